@@ -1,0 +1,102 @@
+"""One theorem, and SymPy as its proof.
+
+If the loss L sees V only through F(V), and G = dL/dF, then dL = tr(G^T dF), so dL/dV = d/dV tr(G^T F(V)) with G held
+fixed. For one operation at a time SymPy differentiates that trace exactly. Entry by entry, tr(G^T f(V)) is the sum of
+g f(v) over the entries, and its derivative is g f'(v), with f' from sympy.diff.
+"""
+
+from sympy import (
+    Expr,
+    Integer,
+    MatAdd,
+    MatMul,
+    MatrixExpr,
+    MatrixSymbol,
+    OneMatrix,
+    Piecewise,
+    ShapeError,
+    Trace,
+    diff,
+    factor_terms,
+    piecewise_fold,
+)
+
+from derive.program import Elementwise, Equation, elementwise, entry
+
+
+def pullback(equation: Equation, variable: MatrixSymbol, cotangent: MatrixExpr) -> MatrixExpr:
+    """dL/dvariable as far as it comes through this equation; the cotangent is dL/dtarget, a symbol or c times ones.
+
+    Raises ShapeError where SymPy's answer has not the variable's shape.
+    """
+    value = equation.value
+    if not isinstance(value, Elementwise):
+        return matrix_pullback(value, variable, cotangent)
+    contributions = []
+    for scalar, operand in value.operands.items():
+        if operand.has(variable):
+            sensitivity = elementwise_pullback(equation, scalar, cotangent)
+            contributions.append(
+                sensitivity if operand == variable else matrix_pullback(operand, variable, sensitivity)
+            )
+    return add(contributions)
+
+
+def elementwise_pullback(equation: Equation, scalar: Expr, cotangent: MatrixExpr) -> MatrixExpr:
+    """Cotangent times partial derivative, entry by entry, the output written as itself."""
+    value, output = equation.value, entry(equation.target)
+    partial = diff(value.formula, scalar).xreplace({value.formula: output})
+    operands = {**value.operands, output: equation.target}
+    if isinstance(cotangent, MatrixSymbol):
+        operands = {entry(cotangent): cotangent, **operands}
+        g = entry(cotangent)
+    else:
+        g, _ = cotangent.as_coeff_mmul()
+    return elementwise(tidy(g, partial), operands)
+
+
+def tidy(g: Expr, partial: Expr) -> Expr:
+    """g times the slope: numbers in front, and a slope with branches as the branches of the product."""
+    if partial.has(Piecewise):
+        return piecewise_fold(g * partial)
+    return g * factor_terms(partial)
+
+
+def matrix_pullback(value: MatrixExpr, variable: MatrixSymbol, cotangent: MatrixExpr) -> MatrixExpr:
+    """d/dvariable tr(G^T F), by SymPy, for one operation F that is no formula entry by entry."""
+    G = MatrixSymbol("G", *value.shape)
+    derivative = Trace(G.T * value).diff(variable)
+    if tuple(derivative.shape) != tuple(variable.shape):
+        raise ShapeError(f"d/d{variable} of {value} came out as {derivative.shape}, not {variable.shape}")
+    derivative = derivative.xreplace({G: cotangent})
+    return derivative if derivative.has(MatrixSymbol) else derivative.doit()
+
+
+def add(contributions: list[MatrixExpr]) -> MatrixExpr:
+    """The sum of what reaches a variable by several ways; formulas entry by entry become one formula."""
+    formula, operands, others = Integer(0), {}, []
+    for part in contributions:
+        if isinstance(part, Elementwise):
+            formula += part.formula
+            operands.update(part.operands)
+        elif isinstance(part, MatrixSymbol):
+            formula += entry(part)
+            operands[entry(part)] = part
+        else:
+            others.append(part)
+    if operands:
+        others.append(elementwise(formula, operands))
+    return others[0] if len(others) == 1 else MatAdd(*others)
+
+
+def rule(equation: Equation, variable: MatrixSymbol) -> str:
+    """In words, the operation that the pullback goes back through."""
+    if isinstance(equation.value, Elementwise):
+        return "chain rule, entry by entry"
+    for term in MatAdd.make_args(equation.value):
+        if term.has(variable):
+            factors = [f for f in MatMul.make_args(term) if isinstance(f, MatrixExpr)]
+            if any(isinstance(f, OneMatrix) for f in factors):
+                return "broadcast over the rows" if len(factors) == 2 else "sum of the entries"
+            return "left factor of a product" if factors[0].has(variable) else "right factor of a product"
+    raise ValueError(f"{equation.target} does not use {variable}")

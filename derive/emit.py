@@ -1,0 +1,137 @@
+"""Which template makes which file, and what goes into its holes."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from derive.forward import forward
+from derive.network import Network
+from derive.program import Derivation
+from derive.reverse import derive
+from derive.to_torch import Line, lines, spell
+
+TEMPLATES = Path(__file__).parent / "templates"
+if not TEMPLATES.is_dir():
+    TEMPLATES = Path(__file__).parent.parent / "templates"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a page is about: the network and its derivation."""
+
+    network: Network
+    derivation: Derivation
+
+
+def backward_page(subject: Subject) -> dict[str, Any]:
+    network, derivation = subject.network, subject.derivation
+    program = derivation.program
+    *forward_equations, entries, total = program.equations
+    forward_lines = lines(program, tuple(forward_equations))
+    loss_lines = lines(program, (entries, total))
+    backward_lines = lines(program, derivation.backward)
+    body = [*forward_lines, *loss_lines, *backward_lines]
+    return {
+        "network": str(network),
+        "imports": imports(body),
+        "spec": [f'"{field}": {value!r}'.replace("'", '"') for field, value in network.spec().items()],
+        "parameters": [
+            {
+                "name": spell(program, symbol),
+                "shape": str(tuple(program.shape(symbol))),
+                "meaning": program.notation.meaning(symbol.name),
+                "gradient": spell(program, derivation.gradients[symbol]),
+            }
+            for symbol in program.parameters
+        ],
+        "parameter_names": ", ".join(spell(program, symbol) for symbol in program.parameters),
+        "inputs": network.layers[0],
+        "outputs": network.layers[-1],
+        "forward": forward_lines,
+        "prediction": spell(program, forward_equations[-1].target),
+        "size_lines": size_lines(body),
+        "loss": loss_lines,
+        "backward": backward_lines,
+    }
+
+
+def imports(body: list[Line]) -> list[str]:
+    """The imports that the lines need."""
+    return ["import math", "", "import torch"] if any("math." in line.code for line in body) else ["", "import torch"]
+
+
+def size_lines(body: list[Line]) -> list[str]:
+    """N, where a line needs it; a mean over no rows is refused."""
+    if not any(re.search(r"\bN\b", line.code) for line in body):
+        return []
+    refusal = 'raise ValueError("x: expected at least 1 row, got 0: a mean over no rows is 0 / 0")'
+    return ["N = x.shape[0]", "if N == 0:", f"    {refusal}"]
+
+
+def reference_page(subject: Subject) -> dict[str, Any]:
+    network, program = subject.network, subject.derivation.program
+    *forward_equations, _, _ = program.equations
+    code = [line.code for line in lines(program, tuple(forward_equations))]
+    affine = re.compile(r"(z(\d+)) = (\w+) @ W\d+\.T \+ b\d+")
+    return {
+        "network": str(network),
+        "layers": [
+            {"number": i + 1, "inputs": network.layers[i], "outputs": network.layers[i + 1]}
+            for i in range(network.depth)
+        ],
+        "forward": [affine.sub(r"\1 = self.fc\2(\3)", line) for line in code],
+        "prediction": spell(program, forward_equations[-1].target),
+        "inputs": network.layers[0],
+        "target": target(network),
+        "loss": f'torch.nn.functional.{network.loss}(net(x), y, reduction="{network.reduction}")',
+    }
+
+
+def target(network: Network) -> str:
+    """The assignment's y, for as many outputs as there are."""
+    outputs = network.layers[-1]
+    text = "(x**2).sum(1, keepdim=True) / 2"
+    return text if outputs == 1 else f"({text}).repeat(1, {outputs})"
+
+
+def run_page(subject: Subject) -> dict[str, Any]:
+    return {"inputs": subject.network.layers[0], "target": target(subject.network)}
+
+
+def title_page(subject: Subject) -> dict[str, Any]:
+    return {"network": str(subject.network)}
+
+
+def plain_page(subject: Subject) -> dict[str, Any]:
+    return {}
+
+
+TARGETS: dict[str, Callable[[Subject], dict[str, Any]]] = {
+    "__init__.py": title_page,
+    "backward.py": backward_page,
+    "dat.py": plain_page,
+    "reference.py": reference_page,
+    "run.py": run_page,
+}
+
+
+def environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+
+
+def render(network: Network) -> dict[str, str]:
+    """The text of each file of the package for a network."""
+    subject = Subject(network, derive(forward(network)))
+    pages = environment()
+    return {name: pages.get_template(f"{name}.j2").render(page(subject)) for name, page in TARGETS.items()}

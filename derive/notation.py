@@ -1,0 +1,113 @@
+"""Every symbol once: how code and pages write it, and what it means.
+
+A symbol's name in the derivation is a family and a layer, as Z2. `NETWORK` is the notation of a network; `PLAIN` that
+of a matrix expression, whose names belong to the person who wrote it.
+"""
+
+import re
+from dataclasses import dataclass
+
+from sympy import Add, Expr, MatrixSymbol, Mul, Pow, Symbol
+
+
+@dataclass(frozen=True)
+class Family:
+    torch: str
+    latex: str
+    meaning: str
+
+
+FAMILIES = {
+    "X": Family("x", "X", "inputs, one row a sample"),
+    "Y": Family("y", "Y", "targets, one row a sample"),
+    "W": Family("W", "W", "weights of layer {layer}, as torch.nn.Linear stores them"),
+    "b": Family("b", "b", "biases of layer {layer}"),
+    "Z": Family("z", "Z", "pre-activation of layer {layer}"),
+    "A": Family("a", "A", "activation of layer {layer}"),
+    "M": Family("lse", "M", "log of the row sums of exp, layer {layer}"),
+    "E": Family("e", "E", "loss of each entry"),
+    "L": Family("loss", "L", "loss"),
+    "Delta": Family("delta", r"\Delta", "error of layer {layer}, dL/dZ{layer}"),
+}
+_NAME = re.compile(r"(grad_)?([A-Za-z]+?)(\d*)")
+
+
+class Notation:
+    """The names of a program's symbols; this one takes them as they come."""
+
+    def torch(self, name: str) -> str:
+        return name
+
+    def latex(self, name: str) -> str:
+        """A bold symbol; a cotangent is written as the partial derivative that it is."""
+        if name.startswith("grad_"):
+            return rf"\frac{{\partial L}}{{\partial {self.latex(name.removeprefix('grad_'))}}}"
+        stem, index = re.fullmatch(r"(.*?)_?(\d*)", name).groups()
+        return rf"\boldsymbol{{{stem}}}" + (f"_{{{index}}}" if index else "")
+
+    def meaning(self, name: str) -> str:
+        return f"dL/d{name.removeprefix('grad_')}" if name.startswith("grad_") else name
+
+    def cotangent(self, variable: MatrixSymbol) -> MatrixSymbol:
+        """The symbol of dL/dvariable; it has the variable's shape."""
+        return MatrixSymbol(f"grad_{variable.name}", *variable.shape)
+
+    def is_cotangent(self, name: str) -> bool:
+        return name.startswith("grad_")
+
+
+class NetworkNotation(Notation):
+    """Layers are subscripts; dL/dZ has a name of its own, Delta, as in every textbook."""
+
+    def torch(self, name: str) -> str:
+        prefix, family, layer = _NAME.fullmatch(name).groups()
+        return f"{prefix or ''}{FAMILIES[family].torch}{layer}"
+
+    def latex(self, name: str) -> str:
+        if name.startswith("grad_"):
+            return super().latex(name)
+        _, family, layer = _NAME.fullmatch(name).groups()
+        if family == "L":
+            return "L"
+        return rf"\boldsymbol{{{FAMILIES[family].latex}}}" + (f"_{{{layer}}}" if layer else "")
+
+    def meaning(self, name: str) -> str:
+        if name.startswith("grad_"):
+            return super().meaning(name)
+        _, family, layer = _NAME.fullmatch(name).groups()
+        return FAMILIES[family].meaning.format(layer=layer)
+
+    def cotangent(self, variable: MatrixSymbol) -> MatrixSymbol:
+        if variable.name.startswith("Z"):
+            return MatrixSymbol("Delta" + variable.name[1:], *variable.shape)
+        return super().cotangent(variable)
+
+    def is_cotangent(self, name: str) -> bool:
+        return name.startswith(("grad_", "Delta"))
+
+
+PLAIN = Notation()
+NETWORK = NetworkNotation()
+
+
+def terms(expr: Expr) -> list[Expr]:
+    """The terms of a sum in the order in which people write them: 1 - a, p - y."""
+    return sorted(Add.make_args(expr), key=lambda t: (t.could_extract_minus_sign(), not t.is_number))
+
+
+def factors(expr: Expr, notation: Notation) -> list[Expr]:
+    """The factors of a product in the order in which autograd multiplies: number, cotangent, sums, then the rest."""
+
+    def rank(factor: Expr) -> int:
+        base = factor.base if isinstance(factor, Pow) else factor
+        if not any(s.is_real and not s.is_integer for s in factor.free_symbols):
+            return 0
+        if isinstance(base, Symbol) and notation.is_cotangent(base.name):
+            return 1
+        if has_cotangent:
+            return 2 if isinstance(base, Add) else 3
+        return 2 if isinstance(base, Symbol) else 3
+
+    parts = Mul.make_args(expr)
+    has_cotangent = any(isinstance(p, Symbol) and notation.is_cotangent(p.name) for p in parts)
+    return sorted(parts, key=rank)

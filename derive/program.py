@@ -1,0 +1,162 @@
+"""Straight-line programs: one operation an equation, each name assigned once, before it is used."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from sympy import Basic, Expr, Lambda, MatrixExpr, MatrixSymbol, OneMatrix, ShapeError, Symbol, sympify
+
+from derive.notation import Notation
+
+
+class Elementwise(MatrixExpr):
+    """A scalar formula applied entry by entry to matrices of one shape.
+
+    The formula's bound variables carry the names of the matrices that they run over, so that two formulas over the same
+    matrices can be added as scalars. An operand is a matrix symbol or a view of one (a broadcast, a transpose).
+    """
+
+    def __new__(cls, formula: Lambda, *operands: MatrixExpr) -> "Elementwise":
+        if any(operand.shape != operands[0].shape for operand in operands):
+            shapes = ", ".join(f"{operand}: {operand.shape}" for operand in operands)
+            raise ShapeError(f"entry by entry needs one shape, got {shapes}")
+        return Basic.__new__(cls, formula, *operands)
+
+    @property
+    def formula(self) -> Expr:
+        return self.args[0].expr
+
+    @property
+    def operands(self) -> dict[Symbol, MatrixExpr]:
+        """Each bound variable and the matrix it runs over."""
+        return dict(zip(self.args[0].variables, self.args[1:], strict=True))
+
+    @property
+    def shape(self):
+        return self.args[1].shape
+
+    def _entry(self, i, j, **kwargs) -> Expr:
+        return self.formula.xreplace({u: operand[i, j] for u, operand in self.operands.items()})
+
+    def doit(self, **hints) -> "Elementwise":
+        return self
+
+
+def entry(matrix: MatrixSymbol) -> Symbol:
+    """The scalar that stands for any entry of a matrix in a formula."""
+    return Symbol(matrix.name, real=True)
+
+
+def elementwise(formula: Expr, operands: dict[Symbol, MatrixExpr]) -> MatrixExpr:
+    """The formula over those operands that occur in it, or an operand itself, or a number times ones."""
+    formula = sympify(formula)
+    used = {u: operand for u, operand in operands.items() if u in formula.free_symbols}
+    if not used:
+        return formula * OneMatrix(*next(iter(operands.values())).shape)
+    return used[formula] if formula in used else Elementwise(Lambda(tuple(used), formula), *used.values())
+
+
+@dataclass(frozen=True)
+class Equation:
+    """target = value, one operation; `rule` and `meaning` say why it holds and what it is.
+
+    A backward equation also knows the forward equation that it goes back `through` and the `variable` it is about.
+    """
+
+    target: MatrixSymbol
+    value: MatrixExpr
+    rule: str
+    meaning: str
+    through: "Equation | None" = None
+    variable: MatrixSymbol | None = None
+
+    @property
+    def shape(self) -> tuple[Expr, Expr]:
+        return self.target.shape
+
+    @cached_property
+    def uses(self) -> tuple[MatrixSymbol, ...]:
+        """The matrix symbols of the right-hand side, in order of name."""
+        return tuple(sorted(self.value.atoms(MatrixSymbol), key=lambda symbol: symbol.name))
+
+
+@dataclass(frozen=True)
+class Program:
+    """A forward computation of one scalar.
+
+    `inputs` are given from outside; those in `parameters` are what the gradient is taken in. `sizes` gives numbers to
+    the size symbols that have one; the number of rows N has none. `rows` are the 1 x n symbols that torch keeps 1-D.
+    """
+
+    inputs: tuple[MatrixSymbol, ...]
+    parameters: tuple[MatrixSymbol, ...]
+    equations: tuple[Equation, ...]
+    notation: Notation
+    sizes: dict[Symbol, int] = field(default_factory=dict)
+    rows: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        known = {symbol.name for symbol in self.inputs}
+        for equation in self.equations:
+            check(equation, known)
+            known.add(equation.target.name)
+
+    @property
+    def output(self) -> MatrixSymbol:
+        return self.equations[-1].target
+
+    def shape(self, matrix: MatrixExpr) -> tuple[Expr, ...]:
+        """The shape as torch has it, numbers where they are known; the loss is a scalar."""
+        if matrix == self.output:
+            return ()
+        rows, columns = (sympify(size).xreplace(self.sizes) for size in matrix.shape)
+        return (columns,) if getattr(matrix, "name", "") in self.rows else (rows, columns)
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """A program and the equations of its reverse sweep; `gradients` maps a parameter to the symbol of its gradient."""
+
+    program: Program
+    backward: tuple[Equation, ...]
+    gradients: dict[MatrixSymbol, MatrixSymbol]
+
+    def __post_init__(self) -> None:
+        known = {e.target.name for e in self.program.equations} | {s.name for s in self.program.inputs}
+        for equation in self.backward:
+            check(equation, known)
+            known.add(equation.target.name)
+
+    @property
+    def equations(self) -> tuple[Equation, ...]:
+        return self.program.equations + self.backward
+
+    def closed_form(self, symbol: MatrixSymbol) -> MatrixExpr:
+        """The symbol's value with every intermediate replaced, down to the inputs."""
+        values: dict[MatrixSymbol, MatrixExpr] = {}
+        for equation in self.equations:
+            values[equation.target] = substitute(equation.value, values)
+        return values[symbol]
+
+
+def substitute(value: MatrixExpr, replacements: dict[MatrixSymbol, MatrixExpr]) -> MatrixExpr:
+    """The value with symbols replaced, its form kept: SymPy would re-multiply, 2*(a - y) becomes 2*a - 2*y."""
+    if value in replacements:
+        return replacements[value]
+    if isinstance(value, Elementwise):
+        operands = (substitute(operand, replacements) for operand in value.operands.values())
+        return Elementwise(value.args[0], *operands)
+    if not value.has(MatrixSymbol):
+        return value
+    arguments = [substitute(a, replacements) if isinstance(a, MatrixExpr) else a for a in value.args]
+    return value if isinstance(value, MatrixSymbol) else value.func(*arguments)
+
+
+def check(equation: Equation, known: set[str]) -> None:
+    """A straight line: uses only what is known, assigns a new name, and has equal shapes on both sides."""
+    for symbol in equation.uses:
+        if symbol.name not in known:
+            raise ValueError(f"{equation.target.name} uses {symbol.name}, which has no value yet")
+    if equation.target.name in known:
+        raise ValueError(f"{equation.target.name} is assigned twice")
+    if tuple(equation.value.shape) != tuple(equation.target.shape):
+        raise ShapeError(f"{equation.target.name}: {equation.target.shape}, but its value: {equation.value.shape}")

@@ -1,0 +1,54 @@
+"""The reverse sweep: from a program to the equations of its gradient."""
+
+from sympy import MatrixExpr, MatrixSymbol, OneMatrix
+
+from derive.calculus import add, pullback, rule
+from derive.program import Derivation, Equation, Program
+
+
+def derive(program: Program) -> Derivation:
+    """One pass over the equations, last to first; each sends its cotangent back to what it was made from.
+
+    A cotangent that no data enters (the loss adds its entries: all ones) needs no name and goes into the next step.
+    """
+    active = reachable(program)
+    first_use = {symbol: equation for equation in reversed(program.equations) for symbol in equation.uses}
+    ways: dict[MatrixSymbol, list[tuple[Equation, MatrixExpr]]] = {symbol: [] for symbol in active}
+    cotangents: dict[MatrixSymbol, MatrixExpr] = {program.output: OneMatrix(1, 1)}
+    backward: list[Equation] = []
+
+    for equation in reversed(program.equations):
+        used = [symbol for symbol in equation.uses if symbol in active]
+        for symbol in used:
+            ways[symbol].append((equation, pullback(equation, symbol, cotangents[equation.target])))
+        for symbol in sorted(used, key=lambda symbol: symbol not in program.parameters):
+            if first_use[symbol] == equation:
+                value = add([part for _, part in ways[symbol]])
+                if value.has(MatrixSymbol) or symbol in program.parameters:
+                    through = ways[symbol][0][0]
+                    step = backward_step(program, through, symbol, value)
+                    backward.append(step)
+                    value = step.target
+                cotangents[symbol] = value
+    return Derivation(program, tuple(backward), {s: cotangents[s] for s in program.parameters})
+
+
+def backward_step(program: Program, through: Equation, symbol: MatrixSymbol, value: MatrixExpr) -> Equation:
+    """The equation that names the gradient in a symbol."""
+    return Equation(
+        target=program.notation.cotangent(symbol),
+        value=value,
+        rule=rule(through, symbol),
+        meaning=program.notation.meaning(f"grad_{symbol.name}"),
+        through=through,
+        variable=symbol,
+    )
+
+
+def reachable(program: Program) -> set[MatrixSymbol]:
+    """The symbols that depend on a parameter."""
+    active = set(program.parameters)
+    for equation in program.equations:
+        if active.intersection(equation.uses):
+            active.add(equation.target)
+    return active

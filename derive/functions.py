@@ -4,7 +4,7 @@ To add one, add a row to FUNCTIONS. A kink is policy: the condition of the branc
 is torch's.
 """
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from sympy import (
     Expr,
@@ -20,6 +20,7 @@ from sympy import (
     simplify,
     tanh,
 )
+from sympy.core.cache import cacheit
 
 z = Symbol("z", real=True)
 
@@ -32,6 +33,15 @@ class NamedFunction(Function):
 
     def _eval_is_extended_real(self) -> bool:
         return True
+
+    @cached_property
+    def free_symbols(self) -> set[Symbol]:
+        """Kept, as SymPy asks for it at every step of a derivative."""
+        return super().free_symbols
+
+    @cacheit
+    def _eval_derivative(self, symbol: Symbol) -> Expr:
+        return self.fdiff() * diff(self.args[0], symbol)
 
     def fdiff(self, argindex: int = 1) -> Expr:
         return slope(type(self)).xreplace({z: self.args[0], type(self)(z): self})

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from itertools import pairwise
 
 from derive.functions import FUNCTIONS
 from derive.losses import LOSSES, REDUCTIONS
@@ -45,6 +46,11 @@ class Network:
     @property
     def depth(self) -> int:
         return len(self.layers) - 1
+
+    @property
+    def entries(self) -> int:
+        """How many weights and biases there are."""
+        return sum((inputs + 1) * outputs for inputs, outputs in pairwise(self.layers))
 
     def spec(self) -> dict[str, object]:
         """The fields by name, as they are written into an emitted package and read from it."""

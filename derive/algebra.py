@@ -1,0 +1,207 @@
+"""Whether two scalar expressions are identical, decided exactly.
+
+Every transcendental value, condition, root and reciprocal becomes a symbol; what is left are polynomials, and their
+difference is zero or it is not.
+"""
+
+from sympy import (
+    Abs,
+    Add,
+    Expr,
+    Integer,
+    Max,
+    Min,
+    Mul,
+    Number,
+    Piecewise,
+    Poly,
+    Pow,
+    Symbol,
+    exp,
+    expand,
+    false,
+    sign,
+    tanh,
+    true,
+)
+from sympy.core.relational import Ge, Gt, Le, Lt
+from sympy.logic.boolalg import And, Not, Or
+from sympy.polys.domains import QQ
+from sympy.polys.rings import PolyElement, ring
+
+from derive.functions import NamedFunction
+
+
+class Algebra:
+    """Expressions as polynomials over atoms; the same value is the same atom wherever it occurs.
+
+    With `open_functions`, sigmoid, tanh and their like are replaced by what they are in exp; without, they are atoms.
+    """
+
+    def __init__(self, open_functions: bool = False) -> None:
+        self.open_functions = open_functions
+        self.atoms: dict[object, Symbol] = {}
+        self.powers: dict[Symbol, tuple[int, Expr]] = {}
+        self.reciprocals: dict[Symbol, Expr] = {}
+        self.memo: dict[Expr, Expr] = {}
+
+    def identical(self, left: Expr, right: Expr) -> bool:
+        """Whether left = right for all real values of the symbols where both are defined."""
+        return self.is_zero(self.polynomial(left) - self.polynomial(right))
+
+    def polynomial(self, expr: Expr) -> Expr:
+        """The expression with symbols in the place of everything that is not + and *."""
+        if expr not in self.memo:
+            self.memo[expr] = self._polynomial(expr)
+        return self.memo[expr]
+
+    def _polynomial(self, expr: Expr) -> Expr:
+        if isinstance(expr, Symbol | Number):
+            return expr
+        if isinstance(expr, Add | Mul):
+            return expr.func(*map(self.polynomial, expr.args))
+        if isinstance(expr, exp):
+            return self._exp(expand(self.polynomial(expr.args[0])))
+        if isinstance(expr, Pow):
+            return self._power(expr)
+        if isinstance(expr, Piecewise):
+            return self._branches(expr)
+        if isinstance(expr, Max | Min):
+            return self.polynomial(expr.rewrite(Piecewise))
+        if self.open_functions and isinstance(expr, NamedFunction):
+            return self.polynomial(expr.expanded())
+        if self.open_functions and isinstance(expr, tanh):
+            return self.polynomial(expr.rewrite(exp))
+        if expr.is_Function:
+            return self._function(expr)
+        if expr.is_number and expr.is_Atom:
+            return self.atom(expr)
+        raise ValueError(f"the proof knows no {type(expr).__name__}: {expr}")
+
+    def atom(self, key: object) -> Symbol:
+        return self.atoms.setdefault(key, Symbol(f"@{len(self.atoms)}"))
+
+    def _function(self, expr: Expr) -> Expr:
+        arguments = tuple(expand(self.polynomial(argument)) for argument in expr.args)
+        if isinstance(expr, Abs | sign) and arguments[0].could_extract_minus_sign():
+            flipped = self.polynomial(expr.func(-expr.args[0]))
+            return flipped if isinstance(expr, Abs) else -flipped
+        symbol = self.atom((expr.func, arguments))
+        if isinstance(expr, Abs):
+            self.powers[symbol] = (2, arguments[0] ** 2)
+        return symbol
+
+    def _exp(self, argument: Expr) -> Expr:
+        """exp of a sum as a product, so that exp(a) exp(b) and exp(a + b) are one."""
+        factors = []
+        for term in Add.make_args(argument):
+            coefficient, rest = term.as_coeff_Mul()
+            numerator, denominator = coefficient.as_numer_denom()
+            symbol = self.atom((exp, rest / denominator))
+            factors.append(symbol**numerator if numerator > 0 else self._reciprocal(symbol) ** -numerator)
+        return Mul(*factors)
+
+    def _power(self, expr: Pow) -> Expr:
+        base, exponent = self.polynomial(expr.base), expr.exp
+        if not exponent.is_Rational:
+            raise ValueError(f"the proof knows no power with the exponent {exponent}")
+        if exponent.q != 1:
+            root = self.atom((Pow, expand(base), exponent.q))
+            self.powers[root] = (exponent.q, base)
+            base, exponent = root, Integer(exponent.p)
+        return base**exponent if exponent > 0 else self._reciprocal(base) ** -exponent
+
+    def _reciprocal(self, base: Expr) -> Expr:
+        content, primitive = expand(base).as_content_primitive()
+        if primitive.could_extract_minus_sign():
+            content, primitive = -content, expand(-primitive)
+        if primitive.is_number:
+            return 1 / (content * primitive)
+        symbol = self.atom(("reciprocal", primitive))
+        self.reciprocals[symbol] = primitive
+        return symbol / content
+
+    def _branches(self, expr: Piecewise) -> Expr:
+        value, otherwise = Integer(0), Integer(1)
+        for branch, condition in expr.args:
+            indicator = self._indicator(condition)
+            value += otherwise * indicator * self.polynomial(branch)
+            otherwise *= 1 - indicator
+        return value
+
+    def _indicator(self, condition) -> Expr:
+        """1 where the condition holds, else 0; every comparison is written with u <= 0."""
+        if condition in (true, false):
+            return Integer(1) if condition == true else Integer(0)
+        if isinstance(condition, And):
+            return Mul(*map(self._indicator, condition.args))
+        if isinstance(condition, Or):
+            return 1 - Mul(*(1 - self._indicator(part) for part in condition.args))
+        if isinstance(condition, Not):
+            return 1 - self._indicator(condition.args[0])
+        if isinstance(condition, Gt | Lt):
+            return 1 - self._indicator(condition.negated)
+        if not isinstance(condition, Le | Ge):
+            raise ValueError(f"the proof knows no condition {condition}")
+        u = expand(self.polynomial(condition.lts - condition.gts))
+        symbol = self.atom(("nonpositive", u.as_content_primitive()[1]))
+        self.powers[symbol] = (2, symbol)
+        return symbol
+
+    def is_zero(self, difference: Expr) -> bool:
+        """Whether the polynomial over atoms vanishes, given what the atoms are to each other."""
+        value = in_ring(difference)
+        for symbol, primitive in reversed(self.reciprocals.items()):
+            value = in_ring(cleared(value, symbol, primitive))
+        for symbol, (degree, replacement) in reversed(self.powers.items()):
+            value = in_ring(reduced(value, symbol, degree, replacement))
+        return value == 0
+
+
+def cleared(value: Expr, symbol: Symbol, primitive: Expr) -> Expr:
+    """The polynomial times that power of the denominator which leaves none of the reciprocal."""
+    if symbol not in value.free_symbols:
+        return value
+    polynomial = Poly(value, symbol)
+    degree = polynomial.degree()
+    return Add(*(c * primitive ** (degree - power) for (power,), c in polynomial.terms()))
+
+
+def reduced(value: Expr, symbol: Symbol, degree: int, replacement: Expr) -> Expr:
+    """The polynomial with symbol**degree replaced until no such power is left."""
+    while symbol in value.free_symbols and (polynomial := Poly(value, symbol)).degree() >= degree:
+        terms = (
+            c * (symbol**power if power < degree else symbol ** (power - degree) * replacement)
+            for (power,), c in polynomial.terms()
+        )
+        value = in_ring(Add(*terms))
+    return value
+
+
+def in_ring(expr: Expr) -> Expr:
+    """The expanded polynomial, by sparse arithmetic that is many times faster than expand."""
+    generators = sorted(expr.free_symbols, key=lambda symbol: symbol.name)
+    if not generators:
+        return expr
+    elements = dict(zip(generators, ring(generators, QQ)[1:], strict=True))
+    memo: dict[Expr, PolyElement] = {}
+
+    def convert(part: Expr):
+        if part in memo:
+            return memo[part]
+        if part.is_Number:
+            return QQ(part.p, part.q)
+        if part.is_Symbol:
+            return elements[part]
+        if part.is_Pow:
+            result = convert(part.base) ** int(part.exp)
+        else:
+            first, *rest = sorted(map(convert, part.args), key=lambda element: not isinstance(element, PolyElement))
+            result = first
+            for element in rest:
+                result = result + element if part.is_Add else result * element
+        memo[part] = result
+        return result
+
+    result = convert(expr)
+    return result.as_expr() if isinstance(result, PolyElement) else Integer(0) + result

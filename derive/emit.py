@@ -19,6 +19,9 @@ if not TEMPLATES.is_dir():
     TEMPLATES = Path(__file__).parent.parent / "templates"
 
 
+WIDTH = 120
+
+
 @dataclass(frozen=True)
 class Subject:
     """What a page is about: the network and its derivation."""
@@ -38,7 +41,7 @@ def backward_page(subject: Subject) -> dict[str, Any]:
     return {
         "network": str(network),
         "imports": imports(body),
-        "spec": [f'"{field}": {value!r}'.replace("'", '"') for field, value in network.spec().items()],
+        "spec": [line for field, value in network.spec().items() for line in spec_lines(field, value)],
         "parameters": [
             {
                 "name": spell(program, symbol),
@@ -48,7 +51,7 @@ def backward_page(subject: Subject) -> dict[str, Any]:
             }
             for symbol in program.parameters
         ],
-        "parameter_names": ", ".join(spell(program, symbol) for symbol in program.parameters),
+        "unpack": unpack_lines([spell(program, symbol) for symbol in program.parameters]),
         "inputs": network.layers[0],
         "outputs": network.layers[-1],
         "forward": forward_lines,
@@ -57,6 +60,22 @@ def backward_page(subject: Subject) -> dict[str, Any]:
         "loss": loss_lines,
         "backward": backward_lines,
     }
+
+
+def spec_lines(field: str, value: object) -> list[str]:
+    """An item of a dict literal, on one line where it fits."""
+    line = f'"{field}": {value!r},'.replace("'", '"')
+    if len(line) <= WIDTH - 4:
+        return [line]
+    return [f'"{field}": (', *(f"    {size}," for size in value), "),"]
+
+
+def unpack_lines(names: list[str]) -> list[str]:
+    """The parameters as names of their own, eight layers a line."""
+    if len(names) <= 16:
+        return [f"{', '.join(names)} = parameters"]
+    parts = [(start, names[start : start + 16]) for start in range(0, len(names), 16)]
+    return [f"{', '.join(part)} = parameters[{start}:{start + len(part)}]" for start, part in parts]
 
 
 def imports(body: list[Line]) -> list[str]:
@@ -130,8 +149,12 @@ def environment() -> Environment:
     )
 
 
+def subject_of(network: Network) -> Subject:
+    return Subject(network, derive(forward(network)))
+
+
 def render(network: Network) -> dict[str, str]:
     """The text of each file of the package for a network."""
-    subject = Subject(network, derive(forward(network)))
+    subject = subject_of(network)
     pages = environment()
     return {name: pages.get_template(f"{name}.j2").render(page(subject)) for name, page in TARGETS.items()}

@@ -58,6 +58,9 @@ class Network:
 
     def __str__(self) -> str:
         sizes = "-".join(map(str, self.layers))
+        if self.depth > 12:
+            first, last = ("-".join(map(str, part)) for part in (self.layers[:4], self.layers[-3:]))
+            sizes = f"{first}-...-{last} ({self.depth} layers)"
         return f"{sizes}, {self.activation}, output {self.output_activation}, {self.loss}, {self.reduction}"
 
 
@@ -69,7 +72,7 @@ def one_of(field: str, name: str, known: Iterable[str]) -> str:
     if not isinstance(name, str):
         raise TypeError(f"{field}: expected a name, got {name!r}")
     if name not in known:
-        near = difflib.get_close_matches(name, known, 1)
+        near = difflib.get_close_matches(name, known, 1, 0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(f"{field}: no {name!r}; {hint}known: {', '.join(known)}")
     return name

@@ -57,6 +57,9 @@ class Tensor:
             return Tensor(numpy.full((self.entries.shape[0], other.entries.shape[1]), Integer(0)))
         return Tensor(self.entries @ other.entries)
 
+    def __getitem__(self, index: Any) -> "Tensor":
+        return Tensor(self.entries[index])
+
     def __neg__(self) -> "Tensor":
         return Tensor(-self.entries)
 

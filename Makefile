@@ -1,0 +1,32 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test build check prove lint clean
+
+run: .venv/installed
+	$(BIN)/python -m generated.run --compare
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+build: .venv/installed
+	$(BIN)/python -m derive.build
+
+check: .venv/installed
+	$(BIN)/python -m derive.build --check
+
+prove: .venv/installed
+	$(BIN)/python -m derive.prove
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools wheel
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e ".[test]"
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

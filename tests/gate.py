@@ -1,0 +1,51 @@
+"""When two gradients count as equal: ||g - r|| <= c * eps * ||r||, no absolute tolerance."""
+
+import torch
+
+from derive.network import Network
+
+
+def distance(g: torch.Tensor, r: torch.Tensor) -> float:
+    """||g - r|| / (eps ||r||), 0 where both are zero."""
+    if torch.equal(g, r):
+        return 0.0
+    return float((g - r).norm() / (torch.finfo(r.dtype).eps * r.norm()))
+
+
+def assert_agree(got, want, times: float = 16.0) -> None:
+    assert len(got) == len(want)
+    for index, (g, r) in enumerate(zip(got, want, strict=True)):
+        assert g.shape == r.shape
+        assert distance(g, r) <= times, f"gradient {index} is {distance(g, r):.1f} eps from the reference"
+
+
+def sequential(network: Network, dtype: torch.dtype = torch.float64, scale: float = 1.0) -> torch.nn.Sequential:
+    """The network as a torch user builds it, its parameters scaled."""
+    modules: list[torch.nn.Module] = []
+    for layer in range(network.depth):
+        modules.append(torch.nn.Linear(network.layers[layer], network.layers[layer + 1], dtype=dtype))
+        modules.append(Activation(network.activation if layer < network.depth - 1 else network.output_activation))
+    net = torch.nn.Sequential(*modules)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(scale)
+    return net
+
+
+class Activation(torch.nn.Module):
+    """An activation by its name in torch."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.name == "identity":
+            return x
+        return getattr(torch, self.name, getattr(torch.nn.functional, self.name, None))(x)
+
+
+def autograd(network: Network, net: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> list[torch.Tensor]:
+    """torch's own gradient in the parameters of the net."""
+    loss = getattr(torch.nn.functional, network.loss)(net(x), y, reduction=network.reduction)
+    return list(torch.autograd.grad(loss, list(net.parameters())))

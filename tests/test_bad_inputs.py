@@ -1,0 +1,162 @@
+"""Bad input: one clear line that names it, and nothing is written."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+
+from derive import build
+from derive.network import Network
+from generated import backward, run
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def arguments():
+    parameters, x, y = run.sample(1, 5, torch.float32)
+    return {"parameters": parameters, "x": x, "y": y}
+
+
+BAD_TENSORS = {
+    "x 1-D": (lambda a: {"x": a["x"][0]}, ValueError, r"x: expected shape \(N, 2\), got \(2,\)"),
+    "x 3-D": (lambda a: {"x": a["x"][None]}, ValueError, r"x: expected shape \(N, 2\), got \(1, 5, 2\)"),
+    "x features": (lambda a: {"x": torch.rand(5, 3)}, ValueError, r"x: expected shape \(5, 2\), got \(5, 3\)"),
+    "x transposed": (lambda a: {"x": a["x"].T}, ValueError, r"x: expected shape \(2, 2\), got \(2, 5\)"),
+    "y 1-D": (lambda a: {"y": a["y"][:, 0]}, ValueError, r"y: expected shape \(5, 1\), got \(5,\)"),
+    "y rows": (lambda a: {"y": a["y"][:4]}, ValueError, r"y: expected shape \(5, 1\), got \(4, 1\)"),
+    "y columns": (lambda a: {"y": a["y"].repeat(1, 2)}, ValueError, r"y: expected shape \(5, 1\), got \(5, 2\)"),
+    "x integers": (lambda a: {"x": a["x"].long()}, TypeError, r"x: expected torch.float32 as W1, got torch.int64"),
+    "x bool": (lambda a: {"x": a["x"] > 0}, TypeError, r"x: expected torch.float32 .* got torch.bool"),
+    "x complex": (lambda a: {"x": a["x"].cfloat()}, TypeError, r"x: expected torch.float32 .* got torch.complex64"),
+    "x double": (
+        lambda a: {"x": a["x"].double()},
+        TypeError,
+        r"x: .*float32 as W1, got torch.float64; x.to\(W1.dtype\)",
+    ),
+    "all half": (
+        lambda a: {"parameters": [p.half() for p in a["parameters"]], "x": a["x"].half(), "y": a["y"].half()},
+        TypeError,
+        r"W1: expected dtype torch.float32 or torch.float64, got torch.float16",
+    ),
+    "device": (lambda a: {"x": a["x"].to("meta")}, ValueError, r"x: on meta, but W1: on cpu"),
+    "numpy": (
+        lambda a: {"x": a["x"].numpy()},
+        TypeError,
+        r"x: expected a torch.Tensor, got ndarray; torch.from_numpy\(x\)",
+    ),
+    "list": (lambda a: {"y": [[1.0]] * 5}, TypeError, r"y: expected a torch.Tensor, got list"),
+    "none": (lambda a: {"x": None}, TypeError, r"x: expected a torch.Tensor, got NoneType"),
+    "W1 transposed": (
+        lambda a: {"parameters": [a["parameters"].W1.T, *a["parameters"][1:]]},
+        ValueError,
+        r"W1: expected shape \(10, 2\), got \(2, 10\) - transposed\?",
+    ),
+    "b1 2-D": (
+        lambda a: {"parameters": [a["parameters"].W1, a["parameters"].b1[None], *a["parameters"][2:]]},
+        ValueError,
+        r"b1: expected shape \(10,\), got \(1, 10\)",
+    ),
+    "too few": (
+        lambda a: {"parameters": a["parameters"][:5]},
+        ValueError,
+        r"parameters: expected 6 tensors \(W1, b1, W2, b2, W3, b3\), got 5",
+    ),
+    "a state_dict": (
+        lambda a: {"parameters": a["parameters"]._asdict()},
+        TypeError,
+        r"W1: expected a torch.Tensor, got str",
+    ),
+    "no sequence": (lambda a: {"parameters": 3}, TypeError, r"parameters: expected a sequence of tensors, got int"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TENSORS)
+def test_bad_tensors_are_refused(case, arguments):
+    change, error, message = BAD_TENSORS[case]
+    with pytest.raises(error, match=message):
+        backward.value_and_grad(**{**arguments, **change(arguments)})
+
+
+def test_nan_and_inf_are_computed_as_autograd_does(arguments):
+    x = arguments["x"].clone()
+    x[0, 0], x[1, 1] = float("nan"), float("inf")
+    loss, gradients = backward.value_and_grad(arguments["parameters"], x, arguments["y"])
+    assert loss.isnan() and gradients.W1.isnan().any()
+
+
+BAD_BUILDS = {
+    "unknown activation": (["--activation", "sigmiod"], "did you mean 'sigmoid'?"),
+    "unknown output": (["--output-activation", "soft"], "output_activation: no 'soft'"),
+    "unknown loss": (["--loss", "mse"], "did you mean 'mse_loss'?"),
+    "unknown reduction": (["--reduction", "none"], "reduction: no 'none'"),
+    "one size": (["--layers", "2"], "layers: needs an input and an output size"),
+    "size 0": (["--layers", "2-0-1"], "layers[1]: must be from 1"),
+    "negative": (["--layers=-2-1"], "layers: expected whole numbers joined by '-'"),
+    "huge": (["--layers", "2-999999999-1"], "layers[1]: must be from 1 to 1000000"),
+    "many": (["--layers", "-".join("2" * 300)], "at most 101 sizes"),
+    "text": (["--layers", "two"], "layers: expected whole numbers"),
+    "unicode digits": (["--layers", "²-1"], "layers: expected whole numbers"),
+    "empty": (["--layers", ""], "layers: expected whole numbers"),
+    "unknown flag": (["--layer", "2-1"], "--layer"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_BUILDS)
+def test_a_bad_build_says_so_and_writes_nothing(case, tmp_path):
+    flags, message = BAD_BUILDS[case]
+    command = [sys.executable, "-m", "derive.build", *flags, "--out", str(tmp_path / "package")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert message in done.stderr and done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([2, True], r"layers\[1\]: must be a whole number, got True"),
+        ([2.0, 1], r"layers\[0\]: must be a whole number, got 2.0"),
+        (["2", "1"], r"layers\[0\]: must be a whole number, got '2'"),
+        ("2-1", r"layers: expected a list of whole numbers, got '2-1'"),
+        (7, r"layers: expected a list"),
+        ([2, numpy.float32(1)], r"layers\[1\]: must be a whole number"),
+    ],
+)
+def test_a_bad_network_is_refused(layers, message):
+    with pytest.raises(TypeError, match=message):
+        Network(layers)
+
+
+BAD_RUNS = {
+    "seed -1": ["--seed", "-1"],
+    "seed text": ["--seed", "abc"],
+    "seed huge": ["--seed", str(2**70)],
+    "no points": ["--points", "0"],
+    "negative points": ["--points", "-3"],
+    "a billion points": ["--points", "1000000000"],
+    "dtype": ["--dtype", "float16"],
+    "flag": ["--sed", "1"],
+    "no folder": ["--out", "missing/folder"],
+}
+
+
+@pytest.mark.parametrize("case", BAD_RUNS)
+def test_a_bad_run_says_so_and_writes_nothing(case, tmp_path):
+    command = [sys.executable, "-m", "generated.run", *BAD_RUNS[case]]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert done.returncode == 2
+    assert BAD_RUNS[case][1] in done.stderr or BAD_RUNS[case][0] in done.stderr
+    assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_where_the_folder_should_be_is_left_alone(tmp_path, capsys):
+    (tmp_path / "package").write_text("mine")
+    assert build.main(["--out", str(tmp_path / "package")]) == 2
+    assert str(tmp_path / "package") in capsys.readouterr().err
+    assert (tmp_path / "package").read_text() == "mine"

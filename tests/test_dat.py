@@ -1,0 +1,132 @@
+"""The .dat format: the notebook's, read back to the same bits, and nothing else accepted."""
+
+import numpy
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from generated import dat
+
+NOTEBOOK = """
+dLdw2
+[[-1.1295, -0.5753]]
+dLdw1
+[[ 0.0026,  0.0046],
+ [ 0.0015, -7.9e-03]]
+dLdb2
+[-1.8976]
+dLdb1
+[ 0.0065, -0.0121]"""
+
+BAD = {
+    "": "empty",
+    "\n\n": "empty",
+    "[1., 2.]": ":1: expected a header",
+    "dLdw1\n[1., 2.": ":1: dLdw1 is not complete",
+    "dLdw1\n": ":1: dLdw1 is not complete",
+    "dLdw1\n[]": "not complete",
+    "dLdw1\n[[1.], [2., 3.]]": "different lengths",
+    "dLdw1\n[1.]\ndLdw1\n[1.]": ":3: dLdw1 stands twice",
+    "dLdq1\n[1.]": ":1: unknown header",
+    "dLdw0\n[1.]": ":1: unknown header",
+    "dLdw1 extra\n[1.]": ":1: unknown header",
+    "dLdw1\n[0.1, ..., 0.3]": ":2: .*shortened when it was written",
+    "dLdw1\n[__import__('os')]": ":2: .*not a number",
+    "dLdw1\n[1 2]": "not complete",
+    "dLdw1\n[1.,,2.]": "not complete",
+    "dLdw1\n[[[1.]]]": "not complete",
+    "dLdw1\n[0x10]": "not a number",
+    "dLdw1\n[1_000]": "not a number",
+    "dLdw1\n[1.]]": "not complete",
+}
+
+
+def test_the_notebooks_format_is_read(tmp_path):
+    path = tmp_path / "notebook.dat"
+    path.write_text(NOTEBOOK)
+    read = dat.read(path)
+    assert list(read) == ["dLdw2", "dLdw1", "dLdb2", "dLdb1"]
+    assert read["dLdw1"].tolist() == [[0.0026, 0.0046], [0.0015, -0.0079]]
+    assert read["dLdb2"].tolist() == [-1.8976]
+
+
+@pytest.mark.parametrize("text", BAD, ids=range(len(BAD)))
+def test_anything_else_is_refused_with_file_line_and_reason(text, tmp_path):
+    path = tmp_path / "bad.dat"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"bad.dat.*{BAD[text]}"):
+        dat.read(path)
+
+
+def test_binary_is_refused(tmp_path):
+    path = tmp_path / "bad.dat"
+    path.write_bytes(b"dLdw1\n[1.]\n\xff\x00")
+    with pytest.raises(ValueError, match=r"bad.dat:3: not plain text: byte 0xff"):
+        dat.read(path)
+
+
+@pytest.mark.parametrize("dtype", [numpy.float32, numpy.float64])
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_what_is_written_reads_back_to_the_same_bits(dtype, data, tmp_path_factory):
+    width = 32 if dtype is numpy.float32 else 64
+    numbers = st.floats(width=width, allow_nan=False) | st.just(float("nan"))
+    weights = data.draw(arrays(dtype, st.tuples(st.integers(1, 4), st.integers(1, 4)), elements=numbers))
+    biases = data.draw(arrays(dtype, st.integers(1, 4), elements=numbers))
+    path = tmp_path_factory.mktemp("dat") / "my_autograd.dat"
+    dat.write(path, dat.format_dat([weights, biases]))
+    read = dat.read(path, dtype)
+    for name, array in {"dLdw1": weights, "dLdb1": biases}.items():
+        same = (read[name].view(f"u{width // 8}") == array.view(f"u{width // 8}")) | (numpy.isnan(array))
+        assert same.all() and read[name].shape == array.shape
+        assert (numpy.isnan(read[name]) == numpy.isnan(array)).all()
+
+
+def test_nothing_is_shortened_whatever_numpys_print_options_are(tmp_path):
+    weights = numpy.random.default_rng(0).random((60, 70))
+    plain = dat.format_dat([weights, weights[0]])
+    with numpy.printoptions(threshold=5, precision=2, suppress=True, edgeitems=1, linewidth=30, sign="+"):
+        assert dat.format_dat([weights, weights[0]]) == plain
+    assert "..." not in plain
+    dat.write(tmp_path / "a.dat", plain)
+    assert (dat.read(tmp_path / "a.dat")["dLdw1"] == weights).all()
+
+
+def test_rounded_is_the_notebooks_own_print():
+    weights = numpy.random.default_rng(0).random((3, 4)).astype(numpy.float32)
+    expected = "".join(
+        f"\n{name}\n{numpy.array2string(array, precision=7, separator=',')}"
+        for name, array in {"dLdw1": weights, "dLdb1": weights[0]}.items()
+    )
+    assert dat.format_dat([weights, weights[0]], rounded=True) == expected
+
+
+def test_deeper_networks_continue_the_order_of_the_headers():
+    assert dat.headers(4) == ["dLdw4", "dLdw3", "dLdw2", "dLdw1", "dLdb4", "dLdb3", "dLdb2", "dLdb1"]
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "my_autograd.dat"
+    dat.write(path, "old")
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(dat.os, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        dat.write(path, "new")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text("dLw1b0.,[]-+eE \n\tinfa…", max_size=60))
+def test_any_text_is_read_or_refused(tmp_path_factory, text):
+    path = tmp_path_factory.mktemp("fuzz") / "fuzz.dat"
+    path.write_text(text, encoding="utf-8")
+    try:
+        arrays_read = dat.read(path)
+    except ValueError as error:
+        assert "fuzz.dat:" in str(error)
+    else:
+        assert all(array.size for array in arrays_read.values())

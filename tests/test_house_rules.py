@@ -1,0 +1,142 @@
+"""What keeps the code a house: no mathematics in templates, no cycle, no torch in derive, no autograd in the result."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jinja2.nodes as nodes
+import pytest
+import torch
+from jinja2 import meta
+
+from derive.emit import TARGETS, Subject, environment, subject_of
+from derive.network import Network
+from generated import backward, run
+
+ROOT = Path(__file__).parent.parent
+TEMPLATES = sorted((ROOT / "templates").glob("*.j2"))
+PLACING = (nodes.Output, nodes.TemplateData, nodes.For, nodes.Name, nodes.Getattr, nodes.Template)
+
+
+def outside_placing(source: str) -> list[str]:
+    """The kinds of node in a template that do more than place and loop."""
+    tree = environment().parse(source)
+    return [type(node).__name__ for node in tree.find_all(nodes.Node) if not isinstance(node, PLACING)]
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
+def test_templates_hold_no_mathematics(template):
+    assert outside_placing(template.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("slip", ["{{ a * b }}", "{{ f(x) }}", "{% if a %}b{% endif %}", "{{ a|upper }}", "{{ 1 }}"])
+def test_mathematics_in_a_template_would_be_noticed(slip):
+    assert outside_placing(slip)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_holes_of_a_template_are_what_it_is_given(name):
+    template = (ROOT / "templates" / f"{name}.j2").read_text(encoding="utf-8")
+    holes = jinja2_holes(template)
+    assert holes == set(TARGETS[name](subject_of(Network())))
+
+
+def jinja2_holes(template: str) -> set[str]:
+    return meta.find_undeclared_variables(environment().parse(template))
+
+
+def test_each_template_belongs_to_a_target():
+    assert {path.name for path in TEMPLATES} >= {f"{name}.j2" for name in TARGETS}
+    assert isinstance(subject_of(Network()), Subject)
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add("." * node.level + (node.module or ""))
+    return found
+
+
+def test_imports_of_derive_have_no_cycle():
+    graph = {
+        f"derive.{path.stem}": {name for name in imports(path) if name.startswith("derive.")}
+        for path in (ROOT / "derive").glob("*.py")
+        if path.stem != "__init__"
+    }
+    while leaves := [name for name, needs in graph.items() if not needs]:
+        graph = {name: needs - set(leaves) for name, needs in graph.items() if name not in leaves}
+    assert not graph, f"a cycle among {sorted(graph)}"
+
+
+def test_derive_never_imports_torch_nor_what_it_emits():
+    for path in (ROOT / "derive").glob("*.py"):
+        roots = {name.split(".")[0] for name in imports(path)}
+        assert not roots & {"torch", "generated", "tests"}, path.name
+
+
+def test_a_build_runs_without_torch(tmp_path):
+    block = "import sys; sys.modules['torch'] = None; from derive.build import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", block, "--out", str(tmp_path / "package")]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+
+
+def test_printers_know_the_program_and_not_the_sweep():
+    for path in (ROOT / "derive").glob("to_*.py"):
+        assert not imports(path) & {"derive.reverse", "derive.calculus", "derive.forward"}, path.name
+
+
+@pytest.mark.parametrize("file", ["backward.py"])
+def test_the_emitted_gradient_imports_torch_and_the_standard_library_only(file):
+    allowed = {"torch", *sys.stdlib_module_names}
+    assert {name.split(".")[0] for name in imports(ROOT / "generated" / file)} <= allowed
+
+
+def test_the_emitted_gradient_names_no_autograd():
+    source = (ROOT / "generated" / "backward.py").read_text(encoding="utf-8")
+    words = {node.attr for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
+    words |= {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+    assert not words & {"autograd", "grad", "requires_grad", "requires_grad_", "func", "backward", "no_grad", "vjp"}
+
+
+def test_the_emitted_gradient_runs_with_autograd_made_to_raise(monkeypatch):
+    parameters, x, y = run.sample(1, 3, torch.float64)
+    expected = backward.value_and_grad(parameters, x, y)
+
+    def forbidden(*args, **kwargs):
+        raise AssertionError("autograd was used")
+
+    for owner, name in [
+        (torch.autograd, "grad"),
+        (torch.autograd, "backward"),
+        (torch.Tensor, "backward"),
+        (torch.func, "grad"),
+        (torch.func, "vjp"),
+        (torch.autograd.Function, "apply"),
+    ]:
+        monkeypatch.setattr(owner, name, forbidden)
+    tracked = [parameter.clone().requires_grad_() for parameter in parameters]
+    loss, gradients = backward.value_and_grad(tracked, x, y)
+    assert loss == expected[0] and loss.grad_fn is None
+    assert all(torch.equal(g, r) and g.grad_fn is None for g, r in zip(gradients, expected[1], strict=True))
+
+
+def test_a_plain_run_leaves_the_reference_alone(tmp_path):
+    code = (
+        "import sys; from generated.run import main; main(sys.argv[1:]); sys.exit('generated.reference' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, "--out", str(tmp_path)], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_no_derivative_is_typed_by_hand():
+    """None of the slopes that SymPy finds stands in a template or in derive."""
+    slopes = re.compile(r"1 *- *(a|s|t|sigmoid|tanh)[0-9]*\b|2 *\* *\((p|z[0-9]) *- *y\)")
+    for path in [*TEMPLATES, *(ROOT / "derive").glob("*.py")]:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".py":
+            text = "\n".join(ast.unparse(n) for n in ast.walk(ast.parse(text)) if isinstance(n, ast.BinOp))
+        assert not slopes.search(text), f"{path.name}: {slopes.search(text)[0]}"

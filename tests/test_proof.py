@@ -1,0 +1,143 @@
+"""The proof holds for what is emitted, and for nothing that is nearly it."""
+
+import re
+from pathlib import Path
+
+import numpy
+import pytest
+import sympy
+import torch
+
+from derive.algebra import Algebra
+from derive.build import write_package
+from derive.emit import render
+from derive.network import Network
+from derive.prove import NotProved, main, prove
+from derive.symbolic import Tensor, torch_stand_in
+from derive.to_torch import KERNELS
+from tests.test_agreement import NETWORKS
+
+SMALL = Network((2, 3, 2, 1))
+MUTANTS = {
+    "a dropped transpose": (r"delta2\.T @ a1", "delta2 @ a1"),
+    "an added transpose": (r"delta2 @ W2", "delta2 @ W2.T"),
+    "a wrong layer of a weight": (r"delta3 @ W3", "delta3 @ W2"),
+    "a wrong layer of an activation": (r"\(1 - a2\) \* a2", "(1 - a2) * a1[:, :2]"),
+    "a missing 2": (r"2 \* \(z3 - y\)", "(z3 - y)"),
+    "a swapped sign": (r"\(z3 - y\)\n|2 \* \(z3 - y\)", "2 * (y - z3)"),
+    "1 + a for 1 - a": (r"\(1 - a1\)", "(1 + a1)"),
+    "a squared activation": (r"\(1 - a2\) \* a2", "(1 - a2) * a2**2"),
+    "columns summed for rows": (r"delta2\.sum\(0\)", "delta2.sum(1)"),
+    "one row for the sum": (r"delta1\.sum\(0\)", "delta1[0]"),
+    "the mean for the sum": (r"grad_b3 = delta3\.sum\(0\)", "grad_b3 = delta3.sum(0) / x.shape[0]"),
+    "a gradient in the wrong place": (r"b1=grad_b1", "b1=2 * grad_b1"),
+    "a hundredth of a millionth": (r"delta1\.T @ x", "delta1.T @ x * 1.00000001"),
+}
+
+
+def emit(folder: Path, network: Network) -> Path:
+    write_package(folder, render(network))
+    return folder
+
+
+@pytest.mark.parametrize("network", [n for n in NETWORKS if n.entries < 80], ids=str)
+def test_what_is_emitted_is_proved(network, tmp_path):
+    certificate = prove(emit(tmp_path / "package", network))
+    assert certificate.entries == network.entries
+    assert certificate.sha256 in str(certificate)
+
+
+def test_the_default_package_is_proved(capsys):
+    assert main([str(Path(__file__).parent.parent / "generated")]) == 0
+    assert "all 151 entries" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_mutant_is_rejected(mutant, tmp_path, capsys):
+    folder = emit(tmp_path / "package", SMALL)
+    pattern, replacement = MUTANTS[mutant]
+    path = folder / "backward.py"
+    source = path.read_text(encoding="utf-8")
+    mutated = re.sub(pattern, replacement, source, count=1)
+    assert mutated != source
+    path.write_text(mutated, encoding="utf-8")
+    assert main([str(folder)]) == 1
+    assert "NOT proved" in capsys.readouterr().err
+
+
+def test_the_first_entry_that_fails_is_named(tmp_path):
+    folder = emit(tmp_path / "package", SMALL)
+    path = folder / "backward.py"
+    path.write_text(path.read_text(encoding="utf-8").replace("delta2.T @ a1", "delta2.T @ (2 * a1)"), encoding="utf-8")
+    with pytest.raises(NotProved, match=r"dL/dW2\[0, 0\] is wrong: .* should be"):
+        prove(folder)
+
+
+def test_a_folder_without_a_package_is_bad_usage(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 2
+    assert "backward.py" in capsys.readouterr().err
+
+
+def test_a_source_that_reaches_outside_is_refused(tmp_path):
+    folder = emit(tmp_path / "package", SMALL)
+    path = folder / "backward.py"
+    path.write_text("import os\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.raises(NotProved, match="imports os"):
+        prove(folder)
+
+
+def lookup(torch_module, path: str):
+    """torch.nn.functional.relu of a module that plays torch."""
+    for name in path.split(".")[1:]:
+        torch_module = getattr(torch_module, name)
+    return torch_module
+
+
+def test_the_stand_in_computes_what_torch_computes():
+    """On numbers, each operation that the stand-in offers gives torch's value."""
+    stand_in = torch_stand_in()
+    generator = torch.Generator().manual_seed(0)
+    a, b, c = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((3, 4), (4, 2), (3, 4)))
+    cases = [
+        lambda t, a, b, c: a @ b,
+        lambda t, a, b, c: b.T,
+        lambda t, a, b, c: a.sum(0),
+        lambda t, a, b, c: a.sum(1, keepdim=True),
+        lambda t, a, b, c: a.sum(),
+        lambda t, a, b, c: 2 * a - c / 4 + 1 - a * c,
+        lambda t, a, b, c: -(a**2),
+        lambda t, a, b, c: 1 / a,
+        lambda t, a, b, c: a + b.T[0],
+        lambda t, a, b, c: t.where(a <= c, a, 0),
+        lambda t, a, b, c: t.where(a > 0, a, c),
+    ]
+    for path in KERNELS.values():
+        cases.append(lambda t, a, b, c, path=path: lookup(t, path)(a**2))
+    for case in cases:
+        exact = case(stand_in, *(Tensor(numpy.vectorize(sympy.Float, otypes=[object])(t.numpy())) for t in (a, b, c)))
+        expected = case(torch, a, b, c)
+        values = torch.tensor(exact.entries.astype(float))
+        torch.testing.assert_close(values, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_the_algebra_decides():
+    u, v = sympy.symbols("u v", real=True)
+    same = [
+        ((u + v) ** 2, u**2 + 2 * u * v + v**2),
+        (sympy.exp(u) * sympy.exp(v), sympy.exp(u + v)),
+        (1 / (1 + sympy.exp(-u)), sympy.exp(u) / (1 + sympy.exp(u))),
+        (1 / u - 1 / v, (v - u) / (u * v)),
+        (sympy.sqrt(u**2 + 1) ** 4, (u**2 + 1) ** 2),
+        (sympy.Abs(-u) ** 2, u**2),
+        (sympy.Piecewise((0, u <= 0), (u, True)) ** 2, sympy.Piecewise((0, u <= 0), (u**2, True))),
+        (sympy.Piecewise((1, u > 0), (0, True)), 1 - sympy.Piecewise((1, u <= 0), (0, True))),
+    ]
+    different = [
+        ((u + v) ** 2, u**2 + v**2),
+        (sympy.exp(u * v), sympy.exp(u) * sympy.exp(v)),
+        (1 / (1 + u), 1 / (1 - u)),
+        (sympy.Abs(u), u),
+        (sympy.Piecewise((0, u <= 0), (1, True)), sympy.Piecewise((0, u < 0), (1, True))),
+    ]
+    assert all(Algebra(open_functions=True).identical(*pair) for pair in same)
+    assert not any(Algebra(open_functions=True).identical(*pair) for pair in different)

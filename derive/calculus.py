@@ -6,22 +6,28 @@ g f(v) over the entries, and its derivative is g f'(v), with f' from sympy.diff.
 """
 
 from sympy import (
+    Add,
     Expr,
     Integer,
     MatAdd,
     MatMul,
     MatrixExpr,
     MatrixSymbol,
+    Mul,
     OneMatrix,
     Piecewise,
     ShapeError,
+    Symbol,
     Trace,
     diff,
-    factor_terms,
+    exp,
+    log,
     piecewise_fold,
+    powsimp,
+    solve,
 )
 
-from derive.program import Elementwise, Equation, elementwise, entry
+from derive.program import Elementwise, Equation, RowLogSumExp, elementwise, entry
 
 
 def pullback(equation: Equation, variable: MatrixSymbol, cotangent: MatrixExpr) -> MatrixExpr:
@@ -30,6 +36,8 @@ def pullback(equation: Equation, variable: MatrixSymbol, cotangent: MatrixExpr) 
     Raises ShapeError where SymPy's answer has not the variable's shape.
     """
     value = equation.value
+    if isinstance(value, RowLogSumExp):
+        return row_pullback(equation, variable, cotangent)
     if not isinstance(value, Elementwise):
         return matrix_pullback(value, variable, cotangent)
     contributions = []
@@ -55,11 +63,24 @@ def elementwise_pullback(equation: Equation, scalar: Expr, cotangent: MatrixExpr
     return elementwise(tidy(g, partial), operands)
 
 
+def row_pullback(equation: Equation, variable: MatrixSymbol, cotangent: MatrixExpr) -> MatrixExpr:
+    """Of m = log(s), s the sum over the row of exp(z): dL/dz = g dm/ds ds/dz, with s written as what makes it m."""
+    s, u, m = Symbol("s", positive=True), entry(variable), entry(equation.target)
+    (s_of_m,) = solve(log(s) - m, s)
+    partial = powsimp((diff(log(s), s) * diff(exp(u), u)).xreplace({s: s_of_m}))
+    ones = OneMatrix(1, variable.shape[1])
+    operands = {m: equation.target * ones, u: variable}
+    if isinstance(cotangent, MatrixSymbol):
+        return elementwise(entry(cotangent) * partial, {entry(cotangent): cotangent * ones, **operands})
+    return elementwise(cotangent.as_coeff_mmul()[0] * partial, operands)
+
+
 def tidy(g: Expr, partial: Expr) -> Expr:
     """g times the slope: numbers in front, and a slope with branches as the branches of the product."""
     if partial.has(Piecewise):
-        return piecewise_fold(g * partial)
-    return g * factor_terms(partial)
+        return Add(*(piecewise_fold(g * term) for term in Add.make_args(partial)))
+    content, primitive = partial.as_content_primitive()
+    return g * Mul(content, primitive, evaluate=False) if content.is_Integer and content != 1 else g * partial
 
 
 def matrix_pullback(value: MatrixExpr, variable: MatrixSymbol, cotangent: MatrixExpr) -> MatrixExpr:
@@ -91,6 +112,8 @@ def add(contributions: list[MatrixExpr]) -> MatrixExpr:
 
 def rule(equation: Equation, variable: MatrixSymbol) -> str:
     """In words, the operation that the pullback goes back through."""
+    if isinstance(equation.value, RowLogSumExp):
+        return "chain rule along the row"
     if isinstance(equation.value, Elementwise):
         return "chain rule, entry by entry"
     for term in MatAdd.make_args(equation.value):

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from derive.forward import forward
 from derive.network import Network
+from derive.parts import readable
 from derive.program import Derivation
 from derive.reverse import derive
 from derive.to_torch import Line, lines, spell
@@ -33,9 +34,8 @@ class Subject:
 def backward_page(subject: Subject) -> dict[str, Any]:
     network, derivation = subject.network, subject.derivation
     program = derivation.program
-    *forward_equations, entries, total = program.equations
-    forward_lines = lines(program, tuple(forward_equations))
-    loss_lines = lines(program, (entries, total))
+    forward_equations, loss_equations = program.predicting()
+    forward_lines, loss_lines = lines(program, forward_equations), lines(program, loss_equations)
     backward_lines = lines(program, derivation.backward)
     body = [*forward_lines, *loss_lines, *backward_lines]
     return {
@@ -55,7 +55,7 @@ def backward_page(subject: Subject) -> dict[str, Any]:
         "inputs": network.layers[0],
         "outputs": network.layers[-1],
         "forward": forward_lines,
-        "prediction": spell(program, forward_equations[-1].target),
+        "prediction": spell(program, program.prediction),
         "size_lines": size_lines(body),
         "loss": loss_lines,
         "backward": backward_lines,
@@ -93,8 +93,8 @@ def size_lines(body: list[Line]) -> list[str]:
 
 def reference_page(subject: Subject) -> dict[str, Any]:
     network, program = subject.network, subject.derivation.program
-    *forward_equations, _, _ = program.equations
-    code = [line.code for line in lines(program, tuple(forward_equations))]
+    forward_equations, _ = program.predicting()
+    code = [line.code for line in lines(program, forward_equations)]
     affine = re.compile(r"(z(\d+)) = (\w+) @ W\d+\.T \+ b\d+")
     return {
         "network": str(network),
@@ -103,11 +103,23 @@ def reference_page(subject: Subject) -> dict[str, Any]:
             for i in range(network.depth)
         ],
         "forward": [affine.sub(r"\1 = self.fc\2(\3)", line) for line in code],
-        "prediction": spell(program, forward_equations[-1].target),
+        "prediction": spell(program, program.prediction),
         "inputs": network.layers[0],
         "target": target(network),
-        "loss": f'torch.nn.functional.{network.loss}(net(x), y, reduction="{network.reduction}")',
+        "loss": reference_loss(subject),
     }
+
+
+def reference_loss(subject: Subject) -> list[str]:
+    """The loss as lines: torch's own where it has one, else as the formula says."""
+    network, program = subject.network, subject.derivation.program
+    prediction = spell(program, program.prediction)
+    spelled = network.criterion().torch
+    if spelled:
+        return [f"loss = {spelled.format(p='net(x)', y='y', reduction=network.reduction)}"]
+    code = [line.code for line in lines(program, program.predicting()[1])]
+    rows = ["N = x.shape[0]"] if any(re.search(r"\bN\b", line) for line in code) else []
+    return [*rows, f"{prediction} = net(x)", *code]
 
 
 def target(network: Network) -> str:
@@ -150,7 +162,7 @@ def environment() -> Environment:
 
 
 def subject_of(network: Network) -> Subject:
-    return Subject(network, derive(forward(network)))
+    return Subject(network, readable(derive(forward(network))))
 
 
 def render(network: Network) -> dict[str, str]:

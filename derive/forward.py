@@ -3,13 +3,13 @@
 Sizes stay symbols: at size 1 SymPy folds OneMatrix(1, 1) away.
 """
 
-from sympy import Integer, MatMul, MatrixSymbol, OneMatrix, Symbol
+from sympy import Expr, Integer, MatMul, MatrixExpr, MatrixSymbol, OneMatrix, Symbol
 
-from derive.functions import FUNCTIONS, z
-from derive.losses import LOSSES, p, y
+from derive.functions import stable, z
+from derive.losses import logsumexp, p, y
 from derive.network import Network
 from derive.notation import NETWORK
-from derive.program import Equation, Program, elementwise, entry
+from derive.program import Equation, Program, RowLogSumExp, elementwise, entry
 
 N = Symbol("N", integer=True, positive=True)
 
@@ -21,7 +21,7 @@ def forward(network: Network) -> Program:
     parameters: list[MatrixSymbol] = []
     equations: list[Equation] = []
 
-    def define(name, value, rule) -> MatrixSymbol:
+    def define(name: str, value: MatrixExpr, rule: str) -> MatrixSymbol:
         target = MatrixSymbol(name, *value.shape)
         equations.append(Equation(target, value, rule, NETWORK.meaning(name)))
         return target
@@ -32,16 +32,23 @@ def forward(network: Network) -> Program:
         b = MatrixSymbol(f"b{layer}", 1, sizes[layer])
         parameters += [W, b]
         A = define(f"Z{layer}", A * W.T + OneMatrix(N, 1) * b, "affine map")
-        name = network.output_activation if layer == network.depth else network.activation
-        if name != "identity":
-            activation = FUNCTIONS[name].xreplace({z: entry(A)})
-            A = define(f"A{layer}", elementwise(activation, {entry(A): A}), f"{name}, entry by entry")
+        activation = stable(network.function(layer))
+        if activation != z:
+            activation = activation.xreplace({z: entry(A)})
+            rule = f"{network.activation_of(layer)}, entry by entry"
+            A = define(f"A{layer}", elementwise(activation, {entry(A): A}), rule)
 
-    formula = LOSSES[network.loss].xreplace({p: entry(A), y: entry(Y)})
-    E = define("E", elementwise(formula, {entry(A): A, entry(Y): Y}), f"{network.loss}, entry by entry")
+    loss = network.criterion()
+    formula, operands = stable(loss.formula), {entry(A): A, entry(Y): Y}
+    for index, coupled in enumerate(sorted(formula.atoms(logsumexp), key=str), 1):
+        whole = couple(coupled.args[0], A, Y, index, define)
+        formula = formula.xreplace({coupled: entry(whole)})
+        operands[entry(whole)] = whole * OneMatrix(1, sizes[-1])
+    formula = formula.xreplace({p: entry(A), y: entry(Y)})
+    E = define("E", elementwise(formula, operands), f"{network.loss}, entry by entry")
     total = MatMul(OneMatrix(1, N), E, OneMatrix(sizes[-1], 1))
     if network.reduction == "mean":
-        total = total / (N * sizes[-1])
+        total = total / (N if loss.per_row else N * sizes[-1])
     define("L", total, f"{network.reduction} of the entries")
     return Program(
         inputs=(X, Y, *parameters),
@@ -50,4 +57,14 @@ def forward(network: Network) -> Program:
         notation=NETWORK,
         sizes=dict(zip(sizes, map(Integer, network.layers), strict=True)),
         rows=frozenset(f"{prefix}b{layer}" for prefix in ("", "grad_") for layer in range(1, network.depth + 1)),
+        prediction=A,
     )
+
+
+def couple(argument: Expr, A: MatrixSymbol, Y: MatrixSymbol, index: int, define) -> MatrixSymbol:
+    """The column of logsumexp over each row of a formula of the prediction and the target."""
+    matrix = A
+    if argument != p:
+        formula = stable(argument).xreplace({p: entry(A), y: entry(Y)})
+        matrix = define(f"Q{index}", elementwise(formula, {entry(A): A, entry(Y): Y}), "entry by entry")
+    return define(f"M{index}", RowLogSumExp(matrix), "logsumexp over the row")

@@ -24,12 +24,18 @@ FAMILIES = {
     "b": Family("b", "b", "biases of layer {layer}"),
     "Z": Family("z", "Z", "pre-activation of layer {layer}"),
     "A": Family("a", "A", "activation of layer {layer}"),
-    "M": Family("lse", "M", "log of the row sums of exp, layer {layer}"),
+    "M": Family("lse", "M", "log of the row sums of exp"),
+    "Q": Family("q", "Q", "what logsumexp runs over"),
     "E": Family("e", "E", "loss of each entry"),
     "L": Family("loss", "L", "loss"),
     "Delta": Family("delta", r"\Delta", "error of layer {layer}, dL/dZ{layer}"),
 }
-_NAME = re.compile(r"(grad_)?([A-Za-z]+?)(\d*)")
+_NAME = re.compile(r"(grad_)?([A-Za-z_]+?)(?:(\d+)([a-z]?))?")
+
+
+def _split(name: str) -> list[str]:
+    """Prefix, family, layer and letter of a name, each empty where it has none."""
+    return [part or "" for part in _NAME.fullmatch(name).groups()]
 
 
 class Notation:
@@ -60,21 +66,26 @@ class NetworkNotation(Notation):
     """Layers are subscripts; dL/dZ has a name of its own, Delta, as in every textbook."""
 
     def torch(self, name: str) -> str:
-        prefix, family, layer = _NAME.fullmatch(name).groups()
-        return f"{prefix or ''}{FAMILIES[family].torch}{layer}"
+        prefix, family, layer, letter = _split(name)
+        known = FAMILIES[family].torch if family in FAMILIES else family
+        return f"{prefix}{known}{layer}{letter}"
 
     def latex(self, name: str) -> str:
         if name.startswith("grad_"):
             return super().latex(name)
-        _, family, layer = _NAME.fullmatch(name).groups()
+        _, family, layer, letter = _split(name)
         if family == "L":
             return "L"
+        if family not in FAMILIES:
+            return rf"\mathbf{{{family.replace('_', ' ')}}}_{{{layer}{letter}}}"
         return rf"\boldsymbol{{{FAMILIES[family].latex}}}" + (f"_{{{layer}}}" if layer else "")
 
     def meaning(self, name: str) -> str:
         if name.startswith("grad_"):
             return super().meaning(name)
-        _, family, layer = _NAME.fullmatch(name).groups()
+        _, family, layer, _ = _split(name)
+        if family not in FAMILIES:
+            return "part of the next formula"
         return FAMILIES[family].meaning.format(layer=layer)
 
     def cotangent(self, variable: MatrixSymbol) -> MatrixSymbol:

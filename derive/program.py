@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from sympy import Basic, Expr, Lambda, MatrixExpr, MatrixSymbol, OneMatrix, ShapeError, Symbol, sympify
+from sympy import Basic, Expr, Integer, Lambda, MatrixExpr, MatrixSymbol, OneMatrix, ShapeError, Symbol, sympify
+from sympy.printing.precedence import PRECEDENCE
 
 from derive.notation import Notation
 
@@ -20,6 +21,8 @@ class Elementwise(MatrixExpr):
             shapes = ", ".join(f"{operand}: {operand.shape}" for operand in operands)
             raise ShapeError(f"entry by entry needs one shape, got {shapes}")
         return Basic.__new__(cls, formula, *operands)
+
+    precedence = PRECEDENCE["Add"]
 
     @property
     def formula(self) -> Expr:
@@ -38,6 +41,20 @@ class Elementwise(MatrixExpr):
         return self.formula.xreplace({u: operand[i, j] for u, operand in self.operands.items()})
 
     def doit(self, **hints) -> "Elementwise":
+        return self
+
+
+class RowLogSumExp(MatrixExpr):
+    """The column of log(sum over the row of exp(entry)), of a matrix symbol."""
+
+    def __new__(cls, operand: MatrixSymbol) -> "RowLogSumExp":
+        return Basic.__new__(cls, operand)
+
+    @property
+    def shape(self):
+        return self.args[0].shape[0], Integer(1)
+
+    def doit(self, **hints) -> "RowLogSumExp":
         return self
 
 
@@ -85,6 +102,7 @@ class Program:
 
     `inputs` are given from outside; those in `parameters` are what the gradient is taken in. `sizes` gives numbers to
     the size symbols that have one; the number of rows N has none. `rows` are the 1 x n symbols that torch keeps 1-D.
+    `prediction` is what a network's loss compares with the targets.
     """
 
     inputs: tuple[MatrixSymbol, ...]
@@ -93,6 +111,7 @@ class Program:
     notation: Notation
     sizes: dict[Symbol, int] = field(default_factory=dict)
     rows: frozenset[str] = frozenset()
+    prediction: MatrixSymbol | None = None
 
     def __post_init__(self) -> None:
         known = {symbol.name for symbol in self.inputs}
@@ -103,6 +122,11 @@ class Program:
     @property
     def output(self) -> MatrixSymbol:
         return self.equations[-1].target
+
+    def predicting(self) -> tuple[tuple[Equation, ...], tuple[Equation, ...]]:
+        """The equations up to the prediction, and those of the loss."""
+        split = [equation.target for equation in self.equations].index(self.prediction) + 1
+        return self.equations[:split], self.equations[split:]
 
     def shape(self, matrix: MatrixExpr) -> tuple[Expr, ...]:
         """The shape as torch has it, numbers where they are known; the loss is a scalar."""

@@ -13,12 +13,12 @@ from pathlib import Path
 from random import Random
 
 import sympy
-from sympy import Expr, Integer, Rational, diff
+from sympy import Expr, Integer, Rational, diff, exp, log
 
 from derive.algebra import Algebra
 from derive.command import Parser
-from derive.functions import FUNCTIONS, z
-from derive.losses import LOSSES, p, y
+from derive.functions import z
+from derive.losses import logsumexp, p, y
 from derive.network import Network
 from derive.symbolic import Tensor, run_source, symbols
 
@@ -117,20 +117,28 @@ def obligations(network: Network, source: str, path: Path, rows: int) -> Iterato
 
 def scalar_loss(network: Network, parameters: dict[str, Tensor], x: Tensor, y_: Tensor) -> Expr:
     """The loss by its definition, entry by entry."""
-    total = Integer(0)
+    loss, total = network.criterion(), Integer(0)
     for n in range(x.entries.shape[0]):
         a = list(x.entries[n])
         for layer in range(1, network.depth + 1):
             W, b = parameters[f"W{layer}"].entries, parameters[f"b{layer}"].entries
-            last = layer == network.depth
-            activation = FUNCTIONS[network.output_activation if last else network.activation]
+            activation = network.function(layer)
             a = [
                 activation.xreplace({z: sum((W[i, j] * a[j] for j in range(len(a))), b[i])})
                 for i in range(network.layers[layer])
             ]
-        for prediction, target in zip(a, y_.entries[n], strict=True):
-            total += LOSSES[network.loss].xreplace({p: prediction, y: target})
-    return total / y_.entries.size if network.reduction == "mean" else total
+        total += row_loss(loss.formula, a, list(y_.entries[n]))
+    if network.reduction == "sum":
+        return total
+    return total / (y_.entries.shape[0] if loss.per_row else y_.entries.size)
+
+
+def row_loss(formula: Expr, prediction: list[Expr], target: list[Expr]) -> Expr:
+    """The losses of a row's entries, added; logsumexp runs over the row."""
+    entries = [{p: a, y: b} for a, b in zip(prediction, target, strict=True)]
+    for coupled in formula.atoms(logsumexp):
+        formula = formula.xreplace({coupled: log(sum(exp(coupled.args[0].xreplace(at)) for at in entries))})
+    return sum((formula.xreplace(at) for at in entries), Integer(0))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -90,13 +90,25 @@ for _name, _function in {
 }.items():
     setattr(Tensor, f"__{_name}__", _operator(_function))
     setattr(Tensor, f"__r{_name}__", _operator(_function, swapped=True))
-for _name, _relation in {"le": sympy.Le, "lt": sympy.Lt, "ge": sympy.Ge, "gt": sympy.Gt}.items():
+for _name, _relation in {
+    "le": sympy.Le,
+    "lt": sympy.Lt,
+    "ge": sympy.Ge,
+    "gt": sympy.Gt,
+    "and": sympy.And,
+    "or": sympy.Or,
+}.items():
     setattr(Tensor, f"__{_name}__", _operator(_relation))
 
 
 def where(condition: Tensor, value: Any, other: Any) -> Tensor:
     choose = numpy.frompyfunc(lambda c, a, b: Piecewise((a, c), (b, True)), 3, 1)
     return Tensor(choose(condition.entries, _number(value), _number(other)))
+
+
+def logsumexp(tensor: Tensor, dim: int, keepdim: bool = False) -> Tensor:
+    total = Tensor(numpy.frompyfunc(sympy.exp, 1, 1)(tensor.entries)).sum(dim, keepdim)
+    return Tensor(numpy.frompyfunc(sympy.log, 1, 1)(total.entries))
 
 
 def _kernel(name: str) -> Callable[[Tensor], Tensor]:
@@ -112,12 +124,14 @@ class _Module(ModuleType):
 def torch_stand_in() -> ModuleType:
     """The module that emitted source imports as torch."""
     torch = _Module("torch")
-    torch.Tensor, torch.where = Tensor, where
+    torch.Tensor, torch.where, torch.logsumexp = Tensor, where, logsumexp
     torch.float32, torch.float64 = "float32", "float64"
     torch.nn = SimpleNamespace(functional=_Module("torch.nn.functional"))
     for name, path in KERNELS.items():
         owner = torch.nn.functional if path.startswith("torch.nn.functional.") else torch
         setattr(owner, path.rpartition(".")[2], _kernel(name))
+    exact_gelu, tanh_gelu = _kernel("gelu"), _kernel("gelu_tanh")
+    torch.nn.functional.gelu = lambda x, approximate="none": (tanh_gelu if approximate == "tanh" else exact_gelu)(x)
     return torch
 
 

@@ -11,7 +11,6 @@ from sympy import (
     MatrixSymbol,
     Mul,
     OneMatrix,
-    Piecewise,
     Rational,
     Symbol,
     Transpose,
@@ -22,15 +21,35 @@ from sympy.printing.codeprinter import CodePrinter
 from sympy.printing.precedence import PRECEDENCE
 
 from derive.notation import factors, terms
-from derive.program import Elementwise, Equation, Program
+from derive.program import Elementwise, Equation, Program, RowLogSumExp
 
 KERNELS = {
-    "exp": "torch.exp",
-    "log": "torch.log",
-    "relu": "torch.relu",
-    "sigmoid": "torch.sigmoid",
-    "tanh": "torch.tanh",
+    "Abs": "torch.abs",
+    **{
+        name: f"torch.{name}" for name in ("cos", "erf", "exp", "log", "relu", "selu", "sigmoid", "sign", "sin", "tanh")
+    },
+    **{
+        name: f"torch.nn.functional.{name}"
+        for name in (
+            "celu",
+            "elu",
+            "gelu",
+            "hardsigmoid",
+            "hardswish",
+            "hardtanh",
+            "leaky_relu",
+            "logsigmoid",
+            "mish",
+            "relu6",
+            "silu",
+            "softplus",
+            "softsign",
+            "tanhshrink",
+        )
+    },
 }
+MOST_READABLE = 10**6  # a fraction with a larger denominator is written as a decimal
+OPTIONS = {"gelu_tanh": ("torch.nn.functional.gelu", 'approximate="tanh"')}
 
 
 @dataclass(frozen=True)
@@ -75,6 +94,9 @@ class TorchPrinter(CodePrinter):
         with distribute(False):
             return self._print(expr.formula.xreplace(self.program.sizes))
 
+    def _print_RowLogSumExp(self, expr: RowLogSumExp) -> str:
+        return f"torch.logsumexp({self._print(expr.args[0])}, 1, keepdim=True)"
+
     def _print_MatAdd(self, expr: MatAdd) -> str:
         """A row that is broadcast comes last, as a bias does."""
         parts = sorted(expr.args, key=lambda term: term.has(OneMatrix))
@@ -90,6 +112,8 @@ class TorchPrinter(CodePrinter):
             text = self._product(rest)
         elif isinstance(left, OneMatrix):
             text = f"{self._operand(rest)}.sum(0)"
+        elif isinstance(matrices[-1], OneMatrix) and matrices[-1].shape[1] == 1:
+            text = f"{self._operand(matrices[:-1])}.sum(1, keepdim=True)"
         else:
             text = self._product(matrices)
         return self._scaled(scale.xreplace(self.program.sizes), text)
@@ -98,7 +122,9 @@ class TorchPrinter(CodePrinter):
         return " @ ".join(self._factor(matrix) for matrix in matrices)
 
     def _operand(self, matrices: list[MatrixExpr]) -> str:
-        return self._print(matrices[0]) if len(matrices) == 1 else f"({self._product(matrices)})"
+        if len(matrices) == 1:
+            return self.parenthesize(matrices[0], PRECEDENCE["Atom"], strict=True)
+        return f"({self._product(matrices)})"
 
     def _factor(self, expr: Expr) -> str:
         return self.parenthesize(expr, PRECEDENCE["Mul"], strict=True)
@@ -108,6 +134,8 @@ class TorchPrinter(CodePrinter):
 
     def _scaled(self, scale: Expr, text: str) -> str:
         """scale * text with the number in front, but a division by it where it is one over a number."""
+        if scale.is_Rational and scale.q > MOST_READABLE:
+            return f"{self._print(scale)} * {text}"
         numerator, denominator = scale.as_numer_denom()
         if numerator == 1:
             return text if denominator == 1 else f"{text} / {self._divisor(denominator)}"
@@ -152,31 +180,42 @@ class TorchPrinter(CodePrinter):
         return power.join(self.parenthesize(part, PRECEDENCE["Pow"]) for part in (base, exponent))
 
     def _print_Function(self, expr: Expr) -> str:
-        kernel = KERNELS.get(type(expr).__name__)
+        name = type(expr).__name__
+        kernel, *options = OPTIONS[name] if name in OPTIONS else (KERNELS.get(name),)
         if kernel is None or is_number(expr):
             self.emptyPrinter(expr)
-        return f"{kernel}({', '.join(map(self._print, expr.args))})"
+        return f"{kernel}({', '.join([*map(self._print, expr.args), *options])})"
 
-    _print_exp = _print_tanh = _print_log = _print_Function
+    _print_Abs = _print_erf = _print_exp = _print_log = _print_sign = _print_sin = _print_cos = _print_tanh = (
+        _print_Function
+    )
 
     def _print_Piecewise(self, expr: Expr) -> str:
-        (value, condition), *rest = expr.args
-        if condition is true:
-            return self._print(value)
-        otherwise = self._print(Piecewise(*rest))
-        text = f"torch.where({self._print(condition)}, {self._print(value)}, {otherwise})"
+        """Nested torch.where; of numbers alone torch would make a tensor of its default dtype."""
+        *branches, (text, condition) = [(self._print(value), condition) for value, condition in expr.args]
+        if condition is not true:
+            raise ValueError(f"torch needs a value where no condition holds: {expr}")
+        for value, condition in reversed(branches):
+            text = f"torch.where({self._print(condition)}, {value}, {text})"
         if any(not is_number(branch) for branch, _ in expr.args):
             return text
-        matrix = self._print(min(condition.free_symbols, key=str))
-        return f"{text}.to({matrix}.dtype)"
+        return f"{text}.to({self._print(min(expr.free_symbols - set(self.program.sizes), key=str))}.dtype)"
 
     def _print_Relational(self, expr: Expr) -> str:
         return f"{self._print(expr.lhs)} {expr.rel_op} {self._print(expr.rhs)}"
+
+    def _print_And(self, expr: Expr) -> str:
+        return " & ".join(f"({self._print(part)})" for part in expr.args)
+
+    def _print_Or(self, expr: Expr) -> str:
+        return " | ".join(f"({self._print(part)})" for part in expr.args)
 
     def _print_Integer(self, expr: Expr) -> str:
         return str(expr.p)
 
     def _print_Rational(self, expr: Expr) -> str:
+        if expr.q > MOST_READABLE:
+            return repr(expr.p / expr.q)
         return f"{expr.p} / {expr.q}"
 
     def _print_Pi(self, expr: Expr) -> str:

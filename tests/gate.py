@@ -24,7 +24,7 @@ def sequential(network: Network, dtype: torch.dtype = torch.float64, scale: floa
     modules: list[torch.nn.Module] = []
     for layer in range(network.depth):
         modules.append(torch.nn.Linear(network.layers[layer], network.layers[layer + 1], dtype=dtype))
-        modules.append(Activation(network.activation if layer < network.depth - 1 else network.output_activation))
+        modules.append(Activation(network.activation_of(layer + 1)))
     net = torch.nn.Sequential(*modules)
     with torch.no_grad():
         for parameter in net.parameters():
@@ -42,10 +42,19 @@ class Activation(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.name == "identity":
             return x
+        if self.name == "gelu_tanh":
+            return torch.nn.functional.gelu(x, approximate="tanh")
         return getattr(torch, self.name, getattr(torch.nn.functional, self.name, None))(x)
+
+
+def criterion(network: Network, p: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """torch's own loss."""
+    if network.loss == "squared_error":
+        return getattr(((p - y) ** 2), network.reduction)()
+    extra = (torch.ones_like(y),) if network.loss == "gaussian_nll_loss" else ()
+    return getattr(torch.nn.functional, network.loss)(p, y, *extra, reduction=network.reduction)
 
 
 def autograd(network: Network, net: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> list[torch.Tensor]:
     """torch's own gradient in the parameters of the net."""
-    loss = getattr(torch.nn.functional, network.loss)(net(x), y, reduction=network.reduction)
-    return list(torch.autograd.grad(loss, list(net.parameters())))
+    return list(torch.autograd.grad(criterion(network, net(x), y), list(net.parameters())))

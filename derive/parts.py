@@ -1,0 +1,82 @@
+"""Long formulas in parts: what occurs twice is computed once, and what would not fit on a line gets a name."""
+
+import re
+from dataclasses import replace
+from itertools import count
+
+from sympy import Expr, Function, MatrixSymbol, Piecewise, Symbol, preorder_traversal
+
+from derive.notation import Notation
+from derive.program import Derivation, Elementwise, Equation, elementwise, entry
+
+LONGEST = 72  # characters of a formula as SymPy prints it, a call counted as long as torch's names are
+CALL = 12
+
+
+def readable(derivation: Derivation) -> Derivation:
+    """The same derivation with its long formulas in parts; what it derives from is not touched."""
+    program = derivation.program
+    taken = {equation.target.name for equation in derivation.equations}
+
+    def split(equations: tuple[Equation, ...]) -> tuple[Equation, ...]:
+        return tuple(line for equation in equations for line in in_parts(equation, program.notation, taken))
+
+    forward, backward = split(program.equations), split(derivation.backward)
+    return replace(derivation, program=replace(program, equations=forward), backward=backward)
+
+
+def in_parts(equation: Equation, notation: Notation, taken: set[str]) -> list[Equation]:
+    """The equation, after the equations of the parts that it is made of. New names are added to `taken`."""
+    value = equation.value
+    if not isinstance(value, Elementwise):
+        return [equation]
+    formula, operands, parts = value.formula, dict(value.operands), []
+    layer = re.search(r"\d*$", equation.target.name)[0] or f"_{equation.target.name.lower()}"
+    while (part := next_part(formula)) is not None:
+        name = fresh(f"{type(part).__name__.lower() if is_call(part) else 'part'}{layer}", taken)
+        target = MatrixSymbol(name, *equation.shape)
+        meaning = notation.meaning(name)
+        parts.append(replace(equation, target=target, value=elementwise(part, operands), meaning=meaning))
+        formula = formula.xreplace({part: entry(target)})
+        operands[entry(target)] = target
+    return [*parts, replace(equation, value=elementwise(formula, operands))]
+
+
+def next_part(formula: Expr) -> Expr | None:
+    """A function value that occurs twice, else the longest part of a formula that is too long."""
+    found = list(preorder_traversal(formula))
+    for part in filter(is_call, found):
+        if part != formula and occurrences(formula, part) > 1:
+            return part
+    if length(formula) <= LONGEST:
+        return None
+    proper = [part for part in found[1:] if isinstance(part, Expr) and not part.is_Atom and has_entry(part)]
+    fitting = [part for part in proper if length(part) <= LONGEST and len(part.args) > 0]
+    return max(fitting, key=lambda part: (length(part), str(part)), default=None)
+
+
+def occurrences(formula: Expr, part: Expr) -> int:
+    """How often the part is written, where a part inside a repeated part counts each time."""
+    if formula == part:
+        return 1
+    return sum(occurrences(argument, part) for argument in formula.args)
+
+
+def length(formula: Expr) -> int:
+    return len(str(formula)) + CALL * sum(is_call(part) for part in preorder_traversal(formula))
+
+
+def is_call(part: Expr) -> bool:
+    return isinstance(part, Function) and not isinstance(part, Piecewise)
+
+
+def has_entry(part: Expr) -> bool:
+    return any(isinstance(symbol, Symbol) and not symbol.is_integer for symbol in part.free_symbols)
+
+
+def fresh(name: str, taken: set[str]) -> str:
+    """The name, or the name with a letter behind it, that is not taken yet."""
+    letters = (f"{name}{'' if n == 0 else chr(ord('a') + n)}" for n in count())
+    free = next(candidate for candidate in letters if candidate not in taken)
+    taken.add(free)
+    return free

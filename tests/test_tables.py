@@ -3,6 +3,7 @@
 import math
 import warnings
 
+import mpmath
 import pytest
 import sympy
 import torch
@@ -32,7 +33,7 @@ SATURATED = [-1e4, -1000, -200, -90, -40, -19, -3, -1e-3, 0, 1e-3, 3, 19, 21, 40
 # tanhshrink: torch subtracts 1 - tanh^2 from 1; ours is tanh^2
 # hardsigmoid: torch's own backward takes 1/6 in float32, whatever the dtype
 # softplus: torch computes its slope as exp(z) / (1 + exp(z)), with one rounding more in a chain of widths one
-BOUNDS = {"softsign": 1e3, "tanhshrink": 64, "hardsigmoid": 2e8, "softplus": 32}
+BOUNDS = {"softsign": 1e3, "tanhshrink": 64, "hardsigmoid": 2e8, "softplus": 128}
 warnings.filterwarnings("ignore", message=".*reduction: 'mean'.*")
 
 
@@ -96,11 +97,12 @@ def test_each_row_with_a_kink_is_tested_at_it():
 def test_each_slope_is_as_right_as_torchs_where_it_is_saturated(activation, dtype, emitted):
     """Against 40 digits: never further off than torch by more than rounding, and finite where torch is."""
     a = opened(FUNCTIONS[activation])
-    exact = 2 * (a - sympy.Rational(1, 4)) * sympy.diff(a, z)
+    exact = sympy.lambdify(z, 2 * (a - sympy.Rational(1, 4)) * sympy.diff(a, z), "mpmath")
     eps = torch.finfo(dtype).eps
     for point in SATURATED:
         got, want = (value.item() for value in slopes(activation, point, dtype, emitted))
-        truth = exact.subs(z, sympy.Rational(torch.tensor(point, dtype=dtype).item())).evalf(40)
+        with mpmath.workdps(60):
+            truth = exact(mpmath.mpf(torch.tensor(point, dtype=dtype).item()))
         assert math.isfinite(got), point
         assert abs(got - truth) <= 4 * abs(want - truth) + 64 * eps * abs(truth) + torch.finfo(dtype).tiny, point
 
@@ -144,6 +146,7 @@ def test_the_slope_is_the_derivative_of_the_definition(name):
     function = FUNCTIONS[name].func
     derivative = sympy.diff(opened(function.definition), z)
     assert Algebra(open_functions=True).identical(opened(slope(function)), derivative)
-    for point in (sympy.Rational(-7, 3), sympy.Rational(1, 7), sympy.Rational(5, 2), sympy.Integer(25)):
-        at = [opened(e).subs(z, point).evalf(30) for e in (slope(function), derivative)]
-        assert abs(at[0] - at[1]) < 1e-25
+    first, second = (sympy.lambdify(z, opened(e), "mpmath") for e in (slope(function), derivative))
+    with mpmath.workdps(30):
+        for point in (-7.25, 0.125, 2.5, 25.0):
+            assert abs(first(mpmath.mpf(point)) - second(mpmath.mpf(point))) < 1e-25

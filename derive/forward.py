@@ -14,8 +14,11 @@ from derive.program import Equation, Program, RowLogSumExp, elementwise, entry
 N = Symbol("N", integer=True, positive=True)
 
 
-def forward(network: Network) -> Program:
-    """The equations from inputs to loss: an affine map and an activation a layer, the loss of each entry, their sum."""
+def forward(network: Network, mean_over: Expr = N) -> Program:
+    """The equations from inputs to loss: an affine map and an activation a layer, the loss of each entry, their sum.
+
+    A mean is over `mean_over` rows; over 1, the loss is the sum of the losses that each row has by itself.
+    """
     sizes = [Symbol(f"n{layer}", integer=True, positive=True) for layer in range(network.depth + 1)]
     X, Y = MatrixSymbol("X", N, sizes[0]), MatrixSymbol("Y", N, sizes[-1])
     parameters: list[MatrixSymbol] = []
@@ -48,7 +51,7 @@ def forward(network: Network) -> Program:
     E = define("E", elementwise(formula, operands), f"{network.loss}, entry by entry")
     total = MatMul(OneMatrix(1, N), E, OneMatrix(sizes[-1], 1))
     if network.reduction == "mean":
-        total = total / (N if loss.per_row else N * sizes[-1])
+        total = total / (mean_over if loss.per_row else mean_over * sizes[-1])
     define("L", total, f"{network.reduction} of the entries")
     return Program(
         inputs=(X, Y, *parameters),
@@ -56,7 +59,7 @@ def forward(network: Network) -> Program:
         equations=tuple(equations),
         notation=NETWORK,
         sizes=dict(zip(sizes, map(Integer, network.layers), strict=True)),
-        rows=frozenset(f"{prefix}b{layer}" for prefix in ("", "grad_") for layer in range(1, network.depth + 1)),
+        rows=frozenset(f"{prefix}{b.name}" for prefix in ("", "grad_", "dot_", "dot_grad_") for b in parameters[1::2]),
         prediction=A,
     )
 

@@ -30,7 +30,7 @@ FAMILIES = {
     "L": Family("loss", "L", "loss"),
     "Delta": Family("delta", r"\Delta", "error of layer {layer}, dL/dZ{layer}"),
 }
-_NAME = re.compile(r"(grad_)?([A-Za-z_]+?)(?:(\d+)([a-z]?))?")
+_NAME = re.compile(r"((?:dot_)?(?:grad_)?)([A-Za-z_]+?)(?:(\d+)([a-z]?))?")
 
 
 def _split(name: str) -> list[str]:
@@ -46,20 +46,29 @@ class Notation:
 
     def latex(self, name: str) -> str:
         """A bold symbol; a cotangent is written as the partial derivative that it is."""
+        if name.startswith("dot_"):
+            return rf"\dot{{{self.latex(name.removeprefix('dot_'))}}}"
         if name.startswith("grad_"):
             return rf"\frac{{\partial L}}{{\partial {self.latex(name.removeprefix('grad_'))}}}"
         stem, index = re.fullmatch(r"(.*?)_?(\d*)", name).groups()
         return rf"\boldsymbol{{{stem}}}" + (f"_{{{index}}}" if index else "")
 
     def meaning(self, name: str) -> str:
+        if name.startswith("dot_"):
+            return f"tangent of {self.torch(name.removeprefix('dot_'))}"
         return f"dL/d{name.removeprefix('grad_')}" if name.startswith("grad_") else name
 
     def cotangent(self, variable: MatrixSymbol) -> MatrixSymbol:
         """The symbol of dL/dvariable; it has the variable's shape."""
         return MatrixSymbol(f"grad_{variable.name}", *variable.shape)
 
+    def tangent(self, variable: MatrixSymbol) -> MatrixSymbol:
+        """The symbol of the variable's directional derivative; it has the variable's shape."""
+        return MatrixSymbol(f"dot_{variable.name}", *variable.shape)
+
     def is_cotangent(self, name: str) -> bool:
-        return name.startswith("grad_")
+        """Whether it is multiplied first in a product, as cotangents and tangents are."""
+        return name.startswith(("grad_", "dot_"))
 
 
 class NetworkNotation(Notation):
@@ -71,7 +80,7 @@ class NetworkNotation(Notation):
         return f"{prefix}{known}{layer}{letter}"
 
     def latex(self, name: str) -> str:
-        if name.startswith("grad_"):
+        if name.startswith(("grad_", "dot_")):
             return super().latex(name)
         _, family, layer, letter = _split(name)
         if family == "L":
@@ -81,7 +90,7 @@ class NetworkNotation(Notation):
         return rf"\boldsymbol{{{FAMILIES[family].latex}}}" + (f"_{{{layer}}}" if layer else "")
 
     def meaning(self, name: str) -> str:
-        if name.startswith("grad_"):
+        if name.startswith(("grad_", "dot_")):
             return super().meaning(name)
         _, family, layer, _ = _split(name)
         if family not in FAMILIES:
@@ -94,7 +103,7 @@ class NetworkNotation(Notation):
         return super().cotangent(variable)
 
     def is_cotangent(self, name: str) -> bool:
-        return name.startswith(("grad_", "Delta"))
+        return super().is_cotangent(name) or name.startswith("Delta")
 
 
 PLAIN = Notation()

@@ -1,6 +1,7 @@
 """Long formulas in parts: what occurs twice is computed once, and what would not fit on a line gets a name."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import count
 
@@ -9,20 +10,25 @@ from sympy import Expr, Function, MatrixSymbol, Piecewise, Symbol, preorder_trav
 from derive.notation import Notation
 from derive.program import Derivation, Elementwise, Equation, elementwise, entry
 
-LONGEST = 72  # characters of a formula as SymPy prints it, a call counted as long as torch's names are
+LONGEST = 80  # characters of a formula with spaces round its operators, a call counted as long as torch's names are
 CALL = 12
 
 
 def readable(derivation: Derivation) -> Derivation:
     """The same derivation with its long formulas in parts; what it derives from is not touched."""
     program = derivation.program
-    taken = {equation.target.name for equation in derivation.equations}
-
-    def split(equations: tuple[Equation, ...]) -> tuple[Equation, ...]:
-        return tuple(line for equation in equations for line in in_parts(equation, program.notation, taken))
-
-    forward, backward = split(program.equations), split(derivation.backward)
+    forward = all_in_parts(program.equations, program.notation)
+    known = {equation.target.name for equation in (*forward, *derivation.equations)}
+    backward = all_in_parts(derivation.backward, program.notation, known)
     return replace(derivation, program=replace(program, equations=forward), backward=backward)
+
+
+def all_in_parts(
+    equations: tuple[Equation, ...], notation: Notation, taken: Iterable[str] = ()
+) -> tuple[Equation, ...]:
+    """The equations with their long formulas in parts, none of which has a name that is taken."""
+    names = {*taken, *(equation.target.name for equation in equations)}
+    return tuple(line for equation in equations for line in in_parts(equation, notation, names))
 
 
 def in_parts(equation: Equation, notation: Notation, taken: set[str]) -> list[Equation]:
@@ -63,7 +69,7 @@ def occurrences(formula: Expr, part: Expr) -> int:
 
 
 def length(formula: Expr) -> int:
-    return len(str(formula)) + CALL * sum(is_call(part) for part in preorder_traversal(formula))
+    return len(str(formula).replace("*", " * ")) + CALL * sum(is_call(part) for part in preorder_traversal(formula))
 
 
 def is_call(part: Expr) -> bool:

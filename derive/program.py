@@ -1,5 +1,6 @@
 """Straight-line programs: one operation an equation, each name assigned once, before it is used."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -160,6 +161,16 @@ class Derivation:
         for equation in self.equations:
             values[equation.target] = substitute(equation.value, values)
         return values[symbol]
+
+
+def needed(equations: tuple[Equation, ...], results: Iterable[MatrixSymbol]) -> tuple[Equation, ...]:
+    """Those of the equations that the results depend on."""
+    wanted, kept = set(results), []
+    for equation in reversed(equations):
+        if equation.target in wanted:
+            kept.append(equation)
+            wanted.update(equation.uses)
+    return tuple(reversed(kept))
 
 
 def substitute(value: MatrixExpr, replacements: dict[MatrixSymbol, MatrixExpr]) -> MatrixExpr:

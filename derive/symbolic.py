@@ -48,6 +48,9 @@ class Tensor:
     def to(self, dtype: str) -> "Tensor":
         return self
 
+    def unsqueeze(self, dim: int) -> "Tensor":
+        return Tensor(numpy.expand_dims(self.entries, dim))
+
     def sum(self, dim: int | None = None, keepdim: bool = False) -> "Tensor":
         axis = None if dim is None else int(dim)
         return Tensor(numpy.sum(self.entries, axis=axis, keepdims=keepdim, initial=Integer(0)))
@@ -111,6 +114,10 @@ def logsumexp(tensor: Tensor, dim: int, keepdim: bool = False) -> Tensor:
     return Tensor(numpy.frompyfunc(sympy.log, 1, 1)(total.entries))
 
 
+def zeros_like(tensor: Tensor) -> Tensor:
+    return Tensor(numpy.full(tensor.entries.shape, Integer(0)))
+
+
 def _kernel(name: str) -> Callable[[Tensor], Tensor]:
     function = FUNCTIONS[name].func if name in FUNCTIONS else getattr(sympy, name)
     return lambda tensor: Tensor(numpy.frompyfunc(function, 1, 1)(tensor.entries))
@@ -124,7 +131,7 @@ class _Module(ModuleType):
 def torch_stand_in() -> ModuleType:
     """The module that emitted source imports as torch."""
     torch = _Module("torch")
-    torch.Tensor, torch.where, torch.logsumexp = Tensor, where, logsumexp
+    torch.Tensor, torch.where, torch.logsumexp, torch.zeros_like = Tensor, where, logsumexp, zeros_like
     torch.float32, torch.float64 = "float32", "float64"
     torch.nn = SimpleNamespace(functional=_Module("torch.nn.functional"))
     for name, path in KERNELS.items():

@@ -236,6 +236,17 @@ def lines(program: Program, equations: tuple[Equation, ...]) -> list[Line]:
     return [Line(printer.equation(e), shape_text(program.shape(e.target)), e.meaning) for e in equations]
 
 
+def summands(program: Program, equation: Equation) -> Line:
+    """A gradient that is a sum over the rows, as the rows' own terms: the last sum left undone."""
+    left, right = equation.value.args
+    if isinstance(left, OneMatrix):
+        code = spell(program, right)
+    else:
+        code = f"{spell(program, left.arg)}.unsqueeze(2) * {spell(program, right)}.unsqueeze(1)"
+    shape = shape_text((left.shape[1], *program.shape(equation.target)))
+    return Line(f"{spell(program, equation.target)} = {code}", shape, f"each row's {equation.meaning}")
+
+
 def spell(program: Program, expr: MatrixExpr) -> str:
     """One expression as torch source."""
     return TorchPrinter(program)._print(expr)

@@ -100,31 +100,156 @@ def value_and_grad(
     )
 
 
-def _checked(parameters: Iterable[torch.Tensor], **data: torch.Tensor) -> tuple:
+def input_grad(parameters: Iterable[torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """dL/dx: the gradient of the loss in the inputs, (N, 2). Arguments and errors as in value_and_grad."""
+    parameters, x, y = _checked(parameters, x=x, y=y)
+    W1, b1, W2, b2, W3, b3 = parameters
+    z1 = x @ W1.T + b1  # (N, 10) pre-activation of layer 1
+    a1 = torch.sigmoid(z1)  # (N, 10) activation of layer 1
+    z2 = a1 @ W2.T + b2  # (N, 10) pre-activation of layer 2
+    a2 = torch.sigmoid(z2)  # (N, 10) activation of layer 2
+    z3 = a2 @ W3.T + b3  # (N, 1) pre-activation of layer 3
+    delta3 = 2 * (z3 - y)  # (N, 1) dL/dZ3
+    grad_a2 = delta3 @ W3  # (N, 10) dL/dA2
+    delta2 = grad_a2 * (1 - a2) * a2  # (N, 10) dL/dZ2
+    grad_a1 = delta2 @ W2  # (N, 10) dL/dA1
+    delta1 = grad_a1 * (1 - a1) * a1  # (N, 10) dL/dZ1
+    grad_x = delta1 @ W1  # (N, 2) dL/dX
+    return grad_x
+
+
+def per_sample_grad(parameters: Iterable[torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> Parameters:
+    """The gradient of each row's own loss: Parameters whose fields have a leading N.
+
+    A row's own loss is the loss of a batch of that row alone. Arguments and errors as in value_and_grad.
+    """
+    parameters, x, y = _checked(parameters, x=x, y=y)
+    W1, b1, W2, b2, W3, b3 = parameters
+    z1 = x @ W1.T + b1  # (N, 10) pre-activation of layer 1
+    a1 = torch.sigmoid(z1)  # (N, 10) activation of layer 1
+    z2 = a1 @ W2.T + b2  # (N, 10) pre-activation of layer 2
+    a2 = torch.sigmoid(z2)  # (N, 10) activation of layer 2
+    z3 = a2 @ W3.T + b3  # (N, 1) pre-activation of layer 3
+    delta3 = 2 * (z3 - y)  # (N, 1) dL/dZ3
+    grad_a2 = delta3 @ W3  # (N, 10) dL/dA2
+    delta2 = grad_a2 * (1 - a2) * a2  # (N, 10) dL/dZ2
+    grad_a1 = delta2 @ W2  # (N, 10) dL/dA1
+    delta1 = grad_a1 * (1 - a1) * a1  # (N, 10) dL/dZ1
+    grad_W3 = delta3.unsqueeze(2) * a2.unsqueeze(1)  # (N, 1, 10) each row's dL/dW3
+    grad_b3 = delta3  # (N, 1) each row's dL/db3
+    grad_W2 = delta2.unsqueeze(2) * a1.unsqueeze(1)  # (N, 10, 10) each row's dL/dW2
+    grad_b2 = delta2  # (N, 10) each row's dL/db2
+    grad_W1 = delta1.unsqueeze(2) * x.unsqueeze(1)  # (N, 10, 2) each row's dL/dW1
+    grad_b1 = delta1  # (N, 10) each row's dL/db1
+    return Parameters(
+        W1=grad_W1,
+        b1=grad_b1,
+        W2=grad_W2,
+        b2=grad_b2,
+        W3=grad_W3,
+        b3=grad_b3,
+    )
+
+
+def jvp(
+    parameters: Iterable[torch.Tensor], x: torch.Tensor, direction: Iterable[torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The prediction and its directional derivative as the parameters move along `direction`, both (N, 1).
+
+    `direction` has the shapes of `parameters`. Other arguments and errors as in forward.
+    """
+    direction, x = _checked(direction, "direction.", x=x)
+    parameters, x = _checked(parameters, x=x)
+    W1, b1, W2, b2, W3, b3 = parameters
+    dot_W1, dot_b1, dot_W2, dot_b2, dot_W3, dot_b3 = direction
+    z1 = x @ W1.T + b1  # (N, 10) pre-activation of layer 1
+    a1 = torch.sigmoid(z1)  # (N, 10) activation of layer 1
+    z2 = a1 @ W2.T + b2  # (N, 10) pre-activation of layer 2
+    a2 = torch.sigmoid(z2)  # (N, 10) activation of layer 2
+    z3 = a2 @ W3.T + b3  # (N, 1) pre-activation of layer 3
+    dot_z1 = x @ dot_W1.T + dot_b1  # (N, 10) tangent of z1
+    dot_a1 = dot_z1 * (1 - a1) * a1  # (N, 10) tangent of a1
+    dot_z2 = dot_a1 @ W2.T + a1 @ dot_W2.T + dot_b2  # (N, 10) tangent of z2
+    dot_a2 = dot_z2 * (1 - a2) * a2  # (N, 10) tangent of a2
+    dot_z3 = dot_a2 @ W3.T + a2 @ dot_W3.T + dot_b3  # (N, 1) tangent of z3
+    return (
+        z3,
+        dot_z3,
+    )
+
+
+def hvp(
+    parameters: Iterable[torch.Tensor], x: torch.Tensor, y: torch.Tensor, direction: Iterable[torch.Tensor]
+) -> Parameters:
+    """Hessian of the loss times `direction`, which has the shapes of `parameters`, as the result has.
+
+    Other arguments and errors as in value_and_grad.
+    """
+    direction, x, y = _checked(direction, "direction.", x=x, y=y)
+    parameters, x, y = _checked(parameters, x=x, y=y)
+    W1, b1, W2, b2, W3, b3 = parameters
+    dot_W1, dot_b1, dot_W2, dot_b2, dot_W3, dot_b3 = direction
+    z1 = x @ W1.T + b1  # (N, 10) pre-activation of layer 1
+    a1 = torch.sigmoid(z1)  # (N, 10) activation of layer 1
+    z2 = a1 @ W2.T + b2  # (N, 10) pre-activation of layer 2
+    a2 = torch.sigmoid(z2)  # (N, 10) activation of layer 2
+    z3 = a2 @ W3.T + b3  # (N, 1) pre-activation of layer 3
+    delta3 = 2 * (z3 - y)  # (N, 1) dL/dZ3
+    grad_a2 = delta3 @ W3  # (N, 10) dL/dA2
+    delta2 = grad_a2 * (1 - a2) * a2  # (N, 10) dL/dZ2
+    grad_a1 = delta2 @ W2  # (N, 10) dL/dA1
+    dot_z1 = x @ dot_W1.T + dot_b1  # (N, 10) tangent of z1
+    dot_a1 = dot_z1 * (1 - a1) * a1  # (N, 10) tangent of a1
+    dot_z2 = dot_a1 @ W2.T + a1 @ dot_W2.T + dot_b2  # (N, 10) tangent of z2
+    dot_a2 = dot_z2 * (1 - a2) * a2  # (N, 10) tangent of a2
+    dot_z3 = dot_a2 @ W3.T + a2 @ dot_W3.T + dot_b3  # (N, 1) tangent of z3
+    dot_delta3 = 2 * dot_z3  # (N, 1) tangent of delta3
+    dot_grad_W3 = delta3.T @ dot_a2 + dot_delta3.T @ a2  # (1, 10) tangent of grad_W3
+    dot_grad_b3 = dot_delta3.sum(0)  # (1,) tangent of grad_b3
+    dot_grad_a2 = dot_delta3 @ W3 + delta3 @ dot_W3  # (N, 10) tangent of grad_a2
+    dot_delta2 = dot_a2 * (grad_a2 * (1 - a2) - grad_a2 * a2) + dot_grad_a2 * (1 - a2) * a2  # (N, 10) tangent of delta2
+    dot_grad_W2 = delta2.T @ dot_a1 + dot_delta2.T @ a1  # (10, 10) tangent of grad_W2
+    dot_grad_b2 = dot_delta2.sum(0)  # (10,) tangent of grad_b2
+    dot_grad_a1 = dot_delta2 @ W2 + delta2 @ dot_W2  # (N, 10) tangent of grad_a1
+    dot_delta1 = dot_a1 * (grad_a1 * (1 - a1) - grad_a1 * a1) + dot_grad_a1 * (1 - a1) * a1  # (N, 10) tangent of delta1
+    dot_grad_W1 = dot_delta1.T @ x  # (10, 2) tangent of grad_W1
+    dot_grad_b1 = dot_delta1.sum(0)  # (10,) tangent of grad_b1
+    return Parameters(
+        W1=dot_grad_W1,
+        b1=dot_grad_b1,
+        W2=dot_grad_W2,
+        b2=dot_grad_b2,
+        W3=dot_grad_W3,
+        b3=dot_grad_b3,
+    )
+
+
+def _checked(parameters: Iterable[torch.Tensor], prefix: str = "", **data: torch.Tensor) -> tuple:
     """The parameters and the data, detached, once each is known to be of the right kind and shape."""
     if not isinstance(parameters, Iterable):
         raise TypeError(f"parameters: expected a sequence of tensors, got {type(parameters).__name__}")
     parameters = tuple(parameters)
     if len(parameters) != len(SHAPES):
         raise ValueError(f"parameters: expected {len(SHAPES)} tensors ({', '.join(SHAPES)}), got {len(parameters)}")
-    tensors = {**dict(zip(SHAPES, parameters, strict=True)), **data}
+    shapes = {f"{prefix}{name}": shape for name, shape in SHAPES.items()}
+    tensors = {**dict(zip(shapes, parameters, strict=True)), **data}
     for name, tensor in tensors.items():
         if not isinstance(tensor, torch.Tensor):
             hint = f"; torch.from_numpy({name}) makes one" if type(tensor).__module__ == "numpy" else ""
             raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}{hint}")
-    first = parameters[0]
-    if first.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"W1: expected dtype torch.float32 or torch.float64, got {first.dtype}")
+    W1 = parameters[0]
+    if W1.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"{prefix}W1: expected dtype torch.float32 or torch.float64, got {W1.dtype}")
     rows = data["x"].shape[0] if data["x"].ndim == 2 else "N"
-    shapes = {**SHAPES, "x": (rows, 2), "y": (rows, 1)}
+    shapes.update(x=(rows, 2), y=(rows, 1))
     for name, tensor in tensors.items():
-        if tensor.dtype != first.dtype:
-            raise TypeError(f"{name}: expected {first.dtype} as W1, got {tensor.dtype}; {name}.to(W1.dtype) casts")
+        if tensor.dtype != W1.dtype:
+            raise TypeError(f"{name}: expected {W1.dtype} as W1, got {tensor.dtype}; {name}.to(W1.dtype) casts")
         if tensor.shape != shapes[name]:
             expected = str(shapes[name]).replace("'", "")
             transposed = tensor.ndim == 2 and tuple(tensor.shape[::-1]) == shapes[name]
             hint = " - transposed?" if transposed else ""
             raise ValueError(f"{name}: expected shape {expected}, got {tuple(tensor.shape)}{hint}")
-        if tensor.device != first.device:
-            raise ValueError(f"{name}: on {tensor.device}, but W1: on {first.device}; {name}.to(W1.device) moves it")
+        if tensor.device != W1.device:
+            raise ValueError(f"{name}: on {tensor.device}, but W1: on {W1.device}; {name}.to(W1.device) moves it")
     return [tensor.detach() for tensor in parameters], *[tensor.detach() for tensor in data.values()]

@@ -1,0 +1,128 @@
+"""Gradients in the inputs and a sample, Jacobian and Hessian times a direction: against torch.func, and their laws."""
+
+import pytest
+import torch
+from torch.func import functional_call, grad, jvp
+
+from derive.functions import FUNCTIONS
+from derive.losses import LOSSES
+from derive.network import Network
+from tests.gate import assert_agree, criterion, distance, sequential
+from tests.test_agreement import NETWORKS
+from tests.test_tables import targets
+
+KINDS = [
+    *NETWORKS,
+    *(Network((3, 4, 2, 2), activation, "identity", "squared_error", "mean") for activation in FUNCTIONS),
+    *(
+        Network((3, 4, 2), "tanh", "sigmoid" if loss == "binary_cross_entropy" else "identity", loss, reduction)
+        for loss in LOSSES
+        for reduction in ("sum", "mean")
+    ),
+]
+LOOSE = {"softsign": 1e4, "hardsigmoid": 1e11, "tanhshrink": 1e3}  # where torch itself is off: see tests/test_tables.py
+
+
+def case(network: Network, rows: int = 6):
+    """Parameters by name, a direction, data, and torch's loss as a function of the parameters and of x."""
+    torch.manual_seed(4)
+    net = sequential(network, scale=1.5)
+    parameters = {name: value.detach() for name, value in net.named_parameters()}
+    direction = {name: torch.randn_like(value) for name, value in parameters.items()}
+    x, y = torch.randn(rows, network.layers[0], dtype=torch.float64), targets(network, rows)
+
+    def predict(values, inputs):
+        return functional_call(net, values, (inputs,))
+
+    def loss(values, inputs, target):
+        return criterion(network, predict(values, inputs), target)
+
+    return parameters, direction, x, y, predict, loss
+
+
+def gate(network: Network, times: float = 64.0) -> float:
+    """binary_cross_entropy: torch adds 1e-12 to the denominator of its second derivative."""
+    if network.loss == "binary_cross_entropy":
+        times = 1e5
+    return max(times, *(LOOSE.get(network.activation_of(layer), 0) for layer in range(1, network.depth + 1)))
+
+
+def curvature(parameters, along, loss):
+    """Hessian times direction by double backward, or from two gradients where torch has no second derivative."""
+    leaves = [value.clone().requires_grad_() for value in parameters.values()]
+    first = torch.autograd.grad(loss(dict(zip(parameters, leaves, strict=True))), leaves, create_graph=True)
+    try:
+        inner = sum((g * d).sum() for g, d in zip(first, along, strict=True))
+        return torch.autograd.grad(inner, leaves, materialize_grads=True)
+    except RuntimeError as error:
+        assert "not implemented" in str(error)
+    h, ends = 1e-6, []
+    for sign in (1, -1):
+        moved = {n: v + sign * h * d for (n, v), d in zip(parameters.items(), along, strict=True)}
+        ends.append(grad(loss)(moved).values())
+    return [(a - b) / (2 * h) for a, b in zip(*ends, strict=True)]
+
+
+@pytest.mark.parametrize("network", KINDS, ids=str)
+def test_all_agree_with_torch_func(network, emitted):
+    parameters, direction, x, y, predict, loss = case(network)
+    module, values, along = emitted(network), list(parameters.values()), list(direction.values())
+
+    inputs = grad(loss, argnums=1)(parameters, x, y)
+    assert_agree([module.input_grad(values, x, y)], [inputs], gate(network))
+
+    each = [list(grad(loss)(parameters, x[n : n + 1], y[n : n + 1]).values()) for n in range(len(x))]
+    assert_agree(
+        module.per_sample_grad(values, x, y), [torch.stack(rows) for rows in zip(*each, strict=True)], gate(network)
+    )
+
+    moved = jvp(lambda p: predict(p, x), (parameters,), (direction,))
+    assert_agree(module.jvp(values, x, along), moved, gate(network))
+
+    curved = curvature(parameters, along, lambda named: loss(named, x, y))
+    ours = module.hvp(values, x, y, along)
+    scale = max(float(value.norm()) for value in curved)
+    for g, r in zip(ours, curved, strict=True):
+        assert distance(g, r) <= gate(network, 256.0) or (g - r).norm() <= 1e-13 * scale * gate(network, 1.0)
+
+
+@pytest.mark.parametrize(
+    "network", [Network(), Network((3, 5, 4, 2), "gelu", "identity", "cross_entropy", "mean")], ids=str
+)
+def test_the_hessian_is_symmetric_and_linear(network, emitted):
+    parameters, u, x, y, _, _ = case(network)
+    module, values, u = emitted(network), list(parameters.values()), list(u.values())
+    v = [torch.randn_like(value) for value in values]
+    Hu, Hv = (module.hvp(values, x, y, direction) for direction in (u, v))
+    inner = [sum(float((a * b).sum()) for a, b in zip(*pair, strict=True)) for pair in ((u, Hv), (v, Hu))]
+    assert inner[0] == pytest.approx(inner[1], rel=1e-12)
+    both = module.hvp(values, x, y, [2 * a - b for a, b in zip(u, v, strict=True)])
+    for whole, a, b in zip(both, Hu, Hv, strict=True):
+        torch.testing.assert_close(whole, 2 * a - b, rtol=1e-11, atol=1e-12)
+
+
+def test_jvp_and_gradient_are_adjoint(emitted):
+    """<w, J v> = <J^T w, v>, with J^T w from the gradient of a loss whose derivative in the prediction is w."""
+    network = Network((3, 5, 2), "tanh", "identity", "p*y", "sum")
+    parameters, direction, x, w, _, _ = case(network)
+    values, along = list(parameters.values()), list(direction.values())
+    module = emitted(network)
+    left = float((w * module.jvp(values, x, along)[1]).sum())
+    gradients = module.value_and_grad(values, x, w)[1]
+    right = sum(float((a * b).sum()) for a, b in zip(gradients, along, strict=True))
+    assert left == pytest.approx(right, rel=1e-12)
+
+
+def test_the_rows_of_a_sum_add_up_to_its_gradient(emitted):
+    network = Network((2, 4, 3, 1), "silu")
+    parameters, _, x, y, _, _ = case(network, 9)
+    values = list(parameters.values())
+    _, gradients = emitted(network).value_and_grad(values, x, y)
+    assert_agree([g.sum(0) for g in emitted(network).per_sample_grad(values, x, y)], gradients)
+
+
+def test_a_wrong_direction_is_named(emitted):
+    parameters, direction, x, y, _, _ = case(Network())
+    values, along = list(parameters.values()), list(direction.values())
+    with pytest.raises(ValueError, match=r"direction.W1: expected shape \(10, 2\), got \(2, 10\) - transposed\?"):
+        emitted(Network()).hvp(values, x, y, [along[0].T, *along[1:]])

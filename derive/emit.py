@@ -63,7 +63,6 @@ def backward_page(subject: Subject) -> dict[str, Any]:
             for symbol in program.parameters
         ],
         "unpack": unpack_lines(names, "parameters"),
-        "unpack_direction": unpack_lines([f"dot_{name}" for name in names], "direction"),
         "inputs": network.layers[0],
         "outputs": network.layers[-1],
         "forward": forward_lines,
@@ -79,11 +78,12 @@ def function_body(program: Program, equations: tuple[Equation, ...], results: di
     """The lines that the results need, and each result by name; one that nothing moves is zero."""
     wanted = [symbol for symbol in results.values() if symbol is not None]
     body = lines(program, all_in_parts(needed(equations, wanted), program.notation))
+    used = " ".join([*(line.code for line in body), *(f"zeros_like({n})" for n, s in results.items() if s is None)])
     spelled = [
         {"name": name, "value": f"torch.zeros_like({name})" if symbol is None else spell(program, symbol)}
         for name, symbol in results.items()
     ]
-    return {"lines": body, "size_lines": size_lines(body), "results": spelled}
+    return {"unpack": unpack(program, used), "lines": body, "size_lines": size_lines(body), "results": spelled}
 
 
 def input_grad(subject: Subject) -> dict[str, Any]:
@@ -101,7 +101,8 @@ def per_sample(subject: Subject) -> dict[str, Any]:
     equations = needed(derivation.equations, last)
     body = lines(program, tuple(equation for equation in equations if equation.target not in last))
     terms = [summands(program, equation) for equation in equations if equation.target in last]
-    return {"lines": body, "terms": terms}
+    used = " ".join(line.code for line in [*body, *terms])
+    return {"unpack": unpack(program, used), "lines": body, "terms": terms}
 
 
 def directions(program: Program) -> dict[MatrixSymbol, MatrixSymbol]:
@@ -141,6 +142,17 @@ def unpack_lines(names: list[str], source: str) -> list[str]:
         return [f"{', '.join(names)} = {source}"]
     parts = [(start, names[start : start + 8]) for start in range(0, len(names), 8)]
     return [f"{', '.join(part)} = {source}[{start}:{start + len(part)}]" for start, part in parts]
+
+
+def unpack(program: Program, code: str) -> list[str]:
+    """Names for those parameters, and components of a direction, that the code uses."""
+    text = []
+    for prefix, source in (("", "parameters"), ("dot_", "direction")):
+        names = [f"{prefix}{spell(program, symbol)}" for symbol in program.inputs[2:]]
+        used = [name if re.search(rf"\b{name}\b", code) else "_" for name in names]
+        if set(used) != {"_"}:
+            text += unpack_lines(used, source)
+    return text
 
 
 def imports(body: list[Line]) -> list[str]:

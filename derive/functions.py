@@ -167,21 +167,21 @@ def _log(expr: Expr) -> Expr:
 
 
 def _logistic(expr: Expr) -> Expr:
-    """A quotient of sums of exp(u), as a polynomial in s = sigmoid(u) where it is one: exp(u) = s / (1 - s)."""
-    s = Symbol("s", positive=True)
+    """A quotient of sums of exp(u), as a polynomial in q = sigmoid(u) where it is one: exp(u) = q / (1 - q)."""
+    q = Symbol("q", positive=True)
     for power in sorted(expr.atoms(exp), key=str):
         u = -power.args[0] if power.args[0].could_extract_minus_sign() else power.args[0]
-        in_s = {exp(u): s / (1 - s), exp(-u): (1 - s) / s, sigmoid(u): s, sigmoid(-u): 1 - s}
+        in_s = {exp(u): q / (1 - q), exp(-u): (1 - q) / q, sigmoid(u): q, sigmoid(-u): 1 - q}
         quotient = cancel(expr.xreplace(in_s))
         numerator, denominator = quotient.as_numer_denom()
-        if denominator.has(s) or quotient.has(exp(u), exp(-u)):
+        if denominator.has(q) or quotient.has(exp(u), exp(-u)):
             continue
         factors = []
         for part in Mul.make_args(factor(numerator)):
             base, power_of_base = part.as_base_exp()
-            if base == s - 1:
+            if base == q - 1:
                 factors.append(Integer(-1) ** power_of_base * sigmoid(-u) ** power_of_base)
             else:
-                factors.append(part.xreplace({s: sigmoid(u), 1 - s: sigmoid(-u)}))
+                factors.append(part.xreplace({q: sigmoid(u), 1 - q: sigmoid(-u)}))
         expr = Mul(*factors) / denominator
     return expr

@@ -14,6 +14,7 @@ import pytest
 import torch
 from sympy import MatrixSymbol, Symbol, Trace
 
+from derive import build
 from derive.document import Boxed, Broken, Chain, Display, Paragraph, Section, examples, general, rules_sections
 from derive.emit import TARGETS, environment, subject_of
 from derive.network import Network
@@ -319,3 +320,20 @@ def test_any_matrix_expression_prints():
     assert (
         inline(r"\frac{\partial L}{\partial \boldsymbol{W}_{1}} = x") == r"\partial L / \partial \boldsymbol{W}_{1} = x"
     )
+
+
+@needs("pdflatex")
+def test_the_build_typesets_the_derivation(tmp_path):
+    out = tmp_path / "package"
+    assert build.main(["--layers", "2-3-1", "--out", str(out), "--pdf"]) == 0
+    first = (out / "derivation.pdf").read_bytes()
+    assert first.startswith(b"%PDF")
+    assert build.main(["--layers", "2-3-1", "--out", str(out), "--pdf"]) == 0
+    assert (out / "derivation.pdf").read_bytes() == first
+
+
+def test_without_pdflatex_nothing_is_written_and_the_message_says_what_is_missing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(build.shutil, "which", lambda name: None)
+    assert build.main(["--layers", "2-1", "--out", str(tmp_path / "package"), "--pdf"]) == 2
+    assert "needs pdflatex" in capsys.readouterr().err
+    assert not (tmp_path / "package").exists()

@@ -48,6 +48,10 @@ class Page:
             for section in sections
         ]
 
+    def body(self, sections: list[Section]) -> str:
+        """All sections, one after the other."""
+        return "\n".join(f"{section['heading']}\n\n{section['body']}\n" for section in self.sections(sections))
+
     def block(self, block: Block) -> str:
         write: Callable[[Block], str] = getattr(self, type(block).__name__.lower())
         return write(block)

@@ -33,7 +33,7 @@ from sympy.matrices.expressions.hadamard import HadamardPower, HadamardProduct
 from sympy.printing.latex import LatexPrinter
 
 from derive.notation import FUNCTION_SIGNS, PLAIN, Notation, factors, terms
-from derive.program import Derivation, Elementwise, Program, RowLogSumExp
+from derive.program import Derivation, Elementwise, Equation, Program, RowLogSumExp
 
 SUM, PRODUCT, SCALED, FRACTION, ATOM = range(5)
 RELATIONS = {"<": "<", "<=": r"\le", ">": ">", ">=": r"\ge", "==": "=", "!=": r"\ne"}
@@ -77,6 +77,10 @@ class FormulaPrinter(LatexPrinter):
     def _print_Elementwise(self, expr: Elementwise) -> str:
         return self.piece(expr).tex
 
+    def _print_Scalar(self, expr: MatrixExpr) -> str:
+        """A number as a 1 x 1 matrix."""
+        return self._print(expr.number)
+
     def _print_RowLogSumExp(self, expr: RowLogSumExp) -> str:
         return rf"\mathrm{{logsumexp}}({self._print(expr.args[0])})"
 
@@ -114,10 +118,6 @@ class FormulaPrinter(LatexPrinter):
 
     def _print_HadamardPower(self, expr: HadamardPower) -> str:
         return rf"{self.piece(expr.base).at(ATOM)}^{{\odot {self._print(expr.exp)}}}"
-
-    def _print_Symbol(self, expr: Symbol, style: str = "plain") -> str:
-        """Sizes and indices as SymPy writes them; the scalar that stands for an entry in italics."""
-        return super()._print_Symbol(expr)
 
 
 class FormulaWriter:
@@ -498,13 +498,23 @@ def shape_latex(program: Program, matrix: MatrixExpr) -> str:
     return rf"{FormulaPrinter(PLAIN)._print(rows)} \times {FormulaPrinter(PLAIN)._print(columns)}"
 
 
+def equation_latex(equation: Equation) -> str:
+    """For a notebook: target = value, in the notation of plain symbols, which an equation by itself has."""
+    return rf"$\displaystyle {latex(None, equation.target)} = {latex(None, equation.value)}$"
+
+
 def derivation_latex(derivation: Derivation) -> str:
-    """Forward and backward equations, one under the other."""
+    """For a notebook: the equations forward and backward, one under the other."""
     program = derivation.program
     rows = [rf"{latex(program, e.target)} &= {latex(program, e.value)}" for e in derivation.equations]
-    return r"\begin{aligned} " + r" \\ ".join(rows) + r" \end{aligned}"
+    return r"$\displaystyle \begin{aligned} " + r" \\ ".join(rows) + r" \end{aligned}$"
 
 
 def escape_math(name: str) -> str:
     """A name inside a formula."""
     return re.sub(r"[^A-Za-z0-9]", lambda match: r"\_" if match[0] == "_" else "", name)
+
+
+# A notebook asks the object itself; program.py knows no printer, so its classes get the method here.
+Equation._repr_latex_ = equation_latex
+Derivation._repr_latex_ = derivation_latex

@@ -1,6 +1,7 @@
 """The derivation on paper: it compiles, it says what holds, and it fits the network at hand."""
 
 import itertools
+import json
 import math
 import os
 import random
@@ -8,6 +9,7 @@ import re
 import shutil
 import subprocess
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,11 +17,22 @@ import torch
 from sympy import MatrixSymbol, Symbol, Trace
 
 from derive import build
-from derive.document import Boxed, Broken, Chain, Display, Paragraph, Section, examples, general, rules_sections
+from derive.document import (
+    Boxed,
+    Broken,
+    Chain,
+    Display,
+    Paragraph,
+    Section,
+    examples,
+    expression_document,
+    general,
+    rules_sections,
+)
 from derive.emit import TARGETS, environment, subject_of
 from derive.network import Network
 from derive.notation import PLAIN
-from derive.pages import MarkdownPage, TexPage
+from derive.pages import HtmlPage, MarkdownPage, TexPage
 from derive.to_latex import broken, inline, latex, sized, width
 from tests.read_tex import compute, name
 
@@ -337,3 +350,32 @@ def test_without_pdflatex_nothing_is_written_and_the_message_says_what_is_missin
     assert build.main(["--layers", "2-1", "--out", str(tmp_path / "package"), "--pdf"]) == 2
     assert "needs pdflatex" in capsys.readouterr().err
     assert not (tmp_path / "package").exists()
+
+
+def test_derivations_and_equations_show_themselves_in_a_notebook():
+    derivation = subject_of(Network()).derivation
+    assert derivation._repr_latex_().startswith(r"$\displaystyle \begin{aligned} \boldsymbol{Z}_{1} &= ")
+    step = derivation.backward[1]
+    assert step._repr_latex_() == (
+        r"$\displaystyle \frac{\partial L}{\partial \boldsymbol{W}_{3}} = "
+        r"\boldsymbol{\Delta}_{3}^{\top} \boldsymbol{A}_{2}$"
+    )
+
+
+def test_the_lesson_runs_and_its_proof_catches_the_broken_rule(capsys):
+    notebook = json.loads((Path(__file__).parent / "lesson.ipynb").read_text(encoding="utf-8"))
+    names: dict[str, object] = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    assert names["agree"] is True
+    assert names["certificate"].entries == 20
+    assert "W1" in names["caught"]
+    assert "all gradients agree" in capsys.readouterr().out
+
+
+def test_any_derivation_has_a_body_in_each_format():
+    sections = expression_document(subject_of(Network()).derivation)
+    assert r"\section{Backward pass}" in TexPage().body(sections)
+    assert "## Backward pass" in MarkdownPage().body(sections)
+    assert "<h2>Backward pass</h2>" in HtmlPage().body(sections)

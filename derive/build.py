@@ -10,6 +10,7 @@ import difflib
 import errno
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -38,6 +39,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--force", action="store_true", help="replace a folder that holds files not written by the build"
     )
+    parser.add_argument("--pdf", action="store_true", help="also derivation.pdf, by pdflatex")
     return parser.parse_args(argv)
 
 
@@ -140,6 +142,34 @@ def swap(staging: Path, folder: Path) -> None:
         path.replace(folder / path.name)
 
 
+def typeset(tex: str) -> bytes:
+    """The PDF of a LaTeX document; the same bytes for the same document.
+
+    Raises OSError where pdflatex is missing or refuses the document.
+    """
+    if shutil.which("pdflatex") is None:
+        raise FileNotFoundError("--pdf: needs pdflatex; on Debian, apt-get install texlive-latex-base")
+    settings = {**os.environ, "SOURCE_DATE_EPOCH": "0", "FORCE_SOURCE_DATE": "1"}
+    command = ["pdflatex", "-no-shell-escape", "-interaction=nonstopmode", "-halt-on-error", "derivation.tex"]
+    with tempfile.TemporaryDirectory() as place:
+        Path(place, "derivation.tex").write_text(tex, encoding="utf-8")
+        for _ in range(3):  # the table of contents, its page numbers, the references
+            run = subprocess.run(command, cwd=place, env=settings, capture_output=True, text=True, errors="replace")
+            if run.returncode:
+                reason = next((line for line in run.stdout.splitlines() if line.startswith("!")), "no reason given")
+                raise OSError(f"--pdf: pdflatex failed: {reason}")
+        return Path(place, "derivation.pdf").read_bytes()
+
+
+def write_pdf(path: Path, data: bytes) -> None:
+    """Puts the file in place at once."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    with open(handle, "wb") as file:
+        file.write(data)
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, path)
+
+
 def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
     try:
@@ -153,7 +183,10 @@ def main(argv: list[str] | None = None) -> int:
             if report:
                 print(f"{len(report)} of the files in {folder} differ; this mends it:\n{command(options)}")
             return 1 if report else 0
+        pdf = typeset(files["derivation.tex"]) if options.pdf else None
         write_package(folder, files, options.force)
+        if pdf is not None:
+            write_pdf(folder / "derivation.pdf", pdf)
     except (ValueError, TypeError, OSError) as error:
         print(f"python -m derive.build: {error}", file=sys.stderr)
         return 2

@@ -3,14 +3,17 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sympy import Integer, MatrixSymbol
 
+from derive.document import Picture, Section, glossary, network_document, network_title
 from derive.forward import forward
 from derive.network import Network
+from derive.pages import HtmlPage, MarkdownPage, Page, TexPage, svg
 from derive.parts import all_in_parts, readable
 from derive.program import Derivation, Equation, Program, needed
 from derive.reverse import derive
@@ -27,11 +30,20 @@ WIDTH = 120
 
 @dataclass(frozen=True)
 class Subject:
-    """What a page is about: the network and its derivation, whole and in readable parts."""
+    """What a page is about: the network, and its derivation as it was derived."""
 
     network: Network
     derived: Derivation
-    derivation: Derivation
+
+    @cached_property
+    def derivation(self) -> Derivation:
+        """With long formulas in parts, as the code computes it."""
+        return readable(self.derived)
+
+    @cached_property
+    def document(self) -> list[Section]:
+        """What the derivation says, whatever the format."""
+        return network_document(self.network, self.derived, self.derivation)
 
 
 def backward_page(subject: Subject) -> dict[str, Any]:
@@ -214,6 +226,47 @@ def title_page(subject: Subject) -> dict[str, Any]:
     return {"network": str(subject.network)}
 
 
+def derivation_page(page: Page) -> Callable[[Subject], dict[str, Any]]:
+    """The derivation as a document in the format of that page."""
+
+    def holes(subject: Subject) -> dict[str, Any]:
+        return {
+            "title": page.text(network_title(subject.network)),
+            "sections": page.sections(subject.document),
+        }
+
+    return holes
+
+
+def html_page(subject: Subject) -> dict[str, Any]:
+    """The document as one file of HTML; the glossary says what to show beside a symbol."""
+    terms = glossary(subject.derivation)
+    page = HtmlPage({term["tex"]: term["name"] for term in terms})
+    sections = page.sections(subject.document)
+    return {
+        "contents": [section for section in sections if section["heading"].startswith("<h2>")],
+        "title": page.text(network_title(subject.network)),
+        "network": page.text(str(subject.network)),
+        "sections": sections,
+        "glossary": [
+            {key: page.escape(term[key]) for key in ("name", "meaning", "shape", "code")}
+            | {"formula": page.formula(term["tex"])}
+            for term in terms
+        ],
+    }
+
+
+def figure_page(name: str) -> Callable[[Subject], dict[str, Any]]:
+    """One of the document's figures as SVG."""
+
+    def holes(subject: Subject) -> dict[str, Any]:
+        blocks = (block for section in subject.document for block in section.blocks)
+        figures = {block.figure.name: block.figure for block in blocks if isinstance(block, Picture)}
+        return {"figure": svg(figures[name])}
+
+    return holes
+
+
 def plain_page(subject: Subject) -> dict[str, Any]:
     return {}
 
@@ -221,7 +274,12 @@ def plain_page(subject: Subject) -> dict[str, Any]:
 TARGETS: dict[str, Callable[[Subject], dict[str, Any]]] = {
     "__init__.py": title_page,
     "backward.py": backward_page,
+    "computation.svg": figure_page("computation"),
     "dat.py": plain_page,
+    "derivation.html": html_page,
+    "derivation.md": derivation_page(MarkdownPage()),
+    "derivation.tex": derivation_page(TexPage()),
+    "network.svg": figure_page("network"),
     "reference.py": reference_page,
     "run.py": run_page,
 }
@@ -239,8 +297,7 @@ def environment() -> Environment:
 
 
 def subject_of(network: Network) -> Subject:
-    derived = derive(forward(network))
-    return Subject(network, derived, readable(derived))
+    return Subject(network, derive(forward(network)))
 
 
 def render(network: Network) -> dict[str, str]:

@@ -6,6 +6,7 @@ of a matrix expression, whose names belong to the person who wrote it.
 
 import re
 from dataclasses import dataclass
+from unicodedata import lookup
 
 from sympy import Add, Expr, MatrixSymbol, Mul, Pow, Symbol
 
@@ -31,11 +32,36 @@ FAMILIES = {
     "Delta": Family("delta", r"\Delta", "error of layer {layer}, dL/dZ{layer}"),
 }
 _NAME = re.compile(r"((?:dot_)?(?:grad_)?)([A-Za-z_]+?)(?:(\d+)([a-z]?))?")
+GREEK = frozenset(
+    re.findall(
+        r"\w+",
+        """alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi
+        omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega""",
+    )
+)
+FUNCTION_SIGNS = {
+    "f": "f",
+    "f_prime": "f'",
+    "sigmoid": r"\sigma",
+    "tanh": r"\tanh",
+    "exp": r"\exp",
+    "log": r"\log",
+    "sin": r"\sin",
+    "cos": r"\cos",
+    "Max": r"\max",
+    "Min": r"\min",
+}
 
 
 def _split(name: str) -> list[str]:
     """Prefix, family, layer and letter of a name, each empty where it has none."""
     return [part or "" for part in _NAME.fullmatch(name).groups()]
+
+
+def greek(name: str) -> str:
+    """The letter of that name: Delta and delta differ."""
+    case = "CAPITAL" if name[0].isupper() else "SMALL"
+    return lookup(f"GREEK {case} LETTER {name.upper().replace('LAMBDA', 'LAMDA')}")
 
 
 class Notation:
@@ -45,13 +71,28 @@ class Notation:
         return name
 
     def latex(self, name: str) -> str:
-        """A bold symbol; a cotangent is written as the partial derivative that it is."""
+        """A bold symbol; a cotangent is written as the partial derivative that it is, a differential with a d.
+
+        Raises ValueError for a name that is no plain identifier: in LaTeX it could be a command.
+        """
         if name.startswith("dot_"):
             return rf"\dot{{{self.latex(name.removeprefix('dot_'))}}}"
         if name.startswith("grad_"):
             return rf"\frac{{\partial L}}{{\partial {self.latex(name.removeprefix('grad_'))}}}"
-        stem, index = re.fullmatch(r"(.*?)_?(\d*)", name).groups()
-        return rf"\boldsymbol{{{stem}}}" + (f"_{{{index}}}" if index else "")
+        if name.startswith("diff_"):
+            return f"d{self.latex(name.removeprefix('diff_'))}"
+        letters, index = self.sign(name)
+        return rf"\boldsymbol{{{letters}}}" + (f"_{{{index}}}" if index else "")
+
+    def sign(self, name: str) -> tuple[str, str]:
+        """The letters of a symbol, without bold, and its index."""
+        match = re.fullmatch(r"([A-Za-z][A-Za-z0-9_]*?)_?(\d*)", name, re.ASCII)
+        if match is None:
+            raise ValueError(f"{name!r}: a name on a page must be letters, digits and underscores, as W1")
+        stem, index = match.groups()
+        if stem in GREEK:
+            return rf"\{stem}", index
+        return (stem if len(stem) == 1 else rf"\mathrm{{{stem}}}".replace("_", r"\_")), index
 
     def meaning(self, name: str) -> str:
         if name.startswith("dot_"):
@@ -67,8 +108,8 @@ class Notation:
         return MatrixSymbol(f"dot_{variable.name}", *variable.shape)
 
     def is_cotangent(self, name: str) -> bool:
-        """Whether it is multiplied first in a product, as cotangents and tangents are."""
-        return name.startswith(("grad_", "dot_"))
+        """Whether the symbol is written in front of a product: a cotangent, a tangent, or a differential on a page."""
+        return name.startswith(("grad_", "dot_", "diff_"))
 
 
 class NetworkNotation(Notation):
@@ -80,14 +121,13 @@ class NetworkNotation(Notation):
         return f"{prefix}{known}{layer}{letter}"
 
     def latex(self, name: str) -> str:
-        if name.startswith(("grad_", "dot_")):
-            return super().latex(name)
+        return "L" if name == "L" else super().latex(name)
+
+    def sign(self, name: str) -> tuple[str, str]:
         _, family, layer, letter = _split(name)
-        if family == "L":
-            return "L"
         if family not in FAMILIES:
-            return rf"\mathbf{{{family.replace('_', ' ')}}}_{{{layer}{letter}}}"
-        return rf"\boldsymbol{{{FAMILIES[family].latex}}}" + (f"_{{{layer}}}" if layer else "")
+            return rf"\mathrm{{{family}}}".replace("_", r"\_"), layer + letter
+        return FAMILIES[family].latex, layer
 
     def meaning(self, name: str) -> str:
         if name.startswith(("grad_", "dot_")):

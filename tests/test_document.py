@@ -1,0 +1,382 @@
+"""The derivation on paper: it compiles, it says what holds, and it fits the network at hand."""
+
+import itertools
+import json
+import math
+import os
+import random
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sympy import MatrixSymbol, Symbol, Trace
+
+from derive import build
+from derive.document import (
+    Boxed,
+    Broken,
+    Chain,
+    Display,
+    Paragraph,
+    Section,
+    examples,
+    expression_document,
+    general,
+    rules_sections,
+)
+from derive.emit import TARGETS, environment, subject_of
+from derive.network import Network
+from derive.notation import PLAIN
+from derive.pages import HtmlPage, MarkdownPage, TexPage
+from derive.to_latex import broken, inline, latex, sized, width
+from tests.read_tex import compute, name
+
+NETWORKS = {
+    "default": Network(),
+    "one layer": Network(layers=(3, 1)),
+    "relu, mean": Network(layers=(3, 4, 2), activation="relu", output_activation="tanh", reduction="mean"),
+    "deep": Network(layers=(4, 5, 6, 5, 4, 3, 2), activation="tanh", reduction="mean"),
+    "coupled rows": Network(layers=(3, 4, 5, 2), activation="gelu_tanh", loss="cross_entropy", reduction="mean"),
+    "kinks": Network(layers=(3, 4, 2), activation="hardswish", loss="huber_loss", reduction="mean"),
+    "probabilities": Network(
+        layers=(3, 4, 2), activation="mish", output_activation="sigmoid", loss="binary_cross_entropy"
+    ),
+    "wide": Network(layers=(784, 1024, 1024, 10), activation="relu"),
+}
+network = pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
+
+
+subject_of = cache(subject_of)
+
+
+@cache
+def files_of(network: Network) -> dict[str, str]:
+    """The pages of a network's derivation."""
+    names = ("derivation.md", "derivation.tex", "backward.py")
+    subject = subject_of(network)
+    return {name: environment().get_template(f"{name}.j2").render(TARGETS[name](subject)) for name in names}
+
+
+def document_of(network: Network) -> list[Section]:
+    return subject_of(network).document
+
+
+def needs(program: str):
+    """Skips where a program is missing, but not in CI."""
+    missing = shutil.which(program) is None and not os.environ.get("CI")
+    return pytest.mark.skipif(missing, reason=f"{program} is not installed")
+
+
+FORMULAS = {name: network for name, network in NETWORKS.items() if name != "wide"}
+
+
+ACTIVATIONS = {"gelu_tanh": lambda z: torch.nn.functional.gelu(z, approximate="tanh")}
+
+
+def random_numbers(network: Network, rows: int = 3):
+    """Inputs, targets and parameters."""
+    torch.manual_seed(0)
+    shapes = [(rows, network.layers[0]), (rows, network.layers[-1])]
+    for inputs, outputs in itertools.pairwise(network.layers):
+        shapes += [(outputs, inputs), (1, outputs)]
+    x, y, *parameters = (torch.randn(shape, dtype=torch.float64) for shape in shapes)
+    return x, torch.sigmoid(y), parameters
+
+
+def computed_by_torch(network: Network, given=None) -> dict[str, np.ndarray]:
+    """Every symbol of a network's derivation by name: values by torch's operations, gradients by its autograd."""
+    x, y, parameters = given or random_numbers(network)
+    values, a = {"X": x, "Y": y}, x
+    for layer in range(1, network.depth + 1):
+        values[f"W{layer}"], values[f"b{layer}"] = (p.requires_grad_() for p in parameters[2 * layer - 2 : 2 * layer])
+        a = values[f"Z{layer}"] = torch.nn.functional.linear(a, values[f"W{layer}"], values[f"b{layer}"])
+        activation = network.output_activation if layer == network.depth else network.activation
+        if activation != "identity":
+            a = values[f"A{layer}"] = ACTIVATIONS.get(activation, getattr(torch.nn.functional, activation, None))(a)
+    loss = getattr(torch.nn.functional, network.loss)
+    if network.loss == "cross_entropy":
+        values["M1"] = torch.logsumexp(a, 1, keepdim=True)
+        values["E"] = y * (values["M1"] - a)
+        values["L"] = values["E"].sum() / (len(x) if network.reduction == "mean" else 1)
+        torch.testing.assert_close(values["L"], loss(a, y, reduction=network.reduction))
+    else:
+        values["E"] = loss(a, y, reduction="none")
+        values["L"] = loss(a, y, reduction=network.reduction)
+    tracked = {key: value for key, value in values.items() if value.requires_grad and key not in "EL"}
+    gradients = torch.autograd.grad(values["L"], list(tracked.values()), retain_graph=True)
+    for key, gradient in zip(tracked, gradients, strict=True):
+        values[f"Delta{key[1:]}" if key.startswith("Z") else f"grad_{key}"] = gradient
+    entries = values["E"].numel() if network.loss != "cross_entropy" else len(x)
+    values["grad_E"] = torch.full_like(values["E"], 1 / entries if network.reduction == "mean" else 1)
+    numbers = {key: value.detach().numpy() for key, value in values.items()}
+    sizes = {f"n{layer}": size for layer, size in enumerate(network.layers)}
+    changes = {f"diff_{key}": np.random.default_rng(0).normal(size=numbers[key].shape) for key in tracked}
+    return {**numbers, **sizes, **changes, "N": len(x)}
+
+
+def assert_equal(left: str, right: str, values: dict[str, np.ndarray], at: dict[str, int] | None = None) -> None:
+    one, other = compute(left, values, at), compute(right, values, at)
+    np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12, err_msg=f"{left} = {right}")
+
+
+def blocks_of(network: Network, kind: type | tuple[type, ...]) -> list:
+    """The blocks of a kind in the sections on this network's own matrices."""
+    sections = document_of(network)
+    own = [s for s in sections if s.anchor not in ("slopes", "recursion", "numbers") and not s.anchor.startswith("R")]
+    return [block for section in own for block in section.blocks if isinstance(block, kind)]
+
+
+@pytest.mark.parametrize("network", FORMULAS.values(), ids=FORMULAS)
+def test_every_printed_equation_holds_for_what_autograd_computes(network):
+    """Each formula is read back from the page; its left side is autograd's value, its right side is computed."""
+    values, checked = computed_by_torch(network), 0
+    for block in blocks_of(network, (Boxed, Broken, Chain)):
+        for left, right in equations_in(block):
+            if left == "dL":
+                variable = re.search(r"d(\\boldsymbol\{.*?\}_\{\d+\}) \\rangle$", block.rows[-1].right)[1]
+                left = rf"\langle {cotangent(variable)}, d{variable} \rangle"
+                if right == block.rows[0].right:
+                    continue
+            elif re.match(r"\\boldsymbol\{\\mathrm", left):
+                values[name(left)[0]] = compute(right, values)
+            assert_equal(left, right, values)
+            checked += 1
+    assert checked > 10 * network.depth
+
+
+def equations_in(block: Boxed | Broken | Chain) -> list[tuple[str, str]]:
+    """Left and right sides; lines without a sign go on with the formula above, lines without a left repeat it."""
+    if isinstance(block, Boxed):
+        return [tuple(equation.strip().split(" = ")) for equation in block.tex.split(r"\qquad")]
+    if isinstance(block, Broken):
+        return [(block.left, "".join(line.replace("{} ", " ") for _, line in block.lines))]
+    found: list[tuple[str, str]] = []
+    for row in block.rows:
+        if row.sign:
+            found.append((row.left or found[-1][0], row.right))
+        else:
+            left, right = found[-1]
+            found[-1] = (left, right + " " + row.right.replace(r"\quad ", "").replace("{} ", " "))
+    return found
+
+
+def cotangent(variable: str) -> str:
+    """dL/dZ is written Delta."""
+    return variable.replace("{Z}", r"{\Delta}") if "{Z}" in variable else rf"\frac{{\partial L}}{{\partial {variable}}}"
+
+
+@pytest.mark.parametrize("network", FORMULAS.values(), ids=FORMULAS)
+def test_every_printed_entry_is_the_entry(network):
+    values, checked = computed_by_torch(network), 0
+    for block in blocks_of(network, Paragraph):
+        match = re.fullmatch(r"One entry: \$(.*) = (.*)\$\.", block.text)
+        if match:
+            left, right = match.groups()
+            indices = re.findall(r"[a-z]", re.search(r"_\{\d*,?([a-z ]*)\}\}?$", left)[1]) if "_" in left else []
+            assert_equal(left, right, values, dict.fromkeys(indices, 0))
+            checked += 1
+    assert checked >= 5 * network.depth
+
+
+@pytest.mark.parametrize("network", FORMULAS.values(), ids=FORMULAS)
+def test_the_rules_hold_for_random_matrices(network):
+    """All lines of a rule's proof are one number, whatever the matrices."""
+    derivation = subject_of(network).derived
+    for section, example in zip(rules_sections(derivation)[1:], examples(derivation).values(), strict=True):
+        through, variable = general(*example)
+        symbols = (variable, *through.uses, MatrixSymbol("G", *through.shape))
+        sizes = {size: 2 + ord(str(size)) % 7 for symbol in symbols for size in symbol.shape if size != 1}
+        draw = np.random.default_rng(1)
+        values = {str(size): number for size, number in sizes.items()}
+        for symbol in symbols:
+            values[symbol.name] = draw.normal(size=[int(size.xreplace(sizes)) for size in symbol.shape])
+        values["F"] = compute(latex(None, through.value), values)
+        values["diff_V"] = draw.normal(size=values["V"].shape)
+        chain = next(block for block in section.blocks if isinstance(block, Chain))
+        assert len(chain.rows) == 5
+        for row in chain.rows[2:]:
+            assert_equal(chain.rows[1].right, row.right, values)
+
+
+@pytest.mark.parametrize("network", FORMULAS.values(), ids=FORMULAS)
+def test_every_printed_digit_is_autograds(network):
+    """The numbers are drawn again as the page says, computed again by torch, and compared as text."""
+    draw = random.Random(127)
+    drawn = []
+    for inputs, outputs in itertools.pairwise(network.layers):
+        for columns, rows in ((inputs, outputs), (outputs, 1)):
+            scale = math.sqrt(inputs)
+            drawn.append([[round(draw.uniform(-1, 1) / scale, 2) for _ in range(columns)] for _ in range(rows)])
+    x = torch.tensor(
+        [[round(draw.random(), 2) for _ in range(network.layers[0])] for _ in range(3)], dtype=torch.float64
+    )
+    y = (x**2).mean(1, keepdim=True).repeat(1, network.layers[-1])
+    values = computed_by_torch(network, given=(x, y, [torch.tensor(rows, dtype=torch.float64) for rows in drawn]))
+    section = next(s for s in document_of(network) if s.anchor == "numbers")
+    *chains, by_hand = (block for block in section.blocks if isinstance(block, Chain))
+    (quotient,) = (block.tex for block in section.blocks if isinstance(block, Display))
+    checked = 0
+    for row in (row for chain in chains for row in chain.rows):
+        symbol, _ = name(row.left) if row.left != "L" else ("L", None)
+        for place, printed in printed_numbers(row.right, np.atleast_2d(values[symbol]).shape):
+            value = float(np.atleast_2d(values[symbol])[place])
+            digits = len(printed.split(".")[1])
+            assert printed == f"{value:.{digits}f}" or float(printed) == 0 == round(value, digits), row
+            checked += 1
+    assert checked >= 30
+    weights = values[f"grad_W{network.depth}"]
+    largest = weights.flat[np.abs(weights).argmax()]
+    (_, products), (_, total) = equations_in(by_hand)
+    assert f"{compute(products, {}):.4f}" == total == f"{largest:.4f}"
+    assert quotient.endswith(f"= {largest:.4f}")
+
+
+def printed_numbers(tex: str, shape: tuple[int, int]):
+    """The numbers of a printed matrix with their places; dots stand for the middle."""
+    body = re.fullmatch(r"\\begin\{bmatrix\} (.*) \\end\{bmatrix\}", tex)
+    rows = [row.split(" & ") for row in (body[1] if body else tex).split(r" \\ ")]
+    for i, row in enumerate(rows):
+        for j, cell in enumerate(row):
+            if "dots" not in cell:
+                below = i if len(rows) == shape[0] or i < len(rows) - 1 else shape[0] - 1
+                yield (below, j if len(row) == shape[1] or j < len(row) - 1 else shape[1] - 1), cell
+
+
+@needs("pdflatex")
+@network
+def test_the_tex_compiles_without_overfull_boxes_and_with_type_1_fonts(network, tmp_path):
+    (tmp_path / "derivation.tex").write_text(files_of(network)["derivation.tex"])
+    command = ["pdflatex", "-no-shell-escape", "-interaction=nonstopmode", "-halt-on-error", "derivation.tex"]
+    for _ in range(2):
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+        assert result.returncode == 0, result.stdout[-2000:]
+    log = (tmp_path / "derivation.log").read_text(errors="replace")
+    assert "undefined" not in log
+    assert [box for box in re.findall(r"Overfull \\hbox \((.*?)pt", log) if float(box) > 5] == []
+    if shutil.which("pdffonts") or os.environ.get("CI"):
+        fonts = subprocess.run(["pdffonts", "derivation.pdf"], cwd=tmp_path, capture_output=True, text=True).stdout
+        kinds = {line[37:54].strip() for line in fonts.splitlines()[2:]}
+        assert kinds == {"Type 1"}
+
+
+@network
+def test_the_markdown_uses_what_github_renders(network):
+    text = files_of(network)["derivation.md"]
+    assert text.count("```") % 2 == 0
+    formulas = re.findall(r"```math\n(.*?)```", text, re.S) + re.findall(r"\$`(.*?)`\$", text)
+    assert formulas
+    for formula in formulas:
+        assert not re.search(r"\\(operatorname|mbox|newcommand|bm)\b", formula)
+        assert formula.count("{") == formula.count("}")
+        assert formula.count("\\begin") == formula.count("\\end")
+    for row in re.findall(r"^\|.*\|$", text, re.M):
+        assert not any("|" in formula for formula in re.findall(r"\$`(.*?)`\$", row))
+
+
+@pytest.mark.parametrize("file", ["derivation.md", "derivation.tex"])
+def test_the_text_fits_the_network(file):
+    relu = files_of(NETWORKS["relu, mean"])[file]
+    assert "sigmoid" not in relu and "The loss here is a mean" in relu and "relu" in relu
+    assert "The loss here is a sum" in files_of(Network())[file]
+    assert "The recursion" not in files_of(NETWORKS["one layer"])[file]
+
+
+@network
+def test_every_step_stands_beside_the_line_of_code_that_computes_it(network):
+    files = files_of(network)
+    value_and_grad = files["backward.py"].partition("def value_and_grad")[2].partition("\ndef ")[0]
+    code = re.findall(r"^    (\w+ = .*?)  #", value_and_grad, re.M)
+    assert code
+    for line in code:
+        assert any(
+            line in text.split("\n") for text in re.findall(r"```python\n(.*?)```", files["derivation.md"], re.S)
+        )
+        verbatim = re.findall(r"\\begin\{verbatim\}\n(.*?)\\end", files["derivation.tex"], re.S)
+        assert any(line in text.split("\n") for text in verbatim)
+
+
+def test_text_is_escaped():
+    hostile = r"\input{/etc/passwd} $x$ 50% of #1 & a_b ^ ~ <b> |"
+    assert "\\input" not in TexPage().escape(hostile)
+    assert TexPage().escape(r"\input") == r"\textbackslash{}input"
+    assert MarkdownPage().escape("<script>|*") == r"\<script\>\|\*"
+    with pytest.raises(ValueError, match="letters, digits"):
+        PLAIN.latex(r"\input{x}")
+
+
+def test_brackets_grow_outwards_and_pair_up():
+    assert sized("(((x)))") == r"\Bigl(\bigl((x)\bigr)\Bigr)"
+    assert sized(r"(\frac{a}{b})") == r"\Bigl(\frac{a}{b}\Bigr)"
+
+
+@network
+def test_broken_lines_are_the_formula_and_narrow(network):
+    derivation = subject_of(network).derived
+    for symbol in derivation.program.parameters[-4:]:
+        form = latex(derivation.program, derivation.closed_form(derivation.gradients[symbol]))
+        lines = broken(form, 56)
+        whole = "".join(line for _, line in lines).replace("{} ", "").replace(" ", "")
+        assert whole == form.replace(" ", "")
+        assert all(width(line) <= 60 for _, line in lines)
+
+
+def test_any_matrix_expression_prints():
+    n = Symbol("n", integer=True, positive=True)
+    A, Sigma = MatrixSymbol("A", n, n), MatrixSymbol("Sigma1", n, n)
+    assert latex(None, A.T * Sigma) == r"\boldsymbol{A}^{\top} \boldsymbol{\Sigma}_{1}"
+    assert latex(None, A.inv()) == r"\boldsymbol{A}^{-1}"
+    assert r"\mathrm{tr}" in latex(None, Trace(A))
+    assert (
+        inline(r"\frac{\partial L}{\partial \boldsymbol{W}_{1}} = x") == r"\partial L / \partial \boldsymbol{W}_{1} = x"
+    )
+
+
+@needs("pdflatex")
+def test_the_build_typesets_the_derivation(tmp_path):
+    out = tmp_path / "package"
+    assert build.main(["--layers", "2-3-1", "--out", str(out), "--pdf"]) == 0
+    first = (out / "derivation.pdf").read_bytes()
+    assert first.startswith(b"%PDF")
+    assert build.main(["--layers", "2-3-1", "--out", str(out), "--pdf"]) == 0
+    assert (out / "derivation.pdf").read_bytes() == first
+
+
+def test_without_pdflatex_nothing_is_written_and_the_message_says_what_is_missing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(build.shutil, "which", lambda name: None)
+    assert build.main(["--layers", "2-1", "--out", str(tmp_path / "package"), "--pdf"]) == 2
+    assert "needs pdflatex" in capsys.readouterr().err
+    assert not (tmp_path / "package").exists()
+
+
+def test_derivations_and_equations_show_themselves_in_a_notebook():
+    derivation = subject_of(Network()).derivation
+    assert derivation._repr_latex_().startswith(r"$\displaystyle \begin{aligned} \boldsymbol{Z}_{1} &= ")
+    step = derivation.backward[1]
+    assert step._repr_latex_() == (
+        r"$\displaystyle \frac{\partial L}{\partial \boldsymbol{W}_{3}} = "
+        r"\boldsymbol{\Delta}_{3}^{\top} \boldsymbol{A}_{2}$"
+    )
+
+
+def test_the_lesson_runs_and_its_proof_catches_the_broken_rule(capsys):
+    notebook = json.loads((Path(__file__).parent / "lesson.ipynb").read_text(encoding="utf-8"))
+    names: dict[str, object] = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    assert names["agree"] is True
+    assert names["certificate"].entries == 20
+    assert "W1" in names["caught"]
+    assert "all gradients agree" in capsys.readouterr().out
+
+
+def test_any_derivation_has_a_body_in_each_format():
+    sections = expression_document(subject_of(Network()).derivation)
+    assert r"\section{Backward pass}" in TexPage().body(sections)
+    assert "## Backward pass" in MarkdownPage().body(sections)
+    assert "<h2>Backward pass</h2>" in HtmlPage().body(sections)

@@ -1,0 +1,211 @@
+"""The derivation in a real browser, headless Chromium, driven over WebDriver's plain HTTP."""
+
+import itertools
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from derive.emit import render
+from derive.network import Network
+from derive.to_mathml import mathml
+
+NETWORKS = {
+    "default": Network(),
+    "one layer": Network(layers=(3, 1)),
+    "relu, mean": Network(layers=(3, 4, 2), activation="relu", output_activation="tanh", reduction="mean"),
+    "deep": Network(layers=(4, 5, 6, 5, 4, 3, 2), activation="tanh"),
+    "wide": Network(layers=(784, 1024, 1024, 10), activation="relu"),
+}
+MISSING = not (shutil.which("chromium") and shutil.which("chromedriver")) and not os.environ.get("CI")
+pytestmark = pytest.mark.skipif(MISSING, reason="chromium and chromium-driver are not installed")
+
+
+class Browser:
+    """As much of a WebDriver session as these tests need."""
+
+    def __init__(self, port: int) -> None:
+        self.root = f"http://127.0.0.1:{port}"
+        arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]
+        options = {"goog:chromeOptions": {"args": arguments}, "goog:loggingPrefs": {"browser": "ALL"}}
+        session = self.call("POST", "/session", {"capabilities": {"alwaysMatch": options}})
+        self.root += f"/session/{session['sessionId']}"
+
+    def call(self, method: str, path: str, body: dict | None = None):
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.root + path, data, {"Content-Type": "application/json"}, method=method)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)["value"]
+
+    def cdp(self, command: str, **parameters):
+        return self.call("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
+
+    def size(self, width: int, height: int) -> None:
+        self.cdp(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500
+        )
+
+    def open(self, path) -> None:
+        self.call("POST", "/url", {"url": path.as_uri()})
+
+    def js(self, script: str, *arguments):
+        return self.call("POST", "/execute/sync", {"script": f"return {script}", "args": list(arguments)})
+
+    def point_at(self, css: str) -> None:
+        script = """(() => {
+            const element = document.querySelector(arguments[0]);
+            element.scrollIntoView({block: 'center', behavior: 'instant'});
+            const box = element.getBoundingClientRect();
+            return [box.x + box.width / 2, box.y + box.height / 2];
+        })()"""
+        x, y = self.js(script, css)
+        move = {"type": "pointerMove", "duration": 0, "x": round(x), "y": round(y)}
+        away = {**move, "x": 1, "y": 1}
+        self.call("POST", "/actions", {"actions": [{"type": "pointer", "id": "mouse", "actions": [away, move]}]})
+
+    def press(self, key: str) -> None:
+        keys = [{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]
+        self.call("POST", "/actions", {"actions": [{"type": "key", "id": "keys", "actions": keys}]})
+
+    def messages(self) -> list[str]:
+        return [entry["message"] for entry in self.call("POST", "/se/log", {"type": "browser"})]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    driver = subprocess.Popen(["chromedriver", f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        session = None
+        for _ in range(100):
+            try:
+                session = Browser(port)
+                break
+            except (urllib.error.URLError, ConnectionError):
+                time.sleep(0.1)
+        assert session, "chromedriver did not answer"
+        yield session
+        session.call("DELETE", "")
+    finally:
+        driver.terminate()
+        driver.wait(10)
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pages")
+    paths = {}
+    for number, (name, network) in enumerate(NETWORKS.items()):
+        paths[name] = folder / f"{number}.html"
+        paths[name].write_text(render(network)["derivation.html"], encoding="utf-8")
+    return paths
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_page_opens_without_errors_and_fits_a_phone(browser, pages, name):
+    for width in (390, 1200):
+        browser.size(width, 844)
+        browser.open(pages[name])
+        assert browser.js("document.documentElement.scrollWidth") <= width
+    assert browser.messages() == []
+    boxes = "[...document.querySelectorAll('main math')].map(m => m.getBoundingClientRect())"
+    assert browser.js(f"{boxes}.length") > 50
+    assert browser.js(f"{boxes}.filter(b => b.width < 1 || b.height < 1).length") == 0
+
+
+def test_what_is_wider_than_a_phone_can_be_scrolled_to(browser, pages):
+    browser.size(390, 844)
+    browser.open(pages["default"])
+    hidden = """(() => [...document.querySelectorAll('main math')].filter(m => {
+        if (m.getBoundingClientRect().right <= 390) return false;
+        for (let e = m.parentElement; e; e = e.parentElement)
+            if (getComputedStyle(e).overflowX === 'auto') return false;
+        return true; }).map(m => m.textContent))()"""
+    assert browser.js(hidden) == []
+
+
+def test_pointing_at_a_symbol_says_what_it_is(browser, pages):
+    browser.size(1200, 900)
+    browser.open(pages["default"])
+    assert browser.js("document.getElementById('tip').hidden")
+    browser.point_at("#B6 [data-symbol=W2]")
+    text = browser.js("document.getElementById('tip').innerText")
+    assert "weights of layer 2" in text and "10 by 10" in text and "W2" in text
+    assert browser.js("document.querySelectorAll('.same').length") > 3
+    browser.press("\ue00c")
+    assert browser.js("document.getElementById('tip').hidden")
+    browser.js("document.querySelector('#B1 [data-symbol=Delta3]').dispatchEvent(new Event('click', {bubbles: true}))")
+    assert "error of layer 3" in browser.js("document.getElementById('tip').innerText")
+    assert browser.js("document.getElementById('tip').getBoundingClientRect().right") <= 1200
+
+
+def test_the_steps_can_be_gone_through_with_buttons_and_keys(browser, pages):
+    browser.size(1200, 900)
+    browser.open(pages["default"])
+    steps = browser.js("document.querySelectorAll('.step').length")
+    assert steps == 18
+    browser.js("document.getElementById('forth').click()")
+    assert browser.js("document.querySelector('.current').id") == "F1"
+    browser.press("\ue014")
+    assert browser.js("document.querySelector('.current').id") == "F2"
+    assert browser.js("document.activeElement.parentElement.id") == "F2"
+    assert browser.js("document.getElementById('where').textContent").startswith(f"2 of {steps}: F2")
+    browser.press("\ue012")
+    assert browser.js("document.querySelector('.current').id") == "F1"
+    for _ in range(steps + 3):
+        browser.js("document.getElementById('forth').click()")
+    assert browser.js("document.querySelector('.current').id") == "B11"
+    assert browser.js("document.querySelectorAll('.current').length") == 1
+    assert browser.messages() == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_the_page(browser, pages, scheme):
+    browser.cdp("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    browser.open(pages["default"])
+    paper = browser.js("getComputedStyle(document.body).backgroundColor")
+    for css in ("p", "td.reason", "figcaption", "nav a", "pre", "main math", "figure svg", "td.shape math"):
+        ink = browser.js("getComputedStyle(document.querySelector(arguments[0])).color", css)
+        assert contrast(ink, paper) >= 4.5, (css, ink, paper)
+    assert (luminance(paper) < 0.1) == (scheme == "dark")
+
+
+def luminance(colour: str) -> float:
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_the_page_needs_no_other_and_is_readable_by_machine(browser, pages):
+    browser.open(pages["default"])
+    text = pages["default"].read_text(encoding="utf-8")
+    assert set(re.findall(r"https?://[^\"' ]+", text)) <= {"http://www.w3.org/2000/svg"}
+    assert not re.search(r'(src|href)="(?!#|data:)', text)
+    assert browser.js("document.documentElement.lang") == "en"
+    levels = browser.js("[...document.querySelectorAll('h1, h2, h3')].map(h => +h.tagName[1])")
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    assert browser.js("[...document.querySelectorAll('svg')].every(s => s.getAttribute('aria-label'))")
+    assert browser.js("[...document.querySelectorAll('button')].every(b => b.getAttribute('aria-label'))")
+    assert browser.js("[...document.querySelectorAll('nav a')].every(a => document.querySelector(a.hash))")
+
+
+def test_an_unknown_command_is_refused():
+    with pytest.raises(ValueError, match=r"no MathML here for \\input"):
+        mathml(r"\input{x}")
+    with pytest.raises(ValueError, match="ends too early"):
+        mathml(r"\frac{1}")

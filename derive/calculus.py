@@ -5,6 +5,8 @@ fixed. For one operation at a time SymPy differentiates that trace exactly. Entr
 g f(v) over the entries, and its derivative is g f'(v), with f' from sympy.diff.
 """
 
+from functools import lru_cache
+
 from sympy import (
     Add,
     DiracDelta,
@@ -71,7 +73,7 @@ def pushforward(equation: Equation, tangents: dict[MatrixSymbol, MatrixSymbol]) 
         else:
             G = MatrixSymbol("G", *value.shape)
             pulled = matrix_pullback(value, symbol, G)
-            contributions.append(Trace(pulled.T * tangent).diff(G))
+            contributions.append(differentiated(pulled.T * tangent, G))
     return add(contributions)
 
 
@@ -126,11 +128,30 @@ def tidy(g: Expr, partial: Expr) -> Expr:
 def matrix_pullback(value: MatrixExpr, variable: MatrixSymbol, cotangent: MatrixExpr) -> MatrixExpr:
     """d/dvariable tr(G^T F), by SymPy, for one operation F that is no formula entry by entry."""
     G = MatrixSymbol("G", *value.shape)
-    derivative = Trace(G.T * value).diff(variable)
+    derivative = differentiated(G.T * value, variable)
     if tuple(derivative.shape) != tuple(variable.shape):
         raise ShapeError(f"d/d{variable} of {value} came out as {derivative.shape}, not {variable.shape}")
     derivative = derivative.xreplace({G: cotangent})
     return derivative if derivative.has(MatrixSymbol) else derivative.doit()
+
+
+def differentiated(square: MatrixExpr, variable: MatrixSymbol) -> MatrixExpr:
+    """d/dvariable of the trace; layers differ in their names only, so each form is differentiated once."""
+    symbols = sorted(square.atoms(MatrixSymbol), key=lambda symbol: symbol.name)
+    lengths = list(dict.fromkeys(size for symbol in symbols for size in symbol.shape if isinstance(size, Symbol)))
+    plain = {size: Symbol(f"n{i}", **size.assumptions0) for i, size in enumerate(lengths)}
+    named = {
+        symbol: MatrixSymbol(f"V{i}", *(size.xreplace(plain) for size in symbol.shape))
+        for i, symbol in enumerate(symbols)
+    }
+    derivative = _differentiated(square.xreplace({**plain, **named}), named[variable])
+    back = {new: old for old, new in plain.items()}
+    return derivative.xreplace({**{new: old for old, new in named.items()}, **back})
+
+
+@lru_cache(maxsize=4096)
+def _differentiated(square: MatrixExpr, variable: MatrixSymbol) -> MatrixExpr:
+    return Trace(square).diff(variable)
 
 
 def add(contributions: list[MatrixExpr]) -> MatrixExpr:

@@ -27,7 +27,6 @@ from sympy import (
     log,
     nsimplify,
     pi,
-    simplify,
     sin,
     sqrt,
     tanh,
@@ -132,7 +131,7 @@ def in_output(function: type[NamedFunction], derivative: Expr) -> Expr | None:
     fitted = a * (c1 + c2 * a) if c0 == 0 else c0 + c1 * a + c2 * a**2
     if abs(c0 + c1 * f(2) + c2 * f(2) ** 2 - df(2)) > 1e-9:
         return None
-    return fitted if simplify((fitted.xreplace({a: definition}) - derivative).rewrite(exp)) == 0 else None
+    return fitted if cancel((fitted.xreplace({a: definition}) - derivative).rewrite(exp)) == 0 else None
 
 
 def stable(expr: Expr) -> Expr:

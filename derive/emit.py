@@ -264,8 +264,10 @@ def expression_page(derivation: Derivation, title: str) -> dict[str, Any]:
     program = derivation.program
     forward_lines, backward_lines = lines(program, program.equations), lines(program, derivation.backward)
     body, printer = [*forward_lines, *backward_lines], TorchPrinter(program)
-    inputs = [{"name": spell(program, symbol), "shape": printer.shape(symbol)} for symbol in program.inputs]
-    dimensions = ", ".join(f'"{spell(program, s)}": {len(program.shape(s))}' for s in program.inputs)
+    inputs = [
+        {"name": spell(program, s), "shape": printer.shape(s), "dimensions": len(program.shape(s))}
+        for s in program.inputs
+    ]
     return {
         "loss": textwrap.wrap(title.replace("\\", "/").replace('"""', "'''"), 110, break_on_hyphens=False),
         "imports": imports(body),
@@ -278,7 +280,6 @@ def expression_page(derivation: Derivation, title: str) -> dict[str, Any]:
             }
             for symbol in program.parameters
         ],
-        "dimensions": f"{{{dimensions}}}",
         "size_lines": dimension_lines(program),
         "forward": list(map(fitting, forward_lines)),
         "backward": list(map(fitting, backward_lines)),

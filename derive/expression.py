@@ -108,6 +108,7 @@ class Reader:
         for symbol in sorted(numbers, key=lambda symbol: symbol.name):
             self.input(symbol)
         formula = stable(self.collected(self.scalar(loss)))
+        self.check_sizes()
         operands = self.operands(formula, (Integer(1), Integer(1)))
         value = elementwise(formula, operands or {Symbol("1"): OneMatrix(1, 1)})
         target = MatrixSymbol(self.fresh("value"), 1, 1)
@@ -126,6 +127,15 @@ class Reader:
             ),
         )
 
+    def check_sizes(self) -> None:
+        """Every size is that of an input, so that it is known when the code runs."""
+        known = set(self.sizes.values())
+        for equation in self.equations:
+            unknown = set().union(*(sympify(size).free_symbols for size in equation.shape)) - known
+            if unknown:
+                size = min(map(str, unknown))
+                raise ValueError(f"the size {size} is that of no MatrixSymbol in the loss; give it a number")
+
     # names
 
     def name(self, text: str) -> str:
@@ -133,7 +143,7 @@ class Reader:
         name = re.sub(r"\W", "_", text)
         if not name or name[0].isdigit() or name[0] == "_":
             name = f"v{name}"
-        if keyword.iskeyword(name) or name in RESERVED:
+        if keyword.iskeyword(name) or name in RESERVED or name.startswith("grad_"):
             name += "_"
         return name
 
@@ -480,6 +490,10 @@ class Reader:
         for factor in node.args:
             if not isinstance(factor, MatrixExpr | MatrixBase) or self.shape(factor) == (1, 1):
                 scales.append(self.scalar(factor))
+            elif isinstance(factor, Inverse) and isinstance(factor.arg, DiagMatrix):
+                matrices.append(DiagMatrix(HadamardPower(factor.arg.args[0], -1)))
+            elif isinstance(factor, OneMatrix) and 1 not in self.shape(factor):
+                matrices += [OneMatrix(factor.shape[0], 1), OneMatrix(1, factor.shape[1])]
             elif isinstance(factor, MatMul):
                 inner_scales, inner = self.split(factor)
                 scales, matrices = [*scales, *inner_scales], [*matrices, *inner]

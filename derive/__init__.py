@@ -1,1 +1,5 @@
-"""Derives the gradient of a network with SymPy and emits it as torch code, with its derivation and its proof."""
+"""Derives gradients with SymPy, of networks and of any matrix expression, and emits them as torch code with a proof."""
+
+from derive.matrix_derivation import derivation, gradient
+
+__all__ = ["derivation", "gradient"]

@@ -1,6 +1,7 @@
 """Which template makes which file, and what goes into its holes."""
 
 import re
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,7 +19,7 @@ from derive.parts import all_in_parts, readable
 from derive.program import Derivation, Equation, Program, needed
 from derive.reverse import derive
 from derive.tangent import tangents
-from derive.to_torch import Line, lines, spell, summands
+from derive.to_torch import Line, TorchPrinter, closes_at_end, lines, spell, summands
 
 TEMPLATES = Path(__file__).parent / "templates"
 if not TEMPLATES.is_dir():
@@ -305,3 +306,96 @@ def render(network: Network) -> dict[str, str]:
     subject = subject_of(network)
     pages = environment()
     return {name: pages.get_template(f"{name}.j2").render(page(subject)) for name, page in TARGETS.items()}
+
+
+def expression_source(derivation: Derivation, original: dict, title: str, function: bool) -> str:
+    """The module of a matrix expression."""
+    pages = environment()
+    text = pages.get_template("expression.py.j2").render(expression_page(derivation, title))
+    if function:
+        text += pages.get_template("expression_function.py.j2").render(function_page(derivation))
+    return text
+
+
+def expression_page(derivation: Derivation, title: str) -> dict[str, Any]:
+    program = derivation.program
+    forward_lines, backward_lines = lines(program, program.equations), lines(program, derivation.backward)
+    body, printer = [*forward_lines, *backward_lines], TorchPrinter(program)
+    inputs = [
+        {"name": spell(program, s), "shape": printer.shape(s), "dimensions": len(program.shape(s))}
+        for s in program.inputs
+    ]
+    return {
+        "loss": textwrap.wrap(title.replace("\\", "/").replace('"""', "'''"), 110, break_on_hyphens=False),
+        "imports": imports(body),
+        "inputs": inputs,
+        "variables": [
+            {
+                "name": spell(program, symbol),
+                "shape": printer.shape(symbol),
+                "gradient": spell(program, derivation.gradients[symbol]),
+            }
+            for symbol in program.parameters
+        ],
+        "size_lines": dimension_lines(program),
+        "forward": list(map(fitting, forward_lines)),
+        "backward": list(map(fitting, backward_lines)),
+        "value": spell(program, program.output),
+    }
+
+
+def dimension_lines(program: Program) -> list[str]:
+    """Each size, read from the first tensor that has it.
+
+    Raises ValueError where a size is in no input by itself.
+    """
+    sizes = {}
+    for symbol in program.inputs:
+        for axis, size in enumerate(program.shape(symbol)):
+            if size.is_Symbol:
+                sizes.setdefault(size, f"{size} = {spell(program, symbol)}.shape[{axis}]")
+    for symbol in program.inputs:
+        missing = set().union(*(size.free_symbols for size in program.shape(symbol))) - set(sizes)
+        if missing:
+            raise ValueError(f"{symbol}: no input has {min(map(str, missing))} rows or columns, so its size is unknown")
+    return list(sizes.values())
+
+
+def function_page(derivation: Derivation) -> dict[str, Any]:
+    program = derivation.program
+    names = {symbol: spell(program, symbol) for symbol in program.inputs}
+    return {
+        "inputs": [
+            {"name": name, "returned": f"grad_value * gradients.{name}" if symbol in program.parameters else "None"}
+            for symbol, name in names.items()
+        ],
+    }
+
+
+def fitting(line: Line) -> Line:
+    """The line, or where it is too long its right-hand side on lines of its own."""
+    if len(f"    {line.code}  # {line.shape}") <= WIDTH:
+        return line
+    target, value = line.code.split(" = ", 1)
+    terms = split_outside(value, (" + ", " - "))
+    call = re.match(r"[\w.]+\(", value)
+    if len(terms) == 1 and call and closes_at_end(value[call.end() - 1 :]):
+        inside = value[call.end() : -1]
+        one = [f"        {inside}"]
+        many = [f"        {part.strip()}," for part in split_outside(inside, (", ",), keep=False)]
+        body, opening = one if len(one[0]) <= WIDTH else many, f"{target} = {call[0]}"
+    else:
+        one, many = [f"        {value}"], [f"        {part}" for part in terms]
+        body, opening = one if len(one[0]) <= WIDTH else many, f"{target} = ("
+    return replace(line, code="\n".join([opening, *body, "    )"]))
+
+
+def split_outside(text: str, separators: tuple[str, ...], keep: bool = True) -> list[str]:
+    """The text in parts at the separators that are in no bracket; a part begins with its operator."""
+    parts, depth, start = [], 0, 0
+    for index, character in enumerate(text):
+        depth += (character in "([") - (character in ")]")
+        if depth == 0 and index and text.startswith(separators, index):
+            parts.append(text[start:index])
+            start = index + 1 if keep else index + 2
+    return [*parts, text[start:]]

@@ -4,7 +4,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from sympy import Basic, Expr, Integer, Lambda, MatrixExpr, MatrixSymbol, OneMatrix, ShapeError, Symbol, sympify
+from sympy import (
+    Basic,
+    Expr,
+    Integer,
+    Lambda,
+    MatMul,
+    MatrixExpr,
+    MatrixSymbol,
+    OneMatrix,
+    ShapeError,
+    Symbol,
+    Transpose,
+    ZeroMatrix,
+    sympify,
+)
 from sympy.printing.precedence import PRECEDENCE
 
 from derive.notation import Notation
@@ -59,9 +73,57 @@ class RowLogSumExp(MatrixExpr):
         return self
 
 
-def entry(matrix: MatrixSymbol) -> Symbol:
-    """The scalar that stands for any entry of a matrix in a formula."""
-    return Symbol(matrix.name, real=True)
+class Scalar(MatrixExpr):
+    """A number of a matrix, a trace or a determinant, as the 1 x 1 matrix that holds it."""
+
+    def __new__(cls, number: Expr) -> "Scalar":
+        return Basic.__new__(cls, sympify(number))
+
+    @property
+    def number(self) -> Expr:
+        return self.args[0]
+
+    @property
+    def shape(self):
+        return Integer(1), Integer(1)
+
+    def _entry(self, i, j, **kwargs) -> Expr:
+        return self.number
+
+    def doit(self, **hints) -> "Scalar":
+        return self
+
+
+def core(view: MatrixExpr) -> MatrixExpr:
+    """What a view repeats: b of 1 b, c of c 1', s of 1 s 1', and anything else itself."""
+    if not isinstance(view, MatMul):
+        return view
+    inner = [index for index, factor in enumerate(view.args) if not isinstance(factor, OneMatrix)]
+    if len(inner) != 1:
+        return view
+    (index,) = inner
+    left, right = view.args[:index], view.args[index + 1 :]
+    broadcast = all(ones.shape[1] == 1 for ones in left) and all(ones.shape[0] == 1 for ones in right)
+    return view.args[index] if broadcast and isinstance(view.args[index], MatrixExpr) else view
+
+
+def repeated(core: MatrixExpr, shape: tuple[Expr, Expr]) -> MatrixExpr:
+    """The view of that shape that repeats a row, a column or a 1 x 1 matrix."""
+    factors = [core]
+    if core.shape[0] != shape[0]:
+        factors.insert(0, OneMatrix(shape[0], 1))
+    if core.shape[1] != shape[1]:
+        factors.append(OneMatrix(1, shape[1]))
+    return MatMul(*factors) if len(factors) > 1 else core
+
+
+def entry(operand: MatrixExpr) -> Symbol:
+    """The scalar that stands for any entry of a matrix, or of a view of one, in a formula."""
+    inner = core(operand)
+    if isinstance(inner, MatrixSymbol):
+        return Symbol(inner.name, real=True)
+    flipped = isinstance(inner, Transpose) and isinstance(inner.arg, MatrixSymbol)
+    return Symbol(f"{inner.arg.name}'" if flipped else f"<{inner}>", real=True)
 
 
 def elementwise(formula: Expr, operands: dict[Symbol, MatrixExpr]) -> MatrixExpr:
@@ -69,7 +131,8 @@ def elementwise(formula: Expr, operands: dict[Symbol, MatrixExpr]) -> MatrixExpr
     formula = sympify(formula)
     used = {u: operand for u, operand in operands.items() if u in formula.free_symbols}
     if not used:
-        return formula * OneMatrix(*next(iter(operands.values())).shape)
+        ones = OneMatrix(*next(iter(operands.values())).shape)
+        return ZeroMatrix(*ones.shape) if formula == 0 else ones if formula == 1 else MatMul(formula, ones)
     return used[formula] if formula in used else Elementwise(Lambda(tuple(used), formula), *used.values())
 
 
@@ -102,7 +165,8 @@ class Program:
     """A forward computation of one scalar.
 
     `inputs` are given from outside; those in `parameters` are what the gradient is taken in. `sizes` gives numbers to
-    the size symbols that have one; the number of rows N has none. `rows` are the 1 x n symbols that torch keeps 1-D.
+    the size symbols that have one; the number of rows N has none. `rows` are the 1 x n symbols that torch keeps 1-D,
+    `scalars` the 1 x 1 symbols that it keeps 0-D.
     `prediction` is what a network's loss compares with the targets.
     """
 
@@ -113,6 +177,7 @@ class Program:
     sizes: dict[Symbol, int] = field(default_factory=dict)
     rows: frozenset[str] = frozenset()
     prediction: MatrixSymbol | None = None
+    scalars: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         known = {symbol.name for symbol in self.inputs}
@@ -131,7 +196,7 @@ class Program:
 
     def shape(self, matrix: MatrixExpr) -> tuple[Expr, ...]:
         """The shape as torch has it, numbers where they are known; the loss is a scalar."""
-        if matrix == self.output:
+        if matrix == self.output or getattr(matrix, "name", "") in self.scalars:
             return ()
         rows, columns = (sympify(size).xreplace(self.sizes) for size in matrix.shape)
         return (columns,) if getattr(matrix, "name", "") in self.rows else (rows, columns)

@@ -1,15 +1,16 @@
 """The reverse sweep: from a program to the equations of its gradient."""
 
-from sympy import MatrixExpr, MatrixSymbol, OneMatrix
+from sympy import MatrixExpr, MatrixSymbol, OneMatrix, ZeroMatrix
 
 from derive.calculus import add, pullback, rule
-from derive.program import Derivation, Equation, Program
+from derive.program import Derivation, Equation, Program, core
 
 
 def derive(program: Program) -> Derivation:
     """One pass over the equations, last to first; each sends its cotangent back to what it was made from.
 
-    A cotangent that no data enters (the loss adds its entries: all ones) needs no name and goes into the next step.
+    A cotangent that no data enters (the loss adds its entries: all ones), or that only repeats another, needs no name
+    and goes into the next step. A parameter that the loss does not reach has the gradient zero.
     """
     active = reachable(program)
     first_use = {symbol: equation for equation in reversed(program.equations) for symbol in equation.uses}
@@ -23,22 +24,31 @@ def derive(program: Program) -> Derivation:
             ways[symbol].append((equation, pullback(equation, symbol, cotangents[equation.target])))
         for symbol in sorted(used, key=lambda symbol: symbol not in program.parameters):
             if first_use[symbol] == equation:
-                value = add([part for _, part in ways[symbol]])
-                if value.has(MatrixSymbol) or symbol in program.parameters:
+                value = add([part for _, part in ways[symbol]], symbol.shape)
+                if needs_name(value) or symbol in program.parameters:
                     through = ways[symbol][0][0]
                     step = backward_step(program, through, symbol, value)
                     backward.append(step)
                     value = step.target
                 cotangents[symbol] = value
+    for symbol in program.parameters:
+        if symbol not in first_use:
+            backward.append(backward_step(program, None, symbol, ZeroMatrix(*symbol.shape)))
+            cotangents[symbol] = backward[-1].target
     return Derivation(program, tuple(backward), {s: cotangents[s] for s in program.parameters})
 
 
-def backward_step(program: Program, through: Equation, symbol: MatrixSymbol, value: MatrixExpr) -> Equation:
+def needs_name(value: MatrixExpr) -> bool:
+    """Whether a cotangent is computed, and not a number or another one repeated."""
+    return value.has(MatrixSymbol) and not isinstance(core(value), MatrixSymbol)
+
+
+def backward_step(program: Program, through: Equation | None, symbol: MatrixSymbol, value: MatrixExpr) -> Equation:
     """The equation that names the gradient in a symbol."""
     return Equation(
         target=program.notation.cotangent(symbol),
         value=value,
-        rule=rule(through, symbol),
+        rule=rule(through, symbol) if through else "does not occur",
         meaning=program.notation.meaning(f"grad_{symbol.name}"),
         through=through,
         variable=symbol,

@@ -14,7 +14,7 @@ import sympy
 from sympy import Expr, Integer, Piecewise, Rational
 
 from derive.functions import FUNCTIONS
-from derive.to_torch import KERNELS
+from derive.to_torch import KERNELS, NUMBER_FUNCTIONS
 
 STANDARD = ("collections.abc", "typing")
 
@@ -45,11 +45,29 @@ class Tensor:
     def detach(self) -> "Tensor":
         return self
 
+    def contiguous(self) -> "Tensor":
+        return self
+
     def to(self, dtype: str) -> "Tensor":
         return self
 
     def unsqueeze(self, dim: int) -> "Tensor":
         return Tensor(numpy.expand_dims(self.entries, dim))
+
+    def expand(self, *shape: int) -> "Tensor":
+        return Tensor(numpy.broadcast_to(self.entries, tuple(map(int, shape))))
+
+    def reshape(self, *shape: int) -> "Tensor":
+        return Tensor(self.entries.reshape(tuple(map(int, shape))))
+
+    def new_tensor(self, entries: Any) -> "Tensor":
+        return Tensor(numpy.vectorize(_number, otypes=[object])(numpy.asarray(entries, dtype=object)))
+
+    def new_ones(self, shape: tuple[int, ...]) -> "Tensor":
+        return Tensor(numpy.full(tuple(map(int, shape)), Integer(1), dtype=object))
+
+    def new_zeros(self, shape: tuple[int, ...]) -> "Tensor":
+        return Tensor(numpy.full(tuple(map(int, shape)), Integer(0), dtype=object))
 
     def sum(self, dim: int | None = None, keepdim: bool = False) -> "Tensor":
         axis = None if dim is None else int(dim)
@@ -109,11 +127,6 @@ def where(condition: Tensor, value: Any, other: Any) -> Tensor:
     return Tensor(choose(condition.entries, _number(value), _number(other)))
 
 
-def logsumexp(tensor: Tensor, dim: int, keepdim: bool = False) -> Tensor:
-    total = Tensor(numpy.frompyfunc(sympy.exp, 1, 1)(tensor.entries)).sum(dim, keepdim)
-    return Tensor(numpy.frompyfunc(sympy.log, 1, 1)(total.entries))
-
-
 def zeros_like(tensor: Tensor) -> Tensor:
     return Tensor(numpy.full(tensor.entries.shape, Integer(0)))
 
@@ -121,6 +134,66 @@ def zeros_like(tensor: Tensor) -> Tensor:
 def _kernel(name: str) -> Callable[[Tensor], Tensor]:
     function = FUNCTIONS[name].func if name in FUNCTIONS else getattr(sympy, name)
     return lambda tensor: Tensor(numpy.frompyfunc(function, 1, 1)(tensor.entries))
+
+
+def _matrix(tensor: Tensor) -> sympy.Matrix:
+    return sympy.Matrix(tensor.entries)
+
+
+def _dense(matrix: sympy.Matrix) -> Tensor:
+    return Tensor(numpy.array(matrix.tolist(), dtype=object).reshape(matrix.shape))
+
+
+def eye(size: int, dtype: str, device: str) -> Tensor:
+    return Tensor(numpy.array([[Integer(i == j) for j in range(int(size))] for i in range(int(size))], dtype=object))
+
+
+def solve(a: Tensor, b: Tensor, left: bool = True) -> Tensor:
+    return _dense(_matrix(a).inv("ADJ")) @ b if left else b @ _dense(_matrix(a).inv("ADJ"))
+
+
+def logsumexp(tensor: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
+    axes = tuple(map(int, dim)) if isinstance(dim, tuple) else int(dim)
+    terms = numpy.frompyfunc(sympy.exp, 1, 1)(tensor.entries)
+    return Tensor(numpy.frompyfunc(sympy.log, 1, 1)(numpy.sum(terms, axis=axes, keepdims=keepdim)))
+
+
+def pad(tensor: Tensor, around: tuple[int, int, int, int]) -> Tensor:
+    left, right, top, bottom = map(int, around)
+    return Tensor(numpy.pad(tensor.entries, ((top, bottom), (left, right)), constant_values=Integer(0)))
+
+
+def einsum(pattern: str, blocks: Tensor, factor: Tensor) -> Tensor:
+    """The two contractions with a factor of a Kronecker product."""
+    axes = {"ikjl,kl->ij": (1, 3), "kilj,kl->ij": (0, 2)}[pattern]
+    return Tensor(numpy.tensordot(blocks.entries, factor.entries, (axes, (0, 1))))
+
+
+def _clamp(tensor: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    function, bound = (sympy.Max, min) if max is None else (sympy.Min, max)
+    return Tensor(numpy.frompyfunc(lambda entry: function(entry, _number(bound)), 1, 1)(tensor.entries))
+
+
+def _pairs(function: Callable) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda left, right: Tensor(numpy.frompyfunc(function, 2, 1)(_number(left), _number(right)))
+
+
+def _linear_algebra(torch: ModuleType) -> None:
+    """The calls that matrix expressions are spelled with."""
+    torch.linalg = SimpleNamespace(
+        inv=lambda tensor: _dense(_matrix(tensor).inv("ADJ")),
+        det=lambda tensor: Tensor(_matrix(tensor).det("berkowitz")),
+        solve=solve,
+        matrix_power=lambda tensor, power: _dense(_matrix(tensor) ** int(power)),
+    )
+    torch.logdet = lambda tensor: Tensor(sympy.log(_matrix(tensor).det("berkowitz")))
+    torch.trace = lambda tensor: Tensor(numpy.trace(tensor.entries))
+    torch.kron = lambda left, right: Tensor(numpy.kron(left.entries, right.entries))
+    torch.cat = lambda tensors, axis: Tensor(numpy.concatenate([part.entries for part in tensors], axis=int(axis)))
+    torch.eye, torch.logsumexp, torch.einsum, torch.clamp = eye, logsumexp, einsum, _clamp
+    torch.maximum, torch.minimum, torch.atan2 = _pairs(sympy.Max), _pairs(sympy.Min), _pairs(sympy.atan2)
+    torch.sqrt = lambda tensor: Tensor(numpy.frompyfunc(sympy.sqrt, 1, 1)(tensor.entries))
+    torch.nn.functional.pad = pad
 
 
 class _Module(ModuleType):
@@ -139,6 +212,7 @@ def torch_stand_in() -> ModuleType:
         setattr(owner, path.rpartition(".")[2], _kernel(name))
     exact_gelu, tanh_gelu = _kernel("gelu"), _kernel("gelu_tanh")
     torch.nn.functional.gelu = lambda x, approximate="none": (tanh_gelu if approximate == "tanh" else exact_gelu)(x)
+    _linear_algebra(torch)
     return torch
 
 
@@ -146,6 +220,8 @@ def math_stand_in() -> ModuleType:
     """The module that emitted source imports as math."""
     module = _Module("math")
     module.sqrt, module.pi, module.e = sympy.sqrt, sympy.pi, sympy.E
+    for name in NUMBER_FUNCTIONS:
+        setattr(module, name, getattr(sympy, name))
     return module
 
 

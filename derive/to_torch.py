@@ -1,10 +1,12 @@
 """Equations as torch source. A strict printer: what torch has no name for here is an error, at build time."""
 
+import re
 from dataclasses import dataclass
 
 from sympy import (
     Expr,
     Integer,
+    Inverse,
     MatAdd,
     MatMul,
     MatrixExpr,
@@ -13,21 +15,30 @@ from sympy import (
     OneMatrix,
     Rational,
     Symbol,
+    Trace,
     Transpose,
+    ZeroMatrix,
+    sympify,
     true,
 )
 from sympy.core.parameters import distribute
 from sympy.printing.codeprinter import CodePrinter
 from sympy.printing.precedence import PRECEDENCE
 
+from derive.matrix import BlockSum, LogDet
 from derive.notation import factors, terms
-from derive.program import Elementwise, Equation, Program, RowLogSumExp
+from derive.program import Elementwise, Equation, Program, RowLogSumExp, Scalar, core
 
+ELEMENTARY = (
+    *("acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "erfc", "erfinv", "exp"),
+    *("floor", "log", "relu", "selu", "sigmoid", "sign", "sin", "sinh", "tan", "tanh"),
+)
+NUMBER_FUNCTIONS = {"cos", "cosh", "erf", "exp", "gamma", "log", "sin", "sinh", "tan", "tanh"}
 KERNELS = {
     "Abs": "torch.abs",
-    **{
-        name: f"torch.{name}" for name in ("cos", "erf", "exp", "log", "relu", "selu", "sigmoid", "sign", "sin", "tanh")
-    },
+    "ceiling": "torch.ceil",
+    "loggamma": "torch.lgamma",
+    **{name: f"torch.{name}" for name in ELEMENTARY},
     **{
         name: f"torch.nn.functional.{name}"
         for name in (
@@ -69,9 +80,17 @@ class TorchPrinter(CodePrinter):
     def __init__(self, program: Program) -> None:
         super().__init__()
         self.program = program
+        self.bound: dict[Symbol, MatrixExpr] = {}
+        self.flat = self.single = False
 
     def equation(self, equation: Equation) -> str:
+        self.flat = equation.target.name in self.program.rows
+        self.single = self.program.shape(equation.target) == ()
         return f"{self._print(equation.target)} = {self._print(equation.value)}"
+
+    def shape(self, matrix: MatrixExpr) -> str:
+        """The shape of a tensor, as Python writes it: (N, 10), (10,), and () for a scalar."""
+        return shape_text(tuple(map(self._print, self.program.shape(matrix))))
 
     def emptyPrinter(self, expr):
         raise ValueError(f"torch has no name here for {type(expr).__name__}: {expr}")
@@ -83,50 +102,182 @@ class TorchPrinter(CodePrinter):
         return self.program.notation.torch(expr.name)
 
     def _print_Symbol(self, expr: Symbol) -> str:
+        if expr in self.bound:
+            return self._atom(self._view(self.bound[expr]))
         if expr.is_integer:
             return self._print(self.program.sizes[expr]) if expr in self.program.sizes else expr.name
         return self.program.notation.torch(expr.name)
 
     def _print_Transpose(self, expr: Transpose) -> str:
-        return f"{self.parenthesize(expr.arg, PRECEDENCE['Atom'], strict=True)}.T"
+        return f"{self._atom(self._print(expr.arg))}.T"
 
     def _print_Elementwise(self, expr: Elementwise) -> str:
+        """The formula; where all that it runs over is repeated, so is the result."""
+        outer, self.bound = self.bound, expr.operands
         with distribute(False):
-            return self._print(expr.formula.xreplace(self.program.sizes))
+            text = self._print(expr.formula.xreplace(self.program.sizes))
+        self.bound = outer
+        shapes = [core(operand).shape for operand in expr.operands.values()]
+        if all(any(shape[axis] == expr.shape[axis] for shape in shapes) for axis in (0, 1)):
+            return text
+        return f"{self._atom(text)}.expand({self._sizes(expr.shape)})"
+
+    def _view(self, view: MatrixExpr) -> str:
+        """A view where torch repeats it by itself."""
+        return self._print(core(view))
 
     def _print_RowLogSumExp(self, expr: RowLogSumExp) -> str:
-        return f"torch.logsumexp({self._print(expr.args[0])}, 1, keepdim=True)"
+        axes = "(0, 1)" if expr.shape == (1, 1) else "1, keepdim=True"
+        return f"torch.logsumexp({self._print(expr.args[0])}, {axes})"
 
     def _print_MatAdd(self, expr: MatAdd) -> str:
         """A row that is broadcast comes last, as a bias does."""
-        parts = sorted(expr.args, key=lambda term: term.has(OneMatrix))
-        return " + ".join(self._print(part) for part in parts)
+        parts = sorted(expr.args, key=lambda term: core(term) != term)
+        first, *rest = [self._view(part) for part in parts]
+        return first + "".join(f" - {text[1:]}" if text.startswith("-") else f" + {text}" for text in rest)
 
     def _print_MatMul(self, expr: MatMul) -> str:
-        """Ones on the left are a broadcast of a row or a sum over rows, ones on both sides the sum of all entries."""
+        """Ones at the ends are a broadcast of a row or column, or a sum over rows, columns or all entries."""
         scale, matrices = expr.as_coeff_matrices()
-        left, *rest = matrices
-        if isinstance(left, OneMatrix) and isinstance(rest[-1], OneMatrix):
-            text = f"{self._operand(rest[:-1])}.sum()"
-        elif isinstance(left, OneMatrix) and left.shape[1] == 1:
-            text = self._product(rest)
-        elif isinstance(left, OneMatrix):
-            text = f"{self._operand(rest)}.sum(0)"
-        elif isinstance(matrices[-1], OneMatrix) and matrices[-1].shape[1] == 1:
-            text = f"{self._operand(matrices[:-1])}.sum(1, keepdim=True)"
-        else:
-            text = self._product(matrices)
+        left, right = (
+            isinstance(m, OneMatrix) and 1 in m.shape and len(matrices) > 1 for m in (matrices[0], matrices[-1])
+        )
+        inner = matrices[left : len(matrices) - right]
+        text = self._product(inner)
+        adds_rows, adds_columns = left and matrices[0].shape[0] == 1, right and matrices[-1].shape[1] == 1
+        if ((left or right) and expr.shape == (1, 1)) or (adds_rows and adds_columns):
+            text = f"{self._atom(text)}.sum()"
+        elif left or right:
+            text = self._atom(text)
+            if adds_rows:
+                text += ".sum(0)" if self.flat else ".sum(0, keepdim=True)"
+            if adds_columns:
+                text += ".sum(1, keepdim=True)"
+            if left != adds_rows or right != adds_columns:
+                text += f".expand({self._sizes(expr.shape)})"
         return self._scaled(scale.xreplace(self.program.sizes), text)
 
     def _product(self, matrices: list[MatrixExpr]) -> str:
+        """A product, from the right where it ends in a column, and with linear solves for inverses."""
+        for index in reversed(range(len(matrices))):
+            factor = matrices[index]
+            if isinstance(factor, Inverse) and len(matrices) > 1:
+                left, right = matrices[:index], matrices[index + 1 :]
+                if right:
+                    solved = f"torch.linalg.solve({self._print(factor.arg)}, {self._product(right)})"
+                    return f"{self._product(left)} @ {solved}" if left else solved
+                return f"torch.linalg.solve({self._print(factor.arg)}, {self._product(left)}, left=False)"
+        if len(matrices) > 2 and matrices[-1].shape[1] == 1 and matrices[0].shape[0] != 1:
+            return f"{self._factor(matrices[0])} @ {self._atom(self._product(matrices[1:]))}"
+        if len(matrices) == 1:
+            return self._print(matrices[0])
         return " @ ".join(self._factor(matrix) for matrix in matrices)
 
-    def _operand(self, matrices: list[MatrixExpr]) -> str:
-        if len(matrices) == 1:
-            return self.parenthesize(matrices[0], PRECEDENCE["Atom"], strict=True)
-        return f"({self._product(matrices)})"
+    def _atom(self, text: str) -> str:
+        """The text, in parentheses unless it is a name or one call."""
+        if re.fullmatch(r"[\w.]+", text) or (re.match(r"[\w.]*[([]", text) and closes_at_end(text)):
+            return text
+        return f"({text})"
+
+    def _sizes(self, shape: tuple[Expr, Expr]) -> str:
+        return ", ".join(self._print(sympify(size).xreplace(self.program.sizes)) for size in shape)
+
+    def _print_Scalar(self, expr: Scalar) -> str:
+        return self._print(expr.number)
+
+    def _print_Trace(self, expr: Trace) -> str:
+        """tr(P Q) as the sum of the entries of P^T * Q."""
+        factors = list(expr.arg.args) if isinstance(expr.arg, MatMul) else [expr.arg]
+        if len(factors) == 1:
+            return f"torch.trace({self._print(factors[0])})"
+        summed = factors[isinstance(factors[0], OneMatrix) : len(factors) - isinstance(factors[-1], OneMatrix)]
+        row = not isinstance(factors[0], OneMatrix) or factors[0].shape[0] == 1
+        column = not isinstance(factors[-1], OneMatrix) or factors[-1].shape[1] == 1
+        if len(summed) < len(factors) and row and column and expr.arg.shape == (1, 1):
+            return f"{self._atom(self._product(summed))}.sum()"
+        first, *rest = factors
+        if len(rest) > 1 and rest[0] == first.T and not any(isinstance(f, Inverse) for f in factors):
+            first, rest = factors[-1], factors[:-1]
+        turned = first.arg if isinstance(first, Transpose) else Transpose(first)
+        return f"({self._factor(turned)} * {self._atom(self._product(rest))}).sum()"
+
+    def _print_Determinant(self, expr) -> str:
+        return f"torch.linalg.det({self._print(expr.arg)})"
+
+    def _print_LogDet(self, expr: LogDet) -> str:
+        return f"torch.logdet({self._print(expr.arg)})"
+
+    def _print_MatrixElement(self, expr) -> str:
+        return f"{self._print(expr.parent)}[{self._print(expr.i)}, {self._print(expr.j)}]"
+
+    def _print_Inverse(self, expr: Inverse) -> str:
+        return f"torch.linalg.inv({self._print(expr.arg)})"
+
+    def _print_MatPow(self, expr) -> str:
+        return f"torch.linalg.matrix_power({self._print(expr.base)}, {self._print(expr.exp)})"
+
+    def _print_KroneckerProduct(self, expr) -> str:
+        left, right = (self._print(f) + ".contiguous()" * isinstance(f, Transpose) for f in expr.args)
+        return f"torch.kron({left}, {right})"
+
+    def _print_BlockSum(self, expr: BlockSum) -> str:
+        (m, n), (p, q) = expr.factor.shape, expr.shape
+        sizes = (m, p, n, q) if expr.inner else (p, m, q, n)
+        blocks = f"{self._atom(self._print(expr.matrix))}.reshape({self._sizes(sizes)})"
+        pattern = "kilj,kl->ij" if expr.inner else "ikjl,kl->ij"
+        return f'torch.einsum("{pattern}", {blocks}, {self._print(expr.factor)})'
+
+    def _print_MatrixSlice(self, expr) -> str:
+        rows, columns = (f"{self._print(low)}:{self._print(high)}" for low, high, _ in (expr.rowslice, expr.colslice))
+        return f"{self._atom(self._print(expr.parent))}[{rows}, {columns}]"
+
+    def _print_BlockMatrix(self, expr) -> str:
+        """One block in zeros is padded; a row of blocks is put side by side, and the rows one under another."""
+        rows, columns = expr.blockshape
+        blocks = [[expr.blocks[i, j] for j in range(columns)] for i in range(rows)]
+        filled = [(i, j) for i in range(rows) for j in range(columns) if not isinstance(blocks[i][j], ZeroMatrix)]
+        if len(filled) == 1:
+            ((i, j),) = filled
+            heights, widths = expr.rowblocksizes, expr.colblocksizes
+            around = (sum(widths[:j]), sum(widths[j + 1 :]), sum(heights[:i]), sum(heights[i + 1 :]))
+            block = self._print(blocks[i][j])
+            if blocks[i][j].shape == (1, 1):
+                block = f"{self._full(block)}.reshape(1, 1)"
+            return f"torch.nn.functional.pad({block}, ({self._sizes(around)}))"
+        bands = [self._joined([self._print(block) for block in row], 1) for row in blocks]
+        return self._joined(bands, 0)
+
+    def _full(self, text: str) -> str:
+        return f"{self.like}.new_tensor({text})" if re.fullmatch(r"[-\d./* ]+", text) else self._atom(text)
+
+    def _joined(self, texts: list[str], axis: int) -> str:
+        return texts[0] if len(texts) == 1 else f"torch.cat(({', '.join(texts)}), {axis})"
+
+    @property
+    def like(self) -> str:
+        """A tensor whose dtype and device constants take."""
+        return self._print(self.program.inputs[0])
+
+    def _print_ImmutableDenseMatrix(self, expr) -> str:
+        rows = ", ".join(f"[{', '.join(map(self._print, row))}]" for row in expr.tolist())
+        return f"{self.like}.new_tensor([{rows}])"
+
+    def _print_Identity(self, expr) -> str:
+        size = self._print(sympify(expr.shape[0]).xreplace(self.program.sizes))
+        return f"torch.eye({size}, dtype={self.like}.dtype, device={self.like}.device)"
+
+    def _print_OneMatrix(self, expr) -> str:
+        return f"{self.like}.new_ones({self._shape(expr)})"
+
+    def _print_ZeroMatrix(self, expr) -> str:
+        return f"{self.like}.new_zeros({self._shape(expr)})"
+
+    def _shape(self, expr: MatrixExpr) -> str:
+        return "()" if self.single and expr.shape == (1, 1) else f"({self._sizes(expr.shape)})"
 
     def _factor(self, expr: Expr) -> str:
+        if isinstance(expr, MatrixExpr):
+            return self._atom(self._print(expr))
         return self.parenthesize(expr, PRECEDENCE["Mul"], strict=True)
 
     def _divisor(self, expr: Expr) -> str:
@@ -136,6 +287,8 @@ class TorchPrinter(CodePrinter):
         """scale * text with the number in front, but a division by it where it is one over a number."""
         if scale.is_Rational and scale.q > MOST_READABLE:
             return f"{self._print(scale)} * {text}"
+        if scale.could_extract_minus_sign():
+            return f"-{self._scaled(-scale, text)}"
         numerator, denominator = scale.as_numer_denom()
         if numerator == 1:
             return text if denominator == 1 else f"{text} / {self._divisor(denominator)}"
@@ -182,13 +335,37 @@ class TorchPrinter(CodePrinter):
     def _print_Function(self, expr: Expr) -> str:
         name = type(expr).__name__
         kernel, *options = OPTIONS[name] if name in OPTIONS else (KERNELS.get(name),)
-        if kernel is None or is_number(expr):
+        if is_number(expr) and name in NUMBER_FUNCTIONS:
+            kernel = f"math.{name}"
+        elif kernel is None or is_number(expr):
             self.emptyPrinter(expr)
         return f"{kernel}({', '.join([*map(self._print, expr.args), *options])})"
 
     _print_Abs = _print_erf = _print_exp = _print_log = _print_sign = _print_sin = _print_cos = _print_tanh = (
         _print_Function
     )
+
+    def _print_atan2(self, expr: Expr) -> str:
+        return f"torch.atan2({', '.join(map(self._print, expr.args))})"
+
+    def _print_Heaviside(self, expr: Expr) -> str:
+        return f"(torch.sign({self._print(expr.args[0])}) + 1) / 2"
+
+    def _print_Max(self, expr: Expr) -> str:
+        return self._extremum("maximum", "min", list(expr.args))
+
+    def _print_Min(self, expr: Expr) -> str:
+        return self._extremum("minimum", "max", list(expr.args))
+
+    def _extremum(self, name: str, bound: str, arguments: list[Expr]) -> str:
+        numbers = [argument for argument in arguments if is_number(argument)]
+        first, *rest = [argument for argument in arguments if not is_number(argument)]
+        text = self._print(first)
+        for argument in rest:
+            text = f"torch.{name}({text}, {self._print(argument)})"
+        for number in numbers:
+            text = f"torch.clamp({text}, {bound}={self._print(number)})"
+        return text
 
     def _print_Piecewise(self, expr: Expr) -> str:
         """Nested torch.where; of numbers alone torch would make a tensor of its default dtype."""
@@ -230,10 +407,20 @@ def is_number(expr: Expr) -> bool:
     return all(symbol.is_integer for symbol in expr.free_symbols)
 
 
+def closes_at_end(text: str) -> bool:
+    """Whether the first bracket that opens is closed by the last character."""
+    depth = 0
+    for index, character in enumerate(text):
+        depth += (character in "([") - (character in ")]")
+        if depth == 0 and character in ")]":
+            return index == len(text) - 1
+    return False
+
+
 def lines(program: Program, equations: tuple[Equation, ...]) -> list[Line]:
     """The equations as lines of a function body."""
     printer = TorchPrinter(program)
-    return [Line(printer.equation(e), shape_text(program.shape(e.target)), e.meaning) for e in equations]
+    return [Line(printer.equation(e), printer.shape(e.target), e.meaning) for e in equations]
 
 
 def summands(program: Program, equation: Equation) -> Line:
@@ -252,6 +439,6 @@ def spell(program: Program, expr: MatrixExpr) -> str:
     return TorchPrinter(program)._print(expr)
 
 
-def shape_text(shape: tuple[Expr, ...]) -> str:
+def shape_text(shape: tuple) -> str:
     """A shape as Python writes it: (N, 10), (10,), and () for a scalar."""
     return f"({shape[0]},)" if len(shape) == 1 else f"({', '.join(map(str, shape))})"

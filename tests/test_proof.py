@@ -112,7 +112,9 @@ def test_the_stand_in_computes_what_torch_computes():
         lambda t, a, b, c: t.where(a > 0, a, c),
     ]
     for path in KERNELS.values():
-        cases.append(lambda t, a, b, c, path=path: lookup(t, path)(a**2))
+        arguments = (lambda a: a**2, lambda a: 1 / (2 + a**2), lambda a: 2 + a**2)  # asin is for some, acosh for others
+        argument = next(f for f in arguments if lookup(torch, path)(f(a)).isfinite().all())
+        cases.append(lambda t, a, b, c, path=path, argument=argument: lookup(t, path)(argument(a)))
     for case in cases:
         exact = case(stand_in, *(Tensor(numpy.vectorize(sympy.Float, otypes=[object])(t.numpy())) for t in (a, b, c)))
         expected = case(torch, a, b, c)

@@ -1,0 +1,109 @@
+"""Words for what SymPy has none for, to write losses with: totals, row sums, formulas of several matrices, softmax."""
+
+from collections.abc import Callable
+
+from sympy import (
+    Basic,
+    DiagonalOf,
+    Expr,
+    Lambda,
+    MatMul,
+    MatrixExpr,
+    OneMatrix,
+    ShapeError,
+    Symbol,
+    Trace,
+    exp,
+    sympify,
+)
+
+from derive.program import Elementwise, RowLogSumExp
+
+
+class BlockSum(MatrixExpr):
+    """What a Kronecker product's derivative is made of: G is seen as blocks of the factor's size.
+
+    Entry i, j is the sum of the entries of block i, j times those of the factor; with `inner`, entry k, l is the sum of
+    the entries k, l of all blocks, each times the factor's entry for that block.
+    """
+
+    def __new__(cls, matrix: MatrixExpr, factor: MatrixExpr, inner: bool) -> "BlockSum":
+        return Basic.__new__(cls, matrix, factor, sympify(bool(inner)))
+
+    @property
+    def matrix(self) -> MatrixExpr:
+        return self.args[0]
+
+    @property
+    def factor(self) -> MatrixExpr:
+        return self.args[1]
+
+    @property
+    def inner(self) -> bool:
+        return bool(self.args[2])
+
+    @property
+    def shape(self):
+        return tuple(whole / part for whole, part in zip(self.matrix.shape, self.factor.shape, strict=True))
+
+    def doit(self, **hints) -> "BlockSum":
+        return self
+
+
+class LogDet(Expr):
+    """log(det X), one number."""
+
+    def __new__(cls, arg: MatrixExpr) -> "LogDet":
+        return Basic.__new__(cls, arg)
+
+    @property
+    def arg(self) -> MatrixExpr:
+        return self.args[0]
+
+
+def total(matrix: MatrixExpr) -> Expr:
+    """The sum of all entries, a scalar."""
+    return Trace(row_sum(column_sum(matrix)))
+
+
+def row_sum(matrix: MatrixExpr) -> MatrixExpr:
+    """The sum of each row, a column (m, 1)."""
+    return MatMul(matrix, OneMatrix(matrix.shape[1], 1))
+
+
+def column_sum(matrix: MatrixExpr) -> MatrixExpr:
+    """The sum of each column, a row (1, n)."""
+    return MatMul(OneMatrix(1, matrix.shape[0]), matrix)
+
+
+def apply(function: Callable[..., Expr], *matrices: MatrixExpr) -> MatrixExpr:
+    """A scalar function of the entries of matrices of one shape, entry by entry: apply(lambda a, b: a * exp(b), A, B).
+
+    Raises ShapeError where the shapes differ.
+    """
+    if not matrices:
+        raise TypeError("apply: needs at least one matrix")
+    variables = tuple(Symbol(f"u{number}", real=True) for number in range(len(matrices)))
+    return Elementwise(Lambda(variables, sympify(function(*variables))), *matrices)
+
+
+def logsumexp(matrix: MatrixExpr) -> MatrixExpr:
+    """The log of each row's sum of exp, a column (m, 1); finite wherever the entries are."""
+    return RowLogSumExp(matrix)
+
+
+def log_softmax(matrix: MatrixExpr) -> MatrixExpr:
+    """Each row minus the log of its sum of exp."""
+    return matrix - RowLogSumExp(matrix) * OneMatrix(1, matrix.shape[1])
+
+
+def softmax(matrix: MatrixExpr) -> MatrixExpr:
+    """exp of the entries over the sum of exp of their row."""
+    return log_softmax(matrix).applyfunc(exp)
+
+
+def diagonal(matrix: MatrixExpr) -> MatrixExpr:
+    """The diagonal of a square matrix, a column (n, 1)."""
+    if matrix.shape[0] != matrix.shape[1]:
+        raise ShapeError(f"diagonal: expected a square matrix, got {matrix.shape}")
+    return DiagonalOf(matrix)

@@ -1,0 +1,149 @@
+"""derivation(loss, [X]) and gradient(loss, X): the gradient of any scalar SymPy expression of matrices.
+
+Every entry of a matrix is a variable of its own, also where the matrix is called symmetric; the gradient has the
+matrix's shape. Results hold where the loss is defined: an inverse needs an invertible matrix, log det a positive one.
+"""
+
+from collections.abc import Iterable
+from functools import cached_property
+
+from sympy import Expr, MatrixExpr, MatrixSymbol, Symbol, Trace, ZeroMatrix, sympify
+from sympy.matrices import MatrixBase
+
+from derive.certify import Certificate, certify
+from derive.closed import ClosedForms, coefficient
+from derive.emit import expression_source
+from derive.expression import Reader
+from derive.program import Derivation
+from derive.reverse import derive
+
+
+class MatrixDerivation:
+    """The derivation of a scalar loss in some of its symbols; made by `derivation`."""
+
+    def __init__(self, loss: Expr, variables: Iterable[MatrixSymbol | Symbol]) -> None:
+        self.loss, self.variables = scalar_loss(loss), checked_variables(variables)
+        reader = Reader()
+        self.program = reader.program(self.loss, self.variables)
+        self.original, self.sizes, self.inputs = reader.original, reader.sizes, reader.inputs
+        self.derivation: Derivation = derive(self.program)
+
+    @cached_property
+    def closed_forms(self) -> ClosedForms:
+        return ClosedForms(self.derivation, self.original, self.sizes)
+
+    @cached_property
+    def gradients(self) -> dict[MatrixSymbol | Symbol, Expr]:
+        """Each variable's gradient in closed form: a matrix expression of its shape, a number for a scalar symbol."""
+        gradients = self.derivation.gradients
+        return {given: self.closed_forms.values[gradients[self.inputs[given]]] for given in self.variables}
+
+    @cached_property
+    def value(self) -> Expr:
+        """The loss as it is computed."""
+        return self.closed_forms.values[self.program.output]
+
+    def torch(self, function: bool = False) -> str:
+        """Source of a module with value_and_grad(*, A, X, ...) -> (value, Gradients), which uses no autograd.
+
+        With `function`, also loss(*, A, X, ...) that autograd can go through, for use in a model.
+        """
+        return expression_source(self.derivation, self.original, str(self.loss), function)
+
+    def latex(self) -> str:
+        """The steps in LaTeX, forward and backward, one under the other."""
+        from derive.to_latex import derivation_latex
+
+        return derivation_latex(self.derivation)
+
+    def _repr_latex_(self) -> str:
+        return self.latex()
+
+    def prove(self) -> Certificate:
+        """Shows that the emitted source computes the gradient, exactly.
+
+        Raises NotProved where that cannot be shown.
+        """
+        if "certificate" not in self.__dict__:
+            self.__dict__["certificate"] = certify(self)
+        return self.__dict__["certificate"]
+
+    def hvp(self, *directions: MatrixExpr | Expr) -> "MatrixDerivation":
+        """The derivation of the slope of the loss along a direction for each variable; its gradients are H times it.
+
+        Raises ValueError or TypeError where the directions do not fit the variables.
+        """
+        if len(directions) == 1 and isinstance(directions[0], dict):
+            directions = tuple(directions[0].get(variable) for variable in self.variables)
+        if len(directions) != len(self.variables):
+            raise ValueError(f"hvp: expected a direction for each of {', '.join(map(str, self.variables))}")
+        slope = sympify(0)
+        for variable, direction in zip(self.variables, directions, strict=True):
+            gradient = self.gradients[variable]
+            if direction is None or gradient == 0 or isinstance(gradient, ZeroMatrix):
+                continue
+            if not isinstance(variable, MatrixSymbol):
+                slope += gradient * direction
+                continue
+            if tuple(direction.shape) != tuple(variable.shape):
+                raise ValueError(f"hvp: the direction for {variable} has shape {direction.shape}, not {variable.shape}")
+            slope += Trace(direction.T * gradient)
+        return MatrixDerivation(slope, self.variables)
+
+    def hessian(self, variable: MatrixSymbol | None = None) -> MatrixExpr:
+        """The matrix of second derivatives in a column x, in closed form: what the gradient of the slope multiplies.
+
+        Raises ValueError where the variable is no column, or where the matrix cannot be taken out of H v.
+        """
+        variable = self.variables[0] if variable is None else variable
+        if not isinstance(variable, MatrixSymbol) or variable.shape[1] != 1:
+            raise ValueError(f"hessian: expected a column, got {variable}; for a matrix there is hvp(direction)")
+        taken = {symbol.name for symbol in self.original}
+        names = ("v", "w", "direction", "direction_")
+        v = MatrixSymbol(next(name for name in names if name not in taken), *variable.shape)
+        along = MatrixDerivation(self.loss, [variable]).hvp(v)
+        along.prove()
+        return coefficient(along.gradients[variable], v)
+
+
+def derivation(loss: Expr, variables: Iterable[MatrixSymbol | Symbol], prove: bool = True) -> MatrixDerivation:
+    """The derivation of the gradient of a loss: a scalar SymPy expression, or one that is a 1 x 1 matrix.
+
+    `variables` are MatrixSymbols, or Symbols for numbers. Unless `prove` is False the emitted code is proved first.
+    Raises ValueError where the loss has a node that is not supported, with the path to it; NotProved where no proof is
+    found; TypeError for what is no expression.
+    """
+    result = MatrixDerivation(loss, variables)
+    if prove:
+        result.prove()
+    return result
+
+
+def gradient(loss: Expr, variable: MatrixSymbol | Symbol, prove: bool = True) -> Expr:
+    """The gradient of a loss in one variable in closed form; the errors are those of `derivation`."""
+    return derivation(loss, [variable], prove).gradients[variable]
+
+
+def scalar_loss(loss: Expr) -> Expr:
+    loss = sympify(loss)
+    if isinstance(loss, MatrixExpr | MatrixBase):
+        if tuple(loss.shape) != (1, 1):
+            raise ValueError(
+                f"loss: expected a scalar or a 1 x 1 matrix, got shape {tuple(loss.shape)}; Trace(...) of a square "
+                "matrix is a scalar, and so is derive.matrix.total(...), the sum of the entries"
+            )
+    elif not isinstance(loss, Expr):
+        raise TypeError(f"loss: expected a SymPy expression, got {type(loss).__name__}")
+    return loss
+
+
+def checked_variables(variables: Iterable[MatrixSymbol | Symbol]) -> tuple[MatrixSymbol | Symbol, ...]:
+    variables = (variables,) if isinstance(variables, MatrixSymbol | Symbol) else tuple(variables)
+    if not variables:
+        raise ValueError("variables: expected at least one MatrixSymbol or Symbol to differentiate in")
+    for variable in variables:
+        if not isinstance(variable, MatrixSymbol | Symbol):
+            raise TypeError(f"variables: expected MatrixSymbols or Symbols, got {variable!r}")
+        if variables.count(variable) > 1:
+            raise ValueError(f"variables: {variable} stands twice")
+    return variables

@@ -1,0 +1,304 @@
+"""Gradients of matrix expressions: against autograd, against what is published, and what is refused."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from sympy import (
+    BlockMatrix,
+    Function,
+    HadamardProduct,
+    Identity,
+    MatrixSymbol,
+    OneMatrix,
+    Rational,
+    Symbol,
+    Trace,
+    ZeroMatrix,
+    exp,
+    log,
+    sin,
+    symbols,
+)
+
+from derive import derivation, gradient
+from derive.matrix import apply, logsumexp, softmax, total
+from derive.matrix_derivation import MatrixDerivation
+from derive.prove import NotProved
+from tests.cookbook import PROBLEMS, A, S, X, a, b, c, k, m, n, s, x
+from tests.reference import value
+
+SIZES = {m: 4, n: 3, k: 2}
+
+
+def tensors(derived, scale=1.0, positive=False, seed=0):
+    """Random float64 tensors for the inputs of a derivation; square matrices are well away from singular."""
+    draw, given = torch.Generator().manual_seed(seed), {}
+    for symbol in derived.original.values():
+        shape = [int(size.xreplace(SIZES)) for size in symbol.shape] if isinstance(symbol, MatrixSymbol) else []
+        tensor = torch.randn(shape, generator=draw, dtype=torch.float64) * scale
+        if len(shape) == 2 and shape[0] == shape[1]:
+            tensor += 3 * scale * torch.eye(shape[0], dtype=torch.float64)
+        given[symbol] = tensor.abs() + 0.1 if positive or not shape else tensor
+    return given
+
+
+def emitted(derived, given, function="value_and_grad"):
+    namespace = {}
+    exec(derived.torch(function=function == "loss"), namespace)
+    return namespace[function](**{own.name: given[symbol] for own, symbol in derived.original.items()})
+
+
+def by_autograd(loss, variable, given):
+    leaves = {symbol: tensor.clone().requires_grad_(symbol == variable) for symbol, tensor in given.items()}
+    result = value(loss, {**leaves, **SIZES})
+    if not torch.is_tensor(result) or not result.requires_grad:
+        return torch.zeros_like(given[variable])
+    return torch.autograd.grad(result.reshape(()), leaves[variable])[0]
+
+
+def close(mine, reference, tolerance=1e-9):
+    assert mine.shape == reference.shape
+    assert torch.isfinite(mine).all()
+    assert (mine - reference).norm() <= tolerance * reference.norm()
+
+
+@pytest.mark.parametrize("problem", PROBLEMS, ids=[problem.source for problem in PROBLEMS])
+def test_published(problem):
+    derived = derivation(problem.loss, [problem.variable])
+    given = tensors(derived, positive=problem.positive)
+    _, (mine,) = emitted(derived, given)
+    close(mine, by_autograd(problem.loss, problem.variable, given))
+    for form in (problem.answer, derived.gradients[problem.variable]):
+        close(mine, torch.as_tensor(value(form, {**given, **SIZES}), dtype=torch.float64).reshape(mine.shape))
+
+
+def test_enough_published_problems():
+    assert len(PROBLEMS) >= 60
+    assert len({problem.source for problem in PROBLEMS}) == len(PROBLEMS)
+
+
+@pytest.mark.parametrize(
+    ("loss", "variable", "text"),
+    [
+        ((A * x - b).T * (A * x - b), x, "2*A.T*(A*x - b)"),
+        (log(X.det()), X, "X.T**(-1)"),
+        (Trace(X.T * S * X), X, "S*X + S.T*X"),
+        (Trace(X), X, "I"),
+    ],
+)
+def test_textbook_forms(loss, variable, text):
+    assert str(gradient(loss, variable)) == text
+
+
+def naive(t):
+    return 1 / (1 + exp(-t))
+
+
+SATURATING = {
+    "softplus": (total(x.applyfunc(lambda t: log(1 + exp(t)))), lambda t: torch.nn.functional.softplus(t).sum()),
+    "sigmoid": (total(x.applyfunc(naive)), lambda t: torch.sigmoid(t).sum()),
+    "sigmoid, other way": (total(x.applyfunc(lambda t: exp(t) / (1 + exp(t)))), lambda t: torch.sigmoid(t).sum()),
+    "log sigmoid": (total(x.applyfunc(naive).applyfunc(log)), lambda t: torch.nn.functional.logsigmoid(t).sum()),
+    "silu": (total(x.applyfunc(lambda t: t / (1 + exp(-t)))), lambda t: torch.nn.functional.silu(t).sum()),
+    "log sum exp": (log(OneMatrix(1, n) * x.applyfunc(exp)), lambda t: torch.logsumexp(t, 0).squeeze()),
+    "log sum exp, Trace": (log(total(x.applyfunc(exp))), lambda t: torch.logsumexp(t, 0).squeeze()),
+    "softmax entry": (
+        Trace(OneMatrix(n, 1).T * x.applyfunc(exp).applyfunc(lambda t: t) / total(x.applyfunc(exp))),
+        lambda t: torch.softmax(t, 0).sum(),
+    ),
+    "tanh": (total(x.applyfunc(lambda t: (exp(t) - exp(-t)) / (exp(t) + exp(-t)))), lambda t: torch.tanh(t).sum()),
+}
+
+
+@pytest.mark.parametrize("name", SATURATING)
+@pytest.mark.parametrize("size", [1.0, 40.0, 1e4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_saturation(name, size, dtype):
+    loss, reference = SATURATING[name]
+    derived = derivation(loss, [x])
+    point = torch.tensor([[-size], [size], [size / 2]], dtype=dtype)
+    result, (mine,) = emitted(derived, {x: point})
+    leaf = point.clone().requires_grad_()
+    expected = reference(leaf)
+    (theirs,) = torch.autograd.grad(expected, leaf)
+    eps = torch.finfo(dtype).eps
+    torch.testing.assert_close(result, expected.detach(), rtol=64 * eps, atol=0)
+    torch.testing.assert_close(mine, theirs, rtol=64 * eps, atol=64 * eps)
+
+
+@pytest.mark.parametrize(
+    ("loss", "pieces"),
+    [
+        (a.T * X.inv() * c, ["torch.linalg.solve"]),
+        (log(X.det()), ["torch.logdet"]),
+        (log(total(X.applyfunc(exp))), ["torch.logsumexp"]),
+        (total(X.applyfunc(naive)), ["torch.sigmoid"]),
+        (total(X.applyfunc(lambda t: log(1 + exp(t)))), ["torch.nn.functional.logsigmoid"]),
+    ],
+)
+def test_stable_spelling(loss, pieces):
+    source = derivation(loss, [X]).torch()
+    assert all(piece in source for piece in pieces)
+
+
+def test_zero_only_where_absent():
+    assert gradient(Trace(S), X) == ZeroMatrix(n, n)
+    assert gradient(Trace(S), s) == 0
+
+
+@pytest.mark.parametrize("loss", [log(X.det()), Trace(X * S) * X.det(), 1 / Trace(X), sin(Trace(X * X.T))])
+def test_what_sympy_says_is_zero_is_not(loss):
+    assert gradient(loss, X) != ZeroMatrix(n, n)
+
+
+def test_a_wrong_gradient_is_not_proved():
+    derived = derivation((A * x - b).T * (A * x - b), [x])
+    right = derived.torch()
+    for old, new in [("2 * M2", "3 * M2"), ("A @ x", "A @ x + A @ x"), ("A.T @ ", "A.T @ A @ A.T @ ")]:
+        wrong = MatrixDerivation(derived.loss, [x])
+        source = right.replace(old, new)
+        assert source != right
+        wrong.torch = lambda source=source: source
+        with pytest.raises(NotProved):
+            wrong.prove()
+
+
+def test_certificate_says_how():
+    assert "exact" in str(derivation(Trace(X * S), [X]).prove())
+    assert "digits" in str(derivation(total(X.applyfunc(exp)), [X]).prove())
+
+
+@pytest.mark.parametrize("problem", PROBLEMS[::7], ids=[problem.source for problem in PROBLEMS[::7]])
+def test_function_passes_gradcheck(problem):
+    derived = derivation(problem.loss, [problem.variable])
+    given = tensors(derived, positive=problem.positive)
+    own = next(own for own, symbol in derived.original.items() if symbol == problem.variable)
+    namespace = {}
+    exec(derived.torch(function=True), namespace)
+    rest = {o.name: given[symbol] for o, symbol in derived.original.items() if o != own}
+
+    def function(variable):
+        return namespace["loss"](**rest, **{own.name: variable})
+
+    assert torch.autograd.gradcheck(function, given[problem.variable].clone().requires_grad_())
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        x.T * X * x,
+        total((X * x).applyfunc(sin)),
+        log(OneMatrix(1, n) * (X * x).applyfunc(exp)),
+        Trace(x.T * (X + x * x.T).inv() * x),
+        exp(-Trace(x.T * x) / 2),
+    ],
+)
+def test_hvp_and_hessian(loss):
+    v = MatrixSymbol("v", n, 1)
+    derived = derivation(loss, [x])
+    product = derived.hvp(v)
+    given = tensors(product)
+    _, (mine,) = emitted(product, given)
+
+    def function(point):
+        return value(loss, {**given, x: point, **SIZES}).reshape(())
+
+    _, reference = torch.autograd.functional.hvp(function, given[x], given[v])
+    close(mine, reference)
+    hessian = value(derived.hessian(x), {**given, **SIZES})
+    close(hessian, torch.autograd.functional.hessian(function, given[x]).reshape(3, 3))
+
+
+F = Function("F")
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: X, ["1 x 1", "Trace"]),
+        (lambda: total(X.applyfunc(F)), ["ElementwiseApplyFunction", "sin(t)"]),
+        (lambda: Trace(X ** Rational(1, 2)), ["MatPow", "Trace", "whole number"]),
+        (lambda: Trace(A.T * A) + Trace(A * b), ["square"]),
+    ],
+)
+def test_refusals_say_what_where_and_what_instead(make, words):
+    with pytest.raises((ValueError, TypeError)) as error:
+        derivation(make(), [X])
+    assert "\n" not in str(error.value)
+    assert all(word in str(error.value) for word in words)
+
+
+def test_bad_tensors_are_named():
+    derived = derivation((A * x - b).T * (A * x - b), [x])
+    given = tensors(derived)
+    with pytest.raises(ValueError, match="x: expected 2 dimensions"):
+        emitted(derived, {**given, x: given[x].flatten()})
+    with pytest.raises(ValueError, match="b: expected shape"):
+        emitted(derived, {**given, b: given[b].T})
+    with pytest.raises(TypeError, match=r"x: expected torch\.float64"):
+        emitted(derived, {**given, x: given[x].float()})
+
+
+def test_names_that_python_cannot_have():
+    lam, two = Symbol("lambda"), MatrixSymbol("2X", 2, 2)
+    derived = derivation(lam * Trace(two.T * two), [two, lam])
+    assert "lambda_: torch.Tensor" in derived.torch()
+    with pytest.raises(ValueError, match="rename"):
+        derivation(Symbol("X") * Trace(X), [X])
+
+
+def test_blocks_formulas_and_softmax():
+    stacked = BlockMatrix([[X, S], [S, X.T]])
+    for loss in (
+        Trace(stacked * stacked),
+        total(apply(lambda p, q: p * exp(q), X, S)),
+        total(HadamardProduct(S, softmax(X))),
+        total(logsumexp(X * S)) + X[0, 1] ** 2,
+        Trace((X + s * Identity(n)).inv()),
+    ):
+        derived = derivation(loss, [X])
+        given = tensors(derived)
+        close(emitted(derived, given)[1][0], by_autograd(loss, X, given))
+
+
+def test_emitted_source_is_formatted(tmp_path):
+    for index, problem in enumerate(PROBLEMS):
+        source = derivation(problem.loss, [problem.variable], prove=False).torch(function=True)
+        (tmp_path / f"p{index}.py").write_text(source)
+    command = [sys.executable, "-m", "ruff"]
+    for task in (["format", "--check", "--line-length", "120"], ["check", "--line-length", "120"]):
+        done = subprocess.run([*command, *task, str(tmp_path)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_shape_comments_hold():
+    for problem in PROBLEMS[::5]:
+        derived = derivation(problem.loss, [problem.variable], prove=False)
+        given = tensors(derived, positive=problem.positive)
+        lines = []
+        for line in derived.torch().splitlines():
+            lines.append(line)
+            if line.startswith("    ") and " = " in line and line.endswith(")") and "  # (" in line:
+                name, shape = line.split(" = ")[0].strip(), line.rpartition("  # ")[2]
+                if name.isidentifier():
+                    lines.append(f"    assert {name}.shape == {shape}, {name!r}")
+        namespace = {}
+        exec("\n".join(lines), namespace)
+        namespace["value_and_grad"](**{own.name: given[symbol] for own, symbol in derived.original.items()})
+
+
+def test_sizes_of_one():
+    row, column, one = MatrixSymbol("row", 1, 3), MatrixSymbol("column", 3, 1), MatrixSymbol("one", 1, 1)
+    for loss, variable in [(row * column, row), (row * S.subs(n, 3) * row.T, row), (exp(Trace(one)), one)]:
+        derived = derivation(loss, [variable])
+        given = tensors(derived)
+        close(emitted(derived, given)[1][0], by_autograd(loss, variable, given))
+
+
+def test_symbolic_size_in_the_loss():
+    loss = total((A * x - b).applyfunc(lambda t: t**2)) / symbols("m", integer=True, positive=True)
+    derived = derivation(loss, [x])
+    given = tensors(derived)
+    close(emitted(derived, given)[1][0], by_autograd(loss, x, given))

@@ -91,6 +91,9 @@ def pushforward(equation: Equation, tangents: dict[MatrixSymbol, MatrixSymbol]) 
     It is the pullback transposed: <G, dF> = <pullback(G), dV> for every G, so dF = d/dG tr(dV^T pullback(G)).
     """
     value, contributions = equation.value, []
+    inner = [part for part in MatMul.make_args(value) if isinstance(part, Elementwise)]
+    if inner and not isinstance(value, Elementwise):
+        return value.xreplace({inner[0]: formula_pushforward(inner[0], tangents)})
     for symbol, tangent in tangents.items():
         if isinstance(value, RowLogSumExp):
             partial = row_partial(equation)
@@ -105,8 +108,18 @@ def pushforward(equation: Equation, tangents: dict[MatrixSymbol, MatrixSymbol]) 
         else:
             G = MatrixSymbol("G", *value.shape)
             pulled = matrix_pullback(value, symbol, G)
-            contributions.append(matrix_pullback(pulled, G, tangent))
+            linear = Equation(equation.target, pulled, equation.rule, equation.meaning)
+            contributions.append(pullback(linear, G, tangent))
     return add(contributions, equation.shape)
+
+
+def formula_pushforward(value: Elementwise, tangents: dict[MatrixSymbol, MatrixSymbol]) -> MatrixExpr:
+    """The directional derivative of a formula that has no name of its own."""
+    unnamed = Equation(MatrixSymbol("formula", *value.shape), value, "", "")
+    moving = {symbol: tangent for symbol, tangent in tangents.items() if symbol in unnamed.uses}
+    moved = pushforward(unnamed, moving)
+    formula, operands = formula_of(moved)
+    return elementwise(formula.xreplace({entry(unnamed.target): value.formula}), {**operands, **value.operands})
 
 
 def elementwise_pullback(equation: Equation, scalar: Expr, cotangent: MatrixExpr) -> MatrixExpr:

@@ -166,21 +166,36 @@ def _log(expr: Expr) -> Expr:
 
 
 def _logistic(expr: Expr) -> Expr:
-    """A quotient of sums of exp(u), as a polynomial in q = sigmoid(u) where it is one: exp(u) = q / (1 - q)."""
-    q = Symbol("q", positive=True)
+    """A quotient of sums of exp(u) as a polynomial in q = sigmoid(u) or sigmoid(2 u), where it is one.
+
+    exp(u) = q / (1 - q), and exp(2 u) likewise.
+    """
+    E, q = Symbol("E", positive=True), Symbol("q", positive=True)
     for power in sorted(expr.atoms(exp), key=str):
         u = -power.args[0] if power.args[0].could_extract_minus_sign() else power.args[0]
-        in_s = {exp(u): q / (1 - q), exp(-u): (1 - q) / q, sigmoid(u): q, sigmoid(-u): 1 - q}
-        quotient = cancel(expr.xreplace(in_s))
-        numerator, denominator = quotient.as_numer_denom()
-        if denominator.has(q) or quotient.has(exp(u), exp(-u)):
+        in_e = {exp(u): E, exp(-u): 1 / E, sigmoid(u): E / (1 + E), sigmoid(-u): 1 / (1 + E)}
+        quotient = cancel(expr.xreplace(in_e))
+        if quotient.has(exp(u), exp(-u)):
             continue
-        factors = []
-        for part in Mul.make_args(factor(numerator)):
-            base, power_of_base = part.as_base_exp()
-            if base == q - 1:
-                factors.append(Integer(-1) ** power_of_base * sigmoid(-u) ** power_of_base)
-            else:
-                factors.append(part.xreplace({q: sigmoid(u), 1 - q: sigmoid(-u)}))
-        expr = Mul(*factors) / denominator
+        for times in (1, 2):
+            even = [part.as_poly(E) for part in quotient.as_numer_denom()]
+            if any(part is None or any(n % times for (n,) in part.monoms()) for part in even):
+                continue
+            parts = [Add(*(c * (q / (1 - q)) ** (n // times) for (n,), c in part.terms())) for part in even]
+            numerator, denominator = cancel(parts[0] / parts[1]).as_numer_denom()
+            if not denominator.has(q):
+                expr = _in_sigmoid(factor(numerator), q, times * u) / denominator
+                break
     return expr
+
+
+def _in_sigmoid(polynomial: Expr, q: Symbol, u: Expr) -> Expr:
+    """The polynomial at q = sigmoid(u), its factors 1 - q as sigmoid(-u)."""
+    factors = []
+    for part in Mul.make_args(polynomial):
+        base, power = part.as_base_exp()
+        if base == q - 1:
+            factors.append(Integer(-1) ** power * sigmoid(-u) ** power)
+        else:
+            factors.append(part.xreplace({q: sigmoid(u), 1 - q: sigmoid(-u)}))
+    return Mul(*factors)

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 
 from sympy import Expr
@@ -71,6 +71,11 @@ class Network:
     def entries(self) -> int:
         """How many weights and biases there are."""
         return sum((inputs + 1) * outputs for inputs, outputs in pairwise(self.layers))
+
+    def narrowed(self) -> "Network":
+        """The same network with hidden layers of at most 2 neurons."""
+        first, *hidden, last = self.layers
+        return replace(self, layers=(first, *(min(width, 2) for width in hidden), last))
 
     def activation_of(self, layer: int) -> str:
         """The name or formula of a layer's activation; layers count from 1."""

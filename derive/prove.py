@@ -12,17 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+import numpy
 import sympy
 from sympy import Expr, Integer, Rational, diff, exp, log
 
 from derive.algebra import Algebra
 from derive.command import Parser
-from derive.functions import z
+from derive.functions import NamedFunction, opened, slope, z
 from derive.losses import logsumexp, p, y
 from derive.network import Network
 from derive.symbolic import Tensor, run_source, symbols
 
 ROWS = (1, 2)
+MOST_ENTRIES = 2000
 
 
 class NotProved(Exception):
@@ -31,18 +33,26 @@ class NotProved(Exception):
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was shown of the source with this hash: the loss and `entries` derivatives, for each number of `rows`."""
+    """What was shown of the source with this hash, for each number of `rows`.
+
+    The loss and the `entries` of its gradient for `network`; `others` entries of what else the package computes
+    (gradients in x and of a sample, Jacobian and Hessian times a direction) for `narrow`, its hidden layers cut down.
+    """
 
     network: Network
     entries: int
+    narrow: Network
+    others: int
     rows: tuple[int, ...]
     sha256: str
 
     def __str__(self) -> str:
         sizes = " and ".join(f"N = {rows}" for rows in self.rows)
+        narrow = "-".join(map(str, self.narrow.layers))
         return (
             f"proved: the loss and all {self.entries} entries of its gradient, for {sizes}, are identically\n"
             f"the scalar loss of {self.network}, and SymPy's derivatives of it\n"
+            f"proved at the sizes {narrow}: {self.others} entries of input_grad, per_sample_grad, jvp and hvp\n"
             f"backward.py sha256 {self.sha256}\n"
             f"SymPy {sympy.__version__}, Python {sys.version.split()[0]}"
         )
@@ -51,21 +61,50 @@ class Certificate:
 def prove(folder: Path, progress: bool = False) -> Certificate:
     """The certificate of the package in a folder.
 
-    Raises NotProved with the first entry that fails, OSError or ValueError where there is no such package.
+    Raises NotProved with the first entry that fails, OSError or ValueError where there is no such package or where
+    it is too large.
     """
     path = Path(folder) / "backward.py"
     source = path.read_text(encoding="utf-8")
     network = network_of(source, path)
-    total = network.entries + 1
+    if network.entries > MOST_ENTRIES:
+        raise ValueError(
+            f"{path}: {network.entries} weights and biases are more than the {MOST_ENTRIES} that can be proved entry "
+            "by entry; build and prove a narrower network, the derivation is the same for any widths"
+        )
+    for name, left, right in slopes(network):
+        show(name, left, right, str(path))
+    narrow = Case(network.narrowed(), source, path, ROWS[-1])
     for rows in ROWS:
-        for done, (name, emitted, derivative) in enumerate(obligations(network, source, path, rows), 1):
-            show(name, emitted, derivative, f"{path} with N = {rows}")
-            if progress:
-                bar = "#" * (done * 30 // total)
-                print(f"\rN = {rows} [{bar:30}] {done}/{total}", end="", file=sys.stderr, flush=True)
-        if progress:
-            print(file=sys.stderr)
-    return Certificate(network, network.entries, ROWS, hashlib.sha256(source.encode()).hexdigest())
+        claims = Case(network, source, path, rows).gradient()
+        established(claims, network.entries + 1, f"{path} with N = {rows}", f"N = {rows}" if progress else "")
+    others = established(narrow.others(), narrow.count, str(path), "others" if progress else "")
+    sha256 = hashlib.sha256(source.encode()).hexdigest()
+    return Certificate(network, network.entries, narrow.network, others, ROWS, sha256)
+
+
+def established(claims: Iterator[tuple[str, Expr, Expr]], total: int, where: str, label: str) -> int:
+    """Shows each claim and counts them, with a progress bar if it has a label."""
+    done = 0
+    for name, emitted, derivative in claims:
+        show(name, emitted, derivative, where)
+        done += 1
+        if label:
+            bar = "#" * (done * 30 // total)
+            print(f"\r{label:6} [{bar:30}] {done}/{total}", end="", file=sys.stderr, flush=True)
+    if label:
+        print(file=sys.stderr)
+    return done
+
+
+def slopes(network: Network) -> Iterator[tuple[str, Expr, Expr]]:
+    """The slope of each named function that the network uses, against the derivative of its definition."""
+    used = {
+        type(part) for layer in range(1, network.depth + 1) for part in network.function(layer).atoms(NamedFunction)
+    }
+    used |= {type(part) for part in network.criterion().formula.atoms(NamedFunction)}
+    for function in sorted(used, key=str):
+        yield f"the slope of {function}", opened(slope(function)), diff(opened(function.definition), z)
 
 
 def show(name: str, emitted: Expr, derivative: Expr, where: str) -> None:
@@ -93,44 +132,106 @@ def network_of(source: str, path: Path) -> Network:
     raise ValueError(f"{path}: no NETWORK; written by another version? python -m derive.build writes it anew")
 
 
-def obligations(network: Network, source: str, path: Path, rows: int) -> Iterator[tuple[str, Expr, Expr]]:
-    """What is to be shown identical: the entry's name, what the source computes, what SymPy derives."""
-    shapes = {}
-    for layer in range(1, network.depth + 1):
-        shapes[f"W{layer}"] = (network.layers[layer], network.layers[layer - 1])
-        shapes[f"b{layer}"] = (network.layers[layer],)
-    parameters = {name: symbols(name, shape) for name, shape in shapes.items()}
-    x, y = symbols("x", (rows, network.layers[0])), symbols("y", (rows, network.layers[-1]))
-    try:
-        loss, gradients = run_source(source, str(path))["value_and_grad"](list(parameters.values()), x, y)
-        results = {name: getattr(gradients, name).entries for name in parameters}
-    except Exception as error:
-        raise NotProved(f"{path} with N = {rows} fails on symbols: {type(error).__name__}: {error}") from error
-    scalar = scalar_loss(network, parameters, x, y)
-    yield "the loss", loss.entries.item(), scalar
-    for name, parameter in parameters.items():
-        if results[name].shape != parameter.entries.shape:
-            raise NotProved(f"{path}: dL/d{name} has the shape {results[name].shape}, not {parameter.entries.shape}")
-        for entry, emitted in zip(parameter.entries.flat, results[name].flat, strict=True):
-            yield f"dL/d{entry}", emitted, diff(scalar, entry)
+class Case:
+    """The emitted source on symbols, and SymPy's derivatives of the loss by its definition: what is to be identical.
 
+    Each method yields the name of an entry, what the source computes and what SymPy derives.
+    """
 
-def scalar_loss(network: Network, parameters: dict[str, Tensor], x: Tensor, y_: Tensor) -> Expr:
-    """The loss by its definition, entry by entry."""
-    loss, total = network.criterion(), Integer(0)
-    for n in range(x.entries.shape[0]):
-        a = list(x.entries[n])
+    def __init__(self, network: Network, source: str, path: Path, rows: int) -> None:
+        self.network, self.path, self.rows = network, path, rows
+        shapes = {}
         for layer in range(1, network.depth + 1):
-            W, b = parameters[f"W{layer}"].entries, parameters[f"b{layer}"].entries
-            activation = network.function(layer)
+            shapes[f"W{layer}"] = (network.layers[layer], network.layers[layer - 1])
+            shapes[f"b{layer}"] = (network.layers[layer],)
+        self.parameters = {name: symbols(name, shape) for name, shape in shapes.items()}
+        self.direction = {name: symbols(f"dot_{name}", shape) for name, shape in shapes.items()}
+        self.x, self.y = symbols("x", (rows, network.layers[0])), symbols("y", (rows, network.layers[-1]))
+        self.source, self.shapes = source, shapes
+
+    @property
+    def count(self) -> int:
+        """How many claims `others` makes."""
+        rows, n, outputs = self.rows, self.network.entries, self.network.layers[-1]
+        return rows * self.network.layers[0] + rows * n + 2 * rows * outputs + n
+
+    def run(self, function: str, *data: Tensor, direction: bool = False) -> list[Tensor]:
+        """What a function of the source returns; the widths of hidden layers are this case's."""
+        along = [list(self.direction.values())] if direction else []
+        try:
+            namespace = run_source(self.source, str(self.path))
+            namespace["SHAPES"].update(self.shapes)
+            result = namespace[function](list(self.parameters.values()), *data, *along)
+        except Exception as error:
+            raise NotProved(f"{self.path}: {function} fails on symbols: {type(error).__name__}: {error}") from error
+        return [result] if isinstance(result, Tensor) else list(result)
+
+    def gradient(self) -> Iterator[tuple[str, Expr, Expr]]:
+        loss, gradients = self.run("value_and_grad", self.x, self.y)
+        scalar = self.loss(self.x, self.y)
+        yield "the loss", loss.entries.item(), scalar
+        for (name, parameter), gradient in zip(self.parameters.items(), gradients, strict=True):
+            yield from self.each(f"dL/d{name}", gradient, parameter.map(lambda entry: diff(scalar, entry)))
+
+    def others(self) -> Iterator[tuple[str, Expr, Expr]]:
+        scalar = self.loss(self.x, self.y)
+        (got,) = self.run("input_grad", self.x, self.y)
+        yield from self.each("dL/dx", got, self.x.map(lambda entry: diff(scalar, entry)))
+
+        samples = self.run("per_sample_grad", self.x, self.y)
+        for n in range(self.rows):
+            own = self.loss(self.x[n : n + 1], self.y[n : n + 1])
+            for (name, parameter), gradient in zip(self.parameters.items(), samples, strict=True):
+                yield from self.each(
+                    f"dL{n}/d{name}", gradient[n], parameter.map(lambda entry, own=own: diff(own, entry))
+                )
+
+        predicted = Tensor([self.prediction(row) for row in self.x.entries])
+        value, moved = self.run("jvp", self.x, direction=True)
+        yield from self.each("the prediction", value, predicted)
+        yield from self.each("jvp", moved, predicted.map(self.along))
+
+        curved = self.run("hvp", self.x, self.y, direction=True)
+        slope_along = self.along(scalar)
+        for (name, parameter), product in zip(self.parameters.items(), curved, strict=True):
+            expected = parameter.map(lambda entry: diff(slope_along, entry))
+            yield from self.each(f"hvp {name}", product, expected)
+
+    def along(self, scalar: Expr) -> Expr:
+        """The directional derivative of a scalar."""
+        pairs = zip(self.parameters.values(), self.direction.values(), strict=True)
+        moves = [(entry, dot) for p, d in pairs for entry, dot in zip(p.entries.flat, d.entries.flat, strict=True)]
+        return sum((diff(scalar, entry) * dot for entry, dot in moves), Integer(0))
+
+    def each(self, name: str, got: Tensor, expected: Tensor) -> Iterator[tuple[str, Expr, Expr]]:
+        """Entry by entry, once the shapes are known to be equal."""
+        if got.entries.shape != expected.entries.shape:
+            raise NotProved(f"{self.path}: {name} has the shape {got.entries.shape}, not {expected.entries.shape}")
+        for index in numpy.ndindex(*got.entries.shape):
+            yield f"{name}[{', '.join(map(str, index))}]", got.entries[index], expected.entries[index]
+
+    def prediction(self, row: list[Expr]) -> list[Expr]:
+        """The network's output for a row of inputs, by its definition."""
+        a = list(row)
+        for layer in range(1, self.network.depth + 1):
+            W, b = self.parameters[f"W{layer}"].entries, self.parameters[f"b{layer}"].entries
+            activation = self.network.function(layer)
             a = [
                 activation.xreplace({z: sum((W[i, j] * a[j] for j in range(len(a))), b[i])})
-                for i in range(network.layers[layer])
+                for i in range(self.network.layers[layer])
             ]
-        total += row_loss(loss.formula, a, list(y_.entries[n]))
-    if network.reduction == "sum":
-        return total
-    return total / (y_.entries.shape[0] if loss.per_row else y_.entries.size)
+        return a
+
+    def loss(self, x: Tensor, y: Tensor) -> Expr:
+        """The loss by its definition, entry by entry."""
+        loss = self.network.criterion()
+        total = sum(
+            (row_loss(loss.formula, self.prediction(a), list(b)) for a, b in zip(x.entries, y.entries, strict=True)),
+            Integer(0),
+        )
+        if self.network.reduction == "sum":
+            return total
+        return total / (y.entries.shape[0] if loss.per_row else y.entries.size)
 
 
 def row_loss(formula: Expr, prediction: list[Expr], target: list[Expr]) -> Expr:

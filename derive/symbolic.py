@@ -42,6 +42,10 @@ class Tensor:
             raise TypeError(f"T: expected 2 dimensions, got {self.ndim}")
         return Tensor(self.entries.T)
 
+    def map(self, function: Callable[[Expr], Expr]) -> "Tensor":
+        """The function of each entry."""
+        return Tensor(numpy.frompyfunc(function, 1, 1)(self.entries))
+
     def detach(self) -> "Tensor":
         return self
 

@@ -1,0 +1,46 @@
+"""A network described in TOML: a file given to derive.build, or [tool.derive] of the pyproject.toml that lies here."""
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+
+from derive.network import Network
+
+
+def settings(path: Path | None) -> dict[str, object]:
+    """The fields of a Network that the file gives; without a path those of [tool.derive], if there are any.
+
+    Raises ValueError or OSError that names the file, what is wrong and what would be right.
+    """
+    if path is not None:
+        return fields(path, document(path))
+    here = Path("pyproject.toml")
+    if not here.is_file():
+        return {}
+    table = document(here).get("tool", {}).get("derive", {})
+    return fields(here, table) if table else {}
+
+
+def document(path: Path) -> dict[str, object]:
+    data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 at byte {error.start}") from None
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
+        line, column = place.groups() if place else (data.count(b"\n") + 1, "end")
+        raise ValueError(f"{path}:{line}:{column}: {str(error).partition(' (at ')[0]}") from None
+
+
+def fields(path: Path, table: dict[str, object]) -> dict[str, object]:
+    known = list(Network().spec())
+    if not table:
+        raise ValueError(f"{path}: empty; keys are {', '.join(known)}, as layers = [2, 10, 10, 1]")
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(f"{path}: unknown key {key!r}; {hint}known: {', '.join(known)}")
+    return dict(table)

@@ -1,0 +1,185 @@
+"""A formula that a person types is read against a list of what is allowed, and never runs."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from derive import build
+from derive.formula import parse
+from derive.functions import z
+from derive.network import Network, parse_activations
+from tests.gate import assert_agree, sequential
+
+REFUSED = {
+    "__import__('os').system('touch canary')": "not allowed here",
+    "().__class__.__bases__[0].__subclasses__()": "not allowed here",
+    "open('canary', 'w')": "not allowed here",
+    "lambda: z": "not allowed here",
+    "[z for z in (1,)]": "not allowed here",
+    "z if z else 1": "not allowed here",
+    "z.__class__": "not allowed here",
+    "(z := 3)": "not allowed here",
+    "f'{z}'": "not allowed here",
+    "sigmod(z)": "did you mean sigmoid?",
+    "q * z": "not allowed here: q",
+    "True * z": "not allowed here: True",
+    "1j * z": "not allowed here: 1j",
+    "z[0]": "not allowed here",
+    "z and z": "not allowed here",
+    "z ** z": "an exponent is a number",
+    "z ** 65": "an exponent is a number",
+    "9**9**9 * z": "power of a number",
+    "9**64 * z": "power of a number",
+    "1e999 * z": "a number of at most",
+    "10**99 * z": "exponent",
+    "1/0 * z": "divides by zero",
+    "z / (z - z)": "divides by zero",
+    "sqrt(-1) * z": "must be real",
+    "3": "has no z",
+    "z - z": "has no z",
+    "max(z)": "max takes 2 arguments, got 1",
+    "sigmoid(z, z)": "sigmoid takes 1 arguments, got 2",
+    "softmax(z)": "not allowed here",
+    "z" * 400: "at most 300 plain characters",
+    "(" * 150 + "z" + ")" * 150: "formula",
+    "-" * 60 + "z": "nested more than",
+    "z +": "is no formula",
+    "": "is no formula",
+    "z\n+1": "plain characters",
+    "zé": "plain characters",
+    "z\x00": "plain characters",
+    "z; z": "is no formula",
+    "*z": "is no formula",
+    "where(z > 0 > 1, z, 1)": "not allowed here",
+}
+
+
+@pytest.mark.parametrize("text", REFUSED, ids=range(len(REFUSED)))
+def test_what_is_no_formula_is_refused_and_leaves_no_trace(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"activation: "):
+        parse("activation", text, (z,))
+    with pytest.raises(ValueError, match=re.escape(REFUSED[text])):
+        parse("activation", text, (z,))
+    assert os.listdir() == []
+
+
+OWN = {
+    "z*sigmoid(z)": lambda x: x * torch.sigmoid(x),
+    "exp(-z**2)": lambda x: torch.exp(-(x**2)),
+    "1/(1+exp(-z))": torch.sigmoid,
+    "log(1+exp(z))": lambda x: torch.nn.functional.softplus(x, threshold=1e9),
+    "max(z, 0)**2": lambda x: torch.relu(x) ** 2,
+    "where(z > 0, z, 0.1*z)": lambda x: torch.where(x > 0, x, 0.1 * x),
+    "z/sqrt(1 + z**2)": lambda x: x / torch.sqrt(1 + x**2),
+    "(exp(z) - exp(-z))/(exp(z) + exp(-z))": torch.tanh,
+    "0.5*z*(1 + tanh(0.7978845608*(z + 0.044715*z**3)))": lambda x: (
+        0.5 * x * (1 + torch.tanh(0.7978845608 * (x + 0.044715 * x**3)))
+    ),
+    "abs(z)": torch.abs,
+    "sin(z) + cos(2*z)": lambda x: torch.sin(x) + torch.cos(2 * x),
+    "erf(z) - z/3": lambda x: torch.erf(x) - x / 3,
+}
+
+
+@pytest.mark.parametrize("text", OWN)
+def test_a_formula_of_ones_own_agrees_with_autograd(text, emitted):
+    network = Network((3, 4, 2), activation=text, loss="abs(p - y)**3", reduction="mean")
+    torch.manual_seed(0)
+    linear = sequential(Network((3, 4, 2), "identity"))
+    W1, b1, W2, b2 = parameters = list(linear.parameters())
+    x, y = torch.randn(7, 3, dtype=torch.float64), torch.randn(7, 2, dtype=torch.float64)
+    p = OWN[text](x @ W1.T + b1) @ W2.T + b2
+    want = torch.autograd.grad(((p - y).abs() ** 3).mean(), parameters)
+    _, gradients = emitted(network).value_and_grad(parameters, x, y)
+    assert_agree(gradients, want, 64.0)
+
+
+@pytest.mark.parametrize(
+    "text", ["1/(1+exp(-z))", "log(1+exp(z))", "(exp(z) - exp(-z))/(exp(z) + exp(-z))", "log(1/(1+exp(-z)))"]
+)
+def test_a_naive_spelling_is_as_stable_as_torchs_kernel(text, emitted):
+    module = emitted(Network((1, 1), output_activation=text))
+    for dtype in (torch.float32, torch.float64):
+        for point in (-1e4, -200.0, -90.0, 0.0, 90.0, 200.0, 1e4):
+            x, one = torch.tensor([[point]], dtype=dtype), torch.ones(1, 1, dtype=dtype)
+            loss, gradients = module.value_and_grad([one, one[0] * 0], x, one)
+            assert torch.isfinite(loss) and all(torch.isfinite(g).all() for g in gradients)
+
+
+def test_a_loss_of_the_whole_row(emitted):
+    network = Network((2, 3), loss="(softmax(p) - y)**2")
+    torch.manual_seed(0)
+    W, b = torch.randn(3, 2, dtype=torch.float64).requires_grad_(), torch.randn(3, dtype=torch.float64).requires_grad_()
+    x, y = torch.randn(5, 2, dtype=torch.float64), torch.rand(5, 3, dtype=torch.float64)
+    want = torch.autograd.grad(((torch.softmax(x @ W.T + b, 1) - y) ** 2).sum(), [W, b])
+    assert_agree(emitted(network).value_and_grad([W, b], x, y)[1], want, 64.0)
+
+
+def test_activations_are_split_at_commas_outside_of_calls():
+    assert parse_activations("tanh,max(z, 0),relu") == ("tanh", "max(z, 0)", "relu")
+    assert parse_activations("max(z, 0)") == "max(z, 0)"
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.text("z01.+-*/()e, maxexplogsin'_[]", max_size=40))
+def test_any_text_is_read_or_refused(text):
+    try:
+        formula = parse("activation", text, (z,))
+    except ValueError as error:
+        assert "activation" in str(error)
+    else:
+        assert formula.free_symbols == {z}
+
+
+SPECS = {
+    "": "empty; keys are layers",
+    "layers = [2, 3": "spec.toml:1",
+    "activaton = 'tanh'": "unknown key 'activaton'; did you mean 'activation'?",
+    "layers = [2, true]": "layers[1]: must be a whole number, got True",
+    "layers = [2.0, 1]": "layers[0]: must be a whole number, got 2.0",
+    "layers = '2-1'": "layers: expected a list",
+    "layers = [2]": "layers: needs an input and an output size",
+    "activation = 3": "activation: expected",
+    "activation = ['tanh', 'relu', 'relu']": "2 hidden layers but 3 activations",
+    "loss = ['mse_loss']": "loss: expected a name or a formula",
+    "loss = 'binary_cross_entropy'": "output_activation must be one of sigmoid",
+    "layers = [2, 1]\nlayers = [2, 1]": "spec.toml:2",
+}
+
+
+@pytest.mark.parametrize("text", SPECS, ids=range(len(SPECS)))
+def test_a_bad_file_is_refused_in_one_line(text, tmp_path, capsys):
+    path = tmp_path / "spec.toml"
+    path.write_text(text)
+    assert build.main([str(path), "--out", str(tmp_path / "package")]) == 2
+    error = capsys.readouterr().err
+    assert SPECS[text] in error and error.count("\n") == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["spec.toml"]
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path, capsys):
+    for path in (tmp_path / "none.toml", tmp_path):
+        assert build.main([str(path), "--out", str(tmp_path / "package")]) == 2
+        assert str(path) in capsys.readouterr().err
+    (tmp_path / "latin.toml").write_bytes(b"loss = '\xe9'")
+    assert build.main([str(tmp_path / "latin.toml"), "--out", str(tmp_path / "package")]) == 2
+    assert "not UTF-8 at byte 8" in capsys.readouterr().err
+
+
+def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("pyproject.toml").write_text("[tool.derive]\nlayers = [3, 2, 1]\nactivation = 'tanh'\n")
+    Path("spec.toml").write_bytes(b"\xef\xbb\xbflayers = [4, 2]\nreduction = 'mean'\n")
+    for argv, expected in [
+        ([], Network((3, 2, 1), "tanh")),
+        (["--layers", "5-1"], Network((5, 1), "tanh")),
+        (["spec.toml"], Network((4, 2), reduction="mean")),
+        (["spec.toml", "--reduction", "sum"], Network((4, 2))),
+    ]:
+        assert build.network_from(build.arguments(argv)) == expected

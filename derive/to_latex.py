@@ -77,6 +77,15 @@ class FormulaPrinter(LatexPrinter):
     def _print_Elementwise(self, expr: Elementwise) -> str:
         return self.piece(expr).tex
 
+    def _print_Identity(self, expr: MatrixExpr) -> str:
+        return rf"\boldsymbol{{I}}_{{{self._print(expr.shape[0])}}}"
+
+    def _print_ZeroMatrix(self, expr: MatrixExpr) -> str:
+        return r"\boldsymbol{0}"
+
+    def _print_LogDet(self, expr: Expr) -> str:
+        return rf"\log \det({self._print(expr.arg)})"
+
     def _print_Scalar(self, expr: MatrixExpr) -> str:
         """A number as a 1 x 1 matrix."""
         return self._print(expr.number)

@@ -38,6 +38,7 @@ from derive.program import Derivation, Elementwise, Equation, Program, RowLogSum
 SUM, PRODUCT, SCALED, FRACTION, ATOM = range(5)
 RELATIONS = {"<": "<", "<=": r"\le", ">": ">", ">=": r"\ge", "==": "=", "!=": r"\ne"}
 WIDEST_CASE = 44
+PREFIXES = {"grad_": r"\frac{{\partial L}}{{\partial {0}}}", "diff_": "d{0}", "dot_": r"\dot{{{0}}}"}
 SIZES = ("", r"\bigl", r"\Bigl", r"\biggl")
 BRACKET = re.compile(r"(?:\\left|\\right|\\(?:big|Big|bigg|Bigg)[lr])?(?<!\\)([()])")
 
@@ -275,7 +276,7 @@ class IndexWriter:
 
     def symbol(self, matrix: MatrixSymbol, row: str, column: str) -> str:
         name = matrix.name
-        for prefix, form in (("grad_", r"\frac{{\partial L}}{{\partial {0}}}"), ("diff_", "d{0}")):
+        for prefix, form in PREFIXES.items():
             if name.startswith(prefix):
                 return form.format(self.symbol(MatrixSymbol(name.removeprefix(prefix), *matrix.shape), row, column))
         letters, number = self.notation.sign(name)

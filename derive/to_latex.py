@@ -6,6 +6,7 @@ Only amsmath and amssymb are needed, and only what GitHub renders is used (no \o
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sympy import (
     Abs,
@@ -380,7 +381,14 @@ def index_proof(
 
 def latex(program: Program | None, expr: Expr) -> str:
     """The expression as LaTeX of one line, in the program's notation."""
-    notation = program.notation if program else PLAIN
+    return written(program.notation if program else PLAIN, expr)
+
+
+@lru_cache(maxsize=4096)
+def written(notation: Notation, expr: Expr) -> str:
+    """SymPy forgets all that it knows when told how to multiply out: only formulas need it told."""
+    if not expr.has(Elementwise):
+        return sized(FormulaPrinter(notation).piece(expr).tex)
     with distribute(False):
         return sized(FormulaPrinter(notation).piece(expr).tex)
 
@@ -391,13 +399,6 @@ def scalar_latex(expr: Expr, notation: Notation = PLAIN) -> str:
     names = {symbol: Piece(printer._print(symbol), ATOM) for symbol in expr.free_symbols}
     with distribute(False):
         return sized(FormulaWriter(printer, names, matrix=False).piece(expr).tex)
-
-
-def formula_latex(expr: Expr, notation: Notation, spelled: dict[Symbol, str], matrix: bool = False) -> Piece:
-    """A scalar formula with its variables written as given."""
-    names = {symbol: Piece(tex, ATOM) for symbol, tex in spelled.items()}
-    with distribute(False):
-        return FormulaWriter(FormulaPrinter(notation), names, matrix).piece(expr)
 
 
 def sized(tex: str) -> str:

@@ -230,7 +230,7 @@ def test_every_printed_digit_is_autograds(network):
             digits = len(printed.split(".")[1])
             assert printed == f"{value:.{digits}f}" or float(printed) == 0 == round(value, digits), row
             checked += 1
-    assert checked >= 30
+    assert checked >= 25
     weights = values[f"grad_W{network.depth}"]
     largest = weights.flat[np.abs(weights).argmax()]
     (_, products), (_, total) = equations_in(by_hand)

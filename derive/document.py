@@ -36,7 +36,7 @@ WIDEST_LINE, WIDEST_ROW, WIDEST_CHANGE = 56, 48, 36
 LONGEST_CLOSED_FORM = 24
 MOST_EXPANDED, MOST_CLOSED_FORMS = 8, 12
 POINTS, SEED, DIGITS, NUDGE = 3, 127, 4, 0.001
-MOST_ROWS, MOST_COLUMNS = 4, 5
+MOST_ROWS, MOST_COLUMNS = 4, 4
 WIDEST_NUMBERS, CUT_WIDTH = 32, 4
 
 
@@ -147,7 +147,18 @@ def network_document(network: Network, derivation: Derivation, computed: Derivat
 
 def expression_document(derivation: Derivation) -> list[Section]:
     """The derivation of any program's gradient."""
+    program = derivation.program
+    results = [e for e in derivation.backward if e.target in derivation.gradients.values()]
     return [
+        Section(
+            "The result",
+            "result",
+            (
+                Paragraph(f"$L$ is the loss, ${latex(program, program.output)}$ below."),
+                summary(program, program.equations),
+                *(boxed(program, e) for e in results),
+            ),
+        ),
         *rules_sections(derivation),
         *forward_sections(derivation, derivation),
         *backward_sections(derivation, derivation),
@@ -433,9 +444,7 @@ def general(equation: Equation, variable: MatrixSymbol) -> tuple[Equation, Matri
     renamed = dict(zip(used, sizes, strict=False))
     shapes = {symbol: [size.xreplace(renamed) for size in symbol.shape] for symbol in (variable, *symbols)}
     names = dict(zip((variable, *symbols), "VABCDEH", strict=False))
-    value = value.xreplace({symbol: MatrixSymbol(names[symbol], *shapes[symbol]) for symbol in shapes}).xreplace(
-        renamed
-    )
+    value = value.xreplace({**renamed, **{symbol: MatrixSymbol(names[symbol], *shapes[symbol]) for symbol in shapes}})
     return Equation(MatrixSymbol("F", *value.shape), value, equation.rule, ""), MatrixSymbol("V", *shapes[variable])
 
 
@@ -488,9 +497,11 @@ def differential(equation: Equation, variable: MatrixSymbol, variation: MatrixSy
     """The change of an equation's value for a change of one symbol in it, where that is a product or a formula."""
     value = equation.value
     if isinstance(value, RowLogSumExp):
-        slope = pullback(equation, variable, OneMatrix(*equation.shape))
-        operands = {entry(variation): variation, **slope.operands}
-        return elementwise(entry(variation) * slope.formula, operands) * OneMatrix(variable.shape[1], 1)
+        G = MatrixSymbol("G", *equation.shape)
+        slope = pullback(equation, variable, G)
+        operands = {entry(variation): variation, **{u: v for u, v in slope.operands.items() if u != entry(G)}}
+        along = elementwise(slope.formula.xreplace({entry(G): entry(variation)}), operands)
+        return along * OneMatrix(variable.shape[1], 1)
     if isinstance(value, Elementwise):
         if value.operands.get(entry(variable)) != variable:
             return None
@@ -534,7 +545,7 @@ def forward_sections(derivation: Derivation, computed: Derivation) -> list[Secti
         rows += equation_rows(program, last, equation.rule)
         sections.append(
             Section(
-                f"F{number}. {equation.meaning[0].upper()}{equation.meaning[1:]}",
+                f"F{number}. {title(program, equation.target)}",
                 f"F{number}",
                 (Chain(tuple(rows)), *entry_blocks(program, equation), Listing(code[equation.target][1])),
                 level=3,
@@ -579,9 +590,13 @@ def backward_sections(derivation: Derivation, computed: Derivation) -> list[Sect
 
 
 def step_title(program: Program, step: Equation) -> str:
-    what = program.notation.meaning(step.variable.name) if step.variable is not None else step.meaning
-    what = what.split(",")[0]
-    return f"{what[0].upper()}{what[1:]}"
+    return title(program, step.variable or step.target)
+
+
+def title(program: Program, symbol: MatrixSymbol) -> str:
+    """What a symbol means, or the symbol where it means no more."""
+    what = program.notation.meaning(symbol.name).split(",")[0]
+    return f"${latex(program, symbol)}$" if what == symbol.name else f"{what[0].upper()}{what[1:]}"
 
 
 def goal(derivation: Derivation, step: Equation) -> str:

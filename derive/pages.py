@@ -248,7 +248,8 @@ class HtmlPage(Page):
         return f"<p>{self.text(block.text)}</p>"
 
     def bullets(self, block: Bullets) -> str:
-        return f"<ul>{''.join(f'<li>{self.text(item)}</li>' for item in block.items)}</ul>"
+        items = "".join(f'<li><div class="scroll">{self.text(item)}</div></li>' for item in block.items)
+        return f"<ul>{items}</ul>"
 
     def display(self, block: Display) -> str:
         return f'<div class="display">{mathml(block.tex, self.symbols, display=True)}</div>'

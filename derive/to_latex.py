@@ -6,6 +6,7 @@ Only amsmath and amssymb are needed, and only what GitHub renders is used (no \o
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sympy import (
     Abs,
@@ -38,6 +39,7 @@ from derive.program import Derivation, Elementwise, Equation, Program, RowLogSum
 SUM, PRODUCT, SCALED, FRACTION, ATOM = range(5)
 RELATIONS = {"<": "<", "<=": r"\le", ">": ">", ">=": r"\ge", "==": "=", "!=": r"\ne"}
 WIDEST_CASE = 44
+PREFIXES = {"grad_": r"\frac{{\partial L}}{{\partial {0}}}", "diff_": "d{0}", "dot_": r"\dot{{{0}}}"}
 SIZES = ("", r"\bigl", r"\Bigl", r"\biggl")
 BRACKET = re.compile(r"(?:\\left|\\right|\\(?:big|Big|bigg|Bigg)[lr])?(?<!\\)([()])")
 
@@ -76,6 +78,15 @@ class FormulaPrinter(LatexPrinter):
 
     def _print_Elementwise(self, expr: Elementwise) -> str:
         return self.piece(expr).tex
+
+    def _print_Identity(self, expr: MatrixExpr) -> str:
+        return rf"\boldsymbol{{I}}_{{{self._print(expr.shape[0])}}}"
+
+    def _print_ZeroMatrix(self, expr: MatrixExpr) -> str:
+        return r"\boldsymbol{0}"
+
+    def _print_LogDet(self, expr: Expr) -> str:
+        return rf"\log \det({self._print(expr.arg)})"
 
     def _print_Scalar(self, expr: MatrixExpr) -> str:
         """A number as a 1 x 1 matrix."""
@@ -266,7 +277,7 @@ class IndexWriter:
 
     def symbol(self, matrix: MatrixSymbol, row: str, column: str) -> str:
         name = matrix.name
-        for prefix, form in (("grad_", r"\frac{{\partial L}}{{\partial {0}}}"), ("diff_", "d{0}")):
+        for prefix, form in PREFIXES.items():
             if name.startswith(prefix):
                 return form.format(self.symbol(MatrixSymbol(name.removeprefix(prefix), *matrix.shape), row, column))
         letters, number = self.notation.sign(name)
@@ -370,7 +381,14 @@ def index_proof(
 
 def latex(program: Program | None, expr: Expr) -> str:
     """The expression as LaTeX of one line, in the program's notation."""
-    notation = program.notation if program else PLAIN
+    return written(program.notation if program else PLAIN, expr)
+
+
+@lru_cache(maxsize=4096)
+def written(notation: Notation, expr: Expr) -> str:
+    """SymPy forgets all that it knows when told how to multiply out: only formulas need it told."""
+    if not expr.has(Elementwise):
+        return sized(FormulaPrinter(notation).piece(expr).tex)
     with distribute(False):
         return sized(FormulaPrinter(notation).piece(expr).tex)
 
@@ -381,13 +399,6 @@ def scalar_latex(expr: Expr, notation: Notation = PLAIN) -> str:
     names = {symbol: Piece(printer._print(symbol), ATOM) for symbol in expr.free_symbols}
     with distribute(False):
         return sized(FormulaWriter(printer, names, matrix=False).piece(expr).tex)
-
-
-def formula_latex(expr: Expr, notation: Notation, spelled: dict[Symbol, str], matrix: bool = False) -> Piece:
-    """A scalar formula with its variables written as given."""
-    names = {symbol: Piece(tex, ATOM) for symbol, tex in spelled.items()}
-    with distribute(False):
-        return FormulaWriter(FormulaPrinter(notation), names, matrix).piece(expr)
 
 
 def sized(tex: str) -> str:

@@ -174,6 +174,8 @@ class Reader:
             return operator(name)
         if name == "frac":
             return f"<mfrac>{self.group()}{self.group()}</mfrac>"
+        if name == "dot":
+            return f"<mover>{self.group()}<mo>\u02d9</mo></mover>"
         if name == "sqrt":
             return f"<msqrt>{self.group()}</msqrt>"
         if name == "boxed":

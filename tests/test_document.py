@@ -17,6 +17,7 @@ import torch
 from sympy import MatrixSymbol, Symbol, Trace
 
 from derive import build
+from derive.calculus import pullback
 from derive.document import (
     Boxed,
     Broken,
@@ -33,6 +34,7 @@ from derive.emit import TARGETS, environment, subject_of
 from derive.network import Network
 from derive.notation import PLAIN
 from derive.pages import HtmlPage, MarkdownPage, TexPage
+from derive.program import Equation
 from derive.to_latex import broken, inline, latex, sized, width
 from tests.read_tex import compute, name
 
@@ -228,7 +230,7 @@ def test_every_printed_digit_is_autograds(network):
             digits = len(printed.split(".")[1])
             assert printed == f"{value:.{digits}f}" or float(printed) == 0 == round(value, digits), row
             checked += 1
-    assert checked >= 30
+    assert checked >= 25
     weights = values[f"grad_W{network.depth}"]
     largest = weights.flat[np.abs(weights).argmax()]
     (_, products), (_, total) = equations_in(by_hand)
@@ -373,6 +375,16 @@ def test_the_lesson_runs_and_its_proof_catches_the_broken_rule(capsys):
     assert names["certificate"].entries == 20
     assert "W1" in names["caught"]
     assert "all gradients agree" in capsys.readouterr().out
+
+
+def test_a_rule_is_stated_whatever_the_sizes_are_called():
+    """The rule's own letters for sizes must not mix with the same letters in the equation."""
+    p, n, q = (Symbol(letter, integer=True, positive=True) for letter in "pnq")
+    A, X = MatrixSymbol("A", n, q), MatrixSymbol("X", p, q)
+    through, V = general(Equation(MatrixSymbol("M", n, p), A * X.T, "definition", ""), X)
+    G = MatrixSymbol("G", *through.shape)
+    assert latex(None, through.value) == r"\boldsymbol{A} \boldsymbol{V}^{\top}"
+    assert latex(None, pullback(through, V, G)) == r"\boldsymbol{G}^{\top} \boldsymbol{A}"
 
 
 def test_any_derivation_has_a_body_in_each_format():

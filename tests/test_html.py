@@ -22,6 +22,7 @@ NETWORKS = {
     "one layer": Network(layers=(3, 1)),
     "relu, mean": Network(layers=(3, 4, 2), activation="relu", output_activation="tanh", reduction="mean"),
     "deep": Network(layers=(4, 5, 6, 5, 4, 3, 2), activation="tanh"),
+    "coupled rows": Network(layers=(3, 4, 5, 2), activation="gelu_tanh", loss="cross_entropy", reduction="mean"),
     "wide": Network(layers=(784, 1024, 1024, 10), activation="relu"),
 }
 MISSING = not (shutil.which("chromium") and shutil.which("chromedriver")) and not os.environ.get("CI")

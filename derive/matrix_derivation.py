@@ -50,15 +50,6 @@ class MatrixDerivation:
         """
         return expression_source(self.derivation, self.original, str(self.loss), function)
 
-    def latex(self) -> str:
-        """The steps in LaTeX, forward and backward, one under the other."""
-        from derive.to_latex import derivation_latex
-
-        return derivation_latex(self.derivation)
-
-    def _repr_latex_(self) -> str:
-        return self.latex()
-
     def prove(self) -> Certificate:
         """Shows that the emitted source computes the gradient, exactly.
 

@@ -279,7 +279,7 @@ def chain_pullback(
     seed, weight = cotangent, OneMatrix(1, 1)
     if cotangent is not None and constant(cotangent) is not None:
         seed, weight = OneMatrix(*cotangent.shape), MatMul(constant(cotangent), OneMatrix(1, 1))
-    elif cotangent is not None and tuple(core(cotangent).shape) == (1, 1):
+    elif cotangent is not None and core(cotangent) != cotangent and core(cotangent).shape == (1, 1):
         seed, weight = OneMatrix(*cotangent.shape), core(cotangent)
     contributions = []
     for term in MatAdd.make_args(value):

@@ -605,6 +605,8 @@ def goal(derivation: Derivation, step: Equation) -> str:
         return step.meaning
     variable, shape = f"${inline(latex(program, step.variable))}$", shape_latex(program, step.variable)
     uses = [(f"F{i}", e) for i, e in enumerate(program.equations, 1) if step.variable in e.uses]
+    if not uses:
+        return f"The loss does not see {variable}, ${shape}$: its gradient is zero."
     places = listed([f"${latex(program, e.target)}$ in {label}" for label, e in uses], "and")
     rules = dict.fromkeys(rule(e, step.variable) for _, e in uses)
     named = listed([f"R{rules_of(derivation).index(r) + 1}, {r}" for r in rules], "and")

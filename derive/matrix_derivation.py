@@ -12,10 +12,13 @@ from sympy.matrices import MatrixBase
 
 from derive.certify import Certificate, certify
 from derive.closed import ClosedForms, coefficient
+from derive.document import expression_document
 from derive.emit import expression_source
 from derive.expression import Reader
+from derive.pages import MarkdownPage
 from derive.program import Derivation
 from derive.reverse import derive
+from derive.to_latex import derivation_latex
 
 
 class MatrixDerivation:
@@ -52,9 +55,11 @@ class MatrixDerivation:
 
     def latex(self) -> str:
         """The steps in LaTeX, forward and backward, one under the other."""
-        from derive.to_latex import derivation_latex
-
         return derivation_latex(self.derivation)
+
+    def markdown(self) -> str:
+        """The derivation to read, as GitHub shows it: the rules, each step with its reason, the closed forms."""
+        return MarkdownPage().body(expression_document(self.derivation))
 
     def _repr_latex_(self) -> str:
         return self.latex()

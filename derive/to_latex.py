@@ -302,7 +302,8 @@ class IndexWriter:
             return [([], [self.formula(expr, row, column)])]
         if isinstance(expr, RowLogSumExp):
             along = self.index(expr.args[0].shape[1])
-            value = rf"\log({self.sums([along])}\exp({self.symbol(expr.args[0], row, along)}))"
+            terms = self.terms(expr.args[0], row, along)
+            value = rf"\log({self.sums([along])}\exp({self.spelled(terms).tex}))"
             return [([], [Piece(value, ATOM)])]
         if isinstance(expr, MatMul):
             return self.product_terms(expr, row, column)
@@ -325,10 +326,10 @@ class IndexWriter:
     def formula(self, expr: Elementwise, row: str, column: str) -> Piece:
         names = {}
         for scalar, operand in expr.operands.items():
-            ((sums, parts),) = self.terms(operand, row, column)
-            if sums or len(parts) != 1:
+            terms = self.terms(operand, row, column)
+            if len(terms) != 1 or terms[0][0] or len(terms[0][1]) != 1:
                 raise NotImplementedError("a sum inside a formula")
-            names[scalar] = parts[0]
+            names[scalar] = terms[0][1][0]
         return FormulaWriter(self.printer, names, matrix=False, in_line=True).piece(expr.formula)
 
     def spelled(self, terms: list[tuple[list[str], list[Piece]]], inner: bool = False) -> Piece:

@@ -302,3 +302,11 @@ def test_symbolic_size_in_the_loss():
     derived = derivation(loss, [x])
     given = tensors(derived)
     close(emitted(derived, given)[1][0], by_autograd(loss, x, given))
+
+
+@pytest.mark.parametrize("problem", PROBLEMS[::4], ids=[problem.source for problem in PROBLEMS[::4]])
+def test_the_derivation_can_be_read(problem):
+    derived = derivation(problem.loss, [problem.variable], prove=False)
+    assert derived._repr_latex_() == derived.latex()
+    assert derived.latex().count(r"\\") == len(derived.derivation.equations) - 1
+    assert "## Backward pass" in derived.markdown()

@@ -18,6 +18,7 @@ from derive.pages import HtmlPage, MarkdownPage, Page, TexPage, svg
 from derive.parts import all_in_parts, readable
 from derive.program import Derivation, Equation, Program, needed
 from derive.reverse import derive
+from derive.schedule import schedule
 from derive.tangent import tangents
 from derive.to_torch import Line, TorchPrinter, closes_at_end, lines, spell, summands
 
@@ -170,15 +171,24 @@ def unpack(program: Program, code: str) -> list[str]:
 
 def imports(body: list[Line]) -> list[str]:
     """The imports that the lines need."""
-    return ["import math", "", "import torch"] if any("math." in line.code for line in body) else ["", "import torch"]
+    return torch_imports([line.code for line in body])
+
+
+def torch_imports(code: list[str]) -> list[str]:
+    return ["import math", "", "import torch"] if any("math." in line for line in code) else ["", "import torch"]
 
 
 def size_lines(body: list[Line]) -> list[str]:
     """N, where a line needs it; a mean over no rows is refused."""
-    if not any(re.search(r"\bN\b", line.code) for line in body):
+    refusal = no_rows_lines([line.code for line in body])
+    return ["N = x.shape[0]", *refusal] if refusal else []
+
+
+def no_rows_lines(code: list[str]) -> list[str]:
+    if not any(re.search(r"\bN\b", line) for line in code):
         return []
     refusal = 'raise ValueError("x: expected at least 1 row, got 0: a mean over no rows is 0 / 0")'
-    return ["N = x.shape[0]", "if N == 0:", f"    {refusal}"]
+    return ["if N == 0:", f"    {refusal}"]
 
 
 def reference_page(subject: Subject) -> dict[str, Any]:
@@ -268,6 +278,33 @@ def figure_page(name: str) -> Callable[[Subject], dict[str, Any]]:
     return holes
 
 
+def fast_page(subject: Subject) -> dict[str, Any]:
+    network, plan = subject.network, schedule(subject.derived)
+    body = [line for step in plan.steps for line in [*step.setup, *step.lines]]
+    return {
+        "network": str(network),
+        "layout": plan.layout,
+        "imports": torch_imports(body),
+        "entries": network.entries,
+        "entries_per_row": plan.entries("_make_rows"),
+        "hessian_entries_per_row": plan.entries("_make_hvp"),
+        "refuse_no_rows": no_rows_lines(body),
+        "inputs": network.layers[0],
+        "outputs": network.layers[-1],
+        "made": plan.made,
+        "scale": [*no_rows_lines(body), "self._results.div_(N)"] if no_rows_lines(body) else [],
+        "call": [*no_rows_lines(body), *plan.call],
+        "steps": plan.steps,
+        "blocks": plan.blocks,
+        "blocks_meaning": plan.blocks_meaning,
+        "views": [
+            {"name": name, "block": block.name, "cut": cut}
+            for block in plan.blocks
+            for name, cut in block.views.items()
+        ],
+    }
+
+
 def plain_page(subject: Subject) -> dict[str, Any]:
     return {}
 
@@ -281,6 +318,7 @@ TARGETS: dict[str, Callable[[Subject], dict[str, Any]]] = {
     "derivation.md": derivation_page(MarkdownPage()),
     "derivation.tex": derivation_page(TexPage()),
     "network.svg": figure_page("network"),
+    "fast.py": fast_page,
     "reference.py": reference_page,
     "run.py": run_page,
 }

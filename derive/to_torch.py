@@ -63,6 +63,44 @@ MOST_READABLE = 10**6  # a fraction with a larger denominator is written as a de
 OPTIONS = {"gelu_tanh": ("torch.nn.functional.gelu", 'approximate="tanh"')}
 
 
+IN_PLACE = ("exp", "log", "relu", "sigmoid", "sin", "tanh")  # as methods with an underscore
+INTO = {
+    "celu": "torch.ops.aten.elu.out({z}, out={out})",
+    "elu": "torch.ops.aten.elu.out({z}, out={out})",
+    "exp": "torch.exp({z}, out={out})",
+    "gelu": "torch.ops.aten.gelu.out({z}, out={out})",
+    "gelu_tanh": 'torch.ops.aten.gelu.out({z}, approximate="tanh", out={out})',
+    "hardsigmoid": "torch.ops.aten.hardsigmoid.out({z}, out={out})",
+    "hardswish": "torch.ops.aten.hardswish.out({z}, out={out})",
+    "hardtanh": "torch.clamp({z}, -1, 1, out={out})",
+    "leaky_relu": "torch.ops.aten.leaky_relu.out({z}, out={out})",
+    "log": "torch.log({z}, out={out})",
+    "logsigmoid": "torch.ops.aten.log_sigmoid.out({z}, out={out})",
+    "mish": "torch.ops.aten.mish.out({z}, out={out})",
+    "relu": "torch.clamp_min({z}, 0, out={out})",
+    "relu6": "torch.clamp({z}, 0, 6, out={out})",
+    "sigmoid": "torch.sigmoid({z}, out={out})",
+    "silu": "torch.ops.aten.silu.out({z}, out={out})",
+    "sin": "torch.sin({z}, out={out})",
+    "softplus": "torch.ops.aten.softplus.out({z}, out={out})",
+    "tanh": "torch.tanh({z}, out={out})",
+}
+PULLBACKS = {  # cotangent g times slope, where torch has a kernel for it, at z or at the output a
+    "celu": "torch.ops.aten.elu_backward.grad_input({g}, 1, 1, 1, False, {z}, grad_input={out})",
+    "elu": "torch.ops.aten.elu_backward.grad_input({g}, 1, 1, 1, False, {z}, grad_input={out})",
+    "gelu": "torch.ops.aten.gelu_backward.grad_input({g}, {z}, grad_input={out})",
+    "gelu_tanh": 'torch.ops.aten.gelu_backward.grad_input({g}, {z}, approximate="tanh", grad_input={out})',
+    "hardtanh": "torch.ops.aten.hardtanh_backward.grad_input({g}, {z}, -1, 1, grad_input={out})",
+    "leaky_relu": "torch.ops.aten.leaky_relu_backward.grad_input({g}, {z}, 0.01, False, grad_input={out})",
+    "relu": "torch.ops.aten.threshold_backward.grad_input({g}, {a}, 0, grad_input={out})",
+    "relu6": "torch.ops.aten.hardtanh_backward.grad_input({g}, {z}, 0, 6, grad_input={out})",
+    "sigmoid": "torch.ops.aten.sigmoid_backward.grad_input({g}, {a}, grad_input={out})",
+    "silu": "torch.ops.aten.silu_backward.grad_input({g}, {z}, grad_input={out})",
+    "softplus": "torch.ops.aten.softplus_backward.grad_input({g}, {z}, 1, 20, grad_input={out})",
+    "tanh": "torch.ops.aten.tanh_backward.grad_input({g}, {a}, grad_input={out})",
+}
+
+
 @dataclass(frozen=True)
 class Line:
     """One assignment of the emitted code: `code` assigns a tensor of `shape`; `meaning` says what it is."""

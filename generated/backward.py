@@ -240,7 +240,7 @@ def _checked(parameters: Iterable[torch.Tensor], prefix: str = "", **data: torch
     W1 = parameters[0]
     if W1.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"{prefix}W1: expected dtype torch.float32 or torch.float64, got {W1.dtype}")
-    rows = data["x"].shape[0] if data["x"].ndim == 2 else "N"
+    rows = data["x"].shape[0] if "x" in data and data["x"].ndim == 2 else "N"
     shapes.update(x=(rows, 2), y=(rows, 1))
     for name, tensor in tensors.items():
         if tensor.dtype != W1.dtype:

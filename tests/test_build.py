@@ -130,7 +130,7 @@ def test_emitted_code_is_formatted_and_clean(tmp_path):
     networks = [
         *NETWORKS,
         Network((2, *[3] * 12, 1)),
-        Network((2, *[30] * 99, 1)),
+        Network((2, *[30] * 24, 1)),
         Network((784, 1024, 1024, 10), activation="relu"),
     ]
     for index, network in enumerate(networks):

@@ -284,6 +284,7 @@ def chain_pullback(
     contributions = []
     for term in MatAdd.make_args(value):
         coefficient, factors = chain(term)
+        factors = [part for factor in factors for part in repeated_factors(factor)]
         for index, factor in enumerate(factors):
             if factor.has(variable):
                 derivative = product_pullback(factors, index, seed)
@@ -347,6 +348,12 @@ def kind(factor: MatrixExpr) -> tuple:
     if isinstance(factor, MatPow):
         return (*kind(factor.base), int(factor.exp))
     return ()
+
+
+def repeated_factors(factor: MatrixExpr) -> list[MatrixExpr]:
+    """A power as the product that it is."""
+    power = isinstance(factor, MatPow) and not isinstance(factor, Inverse) and factor.exp.is_positive
+    return [factor.base] * int(factor.exp) if power else [factor]
 
 
 def atom(factor: MatrixExpr) -> MatrixExpr:
@@ -456,7 +463,7 @@ def scaled(scale: Expr, matrix: MatrixExpr) -> MatrixExpr:
 
 def with_output(derivative: MatrixExpr, factors: list[MatrixExpr], target: MatrixSymbol) -> MatrixExpr:
     """The derivative with the name of the product in the place of its factors, as in -A^-T G Y^T for Y = A^-1 B."""
-    if not any(isinstance(factor, Inverse | MatPow) for factor in factors):
+    if not any(isinstance(factor, Inverse) for factor in factors):
         return derivative
     if isinstance(derivative, MatAdd):
         return MatAdd(*(with_output(part, factors, target) for part in derivative.args))

@@ -185,7 +185,9 @@ class Entries:
 
 
 def added(parts: list[MatrixExpr]) -> MatrixExpr:
-    """The sum, with equal terms as one."""
+    """The sum, with equal terms as one; of numbers the number."""
+    if not all(isinstance(part, MatrixExpr) for part in parts):
+        return Add(*map(trace, parts))
     coefficients: dict[tuple, Expr] = {}
     for part in parts:
         for term in MatAdd.make_args(part):

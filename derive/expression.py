@@ -314,15 +314,15 @@ class Reader:
         """A sum over entries as one over the matrix of its terms, whose rows and columns are its indices."""
         indices = tuple(limit[0] for limit in node.limits)
         if len(indices) == 1:
-            return self.totalled(node.function, (*indices, Dummy()), (*self.lengths(node), Integer(1)))
+            return self.totalled(node.function, (*indices, Dummy()), (*self.lengths(node, node.limits), Integer(1)))
         *inner, first, second = node.limits
         body = Sum(node.function, *inner) if inner else node.function
-        return self.totalled(body, (first[0], second[0]), self.lengths(Sum(body, first, second)))
+        return self.totalled(body, (first[0], second[0]), self.lengths(node, [first, second]))
 
-    def lengths(self, node: Sum) -> tuple[Expr, ...]:
-        if any(low != 0 for _, low, _ in node.limits):
+    def lengths(self, node: Sum, limits: Iterable[tuple]) -> tuple[Expr, ...]:
+        if any(low != 0 for _, low, _ in limits):
             raise self.refuse(node, "a sum runs from 0 to the size minus 1; total(...) and Trace are sums")
-        return tuple((high + 1).xreplace(self.sizes) for _, _, high in node.limits)
+        return tuple((high + 1).xreplace(self.sizes) for _, _, high in limits)
 
     def totalled(self, body: Expr, indices: tuple[Symbol, Symbol], shape: tuple[Expr, Expr]) -> Expr:
         entries = self.entries(self.indexed(body, indices, shape), shape)
@@ -355,7 +355,7 @@ class Reader:
         """A sum inside a sum, as the product of a matrix over its first index and one over its second."""
         (k, *_), *others = node.limits
         body = Sum(node.function, *others) if others else node.function
-        (length, *_) = self.lengths(Sum(body, node.limits[0]))
+        (length,) = self.lengths(node, [node.limits[0]])
         factors = Mul.make_args(body)
         outside = Mul(*(factor for factor in factors if not factor.has(k)))
         left = Mul(*(factor for factor in factors if factor.has(k) and not factor.has(indices[1])))

@@ -85,12 +85,26 @@ def _log(logarithm: Expr) -> Expr:
 
 
 def _log_of_sum(logarithm: Expr) -> Expr:
-    """log(exp(u) + exp(v)) = u + _softplus(v - u)."""
-    terms = Add.make_args(logarithm.args[0])
-    if len(terms) == 2 and all(isinstance(term, exp) for term in terms):
-        u, v = (term.args[0] for term in terms)
-        return u + _softplus(v - u)
-    return logarithm
+    """log of a sum of exp, one after the other: log(exp(u) + exp(v)) = u + log(1 + exp(v - u))."""
+    exponents = _exponents(logarithm.args[0])
+    if exponents is None:
+        return logarithm
+    total, *others = exponents
+    for u in others:
+        total += _softplus(u - total)
+    return total
+
+
+def _exponents(expr: Expr) -> list[Expr] | None:
+    """u, v, ... of a sum exp(u) + exp(v) + ... of two terms or more, each with a positive factor or none."""
+    exponents = []
+    for term in Add.make_args(expr):
+        powers = [part.args[0] for part in Mul.make_args(term) if isinstance(part, exp)]
+        rest = Mul(*(part for part in Mul.make_args(term) if not isinstance(part, exp)))
+        if rest.free_symbols or not rest.is_positive:
+            return None
+        exponents.append(Add(*powers) + log(rest))
+    return exponents if len(exponents) > 1 else None
 
 
 def _fractions(formula: Expr) -> Expr:
@@ -106,7 +120,22 @@ def _fractions(formula: Expr) -> Expr:
             polynomial = _in_sigmoid(fraction_)
             if polynomial is not None:
                 return others * polynomial
+            return _over_sums(parts)
     return formula.func(*map(_fractions, formula.args))
+
+
+def _over_sums(parts: tuple[Expr, ...]) -> Expr:
+    """A product with 1 / (exp(u) + exp(v) + ...) as exp of minus its logarithm, and one exp in all."""
+    powers, others = [], []
+    for part in parts:
+        exponents = _exponents(part.base) if part.is_Pow and part.exp.is_negative and part.base.has(exp) else None
+        if exponents:
+            powers.append(part.exp * _log_of_sum(log(part.base)))
+        elif isinstance(part, exp):
+            powers.append(part.args[0])
+        else:
+            others.append(part)
+    return Mul(exp(Add(*powers)), *others)
 
 
 def _in_sigmoid(expr: Expr) -> Expr | None:

@@ -13,6 +13,7 @@ from sympy import (
     MatrixSymbol,
     OneMatrix,
     Rational,
+    Sum,
     Symbol,
     Trace,
     ZeroMatrix,
@@ -287,6 +288,17 @@ def test_shape_comments_hold():
         namespace = {}
         exec("\n".join(lines), namespace)
         namespace["value_and_grad"](**{own.name: given[symbol] for own, symbol in derived.original.items()})
+
+
+def test_sums_with_indices():
+    i, j, k_ = symbols("i j k_", integer=True)
+    square = Sum(Sum(A[i, j] * x[j, 0], (j, 0, n - 1)) ** 2, (i, 0, m - 1))
+    cyclic = Sum(X[i, j] * S[j, k_] * X[k_, i], (i, 0, n - 1), (j, 0, n - 1), (k_, 0, n - 1))
+    pairs = Sum((x[i, 0] - x[j, 0]) ** 2 * X[i, j], (i, 0, n - 1), (j, 0, n - 1))
+    for loss, variable in [(square, x), (cyclic, X), (pairs, x), ((x.T * S * x)[0, 0], x)]:
+        derived = derivation(loss, [variable])
+        given = tensors(derived)
+        close(emitted(derived, given)[1][0], by_autograd(loss, variable, given))
 
 
 def test_sizes_of_one():

@@ -799,7 +799,7 @@ def closed_form_sections(derivation: Derivation) -> list[Section]:
     blocks: list[Block] = [Paragraph(note)]
     for symbol in chosen:
         target = derivation.gradients[symbol]
-        form = broken(latex(program, values[target]), WIDEST_LINE)
+        form = broken(latex(program, values[target], in_line=True), WIDEST_LINE)
         if len(form) > LONGEST_CLOSED_FORM:
             blocks.append(Paragraph("The others are longer than a page has room for; the steps above make them up."))
             break

@@ -39,6 +39,7 @@ from derive.program import Derivation, Elementwise, Equation, Program, RowLogSum
 SUM, PRODUCT, SCALED, FRACTION, ATOM = range(5)
 RELATIONS = {"<": "<", "<=": r"\le", ">": ">", ">=": r"\ge", "==": "=", "!=": r"\ne"}
 WIDEST_CASE = 44
+MOST_READABLE = 10**6  # a fraction with a larger denominator is written as a decimal, as in the code
 PREFIXES = {"grad_": r"\frac{{\partial L}}{{\partial {0}}}", "diff_": "d{0}", "dot_": r"\dot{{{0}}}"}
 SIZES = ("", r"\bigl", r"\Bigl", r"\biggl")
 BRACKET = re.compile(r"(?:\\left|\\right|\\(?:big|Big|bigg|Bigg)[lr])?(?<!\\)([()])")
@@ -59,14 +60,14 @@ class Piece:
 class FormulaPrinter(LatexPrinter):
     """Any SymPy matrix expression as LaTeX. Brackets come out plain; `latex` gives them their sizes."""
 
-    def __init__(self, notation: Notation) -> None:
+    def __init__(self, notation: Notation, in_line: bool = False) -> None:
         super().__init__()
-        self.notation = notation
+        self.notation, self.in_line = notation, in_line
 
     def piece(self, expr: Expr) -> Piece:
         if isinstance(expr, Elementwise):
             names = {scalar: self.piece(operand) for scalar, operand in expr.operands.items()}
-            nested = any(not isinstance(operand, MatrixSymbol) for operand in expr.args[1:])
+            nested = self.in_line or any(not isinstance(operand, MatrixSymbol) for operand in expr.args[1:])
             return FormulaWriter(self, names, matrix=True, in_line=nested).piece(expr.formula)
         if isinstance(expr, MatAdd | Add):
             return Piece(self._print(expr), SUM)
@@ -78,6 +79,10 @@ class FormulaPrinter(LatexPrinter):
 
     def _print_Elementwise(self, expr: Elementwise) -> str:
         return self.piece(expr).tex
+
+    def _print_Rational(self, expr: Rational) -> str:
+        """A fraction of large numbers as the decimal that it was made from."""
+        return super()._print_Rational(expr) if expr.q <= MOST_READABLE else repr(float(expr))
 
     def _print_Identity(self, expr: MatrixExpr) -> str:
         return rf"\boldsymbol{{I}}_{{{self._print(expr.shape[0])}}}"
@@ -380,18 +385,18 @@ def index_proof(
     return [sized(line) for line in lines]
 
 
-def latex(program: Program | None, expr: Expr) -> str:
-    """The expression as LaTeX of one line, in the program's notation."""
-    return written(program.notation if program else PLAIN, expr)
+def latex(program: Program | None, expr: Expr, in_line: bool = False) -> str:
+    """The expression as LaTeX, in the program's notation; `in_line` writes its branches so that lines can break."""
+    return written(program.notation if program else PLAIN, expr, in_line)
 
 
 @lru_cache(maxsize=4096)
-def written(notation: Notation, expr: Expr) -> str:
+def written(notation: Notation, expr: Expr, in_line: bool) -> str:
     """SymPy forgets all that it knows when told how to multiply out: only formulas need it told."""
     if not expr.has(Elementwise):
-        return sized(FormulaPrinter(notation).piece(expr).tex)
+        return sized(FormulaPrinter(notation, in_line).piece(expr).tex)
     with distribute(False):
-        return sized(FormulaPrinter(notation).piece(expr).tex)
+        return sized(FormulaPrinter(notation, in_line).piece(expr).tex)
 
 
 def scalar_latex(expr: Expr, notation: Notation = PLAIN) -> str:

@@ -28,6 +28,9 @@ FUNCTIONS = {
     "f": numpy.sin,
     "f'": numpy.cos,
     r"\log": numpy.log,
+    r"\sin": numpy.sin,
+    r"\cos": numpy.cos,
+    r"\mathrm{tr}": numpy.trace,
     r"\mathrm{relu}": lambda z: numpy.maximum(z, 0),
     r"\mathrm{hardswish}": lambda z: z * numpy.clip(z + 3, 0, 6) / 6,
     r"\mathrm{logsigmoid}": lambda z: -numpy.log1p(numpy.exp(-z)),
@@ -141,7 +144,8 @@ class Reader:
                 base = each(numpy.transpose, base)
             else:
                 entrywise = self.peek() == r"\odot" and self.next()
-                exponent = int(self.next())
+                sign = -1 if self.peek() == "-" and self.next() else 1
+                exponent = sign * int(self.next())
                 base = each(partial(entry_power, exponent, bool(entrywise)), base)
             self.expect("}")
         return base

@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 import torch
 from sympy import MatrixSymbol, Symbol, Trace
+from sympy import exp as sympy_exp
+from sympy import sin as sympy_sin
 
-from derive import build
+from derive import build, derivation
 from derive.calculus import pullback
 from derive.document import (
     Boxed,
@@ -31,6 +33,7 @@ from derive.document import (
     rules_sections,
 )
 from derive.emit import TARGETS, environment, subject_of
+from derive.matrix import apply, logsumexp, total
 from derive.network import Network
 from derive.notation import PLAIN
 from derive.pages import HtmlPage, MarkdownPage, TexPage
@@ -48,6 +51,7 @@ NETWORKS = {
     "probabilities": Network(
         layers=(3, 4, 2), activation="mish", output_activation="sigmoid", loss="binary_cross_entropy"
     ),
+    "branches": Network(layers=(3, 4, 2), activation="selu", output_activation="sigmoid", loss="kl_div"),
     "wide": Network(layers=(784, 1024, 1024, 10), activation="relu"),
 }
 network = pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
@@ -74,7 +78,7 @@ def needs(program: str):
     return pytest.mark.skipif(missing, reason=f"{program} is not installed")
 
 
-FORMULAS = {name: network for name, network in NETWORKS.items() if name != "wide"}
+FORMULAS = {name: network for name, network in NETWORKS.items() if name not in ("wide", "branches")}
 
 
 ACTIVATIONS = {"gelu_tanh": lambda z: torch.nn.functional.gelu(z, approximate="tanh")}
@@ -320,7 +324,7 @@ def test_brackets_grow_outwards_and_pair_up():
 def test_broken_lines_are_the_formula_and_narrow(network):
     derivation = subject_of(network).derived
     for symbol in derivation.program.parameters[-4:]:
-        form = latex(derivation.program, derivation.closed_form(derivation.gradients[symbol]))
+        form = latex(derivation.program, derivation.closed_form(derivation.gradients[symbol]), in_line=True)
         lines = broken(form, 56)
         whole = "".join(line for _, line in lines).replace("{} ", "").replace(" ", "")
         assert whole == form.replace(" ", "")
@@ -387,8 +391,44 @@ def test_a_rule_is_stated_whatever_the_sizes_are_called():
     assert latex(None, pullback(through, V, G)) == r"\boldsymbol{G}^{\top} \boldsymbol{A}"
 
 
+m, n = (Symbol(letter, integer=True, positive=True) for letter in "mn")
+A, X, S = MatrixSymbol("A", m, n), MatrixSymbol("X", n, n), MatrixSymbol("Sigma", n, n)
+x, b = MatrixSymbol("x", n, 1), MatrixSymbol("b", m, 1)
+EXPRESSIONS = {
+    "least squares": (Trace((A * x - b).T * (A * x - b)), [A, x, b], lambda A, x, b: ((A @ x - b) ** 2).sum()),
+    "quadratic form": (x.T * S.inv() * x, [x, S], lambda x, Sigma: (x.T @ torch.linalg.inv(Sigma) @ x).sum()),
+    "entry by entry": (
+        total(apply(lambda u: sympy_exp(u) * sympy_sin(u), A * X)),
+        [A, X],
+        lambda A, X: (torch.exp(A @ X) * torch.sin(A @ X)).sum(),
+    ),
+    "rows": (total(logsumexp(A * X)), [A, X], lambda A, X: torch.logsumexp(A @ X, 1).sum()),
+}
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_whoever_follows_the_page_of_an_expression_arrives_at_autograds_gradient(expression):
+    loss, variables, in_torch = EXPRESSIONS[expression]
+    torch.manual_seed(0)
+    sizes = {m: 3, n: 2}
+    given = [torch.randn([int(s.xreplace(sizes)) for s in v.shape], dtype=torch.float64) for v in variables]
+    given = [value.requires_grad_() for value in given]
+    values = {"m": 3, "n": 2} | {v.name: t.detach().numpy() for v, t in zip(variables, given, strict=True)}
+    for section in expression_document(derivation(loss, variables, prove=False).derivation):
+        followed = section.blocks if section.anchor == "backward" or section.step else ()
+        for block in followed:
+            for left, right in equations_in(block) if isinstance(block, Boxed | Chain) else ():
+                if left != "dL":
+                    values[name(left)[0]] = compute(right, values)
+    gradients = torch.autograd.grad(in_torch(*given), given)
+    for variable, gradient in zip(variables, gradients, strict=True):
+        np.testing.assert_allclose(values[f"grad_{variable.name}"], gradient.numpy(), rtol=1e-10)
+
+
 def test_any_derivation_has_a_body_in_each_format():
     sections = expression_document(subject_of(Network()).derivation)
     assert r"\section{Backward pass}" in TexPage().body(sections)
     assert "## Backward pass" in MarkdownPage().body(sections)
     assert "<h2>Backward pass</h2>" in HtmlPage().body(sections)
+    loss, variables, _ = EXPRESSIONS["least squares"]
+    assert "## Closed forms" in derivation(loss, variables, prove=False).markdown()

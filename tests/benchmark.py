@@ -296,7 +296,7 @@ def wide(device: str, folder: Path) -> Iterator[Line]:
         x, y = data(network, rows, device, torch.float32)
         double = sequential(network, device, torch.float64)
         double.load_state_dict(net.state_dict())
-        check(str(network), fast.value_and_grad(x, y)[1], by_autograd(double, x.double(), y.double())(), 3e-6)
+        check(str(network), fast.value_and_grad(x, y)[1], by_autograd(double, x.double(), y.double())(), 1e-5)
         regime = f"{'-'.join(map(str, network.layers))} {network.activation} N={rows}"
         peers = {"autograd": by_autograd(net, x, y)}
         yield from race(regime, lambda f=fast, x=x, y=y: f.value_and_grad(x, y), peers, device, 5)

@@ -121,9 +121,9 @@ class FastGradient:
         return direction.detach()
 
     def _rows_in_cache(self, entries: int) -> int:
-        """How many rows a chunk has, if each takes so many entries of buffers."""
-        bytes_a_row = entries * self.flat_gradient.element_size()
-        return max(256, min(16384, _CACHE_BYTES // bytes_a_row // 256 * 256))
+        """How many rows a chunk has, if each takes so many entries of buffers; caches dislike powers of 2."""
+        in_cache = _CACHE_BYTES // (entries * self.flat_gradient.element_size())
+        return max(192, min(16384, in_cache) // 256 * 256 - 64)
 
     def bind(self, module: torch.nn.Module) -> None:
         """Makes a module's parameters views of this object's, so that a torch optimizer steps on them.

@@ -2,25 +2,33 @@
 """Draws weights and points from a seed, computes the gradients without autograd, and writes my_autograd.dat.
 
 With --compare, autograd's gradients go into torch_autograd.dat; both files are read back and compared.
+More points than a block are drawn and used block by block, so that memory does not grow; under torchrun, each process
+takes its share of the blocks.
 """
 
 import argparse
+import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import numpy
 import torch
+import torch.distributed as distributed
 
 from . import dat
-from .backward import SHAPES, Parameters, value_and_grad
+from .backward import NETWORK, SHAPES, Parameters, value_and_grad
+from .fast import FastGradient
 
 GATE = 16  # ||g - r|| <= GATE * eps * ||r||, eps of the dtype
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 MOST_POINTS = 100_000_000
+BLOCK = 262_144  # points drawn at a time
+PATIENCE = timedelta(seconds=60)  # how long a process waits for the others
 
 
-def sample(seed: int, points: int, dtype: torch.dtype) -> tuple[Parameters, torch.Tensor, torch.Tensor]:
-    """Weights as nn.Linear draws them, inputs x uniform in [0, 1], and targets y; the same for the same seed.
+def draw(seed: int, dtype: torch.dtype) -> tuple[Parameters, torch.Generator]:
+    """Weights as nn.Linear draws them, and the generator that draws the points after them.
 
     The caller's random state is left as it was.
     """
@@ -31,9 +39,47 @@ def sample(seed: int, points: int, dtype: torch.dtype) -> tuple[Parameters, torc
             if name.startswith("W"):
                 linear = torch.nn.Linear(shape[1], shape[0], dtype=dtype).requires_grad_(False)
                 parameters += [linear.weight, linear.bias]
-        x = torch.rand(points, 2, dtype=dtype)
+        generator = torch.Generator()
+        generator.set_state(torch.get_rng_state())
+    return Parameters(*parameters), generator
+
+
+def points_from(generator: torch.Generator, points: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs x uniform in [0, 1], and targets y."""
+    x = torch.rand(points, 2, dtype=dtype, generator=generator)
     y = (x**2).sum(1, keepdim=True) / 2
-    return Parameters(*parameters), x, y
+    return x, y
+
+
+def sample(seed: int, points: int, dtype: torch.dtype) -> tuple[Parameters, torch.Tensor, torch.Tensor]:
+    """Weights, inputs and targets; the same for the same seed."""
+    parameters, generator = draw(seed, dtype)
+    return parameters, *points_from(generator, points, dtype)
+
+
+def gradient_of_blocks(options: argparse.Namespace, dtype: torch.dtype) -> tuple[torch.Tensor, Parameters]:
+    """Loss and gradient over all points, each process adding its blocks; all processes get the same."""
+    rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    parameters, generator = draw(options.seed, dtype)
+    fast = FastGradient(parameters)
+    total = torch.zeros(fast.flat_gradient.numel() + 1, dtype=torch.float64)
+    for number, start in enumerate(range(0, options.points, BLOCK)):
+        x, y = points_from(generator, min(BLOCK, options.points - start), dtype)
+        if number % ranks != rank:
+            continue
+        loss, _ = fast.value_and_grad(x, y)
+        weight = len(x) / options.points if NETWORK["reduction"] == "mean" else 1
+        total[:-1].add_(fast.flat_gradient, alpha=weight)
+        total[-1] += loss * weight
+        if rank == 0 and sys.stderr.isatty():
+            done = min(1.0, (start + BLOCK) / options.points)
+            print(f"\r[{'#' * int(30 * done):30}] {done:4.0%}", end="", file=sys.stderr, flush=True)
+    if ranks > 1:
+        distributed.init_process_group("gloo", timeout=PATIENCE)
+        distributed.all_reduce(total)
+        distributed.destroy_process_group()
+    fast.flat_gradient.copy_(total[:-1])
+    return total[-1].to(dtype), fast.gradient
 
 
 def compare(mine: dict[str, numpy.ndarray], reference: dict[str, numpy.ndarray]) -> tuple[str, bool]:
@@ -93,8 +139,12 @@ def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
     dtype = DTYPES[options.dtype]
     try:
-        parameters, x, y = sample(options.seed, options.points, dtype)
-        loss, gradients = value_and_grad(parameters, x, y)
+        if "WORLD_SIZE" in os.environ or (options.points > BLOCK and not options.compare):
+            loss, gradients = gradient_of_blocks(options, dtype)
+        else:
+            loss, gradients = value_and_grad(*sample(options.seed, options.points, dtype))
+        if int(os.environ.get("RANK", 0)) > 0:
+            return 0
         results = {"my_autograd.dat": gradients}
         if options.compare:
             from . import reference

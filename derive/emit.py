@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -339,11 +339,11 @@ def subject_of(network: Network) -> Subject:
     return Subject(network, derive(forward(network)))
 
 
-def render(network: Network) -> dict[str, str]:
-    """The text of each file of the package for a network."""
+def render(network: Network, names: Iterable[str] = tuple(TARGETS)) -> dict[str, str]:
+    """The text of each file of the package for a network, or of those that are named."""
     subject = subject_of(network)
     pages = environment()
-    return {name: pages.get_template(f"{name}.j2").render(page(subject)) for name, page in TARGETS.items()}
+    return {name: pages.get_template(f"{name}.j2").render(TARGETS[name](subject)) for name in names}
 
 
 def expression_source(derivation: Derivation, original: dict, title: str, function: bool) -> str:

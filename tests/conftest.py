@@ -4,29 +4,38 @@ import importlib
 import itertools
 import sys
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from derive.build import write_package
-from derive.emit import render
+from derive.emit import TARGETS, render
 from derive.network import Network
 
 
 @pytest.fixture(scope="session")
 def emitted(tmp_path_factory):
-    """A function from a network to its imported package; each package is built once."""
+    """A function from a network to a module of its package; each file is written once, when it is first needed."""
     root = tmp_path_factory.mktemp("emitted")
     sys.path.insert(0, str(root))
     numbers = itertools.count()
 
     @cache
-    def package(network: Network, module: str = "backward") -> ModuleType:
-        name = f"package{next(numbers)}" if module == "" else package(network, "").__name__
-        if module == "":
-            write_package(root / name, render(network))
-            return importlib.import_module(name)
-        return importlib.import_module(f"{name}.{module}")
+    def folder(network: Network) -> Path:
+        path = root / f"package{next(numbers)}"
+        path.mkdir()
+        return path
 
-    yield package
+    @cache
+    def module(network: Network, name: str = "backward") -> ModuleType:
+        path = folder(network)
+        others = [target for target in TARGETS if target.endswith(".py")] if name not in ("backward", "fast") else []
+        needed = {"__init__.py", "backward.py", f"{name}.py", *others}
+        missing = [target for target in needed if not (path / target).exists()]
+        for target, text in render(network, missing).items():
+            (path / target).write_text(text, encoding="utf-8")
+        importlib.invalidate_caches()
+        return importlib.import_module(f"{path.name}.{name}")
+
+    yield module
     sys.path.remove(str(root))

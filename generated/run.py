@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy
 import torch
 
-from . import dat
+from . import dat, weights
 from .backward import SHAPES, Parameters, value_and_grad
 
 GATE = 16  # ||g - r|| <= GATE * eps * ||r||, eps of the dtype
@@ -84,6 +84,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--points", type=whole(1, MOST_POINTS), default=1, help="how many data points (1)")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="float32 or float64 (float32)")
     parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where the files go (here)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="weights from train or a state_dict, not the seed")
     parser.add_argument("--compare", action="store_true", help="compare with autograd")
     parser.add_argument("--rounded", action="store_true", help="write 7 decimals, as the original assignment did")
     return parser.parse_args(argv)
@@ -94,12 +95,14 @@ def main(argv: list[str] | None = None) -> int:
     dtype = DTYPES[options.dtype]
     try:
         parameters, x, y = sample(options.seed, options.points, dtype)
+        given = () if options.weights is None else weights.load(options.weights, dtype)
+        parameters = given or parameters
         loss, gradients = value_and_grad(parameters, x, y)
         results = {"my_autograd.dat": gradients}
         if options.compare:
             from . import reference
 
-            results["torch_autograd.dat"] = reference.gradients(options.seed, options.points, dtype)
+            results["torch_autograd.dat"] = reference.gradients(options.seed, options.points, dtype, given)
         texts = {
             file: dat.format_dat([gradient.numpy() for gradient in tensors], options.rounded)
             for file, tensors in results.items()

@@ -8,6 +8,7 @@ import errno
 import io
 import os
 import pickle
+import warnings
 from pathlib import Path
 
 import torch
@@ -67,7 +68,8 @@ def load(path: Path, dtype: torch.dtype) -> Parameters:
 
 def _from_torch(path: Path, content: bytes) -> dict[str, torch.Tensor]:
     try:
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ValueError(f"{path}: refused: not a state_dict, or it holds more than tensors") from None
     except (RuntimeError, EOFError, KeyError, IndexError, ValueError, TypeError, AttributeError, AssertionError):

@@ -71,7 +71,7 @@ def test_run_takes_the_weights_that_train_saved(dtype, tmp_path, capsys):
     assert f"loss {loss:.9g}, 20 points" in capsys.readouterr().out
 
 
-def test_run_takes_any_sequential(tmp_path, monkeypatch, capsys):
+def test_run_takes_any_sequential(tmp_path):
     net = sequential(Network())
     torch.save(net.state_dict(), tmp_path / "w.pt")
     loaded = weights.load(tmp_path / "w.pt", torch.float64)

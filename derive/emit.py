@@ -317,10 +317,13 @@ TARGETS: dict[str, Callable[[Subject], dict[str, Any]]] = {
     "derivation.html": html_page,
     "derivation.md": derivation_page(MarkdownPage()),
     "derivation.tex": derivation_page(TexPage()),
+    "function.py": title_page,
     "network.svg": figure_page("network"),
     "fast.py": fast_page,
     "reference.py": reference_page,
     "run.py": run_page,
+    "train.py": title_page,
+    "weights.py": plain_page,
 }
 
 

@@ -7,7 +7,7 @@ Rows are samples. Weights have the shapes of torch.nn.Linear; a gradient has the
 All formulas were derived by SymPy; derivation.md explains each line.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -38,6 +38,27 @@ class Parameters(NamedTuple):
     b2: torch.Tensor  # (10,) biases of layer 2
     W3: torch.Tensor  # (1, 10) weights of layer 3, as torch.nn.Linear stores them
     b3: torch.Tensor  # (1,) biases of layer 3
+
+    @classmethod
+    def from_module(cls, source: "torch.nn.Module | Mapping[str, torch.Tensor]") -> "Parameters":
+        """The parameters of a module, or of a state_dict, in their order; they share its memory.
+
+        Only shapes are looked at, not what the module computes. Raises ValueError that lists both sides where the
+        shapes differ, TypeError where `source` is neither.
+        """
+        return cls(*_matching(source))
+
+    def to_module(
+        self, target: "torch.nn.Module | Mapping[str, torch.Tensor]"
+    ) -> "torch.nn.Module | Mapping[str, torch.Tensor]":
+        """Copies the parameters into a module, or into a state_dict, in its order; returns it.
+
+        Values are cast to the dtype and device of the target, as load_state_dict does. Raises as from_module, and then
+        the target is as it was.
+        """
+        for tensor, value in zip(_matching(target, self), self, strict=True):
+            tensor.copy_(value.detach())
+        return target
 
 
 def forward(parameters: Iterable[torch.Tensor], x: torch.Tensor) -> torch.Tensor:
@@ -222,6 +243,26 @@ def hvp(
         W3=dot_grad_W3,
         b3=dot_grad_b3,
     )
+
+
+def _matching(other: "torch.nn.Module | Mapping[str, torch.Tensor]", values: tuple = ()) -> list[torch.Tensor]:
+    """The tensors of a module or state_dict, detached, once their shapes are known to be SHAPES, as those of values."""
+    tensors = dict(other if isinstance(other, Mapping) else _named(other))
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, torch.Tensor):
+            raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
+    ours = dict(zip(SHAPES, [tuple(value.shape) for value in values] or SHAPES.values(), strict=True))
+    theirs = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if not list(ours.values()) == list(theirs.values()) == list(SHAPES.values()):
+        mine, given = (", ".join(f"{name} {shape}" for name, shape in side.items()) for side in (ours, theirs))
+        raise ValueError(f"parameters: expected {mine}, got {given or 'none'}")
+    return [tensor.detach() for tensor in tensors.values()]
+
+
+def _named(module: "torch.nn.Module") -> Iterable[tuple[str, torch.Tensor]]:
+    if not isinstance(module, torch.nn.Module):
+        raise TypeError(f"expected an nn.Module or a state_dict, got {type(module).__name__}")
+    return module.named_parameters()
 
 
 def _checked(parameters: Iterable[torch.Tensor], prefix: str = "", **data: torch.Tensor) -> tuple:

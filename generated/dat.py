@@ -46,15 +46,15 @@ def _format(array: numpy.ndarray, style: dict) -> str:
     )
 
 
-def write(path: Path, text: str) -> None:
-    """Puts the text into the file at once: whoever looks sees the old file or the whole new one.
+def write(path: Path, content: str | bytes) -> None:
+    """Puts the content into the file at once: whoever looks sees the old file or the whole new one.
 
     Raises OSError, and then the old file is as it was.
     """
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with open(handle, "w", encoding="ascii", newline="\n") as file:
-            file.write(text)
+        with open(handle, "wb") as file:
+            file.write(content.encode("ascii") if isinstance(content, str) else content)
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)

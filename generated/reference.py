@@ -6,6 +6,8 @@ The network: 2-10-10-1, sigmoid, output identity, mse_loss, sum.
 The only file of this package that touches autograd. It is what the closed form is compared with.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 
@@ -26,12 +28,19 @@ class Net(nn.Module):
         return z3
 
 
-def gradients(seed: int, points: int, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
-    """dL/dw and dL/db by autograd, in the order of Net.parameters(), for weights and points drawn from the seed."""
+def gradients(
+    seed: int, points: int, dtype: torch.dtype = torch.float32, weights: Iterable[torch.Tensor] = ()
+) -> list[torch.Tensor]:
+    """dL/dw and dL/db by autograd, in the order of Net.parameters(), for weights and points drawn from the seed.
+
+    `weights`, where given, take the place of the drawn ones.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = Net(dtype)
         x = torch.rand(points, 2, dtype=dtype)
+    if weights:
+        net.load_state_dict(dict(zip(net.state_dict(), weights, strict=True)))
     y = (x**2).sum(1, keepdim=True) / 2
     loss = torch.nn.functional.mse_loss(net(x), y, reduction="sum")
     loss.backward()

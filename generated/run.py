@@ -16,7 +16,7 @@ import numpy
 import torch
 import torch.distributed as distributed
 
-from . import dat
+from . import dat, weights
 from .backward import NETWORK, SHAPES, Parameters, value_and_grad
 from .fast import FastGradient
 
@@ -57,11 +57,12 @@ def sample(seed: int, points: int, dtype: torch.dtype) -> tuple[Parameters, torc
     return parameters, *points_from(generator, points, dtype)
 
 
-def gradient_of_blocks(options: argparse.Namespace, dtype: torch.dtype) -> tuple[torch.Tensor, Parameters]:
+def gradient_of_blocks(
+    options: argparse.Namespace, parameters: Parameters, generator: torch.Generator
+) -> tuple[torch.Tensor, Parameters]:
     """Loss and gradient over all points, each process adding its blocks; all processes get the same."""
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    parameters, generator = draw(options.seed, dtype)
-    fast = FastGradient(parameters)
+    dtype, fast = DTYPES[options.dtype], FastGradient(parameters)
     total = torch.zeros(fast.flat_gradient.numel() + 1, dtype=torch.float64)
     for number, start in enumerate(range(0, options.points, BLOCK)):
         x, y = points_from(generator, min(BLOCK, options.points - start), dtype)
@@ -130,6 +131,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--points", type=whole(1, MOST_POINTS), default=1, help="how many data points (1)")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="float32 or float64 (float32)")
     parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where the files go (here)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="weights from train or a state_dict, not the seed")
     parser.add_argument("--compare", action="store_true", help="compare with autograd")
     parser.add_argument("--rounded", action="store_true", help="write 7 decimals, as the original assignment did")
     return parser.parse_args(argv)
@@ -139,17 +141,20 @@ def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
     dtype = DTYPES[options.dtype]
     try:
+        parameters, generator = draw(options.seed, dtype)
+        given = () if options.weights is None else weights.load(options.weights, dtype)
+        parameters = given or parameters
         if "WORLD_SIZE" in os.environ or (options.points > BLOCK and not options.compare):
-            loss, gradients = gradient_of_blocks(options, dtype)
+            loss, gradients = gradient_of_blocks(options, parameters, generator)
         else:
-            loss, gradients = value_and_grad(*sample(options.seed, options.points, dtype))
+            loss, gradients = value_and_grad(parameters, *points_from(generator, options.points, dtype))
         if int(os.environ.get("RANK", 0)) > 0:
             return 0
         results = {"my_autograd.dat": gradients}
         if options.compare:
             from . import reference
 
-            results["torch_autograd.dat"] = reference.gradients(options.seed, options.points, dtype)
+            results["torch_autograd.dat"] = reference.gradients(options.seed, options.points, dtype, given)
         texts = {
             file: dat.format_dat([gradient.numpy() for gradient in tensors], options.rounded)
             for file, tensors in results.items()

@@ -29,6 +29,7 @@ def package(tmp_path):
     return folder
 
 
+CODE = [name for name in TARGETS if name.endswith(".py")]
 CHECK = ["--check", "--layers", "2-3-1", "--out"]
 
 
@@ -128,13 +129,15 @@ def test_the_bytes_are_the_same_for_any_hash_seed(tmp_path):
 
 def test_emitted_code_is_formatted_and_clean(tmp_path):
     networks = [
-        *NETWORKS,
+        *NETWORKS[3:6],
         Network((2, *[3] * 12, 1)),
-        Network((2, *[30] * 24, 1)),
         Network((784, 1024, 1024, 10), activation="relu"),
+        Network((3, 4, 2), "gelu_tanh", "sigmoid", "binary_cross_entropy", "mean"),
+        Network((3, 4, 2), "mish", "softplus", "cross_entropy"),
+        Network((2, 3, 3, 1), ("z*exp(-z**2)/(1 + abs(z)*sin(z)**2) + tanh(z)*erf(z)", "elu"), loss="abs(p - y)**3"),
     ]
     for index, network in enumerate(networks):
-        build.write_package(tmp_path / f"package{index}", render(network))
+        build.write_package(tmp_path / f"package{index}", render(network, CODE))
     configuration = str(ROOT / "pyproject.toml")
     for command in (["format", "--diff"], ["check"]):
         done = python("-m", "ruff", *command, "--config", configuration, "--no-cache", str(tmp_path))

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from derive.network import Network
-from generated import backward, reference, run, train, weights
-from tests.gate import sequential
+from generated import backward, dat, reference, run, train, weights
+from tests.gate import assert_agree, sequential
 
 SHORT = ["--epochs", "3", "--points", "50", "--batch", "16"]
 
@@ -143,6 +143,17 @@ def test_half_a_file_is_refused(tmp_path):
     (tmp_path / "w.pt").write_bytes((tmp_path / "w.pt").read_bytes()[:700])
     with pytest.raises(ValueError, match=r"w\.pt: "):
         weights.load(tmp_path / "w.pt", torch.float32)
+
+
+def test_blocks_of_points_take_the_weights_too(tmp_path, monkeypatch):
+    torch.save(good(), tmp_path / "w.pt")
+    flags = ["--points", "20", "--dtype", "float64", "--weights", str(tmp_path / "w.pt"), "--out", str(tmp_path)]
+    results = []
+    for block in (run.BLOCK, 7):
+        monkeypatch.setattr(run, "BLOCK", block)
+        assert run.main(flags) == 0
+        results.append([torch.from_numpy(g) for g in dat.read(tmp_path / "my_autograd.dat").values()])
+    assert_agree(*results, times=64.0)
 
 
 BAD_TRAINING = {

@@ -20,14 +20,11 @@ from derive.program import Derivation, Equation, Program, needed
 from derive.reverse import derive
 from derive.schedule import schedule
 from derive.tangent import tangents
-from derive.to_torch import Line, TorchPrinter, closes_at_end, lines, spell, summands
+from derive.to_torch import WIDTH, Line, TorchPrinter, closes_at_end, lines, spell, summands
 
 TEMPLATES = Path(__file__).parent / "templates"
 if not TEMPLATES.is_dir():
     TEMPLATES = Path(__file__).parent.parent / "templates"
-
-
-WIDTH = 120
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ def backward_page(subject: Subject) -> dict[str, Any]:
     body = [*forward_lines, *loss_lines, *backward_lines]
     everything = [*body, *(line for function in others.values() for line in function["lines"])]
     return {
-        "network": str(network),
+        "network": described(network),
         "imports": imports(everything),
         "spec": [line for field, value in network.spec().items() for line in spec_lines(field, value)],
         "parameters": [
@@ -169,13 +166,19 @@ def unpack(program: Program, code: str) -> list[str]:
     return text
 
 
+def described(network: Network) -> list[str]:
+    """The network in words, as the lines of a docstring."""
+    words = f"The network: {network}.".replace("\\", "/").replace('"', "'")
+    return textwrap.wrap(words, WIDTH - 4, break_on_hyphens=False)
+
+
 def imports(body: list[Line]) -> list[str]:
-    """The imports that the lines need."""
-    return torch_imports([line.code for line in body])
+    """The imports that the lines need beside torch."""
+    return math_import([line.code for line in body])
 
 
-def torch_imports(code: list[str]) -> list[str]:
-    return ["import math", "", "import torch"] if any("math." in line for line in code) else ["", "import torch"]
+def math_import(code: list[str]) -> list[str]:
+    return ["import math"] if any("math." in line for line in code) else []
 
 
 def size_lines(body: list[Line]) -> list[str]:
@@ -197,7 +200,7 @@ def reference_page(subject: Subject) -> dict[str, Any]:
     code = [line.code for line in lines(program, forward_equations)]
     affine = re.compile(r"(z(\d+)) = (\w+) @ W\d+\.T \+ b\d+")
     return {
-        "network": str(network),
+        "network": described(network),
         "layers": [
             {"number": i + 1, "inputs": network.layers[i], "outputs": network.layers[i + 1]}
             for i in range(network.depth)
@@ -234,7 +237,7 @@ def run_page(subject: Subject) -> dict[str, Any]:
 
 
 def title_page(subject: Subject) -> dict[str, Any]:
-    return {"network": str(subject.network)}
+    return {"network": described(subject.network)}
 
 
 def derivation_page(page: Page) -> Callable[[Subject], dict[str, Any]]:
@@ -282,9 +285,9 @@ def fast_page(subject: Subject) -> dict[str, Any]:
     network, plan = subject.network, schedule(subject.derived)
     body = [line for step in plan.steps for line in [*step.setup, *step.lines]]
     return {
-        "network": str(network),
+        "network": described(network),
         "layout": plan.layout,
-        "imports": torch_imports(body),
+        "imports": math_import(body),
         "entries": network.entries,
         "entries_per_row": plan.entries("_make_rows"),
         "hessian_entries_per_row": plan.entries("_make_hvp"),

@@ -106,8 +106,6 @@ class Network:
             first, last = ("-".join(map(str, part)) for part in (self.layers[:4], self.layers[-3:]))
             sizes = f"{first}-...-{last} ({self.depth} layers)"
         hidden = self.activation if isinstance(self.activation, str) else " then ".join(self.activation)
-        if len(hidden) > 60:
-            hidden = f"{hidden[:57]}..."
         return f"{sizes}, {hidden}, output {self.output_activation}, {self.loss}, {self.reduction}"
 
 

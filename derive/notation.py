@@ -31,7 +31,7 @@ FAMILIES = {
     "L": Family("loss", "L", "loss"),
     "Delta": Family("delta", r"\Delta", "error of layer {layer}, dL/dZ{layer}"),
 }
-_NAME = re.compile(r"((?:dot_)?(?:grad_)?)([A-Za-z_]+?)(?:(\d+)([a-z]?))?")
+_NAME = re.compile(r"((?:dot_)?(?:grad_)?)([A-Za-z_]+?)(?:(\d+)([a-z]*))?")
 GREEK = frozenset(
     re.findall(
         r"\w+",

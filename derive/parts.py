@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterable
 from dataclasses import replace
-from itertools import count
+from itertools import chain, count, islice, product
+from string import ascii_lowercase
 
 from sympy import Expr, Function, MatrixSymbol, Piecewise, Symbol, preorder_traversal
 
@@ -69,7 +70,9 @@ def occurrences(formula: Expr, part: Expr) -> int:
 
 
 def length(formula: Expr) -> int:
-    return len(str(formula).replace("*", " * ")) + CALL * sum(is_call(part) for part in preorder_traversal(formula))
+    return len(str(formula).replace("*", " * ").replace("sqrt", "math.sqrt").replace("pi", "math.pi")) + CALL * sum(
+        is_call(part) for part in preorder_traversal(formula)
+    )
 
 
 def is_call(part: Expr) -> bool:
@@ -81,8 +84,8 @@ def has_entry(part: Expr) -> bool:
 
 
 def fresh(name: str, taken: set[str]) -> str:
-    """The name, or the name with a letter behind it, that is not taken yet."""
-    letters = (f"{name}{'' if n == 0 else chr(ord('a') + n)}" for n in count())
-    free = next(candidate for candidate in letters if candidate not in taken)
+    """The name, or the name with letters behind it (b for the second), that is not taken yet."""
+    letters = ("".join(word) for length in count(1) for word in product(ascii_lowercase, repeat=length))
+    free = next(name + end for end in chain([""], islice(letters, 1, None)) if name + end not in taken)
     taken.add(free)
     return free

@@ -101,6 +101,9 @@ PULLBACKS = {  # cotangent g times slope, where torch has a kernel for it, at z 
 }
 
 
+WIDTH = 120  # of a line of emitted code
+
+
 @dataclass(frozen=True)
 class Line:
     """One assignment of the emitted code: `code` assigns a tensor of `shape`; `meaning` says what it is."""
@@ -108,6 +111,12 @@ class Line:
     code: str
     shape: str
     meaning: str
+
+    @property
+    def comment(self) -> str:
+        """Shape and meaning; the shape alone where the two would not fit on the line."""
+        both = f"{self.shape} {self.meaning}"
+        return both if len(f"    {self.code}  # {both}") <= WIDTH else self.shape
 
 
 class TorchPrinter(CodePrinter):
@@ -345,7 +354,7 @@ class TorchPrinter(CodePrinter):
     def _print_Mul(self, expr: Expr) -> str:
         """Left to right, numbers and sizes as one factor in front: 2 / N * (p - y)."""
         if expr.could_extract_minus_sign():
-            return f"-{self._factor(-expr)}"
+            return negated(self._factor(-expr))
         scale, over, under = Integer(1), [], []
         for factor in factors(expr, self.program.notation):
             if is_number(factor):
@@ -438,6 +447,24 @@ class TorchPrinter(CodePrinter):
 
     def _print_Exp1(self, expr: Expr) -> str:
         return "math.e"
+
+
+def negated(text: str) -> str:
+    """Minus a product; a power in front is put in brackets, as formatters do."""
+    depth = 0
+    for index, character in enumerate(text):
+        depth += (character in "([") - (character in ")]")
+        if depth == 0 and text.startswith((" * ", " / "), index):
+            break
+    else:
+        index = len(text)
+    first, rest = text[:index], text[index:]
+    depth = 0
+    for position, character in enumerate(first):
+        depth += (character in "([") - (character in ")]")
+        if depth == 0 and first.startswith("**", position):
+            return f"-({first}){rest}"
+    return f"-{text}"
 
 
 def is_number(expr: Expr) -> bool:

@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test build check prove lint clean
+.PHONY: run test build check prove lint bench pdf clean
 
 run: .venv/installed
 	$(BIN)/python -m generated.run --compare
@@ -18,6 +18,12 @@ check: .venv/installed
 prove: .venv/installed
 	$(BIN)/python -m derive.prove
 
+bench: .venv/installed
+	$(BIN)/python -m tests.benchmark
+
+pdf: .venv/installed
+	$(BIN)/python -m derive.build --pdf
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -25,7 +31,7 @@ lint: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools wheel
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e ".[test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e ".[test,plot,weights]"
 	touch $@
 
 clean:

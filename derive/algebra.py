@@ -13,10 +13,11 @@ from sympy import (
     Max,
     Min,
     Mul,
-    Number,
+    NumberSymbol,
     Piecewise,
     Poly,
     Pow,
+    Rational,
     Symbol,
     exp,
     expand,
@@ -57,7 +58,7 @@ class Algebra:
         return self.memo[expr]
 
     def _polynomial(self, expr: Expr) -> Expr:
-        if isinstance(expr, Symbol | Number):
+        if isinstance(expr, Symbol | Rational):
             return expr
         if isinstance(expr, Add | Mul):
             return expr.func(*map(self.polynomial, expr.args))
@@ -77,7 +78,7 @@ class Algebra:
             return Integer(0)  # of a jump, as torch counts it
         if expr.is_Function:
             return self._function(expr)
-        if expr.is_number and expr.is_Atom:
+        if isinstance(expr, NumberSymbol):
             return self.atom(expr)
         raise ValueError(f"the proof knows no {type(expr).__name__}: {expr}")
 

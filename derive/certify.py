@@ -1,13 +1,16 @@
 """The proof of a matrix derivation: the emitted source, run exactly, against SymPy's derivative of the scalar loss.
 
-The loss is written out by the definitions of its nodes at small sizes. Along a random line through a random point it is
-a function of one variable t, and its derivative by t must be the sum of the gradient's entries times the direction's.
+The loss is written out by the definitions of its nodes at small sizes, with a symbol for each entry; what is emitted
+must be identical to it and to its derivatives. Where that is too large to expand, or holds what the algebra does not
+know, numbers stand for the entries: along a random line through a random point the loss is a function of one variable
+t, and its derivative by t must be the sum of the gradient's entries times the direction's.
 """
 
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice, permutations
+from math import prod
 from random import Random
 
 import numpy
@@ -19,6 +22,8 @@ from sympy import (
     Integer,
     MatrixExpr,
     MatrixSymbol,
+    Mul,
+    Pow,
     Rational,
     Symbol,
     ceiling,
@@ -34,10 +39,14 @@ from sympy.matrices.exceptions import NonInvertibleMatrixError
 from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
+from derive.algebra import Algebra
 from derive.definition import entries, scalar
 from derive.prove import NotProved
 from derive.symbolic import Tensor, run_source
 
+MOST_SYMBOLS = 40
+MOST_TERMS = 60_000  # of all that is compared, if every product in it were multiplied out
+ORDERS = 6
 POINTS = 2
 DIGITS = 60
 TOLERANCE = Float(f"1e-{DIGITS - 15}", DIGITS)
@@ -70,56 +79,118 @@ def certify(subject) -> Certificate:
     """
     source = subject.torch()
     function = run_source(source, "the emitted source")["value_and_grad"]
-    exact, shown = True, 0
-    for sizes, point in points(subject):
+    sizes = with_symbols(subject, function)
+    if sizes is not None and next(defined_points(subject), None):
+        method = "exact: identical, with a symbol for each entry,"
+    else:
+        method, sizes = evaluated(subject, function)
+    return Certificate(
+        loss=str(subject.loss),
+        variables=tuple(map(str, subject.variables)),
+        sizes={str(symbol): int(size) for symbol, size in sizes.items()},
+        method=method,
+        sha256=hashlib.sha256(source.encode()).hexdigest(),
+    )
+
+
+def with_symbols(subject, function) -> dict | None:
+    """The sizes at which all was shown to be identical; None where it was not shown."""
+    for sizes in islice(chosen_sizes(subject), ORDERS):
         try:
-            value = scalar(subject.loss, point)
-        except (ZeroDivisionError, NonInvertibleMatrixError):
-            continue
-        if not is_real(value):
-            continue
-        if not value.is_Rational:
-            point = {given: with_digits(part) for given, part in point.items()}
-            value = scalar(subject.loss, point)
+            return sizes if identical(subject, function, sizes) else None
+        except (NonInvertibleMatrixError, ZeroDivisionError):
+            continue  # as X.T * X is with more columns than rows
+    return None
+
+
+def identical(subject, function, sizes: dict) -> bool:
+    """Whether value, gradients and closed forms are shown to be the loss and its derivatives in every entry."""
+    point = symbolic_point(subject, sizes)
+    if sum(numpy.size(part) for part in point.values()) - len(sizes) > MOST_SYMBOLS:
+        return False
+    loss = scalar(subject.loss, point)
+    if terms(loss) * sum(numpy.size(point[variable]) for variable in subject.variables) ** 2 > MOST_TERMS:
+        return False
+    try:
+        value, gradients = run(function, subject, point)
+    except NotProved:
+        return False
+    pairs = [(value, loss)]
+    for variable in subject.variables:
+        for mine, closed, entry in zip(*gradient_in(subject, variable, gradients, point), strict=True):
+            slope = diff(loss, entry)
+            pairs += [(mine, slope), (closed, slope)]
+    if sum(terms(expr) for pair in pairs for expr in pair) > MOST_TERMS:
+        return False
+    return any(all_identical(pairs, Algebra(open_functions)) for open_functions in (False, True))
+
+
+def all_identical(pairs: list[tuple[Expr, Expr]], algebra: Algebra) -> bool:
+    try:
+        return all(algebra.identical(sympify(mine), sympify(other)) for mine, other in pairs)
+    except ValueError:
+        return False
+
+
+def terms(expr: Expr, known: dict[Expr, int] | None = None) -> int:
+    """How many terms the expression has at most when it is multiplied out, those inside of functions included."""
+    known = {} if known is None else known
+    if expr not in known:
+        parts = [terms(part, known) for part in sympify(expr).args]
+        if isinstance(expr, Mul):
+            known[expr] = min(prod(parts), 10 * MOST_TERMS)
+        elif isinstance(expr, Pow) and expr.exp.is_Rational:
+            known[expr] = min(parts[0] ** max(abs(int(expr.exp)), 1), 10 * MOST_TERMS)
+        else:
+            known[expr] = max(sum(parts), 1)
+    return known[expr]
+
+
+def evaluated(subject, function) -> tuple[str, dict]:
+    """How it was shown at random points, and for which sizes."""
+    exact, shown = True, 0
+    for sizes, point, value in defined_points(subject):
         try:
             emitted_value, gradients = run(function, subject, point)
         except NonInvertibleMatrixError:
             continue
         exact &= same(emitted_value, value, "the value")
         for variable in subject.variables:
-            emitted = getattr(gradients, subject.inputs[variable].name).entries
-            exact &= check_gradient(subject, variable, emitted, point, Random(shown))
+            exact &= check_gradient(subject, variable, gradients, point, Random(shown))
         shown += 1
         if shown == POINTS:
-            method = "exact, in rational numbers" if exact else f"to {DIGITS - 15} digits"
-            return Certificate(
-                loss=str(subject.loss),
-                variables=tuple(map(str, subject.variables)),
-                sizes={str(symbol): int(size) for symbol, size in sizes.items()},
-                method=f"{method}, at {POINTS} random points and along random lines through them",
-                sha256=hashlib.sha256(source.encode()).hexdigest(),
-            )
+            how = "exact, in rational numbers" if exact else f"to {DIGITS - 15} digits"
+            return f"{how}, at {POINTS} random points and along random lines through them", sizes
     raise NotProved(f"{subject.loss}: found no point at which it is defined and real")
 
 
-def check_gradient(subject, variable: Basic, emitted: numpy.ndarray, point: dict, random: Random) -> bool:
-    """Whether all was rational; the slope along a random line and the closed form, against the emitted gradient."""
-    place = point[variable]
-    if isinstance(variable, MatrixSymbol):
-        direction = numpy.array([Integer(random.choice((-3, -2, -1, 1, 2, 3))) for _ in place.flat], dtype=object)
-        direction = direction.reshape(place.shape)
-        along = numpy.sum(emitted * direction)
-        closed = entries(subject.gradients[variable], point)
-    else:
-        direction, along = Integer(1), emitted.item()
-        closed = numpy.array(scalar(subject.gradients[variable], point), dtype=object)
-    if emitted.shape != numpy.shape(place) or closed.shape != emitted.shape:
+def gradient_in(subject, variable: Basic, gradients, point: dict) -> tuple[list[Expr], list[Expr], list[Expr]]:
+    """The entries of a gradient as emitted and in closed form, and those of the variable.
+
+    Raises NotProved where their shapes differ.
+    """
+    place = numpy.array(point[variable], dtype=object)
+    emitted = getattr(gradients, subject.inputs[variable].name).entries
+    given = subject.gradients[variable]
+    closed = entries(given, point) if isinstance(variable, MatrixSymbol) else numpy.array(scalar(given, point))
+    if not emitted.shape == closed.shape == place.shape:
         raise NotProved(f"the gradient in {variable} has shape {emitted.shape}, closed form {closed.shape}")
+    return list(emitted.flat), list(closed.flat), list(place.flat)
+
+
+def check_gradient(subject, variable: Basic, gradients, point: dict, random: Random) -> bool:
+    """Whether all was rational; the slope along a random line and the closed form, against the emitted gradient."""
+    emitted, closed, _ = gradient_in(subject, variable, gradients, point)
+    place, direction = point[variable], Integer(1)
+    if isinstance(variable, MatrixSymbol):
+        direction = numpy.array([Integer(random.choice((-3, -2, -1, 1, 2, 3))) for _ in emitted], dtype=object)
+        direction = direction.reshape(place.shape)
+    along = sum((mine * step for mine, step in zip(emitted, numpy.ravel(direction), strict=True)), Integer(0))
     line = scalar(subject.loss, {**point, variable: place + t * direction})
     line = line.xreplace({step: step.xreplace({t: Integer(0)}) for step in line.atoms(floor, ceiling, sign)})
     slope = diff(line, t).xreplace({t: Integer(0)})
     exact = same(along, slope, f"the gradient in {variable}")
-    for mine, other in zip(emitted.flat, closed.flat, strict=True):
+    for mine, other in zip(emitted, closed, strict=True):
         exact &= same(mine, other, f"the closed form of the gradient in {variable}")
     return exact
 
@@ -179,9 +250,42 @@ def chosen_sizes(subject) -> Iterator[dict[Symbol, Integer]]:
 def points(subject) -> Iterator[tuple[dict, dict]]:
     """Sizes and random rational points: of both signs, positive, and positive with a large diagonal."""
     random = Random(0)
-    for sizes in islice(chosen_sizes(subject), 6):
+    for sizes in islice(chosen_sizes(subject), ORDERS):
         for low, high, diagonal in ((-9, 9, 0), (-9, 9, 0), (1, 9, 0), (1, 9, 0), (1, 9, 3), (1, 9, 3)):
             yield sizes, dict(sizes) | random_point(subject, sizes, random, low, high, diagonal)
+
+
+def defined_points(subject) -> Iterator[tuple[dict, dict, Expr]]:
+    """Those at which the loss is real, and its value there; in decimals of many digits where that is not rational."""
+    for sizes, point in points(subject):
+        try:
+            value = scalar(subject.loss, point)
+        except (ZeroDivisionError, NonInvertibleMatrixError):
+            continue
+        if not is_real(value):
+            continue
+        if not value.is_Rational:
+            point = {given: with_digits(part) for given, part in point.items()}
+            value = scalar(subject.loss, point)
+        yield sizes, point, value
+
+
+def symbolic_point(subject, sizes: dict) -> dict:
+    """A symbol of its own for each entry of each input."""
+    point = dict(sizes)
+    for given in subject.original.values():
+        if isinstance(given, MatrixExpr):
+            values = numpy.empty(shape_at(given, sizes), dtype=object)
+            for i, j in numpy.ndindex(*values.shape):
+                values[i, j] = Dummy(f"{given}[{i}, {j}]", real=True)
+            point[given] = values
+        else:
+            point[given] = Dummy(given.name, real=True)
+    return point
+
+
+def shape_at(given: MatrixExpr, sizes: dict) -> tuple[int, ...]:
+    return tuple(int(sympify(size).xreplace(sizes)) for size in given.shape)
 
 
 def random_point(subject, sizes: dict, random: Random, low: int, high: int, diagonal: int) -> dict:
@@ -189,9 +293,8 @@ def random_point(subject, sizes: dict, random: Random, low: int, high: int, diag
     point = {}
     for given in subject.original.values():
         if isinstance(given, MatrixExpr):
-            shape = tuple(int(sympify(size).xreplace(sizes)) for size in given.shape)
-            values = numpy.empty(shape, dtype=object)
-            for i, j in numpy.ndindex(*shape):
+            values = numpy.empty(shape_at(given, sizes), dtype=object)
+            for i, j in numpy.ndindex(*values.shape):
                 values[i, j] = Rational(random.randint(low, high) or 1, 10) + (diagonal if i == j else 0)
             point[given] = values
         else:

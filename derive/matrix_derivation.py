@@ -7,7 +7,7 @@ matrix's shape. Results hold where the loss is defined: an inverse needs an inve
 from collections.abc import Iterable
 from functools import cached_property
 
-from sympy import Expr, MatrixExpr, MatrixSymbol, Symbol, Trace, ZeroMatrix, sympify
+from sympy import Expr, Float, MatrixExpr, MatrixSymbol, Rational, Symbol, Trace, ZeroMatrix, sympify
 from sympy.matrices import MatrixBase
 
 from derive.certify import Certificate, certify
@@ -130,7 +130,9 @@ def gradient(loss: Expr, variable: MatrixSymbol | Symbol, prove: bool = True) ->
 
 
 def scalar_loss(loss: Expr) -> Expr:
+    """The loss, with decimals as the fractions that they say."""
     loss = sympify(loss)
+    loss = loss.xreplace({number: Rational(str(number)) for number in loss.atoms(Float)})
     if isinstance(loss, MatrixExpr | MatrixBase):
         if tuple(loss.shape) != (1, 1):
             raise ValueError(

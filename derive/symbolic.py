@@ -12,6 +12,7 @@ from typing import Any
 import numpy
 import sympy
 from sympy import Expr, Integer, Piecewise, Rational
+from sympy.matrices.exceptions import NonInvertibleMatrixError
 
 from derive.functions import FUNCTIONS
 from derive.to_torch import KERNELS, NUMBER_FUNCTIONS
@@ -152,8 +153,16 @@ def eye(size: int, dtype: str, device: str) -> Tensor:
     return Tensor(numpy.array([[Integer(i == j) for j in range(int(size))] for i in range(int(size))], dtype=object))
 
 
+def inv(tensor: Tensor) -> Tensor:
+    matrix = _matrix(tensor)
+    determinant = matrix.det("berkowitz")
+    if determinant == 0:
+        raise NonInvertibleMatrixError("det is 0")
+    return _dense(matrix.adjugate() / determinant)
+
+
 def solve(a: Tensor, b: Tensor, left: bool = True) -> Tensor:
-    return _dense(_matrix(a).inv("ADJ")) @ b if left else b @ _dense(_matrix(a).inv("ADJ"))
+    return inv(a) @ b if left else b @ inv(a)
 
 
 def logsumexp(tensor: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
@@ -185,7 +194,7 @@ def _pairs(function: Callable) -> Callable[[Tensor, Tensor], Tensor]:
 def _linear_algebra(torch: ModuleType) -> None:
     """The calls that matrix expressions are spelled with."""
     torch.linalg = SimpleNamespace(
-        inv=lambda tensor: _dense(_matrix(tensor).inv("ADJ")),
+        inv=inv,
         det=lambda tensor: Tensor(_matrix(tensor).det("berkowitz")),
         solve=solve,
         matrix_power=lambda tensor, power: _dense(_matrix(tensor) ** int(power)),

@@ -23,11 +23,11 @@ from sympy import (
     symbols,
 )
 
-from derive import derivation, gradient
+from derive import certify, derivation, gradient
 from derive.matrix import apply, logsumexp, softmax, total
 from derive.matrix_derivation import MatrixDerivation
 from derive.prove import NotProved
-from tests.cookbook import PROBLEMS, A, S, X, a, b, c, k, m, n, s, x
+from tests.cookbook import PROBLEMS, A, S, T, X, a, b, c, k, m, n, s, x
 from tests.reference import value
 
 SIZES = {m: 4, n: 3, k: 2}
@@ -154,11 +154,24 @@ def test_what_sympy_says_is_zero_is_not(loss):
     assert gradient(loss, X) != ZeroMatrix(n, n)
 
 
-def test_a_wrong_gradient_is_not_proved():
-    derived = derivation((A * x - b).T * (A * x - b), [x])
-    right = derived.torch()
-    for old, new in [("2 * M2", "3 * M2"), ("A @ x", "A @ x + A @ x"), ("A.T @ ", "A.T @ A @ A.T @ ")]:
-        wrong = MatrixDerivation(derived.loss, [x])
+WRONG = [
+    (
+        (A * x - b).T * (A * x - b),
+        x,
+        [("2 * M2", "3 * M2"), ("A @ x", "A @ x + A @ x"), ("A.T @ ", "A.T @ A @ A.T @ ")],
+    ),
+    (log(X.det()), X, [("inv(X.T)", "inv(X)"), ("logdet(X)", "logdet(X) + X[0, 0]"), ("logdet(X)", "logdet(2 * X)")]),
+    (total((X * x).applyfunc(naive)), X, [(" @ x.T", " @ x.T + X"), ("1 - ", "2 - ")]),
+]
+
+
+@pytest.mark.parametrize("symbols_allowed", [0, certify.MOST_SYMBOLS], ids=["at points", "with symbols"])
+@pytest.mark.parametrize(("loss", "variable", "slips"), WRONG, ids=["least squares", "log det", "sigmoid"])
+def test_a_wrong_gradient_is_not_proved(loss, variable, slips, symbols_allowed, monkeypatch):
+    monkeypatch.setattr(certify, "MOST_SYMBOLS", symbols_allowed)
+    right = derivation(loss, [variable]).torch()
+    for old, new in slips:
+        wrong = MatrixDerivation(loss, [variable])
         source = right.replace(old, new)
         assert source != right
         wrong.torch = lambda source=source: source
@@ -166,9 +179,26 @@ def test_a_wrong_gradient_is_not_proved():
             wrong.prove()
 
 
-def test_certificate_says_how():
-    assert "exact" in str(derivation(Trace(X * S), [X]).prove())
-    assert "digits" in str(derivation(total(X.applyfunc(exp)), [X]).prove())
+def test_a_wrong_closed_form_is_not_proved():
+    wrong = MatrixDerivation(Trace(X * S), [X])
+    wrong.gradients = {X: S}
+    with pytest.raises(NotProved, match="closed form"):
+        wrong.prove()
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (Trace(X * S), "exact: identical"),
+        (total(X.applyfunc(exp)), "exact: identical"),
+        (log(X.det()), "exact: identical"),
+        (total((X * x).applyfunc(naive)), "exact: identical"),
+        (Trace((X + S * x * x.T).inv() * T), "exact, in rational numbers, at 2 random points"),
+        (total(X.applyfunc(lambda t: t**s)), "digits, at 2 random points"),
+    ],
+)
+def test_the_certificate_says_how_it_was_shown(loss, words):
+    assert words in str(derivation(loss, [X]).prove())
 
 
 @pytest.mark.parametrize("problem", PROBLEMS[::7], ids=[problem.source for problem in PROBLEMS[::7]])
@@ -322,3 +352,7 @@ def test_the_derivation_can_be_read(problem):
     assert derived._repr_latex_() == derived.latex()
     assert derived.latex().count(r"\\") == len(derived.derivation.equations) - 1
     assert "## Backward pass" in derived.markdown()
+
+
+def test_decimals_are_what_they_say():
+    assert gradient(0.1 * Trace(X.T * X), X) == X / 5

@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy
 import sympy
 from sympy import Expr, Integer, Rational, diff, exp, log
 
 from derive.algebra import Algebra
+from derive.buffers import torch_with_buffers
 from derive.command import Parser
 from derive.functions import NamedFunction, opened, slope, z
 from derive.losses import logsumexp, p, y
@@ -24,6 +26,7 @@ from derive.network import Network
 from derive.symbolic import Tensor, run_source, symbols
 
 ROWS = (1, 2)
+FAST_ROWS = (1, 2, 3)  # 3 as a chunk of 2 and one of 1
 MOST_ENTRIES = 2000
 
 
@@ -37,6 +40,7 @@ class Certificate:
 
     The loss and the `entries` of its gradient for `network`; `others` entries of what else the package computes
     (gradients in x and of a sample, Jacobian and Hessian times a direction) for `narrow`, its hidden layers cut down.
+    `fast` entries of what fast.py computes are those of backward.py; None where the package has no fast.py.
     """
 
     network: Network
@@ -45,15 +49,25 @@ class Certificate:
     others: int
     rows: tuple[int, ...]
     sha256: str
+    fast: int | None
+    fast_sha256: str
 
     def __str__(self) -> str:
         sizes = " and ".join(f"N = {rows}" for rows in self.rows)
         narrow = "-".join(map(str, self.narrow.layers))
+        fast = ""
+        if self.fast is not None:
+            fast = (
+                f"proved: {self.fast} entries of what fast.py computes, {sizes} and N = 3 in chunks of 2,\n"
+                "are identically what backward.py computes\n"
+                f"fast.py sha256 {self.fast_sha256}\n"
+            )
         return (
             f"proved: the loss and all {self.entries} entries of its gradient, for {sizes}, are identically\n"
             f"the scalar loss of {self.network}, and SymPy's derivatives of it\n"
             f"proved at the sizes {narrow}: {self.others} entries of input_grad, per_sample_grad, jvp and hvp\n"
             f"backward.py sha256 {self.sha256}\n"
+            f"{fast}"
             f"SymPy {sympy.__version__}, Python {sys.version.split()[0]}"
         )
 
@@ -79,8 +93,14 @@ def prove(folder: Path, progress: bool = False) -> Certificate:
         claims = Case(network, source, path, rows).gradient()
         established(claims, network.entries + 1, f"{path} with N = {rows}", f"N = {rows}" if progress else "")
     others = established(narrow.others(), narrow.count, str(path), "others" if progress else "")
-    sha256 = hashlib.sha256(source.encode()).hexdigest()
-    return Certificate(network, network.entries, narrow.network, others, ROWS, sha256)
+    beside = path.with_name("fast.py")
+    fast, fast_source = None, beside.read_text(encoding="utf-8") if beside.exists() else ""
+    if fast_source:
+        claims = (claim for rows in FAST_ROWS for claim in Fast(network, source, path, rows, fast_source).claims())
+        total = Fast.entries(network)
+        fast = established(claims, total, str(beside), "fast" if progress else "")
+    sha256, fast_sha256 = (hashlib.sha256(text.encode()).hexdigest() for text in (source, fast_source))
+    return Certificate(network, network.entries, narrow.network, others, ROWS, sha256, fast, fast_sha256)
 
 
 def established(claims: Iterator[tuple[str, Expr, Expr]], total: int, where: str, label: str) -> int:
@@ -112,14 +132,14 @@ def show(name: str, emitted: Expr, derivative: Expr, where: str) -> None:
 
     Raises NotProved otherwise, with their values at a random point where these differ.
     """
-    if Algebra().identical(emitted, derivative):
+    if emitted == derivative or Algebra().identical(emitted, derivative):
         return
     random = Random(0)
     unknown = sorted(emitted.free_symbols | derivative.free_symbols, key=lambda symbol: symbol.name)
     point = {symbol: Rational(random.randint(-200, 200), 100) for symbol in unknown}
     values = [expr.xreplace(point).evalf(30) for expr in (emitted, derivative)]
     if abs(values[0] - values[1]) > 1e-20:
-        raise NotProved(f"{where}: {name} is wrong: {values[0]:.6g} at a point where it should be {values[1]:.6g}")
+        raise NotProved(f"{where}: {name} is wrong: {values[0].n(6)} at a point where it should be {values[1].n(6)}")
     if not Algebra(open_functions=True).identical(emitted, derivative):
         raise NotProved(f"{where}: {name} could not be proved, although it is right at one point to 20 digits")
 
@@ -232,6 +252,55 @@ class Case:
         if self.network.reduction == "sum":
             return total
         return total / (y.entries.shape[0] if loss.per_row else y.entries.size)
+
+
+class Fast(Case):
+    """What fast.py computes on symbols, in buffers that it uses again, and what backward.py beside it computes."""
+
+    def __init__(self, network: Network, source: str, path: Path, rows: int, fast: str) -> None:
+        super().__init__(network, source, path, rows)
+        self.fast = fast
+
+    @staticmethod
+    def entries(network: Network) -> int:
+        """How many claims there are for all FAST_ROWS."""
+        return (len(FAST_ROWS) + 2) * (network.entries + 1) + 5 * network.entries
+
+    def claims(self) -> Iterator[tuple[str, Expr, Expr]]:
+        where = self.path.with_name("fast.py")
+        parameters, direction = list(self.parameters.values()), list(self.direction.values())
+        backward = run_source(self.source, str(self.path))
+        try:
+            namespace = run_source(self.fast, str(where), torch_with_buffers(), {"backward": backward})
+            namespace["_EACH"] = 1
+            module = namespace["FastGradient"](parameters)
+            module._chunk, module._hvp_chunk = 2, 1
+            results = self.results(module, direction)
+        except Exception as error:
+            raise NotProved(f"{where}: fails on symbols: {type(error).__name__}: {error}") from error
+        for name, function, got in results:
+            along = [direction] if function == "hvp" else []
+            expected = backward[function](parameters, self.x, self.y, *along)
+            if function == "value_and_grad":
+                expected = [expected[0], *expected[1]]
+            for part, value, wanted in zip(("loss", *self.parameters)[-len(got) :], got, expected, strict=True):
+                yield from self.each(f"{name} {part} with N = {self.rows}", value, wanted)
+
+    def results(self, module: Any, direction: list[Tensor]) -> list[tuple[str, str, list[Tensor]]]:
+        """The name of a call, the function of backward.py that it is to equal, and copies of what it returns."""
+        found = []
+
+        def keep(name: str, function: str, *tensors: Tensor) -> None:
+            found.append((name, function, [tensor.clone() for tensor in tensors]))
+
+        if self.rows <= ROWS[-1]:
+            loss, gradient = module.value_and_grad(self.x, self.y)
+            keep("value_and_grad", "value_and_grad", loss, *gradient)
+            keep("per_sample_grad", "per_sample_grad", *module.per_sample_grad(self.x, self.y))
+            keep("hvp", "hvp", *module.hvp(self.x, self.y, direction))
+        module._run(self.x, self.y, Integer(self.rows), 0)
+        keep("chunks", "value_and_grad", module._loss, *module.gradient)
+        return found
 
 
 def row_loss(formula: Expr, prediction: list[Expr], target: list[Expr]) -> Expr:

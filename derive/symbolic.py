@@ -17,7 +17,8 @@ from sympy.matrices.exceptions import NonInvertibleMatrixError
 from derive.functions import FUNCTIONS
 from derive.to_torch import KERNELS, NUMBER_FUNCTIONS
 
-STANDARD = ("collections.abc", "typing")
+STANDARD = ("collections", "collections.abc", "typing")
+UNSET = sympy.Symbol("unset", real=True)  # what new_empty holds
 
 
 class Tensor:
@@ -25,6 +26,7 @@ class Tensor:
 
     dtype = "float64"
     device = "cpu"
+    requires_grad = False
 
     def __init__(self, entries: Any) -> None:
         self.entries = numpy.asarray(entries, dtype=object)
@@ -68,11 +70,39 @@ class Tensor:
     def new_tensor(self, entries: Any) -> "Tensor":
         return Tensor(numpy.vectorize(_number, otypes=[object])(numpy.asarray(entries, dtype=object)))
 
-    def new_ones(self, shape: tuple[int, ...]) -> "Tensor":
-        return Tensor(numpy.full(tuple(map(int, shape)), Integer(1), dtype=object))
+    def new_ones(self, *shape: Any) -> "Tensor":
+        return _full(shape, Integer(1))
 
-    def new_zeros(self, shape: tuple[int, ...]) -> "Tensor":
-        return Tensor(numpy.full(tuple(map(int, shape)), Integer(0), dtype=object))
+    def new_zeros(self, *shape: Any) -> "Tensor":
+        return _full(shape, Integer(0))
+
+    def new_empty(self, *shape: Any) -> "Tensor":
+        return _full(shape, UNSET)
+
+    def clone(self) -> "Tensor":
+        return Tensor(self.entries.copy())
+
+    def element_size(self) -> int:
+        return 8
+
+    def view(self, *shape: int) -> "Tensor":
+        """The same memory in another shape."""
+        entries = self.entries.reshape(tuple(map(int, shape)))
+        if entries.size and not numpy.shares_memory(entries, self.entries):
+            raise RuntimeError(f"view: no view of {self.entries.shape} has the shape {shape}")
+        return Tensor(entries)
+
+    def view_as(self, other: "Tensor") -> "Tensor":
+        return self.view(*other.shape)
+
+    def unflatten(self, dim: int, sizes: tuple[int, ...]) -> "Tensor":
+        return self.view(*self.shape[:dim], *sizes, *self.shape[dim + 1 :])
+
+    def movedim(self, source: int, destination: int) -> "Tensor":
+        return Tensor(numpy.moveaxis(self.entries, int(source), int(destination)))
+
+    def split(self, rows: int) -> tuple["Tensor", ...]:
+        return tuple(self[start : start + int(rows)] for start in range(0, len(self.entries), int(rows)))
 
     def sum(self, dim: int | None = None, keepdim: bool = False) -> "Tensor":
         axis = None if dim is None else int(dim)
@@ -84,10 +114,17 @@ class Tensor:
         return Tensor(self.entries @ other.entries)
 
     def __getitem__(self, index: Any) -> "Tensor":
-        return Tensor(self.entries[index])
+        index = index if isinstance(index, tuple) else (index,)
+        return Tensor(self.entries[(*index, ...)])
 
     def __neg__(self) -> "Tensor":
         return Tensor(-self.entries)
+
+
+def _full(shape: tuple, entry: Expr) -> Tensor:
+    """A tensor of that entry; the shape as numbers or as one tuple."""
+    shape = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
+    return Tensor(numpy.full(tuple(map(int, shape)), entry, dtype=object))
 
 
 def _number(value: Any) -> Any:
@@ -246,6 +283,14 @@ class _Exact(ast.NodeTransformer):
         node.left, node.right = self._exact(node.left), self._exact(node.right)
         return node
 
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        node.args = [self._exact(part) if isinstance(getattr(part, "value", 0), float) else part for part in node.args]
+        for keyword in node.keywords:
+            if isinstance(getattr(keyword.value, "value", 0), float):
+                keyword.value = self._exact(keyword.value)
+        return node
+
     def _exact(self, node: ast.AST) -> ast.AST:
         if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and math.isfinite(node.value):
             text = ast.Constant(repr(node.value))
@@ -253,18 +298,22 @@ class _Exact(ast.NodeTransformer):
         return node
 
 
-def run_source(source: str, filename: str) -> dict[str, Any]:
-    """The namespace of emitted source, run with symbolic tensors.
+def run_source(
+    source: str, filename: str, torch: ModuleType | None = None, beside: dict[str, dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """The namespace of emitted source, run with symbolic tensors; `beside` has those of its package's other modules.
 
-    Raises ImportError where it imports anything but torch, math and the typing modules.
+    Raises ImportError where it imports anything but these, torch, math and the typing modules.
     """
-    stand_ins = {"torch": torch_stand_in(), "math": math_stand_in()}
+    stand_ins = {"torch": torch or torch_stand_in(), "math": math_stand_in()}
 
     def limited_import(name, globals=None, locals=None, fromlist=(), level=0):
         if name in stand_ins and not level:
             return stand_ins[name]
         if name in STANDARD and not level:
             return __import__(name, globals, locals, fromlist, level)
+        if level == 1 and name in (beside or {}):
+            return SimpleNamespace(**beside[name])
         raise ImportError(f"{filename}: imports {name}, which emitted code does not")
 
     tree = ast.fix_missing_locations(_Exact().visit(ast.parse(source, filename)))

@@ -63,18 +63,16 @@ MOST_READABLE = 10**6  # a fraction with a larger denominator is written as a de
 OPTIONS = {"gelu_tanh": ("torch.nn.functional.gelu", 'approximate="tanh"')}
 
 
-IN_PLACE = ("exp", "log", "relu", "sigmoid", "sin", "tanh")  # as methods with an underscore
+IN_PLACE = ("relu", "sigmoid", "sin", "tanh")  # as methods with an underscore
 INTO = {
     "celu": "torch.ops.aten.elu.out({z}, out={out})",
     "elu": "torch.ops.aten.elu.out({z}, out={out})",
-    "exp": "torch.exp({z}, out={out})",
     "gelu": "torch.ops.aten.gelu.out({z}, out={out})",
     "gelu_tanh": 'torch.ops.aten.gelu.out({z}, approximate="tanh", out={out})',
     "hardsigmoid": "torch.ops.aten.hardsigmoid.out({z}, out={out})",
     "hardswish": "torch.ops.aten.hardswish.out({z}, out={out})",
     "hardtanh": "torch.clamp({z}, -1, 1, out={out})",
     "leaky_relu": "torch.ops.aten.leaky_relu.out({z}, out={out})",
-    "log": "torch.log({z}, out={out})",
     "logsigmoid": "torch.ops.aten.log_sigmoid.out({z}, out={out})",
     "mish": "torch.ops.aten.mish.out({z}, out={out})",
     "relu": "torch.clamp_min({z}, 0, out={out})",

@@ -44,7 +44,8 @@ def emit(folder: Path, network: Network) -> Path:
 def test_what_is_emitted_is_proved(network, tmp_path):
     certificate = prove(emit(tmp_path / "package", network))
     assert certificate.entries == network.entries
-    assert certificate.sha256 in str(certificate)
+    assert certificate.sha256 in str(certificate) and certificate.fast_sha256 in str(certificate)
+    assert certificate.fast == 5 * (2 * network.entries + 1)
 
 
 def test_the_default_package_is_proved(capsys):
@@ -63,6 +64,38 @@ def test_a_mutant_is_rejected(mutant, tmp_path, capsys):
     path.write_text(mutated, encoding="utf-8")
     assert main([str(folder)]) == 1
     assert "NOT proved" in capsys.readouterr().err
+
+
+FAST_MUTANTS = {
+    "a product with the wrong activations": (
+        r"grad_W2b2\.addmm_\(delta2, a1_one_T",
+        "grad_W2b2.addmm_(delta2, a1_one_T[:, :] * 2",
+    ),
+    "a buffer that is needed later": (
+        r"torch\.mm\(W2b2, a1_one, out=z2\)\n( +)z2\.sigmoid_\(\)\n +torch.mm\(W3b3",
+        r"torch.mm(W2b2, a1_one, out=z2)\n\1z2.sigmoid_()\n\1a1_one.mul_(2)\n\1torch.mm(W3b3",
+    ),
+    "a chunk that forgets the one before": (r"            beta = 1\n", "            beta = 0\n"),
+    "the slope of another layer": (r"grad_a1\.mul_\(slope_a1\)", "grad_a1.mul_(slope_a2[:3])"),
+    "a result from another place": (r"(places\)\[\"W3b3\"\]\.copy_\(indices\[\d+:\d+, )\d+:\d+", r"\g<1>0:3"),
+    "half of the loss": (r"alpha=1 / 4", "alpha=1 / 8"),
+    "memory that nobody has set": (r"new_ones\(", "new_empty("),
+    "a row more for each sample": (r"_blocks\(out\[:, rows\]\)", "_blocks(out[:, :1])"),
+    "a direction that is forgotten": (r"self\._direction\.copy_\(self\._flat\(direction\)\)", "self._flat(direction)"),
+}
+
+
+@pytest.mark.parametrize("mutant", FAST_MUTANTS)
+def test_a_mutant_of_the_fast_module_is_rejected(mutant, tmp_path, capsys):
+    folder = emit(tmp_path / "package", SMALL)
+    pattern, replacement = FAST_MUTANTS[mutant]
+    path = folder / "fast.py"
+    source = path.read_text(encoding="utf-8")
+    mutated = re.sub(pattern, replacement, source, count=1)
+    assert mutated != source
+    path.write_text(mutated, encoding="utf-8")
+    assert main([str(folder)]) == 1
+    assert "fast.py" in capsys.readouterr().err
 
 
 def test_the_first_entry_that_fails_is_named(tmp_path):

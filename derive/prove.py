@@ -9,13 +9,14 @@ import hashlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy
 import sympy
-from sympy import Expr, Integer, Rational, diff, exp, log
+from sympy import Expr, Integer, Rational, Symbol, diff, exp, log
 
 from derive.algebra import Algebra
 from derive.buffers import torch_with_buffers
@@ -188,10 +189,14 @@ class Case:
 
     def gradient(self) -> Iterator[tuple[str, Expr, Expr]]:
         loss, gradients = self.run("value_and_grad", self.x, self.y)
-        scalar = self.loss(self.x, self.y)
-        yield "the loss", loss.entries.item(), scalar
+        yield "the loss", loss.entries.item(), self.loss(self.x, self.y)
+        rows, divisor = self.row_losses(self.x, self.y), self.divisor(self.y)
+
+        def expected(entry: Symbol) -> Expr:
+            return sum((derivative(row, entry) for row in rows), Integer(0)) / divisor
+
         for (name, parameter), gradient in zip(self.parameters.items(), gradients, strict=True):
-            yield from self.each(f"dL/d{name}", gradient, parameter.map(lambda entry: diff(scalar, entry)))
+            yield from self.each(f"dL/d{name}", gradient, parameter.map(expected))
 
     def others(self) -> Iterator[tuple[str, Expr, Expr]]:
         scalar = self.loss(self.x, self.y)
@@ -244,14 +249,23 @@ class Case:
 
     def loss(self, x: Tensor, y: Tensor) -> Expr:
         """The loss by its definition, entry by entry."""
-        loss = self.network.criterion()
-        total = sum(
-            (row_loss(loss.formula, self.prediction(a), list(b)) for a, b in zip(x.entries, y.entries, strict=True)),
-            Integer(0),
-        )
+        return sum(self.row_losses(x, y), Integer(0)) / self.divisor(y)
+
+    def row_losses(self, x: Tensor, y: Tensor) -> list[Expr]:
+        """What each row adds to the loss, before a mean divides."""
+        formula = self.network.criterion().formula
+        return [row_loss(formula, self.prediction(a), list(b)) for a, b in zip(x.entries, y.entries, strict=True)]
+
+    def divisor(self, y: Tensor) -> Integer:
         if self.network.reduction == "sum":
-            return total
-        return total / (y.entries.shape[0] if loss.per_row else y.entries.size)
+            return Integer(1)
+        return Integer(y.entries.shape[0] if self.network.criterion().per_row else y.entries.size)
+
+
+@cache
+def derivative(row: Expr, entry: Symbol) -> Expr:
+    """By SymPy; the first row is the same for any number of rows."""
+    return diff(row, entry)
 
 
 class Fast(Case):

@@ -47,9 +47,9 @@ from sympy import (
 from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
+from derive.functions import stable
 from derive.matrix import BlockSum, LogDet
 from derive.program import Elementwise, Equation, RowLogSumExp, Scalar, core, elementwise, entry, repeated
-from derive.stability import stable
 
 RULES = {
     Trace: "trace",

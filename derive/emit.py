@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from sympy import Integer, MatrixSymbol
+from sympy import Integer, Inverse, MatrixSymbol
 
 from derive.document import Picture, Section, glossary, network_document, network_title
 from derive.forward import forward
+from derive.matrix import LogDet
 from derive.network import Network
 from derive.pages import HtmlPage, MarkdownPage, Page, TexPage, svg
 from derive.parts import all_in_parts, readable
@@ -312,6 +313,10 @@ def plain_page(subject: Subject) -> dict[str, Any]:
     return {}
 
 
+CONDITIONS = {
+    LogDet: "The logarithm of a determinant is nan where the determinant is negative.",
+    Inverse: "Where a matrix to invert, as for the gradient of a determinant, is singular, it raises LinAlgError.",
+}
 TARGETS: dict[str, Callable[[Subject], dict[str, Any]]] = {
     "__init__.py": title_page,
     "backward.py": backward_page,
@@ -371,6 +376,7 @@ def expression_page(derivation: Derivation, title: str) -> dict[str, Any]:
     ]
     return {
         "loss": textwrap.wrap(title.replace("\\", "/").replace('"""', "'''"), 110, break_on_hyphens=False),
+        "conditions": conditions(derivation),
         "imports": imports(body),
         "inputs": inputs,
         "variables": [
@@ -386,6 +392,12 @@ def expression_page(derivation: Derivation, title: str) -> dict[str, Any]:
         "backward": list(map(fitting, backward_lines)),
         "value": spell(program, program.output),
     }
+
+
+def conditions(derivation: Derivation) -> list[str]:
+    """Where the code has no result, a line each."""
+    values = [equation.value for equation in derivation.equations]
+    return [line for node, line in CONDITIONS.items() if any(value.has(node) for value in values)]
 
 
 def dimension_lines(program: Program) -> list[str]:

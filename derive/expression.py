@@ -56,6 +56,7 @@ from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive.calculus import atom, chain, product, transposed
+from derive.functions import stable
 from derive.matrix import BlockSum, LogDet
 from derive.notation import PLAIN
 from derive.program import (
@@ -70,7 +71,6 @@ from derive.program import (
     needed,
     repeated,
 )
-from derive.stability import stable
 
 RESERVED = {"torch", "math", "Gradients", "NamedTuple", "value", "value_and_grad", "tensors"}
 ENTRYWISE = (MatAdd, HadamardProduct, HadamardPower, ElementwiseApplyFunction, Elementwise, DiagMatrix, DiagonalMatrix)

@@ -18,23 +18,29 @@ from sympy import (
     Rational,
     Symbol,
     cancel,
+    cosh,
     diff,
     erf,
     exp,
     factor,
+    factor_list,
+    fraction,
     interpolate,
     lambdify,
     log,
     nsimplify,
     pi,
     sin,
+    sinh,
     sqrt,
     tanh,
+    together,
 )
 from sympy.core.cache import cacheit
 from sympy.core.parameters import distribute
 
 z = Symbol("z", real=True)
+C, E, q = (Symbol(name, positive=True) for name in "CEq")
 
 
 class NamedFunction(Function):
@@ -138,31 +144,121 @@ def stable(expr: Expr) -> Expr:
     """The same function, written so that nothing overflows: 1/(1 + exp(-u)) as sigmoid(u), log(1 + exp(u)) likewise."""
     if expr.is_Atom or not expr.args:
         return expr
+    if isinstance(expr, log) or _overflows(expr):
+        expr = expr.rewrite((cosh, sinh), exp)
     if isinstance(expr, Piecewise):
         return Piecewise(*((stable(value), condition) for value, condition in expr.args))
-    with distribute(False):
-        expr = expr.func(*map(stable, expr.args))
     if isinstance(expr, log):
         return _log(expr)
+    with distribute(False):
+        parts = (stable(part) if not _overflows(part) else stable(part.base) ** part.exp for part in expr.args)
+        expr = expr.func(*(parts if isinstance(expr, Mul) else map(stable, expr.args)))
     if expr.is_rational_function(z) and expr.free_symbols == {z}:
         return factor(cancel(expr)) if expr.as_numer_denom()[1].has(z) else expr
-    overflows = any(
-        isinstance(part, Pow) and part.exp.is_negative and part.base.has(exp) for part in Mul.make_args(expr)
+    if not expr.has(exp):
+        return expr
+    if _overflows(expr) or (isinstance(expr, Mul) and expr.has(sigmoid)):
+        expr = _logistic(expr)
+    return _over_sums(Mul.make_args(expr)) if _overflows(expr) else expr
+
+
+def _overflows(expr: Expr) -> bool:
+    """Whether a sum of exp stands under the line."""
+    return any(
+        isinstance(part, Pow) and part.exp.is_negative and part.base.has(exp, cosh, sinh)
+        for part in Mul.make_args(expr)
     )
-    return _logistic(expr) if overflows or (isinstance(expr, Mul) and expr.has(exp) and expr.has(sigmoid)) else expr
 
 
-def _log(expr: Expr) -> Expr:
-    argument = expr.args[0]
-    if isinstance(argument, sigmoid):
-        return logsigmoid(argument.args[0])
-    if isinstance(argument, Add) and len(argument.args) == 2:
-        one, other = argument.args
-        if one == 1 and isinstance(other, exp):
-            return -logsigmoid(-other.args[0])
-        if one == 1 and isinstance(-other, sigmoid):
-            return logsigmoid(-(-other).args[0])
-    return expr
+def _softplus(u: Expr) -> Expr:
+    """log(1 + exp(u)), in the form that is exact at every size."""
+    return -logsigmoid(-u)
+
+
+def _in_exp(expr: Expr) -> tuple[Expr, Expr] | None:
+    """A rational expression of exp(u) as one in E, and u; None where there is no one such u."""
+    arguments = sorted({part.args[0] for part in expr.atoms(exp)}, key=str)
+    if not arguments:
+        return None
+    units = {argument.as_coeff_Mul()[1] for argument in arguments}
+    if len(units) == 1 and all(argument.as_coeff_Mul()[0].is_Integer for argument in arguments):
+        u = units.pop()
+        powers = {exp(argument): E ** argument.as_coeff_Mul()[0] for argument in arguments}
+    else:
+        shift, *others = arguments
+        differences = [argument - shift for argument in others]
+        if len(others) == 1 and not expr.has(log):
+            u, powers = differences[0], {exp(shift): C, exp(others[0]): C * E}
+        else:
+            return None
+    result = cancel(together(expr.xreplace(powers)))
+    return (result, u) if not result.has(exp, C) else None
+
+
+def _log(logarithm: Expr) -> Expr:
+    """log of a sigmoid, or of a product of powers of a + b exp(u), a and b positive."""
+    inner = stable(logarithm.args[0])
+    if isinstance(inner, sigmoid):
+        return logsigmoid(inner.args[0])
+    if isinstance(1 - inner, sigmoid):
+        return logsigmoid(-(1 - inner).args[0])
+    found = _in_exp(logarithm.args[0])
+    if found is None:
+        return _log_of_sum(logarithm.args[0]) or log(inner)
+    rational, u = found
+    total = Integer(0)
+    for part, sign in zip(fraction(rational), (1, -1), strict=True):
+        number, factors = factor_list(part, E)
+        if number.free_symbols or not number.is_positive:
+            return log(inner)
+        total += sign * log(number)
+        for base, power in factors:
+            terms = [term.as_coeff_exponent(E) for term in Add.make_args(base)]
+            if len(terms) == 1 and terms[0][0].is_positive:
+                total += sign * power * (log(terms[0][0]) + terms[0][1] * u)
+            elif len(terms) == 2 and all(c.is_positive for c, _ in terms):
+                (a, k), (b, m) = sorted(terms, key=lambda term: term[1])
+                total += sign * power * (log(a) + k * u + _softplus((m - k) * u + log(b / a)))
+            else:
+                return log(inner)
+    return total
+
+
+def _log_of_sum(argument: Expr) -> Expr | None:
+    """log of a sum of exp, one after the other, or None: log(exp(u) + exp(v)) = u + log(1 + exp(v - u))."""
+    exponents = _exponents(argument)
+    if exponents is None:
+        return None
+    total, *others = exponents
+    for u in others:
+        total += _softplus(u - total)
+    return total
+
+
+def _exponents(expr: Expr) -> list[Expr] | None:
+    """u, v, ... of a sum exp(u) + exp(v) + ... of two terms or more, each with a positive factor or none."""
+    exponents = []
+    for term in Add.make_args(expr):
+        powers = [part.args[0] for part in Mul.make_args(term) if isinstance(part, exp)]
+        rest = Mul(*(part for part in Mul.make_args(term) if not isinstance(part, exp)))
+        if rest.free_symbols or not rest.is_positive:
+            return None
+        exponents.append(Add(*powers) + log(rest))
+    return exponents if len(exponents) > 1 else None
+
+
+def _over_sums(parts: tuple[Expr, ...]) -> Expr:
+    """A product with 1 / (exp(u) + exp(v) + ...) as exp of minus its logarithm, and one exp in all."""
+    powers, others = [], []
+    for part in parts:
+        exponents = _exponents(part.base) if part.is_Pow and part.exp.is_negative and part.base.has(exp) else None
+        if exponents:
+            powers.append(part.exp * _log_of_sum(part.base))
+        elif isinstance(part, exp):
+            powers.append(part.args[0])
+        else:
+            others.append(part)
+    return Mul(exp(Add(*powers)), *others)
 
 
 def _logistic(expr: Expr) -> Expr:
@@ -170,7 +266,6 @@ def _logistic(expr: Expr) -> Expr:
 
     exp(u) = q / (1 - q), and exp(2 u) likewise.
     """
-    E, q = Symbol("E", positive=True), Symbol("q", positive=True)
     for power in sorted(expr.atoms(exp), key=str):
         u = -power.args[0] if power.args[0].could_extract_minus_sign() else power.args[0]
         in_e = {exp(u): E, exp(-u): 1 / E, sigmoid(u): E / (1 + E), sigmoid(-u): 1 / (1 + E)}
@@ -184,18 +279,20 @@ def _logistic(expr: Expr) -> Expr:
             parts = [Add(*(c * (q / (1 - q)) ** (n // times) for (n,), c in part.terms())) for part in even]
             numerator, denominator = cancel(parts[0] / parts[1]).as_numer_denom()
             if not denominator.has(q):
-                expr = _in_sigmoid(factor(numerator), q, times * u) / denominator
+                expr = _in_sigmoid(factor(numerator), times * u) / denominator
                 break
     return expr
 
 
-def _in_sigmoid(polynomial: Expr, q: Symbol, u: Expr) -> Expr:
-    """The polynomial at q = sigmoid(u), its factors 1 - q as sigmoid(-u)."""
+def _in_sigmoid(polynomial: Expr, u: Expr) -> Expr:
+    """The polynomial at q = sigmoid(u), its factors 1 - q as sigmoid(-u) and 2 q - 1 as tanh(u / 2)."""
     factors = []
     for part in Mul.make_args(polynomial):
         base, power = part.as_base_exp()
         if base == q - 1:
             factors.append(Integer(-1) ** power * sigmoid(-u) ** power)
+        elif base == 2 * q - 1:
+            factors.append(tanh(u / 2) ** power)
         else:
             factors.append(part.xreplace({q: sigmoid(u), 1 - q: sigmoid(-u)}))
     return Mul(*factors)

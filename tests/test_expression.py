@@ -17,9 +17,11 @@ from sympy import (
     Symbol,
     Trace,
     ZeroMatrix,
+    cosh,
     exp,
     log,
     sin,
+    sinh,
     symbols,
 )
 
@@ -109,6 +111,11 @@ SATURATING = {
         Trace(OneMatrix(n, 1).T * x.applyfunc(exp).applyfunc(lambda t: t) / total(x.applyfunc(exp))),
         lambda t: torch.softmax(t, 0).sum(),
     ),
+    "log of 1 - sigmoid": (
+        total(x.applyfunc(lambda t: log(1 - naive(t)))),
+        lambda t: torch.nn.functional.logsigmoid(-t).sum(),
+    ),
+    "tanh, by sinh": (total(x.applyfunc(lambda t: sinh(t) / cosh(t))), lambda t: torch.tanh(t).sum()),
     "tanh": (total(x.applyfunc(lambda t: (exp(t) - exp(-t)) / (exp(t) + exp(-t)))), lambda t: torch.tanh(t).sum()),
 }
 
@@ -356,3 +363,18 @@ def test_the_derivation_can_be_read(problem):
 
 def test_decimals_are_what_they_say():
     assert gradient(0.1 * Trace(X.T * X), X) == X / 5
+
+
+@pytest.mark.parametrize("loss", [X.det(), log(X.det()), Trace(X.inv())])
+def test_a_singular_matrix_is_refused_and_the_source_says_so(loss):
+    derived = derivation(loss, [X])
+    assert "is singular, it raises LinAlgError" in derived.torch()
+    with pytest.raises(torch.linalg.LinAlgError):
+        emitted(derived, {X: torch.ones(3, 3, dtype=torch.float64)})
+
+
+def test_log_det_of_a_negative_determinant_is_nan_as_in_torch():
+    derived = derivation(log(X.det()), [X])
+    assert "nan where the determinant is negative" in derived.torch()
+    result, _ = emitted(derived, {X: -torch.eye(3, dtype=torch.float64)})
+    assert torch.isnan(result)

@@ -87,13 +87,14 @@ class Algebra:
 
     def _function(self, expr: Expr) -> Expr:
         arguments = tuple(expand(self.polynomial(argument)) for argument in expr.args)
+        orientation = Integer(1)
         if isinstance(expr, Abs | sign) and arguments[0].could_extract_minus_sign():
-            flipped = self.polynomial(expr.func(-expr.args[0]))
-            return flipped if isinstance(expr, Abs) else -flipped
+            arguments = (expand(-arguments[0]),)
+            orientation = Integer(-1) if isinstance(expr, sign) else orientation
         symbol = self.atom((expr.func, arguments))
         if isinstance(expr, Abs):
             self.powers[symbol] = (2, arguments[0] ** 2)
-        return symbol
+        return orientation * symbol
 
     def _exp(self, argument: Expr) -> Expr:
         """exp of a sum as a product, so that exp(a) exp(b) and exp(a + b) are one."""

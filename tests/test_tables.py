@@ -1,6 +1,7 @@
 """Every row of the tables: its gradient against autograd, at its kinks, saturated, and proved."""
 
 import math
+import re
 import warnings
 
 import mpmath
@@ -9,9 +10,11 @@ import sympy
 import torch
 
 from derive.algebra import Algebra
+from derive.emit import render
 from derive.functions import FUNCTIONS, NamedFunction, opened, slope, z
 from derive.losses import LOSSES
 from derive.network import Network
+from derive.prove import prove
 from tests.gate import Activation, assert_agree, autograd, criterion, sequential
 
 SHAPES = [(1, 1), (2, 1, 1), (3, 7, 4, 2), (2, 5, 4, 3, 3, 2)]
@@ -153,3 +156,39 @@ def test_the_slope_is_the_derivative_of_the_definition(name):
     with mpmath.workdps(30):
         for point in (-7.25, 0.125, 2.5, 25.0):
             assert abs(first(mpmath.mpf(point)) - second(mpmath.mpf(point))) < 1e-25
+
+
+ROWS = [
+    *(Network((1, 1, 1) if activation == "softsign" else (1, 2, 1), activation) for activation in FUNCTIONS),
+    *(Network((1, 1), "identity", "sigmoid" if loss == "binary_cross_entropy" else "tanh", loss) for loss in LOSSES),
+    Network((1, 2), "identity", "identity", "cross_entropy", "mean"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ROWS, ids=str)
+def test_each_row_is_proved(network, tmp_path):
+    for name, text in render(network, ["backward.py"]).items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert prove(tmp_path).entries == network.entries
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ROWS, ids=str)
+def test_each_row_has_its_document(network):
+    pages = render(network, ["derivation.tex", "derivation.md", "derivation.html"])
+    assert all(
+        "delta" in text and network.loss.replace("_", "") in re.sub(r"[\\_]", "", text) for text in pages.values()
+    )
+
+
+def test_the_slope_as_sympy_writes_it_is_nan_where_ours_is_not(emitted):
+    """What published tools emit: exp(-z)/(1 + exp(-z))^2 of a sigmoid network at weight scale 1000, in float32."""
+    torch.manual_seed(0)
+    net = sequential(Network((3, 7, 4, 2)), torch.float32, 1000)
+    x = torch.randn(40, 3)
+    z1 = net[0](x).detach()
+    naive = sympy.lambdify(z, sympy.diff(opened(FUNCTIONS["sigmoid"]), z), [{"exp": torch.exp}])(z1)
+    assert naive.isnan().any()
+    _, gradients = emitted(Network((3, 7, 4, 2))).value_and_grad(list(net.parameters()), x, torch.rand(40, 2))
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)

@@ -51,7 +51,9 @@ def add_product(start: Tensor, left: Tensor, right: Tensor, out: Tensor, beta: A
 
 
 def addcmul(start: Tensor, left: Tensor, right: Tensor, out: Tensor, value: Any = 1) -> Tensor:
-    return stored(start + left * right * value, out, start, left, right)
+    """start + value left right, as a product where it is one, which the proof then need not expand."""
+    result = left * (right * value + 1) if start is left else start + left * right * value
+    return stored(result, out, start, left, right)
 
 
 def take(tensor: Tensor, places: Tensor, out: Tensor) -> Tensor:

@@ -9,14 +9,14 @@ import hashlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy
 import sympy
-from sympy import Expr, Integer, Rational, Symbol, diff, exp, log
+from sympy import Add, Expr, Integer, Mul, Rational, Symbol, diff, exp, log
 
 from derive.algebra import Algebra
 from derive.buffers import torch_with_buffers
@@ -143,6 +143,19 @@ def show(name: str, emitted: Expr, derivative: Expr, where: str) -> None:
         raise NotProved(f"{where}: {name} is wrong: {values[0].n(6)} at a point where it should be {values[1].n(6)}")
     if not Algebra(open_functions=True).identical(emitted, derivative):
         raise NotProved(f"{where}: {name} could not be proved, although it is right at one point to 20 digits")
+
+
+@lru_cache(maxsize=100_000)
+def gathered(expr: Expr) -> Expr:
+    """The same with what all terms of a sum have in common in front of it, from the innermost sums outwards."""
+    if not isinstance(expr, Add | Mul):
+        return expr
+    expr = expr.func(*map(gathered, expr.args))
+    terms = [Mul.make_args(term) for term in Add.make_args(expr)]
+    common = [part for part in terms[0] if not part.is_Number and all(part in term for term in terms)]
+    if len(terms) == 1 or not common:
+        return expr
+    return Mul(*common, Add(*(Mul(*(part for part in term if part not in common)) for term in terms)))
 
 
 def network_of(source: str, path: Path) -> Network:
@@ -298,7 +311,8 @@ class Fast(Case):
             if function == "value_and_grad":
                 expected = [expected[0], *expected[1]]
             for part, value, wanted in zip(("loss", *self.parameters)[-len(got) :], got, expected, strict=True):
-                yield from self.each(f"{name} {part} with N = {self.rows}", value, wanted)
+                for entry, left, right in self.each(f"{name} {part} with N = {self.rows}", value, wanted):
+                    yield entry, *((left, right) if left == right else (gathered(left), gathered(right)))
 
     def results(self, module: Any, direction: list[Tensor]) -> list[tuple[str, str, list[Tensor]]]:
         """The name of a call, the function of backward.py that it is to equal, and copies of what it returns."""

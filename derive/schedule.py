@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import permutations
 from math import prod
 
 from sympy import (
@@ -24,6 +25,7 @@ from sympy import (
     Symbol,
     Transpose,
     cancel,
+    diff,
     expand,
     factor,
     factor_list,
@@ -402,7 +404,7 @@ class Rows:
             code = f"torch.sub({self.name(over)}, {self.name(minus)}, out={out}){factor}"
             yield Statement(code, reads, target, over)
         else:
-            yield self.formula(equation)
+            yield from self.formula(equation)
 
     def slope(self, equation: Equation) -> str | None:
         """The name of the function that a backward formula goes back through, where torch has a kernel for that."""
@@ -430,13 +432,13 @@ class Rows:
             )
         return call
 
-    def formula(self, equation: Equation) -> Statement:
+    def formula(self, equation: Equation) -> Iterable[Statement]:
         """A product with a cotangent in its buffer; anything else as one expression."""
         out, value, g = self.name(equation.target), equation.value, self.cotangent(equation)
         if g is None or not value.formula.is_Mul or entry(g) not in value.formula.args:
-            return Statement(f"{out}.copy_({self.printer._print(value)})", equation.uses, equation.target, g)
+            return [Statement(f"{out}.copy_({self.printer._print(value)})", equation.uses, equation.target, g)]
         text = self.printer._print(Mul(*(f for f in value.formula.args if f != entry(g)), evaluate=False))
-        return Statement(f"torch.mul({self.name(g)}, {text}, out={out})", equation.uses, equation.target, g)
+        return [Statement(f"torch.mul({self.name(g)}, {text}, out={out})", equation.uses, equation.target, g)]
 
     def cotangent(self, equation: Equation) -> MatrixSymbol | None:
         """The cotangent that a backward formula multiplies with a slope."""
@@ -453,6 +455,10 @@ class Rows:
             equation == here or equation.target in self.skipped or symbol not in self.reads(equation)
             for equation in self.derivation.equations
         )
+
+    def is_read_after(self, here: Equation, symbol: MatrixSymbol) -> bool:
+        equations = self.derivation.equations
+        return any(symbol in later.uses for later in equations[equations.index(here) + 1 :])
 
     @cached_property
     def skipped(self) -> set[MatrixSymbol]:
@@ -634,6 +640,41 @@ class Hessian(OnlyGradients):
             replace(derivation, program=program, backward=derivation.backward + sweep, gradients=gradients)
         )
 
+    def formula(self, equation: Equation) -> Iterable[Statement]:
+        """The tangent of a cotangent times slope: that of the cotangent by the kernel, then what the slope's adds."""
+        found = self.curved(equation)
+        if found is None:
+            return super().formula(equation)
+        through, dot_g, g, dot_a, number = found
+        out, a = self.name(equation.target), self.name(through.target)
+        g_name, slope = self.name(g), PULLBACKS[self.activations[through.target]]
+        call = self.kernel(slope.format(g=self.name(dot_g), a=a, z=self.name(through.uses[0]), out=out))
+        A, number = through.target, self.printer._print(number)
+        return [
+            Statement(f"{g_name}.mul_({self.name(dot_a)})", (g, dot_a)),
+            Statement(f"torch.addcmul({g_name}, {g_name}, {a}, value={number}, out={g_name})", (g, A)),
+            Statement(call, (dot_g, A), equation.target, dot_g),
+            Statement(f"{out}.add_({g_name})", (equation.target, g)),
+        ]
+
+    def curved(self, equation: Equation) -> tuple[Equation, MatrixSymbol, MatrixSymbol, MatrixSymbol, Expr] | None:
+        """A, dot_g, g, dot_a, c where the formula is dot_g times the slope in a, plus g dot_a (1 + c a); or None."""
+        t = Symbol("t", real=True)
+        for through in self.program.equations:
+            name, A = self.activations.get(through.target), through.target
+            if A not in equation.uses or "{a}" not in PULLBACKS.get(name, "") or len(equation.uses) != 4:
+                continue
+            slope = diff(FUNCTIONS[name], z).xreplace({FUNCTIONS[name]: t})
+            others = [symbol for symbol in equation.uses if symbol != A]
+            for dot_g, g, dot_a in permutations(others):
+                if not self.program.notation.is_cotangent(g.name) or self.is_read_after(equation, g):
+                    continue
+                rest = equation.value.formula - entry(dot_g) * slope.xreplace({t: entry(A)})
+                number = cancel((rest / entry(g) / entry(dot_a) - 1) / entry(A))
+                if is_number(number):
+                    return through, dot_g, g, dot_a, number
+        return None
+
 
 class HessianOfRows(Hessian, Rows):
     pass
@@ -721,14 +762,14 @@ class FewRows(Columns):
     def slope(self, equation: Equation) -> None:
         """The kernels of autograd cost more than they save here."""
 
-    def formula(self, equation: Equation) -> Statement:
+    def formula(self, equation: Equation) -> Iterable[Statement]:
         """As elsewhere, but with the slopes that all hidden layers have computed at once."""
         if not self.common_slope or not self.through_hidden(equation):
             return super().formula(equation)
         A, g = equation.through.target, self.cotangent(equation)
         start, end = self.inputs[A]
         slope = self.view(f"slope_{self.name(A)}", f"slopes[{start}:{end - 1}]")
-        return Statement(f"{self.name(g)}.mul_({slope})", (g,), equation.target, g)
+        return [Statement(f"{self.name(g)}.mul_({slope})", (g,), equation.target, g)]
 
     def weight_gradient(self, W, Delta, A) -> Iterable[Statement]:
         return ()

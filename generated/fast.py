@@ -40,7 +40,8 @@ class FastGradient:
         self._dtype, self._device = given[0].dtype, given[0].device
         self._direction, self._product = self.flat_gradient.clone(), self.flat_gradient.clone()
         self._direction_blocks, self._product_blocks = _blocks(self._direction), _blocks(self._product)
-        self._chunk, self._hvp_chunk = self._rows_in_cache(36), self._rows_in_cache(97)
+        self._product_views = _views(self._product)
+        self._chunk, self._hvp_chunk = self._rows_in_cache(36), self._rows_in_cache(87)
         self._steps: OrderedDict[tuple[str, int], Callable] = OrderedDict()
         self._one_row = self._make_one_row()
 
@@ -102,12 +103,13 @@ class FastGradient:
         x, y = self._data(x, y)
         N = x.shape[0]
         self._direction.copy_(self._flat(direction))
-        if N == 0:
-            self._product.zero_()
-        for start in range(0, N, self._hvp_chunk):
-            rows = slice(start, min(start + self._hvp_chunk, N))
-            self._step(self._make_hvp, rows.stop - start)(x[rows], y[rows], N, min(start, 1))
-        return _views(self._product)
+        if 0 < N <= self._hvp_chunk:
+            self._step(self._make_hvp, N)(x, y, N, 0)
+            return self._product_views
+        self._product.zero_()
+        for x_chunk, y_chunk in zip(x.split(self._hvp_chunk), y.split(self._hvp_chunk), strict=True):
+            self._step(self._make_hvp, x_chunk.shape[0])(x_chunk, y_chunk, N, 1)
+        return self._product_views
 
     def _flat(self, direction: torch.Tensor | Iterable[torch.Tensor]) -> torch.Tensor:
         """The direction as one vector."""
@@ -385,16 +387,15 @@ class FastGradient:
         a1_one = new_ones(11, n)
         z1 = a1 = a1_one[:10]
         a2_one = new_ones(11, n)
-        z2 = a2 = dot_grad_a1 = a2_one[:10]
+        z2 = a2 = dot_grad_a1 = dot_delta1 = a2_one[:10]
         z3 = delta3 = new_empty(1, n)
-        grad_a2 = dot_delta1 = new_empty(10, n)
+        grad_a2 = new_empty(10, n)
         delta2 = new_empty(10, n)
         grad_a1 = new_empty(10, n)
         dot_z1 = dot_a1 = new_empty(10, n)
         dot_z2 = dot_a2 = new_empty(10, n)
         dot_z3 = dot_delta3 = new_empty(1, n)
-        dot_grad_a2 = new_empty(10, n)
-        dot_delta2 = new_empty(10, n)
+        dot_grad_a2 = dot_delta2 = new_empty(10, n)
         x_rows = x_one[:2].T
         W3_T = W3b3[:, :10].T
         sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
@@ -435,12 +436,18 @@ class FastGradient:
             dot_grad_W3.addmm_(delta3, dot_a2_T)
             torch.mm(W3_T, dot_delta3, out=dot_grad_a2)
             dot_grad_a2.addmm_(dot_W3_T, delta3)
-            dot_delta2.copy_(dot_a2 * (grad_a2 * (1 - a2) - grad_a2 * a2) + dot_grad_a2 * (1 - a2) * a2)
+            dot_a2.mul_(grad_a2)
+            torch.addcmul(dot_a2, dot_a2, a2, value=-2, out=dot_a2)
+            sigmoid_backward(dot_grad_a2, a2, grad_input=dot_delta2)
+            dot_delta2.add_(dot_a2)
             dot_grad_W2b2.addmm_(dot_delta2, a1_one_T, beta=beta)
             dot_grad_W2.addmm_(delta2, dot_a1_T)
             torch.mm(W2_T, dot_delta2, out=dot_grad_a1)
             dot_grad_a1.addmm_(dot_W2_T, delta2)
-            dot_delta1.copy_(dot_a1 * (grad_a1 * (1 - a1) - grad_a1 * a1) + dot_grad_a1 * (1 - a1) * a1)
+            dot_a1.mul_(grad_a1)
+            torch.addcmul(dot_a1, dot_a1, a1, value=-2, out=dot_a1)
+            sigmoid_backward(dot_grad_a1, a1, grad_input=dot_delta1)
+            dot_delta1.add_(dot_a1)
             dot_grad_W1b1.addmm_(dot_delta1, x_one_T, beta=beta)
 
         return step

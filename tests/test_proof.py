@@ -40,7 +40,7 @@ def emit(folder: Path, network: Network) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("network", [n for n in NETWORKS if n.entries < 80], ids=str)
+@pytest.mark.parametrize("network", [n for n in NETWORKS if n.entries < 40], ids=str)
 def test_what_is_emitted_is_proved(network, tmp_path):
     certificate = prove(emit(tmp_path / "package", network))
     assert certificate.entries == network.entries

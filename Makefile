@@ -1,13 +1,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test build check prove lint bench pdf clean
+.PHONY: run test slow build check prove lint bench pdf clean
 
 run: .venv/installed
 	$(BIN)/python -m generated.run --compare
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
+
+slow: .venv/installed
+	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
 
 build: .venv/installed
 	$(BIN)/python -m derive.build

@@ -2,12 +2,16 @@
 
 import importlib
 import itertools
+import os
 import sys
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: the workers share the cores
 
 from derive.emit import TARGETS, render
 from derive.network import Network

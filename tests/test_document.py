@@ -331,6 +331,16 @@ def test_broken_lines_are_the_formula_and_narrow(network):
         assert all(width(line) <= 60 for _, line in lines)
 
 
+def test_a_fraction_is_never_broken():
+    fraction = r"\frac{a \, (b + c) + d \, (e + f)}{g}"
+    assert broken(fraction, 5) == [(0, fraction)]
+    activation = "z*exp(-z**2)/(1 + abs(z)*sin(z)**2) + tanh(z)*erf(z)"
+    sections = subject_of(Network((1, 1), output_activation=activation)).document
+    chains = (block for section in sections for block in section.blocks if isinstance(block, Chain))
+    assert all(row.right.count("{") == row.right.count("}") for chain in chains for row in chain.rows)
+    assert HtmlPage().body(sections)
+
+
 def test_any_matrix_expression_prints():
     n = Symbol("n", integer=True, positive=True)
     A, Sigma = MatrixSymbol("A", n, n), MatrixSymbol("Sigma1", n, n)

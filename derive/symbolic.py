@@ -45,6 +45,13 @@ class Tensor:
             raise TypeError(f"T: expected 2 dimensions, got {self.ndim}")
         return Tensor(self.entries.T)
 
+    @property
+    def mT(self) -> "Tensor":
+        return Tensor(numpy.swapaxes(self.entries, -1, -2))
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
     def map(self, function: Callable[[Expr], Expr]) -> "Tensor":
         """The function of each entry."""
         return Tensor(numpy.frompyfunc(function, 1, 1)(self.entries))
@@ -61,8 +68,8 @@ class Tensor:
     def unsqueeze(self, dim: int) -> "Tensor":
         return Tensor(numpy.expand_dims(self.entries, dim))
 
-    def expand(self, *shape: int) -> "Tensor":
-        return Tensor(numpy.broadcast_to(self.entries, tuple(map(int, shape))))
+    def expand(self, *shape: Any) -> "Tensor":
+        return Tensor(numpy.broadcast_to(self.entries, _sizes(shape)))
 
     def reshape(self, *shape: int) -> "Tensor":
         return Tensor(self.entries.reshape(tuple(map(int, shape))))
@@ -95,14 +102,23 @@ class Tensor:
     def view_as(self, other: "Tensor") -> "Tensor":
         return self.view(*other.shape)
 
+    def numel(self) -> int:
+        return self.entries.size
+
     def unflatten(self, dim: int, sizes: tuple[int, ...]) -> "Tensor":
+        dim = int(dim) % self.ndim
         return self.view(*self.shape[:dim], *sizes, *self.shape[dim + 1 :])
 
-    def movedim(self, source: int, destination: int) -> "Tensor":
-        return Tensor(numpy.moveaxis(self.entries, int(source), int(destination)))
-
-    def split(self, rows: int) -> tuple["Tensor", ...]:
-        return tuple(self[start : start + int(rows)] for start in range(0, len(self.entries), int(rows)))
+    def split(self, sizes: Any, dim: int = 0) -> tuple["Tensor", ...]:
+        """Parts of one size, the last of what is left, or of the sizes given."""
+        dim, length = int(dim), self.entries.shape[int(dim)]
+        if isinstance(sizes, list | tuple):
+            if sum(sizes) != length:
+                raise RuntimeError(f"split: expected sizes of sum {length}, got {sizes}")
+            stops = [int(sum(sizes[: i + 1])) for i in range(len(sizes))]
+        else:
+            stops = [min(start + int(sizes), length) for start in range(0, length, int(sizes))]
+        return tuple(Tensor(part) for part in numpy.split(self.entries, stops[:-1], dim))
 
     def sum(self, dim: int | None = None, keepdim: bool = False) -> "Tensor":
         axis = None if dim is None else int(dim)
@@ -121,10 +137,13 @@ class Tensor:
         return Tensor(-self.entries)
 
 
+def _sizes(shape: tuple) -> tuple[int, ...]:
+    """A shape given as numbers or as one tuple."""
+    return tuple(map(int, shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape))
+
+
 def _full(shape: tuple, entry: Expr) -> Tensor:
-    """A tensor of that entry; the shape as numbers or as one tuple."""
-    shape = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
-    return Tensor(numpy.full(tuple(map(int, shape)), entry, dtype=object))
+    return Tensor(numpy.full(_sizes(shape), entry, dtype=object))
 
 
 def _number(value: Any) -> Any:
@@ -269,7 +288,7 @@ def torch_stand_in() -> ModuleType:
 def math_stand_in() -> ModuleType:
     """The module that emitted source imports as math."""
     module = _Module("math")
-    module.sqrt, module.pi, module.e = sympy.sqrt, sympy.pi, sympy.E
+    module.sqrt, module.pi, module.e, module.prod = sympy.sqrt, sympy.pi, sympy.E, math.prod
     for name in NUMBER_FUNCTIONS:
         setattr(module, name, getattr(sympy, name))
     return module

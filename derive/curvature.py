@@ -272,11 +272,11 @@ class HessianOfColumns(Hessian, Columns):
         if isinstance(weights, MatrixSymbol):
             left = self.view(f"{stack}_{self.name(undotted(target))}", f"{stack}[:{2 * self.width(target)}]")
             right = self.rows(factor)
-        else:
+        elif factor == self.X:
             left, right = self.transposed(stack), self.with_one(factor)
-            if factor != self.X:
-                code = f"{self.pair(factor)}.view({2 * self.width(factor) + 2}, n)[:-1]"
-                right = self.view(f"{self.name(factor)}_one_rows", code)
+        else:
+            code = f"{self.pair(factor)}.view({2 * self.width(factor) + 2}, n)[:-1]"
+            left, right = self.transposed(stack), self.view(f"{self.name(factor)}_one_rows", code)
         reads = (factor, dot(factor)) if factor != self.X else ()
         if undotted(target) in self.paired:
             value = undotted(target)

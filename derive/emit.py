@@ -314,9 +314,13 @@ def flat_views(blocks: list[Block]) -> Iterator[dict[str, Any]]:
                 yield {"name": name, "size": block.shape[-1], "cut": ""}
             elif cut:
                 inputs, outputs = block.shape[0] - 1, block.shape[1]
-                yield {"name": name, "size": inputs * outputs, "cut": f".unflatten(-1, {(inputs, outputs)}).mT"}
+                yield {"name": name, "size": inputs * outputs, "cut": f".view(*rows, {inputs}, {outputs}).mT"}
             else:
-                yield {"name": name, "size": prod(block.shape), "cut": f".unflatten(-1, {block.shape})"}
+                yield {
+                    "name": name,
+                    "size": prod(block.shape),
+                    "cut": f".view(*rows, {block.shape[0]}, {block.shape[1]})",
+                }
 
 
 def plain_page(subject: Subject) -> dict[str, Any]:

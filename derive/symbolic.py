@@ -5,7 +5,7 @@ It knows what emitted code uses and nothing else; every number is exact.
 
 import ast
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -109,16 +109,15 @@ class Tensor:
         dim = int(dim) % self.ndim
         return self.view(*self.shape[:dim], *sizes, *self.shape[dim + 1 :])
 
-    def split(self, sizes: Any, dim: int = 0) -> tuple["Tensor", ...]:
-        """Parts of one size, the last of what is left, or of the sizes given."""
-        dim, length = int(dim), self.entries.shape[int(dim)]
-        if isinstance(sizes, list | tuple):
-            if sum(sizes) != length:
-                raise RuntimeError(f"split: expected sizes of sum {length}, got {sizes}")
-            stops = [int(sum(sizes[: i + 1])) for i in range(len(sizes))]
-        else:
-            stops = [min(start + int(sizes), length) for start in range(0, length, int(sizes))]
-        return tuple(Tensor(part) for part in numpy.split(self.entries, stops[:-1], dim))
+    def split(self, size: int, dim: int = 0) -> tuple["Tensor", ...]:
+        length = self.entries.shape[int(dim)]
+        return self.split_with_sizes([min(int(size), length - start) for start in range(0, length, int(size))], dim)
+
+    def split_with_sizes(self, sizes: Sequence[int], dim: int = 0) -> tuple["Tensor", ...]:
+        stops = [int(stop) for stop in numpy.cumsum(sizes)]
+        if stops[-1] != self.entries.shape[int(dim)]:
+            raise RuntimeError(f"split_with_sizes: expected a sum of {self.entries.shape[int(dim)]}, got {sizes}")
+        return tuple(Tensor(part) for part in numpy.split(self.entries, stops[:-1], int(dim)))
 
     def sum(self, dim: int | None = None, keepdim: bool = False) -> "Tensor":
         axis = None if dim is None else int(dim)

@@ -31,6 +31,7 @@ _BLOCKS = {  # of a flat vector: [W b]^T of each layer
     "W2b2": (11, 10),
     "W3b3": (11, 1),
 }
+_BLOCK_SIZES = [math.prod(shape) for shape in _BLOCKS.values()]
 
 
 class FastGradient:
@@ -107,10 +108,11 @@ class FastGradient:
             expected = f"(151, {N}), {self._dtype}, {self._device}"
             raise ValueError(f"out: expected {expected}, got {tuple(out.shape)}, {out.dtype}, {out.device}")
         with self._quick:
-            for start in range(0, N, _EACH):
-                rows = slice(start, min(start + _EACH, N))
-                step = self._step(self._make_each, rows.stop - start)
-                step(x[rows], y[rows], _blocks(out[:, rows]))
+            if N <= _EACH:
+                self._step(self._make_each, N)(x, y, _blocks(out))
+            else:
+                for x_chunk, y_chunk, columns in zip(x.split(_EACH), y.split(_EACH), out.split(_EACH, 1), strict=True):
+                    self._step(self._make_each, x_chunk.shape[0])(x_chunk, y_chunk, _blocks(columns))
         return _views(out.T)
 
     def hvp(self, x: torch.Tensor, y: torch.Tensor, direction: torch.Tensor | Iterable[torch.Tensor]) -> Parameters:
@@ -430,12 +432,10 @@ class FastGradient:
         sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
         W2b2_stack = stacked[60:480].view(21, 20)
         W2b2_stack_T = W2b2_stack.T
-        a1_one = a1_pair[:, 0]
         a1_one_rows = a1_pair.view(22, n)[:-1]
         z2_rows = z2_pair[:10].view(20, n)
         W3b3_stack = stacked[480:522].view(21, 2)
         W3b3_stack_T = W3b3_stack.T
-        a2_one = a2_pair[:, 0]
         a2_one_rows = a2_pair.view(22, n)[:-1]
         z3_rows = z3_pair[:1].view(2, n)
         a2_one_pairs = a2_pair.view(11, -1)
@@ -522,18 +522,19 @@ def _chunks(x: torch.Tensor, y: torch.Tensor, rows: int) -> Iterable[tuple[torch
 
 def _blocks(flat: torch.Tensor) -> dict[str, torch.Tensor]:
     """A flat vector, or each column of a matrix, cut into the blocks."""
-    parts = flat.split([math.prod(shape) for shape in _BLOCKS.values()])
-    return {name: part.unflatten(0, shape) for (name, shape), part in zip(_BLOCKS.items(), parts, strict=True)}
+    parts = flat.split_with_sizes(_BLOCK_SIZES)
+    columns = flat.shape[1:]
+    return {name: part.view(*shape, *columns) for (name, shape), part in zip(_BLOCKS.items(), parts, strict=True)}
 
 
 def _views(flat: torch.Tensor) -> Parameters:
     """A flat vector, or each row of a matrix, cut into the parameters."""
-    parts = flat.split(_SIZES, -1)
+    parts, rows = flat.split_with_sizes(_SIZES, -1), flat.shape[:-1]
     return Parameters(
-        W1=parts[0].unflatten(-1, (2, 10)).mT,
+        W1=parts[0].view(*rows, 2, 10).mT,
         b1=parts[1],
-        W2=parts[2].unflatten(-1, (10, 10)).mT,
+        W2=parts[2].view(*rows, 10, 10).mT,
         b2=parts[3],
-        W3=parts[4].unflatten(-1, (10, 1)).mT,
+        W3=parts[4].view(*rows, 10, 1).mT,
         b3=parts[5],
     )

@@ -18,7 +18,7 @@ LARGEST_OUTER = 4096  # entries of the one outer product that holds every gradie
 
 
 class Columns(Rows):
-    """Loss and gradient of n rows out of N, added to what is there."""
+    """Loss and gradient of n rows out of N, put in place or added to what is there."""
 
     def blocks(self) -> list[Block]:
         """[W1 b1]^T, [W2 b2]^T, ... each one matrix."""
@@ -72,7 +72,7 @@ class Columns(Rows):
     def weight_gradient(self, W, Delta, A) -> Iterable[Statement]:
         """The gradient of [W b] in one product; that of b is its last row."""
         delta = self.transposed(self.name(Delta))
-        yield Statement(f"{self.gradient_of(W)}.addmm_({self.with_one(A)}, {delta})", (Delta, A))
+        yield Statement(f"{self.gradient_of(W)}.addmm_({self.with_one(A)}, {delta}, beta=beta)", (Delta, A))
 
     def bias_gradient(self, b, Delta) -> Iterable[Statement]:
         return ()

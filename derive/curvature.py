@@ -92,9 +92,13 @@ def by_slope(tangent: Equation, slopes: dict[MatrixSymbol, Equation]) -> Equatio
 
 
 class Hessian(OnlyGradients):
-    """Adds Hessian times direction, of n rows out of N."""
+    """Hessian times direction of n rows out of N, put in place or added to what is there."""
 
-    head = "_make_hvp(self, n: int)", "step(x, y, N)", "For n of N rows: adds Hessian times direction."
+    head = (
+        "_make_hvp(self, n: int)",
+        "step(x, y, N, beta)",
+        "For n of N rows: puts (beta 0) or adds (beta 1) Hessian times direction.",
+    )
     gradient_prefix = "dot_grad_"
 
     def __init__(self, derivation: Derivation) -> None:
@@ -294,7 +298,7 @@ class HessianOfColumns(Hessian, Columns):
             width, outputs = self.width(A), self.width(Delta)
             left = self.view(f"{self.name(A)}_one_pairs", f"{self.pair(A)}.view({width + 1}, -1)")
             right = self.view(f"{self.name(Delta)}_pairs_T", f"{self.pair(Delta)}[:{outputs}].view({outputs}, -1).T")
-            yield Statement(f"{self.gradient_of(parameter)}.addmm_({left}, {right})", tuple(factors))
+            yield Statement(f"{self.gradient_of(parameter)}.addmm_({left}, {right}, beta=beta)", tuple(factors))
             return
         for left, A in terms:
             Delta = inner(left)
@@ -303,7 +307,7 @@ class HessianOfColumns(Hessian, Columns):
             else:
                 block, delta = self.gradient_of(parameter), self.transposed(self.name(Delta))
                 cut = self.view(f"{block}_weights", f"{block}[:{self.width(A)}]")
-                yield Statement(f"{cut}.addmm_({self.name(A)}, {delta})", (Delta, A))
+                yield Statement(f"{cut}.addmm_({self.name(A)}, {delta}, beta=beta)", (Delta, A))
 
     def definition(self, symbol: MatrixSymbol) -> Equation:
         return next(equation for equation in self.derivation.equations if equation.target == symbol)

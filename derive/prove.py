@@ -326,8 +326,7 @@ class Fast(Case):
             keep("value_and_grad", "value_and_grad", loss, *gradient)
             keep("per_sample_grad", "per_sample_grad", *module.per_sample_grad(self.x, self.y))
             keep("hvp", "hvp", *module.hvp(self.x, self.y, direction))
-        module._results.zero_()
-        module._add(self.x, self.y, Integer(self.rows))
+        module._add(self.x, self.y, Integer(self.rows), 0)
         keep("chunks", "value_and_grad", module._loss, *module.gradient)
         return found
 

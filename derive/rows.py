@@ -39,9 +39,13 @@ FLAT = {
 
 
 class Rows:
-    """Loss and gradient of n rows out of N, added to what is there."""
+    """Loss and gradient of n rows out of N, put in place or added to what is there."""
 
-    head = "_make_rows(self, n: int)", "step(x, y, N)", "For n of N rows: adds their loss and gradient."
+    head = (
+        "_make_rows(self, n: int)",
+        "step(x, y, N, beta)",
+        "For n of N rows: puts (beta 0) or adds (beta 1) their part.",
+    )
     gradient_prefix = "grad_"
 
     def __init__(self, derivation: Derivation) -> None:
@@ -193,10 +197,10 @@ class Rows:
 
     def weight_gradient(self, W, Delta, A) -> Iterable[Statement]:
         delta = self.transposed(self.name(Delta))
-        yield Statement(f"{self.gradient_of(W)}.addmm_({delta}, {self.name(A)})", (Delta, A))
+        yield Statement(f"{self.gradient_of(W)}.addmm_({delta}, {self.name(A)}, beta=beta)", (Delta, A))
 
     def bias_gradient(self, b, Delta) -> Iterable[Statement]:
-        yield Statement(f"{self.gradient_of(b)}.addmv_({self.transposed(self.name(Delta))}, ones)", (Delta,))
+        yield Statement(f"{self.gradient_of(b)}.addmv_({self.transposed(self.name(Delta))}, ones, beta=beta)", (Delta,))
 
     def products(self, target: MatrixSymbol, terms: list[tuple[MatrixExpr, MatrixExpr]]) -> Iterable[Statement]:
         """A sum of products, term by term into one place; a row that is broadcast comes with the first."""
@@ -205,7 +209,8 @@ class Rows:
             a, b = self.factor(left), self.factor(right)
             reads = tuple(symbol for symbol in (*left.free_symbols, *right.free_symbols) if symbol in self.assigned)
             if target in self.gradients:
-                yield Statement(f"{self.gradient_of(self.gradients[target])}.addmm_({a}, {b})", reads)
+                beta = "" if index else ", beta=beta"
+                yield Statement(f"{self.gradient_of(self.gradients[target])}.addmm_({a}, {b}{beta})", reads)
             elif index:
                 yield Statement(f"{self.name(target)}.addmm_({a}, {b})", (*reads, target))
             elif bias:
@@ -227,7 +232,8 @@ class Rows:
         if target == self.program.output:
             yield Statement(self.add_to_loss(text), equation.uses)
         elif target in self.gradients:
-            yield Statement(f"{self.gradient_of(self.gradients[target])}.add_({text})", equation.uses)
+            g = self.gradient_of(self.gradients[target])
+            yield Statement(f"{g}.copy_({text}) if beta == 0 else {g}.add_({text})", equation.uses)
         else:
             yield Statement(f"{self.name(target)}.copy_({text})", equation.uses, (target,))
 

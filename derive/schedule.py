@@ -13,7 +13,7 @@ from derive.program import Derivation
 from derive.rows import EachOfRows, Rows
 from derive.steps import Block, Step
 
-WIDE = 16  # batch by features where widths are multiples of this
+WIDE, VECTOR = 64, 16  # batch by features where hidden layers are as wide and fill a processor's vectors
 FEW = 128  # rows whose gradients come from one product, if that is small
 
 
@@ -37,8 +37,8 @@ def schedule(derivation: Derivation) -> Schedule:
     """The steps of a derivation, in the layout that suits its widths."""
     program = derivation.program
     inputs, *widths = (program.sizes[s.shape[1]] for s in [*program.inputs[:1], *program.parameters[1::2]])
-    wide = all(width % WIDE == 0 for width in widths[:-1] or [inputs])
-    add = ["self._results.zero_()", "self._add(x, y, N)"]
+    wide = all(width >= WIDE and width % VECTOR == 0 for width in widths[:-1] or [inputs])
+    add = ["self._add(x, y, N, 0)"]
     if wide or not all(map(is_plain, derivation.equations)):
         steps = [kind(derivation).step() for kind in (Rows, EachOfRows, HessianOfRows)]
         return Schedule("batch by features", "W and b of each layer", Rows(derivation).blocks(), steps, [], add)

@@ -17,7 +17,7 @@ from sympy.matrices.exceptions import NonInvertibleMatrixError
 from derive.functions import FUNCTIONS
 from derive.to_torch import KERNELS, NUMBER_FUNCTIONS
 
-STANDARD = ("collections", "collections.abc", "typing")
+STANDARD = ("collections", "collections.abc", "itertools", "typing")
 UNSET = sympy.Symbol("unset", real=True)  # what new_empty holds
 
 

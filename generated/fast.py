@@ -10,6 +10,7 @@ Equal to backward.py to rounding.
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from itertools import chain, repeat
 
 import torch
 
@@ -75,8 +76,7 @@ class FastGradient:
             elif 0 < N <= 128:
                 self._step(self._make_few_rows, N)(x, y, N)
             else:
-                self._results.zero_()
-                self._add(x, y, N)
+                self._add(x, y, N, 0)
         if copy:
             return self._loss.clone(), _views(self.flat_gradient.clone())
         return self._loss, self.gradient
@@ -91,7 +91,7 @@ class FastGradient:
         for batch in batches:
             x, y, n = self._data(*batch)
             with self._quick:
-                self._add(x, y, 1)
+                self._add(x, y, 1, 1)
             N += n
         return self._loss, self.gradient
 
@@ -123,9 +123,8 @@ class FastGradient:
         x, y, N = self._data(x, y)
         with self._quick:
             self._direction.copy_(self._flat(direction))
-            self._product.zero_()
-            for x_chunk, y_chunk in _chunks(x, y, self._hvp_chunk):
-                self._step(self._make_hvp, x_chunk.shape[0])(x_chunk, y_chunk, N)
+            for beta, x_chunk, y_chunk in _chunks(x, y, self._hvp_chunk, 0):
+                self._step(self._make_hvp, x_chunk.shape[0])(x_chunk, y_chunk, N, beta)
         return self._product_views
 
     def _flat(self, direction: torch.Tensor | Iterable[torch.Tensor]) -> torch.Tensor:
@@ -144,7 +143,7 @@ class FastGradient:
     def _rows_in_cache(self, entries: int) -> int:
         """How many rows a chunk has, if each takes so many entries of buffers; caches dislike powers of 2."""
         in_cache = _CACHE_BYTES // (entries * self.flat_gradient.element_size())
-        return max(192, min(16384, in_cache) // 256 * 256 - 64)
+        return max(256, min(16384, in_cache) // 256 * 256 - 64)
 
     def bind(self, module: torch.nn.Module) -> None:
         """Makes a module's parameters views of this object's, so that a torch optimizer steps on them.
@@ -163,10 +162,12 @@ class FastGradient:
             mine.copy_(parameter.detach())
             parameter.data, parameter.grad = mine, gradient
 
-    def _add(self, x: torch.Tensor, y: torch.Tensor, N: int) -> None:
-        """Adds loss and gradient of these rows, out of N in all, chunk by chunk."""
-        for x_chunk, y_chunk in _chunks(x, y, self._chunk):
-            self._step(self._make_rows, x_chunk.shape[0])(x_chunk, y_chunk, N)
+    def _add(self, x: torch.Tensor, y: torch.Tensor, N: int, beta: int) -> None:
+        """Puts (beta 0) or adds (beta 1) loss and gradient of these rows, out of N in all, chunk by chunk."""
+        if beta == 0:
+            self._loss.zero_()
+        for beta_chunk, x_chunk, y_chunk in _chunks(x, y, self._chunk, beta):
+            self._step(self._make_rows, x_chunk.shape[0])(x_chunk, y_chunk, N, beta_chunk)
 
     def _step(self, make: Callable, n: int) -> Callable:
         """The step for n rows, with its buffers; the oldest of many are dropped."""
@@ -301,7 +302,7 @@ class FastGradient:
         return step
 
     def _make_rows(self, n: int) -> Callable[..., None]:
-        """For n of N rows: adds their loss and gradient."""
+        """For n of N rows: puts (beta 0) or adds (beta 1) their part."""
         new_empty = self.flat_gradient.new_empty
         new_ones = self.flat_gradient.new_ones
         loss = self._loss
@@ -332,7 +333,7 @@ class FastGradient:
         W2_T = W2b2[:10]
         delta1_T = delta1.T
 
-        def step(x, y, N):
+        def step(x, y, N, beta):
             x_rows.copy_(x)
             y = y.T
             torch.mm(W1b1_T, x_one, out=z1)
@@ -342,13 +343,13 @@ class FastGradient:
             torch.mm(W3b3_T, a2_one, out=z3)
             torch.sub(z3, y, out=delta3).mul_(2)
             loss_1x1.addmm_(delta3_row, delta3_row_T, alpha=1 / 4)
-            grad_W3b3.addmm_(a2_one, delta3_T)
+            grad_W3b3.addmm_(a2_one, delta3_T, beta=beta)
             torch.mm(W3_T, delta3, out=grad_a2)
             sigmoid_backward(grad_a2, a2, grad_input=delta2)
-            grad_W2b2.addmm_(a1_one, delta2_T)
+            grad_W2b2.addmm_(a1_one, delta2_T, beta=beta)
             torch.mm(W2_T, delta2, out=grad_a1)
             sigmoid_backward(grad_a1, a1, grad_input=delta1)
-            grad_W1b1.addmm_(x_one, delta1_T)
+            grad_W1b1.addmm_(x_one, delta1_T, beta=beta)
 
         return step
 
@@ -397,7 +398,7 @@ class FastGradient:
         return step
 
     def _make_hvp(self, n: int) -> Callable[..., None]:
-        """For n of N rows: adds Hessian times direction."""
+        """For n of N rows: puts (beta 0) or adds (beta 1) Hessian times direction."""
         new_empty = self.flat_gradient.new_empty
         new_ones = self.flat_gradient.new_ones
         new_zeros = self.flat_gradient.new_zeros
@@ -465,7 +466,7 @@ class FastGradient:
         W3b3_places[1::2, :, 1].copy_(at["W3b3"][:10])
         W3b3_places[::2, :, 1].copy_(dot_at["W3b3"])
 
-        def step(x, y, N):
+        def step(x, y, N, beta):
             torch.take(point, places, out=stacked)
             x_rows.copy_(x)
             y = y.T
@@ -482,16 +483,16 @@ class FastGradient:
             torch.mm(W3b3_stack_T, a2_one_rows, out=z3_rows)
             torch.mul(dot_z3, 2, out=dot_delta3)
             torch.sub(z3, y, out=delta3).mul_(2)
-            dot_grad_W3b3.addmm_(a2_one_pairs, delta3_pairs_T)
+            dot_grad_W3b3.addmm_(a2_one_pairs, delta3_pairs_T, beta=beta)
             torch.mm(W3b3_stack_grad_a2, delta3_rows, out=grad_a2_rows)
             torch.mul(dot_grad_a2, slope_a2, out=dot_delta2)
             dot_delta2.addcmul_(dot_slope_a2, grad_a2)
             torch.mul(grad_a2, slope_a2, out=delta2)
-            dot_grad_W2b2.addmm_(a1_one_pairs, delta2_pairs_T)
+            dot_grad_W2b2.addmm_(a1_one_pairs, delta2_pairs_T, beta=beta)
             torch.mm(W2b2_stack_grad_a1, delta2_rows, out=grad_a1_rows)
             torch.mul(dot_grad_a1, slope_a1, out=dot_delta1)
             dot_delta1.addcmul_(dot_slope_a1, grad_a1)
-            dot_grad_W1b1.addmm_(x_one, dot_delta1_T)
+            dot_grad_W1b1.addmm_(x_one, dot_delta1_T, beta=beta)
 
         return step
 
@@ -513,11 +514,13 @@ class FastGradient:
         return x, y, x.shape[0]
 
 
-def _chunks(x: torch.Tensor, y: torch.Tensor, rows: int) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
-    """So many rows at a time."""
+def _chunks(
+    x: torch.Tensor, y: torch.Tensor, rows: int, beta: int
+) -> Iterable[tuple[int, torch.Tensor, torch.Tensor]]:
+    """So many rows at a time, the first with this beta and the others with 1."""
     if x.shape[0] <= rows:
-        return ((x, y),)
-    return zip(x.split(rows), y.split(rows), strict=True)
+        return ((beta, x, y),)
+    return zip(chain((beta,), repeat(1)), x.split(rows), y.split(rows), strict=False)
 
 
 def _blocks(flat: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -75,10 +75,7 @@ FAST_MUTANTS = {
         r"torch\.mm\(W2b2_T, a1_one, out=z2\)\n( +)z2\.sigmoid_\(\)\n",
         r"torch.mm(W2b2_T, a1_one, out=z2)\n\1z2.sigmoid_()\n\1a1_one.mul_(2)\n",
     ),
-    "a chunk in the place of another": (
-        r"\(x_chunk, y_chunk, N\)\n\n    def _step",
-        "(x_chunk, x_chunk, N)\n\n    def _step",
-    ),
+    "a chunk that forgets the one before": (r"repeat\(1\)", "repeat(0)"),
     "the slope of another layer": (r"grad_a1\.mul_\(slope_a1\)", "grad_a1.mul_(slope_a2[:3])"),
     "a result from another place": (r"(places\)\[\"W3b3\"\]\.copy_\(indices\[)\d+:\d+", r"\g<1>0:3"),
     "half of the loss": (r"alpha=1 / 4", "alpha=1 / 8"),

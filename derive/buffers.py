@@ -57,8 +57,8 @@ def addcmul(start: Tensor, left: Tensor, right: Tensor, out: Tensor, value: Any 
     return stored(result, out, start, left, right)
 
 
-def take(tensor: Tensor, places: Tensor, out: Tensor) -> Tensor:
-    return stored(Tensor(tensor.entries.ravel()[places.entries.astype(int)]), out)
+def index_select(tensor: Tensor, dim: int, index: Tensor, out: Tensor) -> Tensor:
+    return stored(Tensor(numpy.take(tensor.entries, index.entries.astype(int), int(dim))), out)
 
 
 def named(name: str) -> Callable[..., Tensor]:
@@ -102,7 +102,7 @@ def torch_with_buffers() -> ModuleType:
     """The module that fast.py imports as torch."""
     torch = torch_stand_in()
     torch.mm = torch.mv = product
-    torch.addmm, torch.addcmul, torch.take = add_product, addcmul, take
+    torch.addmm, torch.addcmul, torch.index_select = add_product, addcmul, index_select
     torch.mul = lambda left, right, out: stored(left * right, out, left, right)
     torch.sub = lambda left, right, out: stored(left - right, out, left, right)
     torch.clamp = torch.clamp_min = clamp

@@ -166,7 +166,8 @@ class FewRows(Columns):
         self.view("indices", "torch.arange(outer.numel(), device=outer.device).view_as(outer)")
         self.view("places", "indices.new_empty(flat_gradient.shape)")
         yield Statement(self.outer_product(), tuple(symbol for pair in self.pairs for symbol in pair))
-        yield Statement("torch.take(outer, places, out=flat_gradient)")
+        self.view("outer_flat", "outer.view(-1)")
+        yield Statement("torch.index_select(outer_flat, 0, places, out=flat_gradient)")
 
     def outer_product(self) -> str:
         return f"torch.mm(inputs, {self.transposed('deltas')}, out=outer)"

@@ -252,7 +252,7 @@ class HessianOfColumns(Hessian, Columns):
         statements = list(super().statements())
         if self.stacks:
             self.view("point", "self._point")
-            yield Statement("torch.take(point, places, out=stacked)")
+            yield Statement("torch.index_select(point, 0, places, out=stacked)")
         yield from statements
 
     # the operations

@@ -100,6 +100,9 @@ class Rows:
         buffers = share(statements, self.buffer_width, self.place)
         homes = {symbol: (number, self.place(symbol)[1]) for number, b in enumerate(buffers) for symbol in b}
         lines = [statement.line(homes) for statement in statements]
+        functions = sorted({name for line in lines for name in re.findall(r"\btorch\.(\w+)\(", line)})
+        self.views |= {name: f"torch.{name}" for name in functions}
+        lines = [re.sub(r"\btorch\.(\w+)\(", r"\1(", line) for line in lines]
         used = "\n".join([*lines, *self.views.values()])
         made, entries = self.buffers(buffers, used)
         views = [f"{name} = {code}" for name, code in self.views.items()]

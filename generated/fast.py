@@ -218,25 +218,31 @@ class FastGradient:
         indices = torch.arange(outer.numel(), device=outer.device).view_as(outer)
         places = indices.new_empty(flat_gradient.shape)
         inputs_column = inputs.view(-1, 1)
+        outer_flat = outer.view(-1)
+        addcmul = torch.addcmul
+        addmm = torch.addmm
+        index_select = torch.index_select
+        mul = torch.mul
+        mv = torch.mv
         _blocks(places)["W1b1"].copy_(indices[0:3, 0:10])
         _blocks(places)["W2b2"].copy_(indices[3:14, 10:20])
         _blocks(places)["W3b3"].copy_(indices[14:25, 20:21])
 
         def step(x, y):
             x_row.copy_(x)
-            torch.mv(W1b1_T, x_one, out=z1)
+            mv(W1b1_T, x_one, out=z1)
             z1.sigmoid_()
-            torch.mv(W2b2_T, a1_one, out=z2)
+            mv(W2b2_T, a1_one, out=z2)
             z2.sigmoid_()
-            torch.addmm(y, W3b3_T, a2_one_column, beta=-2, alpha=2, out=delta3_column)
+            addmm(y, W3b3_T, a2_one_column, beta=-2, alpha=2, out=delta3_column)
             sigmoid_backward(one, inputs, grad_input=slopes)
-            torch.addcmul(zero, delta3, delta3, value=1 / 4, out=loss_1)
-            torch.mul(W3_column, delta3, out=grad_a2)
+            addcmul(zero, delta3, delta3, value=1 / 4, out=loss_1)
+            mul(W3_column, delta3, out=grad_a2)
             grad_a2.mul_(slope_a2)
-            torch.mv(W2_T, delta2, out=grad_a1)
+            mv(W2_T, delta2, out=grad_a1)
             grad_a1.mul_(slope_a1)
-            torch.mul(inputs_column, deltas, out=outer)
-            torch.take(outer, places, out=flat_gradient)
+            mul(inputs_column, deltas, out=outer)
+            index_select(outer_flat, 0, places, out=flat_gradient)
 
         return step
 
@@ -277,6 +283,10 @@ class FastGradient:
         indices = torch.arange(outer.numel(), device=outer.device).view_as(outer)
         places = indices.new_empty(flat_gradient.shape)
         deltas_T = deltas.T
+        outer_flat = outer.view(-1)
+        index_select = torch.index_select
+        mm = torch.mm
+        sub = torch.sub
         _blocks(places)["W1b1"].copy_(indices[0:3, 0:10])
         _blocks(places)["W2b2"].copy_(indices[3:14, 10:20])
         _blocks(places)["W3b3"].copy_(indices[14:25, 20:21])
@@ -284,20 +294,20 @@ class FastGradient:
         def step(x, y, N):
             x_rows.copy_(x)
             y = y.T
-            torch.mm(W1b1_T, x_one, out=z1)
+            mm(W1b1_T, x_one, out=z1)
             z1.sigmoid_()
-            torch.mm(W2b2_T, a1_one, out=z2)
+            mm(W2b2_T, a1_one, out=z2)
             z2.sigmoid_()
-            torch.mm(W3b3_T, a2_one, out=z3)
-            torch.sub(z3, y, out=delta3).mul_(2)
+            mm(W3b3_T, a2_one, out=z3)
+            sub(z3, y, out=delta3).mul_(2)
             sigmoid_backward(one, inputs, grad_input=slopes)
             loss_1x1.addmm_(delta3_row, delta3_row_T, beta=0, alpha=1 / 4)
-            torch.mm(W3_T, delta3, out=grad_a2)
+            mm(W3_T, delta3, out=grad_a2)
             grad_a2.mul_(slope_a2)
-            torch.mm(W2_T, delta2, out=grad_a1)
+            mm(W2_T, delta2, out=grad_a1)
             grad_a1.mul_(slope_a1)
-            torch.mm(inputs, deltas_T, out=outer)
-            torch.take(outer, places, out=flat_gradient)
+            mm(inputs, deltas_T, out=outer)
+            index_select(outer_flat, 0, places, out=flat_gradient)
 
         return step
 
@@ -332,22 +342,24 @@ class FastGradient:
         delta2_T = delta2.T
         W2_T = W2b2[:10]
         delta1_T = delta1.T
+        mm = torch.mm
+        sub = torch.sub
 
         def step(x, y, N, beta):
             x_rows.copy_(x)
             y = y.T
-            torch.mm(W1b1_T, x_one, out=z1)
+            mm(W1b1_T, x_one, out=z1)
             z1.sigmoid_()
-            torch.mm(W2b2_T, a1_one, out=z2)
+            mm(W2b2_T, a1_one, out=z2)
             z2.sigmoid_()
-            torch.mm(W3b3_T, a2_one, out=z3)
-            torch.sub(z3, y, out=delta3).mul_(2)
+            mm(W3b3_T, a2_one, out=z3)
+            sub(z3, y, out=delta3).mul_(2)
             loss_1x1.addmm_(delta3_row, delta3_row_T, alpha=1 / 4)
             grad_W3b3.addmm_(a2_one, delta3_T, beta=beta)
-            torch.mm(W3_T, delta3, out=grad_a2)
+            mm(W3_T, delta3, out=grad_a2)
             sigmoid_backward(grad_a2, a2, grad_input=delta2)
             grad_W2b2.addmm_(a1_one, delta2_T, beta=beta)
-            torch.mm(W2_T, delta2, out=grad_a1)
+            mm(W2_T, delta2, out=grad_a1)
             sigmoid_backward(grad_a1, a1, grad_input=delta1)
             grad_W1b1.addmm_(x_one, delta1_T, beta=beta)
 
@@ -377,23 +389,26 @@ class FastGradient:
         a1_one_column = a1_one[:, None]
         W2_T = W2b2[:10]
         x_one_column = x_one[:, None]
+        mm = torch.mm
+        mul = torch.mul
+        sub = torch.sub
 
         def step(x, y, blocks):
             x_rows.copy_(x)
             y = y.T
-            torch.mm(W1b1_T, x_one, out=z1)
+            mm(W1b1_T, x_one, out=z1)
             z1.sigmoid_()
-            torch.mm(W2b2_T, a1_one, out=z2)
+            mm(W2b2_T, a1_one, out=z2)
             z2.sigmoid_()
-            torch.mm(W3b3_T, a2_one, out=z3)
-            torch.sub(z3, y, out=delta3).mul_(2)
-            torch.mul(a2_one_column, delta3, out=blocks["W3b3"])
-            torch.mm(W3_T, delta3, out=grad_a2)
+            mm(W3b3_T, a2_one, out=z3)
+            sub(z3, y, out=delta3).mul_(2)
+            mul(a2_one_column, delta3, out=blocks["W3b3"])
+            mm(W3_T, delta3, out=grad_a2)
             sigmoid_backward(grad_a2, a2, grad_input=delta2)
-            torch.mul(a1_one_column, delta2, out=blocks["W2b2"])
-            torch.mm(W2_T, delta2, out=grad_a1)
+            mul(a1_one_column, delta2, out=blocks["W2b2"])
+            mm(W2_T, delta2, out=grad_a1)
             sigmoid_backward(grad_a1, a1, grad_input=delta1)
-            torch.mul(x_one_column, delta1, out=blocks["W1b1"])
+            mul(x_one_column, delta1, out=blocks["W1b1"])
 
         return step
 
@@ -451,6 +466,11 @@ class FastGradient:
         grad_a1_rows = grad_a1_pair[:10].view(20, n)
         dot_delta1_T = dot_delta1.T
         point = self._point
+        addcmul = torch.addcmul
+        index_select = torch.index_select
+        mm = torch.mm
+        mul = torch.mul
+        sub = torch.sub
         index = torch.arange(len(point), device=point.device)
         places = index[-1:].expand(stacked.shape).clone()
         at, dot_at = _blocks(index[:151]), _blocks(index[151:-1])
@@ -467,30 +487,30 @@ class FastGradient:
         W3b3_places[::2, :, 1].copy_(dot_at["W3b3"])
 
         def step(x, y, N, beta):
-            torch.take(point, places, out=stacked)
+            index_select(point, 0, places, out=stacked)
             x_rows.copy_(x)
             y = y.T
-            torch.mm(W1b1_stack_T, x_one, out=z1_rows)
+            mm(W1b1_stack_T, x_one, out=z1_rows)
             z1.sigmoid_()
             sigmoid_backward(one, a1, grad_input=slope_a1)
-            torch.mul(slope_a1, dot_z1, out=dot_a1)
-            torch.addcmul(dot_a1, dot_a1, a1, value=-2, out=dot_slope_a1)
-            torch.mm(W2b2_stack_T, a1_one_rows, out=z2_rows)
+            mul(slope_a1, dot_z1, out=dot_a1)
+            addcmul(dot_a1, dot_a1, a1, value=-2, out=dot_slope_a1)
+            mm(W2b2_stack_T, a1_one_rows, out=z2_rows)
             z2.sigmoid_()
             sigmoid_backward(one, a2, grad_input=slope_a2)
-            torch.mul(slope_a2, dot_z2, out=dot_a2)
-            torch.addcmul(dot_a2, dot_a2, a2, value=-2, out=dot_slope_a2)
-            torch.mm(W3b3_stack_T, a2_one_rows, out=z3_rows)
-            torch.mul(dot_z3, 2, out=dot_delta3)
-            torch.sub(z3, y, out=delta3).mul_(2)
+            mul(slope_a2, dot_z2, out=dot_a2)
+            addcmul(dot_a2, dot_a2, a2, value=-2, out=dot_slope_a2)
+            mm(W3b3_stack_T, a2_one_rows, out=z3_rows)
+            mul(dot_z3, 2, out=dot_delta3)
+            sub(z3, y, out=delta3).mul_(2)
             dot_grad_W3b3.addmm_(a2_one_pairs, delta3_pairs_T, beta=beta)
-            torch.mm(W3b3_stack_grad_a2, delta3_rows, out=grad_a2_rows)
-            torch.mul(dot_grad_a2, slope_a2, out=dot_delta2)
+            mm(W3b3_stack_grad_a2, delta3_rows, out=grad_a2_rows)
+            mul(dot_grad_a2, slope_a2, out=dot_delta2)
             dot_delta2.addcmul_(dot_slope_a2, grad_a2)
-            torch.mul(grad_a2, slope_a2, out=delta2)
+            mul(grad_a2, slope_a2, out=delta2)
             dot_grad_W2b2.addmm_(a1_one_pairs, delta2_pairs_T, beta=beta)
-            torch.mm(W2b2_stack_grad_a1, delta2_rows, out=grad_a1_rows)
-            torch.mul(dot_grad_a1, slope_a1, out=dot_delta1)
+            mm(W2b2_stack_grad_a1, delta2_rows, out=grad_a1_rows)
+            mul(dot_grad_a1, slope_a1, out=dot_delta1)
             dot_delta1.addcmul_(dot_slope_a1, grad_a1)
             dot_grad_W1b1.addmm_(x_one, dot_delta1_T, beta=beta)
 
@@ -514,9 +534,7 @@ class FastGradient:
         return x, y, x.shape[0]
 
 
-def _chunks(
-    x: torch.Tensor, y: torch.Tensor, rows: int, beta: int
-) -> Iterable[tuple[int, torch.Tensor, torch.Tensor]]:
+def _chunks(x: torch.Tensor, y: torch.Tensor, rows: int, beta: int) -> Iterable[tuple[int, torch.Tensor, torch.Tensor]]:
     """So many rows at a time, the first with this beta and the others with 1."""
     if x.shape[0] <= rows:
         return ((beta, x, y),)

@@ -72,8 +72,8 @@ FAST_MUTANTS = {
         "grad_W2b2.addmm_(a1_one * 2, delta2_T",
     ),
     "a buffer that is needed later": (
-        r"torch\.mm\(W2b2_T, a1_one, out=z2\)\n( +)z2\.sigmoid_\(\)\n",
-        r"torch.mm(W2b2_T, a1_one, out=z2)\n\1z2.sigmoid_()\n\1a1_one.mul_(2)\n",
+        r"mm\(W2b2_T, a1_one, out=z2\)\n( +)z2\.sigmoid_\(\)\n",
+        r"mm(W2b2_T, a1_one, out=z2)\n\1z2.sigmoid_()\n\1a1_one.mul_(2)\n",
     ),
     "a chunk that forgets the one before": (r"repeat\(1\)", "repeat(0)"),
     "the slope of another layer": (r"grad_a1\.mul_\(slope_a1\)", "grad_a1.mul_(slope_a2[:3])"),

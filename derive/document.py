@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from sympy import Expr, Function, MatAdd, MatMul, MatrixExpr, MatrixSymbol, OneMatrix, Symbol, Transpose, diff
 
+from derive.breaking import broken, inline, width
 from derive.calculus import elementwise_pullback, pullback, rule
 from derive.figures import Figure, computation_figure, network_figure
 from derive.functions import opened
@@ -20,16 +21,8 @@ from derive.network import Network
 from derive.notation import PLAIN
 from derive.numbers import Matrix, evaluate
 from derive.program import Derivation, Elementwise, Equation, Program, RowLogSumExp, elementwise, entry, substitute
-from derive.to_latex import (
-    broken,
-    entry_latex,
-    index_proof,
-    inline,
-    latex,
-    scalar_latex,
-    shape_latex,
-    width,
-)
+from derive.to_indices import entry_latex, index_proof
+from derive.to_latex import latex, scalar_latex, shape_latex
 from derive.to_torch import lines, spell
 
 WIDEST_LINE, WIDEST_ROW, WIDEST_CHANGE = 56, 48, 36

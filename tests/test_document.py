@@ -19,6 +19,7 @@ from sympy import exp as sympy_exp
 from sympy import sin as sympy_sin
 
 from derive import build, derivation
+from derive.breaking import broken, inline, sized, width
 from derive.calculus import pullback
 from derive.document import (
     Boxed,
@@ -38,7 +39,7 @@ from derive.network import Network
 from derive.notation import PLAIN
 from derive.pages import HtmlPage, MarkdownPage, TexPage
 from derive.program import Equation
-from derive.to_latex import broken, inline, latex, sized, width
+from derive.to_latex import latex
 from tests.read_tex import compute, name
 
 NETWORKS = {

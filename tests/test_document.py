@@ -19,26 +19,17 @@ from sympy import exp as sympy_exp
 from sympy import sin as sympy_sin
 
 from derive import build, derivation
+from derive.blocks import Boxed, Broken, Chain, Display, Paragraph, Section
 from derive.breaking import broken, inline, sized, width
 from derive.calculus import pullback
-from derive.document import (
-    Boxed,
-    Broken,
-    Chain,
-    Display,
-    Paragraph,
-    Section,
-    examples,
-    expression_document,
-    general,
-    rules_sections,
-)
+from derive.document import expression_document
 from derive.emit import TARGETS, environment, subject_of
 from derive.matrix import apply, logsumexp, total
 from derive.network import Network
 from derive.notation import PLAIN
 from derive.pages import HtmlPage, MarkdownPage, TexPage
 from derive.program import Equation
+from derive.rules import examples, general, rules_sections
 from derive.to_latex import latex
 from tests.read_tex import compute, name
 

@@ -30,7 +30,7 @@ from derive.to_latex import (
     shape_latex,
     width,
 )
-from derive.to_torch import lines, spell
+from derive.to_torch import ONE, lines, spell
 
 WIDEST_LINE, WIDEST_ROW, WIDEST_CHANGE = 56, 48, 36
 LONGEST_CLOSED_FORM = 24
@@ -525,7 +525,7 @@ def in_code(derivation: Derivation, computed: Derivation) -> dict[MatrixSymbol, 
     groups: dict[MatrixSymbol, tuple[list[Equation], str]] = {}
     parts: list[Equation] = []
     code: list[str] = []
-    for equation, line in zip(computed.equations, lines(computed.program, computed.equations), strict=True):
+    for equation, line in zip(computed.equations, lines(computed.program, computed.equations, ONE), strict=True):
         parts.append(equation)
         code.append(line.code)
         if equation.target in own:

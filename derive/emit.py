@@ -23,7 +23,7 @@ from derive.reverse import derive
 from derive.schedule import schedule
 from derive.steps import Block
 from derive.tangent import tangents
-from derive.to_torch import WIDTH, Line, TorchPrinter, closes_at_end, lines, spell, summands
+from derive.to_torch import ONE, WIDTH, Line, TorchPrinter, closes_at_end, lines, spell, summands
 
 TEMPLATES = Path(__file__).parent / "templates"
 if not TEMPLATES.is_dir():
@@ -52,8 +52,8 @@ def backward_page(subject: Subject) -> dict[str, Any]:
     network, derivation = subject.network, subject.derivation
     program = derivation.program
     forward_equations, loss_equations = program.predicting()
-    forward_lines, loss_lines = lines(program, forward_equations), lines(program, loss_equations)
-    backward_lines = lines(program, derivation.backward)
+    forward_lines, loss_lines = lines(program, forward_equations, ONE), lines(program, loss_equations, ONE)
+    backward_lines = lines(program, derivation.backward, ONE)
     names = [spell(program, symbol) for symbol in program.parameters]
     others = {
         "input_grad": input_grad(subject),
@@ -66,6 +66,7 @@ def backward_page(subject: Subject) -> dict[str, Any]:
     return {
         "network": described(network),
         "imports": imports(everything),
+        "constants": constants(everything),
         "spec": [line for field, value in network.spec().items() for line in spec_lines(field, value)],
         "parameters": [
             {
@@ -91,7 +92,7 @@ def backward_page(subject: Subject) -> dict[str, Any]:
 def function_body(program: Program, equations: tuple[Equation, ...], results: dict[str, MatrixSymbol | None]) -> dict:
     """The lines that the results need, and each result by name; one that nothing moves is zero."""
     wanted = [symbol for symbol in results.values() if symbol is not None]
-    body = lines(program, all_in_parts(needed(equations, wanted), program.notation))
+    body = lines(program, all_in_parts(needed(equations, wanted), program.notation), ONE)
     used = " ".join([*(line.code for line in body), *(f"zeros_like({n})" for n, s in results.items() if s is None)])
     spelled = [
         {"name": name, "value": f"torch.zeros_like({name})" if symbol is None else spell(program, symbol)}
@@ -113,7 +114,7 @@ def per_sample(subject: Subject) -> dict[str, Any]:
     derivation = readable(derive(forward(subject.network, mean_over=Integer(1))))
     program, last = derivation.program, set(derivation.gradients.values())
     equations = needed(derivation.equations, last)
-    body = lines(program, tuple(equation for equation in equations if equation.target not in last))
+    body = lines(program, tuple(equation for equation in equations if equation.target not in last), ONE)
     terms = [summands(program, equation) for equation in equations if equation.target in last]
     used = " ".join(line.code for line in [*body, *terms])
     return {"unpack": unpack(program, used), "lines": body, "terms": terms}
@@ -180,6 +181,12 @@ def imports(body: list[Line]) -> list[str]:
     return math_import([line.code for line in body])
 
 
+def constants(body: list[Line]) -> list[str]:
+    """A 1 that is a tensor, where the lines need one."""
+    line = f"{ONE} = torch.ones(())  # as a tensor: with the number 1, torch takes three times as long"
+    return ["", line] if any(re.search(rf"\b{ONE}\b", part.code) for part in body) else []
+
+
 def math_import(code: list[str]) -> list[str]:
     return ["import math"] if any("math." in line for line in code) else []
 
@@ -201,7 +208,7 @@ def reference_page(subject: Subject) -> dict[str, Any]:
     network, program = subject.network, subject.derivation.program
     forward_equations, _ = program.predicting()
     code = [line.code for line in lines(program, forward_equations)]
-    affine = re.compile(r"(z(\d+)) = (\w+) @ W\d+\.T \+ b\d+")
+    affine = re.compile(r"(z(\d+)) = torch\.nn\.functional\.linear\((\w+), W\d+, b\d+\)")
     return {
         "network": described(network),
         "layers": [

@@ -880,13 +880,17 @@ def drawn(program: Program, network: Network) -> dict[MatrixSymbol, Matrix]:
 
 
 def by_hand(derivation: Derivation, inputs: dict[MatrixSymbol, Matrix], values: dict[str, Matrix]) -> list[Block]:
-    """The largest entry of the last weights' gradient as a sum to type into a calculator, and a check of it."""
+    """The largest entry of the last weights' gradient as a sum to type into a calculator, and a check of it.
+
+    Of entries that differ by rounding alone, and so by machine, it is the first.
+    """
     program = derivation.program
     weights = program.parameters[-2]
     step = next(e for e in derivation.backward if e.variable == weights)
     left, right = step.uses if step.uses[0].name.startswith(("Delta", "grad_")) else reversed(step.uses)
     gradient = values[step.target.name]
-    _, j, k = max((abs(number), -j, -k) for j, row in enumerate(gradient) for k, number in enumerate(row))
+    sizes = [(round(abs(value), 12), -j, -k) for j, row in enumerate(gradient) for k, value in enumerate(row)]
+    _, j, k = max(sizes)
     j, k = -j, -k
     pairs = [(values[left.name][n][j], values[right.name][n][k]) for n in range(POINTS)]
     products = " + ".join(rf"({number(a, 6)}) \cdot ({number(b, 6)})" for a, b in pairs)

@@ -56,6 +56,24 @@ REFUSED = {
     "z; z": "is no formula",
     "*z": "is no formula",
     "where(z > 0 > 1, z, 1)": "not allowed here",
+    "where(z, z, 2)": "where takes one comparison first, as z > 0",
+    "where(1, z, 2)": "where takes one comparison first, as z > 0",
+    "z > 0": "not allowed here: z > 0",
+    "sin(z > 0)": "not allowed here: z > 0",
+    "z == z": "not allowed here: z == z",
+    "where(z > 1, 2, 3)": "constant but for jumps",
+    "z # comment": "a formula has no comment",
+    "0in z": "not allowed here: 0 in z",
+    "(-8)**(1/3) * z": "must be real",
+    "log(1 - 2) * z": "must be real",
+    "exp(1000) * z": "a number of at most",
+    "10**8 * 10**8 * z": "a number of at most",
+    "1/log(celu(1)) * z": "divides by zero",
+    "sin(sin(sin(sin(sin(sin(sin(z)))))))": "more than 6 calls inside one another",
+    "relu(relu(relu(relu(relu(z)))))": "more than 16 branches",
+    "max(z, 1)*max(z, 2)*max(z, 3)*max(z, 4)*max(z, 5)": "more than 16 branches",
+    "((z + 1)**64)**64": "a degree above 64",
+    "(z + 1)**64 / (z + 2)**64": "a degree above 64",
 }
 
 
@@ -67,6 +85,12 @@ def test_what_is_no_formula_is_refused_and_leaves_no_trace(text, tmp_path, monke
     with pytest.raises(ValueError, match=re.escape(REFUSED[text])):
         parse("activation", text, (z,))
     assert os.listdir() == []
+
+
+@pytest.mark.parametrize("text", ["softmax(softmax(p))", "logsumexp(p - log_softmax(p))", "softmax(p) > y"])
+def test_a_loss_that_couples_a_row_twice_is_refused(text):
+    with pytest.raises(ValueError, match=r"loss: .*(cannot stand inside one another|not allowed here)"):
+        Network(loss=text)
 
 
 OWN = {
@@ -84,6 +108,10 @@ OWN = {
     "abs(z)": torch.abs,
     "sin(z) + cos(2*z)": lambda x: torch.sin(x) + torch.cos(2 * x),
     "erf(z) - z/3": lambda x: torch.erf(x) - x / 3,
+    "where(1 > 0, z**3, 2)": lambda x: x**3,
+    "where(z < -1, -1, where(z < 0, z, where(z < 1, 2*z, z + 1)))": lambda x: torch.where(
+        x < -1, -1.0, torch.where(x < 0, x, torch.where(x < 1, 2 * x, x + 1))
+    ),
 }
 
 

@@ -83,7 +83,7 @@ COMPARISONS = {ast.Lt: "__lt__", ast.LtE: "__le__", ast.Gt: "__gt__", ast.GtE: "
 
 @lru_cache(maxsize=1024)
 def parse(field: str, text: str, variables: tuple[Symbol, ...], coupled: bool = False) -> Expr:
-    """The formula in these variables; with `coupled`, functions of a whole row are allowed.
+    """The formula in these variables; with `coupled`, it is a loss, and functions of a whole row are allowed.
 
     Raises ValueError that names the field, what is not allowed there and what is.
     """
@@ -105,8 +105,13 @@ def parse(field: str, text: str, variables: tuple[Symbol, ...], coupled: bool = 
         raise ValueError(f"{field}: {text!r} must be real")
     if variables[0] not in formula.free_symbols:
         raise ValueError(f"{field}: {text!r} has no {variables[0]}, so its gradient would be zero")
-    if diff(formula, variables[0]) == 0:
+    slope = diff(formula, variables[0])
+    if slope == 0:
         raise ValueError(f"{field}: {text!r} is constant but for jumps, so its gradient would be zero")
+    if coupled and not slope.free_symbols:
+        raise ValueError(
+            f"{field}: {text!r} has the slope {slope} everywhere; a loss is least somewhere, as (p - y)**2"
+        )
     return formula
 
 

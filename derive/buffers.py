@@ -5,6 +5,7 @@ forbids or leaves open is refused: an operand half overwritten, a shape that doe
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -56,8 +57,8 @@ def addcmul(start: Tensor, left: Tensor, right: Tensor, out: Tensor, value: Any 
     return stored(result, out, start, left, right)
 
 
-def take(tensor: Tensor, places: Tensor, out: Tensor) -> Tensor:
-    return stored(Tensor(tensor.entries.ravel()[places.entries.astype(int)]), out)
+def index_select(tensor: Tensor, dim: int, index: Tensor, out: Tensor) -> Tensor:
+    return stored(Tensor(numpy.take(tensor.entries, index.entries.astype(int), int(dim))), out)
 
 
 def named(name: str) -> Callable[..., Tensor]:
@@ -101,13 +102,13 @@ def torch_with_buffers() -> ModuleType:
     """The module that fast.py imports as torch."""
     torch = torch_stand_in()
     torch.mm = torch.mv = product
-    torch.addmm, torch.addcmul, torch.take = add_product, addcmul, take
+    torch.addmm, torch.addcmul, torch.index_select = add_product, addcmul, index_select
     torch.mul = lambda left, right, out: stored(left * right, out, left, right)
     torch.sub = lambda left, right, out: stored(left - right, out, left, right)
     torch.clamp = torch.clamp_min = clamp
     torch.arange = lambda stop, device: Tensor(numpy.array(range(int(stop)), dtype=object))
     torch.empty_like = lambda tensor, dtype, device: tensor.new_empty(tensor.shape)
-    torch.nn.Module = object
+    torch.nn.Module, torch.inference_mode = object, nullcontext
     kernels = SimpleNamespace()
     for name in FUNCTIONS.keys() - {"identity"}:
         kernel = named(name)
@@ -133,11 +134,13 @@ METHODS: dict[str, Callable[..., Tensor]] = {
     "copy_": lambda tensor, other: stored(
         Tensor(numpy.broadcast_to(other.entries, tensor.entries.shape)), tensor, other
     ),
+    "fill_": lambda tensor, number: tensor.copy_(tensor.new_ones(()) * number),
     "zero_": lambda tensor: tensor.copy_(tensor.new_zeros(())),
     "add_": lambda tensor, other: stored(tensor + other, tensor, tensor, other),
     "sub_": lambda tensor, other: stored(tensor - other, tensor, tensor, other),
     "mul_": lambda tensor, other: stored(tensor * other, tensor, tensor, other),
     "div_": lambda tensor, other: stored(tensor / other, tensor, tensor, other),
+    "addcmul_": lambda tensor, left, right, **numbers: addcmul(tensor, left, right, tensor, **numbers),
     "addmm_": lambda tensor, left, right, **numbers: add_product(tensor, left, right, tensor, **numbers),
     "addmv_": lambda tensor, left, right, **numbers: add_product(tensor, left, right, tensor, **numbers),
     **{f"{name}_": lambda tensor, name=name: named(name)(tensor, out=tensor) for name in IN_PLACE},

@@ -2,9 +2,10 @@
 
 import re
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from derive.parts import all_in_parts, readable
 from derive.program import Derivation, Equation, Program, needed
 from derive.reverse import derive
 from derive.schedule import schedule
+from derive.steps import Block
 from derive.tangent import tangents
 from derive.to_torch import WIDTH, Line, TorchPrinter, closes_at_end, lines, spell, summands
 
@@ -300,29 +302,41 @@ def figure_page(name: str) -> Callable[[Subject], dict[str, Any]]:
 
 def fast_page(subject: Subject) -> dict[str, Any]:
     network, plan = subject.network, schedule(subject.derived)
-    body = [line for step in plan.steps for line in [*step.setup, *step.lines]]
+    refusal = no_rows_lines([line for step in plan.steps for line in [*step.setup, *step.lines]])
     return {
         "network": described(network),
         "layout": plan.layout,
-        "imports": math_import(body),
         "entries": network.entries,
         "entries_per_row": plan.entries("_make_rows"),
         "hessian_entries_per_row": plan.entries("_make_hvp"),
-        "refuse_no_rows": no_rows_lines(body),
+        "refuse_no_rows": refusal,
         "inputs": network.layers[0],
         "outputs": network.layers[-1],
         "made": plan.made,
-        "scale": [*no_rows_lines(body), "self._results.div_(N)"] if no_rows_lines(body) else [],
-        "call": [*no_rows_lines(body), *plan.call],
+        "scale": [*refusal, "self._results.div_(N)"] if refusal else [],
+        "call": plan.call,
         "steps": plan.steps,
         "blocks": plan.blocks,
         "blocks_meaning": plan.blocks_meaning,
-        "views": [
-            {"name": name, "block": block.name, "cut": cut}
-            for block in plan.blocks
-            for name, cut in block.views.items()
-        ],
+        "views": [{"number": number, **view} for number, view in enumerate(flat_views(plan.blocks))],
     }
+
+
+def flat_views(blocks: list[Block]) -> Iterator[dict[str, Any]]:
+    """Each parameter: its name, how many entries of a flat vector it has, and its shape as a view of these."""
+    for block in blocks:
+        for name, cut in block.views.items():
+            if name.startswith("b"):
+                yield {"name": name, "size": block.shape[-1], "cut": ""}
+            elif cut:
+                inputs, outputs = block.shape[0] - 1, block.shape[1]
+                yield {"name": name, "size": inputs * outputs, "cut": f".view(*rows, {inputs}, {outputs}).mT"}
+            else:
+                yield {
+                    "name": name,
+                    "size": prod(block.shape),
+                    "cut": f".view(*rows, {block.shape[0]}, {block.shape[1]})",
+                }
 
 
 def plain_page(subject: Subject) -> dict[str, Any]:

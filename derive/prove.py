@@ -326,7 +326,7 @@ class Fast(Case):
             keep("value_and_grad", "value_and_grad", loss, *gradient)
             keep("per_sample_grad", "per_sample_grad", *module.per_sample_grad(self.x, self.y))
             keep("hvp", "hvp", *module.hvp(self.x, self.y, direction))
-        module._run(self.x, self.y, Integer(self.rows), 0)
+        module._add(self.x, self.y, Integer(self.rows), 0)
         keep("chunks", "value_and_grad", module._loss, *module.gradient)
         return found
 
@@ -344,7 +344,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("folder", nargs="?", type=Path, default=Path("generated"), help="of the package (generated)")
     options = parser.parse_args(argv)
     try:
-        print(prove(options.folder, progress=True))
+        print(prove(options.folder, progress=sys.stderr.isatty()))
     except NotProved as error:
         print(f"\nNOT proved: {error}", file=sys.stderr)
         return 1

@@ -5,7 +5,7 @@ It knows what emitted code uses and nothing else; every number is exact.
 
 import ast
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -17,7 +17,7 @@ from sympy.matrices.exceptions import NonInvertibleMatrixError
 from derive.functions import FUNCTIONS
 from derive.to_torch import KERNELS, NUMBER_FUNCTIONS
 
-STANDARD = ("collections", "collections.abc", "typing")
+STANDARD = ("collections", "collections.abc", "itertools", "typing")
 UNSET = sympy.Symbol("unset", real=True)  # what new_empty holds
 
 
@@ -45,6 +45,13 @@ class Tensor:
             raise TypeError(f"T: expected 2 dimensions, got {self.ndim}")
         return Tensor(self.entries.T)
 
+    @property
+    def mT(self) -> "Tensor":
+        return Tensor(numpy.swapaxes(self.entries, -1, -2))
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
     def map(self, function: Callable[[Expr], Expr]) -> "Tensor":
         """The function of each entry."""
         return Tensor(numpy.frompyfunc(function, 1, 1)(self.entries))
@@ -61,8 +68,8 @@ class Tensor:
     def unsqueeze(self, dim: int) -> "Tensor":
         return Tensor(numpy.expand_dims(self.entries, dim))
 
-    def expand(self, *shape: int) -> "Tensor":
-        return Tensor(numpy.broadcast_to(self.entries, tuple(map(int, shape))))
+    def expand(self, *shape: Any) -> "Tensor":
+        return Tensor(numpy.broadcast_to(self.entries, _sizes(shape)))
 
     def reshape(self, *shape: int) -> "Tensor":
         return Tensor(self.entries.reshape(tuple(map(int, shape))))
@@ -95,14 +102,22 @@ class Tensor:
     def view_as(self, other: "Tensor") -> "Tensor":
         return self.view(*other.shape)
 
+    def numel(self) -> int:
+        return self.entries.size
+
     def unflatten(self, dim: int, sizes: tuple[int, ...]) -> "Tensor":
+        dim = int(dim) % self.ndim
         return self.view(*self.shape[:dim], *sizes, *self.shape[dim + 1 :])
 
-    def movedim(self, source: int, destination: int) -> "Tensor":
-        return Tensor(numpy.moveaxis(self.entries, int(source), int(destination)))
+    def split(self, size: int, dim: int = 0) -> tuple["Tensor", ...]:
+        length = self.entries.shape[int(dim)]
+        return self.split_with_sizes([min(int(size), length - start) for start in range(0, length, int(size))], dim)
 
-    def split(self, rows: int) -> tuple["Tensor", ...]:
-        return tuple(self[start : start + int(rows)] for start in range(0, len(self.entries), int(rows)))
+    def split_with_sizes(self, sizes: Sequence[int], dim: int = 0) -> tuple["Tensor", ...]:
+        stops = [int(stop) for stop in numpy.cumsum(sizes)]
+        if stops[-1] != self.entries.shape[int(dim)]:
+            raise RuntimeError(f"split_with_sizes: expected a sum of {self.entries.shape[int(dim)]}, got {sizes}")
+        return tuple(Tensor(part) for part in numpy.split(self.entries, stops[:-1], int(dim)))
 
     def sum(self, dim: int | None = None, keepdim: bool = False) -> "Tensor":
         axis = None if dim is None else int(dim)
@@ -121,10 +136,13 @@ class Tensor:
         return Tensor(-self.entries)
 
 
+def _sizes(shape: tuple) -> tuple[int, ...]:
+    """A shape given as numbers or as one tuple."""
+    return tuple(map(int, shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape))
+
+
 def _full(shape: tuple, entry: Expr) -> Tensor:
-    """A tensor of that entry; the shape as numbers or as one tuple."""
-    shape = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
-    return Tensor(numpy.full(tuple(map(int, shape)), entry, dtype=object))
+    return Tensor(numpy.full(_sizes(shape), entry, dtype=object))
 
 
 def _number(value: Any) -> Any:
@@ -269,7 +287,7 @@ def torch_stand_in() -> ModuleType:
 def math_stand_in() -> ModuleType:
     """The module that emitted source imports as math."""
     module = _Module("math")
-    module.sqrt, module.pi, module.e = sympy.sqrt, sympy.pi, sympy.E
+    module.sqrt, module.pi, module.e, module.prod = sympy.sqrt, sympy.pi, sympy.E, math.prod
     for name in NUMBER_FUNCTIONS:
         setattr(module, name, getattr(sympy, name))
     return module

@@ -7,8 +7,10 @@ The same equations as operations on buffers that are made once, features by batc
 Equal to backward.py to rounding.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from itertools import chain, repeat
 
 import torch
 
@@ -16,8 +18,21 @@ from .backward import Parameters, _checked
 
 _CACHED = 8  # numbers of rows whose buffers are kept
 _CACHE_BYTES = 1_200_000  # of buffers for one chunk of rows, to stay in a processor's cache
-
 _EACH = 2048  # rows at a time for per-sample gradients
+_SIZES = (  # of the parameters, one after the other in a flat vector
+    20,
+    10,
+    100,
+    10,
+    10,
+    1,
+)
+_BLOCKS = {  # of a flat vector: [W b]^T of each layer
+    "W1b1": (3, 10),
+    "W2b2": (11, 10),
+    "W3b3": (11, 1),
+}
+_BLOCK_SIZES = [math.prod(shape) for shape in _BLOCKS.values()]
 
 
 class FastGradient:
@@ -30,19 +45,22 @@ class FastGradient:
 
     def __init__(self, parameters: Iterable[torch.Tensor]) -> None:
         given, *_ = _checked(parameters)
-        self.flat_parameters = given[0].new_empty(151)
-        self._results = given[0].new_zeros(151 + 1)
-        self.flat_gradient, self._loss = self._results[:151], self._results[151]
+        size = sum(_SIZES)
+        self._point = given[0].new_zeros(2 * size + 1)  # parameters, a direction, and a zero
+        self.flat_parameters, self._direction = self._point[:size], self._point[size:-1]
+        self._results = given[0].new_zeros(size + 1)
+        self.flat_gradient, self._loss = self._results[:size], self._results[size]
+        self._product = given[0].new_zeros(size)
         self.parameters, self.gradient = _views(self.flat_parameters), _views(self.flat_gradient)
         self._parameter_blocks, self._gradient_blocks = _blocks(self.flat_parameters), _blocks(self.flat_gradient)
+        self._direction_blocks, self._product_blocks = _blocks(self._direction), _blocks(self._product)
+        self._product_views = _views(self._product)
         for parameter, value in zip(self.parameters, given, strict=True):
             parameter.copy_(value)
         self._dtype, self._device = given[0].dtype, given[0].device
-        self._direction, self._product = self.flat_gradient.clone(), self.flat_gradient.clone()
-        self._direction_blocks, self._product_blocks = _blocks(self._direction), _blocks(self._product)
-        self._product_views = _views(self._product)
-        self._chunk, self._hvp_chunk = self._rows_in_cache(36), self._rows_in_cache(87)
+        self._chunk, self._hvp_chunk = self._rows_in_cache(36), self._rows_in_cache(91)
         self._steps: OrderedDict[tuple[str, int], Callable] = OrderedDict()
+        self._quick = torch.inference_mode()  # a call of torch costs less in it; only buffers are made there
         self._one_row = self._make_one_row()
 
     def value_and_grad(self, x: torch.Tensor, y: torch.Tensor, copy: bool = False) -> tuple[torch.Tensor, Parameters]:
@@ -51,14 +69,14 @@ class FastGradient:
         x: (N, 2); y: (N, 1), of the dtype and device of the parameters. Returns the loss, a scalar, and the
         gradients. Both are views that the next call overwrites; copy=True gives memory of their own.
         """
-        x, y = self._data(x, y)
-        N = x.shape[0]
-        if N == 1:
-            self._one_row(x, y)
-        elif 0 < N <= 128:
-            self._step(self._make_few_rows, N)(x, y, N)
-        else:
-            self._run(x, y, N, 0)
+        x, y, N = self._data(x, y)
+        with self._quick:
+            if N == 1:
+                self._one_row(x, y)
+            elif 0 < N <= 128:
+                self._step(self._make_few_rows, N)(x, y, N)
+            else:
+                self._add(x, y, N, 0)
         if copy:
             return self._loss.clone(), _views(self.flat_gradient.clone())
         return self._loss, self.gradient
@@ -71,9 +89,10 @@ class FastGradient:
         self._results.zero_()
         N = 0
         for batch in batches:
-            x, y = self._data(*batch)
-            self._run(x, y, 1, 1)
-            N += x.shape[0]
+            x, y, n = self._data(*batch)
+            with self._quick:
+                self._add(x, y, 1, 1)
+            N += n
         return self._loss, self.gradient
 
     def per_sample_grad(self, x: torch.Tensor, y: torch.Tensor, out: torch.Tensor | None = None) -> Parameters:
@@ -82,33 +101,30 @@ class FastGradient:
         x and y as in value_and_grad. The results are views of `out`, of shape (151, N): a row an entry of the flat
         gradient, a column a sample; without it, new memory. Raises ValueError or TypeError that names the argument.
         """
-        x, y = self._data(x, y)
-        N = x.shape[0]
+        x, y, N = self._data(x, y)
         if out is None:
             out = self.flat_gradient.new_empty(151, N)
         elif out.shape != (151, N) or out.dtype != self._dtype or out.device != self._device:
             expected = f"(151, {N}), {self._dtype}, {self._device}"
             raise ValueError(f"out: expected {expected}, got {tuple(out.shape)}, {out.dtype}, {out.device}")
-        for start in range(0, N, _EACH):
-            rows = slice(start, min(start + _EACH, N))
-            step = self._step(self._make_each, rows.stop - start)
-            step(x[rows], y[rows], _blocks(out[:, rows]))
-        return Parameters(*(view.movedim(-1, 0) for view in _views(out)))
+        with self._quick:
+            if N <= _EACH:
+                self._step(self._make_each, N)(x, y, _blocks(out))
+            else:
+                for x_chunk, y_chunk, columns in zip(x.split(_EACH), y.split(_EACH), out.split(_EACH, 1), strict=True):
+                    self._step(self._make_each, x_chunk.shape[0])(x_chunk, y_chunk, _blocks(columns))
+        return _views(out.T)
 
     def hvp(self, x: torch.Tensor, y: torch.Tensor, direction: torch.Tensor | Iterable[torch.Tensor]) -> Parameters:
         """The Hessian of the loss times a direction, as views that the next call overwrites.
 
         x and y as in value_and_grad; `direction` as the parameters, or a flat vector as flat_parameters.
         """
-        x, y = self._data(x, y)
-        N = x.shape[0]
-        self._direction.copy_(self._flat(direction))
-        if 0 < N <= self._hvp_chunk:
-            self._step(self._make_hvp, N)(x, y, N, 0)
-            return self._product_views
-        self._product.zero_()
-        for x_chunk, y_chunk in zip(x.split(self._hvp_chunk), y.split(self._hvp_chunk), strict=True):
-            self._step(self._make_hvp, x_chunk.shape[0])(x_chunk, y_chunk, N, 1)
+        x, y, N = self._data(x, y)
+        with self._quick:
+            self._direction.copy_(self._flat(direction))
+            for beta, x_chunk, y_chunk in _chunks(x, y, self._hvp_chunk, 0):
+                self._step(self._make_hvp, x_chunk.shape[0])(x_chunk, y_chunk, N, beta)
         return self._product_views
 
     def _flat(self, direction: torch.Tensor | Iterable[torch.Tensor]) -> torch.Tensor:
@@ -127,7 +143,7 @@ class FastGradient:
     def _rows_in_cache(self, entries: int) -> int:
         """How many rows a chunk has, if each takes so many entries of buffers; caches dislike powers of 2."""
         in_cache = _CACHE_BYTES // (entries * self.flat_gradient.element_size())
-        return max(192, min(16384, in_cache) // 256 * 256 - 64)
+        return max(256, min(16384, in_cache) // 256 * 256 - 64)
 
     def bind(self, module: torch.nn.Module) -> None:
         """Makes a module's parameters views of this object's, so that a torch optimizer steps on them.
@@ -146,16 +162,12 @@ class FastGradient:
             mine.copy_(parameter.detach())
             parameter.data, parameter.grad = mine, gradient
 
-    def _run(self, x: torch.Tensor, y: torch.Tensor, N: int, beta: int) -> None:
+    def _add(self, x: torch.Tensor, y: torch.Tensor, N: int, beta: int) -> None:
         """Puts (beta 0) or adds (beta 1) loss and gradient of these rows, out of N in all, chunk by chunk."""
         if beta == 0:
             self._loss.zero_()
-        if x.shape[0] <= self._chunk:
-            self._step(self._make_rows, x.shape[0])(x, y, N, beta)
-            return
-        for x_chunk, y_chunk in zip(x.split(self._chunk), y.split(self._chunk), strict=True):
-            self._step(self._make_rows, x_chunk.shape[0])(x_chunk, y_chunk, N, beta)
-            beta = 1
+        for beta_chunk, x_chunk, y_chunk in _chunks(x, y, self._chunk, beta):
+            self._step(self._make_rows, x_chunk.shape[0])(x_chunk, y_chunk, N, beta_chunk)
 
     def _step(self, make: Callable, n: int) -> Callable:
         """The step for n rows, with its buffers; the oldest of many are dropped."""
@@ -171,6 +183,7 @@ class FastGradient:
         """For one row: vectors instead of matrices."""
         new_empty = self.flat_gradient.new_empty
         new_ones = self.flat_gradient.new_ones
+        flat_gradient = self.flat_gradient
         loss = self._loss
         W1b1 = self._parameter_blocks["W1b1"]
         W2b2 = self._parameter_blocks["W2b2"]
@@ -186,40 +199,50 @@ class FastGradient:
         grad_a2 = delta2 = deltas[10:20]
         grad_a1 = deltas[0:10]
         x_row = x_one[:2].view(1, 2)
-        a2_one_column = a2_one.view(-1, 1)
+        W1b1_T = W1b1.T
+        W2b2_T = W2b2.T
+        W3b3_T = W3b3.T
         delta3_column = delta3.view(-1, 1)
+        a2_one_column = a2_one.view(-1, 1)
         one = new_ones(())
         slopes = new_empty(inputs.shape)
+        sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
         loss_1 = loss.view(1)
         zero = loss.new_zeros(())
-        W3_row = W3b3[:, :10].view(-1)
+        W3_T = W3b3[:10]
+        W3_column = W3_T.view(-1)
         slope_a2 = slopes[14:24]
-        W2_T = W2b2[:, :10].T
+        W2_T = W2b2[:10]
         slope_a1 = slopes[3:13]
-        outer = new_empty(21, 25)
-        indices = torch.arange(525, device=outer.device).view_as(outer)
-        flat_gradient = self.flat_gradient
+        outer = new_empty(25, 21)
+        indices = torch.arange(outer.numel(), device=outer.device).view_as(outer)
         places = indices.new_empty(flat_gradient.shape)
-        deltas_column = deltas.view(-1, 1)
-        _blocks(places)["W1b1"].copy_(indices[0:10, 0:3])
-        _blocks(places)["W2b2"].copy_(indices[10:20, 3:14])
-        _blocks(places)["W3b3"].copy_(indices[20:21, 14:25])
+        inputs_column = inputs.view(-1, 1)
+        outer_flat = outer.view(-1)
+        addcmul = torch.addcmul
+        addmm = torch.addmm
+        index_select = torch.index_select
+        mul = torch.mul
+        mv = torch.mv
+        _blocks(places)["W1b1"].copy_(indices[0:3, 0:10])
+        _blocks(places)["W2b2"].copy_(indices[3:14, 10:20])
+        _blocks(places)["W3b3"].copy_(indices[14:25, 20:21])
 
         def step(x, y):
             x_row.copy_(x)
-            torch.mv(W1b1, x_one, out=z1)
+            mv(W1b1_T, x_one, out=z1)
             z1.sigmoid_()
-            torch.mv(W2b2, a1_one, out=z2)
+            mv(W2b2_T, a1_one, out=z2)
             z2.sigmoid_()
-            torch.addmm(y, W3b3, a2_one_column, beta=-2, alpha=2, out=delta3_column)
-            torch.sub(one, inputs, out=slopes).mul_(inputs)
-            torch.addcmul(zero, delta3, delta3, value=1 / 4, out=loss_1)
-            torch.mul(W3_row, delta3, out=grad_a2)
+            addmm(y, W3b3_T, a2_one_column, beta=-2, alpha=2, out=delta3_column)
+            sigmoid_backward(one, inputs, grad_input=slopes)
+            addcmul(zero, delta3, delta3, value=1 / 4, out=loss_1)
+            mul(W3_column, delta3, out=grad_a2)
             grad_a2.mul_(slope_a2)
-            torch.mv(W2_T, delta2, out=grad_a1)
+            mv(W2_T, delta2, out=grad_a1)
             grad_a1.mul_(slope_a1)
-            torch.mul(deltas_column, inputs, out=outer)
-            torch.take(outer, places, out=flat_gradient)
+            mul(inputs_column, deltas, out=outer)
+            index_select(outer_flat, 0, places, out=flat_gradient)
 
         return step
 
@@ -227,6 +250,7 @@ class FastGradient:
         """For a few rows: every gradient is in the product of two buffers."""
         new_empty = self.flat_gradient.new_empty
         new_ones = self.flat_gradient.new_ones
+        flat_gradient = self.flat_gradient
         loss = self._loss
         W1b1 = self._parameter_blocks["W1b1"]
         W2b2 = self._parameter_blocks["W2b2"]
@@ -242,41 +266,48 @@ class FastGradient:
         grad_a2 = delta2 = deltas[10:20]
         grad_a1 = deltas[0:10]
         x_rows = x_one[:2].T
+        W1b1_T = W1b1.T
+        W2b2_T = W2b2.T
+        W3b3_T = W3b3.T
         one = new_ones(())
         slopes = new_empty(inputs.shape)
+        sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
         delta3_row = delta3.view(1, -1)
-        loss_1x1 = loss.view(1, 1)
         delta3_row_T = delta3_row.T
-        W3_T = W3b3[:, :10].T
+        loss_1x1 = loss.view(1, 1)
+        W3_T = W3b3[:10]
         slope_a2 = slopes[14:24]
-        W2_T = W2b2[:, :10].T
+        W2_T = W2b2[:10]
         slope_a1 = slopes[3:13]
-        outer = new_empty(21, 25)
-        indices = torch.arange(525, device=outer.device).view_as(outer)
-        flat_gradient = self.flat_gradient
+        outer = new_empty(25, 21)
+        indices = torch.arange(outer.numel(), device=outer.device).view_as(outer)
         places = indices.new_empty(flat_gradient.shape)
-        inputs_T = inputs.T
-        _blocks(places)["W1b1"].copy_(indices[0:10, 0:3])
-        _blocks(places)["W2b2"].copy_(indices[10:20, 3:14])
-        _blocks(places)["W3b3"].copy_(indices[20:21, 14:25])
+        deltas_T = deltas.T
+        outer_flat = outer.view(-1)
+        index_select = torch.index_select
+        mm = torch.mm
+        sub = torch.sub
+        _blocks(places)["W1b1"].copy_(indices[0:3, 0:10])
+        _blocks(places)["W2b2"].copy_(indices[3:14, 10:20])
+        _blocks(places)["W3b3"].copy_(indices[14:25, 20:21])
 
         def step(x, y, N):
             x_rows.copy_(x)
             y = y.T
-            torch.mm(W1b1, x_one, out=z1)
+            mm(W1b1_T, x_one, out=z1)
             z1.sigmoid_()
-            torch.mm(W2b2, a1_one, out=z2)
+            mm(W2b2_T, a1_one, out=z2)
             z2.sigmoid_()
-            torch.mm(W3b3, a2_one, out=z3)
-            torch.sub(z3, y, out=delta3).mul_(2)
-            torch.sub(one, inputs, out=slopes).mul_(inputs)
+            mm(W3b3_T, a2_one, out=z3)
+            sub(z3, y, out=delta3).mul_(2)
+            sigmoid_backward(one, inputs, grad_input=slopes)
             loss_1x1.addmm_(delta3_row, delta3_row_T, beta=0, alpha=1 / 4)
-            torch.mm(W3_T, delta3, out=grad_a2)
+            mm(W3_T, delta3, out=grad_a2)
             grad_a2.mul_(slope_a2)
-            torch.mm(W2_T, delta2, out=grad_a1)
+            mm(W2_T, delta2, out=grad_a1)
             grad_a1.mul_(slope_a1)
-            torch.mm(deltas, inputs_T, out=outer)
-            torch.take(outer, places, out=flat_gradient)
+            mm(inputs, deltas_T, out=outer)
+            index_select(outer_flat, 0, places, out=flat_gradient)
 
         return step
 
@@ -299,33 +330,38 @@ class FastGradient:
         z3 = delta3 = new_empty(1, n)
         grad_a2 = delta2 = new_empty(10, n)
         x_rows = x_one[:2].T
+        W1b1_T = W1b1.T
+        W2b2_T = W2b2.T
+        W3b3_T = W3b3.T
         delta3_row = delta3.view(1, -1)
         delta3_row_T = delta3_row.T
         loss_1x1 = loss.view(1, 1)
-        a2_one_T = a2_one.T
-        W3_T = W3b3[:, :10].T
+        delta3_T = delta3.T
+        W3_T = W3b3[:10]
         sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
-        a1_one_T = a1_one.T
-        W2_T = W2b2[:, :10].T
-        x_one_T = x_one.T
+        delta2_T = delta2.T
+        W2_T = W2b2[:10]
+        delta1_T = delta1.T
+        mm = torch.mm
+        sub = torch.sub
 
         def step(x, y, N, beta):
             x_rows.copy_(x)
             y = y.T
-            torch.mm(W1b1, x_one, out=z1)
+            mm(W1b1_T, x_one, out=z1)
             z1.sigmoid_()
-            torch.mm(W2b2, a1_one, out=z2)
+            mm(W2b2_T, a1_one, out=z2)
             z2.sigmoid_()
-            torch.mm(W3b3, a2_one, out=z3)
-            torch.sub(z3, y, out=delta3).mul_(2)
+            mm(W3b3_T, a2_one, out=z3)
+            sub(z3, y, out=delta3).mul_(2)
             loss_1x1.addmm_(delta3_row, delta3_row_T, alpha=1 / 4)
-            grad_W3b3.addmm_(delta3, a2_one_T, beta=beta)
-            torch.mm(W3_T, delta3, out=grad_a2)
+            grad_W3b3.addmm_(a2_one, delta3_T, beta=beta)
+            mm(W3_T, delta3, out=grad_a2)
             sigmoid_backward(grad_a2, a2, grad_input=delta2)
-            grad_W2b2.addmm_(delta2, a1_one_T, beta=beta)
-            torch.mm(W2_T, delta2, out=grad_a1)
+            grad_W2b2.addmm_(a1_one, delta2_T, beta=beta)
+            mm(W2_T, delta2, out=grad_a1)
             sigmoid_backward(grad_a1, a1, grad_input=delta1)
-            grad_W1b1.addmm_(delta1, x_one_T, beta=beta)
+            grad_W1b1.addmm_(x_one, delta1_T, beta=beta)
 
         return step
 
@@ -344,152 +380,182 @@ class FastGradient:
         z3 = delta3 = new_empty(1, n)
         grad_a2 = delta2 = new_empty(10, n)
         x_rows = x_one[:2].T
-        delta3_column = delta3[:, None]
-        W3_T = W3b3[:, :10].T
+        W1b1_T = W1b1.T
+        W2b2_T = W2b2.T
+        W3b3_T = W3b3.T
+        a2_one_column = a2_one[:, None]
+        W3_T = W3b3[:10]
         sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
-        delta2_column = delta2[:, None]
-        W2_T = W2b2[:, :10].T
-        delta1_column = delta1[:, None]
+        a1_one_column = a1_one[:, None]
+        W2_T = W2b2[:10]
+        x_one_column = x_one[:, None]
+        mm = torch.mm
+        mul = torch.mul
+        sub = torch.sub
 
         def step(x, y, blocks):
             x_rows.copy_(x)
             y = y.T
-            torch.mm(W1b1, x_one, out=z1)
+            mm(W1b1_T, x_one, out=z1)
             z1.sigmoid_()
-            torch.mm(W2b2, a1_one, out=z2)
+            mm(W2b2_T, a1_one, out=z2)
             z2.sigmoid_()
-            torch.mm(W3b3, a2_one, out=z3)
-            torch.sub(z3, y, out=delta3).mul_(2)
-            torch.mul(delta3_column, a2_one, out=blocks["W3b3"])
-            torch.mm(W3_T, delta3, out=grad_a2)
+            mm(W3b3_T, a2_one, out=z3)
+            sub(z3, y, out=delta3).mul_(2)
+            mul(a2_one_column, delta3, out=blocks["W3b3"])
+            mm(W3_T, delta3, out=grad_a2)
             sigmoid_backward(grad_a2, a2, grad_input=delta2)
-            torch.mul(delta2_column, a1_one, out=blocks["W2b2"])
-            torch.mm(W2_T, delta2, out=grad_a1)
+            mul(a1_one_column, delta2, out=blocks["W2b2"])
+            mm(W2_T, delta2, out=grad_a1)
             sigmoid_backward(grad_a1, a1, grad_input=delta1)
-            torch.mul(delta1_column, x_one, out=blocks["W1b1"])
+            mul(x_one_column, delta1, out=blocks["W1b1"])
 
         return step
 
     def _make_hvp(self, n: int) -> Callable[..., None]:
-        """For n of N rows: puts or adds Hessian times direction."""
+        """For n of N rows: puts (beta 0) or adds (beta 1) Hessian times direction."""
         new_empty = self.flat_gradient.new_empty
         new_ones = self.flat_gradient.new_ones
-        W1b1 = self._parameter_blocks["W1b1"]
-        W2b2 = self._parameter_blocks["W2b2"]
-        W3b3 = self._parameter_blocks["W3b3"]
-        dot_W1b1 = self._direction_blocks["W1b1"]
-        dot_W2b2 = self._direction_blocks["W2b2"]
-        dot_W3b3 = self._direction_blocks["W3b3"]
+        new_zeros = self.flat_gradient.new_zeros
         dot_grad_W1b1 = self._product_blocks["W1b1"]
         dot_grad_W2b2 = self._product_blocks["W2b2"]
         dot_grad_W3b3 = self._product_blocks["W3b3"]
         x_one = new_ones(3, n)
-        a1_one = new_ones(11, n)
-        z1 = a1 = a1_one[:10]
-        a2_one = new_ones(11, n)
-        z2 = a2 = dot_grad_a1 = dot_delta1 = a2_one[:10]
-        z3 = delta3 = new_empty(1, n)
-        grad_a2 = new_empty(10, n)
-        delta2 = new_empty(10, n)
-        grad_a1 = new_empty(10, n)
-        dot_z1 = dot_a1 = new_empty(10, n)
-        dot_z2 = dot_a2 = new_empty(10, n)
-        dot_z3 = dot_delta3 = new_empty(1, n)
-        dot_grad_a2 = dot_delta2 = new_empty(10, n)
+        z1_pair = a1_pair = grad_a1_pair = new_zeros(11, 2, n)
+        z1_pair[10, 0].fill_(1)
+        z1 = a1 = dot_grad_a1 = z1_pair[:10, 0]
+        dot_z1 = dot_a1 = grad_a1 = z1_pair[:10, 1]
+        slope_a1 = dot_delta1 = new_empty(10, n)
+        dot_slope_a1 = new_empty(10, n)
+        z2_pair = a2_pair = grad_a2_pair = delta2_pair = new_zeros(11, 2, n)
+        z2_pair[10, 0].fill_(1)
+        z2 = a2 = dot_grad_a2 = dot_delta2 = z2_pair[:10, 0]
+        dot_z2 = dot_a2 = grad_a2 = delta2 = z2_pair[:10, 1]
+        slope_a2 = new_empty(10, n)
+        dot_slope_a2 = new_empty(10, n)
+        z3_pair = new_empty(1, 2, n)
+        z3 = z3_pair[:1, 0]
+        dot_z3 = z3_pair[:1, 1]
+        delta3_pair = new_empty(1, 2, n)
+        dot_delta3 = delta3_pair[:1, 0]
+        delta3 = delta3_pair[:1, 1]
+        stacked = new_empty(522)
         x_rows = x_one[:2].T
-        W3_T = W3b3[:, :10].T
+        W1b1_stack = stacked[0:60].view(3, 20)
+        W1b1_stack_T = W1b1_stack.T
+        z1_rows = z1_pair[:10].view(20, n)
+        one = new_ones(())
         sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
-        W2_T = W2b2[:, :10].T
-        W2 = W2b2[:, :10]
-        W3 = W3b3[:, :10]
-        a2_one_T = a2_one.T
-        dot_grad_W3 = dot_grad_W3b3[:, :10]
-        dot_a2_T = dot_a2.T
-        dot_W3_T = dot_W3b3[:, :10].T
-        a1_one_T = a1_one.T
-        dot_grad_W2 = dot_grad_W2b2[:, :10]
-        dot_a1_T = dot_a1.T
-        dot_W2_T = dot_W2b2[:, :10].T
-        x_one_T = x_one.T
+        W2b2_stack = stacked[60:480].view(21, 20)
+        W2b2_stack_T = W2b2_stack.T
+        a1_one_rows = a1_pair.view(22, n)[:-1]
+        z2_rows = z2_pair[:10].view(20, n)
+        W3b3_stack = stacked[480:522].view(21, 2)
+        W3b3_stack_T = W3b3_stack.T
+        a2_one_rows = a2_pair.view(22, n)[:-1]
+        z3_rows = z3_pair[:1].view(2, n)
+        a2_one_pairs = a2_pair.view(11, -1)
+        delta3_pairs_T = delta3_pair[:1].view(1, -1).T
+        W3b3_stack_grad_a2 = W3b3_stack[:20]
+        delta3_rows = delta3_pair[:1].view(2, n)
+        grad_a2_rows = grad_a2_pair[:10].view(20, n)
+        a1_one_pairs = a1_pair.view(11, -1)
+        delta2_pairs_T = delta2_pair[:10].view(10, -1).T
+        W2b2_stack_grad_a1 = W2b2_stack[:20]
+        delta2_rows = delta2_pair[:10].view(20, n)
+        grad_a1_rows = grad_a1_pair[:10].view(20, n)
+        dot_delta1_T = dot_delta1.T
+        point = self._point
+        addcmul = torch.addcmul
+        index_select = torch.index_select
+        mm = torch.mm
+        mul = torch.mul
+        sub = torch.sub
+        index = torch.arange(len(point), device=point.device)
+        places = index[-1:].expand(stacked.shape).clone()
+        at, dot_at = _blocks(index[:151]), _blocks(index[151:-1])
+        W1b1_places = places[0:60].view(3, 10, 2)
+        W1b1_places[:, :, 0].copy_(at["W1b1"])
+        W1b1_places[:, :, 1].copy_(dot_at["W1b1"])
+        W2b2_places = places[60:480].view(21, 10, 2)
+        W2b2_places[::2, :, 0].copy_(at["W2b2"])
+        W2b2_places[1::2, :, 1].copy_(at["W2b2"][:10])
+        W2b2_places[::2, :, 1].copy_(dot_at["W2b2"])
+        W3b3_places = places[480:522].view(21, 1, 2)
+        W3b3_places[::2, :, 0].copy_(at["W3b3"])
+        W3b3_places[1::2, :, 1].copy_(at["W3b3"][:10])
+        W3b3_places[::2, :, 1].copy_(dot_at["W3b3"])
 
         def step(x, y, N, beta):
+            index_select(point, 0, places, out=stacked)
             x_rows.copy_(x)
             y = y.T
-            torch.mm(W1b1, x_one, out=z1)
+            mm(W1b1_stack_T, x_one, out=z1_rows)
             z1.sigmoid_()
-            torch.mm(W2b2, a1_one, out=z2)
+            sigmoid_backward(one, a1, grad_input=slope_a1)
+            mul(slope_a1, dot_z1, out=dot_a1)
+            addcmul(dot_a1, dot_a1, a1, value=-2, out=dot_slope_a1)
+            mm(W2b2_stack_T, a1_one_rows, out=z2_rows)
             z2.sigmoid_()
-            torch.mm(W3b3, a2_one, out=z3)
-            torch.sub(z3, y, out=delta3).mul_(2)
-            torch.mm(W3_T, delta3, out=grad_a2)
-            sigmoid_backward(grad_a2, a2, grad_input=delta2)
-            torch.mm(W2_T, delta2, out=grad_a1)
-            torch.mm(dot_W1b1, x_one, out=dot_z1)
-            sigmoid_backward(dot_z1, a1, grad_input=dot_a1)
-            torch.mm(dot_W2b2, a1_one, out=dot_z2)
-            dot_z2.addmm_(W2, dot_a1)
-            sigmoid_backward(dot_z2, a2, grad_input=dot_a2)
-            torch.mm(dot_W3b3, a2_one, out=dot_z3)
-            dot_z3.addmm_(W3, dot_a2)
-            torch.mul(dot_z3, 2, out=dot_delta3)
-            dot_grad_W3b3.addmm_(dot_delta3, a2_one_T, beta=beta)
-            dot_grad_W3.addmm_(delta3, dot_a2_T)
-            torch.mm(W3_T, dot_delta3, out=dot_grad_a2)
-            dot_grad_a2.addmm_(dot_W3_T, delta3)
-            dot_a2.mul_(grad_a2)
-            torch.addcmul(dot_a2, dot_a2, a2, value=-2, out=dot_a2)
-            sigmoid_backward(dot_grad_a2, a2, grad_input=dot_delta2)
-            dot_delta2.add_(dot_a2)
-            dot_grad_W2b2.addmm_(dot_delta2, a1_one_T, beta=beta)
-            dot_grad_W2.addmm_(delta2, dot_a1_T)
-            torch.mm(W2_T, dot_delta2, out=dot_grad_a1)
-            dot_grad_a1.addmm_(dot_W2_T, delta2)
-            dot_a1.mul_(grad_a1)
-            torch.addcmul(dot_a1, dot_a1, a1, value=-2, out=dot_a1)
-            sigmoid_backward(dot_grad_a1, a1, grad_input=dot_delta1)
-            dot_delta1.add_(dot_a1)
-            dot_grad_W1b1.addmm_(dot_delta1, x_one_T, beta=beta)
+            sigmoid_backward(one, a2, grad_input=slope_a2)
+            mul(slope_a2, dot_z2, out=dot_a2)
+            addcmul(dot_a2, dot_a2, a2, value=-2, out=dot_slope_a2)
+            mm(W3b3_stack_T, a2_one_rows, out=z3_rows)
+            mul(dot_z3, 2, out=dot_delta3)
+            sub(z3, y, out=delta3).mul_(2)
+            dot_grad_W3b3.addmm_(a2_one_pairs, delta3_pairs_T, beta=beta)
+            mm(W3b3_stack_grad_a2, delta3_rows, out=grad_a2_rows)
+            mul(dot_grad_a2, slope_a2, out=dot_delta2)
+            dot_delta2.addcmul_(dot_slope_a2, grad_a2)
+            mul(grad_a2, slope_a2, out=delta2)
+            dot_grad_W2b2.addmm_(a1_one_pairs, delta2_pairs_T, beta=beta)
+            mm(W2b2_stack_grad_a1, delta2_rows, out=grad_a1_rows)
+            mul(dot_grad_a1, slope_a1, out=dot_delta1)
+            dot_delta1.addcmul_(dot_slope_a1, grad_a1)
+            dot_grad_W1b1.addmm_(x_one, dot_delta1_T, beta=beta)
 
         return step
 
-    def _data(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The rows, once they are known to be of the right kind and shape."""
+    def _data(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
+        """The rows and their number, once they are known to be of the right kind and shape."""
         try:
-            n, inputs = x.shape
+            N, inputs = x.shape
             if (
                 inputs == 2
-                and y.shape == (n, 1)
-                and x.dtype is self._dtype
-                and y.dtype is self._dtype
-                and x.device == self._device
-                and y.device == self._device
-                and not x.requires_grad
-                and not y.requires_grad
+                and y.shape == (N, 1)
                 and type(x) is type(y) is torch.Tensor
+                and x.dtype is y.dtype is self._dtype
+                and x.device == y.device == self._device
             ):
-                return x, y
+                return x, y, N
         except (AttributeError, TypeError, ValueError):
             pass
-        return _checked(self.parameters, x=x, y=y)[1:]
+        _, x, y = _checked(self.parameters, x=x, y=y)
+        return x, y, x.shape[0]
+
+
+def _chunks(x: torch.Tensor, y: torch.Tensor, rows: int, beta: int) -> Iterable[tuple[int, torch.Tensor, torch.Tensor]]:
+    """So many rows at a time, the first with this beta and the others with 1."""
+    if x.shape[0] <= rows:
+        return ((beta, x, y),)
+    return zip(chain((beta,), repeat(1)), x.split(rows), y.split(rows), strict=False)
 
 
 def _blocks(flat: torch.Tensor) -> dict[str, torch.Tensor]:
-    """A flat vector cut into matrices: [W b] of each layer."""
-    return {
-        "W1b1": flat[0:30].unflatten(0, (10, 3)),
-        "W2b2": flat[30:140].unflatten(0, (10, 11)),
-        "W3b3": flat[140:151].unflatten(0, (1, 11)),
-    }
+    """A flat vector, or each column of a matrix, cut into the blocks."""
+    parts = flat.split_with_sizes(_BLOCK_SIZES)
+    columns = flat.shape[1:]
+    return {name: part.view(*shape, *columns) for (name, shape), part in zip(_BLOCKS.items(), parts, strict=True)}
 
 
 def _views(flat: torch.Tensor) -> Parameters:
-    """Each parameter's part of a flat vector."""
-    blocks = _blocks(flat)
+    """A flat vector, or each row of a matrix, cut into the parameters."""
+    parts, rows = flat.split_with_sizes(_SIZES, -1), flat.shape[:-1]
     return Parameters(
-        W1=blocks["W1b1"][:, :2],
-        b1=blocks["W1b1"][:, 2],
-        W2=blocks["W2b2"][:, :10],
-        b2=blocks["W2b2"][:, 10],
-        W3=blocks["W3b3"][:, :10],
-        b3=blocks["W3b3"][:, 10],
+        W1=parts[0].view(*rows, 2, 10).mT,
+        b1=parts[1],
+        W2=parts[2].view(*rows, 10, 10).mT,
+        b2=parts[3],
+        W3=parts[4].view(*rows, 10, 1).mT,
+        b3=parts[5],
     )

@@ -68,20 +68,23 @@ def test_a_mutant_is_rejected(mutant, tmp_path, capsys):
 
 FAST_MUTANTS = {
     "a product with the wrong activations": (
-        r"grad_W2b2\.addmm_\(delta2, a1_one_T",
-        "grad_W2b2.addmm_(delta2, a1_one_T[:, :] * 2",
+        r"grad_W2b2\.addmm_\(a1_one, delta2_T",
+        "grad_W2b2.addmm_(a1_one * 2, delta2_T",
     ),
     "a buffer that is needed later": (
-        r"torch\.mm\(W2b2, a1_one, out=z2\)\n( +)z2\.sigmoid_\(\)\n +torch.mm\(W3b3",
-        r"torch.mm(W2b2, a1_one, out=z2)\n\1z2.sigmoid_()\n\1a1_one.mul_(2)\n\1torch.mm(W3b3",
+        r"mm\(W2b2_T, a1_one, out=z2\)\n( +)z2\.sigmoid_\(\)\n",
+        r"mm(W2b2_T, a1_one, out=z2)\n\1z2.sigmoid_()\n\1a1_one.mul_(2)\n",
     ),
-    "a chunk that forgets the one before": (r"            beta = 1\n", "            beta = 0\n"),
+    "a chunk that forgets the one before": (r"repeat\(1\)", "repeat(0)"),
     "the slope of another layer": (r"grad_a1\.mul_\(slope_a1\)", "grad_a1.mul_(slope_a2[:3])"),
-    "a result from another place": (r"(places\)\[\"W3b3\"\]\.copy_\(indices\[\d+:\d+, )\d+:\d+", r"\g<1>0:3"),
+    "a result from another place": (r"(places\)\[\"W3b3\"\]\.copy_\(indices\[)\d+:\d+", r"\g<1>0:3"),
     "half of the loss": (r"alpha=1 / 4", "alpha=1 / 8"),
     "memory that nobody has set": (r"new_ones\(", "new_empty("),
-    "a row more for each sample": (r"_blocks\(out\[:, rows\]\)", "_blocks(out[:, :1])"),
+    "a row more for each sample": (r"_blocks\(columns\)", "_blocks(out[:, :1])"),
     "a direction that is forgotten": (r"self\._direction\.copy_\(self\._flat\(direction\)\)", "self._flat(direction)"),
+    "a tangent in the place of its value": (r"_places\[::2, :, 0\]\.copy_\(at", "_places[::2, :, 0].copy_(dot_at"),
+    "a weight that the tangent does not pass": (r"\n +W2b2_places\[1::2, :, 1\].*", ""),
+    "pairs crosswise": (r"dot_a1 = grad_a1 = z1_pair\[:3, 1\]", "dot_a1 = grad_a1 = z1_pair[:3, 0]"),
 }
 
 

@@ -1,0 +1,94 @@
+"""What the fast module is made of: flat vectors cut into blocks, and steps, whose statements share a few buffers."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sympy import MatrixSymbol
+
+
+@dataclass(frozen=True)
+class Block:
+    """A matrix in a flat vector, and where each parameter is in it."""
+
+    name: str
+    shape: tuple[int, ...]
+    views: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A function for n rows: `setup` makes buffers of so many `entries` a row once, `lines` run at each call."""
+
+    maker: str
+    signature: str
+    meaning: str
+    setup: list[str]
+    lines: list[str]
+    entries: int
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A line of code, the symbols that it reads and those that it writes; each of these has a place in a buffer.
+
+    What it writes may take over the place of one of `over`, if nothing reads that any more; `in_place` is what the
+    line is then, if that is not the same.
+    """
+
+    code: str
+    reads: tuple[MatrixSymbol, ...] = ()
+    writes: tuple[MatrixSymbol, ...] = ()
+    over: tuple[MatrixSymbol, ...] = ()
+    in_place: str = ""
+
+    def line(self, buffer: dict[MatrixSymbol, object]) -> str:
+        """The code, once it is known what lies where."""
+        taken = any(buffer.get(symbol) == buffer[target] for target in self.writes for symbol in self.over)
+        return self.in_place if self.in_place and taken else self.code
+
+
+def share(
+    statements: list[Statement],
+    width: Callable[[MatrixSymbol], object],
+    place: Callable[[MatrixSymbol], tuple[str, int]],
+) -> list[list[MatrixSymbol]]:
+    """What lies in each buffer, one after the other.
+
+    A place is the name of a group that lies in one buffer together, and where in it. A group takes over a buffer of
+    its width once no later statement reads what is there, or in the very statements that read it last, where each
+    symbol is written over the one in its place.
+    """
+    last: dict[MatrixSymbol, int] = {}
+    writer: dict[MatrixSymbol, int] = {}
+    groups: dict[str, list[MatrixSymbol]] = {}
+    for index, statement in enumerate(statements):
+        last.update(dict.fromkeys(statement.reads, index))
+        for symbol in statement.writes:
+            writer[symbol] = index
+            last.setdefault(symbol, index)
+            groups.setdefault(place(symbol)[0], []).append(symbol)
+
+    def writes_over(old: list[MatrixSymbol], new: list[MatrixSymbol]) -> bool:
+        was = {place(symbol)[1]: symbol for symbol in old}
+        return len(old) == len(new) and all(
+            (before := was.get(place(symbol)[1])) in statements[writer[symbol]].over and last[before] == writer[symbol]
+            for symbol in new
+        )
+
+    buffers: list[list[list[MatrixSymbol]]] = []
+    for group in groups.values():
+        begins = min(writer[symbol] for symbol in group)
+        fitting = [buffer for buffer in buffers if width(buffer[-1][0]) == width(group[0])]
+        over = [buffer for buffer in fitting if writes_over(buffer[-1], group)]
+        free = [buffer for buffer in fitting if all(last[symbol] < begins for symbol in buffer[-1])]
+        if over or free:
+            (over or free)[0].append(group)
+        else:
+            buffers.append([group])
+    return [[symbol for group in buffer for symbol in group] for buffer in buffers]
+
+
+def occurs(name: str, text: str) -> bool:
+    """Whether the text uses the name, and not only an attribute that is called so."""
+    return re.search(rf"(?<![.\w]){name}\b", text) is not None

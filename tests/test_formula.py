@@ -162,6 +162,8 @@ LOSSES_OF_ONES_OWN = {
     "where(p > y, 0.7*(p - y), 0.3*(y - p))": lambda p, y: torch.where(p > y, 0.7 * (p - y), 0.3 * (y - p)),
     "p*y": lambda p, y: p * y,
     "p/(1 + y**2)": lambda p, y: p / (1 + y**2),
+    "p*logsumexp(y)": lambda p, y: p * y.logsumexp(1, True),
+    "logsumexp(p)": lambda p, y: p.logsumexp(1, True).expand_as(p),
     "log_softmax(p)": lambda p, y: torch.log_softmax(p, 1),
     "-y*log(softmax(p))": lambda p, y: -y * torch.log_softmax(p, 1),
     "logsumexp(p)*logsumexp(-p)": lambda p, y: (p.logsumexp(1, True) * (-p).logsumexp(1, True)).expand_as(p),
@@ -194,6 +196,12 @@ def test_a_loss_of_ones_own_agrees_with_autograd(text, reduction, emitted):
     inner = sum((gradient * direction).sum() for gradient, direction in zip(want, along, strict=True))
     curved = list(torch.autograd.grad(inner, parameters, materialize_grads=True))
     torch.testing.assert_close(list(module.hvp(parameters, x, y, along)), curved, rtol=1e-11, atol=1e-13)
+    fast = emitted(network, "fast").FastGradient(parameters)
+    for chunk in (4, 3):
+        fast._chunk = fast._hvp_chunk = chunk
+        torch.testing.assert_close(list(fast.value_and_grad(x, y)[1]), [w.detach() for w in want], **close)
+        torch.testing.assert_close(list(fast.hvp(x, y, along)), curved, rtol=1e-11, atol=1e-13)
+    torch.testing.assert_close(list(fast.per_sample_grad(x, y)), list(each), **close)
 
 
 ODD = [

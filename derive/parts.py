@@ -58,7 +58,7 @@ def next_part(formula: Expr) -> tuple[Expr, Expr] | None:
     """
     found = list(preorder_traversal(formula))
     for part in filter(is_call, found):
-        if part != formula and occurrences(formula, part) > 1:
+        if part != formula and has_entry(part) and occurrences(formula, part) > 1:
             return part, part
     if length(formula) <= LONGEST:
         return None

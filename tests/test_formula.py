@@ -116,6 +116,7 @@ OWN = {
     "abs(z)": torch.abs,
     "sin(z) + cos(2*z)": lambda x: torch.sin(x) + torch.cos(2 * x),
     "erf(z) - z/3": lambda x: torch.erf(x) - x / 3,
+    "gelu(0.5)/(1 + z**2)": lambda x: torch.nn.functional.gelu(torch.tensor(0.5, dtype=x.dtype)) / (1 + x**2),
     "where(1 > 0, z**3, 2)": lambda x: x**3,
     "where(z < -1, -1, where(z < 0, z, where(z < 1, 2*z, z + 1)))": lambda x: torch.where(
         x < -1, -1.0, torch.where(x < 0, x, torch.where(x < 1, 2 * x, x + 1))
@@ -134,6 +135,10 @@ def test_a_formula_of_ones_own_agrees_with_autograd(text, emitted):
     want = torch.autograd.grad(((p - y).abs() ** 3).mean(), parameters)
     _, gradients = emitted(network).value_and_grad(parameters, x, y)
     assert_agree(gradients, want, 64.0)
+    fast = emitted(network, "fast").FastGradient(parameters)
+    torch.testing.assert_close(list(fast.value_and_grad(x, y)[1]), list(want), rtol=1e-13, atol=1e-15)
+    curved = emitted(network).hvp(parameters, x, y, parameters)
+    torch.testing.assert_close(list(fast.hvp(x, y, parameters)), list(curved), rtol=1e-11, atol=1e-14)
 
 
 @pytest.mark.parametrize(

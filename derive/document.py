@@ -15,7 +15,7 @@ from sympy import Expr, Function, MatAdd, MatMul, MatrixExpr, MatrixSymbol, OneM
 
 from derive.calculus import elementwise_pullback, pullback, rule
 from derive.figures import Figure, computation_figure, network_figure
-from derive.functions import opened
+from derive.functions import NamedFunction, opened
 from derive.network import Network
 from derive.notation import PLAIN
 from derive.numbers import Matrix, evaluate
@@ -384,11 +384,6 @@ def rules_sections(derivation: Derivation) -> list[Section]:
     ]
 
 
-def rules_of(derivation: Derivation) -> list[str]:
-    """The rules of the backward pass, in the order in which they are first used."""
-    return list(examples(derivation))
-
-
 def examples(derivation: Derivation) -> dict[str, tuple[Equation, MatrixSymbol]]:
     """For each rule of the backward pass, the first forward equation and variable that it is used on."""
     found: dict[str, tuple[Equation, MatrixSymbol]] = {}
@@ -566,7 +561,7 @@ def backward_sections(derivation: Derivation, computed: Derivation) -> list[Sect
     program = derivation.program
     note = "From the loss to the parameters, back through the forward equations in reverse order."
     sections = [Section("Backward pass", "backward", (Paragraph(note), *unnamed_cotangents(derivation)))]
-    code = in_code(derivation, computed)
+    code, rules = in_code(derivation, computed), list(examples(derivation))
     for number, step in enumerate(derivation.backward, 1):
         *parts, last = code[step.target][0]
         rows = [row for part in parts for row in equation_rows(program, part, "a part")]
@@ -575,7 +570,7 @@ def backward_sections(derivation: Derivation, computed: Derivation) -> list[Sect
                 f"B{number}. {step_title(program, step)}",
                 f"B{number}",
                 (
-                    Paragraph(goal(derivation, step)),
+                    Paragraph(goal(derivation, step, rules)),
                     *step_proof(derivation, step),
                     *([Paragraph("In parts:"), Chain(tuple(rows))] if rows else []),
                     boxed(program, last),
@@ -599,7 +594,7 @@ def title(program: Program, symbol: MatrixSymbol) -> str:
     return f"${latex(program, symbol)}$" if what == symbol.name else f"{what[0].upper()}{what[1:]}"
 
 
-def goal(derivation: Derivation, step: Equation) -> str:
+def goal(derivation: Derivation, step: Equation, rules: list[str]) -> str:
     program = derivation.program
     if step.variable is None:
         return step.meaning
@@ -608,8 +603,8 @@ def goal(derivation: Derivation, step: Equation) -> str:
     if not uses:
         return f"The loss does not see {variable}, ${shape}$: its gradient is zero."
     places = listed([f"${latex(program, e.target)}$ in {label}" for label, e in uses], "and")
-    rules = dict.fromkeys(rule(e, step.variable) for _, e in uses)
-    named = listed([f"R{rules_of(derivation).index(r) + 1}, {r}" for r in rules], "and")
+    used = dict.fromkeys(rule(e, step.variable) for _, e in uses)
+    named = listed([f"R{rules.index(r) + 1}, {r}" for r in used], "and")
     more = " What comes back by each way is added." if len(uses) > 1 else ""
     return f"How the loss changes with {variable}, ${shape}$, which enters {places}: rule {named}.{more}"
 
@@ -641,15 +636,16 @@ def slope_sections(derivation: Derivation) -> list[Section]:
         if formula in seen:
             continue
         seen.add(formula)
-        definition = opened(formula)
-        slope = diff(definition, z)
         used = diff(equation.value.formula, scalar).xreplace({equation.value.formula: a, scalar: z})
         lines = [("a", formula, "the activation")]
-        if definition != formula:
-            lines.append(("", definition, "its definition"))
-        lines.append((r"\frac{da}{dz}", slope, "SymPy's derivative of it"))
-        if used != slope:
-            lines.append(("", used, "the same as the code computes it"))
+        if nested(formula):
+            lines.append((r"\frac{da}{dz}", used, "SymPy's derivative of it, the slope of each function put in"))
+        else:
+            definition = opened(formula)
+            slope = diff(definition, z)
+            lines += [("", definition, "its definition")] * (definition != formula)
+            lines.append((r"\frac{da}{dz}", slope, "SymPy's derivative of it"))
+            lines += [("", used, "the same as the code computes it")] * (used != slope)
         rows = [row for left, expr, why in lines for row in rows_of(left, scalar_latex(expr), why, "")]
         blocks += [Paragraph(f"For `{equation.rule.removesuffix(', entry by entry')}`:"), Chain(tuple(rows))]
     if not blocks:
@@ -660,6 +656,11 @@ def slope_sections(derivation: Derivation) -> list[Section]:
         "slope there is the one that torch takes."
     )
     return [Section("Slopes of the activations", "slopes", (Paragraph(note), *blocks))]
+
+
+def nested(formula: Expr) -> bool:
+    """Whether a named function stands inside another: their definitions, put into one another, fill pages."""
+    return any(part.args[0].has(NamedFunction) for part in formula.atoms(NamedFunction))
 
 
 def recursion_sections(network: Network, derivation: Derivation) -> list[Section]:
@@ -725,8 +726,9 @@ def gradients_section(derivation: Derivation) -> Section:
 
 def questions_section(network: Network, derivation: Derivation) -> Section:
     program, last = derivation.program, network.depth
-    delta = next(e for e in derivation.backward if e.target.name == f"Delta{last}")
-    value = latex(program, delta.value)
+    Z = next(e.target for e in program.equations if e.target.name == f"Z{last}")
+    delta = next((e.value for e in derivation.backward if e.variable == Z), cotangent_of(derivation, Z))
+    value = latex(program, delta)
     formula = rf": $\boldsymbol{{\Delta}}_{{{last}}} = {value}$" if width(value) <= WIDEST_CHANGE else ""
     if network.output_activation == "identity":
         where = (
@@ -816,7 +818,13 @@ def numbers_sections(network: Network, derivation: Derivation) -> list[Section]:
         note = f" So that it fits on paper, no layer here is wider than {CUT_WIDTH}: {'-'.join(map(str, layers))}."
     program = derivation.program
     inputs = drawn(program, small)
-    values = evaluate(derivation.equations, inputs)
+    heading = f"Worked numbers for {POINTS} points"
+    try:
+        values = evaluate(derivation.equations, inputs)
+    except ValueError as error:
+        return [
+            Section(heading, "numbers", (Paragraph(f"There are none: with the numbers that are drawn here, {error}."),))
+        ]
     draw = (
         f"draw = random.Random({SEED})\n"
         "# W1, b1, W2, ... row by row; fan_in is what enters the layer\n"
@@ -834,7 +842,7 @@ def numbers_sections(network: Network, derivation: Derivation) -> list[Section]:
 
     return [
         Section(
-            f"Worked numbers for {POINTS} points",
+            heading,
             "numbers",
             (
                 Paragraph(
@@ -887,6 +895,8 @@ def by_hand(derivation: Derivation, inputs: dict[MatrixSymbol, Matrix], values: 
     program = derivation.program
     weights = program.parameters[-2]
     step = next(e for e in derivation.backward if e.variable == weights)
+    if len(step.uses) < 2:
+        return []
     left, right = step.uses if step.uses[0].name.startswith(("Delta", "grad_")) else reversed(step.uses)
     gradient = values[step.target.name]
     sizes = [(round(abs(value), 12), -j, -k) for j, row in enumerate(gradient) for k, value in enumerate(row)]

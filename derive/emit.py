@@ -117,7 +117,7 @@ def per_sample(subject: Subject) -> dict[str, Any]:
     body = lines(program, tuple(equation for equation in equations if equation.target not in last), ONE)
     terms = [summands(program, equation) for equation in equations if equation.target in last]
     used = " ".join(line.code for line in [*body, *terms])
-    return {"unpack": unpack(program, used), "lines": body, "terms": terms}
+    return {"unpack": unpack(program, used), "lines": body, "size_lines": size_lines(body), "terms": terms}
 
 
 def directions(program: Program) -> dict[MatrixSymbol, MatrixSymbol]:
@@ -148,7 +148,22 @@ def spec_lines(field: str, value: object) -> list[str]:
     line = f'"{field}": {value!r},'.replace("'", '"')
     if len(line) <= WIDTH - 4:
         return [line]
-    return [f'"{field}": (', *(f"    {size}," for size in value), "),"]
+    if isinstance(value, str):
+        parts = pieces(value, WIDTH - 10)
+    else:
+        parts = [line for item in value for line in item_lines(item)]
+    return [f'"{field}": (', *(f"    {part}" for part in parts), "),"]
+
+
+def item_lines(item: object) -> list[str]:
+    """An item of a tuple that has a line for each."""
+    line = f"{item!r},".replace("'", '"')
+    return [line] if len(line) <= WIDTH - 8 else ["(", *(f"    {part}" for part in pieces(item, WIDTH - 14)), "),"]
+
+
+def pieces(text: str, width: int) -> list[str]:
+    """A long text as literals that Python joins."""
+    return [f'"{text[start : start + width]}"' for start in range(0, len(text), width)]
 
 
 def unpack_lines(names: list[str], source: str) -> list[str]:
@@ -193,12 +208,13 @@ def math_import(code: list[str]) -> list[str]:
 
 def size_lines(body: list[Line]) -> list[str]:
     """N, where a line needs it; a mean over no rows is refused."""
-    refusal = no_rows_lines([line.code for line in body])
-    return ["N = x.shape[0]", *refusal] if refusal else []
+    code = [line.code for line in body]
+    return ["N = x.shape[0]", *no_rows_lines(code)] if any(re.search(r"\bN\b", line) for line in code) else []
 
 
 def no_rows_lines(code: list[str]) -> list[str]:
-    if not any(re.search(r"\bN\b", line) for line in code):
+    """The refusal of no rows, where a line divides by their number."""
+    if not any(re.search(r"/ \(?[^()]*\bN\b", line) for line in code):
         return []
     refusal = 'raise ValueError("x: expected at least 1 row, got 0: a mean over no rows is 0 / 0")'
     return ["if N == 0:", f"    {refusal}"]

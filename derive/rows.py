@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 
-from sympy import Expr, Integer, MatrixExpr, MatrixSymbol, Mul, OneMatrix, Transpose
+from sympy import Expr, Integer, MatrixExpr, MatrixSymbol, Mul, OneMatrix, Symbol, Transpose, sympify
 
 from derive.notation import is_number
 from derive.parts import in_parts
@@ -39,6 +39,14 @@ FLAT = {
 }
 
 
+class StepPrinter(TorchPrinter):
+    """A step has n rows, out of N in all."""
+
+    def _sizes(self, shape: tuple[Expr, ...]) -> str:
+        rows = {self.program.inputs[0].shape[0]: Symbol("n", integer=True, positive=True)}
+        return super()._sizes(tuple(sympify(size).xreplace(rows) for size in shape))
+
+
 class Rows:
     """Loss and gradient of n rows out of N, put in place or added to what is there."""
 
@@ -56,7 +64,7 @@ class Rows:
         self.X, self.Y = self.program.inputs[:2]
         self.layers = list(zip(self.program.parameters[::2], self.program.parameters[1::2], strict=True))
         self.gradients = {gradient: parameter for parameter, gradient in derivation.gradients.items()}
-        self.printer = TorchPrinter(self.program)
+        self.printer = StepPrinter(self.program)
         self.views: dict[str, str] = {}
 
     def split(self, derivation: Derivation) -> Derivation:
@@ -103,7 +111,7 @@ class Rows:
         lines = [statement.line(homes) for statement in statements]
         functions = sorted({name for line in lines for name in re.findall(r"\btorch\.(\w+)\(", line)})
         self.views |= {name: f"torch.{name}" for name in functions}
-        lines = [re.sub(r"\btorch\.(\w+)\(", r"\1(", line) for line in lines]
+        lines = [re.sub(r"\btorch\.(\w+)\(", r"\1(", line) for line in lines] or ["pass"]
         used = "\n".join([*lines, *self.views.values()])
         made, entries = self.buffers(buffers, used)
         views = [f"{name} = {code}" for name, code in self.views.items()]

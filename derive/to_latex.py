@@ -492,9 +492,12 @@ def split(tex: str, sign_at: Callable[[int], object]) -> list[str]:
 
 
 def top_groups(tex: str) -> list[tuple[re.Match, re.Match]]:
-    """The outermost pairs of round brackets."""
+    """The outermost pairs of round brackets; those within braces are left whole, as a line ends in none."""
     opened, groups = [], []
     for token in () if r"\begin" in tex else BRACKET.finditer(tex):
+        before = tex[: token.start()]
+        if before.count("{") > before.count("}"):
+            continue
         if token[1] == "(":
             opened.append(token)
         elif opened:

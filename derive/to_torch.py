@@ -25,6 +25,7 @@ from sympy.core.parameters import distribute
 from sympy.printing.codeprinter import CodePrinter
 from sympy.printing.precedence import PRECEDENCE
 
+from derive.functions import NamedFunction, opened
 from derive.matrix import BlockSum, LogDet
 from derive.notation import factors, is_number, terms
 from derive.patterns import affine
@@ -394,6 +395,8 @@ class TorchPrinter(CodePrinter):
         return power.join(self.parenthesize(part, PRECEDENCE["Pow"]) for part in (base, exponent))
 
     def _print_Function(self, expr: Expr) -> str:
+        if isinstance(expr, NamedFunction) and is_number(expr):
+            return f"({self._print(opened(expr))})"
         name = type(expr).__name__
         kernel, *options = OPTIONS[name] if name in OPTIONS else (KERNELS.get(name),)
         if is_number(expr) and name in NUMBER_FUNCTIONS:
@@ -433,11 +436,11 @@ class TorchPrinter(CodePrinter):
         *branches, (text, condition) = [(self._print(value), condition) for value, condition in expr.args]
         if condition is not true:
             raise ValueError(f"torch needs a value where no condition holds: {expr}")
+        if all(is_number(branch) for branch, _ in expr.args):
+            text = f"{self.like}.new_tensor({text})"
         for value, condition in reversed(branches):
             text = f"torch.where({self._print(condition)}, {value}, {text})"
-        if any(not is_number(branch) for branch, _ in expr.args):
-            return text
-        return f"{text}.to({self._print(min(expr.free_symbols - set(self.program.sizes), key=str))}.dtype)"
+        return text
 
     def _print_Relational(self, expr: Expr) -> str:
         return f"{self._print(expr.lhs)} {expr.rel_op} {self._print(expr.rhs)}"

@@ -14,6 +14,7 @@ from sympy import Integer, Inverse, MatrixSymbol
 
 from derive.document import Picture, Section, glossary, network_document, network_title
 from derive.forward import forward
+from derive.losses import logsumexp
 from derive.matrix import LogDet
 from derive.network import Network
 from derive.pages import HtmlPage, MarkdownPage, Page, TexPage, svg
@@ -235,6 +236,7 @@ def reference_page(subject: Subject) -> dict[str, Any]:
         "prediction": spell(program, program.prediction),
         "inputs": network.layers[0],
         "target": target(network),
+        "weight": "len(x) / points" if network.reduction == "mean" else "1",
         "loss": reference_loss(subject),
     }
 
@@ -252,9 +254,10 @@ def reference_loss(subject: Subject) -> list[str]:
 
 
 def target(network: Network) -> str:
-    """The assignment's y, for as many outputs as there are."""
-    outputs = network.layers[-1]
-    text = "(x**2).sum(1, keepdim=True) / 2"
+    """The assignment's y, for as many outputs as there are; where the loss couples a row, a distribution over it."""
+    outputs, text = network.layers[-1], "(x**2).sum(1, keepdim=True) / 2"
+    if network.criterion().formula.has(logsumexp):
+        return f"torch.softmax({text} * torch.arange(1, {outputs + 1}, device=x.device), 1)"
     return text if outputs == 1 else f"({text}).repeat(1, {outputs})"
 
 
@@ -366,6 +369,7 @@ TARGETS: dict[str, Callable[[Subject], dict[str, Any]]] = {
     "network.svg": figure_page("network"),
     "fast.py": fast_page,
     "reference.py": reference_page,
+    "ranks.py": plain_page,
     "run.py": run_page,
     "train.py": title_page,
     "weights.py": plain_page,

@@ -92,10 +92,11 @@ def split(tex: str, sign_at: Callable[[int], object]) -> list[str]:
 
 
 def top_groups(tex: str) -> list[tuple[re.Match, re.Match]]:
-    """The outermost pairs of round brackets that stand in no braces, as those of a fraction."""
+    """The outermost pairs of round brackets; those within braces are left whole, as a line ends in none."""
     opened, groups = [], []
     for token in () if r"\begin" in tex else BRACKET.finditer(tex):
-        if tex.count("{", 0, token.start()) != tex.count("}", 0, token.start()):
+        before = tex[: token.start()]
+        if before.count("{") > before.count("}"):
             continue
         if token[1] == "(":
             opened.append(token)

@@ -4,19 +4,18 @@ Views share memory as torch's do, so that a buffer that is taken over too early 
 forbids or leaves open is refused: an operand half overwritten, a shape that does not fit, memory that nobody has set.
 """
 
+import ast
 from collections.abc import Callable
 from contextlib import nullcontext
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy
-from sympy import Expr, Piecewise, diff
+from sympy import Expr, Piecewise, Rational, diff
 
 from derive.functions import FUNCTIONS, z
 from derive.symbolic import Tensor, torch_stand_in
-from derive.to_torch import IN_PLACE, PULLBACKS
-
-BOUNDS = {(-1, 1): "hardtanh", (0, 6): "relu6", (0,): "relu"}
+from derive.to_torch import IN_PLACE, INTO, PULLBACKS
 
 
 class Overwritten(RuntimeError):
@@ -61,19 +60,17 @@ def index_select(tensor: Tensor, dim: int, index: Tensor, out: Tensor) -> Tensor
     return stored(Tensor(numpy.take(tensor.entries, index.entries.astype(int), int(dim))), out)
 
 
-def named(name: str) -> Callable[..., Tensor]:
-    """An entrywise function, into `out` where one is given."""
-    function = FUNCTIONS[name].func
+def stored_if(value: Tensor, out: Tensor | None, *read: Tensor) -> Tensor:
+    return value if out is None else stored(value, out, *read)
 
-    def kernel(tensor: Tensor, *_: Any, out: Tensor | None = None, approximate: str = "none") -> Tensor:
-        value = tensor.map(FUNCTIONS["gelu_tanh"].func if approximate == "tanh" else function)
-        return value if out is None else stored(value, out, tensor)
 
-    return kernel
+def entrywise(name: str) -> Callable[..., Tensor]:
+    """A named function of each entry."""
+    return lambda tensor, out=None: stored_if(tensor.map(FUNCTIONS[name].func), out, tensor)
 
 
 def pullback(name: str) -> Callable[..., Tensor]:
-    """The kernel that multiplies a cotangent with the slope of a function, at z or at the value there."""
+    """A cotangent times the slope of a named function, at z or at the value there."""
     at_value, formula = "{a}" in PULLBACKS[name], FUNCTIONS[name]
     slope = diff(formula, z)
     if at_value and not slope.has(Piecewise):
@@ -82,20 +79,47 @@ def pullback(name: str) -> Callable[..., Tensor]:
     def times(cotangent: Expr, entry: Expr) -> Expr:
         if at_value and slope.has(Piecewise) and entry.func == formula.func:
             entry = entry.args[0]  # relu(z) is at most 0 just where z is
-        if isinstance(slope, Piecewise):
-            return Piecewise(*((cotangent * value, where) for value, where in slope.xreplace({z: entry}).args))
-        return cotangent * slope.xreplace({z: entry})
+        here = slope.xreplace({z: entry})
+        if isinstance(here, Piecewise):
+            return Piecewise(*((cotangent * value, where) for value, where in here.args))
+        return cotangent * here
 
-    def kernel(cotangent: Tensor, *arguments: Any, grad_input: Tensor, **_: Any) -> Tensor:
-        place = next(argument for argument in arguments if isinstance(argument, Tensor))
-        value = numpy.frompyfunc(times, 2, 1)(cotangent.entries, place.entries)
-        return stored(Tensor(value), grad_input, cotangent, place)
+    def kernel(cotangent: Tensor, place: Tensor, out: Tensor | None = None) -> Tensor:
+        value = Tensor(numpy.frompyfunc(times, 2, 1)(cotangent.entries, place.entries))
+        return stored_if(value, out, cotangent, place)
 
     return kernel
 
 
-def clamp(tensor: Tensor, *bounds: int, out: Tensor) -> Tensor:
-    return named(BOUNDS[bounds])(tensor, out=out)
+def kernels() -> dict[str, Callable[..., Tensor]]:
+    """What INTO and PULLBACKS call, by its path; the numbers and words of a call say which function it is for."""
+    meant: dict[str, dict[tuple, Callable[..., Tensor]]] = {}
+    for calls, make in ((INTO, entrywise), (PULLBACKS, pullback)):
+        for name, call in calls.items():
+            path, given = parsed(call)
+            meant.setdefault(path, {}).setdefault(given, make(name))
+
+    def dispatched(path: str) -> Callable[..., Tensor]:
+        def call(*arguments: Any, out: Any = None, grad_input: Any = None, **options: Any) -> Tensor:
+            tensors = [argument for argument in arguments if isinstance(argument, Tensor)]
+            given = tuple(argument for argument in (*arguments, *options.values()) if not isinstance(argument, Tensor))
+            if given not in meant[path]:
+                raise TypeError(f"{path}: what it computes with {given} is not known")
+            return meant[path][given](*tensors, out=out if grad_input is None else grad_input)
+
+        return call
+
+    return {path: dispatched(path) for path in meant}
+
+
+def parsed(call: str) -> tuple[str, tuple]:
+    """The path of a call of torch, and its arguments that are numbers or words."""
+    tree = ast.parse(call.format(g="g", z="z", a="a", out="out"))
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    node = next(node for node in calls if ast.unparse(node.func).startswith("torch."))
+    values = [*node.args, *(keyword.value for keyword in node.keywords)]
+    given = (ast.literal_eval(value) for value in values if not isinstance(value, ast.Name))
+    return ast.unparse(node.func), tuple(Rational(repr(value)) if type(value) is float else value for value in given)
 
 
 def torch_with_buffers() -> ModuleType:
@@ -105,28 +129,18 @@ def torch_with_buffers() -> ModuleType:
     torch.addmm, torch.addcmul, torch.index_select = add_product, addcmul, index_select
     torch.mul = lambda left, right, out: stored(left * right, out, left, right)
     torch.sub = lambda left, right, out: stored(left - right, out, left, right)
-    torch.clamp = torch.clamp_min = clamp
     torch.arange = lambda stop, device: Tensor(numpy.array(range(int(stop)), dtype=object))
     torch.empty_like = lambda tensor, dtype, device: tensor.new_empty(tensor.shape)
     torch.nn.Module, torch.inference_mode = object, nullcontext
-    kernels = SimpleNamespace()
-    for name in FUNCTIONS.keys() - {"identity"}:
-        kernel = named(name)
-        setattr(kernels, {"logsigmoid": "log_sigmoid"}.get(name, name), SimpleNamespace(out=kernel))
-        if name in IN_PLACE:
-            setattr(torch, name, kernel)
-    for name, call in PULLBACKS.items():
-        path = call.partition("(")[0].split(".")
-        if path[3] != "hardtanh_backward":
-            setattr(kernels, path[3], SimpleNamespace(grad_input=pullback(name)))
-    kernels.hardtanh_backward = SimpleNamespace(
-        grad_input=lambda g, place, *bounds, grad_input: pullback(BOUNDS[bounds])(g, place, grad_input=grad_input)
-    )
-    exact, by_tanh = pullback("gelu"), pullback("gelu_tanh")
-    kernels.gelu_backward.grad_input = lambda g, place, approximate="none", grad_input=None: (
-        by_tanh if approximate == "tanh" else exact
-    )(g, place, grad_input=grad_input)
-    torch.ops = SimpleNamespace(aten=kernels)
+    torch.ops = SimpleNamespace(aten=SimpleNamespace())
+    for path, kernel in kernels().items():
+        *owners, name = path.split(".")[1:]
+        owner = torch
+        for part in owners:
+            if not hasattr(owner, part):
+                setattr(owner, part, SimpleNamespace())
+            owner = getattr(owner, part)
+        setattr(owner, name, kernel)
     return torch
 
 
@@ -143,7 +157,7 @@ METHODS: dict[str, Callable[..., Tensor]] = {
     "addcmul_": lambda tensor, left, right, **numbers: addcmul(tensor, left, right, tensor, **numbers),
     "addmm_": lambda tensor, left, right, **numbers: add_product(tensor, left, right, tensor, **numbers),
     "addmv_": lambda tensor, left, right, **numbers: add_product(tensor, left, right, tensor, **numbers),
-    **{f"{name}_": lambda tensor, name=name: named(name)(tensor, out=tensor) for name in IN_PLACE},
+    **{f"{name}_": lambda tensor, name=name: entrywise(name)(tensor, tensor) for name in IN_PLACE},
 }
 for _name, _method in METHODS.items():
     setattr(Tensor, _name, _method)

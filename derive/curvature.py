@@ -30,7 +30,8 @@ def with_slopes(derivation: Derivation) -> Derivation:
     for equation in derivation.backward:
         found = [symbol for symbol in equation.uses if program.notation.is_cotangent(symbol.name)]
         through = equation.through
-        if isinstance(equation.value, Elementwise) and len(found) == 1 and len(through.uses) == 1:
+        formulas = isinstance(equation.value, Elementwise) and isinstance(through and through.value, Elementwise)
+        if formulas and len(found) == 1 and len(through.uses) == 1:
             g, A = found[0], through.target
             value = elementwise(equation.value.formula.xreplace({entry(g): Integer(1)}), equation.value.operands)
             if isinstance(value, Elementwise):
@@ -233,7 +234,8 @@ class HessianOfColumns(Hessian, Columns):
             name = f"{self.block_of(W)[0]}_places"
             lines.append(f"{name} = places[{start}:{end}].view({rows}, {columns // 2}, 2)")
             Z = next(e.target for e in self.program.equations if (found := affine(e.value)) and found[1] == W)
-            for half, target in enumerate((Z, self.program.notation.tangent(Z))):
+            both = (Z, self.program.notation.tangent(Z))
+            for half, target in enumerate(symbol for symbol in both if symbol in self.assigned):
                 for left, right in products(self.definition(target).value):
                     if not isinstance(left, OneMatrix):
                         lines.append(f"{name}[{self.stack_rows(left)}, :, {half}].copy_({self.stacked(left, right)})")

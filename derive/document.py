@@ -6,7 +6,7 @@ index form: none is typed. Typed are only definitions and the translation to oth
 
 import re
 
-from sympy import MatrixExpr, MatrixSymbol, Symbol, diff
+from sympy import Expr, MatrixExpr, MatrixSymbol, Symbol, diff
 
 from derive.blocks import (
     WIDEST_LINE,
@@ -24,7 +24,7 @@ from derive.blocks import (
 )
 from derive.breaking import broken, inline
 from derive.figures import computation_figure, network_figure
-from derive.functions import opened
+from derive.functions import NamedFunction, opened
 from derive.network import Network
 from derive.passes import backward_sections, forward_sections
 from derive.program import Derivation, Elementwise, Equation, substitute
@@ -166,15 +166,16 @@ def slope_sections(derivation: Derivation) -> list[Section]:
         if formula in seen:
             continue
         seen.add(formula)
-        definition = opened(formula)
-        slope = diff(definition, z)
         used = diff(equation.value.formula, scalar).xreplace({equation.value.formula: a, scalar: z})
         lines = [("a", formula, "the activation")]
-        if definition != formula:
-            lines.append(("", definition, "its definition"))
-        lines.append((r"\frac{da}{dz}", slope, "SymPy's derivative of it"))
-        if used != slope:
-            lines.append(("", used, "the same as the code computes it"))
+        if nested(formula):
+            lines.append((r"\frac{da}{dz}", used, "SymPy's derivative of it, the slope of each function put in"))
+        else:
+            definition = opened(formula)
+            slope = diff(definition, z)
+            lines += [("", definition, "its definition")] * (definition != formula)
+            lines.append((r"\frac{da}{dz}", slope, "SymPy's derivative of it"))
+            lines += [("", used, "the same as the code computes it")] * (used != slope)
         rows = [row for left, expr, why in lines for row in rows_of(left, scalar_latex(expr), why, "")]
         blocks += [Paragraph(f"For `{equation.rule.removesuffix(', entry by entry')}`:"), Chain(tuple(rows))]
     if not blocks:
@@ -185,6 +186,11 @@ def slope_sections(derivation: Derivation) -> list[Section]:
         "slope there is the one that torch takes."
     )
     return [Section("Slopes of the activations", "slopes", (Paragraph(note), *blocks))]
+
+
+def nested(formula: Expr) -> bool:
+    """Whether a named function stands inside another: their definitions, put into one another, fill pages."""
+    return any(part.args[0].has(NamedFunction) for part in formula.atoms(NamedFunction))
 
 
 def recursion_sections(network: Network, derivation: Derivation) -> list[Section]:

@@ -15,6 +15,7 @@ from sympy import Integer, Inverse, MatrixSymbol
 from derive.blocks import Picture, Section
 from derive.document import glossary, network_document, network_title
 from derive.forward import forward
+from derive.losses import logsumexp
 from derive.matrix import LogDet
 from derive.network import Network
 from derive.pages import HtmlPage, MarkdownPage, Page, TexPage, svg
@@ -24,7 +25,7 @@ from derive.reverse import derive
 from derive.schedule import schedule
 from derive.steps import Block
 from derive.tangent import tangents
-from derive.to_torch import WIDTH, Line, TorchPrinter, closes_at_end, lines, spell, summands
+from derive.to_torch import ONE, WIDTH, Line, TorchPrinter, closes_at_end, lines, spell, summands
 
 TEMPLATES = Path(__file__).parent / "templates"
 if not TEMPLATES.is_dir():
@@ -53,8 +54,8 @@ def backward_page(subject: Subject) -> dict[str, Any]:
     network, derivation = subject.network, subject.derivation
     program = derivation.program
     forward_equations, loss_equations = program.predicting()
-    forward_lines, loss_lines = lines(program, forward_equations), lines(program, loss_equations)
-    backward_lines = lines(program, derivation.backward)
+    forward_lines, loss_lines = lines(program, forward_equations, ONE), lines(program, loss_equations, ONE)
+    backward_lines = lines(program, derivation.backward, ONE)
     names = [spell(program, symbol) for symbol in program.parameters]
     others = {
         "input_grad": input_grad(subject),
@@ -67,6 +68,7 @@ def backward_page(subject: Subject) -> dict[str, Any]:
     return {
         "network": described(network),
         "imports": imports(everything),
+        "constants": constants(everything),
         "spec": [line for field, value in network.spec().items() for line in spec_lines(field, value)],
         "parameters": [
             {
@@ -92,7 +94,7 @@ def backward_page(subject: Subject) -> dict[str, Any]:
 def function_body(program: Program, equations: tuple[Equation, ...], results: dict[str, MatrixSymbol | None]) -> dict:
     """The lines that the results need, and each result by name; one that nothing moves is zero."""
     wanted = [symbol for symbol in results.values() if symbol is not None]
-    body = lines(program, all_in_parts(needed(equations, wanted), program.notation))
+    body = lines(program, all_in_parts(needed(equations, wanted), program.notation), ONE)
     used = " ".join([*(line.code for line in body), *(f"zeros_like({n})" for n, s in results.items() if s is None)])
     spelled = [
         {"name": name, "value": f"torch.zeros_like({name})" if symbol is None else spell(program, symbol)}
@@ -114,10 +116,10 @@ def per_sample(subject: Subject) -> dict[str, Any]:
     derivation = readable(derive(forward(subject.network, mean_over=Integer(1))))
     program, last = derivation.program, set(derivation.gradients.values())
     equations = needed(derivation.equations, last)
-    body = lines(program, tuple(equation for equation in equations if equation.target not in last))
+    body = lines(program, tuple(equation for equation in equations if equation.target not in last), ONE)
     terms = [summands(program, equation) for equation in equations if equation.target in last]
     used = " ".join(line.code for line in [*body, *terms])
-    return {"unpack": unpack(program, used), "lines": body, "terms": terms}
+    return {"unpack": unpack(program, used), "lines": body, "size_lines": size_lines(body), "terms": terms}
 
 
 def directions(program: Program) -> dict[MatrixSymbol, MatrixSymbol]:
@@ -148,7 +150,22 @@ def spec_lines(field: str, value: object) -> list[str]:
     line = f'"{field}": {value!r},'.replace("'", '"')
     if len(line) <= WIDTH - 4:
         return [line]
-    return [f'"{field}": (', *(f"    {size}," for size in value), "),"]
+    if isinstance(value, str):
+        parts = pieces(value, WIDTH - 10)
+    else:
+        parts = [line for item in value for line in item_lines(item)]
+    return [f'"{field}": (', *(f"    {part}" for part in parts), "),"]
+
+
+def item_lines(item: object) -> list[str]:
+    """An item of a tuple that has a line for each."""
+    line = f"{item!r},".replace("'", '"')
+    return [line] if len(line) <= WIDTH - 8 else ["(", *(f"    {part}" for part in pieces(item, WIDTH - 14)), "),"]
+
+
+def pieces(text: str, width: int) -> list[str]:
+    """A long text as literals that Python joins."""
+    return [f'"{text[start : start + width]}"' for start in range(0, len(text), width)]
 
 
 def unpack_lines(names: list[str], source: str) -> list[str]:
@@ -181,18 +198,25 @@ def imports(body: list[Line]) -> list[str]:
     return math_import([line.code for line in body])
 
 
+def constants(body: list[Line]) -> list[str]:
+    """A 1 that is a tensor, where the lines need one."""
+    line = f"{ONE} = torch.ones(())  # as a tensor: with the number 1, torch takes three times as long"
+    return ["", line] if any(re.search(rf"\b{ONE}\b", part.code) for part in body) else []
+
+
 def math_import(code: list[str]) -> list[str]:
     return ["import math"] if any("math." in line for line in code) else []
 
 
 def size_lines(body: list[Line]) -> list[str]:
     """N, where a line needs it; a mean over no rows is refused."""
-    refusal = no_rows_lines([line.code for line in body])
-    return ["N = x.shape[0]", *refusal] if refusal else []
+    code = [line.code for line in body]
+    return ["N = x.shape[0]", *no_rows_lines(code)] if any(re.search(r"\bN\b", line) for line in code) else []
 
 
 def no_rows_lines(code: list[str]) -> list[str]:
-    if not any(re.search(r"\bN\b", line) for line in code):
+    """The refusal of no rows, where a line divides by their number."""
+    if not any(re.search(r"/ \(?[^()]*\bN\b", line) for line in code):
         return []
     refusal = 'raise ValueError("x: expected at least 1 row, got 0: a mean over no rows is 0 / 0")'
     return ["if N == 0:", f"    {refusal}"]
@@ -202,7 +226,7 @@ def reference_page(subject: Subject) -> dict[str, Any]:
     network, program = subject.network, subject.derivation.program
     forward_equations, _ = program.predicting()
     code = [line.code for line in lines(program, forward_equations)]
-    affine = re.compile(r"(z(\d+)) = (\w+) @ W\d+\.T \+ b\d+")
+    affine = re.compile(r"(z(\d+)) = torch\.nn\.functional\.linear\((\w+), W\d+, b\d+\)")
     return {
         "network": described(network),
         "layers": [
@@ -213,6 +237,7 @@ def reference_page(subject: Subject) -> dict[str, Any]:
         "prediction": spell(program, program.prediction),
         "inputs": network.layers[0],
         "target": target(network),
+        "weight": "len(x) / points" if network.reduction == "mean" else "1",
         "loss": reference_loss(subject),
     }
 
@@ -230,9 +255,10 @@ def reference_loss(subject: Subject) -> list[str]:
 
 
 def target(network: Network) -> str:
-    """The assignment's y, for as many outputs as there are."""
-    outputs = network.layers[-1]
-    text = "(x**2).sum(1, keepdim=True) / 2"
+    """The assignment's y, for as many outputs as there are; where the loss couples a row, a distribution over it."""
+    outputs, text = network.layers[-1], "(x**2).sum(1, keepdim=True) / 2"
+    if network.criterion().formula.has(logsumexp):
+        return f"torch.softmax({text} * torch.arange(1, {outputs + 1}, device=x.device), 1)"
     return text if outputs == 1 else f"({text}).repeat(1, {outputs})"
 
 
@@ -344,6 +370,7 @@ TARGETS: dict[str, Callable[[Subject], dict[str, Any]]] = {
     "network.svg": figure_page("network"),
     "fast.py": fast_page,
     "reference.py": reference_page,
+    "ranks.py": plain_page,
     "run.py": run_page,
     "train.py": title_page,
     "weights.py": plain_page,

@@ -157,7 +157,7 @@ def times(weight: MatrixExpr, matrix: MatrixExpr) -> MatrixExpr:
 
 def add(contributions: list[MatrixExpr], shape: tuple[Expr, Expr]) -> MatrixExpr:
     """The sum of what reaches a variable by several ways; formulas entry by entry become one formula."""
-    formula, operands, others = Integer(0), {}, {}
+    formula, number, operands, others = Integer(0), Integer(0), {}, {}
     for part in contributions:
         for term in MatAdd.make_args(part):
             if isinstance(term, Elementwise):
@@ -166,12 +166,16 @@ def add(contributions: list[MatrixExpr], shape: tuple[Expr, Expr]) -> MatrixExpr
             elif isinstance(term, MatrixSymbol | Transpose) or core(term) != term:
                 formula += entry(term)
                 operands[entry(term)] = term
-            elif not isinstance(term, ZeroMatrix):
+            elif constant(term) is not None:
+                number += constant(term)
+            else:
                 coefficient, factors = chain(term)
                 others[tuple(factors)] = others.get(tuple(factors), 0) + coefficient
     parts = [product(coefficient, list(factors)) for factors, coefficient in others.items() if coefficient != 0]
     if operands and formula != 0:
-        parts.append(elementwise(formula, operands))
+        parts.append(elementwise(formula + number, operands))
+    elif number != 0:
+        parts.append(product(number, [OneMatrix(*shape)]))
     if not parts:
         return ZeroMatrix(*shape)
     return parts[0] if len(parts) == 1 else MatAdd(*parts)

@@ -65,7 +65,9 @@ class NamedFunction(Function):
         return slope(type(self)).xreplace({z: self.args[0], type(self)(z): self})
 
     def _eval_evalf(self, precision):
-        return self.expanded()._eval_evalf(precision)
+        """The definition at the number that the argument is, with some bits to spare."""
+        more = precision + 20
+        return self.definition.xreplace({z: self.args[0]._evalf(more)})._evalf(more)
 
     def expanded(self) -> Expr:
         """The definition at this argument."""

@@ -150,6 +150,11 @@ PLAIN = Notation()
 NETWORK = NetworkNotation()
 
 
+def is_number(expr: Expr) -> bool:
+    """Whether the value is one number for the whole batch: no entry of a matrix is in it, only sizes may be."""
+    return all(symbol.is_integer for symbol in expr.free_symbols)
+
+
 def terms(expr: Expr) -> list[Expr]:
     """The terms of a sum in the order in which people write them: 1 - a, p - y."""
     return sorted(Add.make_args(expr), key=lambda t: (t.could_extract_minus_sign(), not t.is_number))

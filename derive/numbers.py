@@ -1,12 +1,12 @@
 """The equations of a derivation on plain numbers: lists of rows in, lists of rows out, for the worked example."""
 
 from collections.abc import Callable
-from functools import lru_cache
-from math import exp, isfinite, log
+from functools import cache, lru_cache
+from math import exp, isfinite, log, nan
 
 from sympy import Expr, Lambda, MatAdd, MatMul, MatrixExpr, MatrixSymbol, OneMatrix, Symbol, Transpose, lambdify
 
-from derive.functions import opened
+from derive.functions import FUNCTIONS, NamedFunction, z
 from derive.program import Elementwise, Equation, RowLogSumExp
 
 Matrix = list[list[float]]
@@ -15,13 +15,16 @@ Matrix = list[list[float]]
 def evaluate(equations: tuple[Equation, ...], inputs: dict[MatrixSymbol, Matrix]) -> dict[str, Matrix]:
     """The value of each symbol by name, inputs and targets, one equation after the other.
 
-    Raises ValueError for an operation that has no numbers here, or where a number is not finite.
+    Raises ValueError that names the first symbol without a real and finite value.
     """
     arithmetic = Arithmetic(inputs)
     for equation in equations:
-        value = arithmetic.value(equation.value)
+        try:
+            value = arithmetic.value(equation.value)
+        except (ArithmeticError, ValueError, TypeError):
+            value = [[nan]]
         if not all(isfinite(number) for row in value for number in row):
-            raise ValueError(f"{equation.target} is not finite for these numbers")
+            raise ValueError(f"{equation.target} has no real and finite value")
         arithmetic.values[equation.target.name] = value
     return arithmetic.values
 
@@ -75,5 +78,15 @@ class Arithmetic:
 
 @lru_cache
 def compiled(formula: Lambda) -> Callable[..., float]:
-    """The formula as a Python function; a named function is what its definition says."""
-    return lambdify(formula.variables, opened(formula.expr), "math")
+    """The formula as a Python function."""
+    return lambdify(formula.variables, formula.expr, [kernels(), "math"])
+
+
+@cache
+def kernels() -> dict[str, Callable[[float], float]]:
+    """The named functions as Python functions, by their definitions."""
+    known: dict[str, Callable[[float], float]] = {}
+    for row in FUNCTIONS.values():
+        if isinstance(row, NamedFunction):
+            known[type(row).__name__] = lambdify(z, row.definition, [dict(known), "math"])
+    return known

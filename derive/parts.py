@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import chain, count, islice, product
 from string import ascii_lowercase
 
-from sympy import Expr, Function, MatrixSymbol, Piecewise, Symbol, preorder_traversal
+from sympy import Add, Expr, Function, MatrixSymbol, Mul, Piecewise, Symbol, preorder_traversal
 
 from derive.notation import Notation
 from derive.program import Derivation, Elementwise, Equation, elementwise, entry
@@ -39,27 +39,39 @@ def in_parts(equation: Equation, notation: Notation, taken: set[str]) -> list[Eq
         return [equation]
     formula, operands, parts = value.formula, dict(value.operands), []
     layer = re.search(r"\d*$", equation.target.name)[0] or f"_{equation.target.name.lower()}"
-    while (part := next_part(formula)) is not None:
+    while (found := next_part(formula)) is not None:
+        part, whole = found
         name = fresh(f"{type(part).__name__.lower() if is_call(part) else 'part'}{layer}", taken)
         target = MatrixSymbol(name, *equation.shape)
         meaning = notation.meaning(name)
         parts.append(replace(equation, target=target, value=elementwise(part, operands), meaning=meaning))
-        formula = formula.xreplace({part: entry(target)})
+        rest = [argument for argument in whole.args if argument not in part.args]
+        formula = formula.xreplace({whole: entry(target) if part == whole else whole.func(entry(target), *rest)})
         operands[entry(target)] = target
     return [*parts, replace(equation, value=elementwise(formula, operands))]
 
 
-def next_part(formula: Expr) -> Expr | None:
-    """A function value that occurs twice, else the longest part of a formula that is too long."""
+def next_part(formula: Expr) -> tuple[Expr, Expr] | None:
+    """A function value that occurs twice, else the longest part of a formula that is too long.
+
+    With what it is a part of, where it is some terms of a long sum or some factors of a long product; else itself.
+    """
     found = list(preorder_traversal(formula))
     for part in filter(is_call, found):
-        if part != formula and occurrences(formula, part) > 1:
-            return part
+        if part != formula and has_entry(part) and occurrences(formula, part) > 1:
+            return part, part
     if length(formula) <= LONGEST:
         return None
     proper = [part for part in found[1:] if isinstance(part, Expr) and not part.is_Atom and has_entry(part)]
     fitting = [part for part in proper if length(part) <= LONGEST and len(part.args) > 0]
-    return max(fitting, key=lambda part: (length(part), str(part)), default=None)
+    if fitting:
+        return (max(fitting, key=lambda part: (length(part), str(part))),) * 2
+    for whole in filter(lambda part: isinstance(part, Add | Mul), found):
+        terms = [term for term in sorted(whole.args, key=str) if has_entry(term)]
+        fits = [n for n in range(2, len(terms)) if length(whole.func(*terms[:n])) <= LONGEST]
+        if fits:
+            return whole.func(*terms[: fits[-1]]), whole
+    return None
 
 
 def occurrences(formula: Expr, part: Expr) -> int:

@@ -6,10 +6,10 @@ from derive.blocks import WIDEST_LINE, Block, Chain, Listing, Paragraph, Row, Se
 from derive.breaking import inline, width
 from derive.calculus import pullback, rule
 from derive.program import Derivation, Equation, Program
-from derive.rules import proof_rows, rules_of
+from derive.rules import examples, proof_rows
 from derive.to_indices import entry_latex
 from derive.to_latex import latex, shape_latex
-from derive.to_torch import lines
+from derive.to_torch import ONE, lines
 
 
 def forward_sections(derivation: Derivation, computed: Derivation) -> list[Section]:
@@ -37,7 +37,7 @@ def backward_sections(derivation: Derivation, computed: Derivation) -> list[Sect
     program = derivation.program
     note = "From the loss to the parameters, back through the forward equations in reverse order."
     sections = [Section("Backward pass", "backward", (Paragraph(note), *unnamed_cotangents(derivation)))]
-    code = in_code(derivation, computed)
+    code, rules = in_code(derivation, computed), list(examples(derivation))
     for number, step in enumerate(derivation.backward, 1):
         *parts, last = code[step.target][0]
         rows = [row for part in parts for row in equation_rows(program, part, "a part")]
@@ -46,7 +46,7 @@ def backward_sections(derivation: Derivation, computed: Derivation) -> list[Sect
                 f"B{number}. {step_title(program, step)}",
                 f"B{number}",
                 (
-                    Paragraph(goal(derivation, step)),
+                    Paragraph(goal(derivation, step, rules)),
                     *step_proof(derivation, step),
                     *([Paragraph("In parts:"), Chain(tuple(rows))] if rows else []),
                     boxed(program, last),
@@ -66,7 +66,7 @@ def in_code(derivation: Derivation, computed: Derivation) -> dict[MatrixSymbol, 
     groups: dict[MatrixSymbol, tuple[list[Equation], str]] = {}
     parts: list[Equation] = []
     code: list[str] = []
-    for equation, line in zip(computed.equations, lines(computed.program, computed.equations), strict=True):
+    for equation, line in zip(computed.equations, lines(computed.program, computed.equations, ONE), strict=True):
         parts.append(equation)
         code.append(line.code)
         if equation.target in own:
@@ -92,7 +92,7 @@ def title(program: Program, symbol: MatrixSymbol) -> str:
     return f"${latex(program, symbol)}$" if what == symbol.name else f"{what[0].upper()}{what[1:]}"
 
 
-def goal(derivation: Derivation, step: Equation) -> str:
+def goal(derivation: Derivation, step: Equation, rules: list[str]) -> str:
     program = derivation.program
     if step.variable is None:
         return step.meaning
@@ -101,8 +101,8 @@ def goal(derivation: Derivation, step: Equation) -> str:
     if not uses:
         return f"The loss does not see {variable}, ${shape}$: its gradient is zero."
     places = listed([f"${latex(program, e.target)}$ in {label}" for label, e in uses], "and")
-    rules = dict.fromkeys(rule(e, step.variable) for _, e in uses)
-    named = listed([f"R{rules_of(derivation).index(r) + 1}, {r}" for r in rules], "and")
+    used = dict.fromkeys(rule(e, step.variable) for _, e in uses)
+    named = listed([f"R{rules.index(r) + 1}, {r}" for r in used], "and")
     more = " What comes back by each way is added." if len(uses) > 1 else ""
     return f"How the loss changes with {variable}, ${shape}$, which enters {places}: rule {named}.{more}"
 

@@ -17,8 +17,8 @@ from sympy import (
 )
 
 from derive.functions import FUNCTIONS, z
+from derive.notation import is_number
 from derive.program import Derivation, Elementwise, Equation, entry
-from derive.to_torch import is_number
 
 
 def is_plain(equation: Equation) -> bool:

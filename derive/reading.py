@@ -10,6 +10,7 @@ from sympy import MatrixSymbol
 from derive.blocks import WIDEST_CHANGE, Bullets, Paragraph, Section, Table
 from derive.breaking import inline, width
 from derive.network import Network
+from derive.passes import cotangent_of
 from derive.program import Derivation, Program
 from derive.to_latex import latex, shape_latex
 from derive.to_torch import spell
@@ -97,8 +98,9 @@ def symbolic_shape(symbol: MatrixSymbol) -> str:
 
 def questions_section(network: Network, derivation: Derivation) -> Section:
     program, last = derivation.program, network.depth
-    delta = next(e for e in derivation.backward if e.target.name == f"Delta{last}")
-    value = latex(program, delta.value)
+    Z = next(e.target for e in program.equations if e.target.name == f"Z{last}")
+    delta = next((e.value for e in derivation.backward if e.variable == Z), cotangent_of(derivation, Z))
+    value = latex(program, delta)
     formula = rf": $\boldsymbol{{\Delta}}_{{{last}}} = {value}$" if width(value) <= WIDEST_CHANGE else ""
     if network.output_activation == "identity":
         where = (

@@ -26,7 +26,7 @@ def derive(program: Program) -> Derivation:
         for symbol in sorted(used, key=lambda symbol: symbol not in program.parameters):
             if first_use[symbol] == equation:
                 value = add([part for _, part in ways[symbol]], symbol.shape)
-                if needs_name(value) or symbol in program.parameters:
+                if needs_name(value, program) or symbol in program.parameters:
                     through = ways[symbol][0][0]
                     step = backward_step(program, through, symbol, value)
                     backward.append(step)
@@ -39,9 +39,12 @@ def derive(program: Program) -> Derivation:
     return Derivation(program, tuple(backward), {s: cotangents[s] for s in program.parameters})
 
 
-def needs_name(value: MatrixExpr) -> bool:
-    """Whether a cotangent is computed, and not a number or another one repeated."""
-    return value.has(MatrixSymbol) and not isinstance(core(value), MatrixSymbol)
+def needs_name(value: MatrixExpr, program: Program) -> bool:
+    """Whether a cotangent is computed, and not a number or another one repeated; what a network has else is neither."""
+    inner = core(value)
+    symbol = isinstance(inner, MatrixSymbol)
+    repeats = symbol and (program.prediction is None or program.notation.is_cotangent(inner.name))
+    return value.has(MatrixSymbol) and not repeats
 
 
 def backward_step(program: Program, through: Equation | None, symbol: MatrixSymbol, value: MatrixExpr) -> Equation:

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 
-from sympy import Expr, Integer, MatrixExpr, MatrixSymbol, Mul, OneMatrix, Transpose
+from sympy import Expr, Integer, MatrixExpr, MatrixSymbol, Mul, OneMatrix, Symbol, Transpose, sympify
 
+from derive.notation import is_number
 from derive.parts import in_parts
 from derive.patterns import (
     Quadratic,
@@ -38,6 +39,14 @@ FLAT = {
 }
 
 
+class StepPrinter(TorchPrinter):
+    """A step has n rows, out of N in all."""
+
+    def _sizes(self, shape: tuple[Expr, ...]) -> str:
+        rows = {self.program.inputs[0].shape[0]: Symbol("n", integer=True, positive=True)}
+        return super()._sizes(tuple(sympify(size).xreplace(rows) for size in shape))
+
+
 class Rows:
     """Loss and gradient of n rows out of N, put in place or added to what is there."""
 
@@ -55,7 +64,7 @@ class Rows:
         self.X, self.Y = self.program.inputs[:2]
         self.layers = list(zip(self.program.parameters[::2], self.program.parameters[1::2], strict=True))
         self.gradients = {gradient: parameter for parameter, gradient in derivation.gradients.items()}
-        self.printer = TorchPrinter(self.program)
+        self.printer = StepPrinter(self.program)
         self.views: dict[str, str] = {}
 
     def split(self, derivation: Derivation) -> Derivation:
@@ -102,7 +111,7 @@ class Rows:
         lines = [statement.line(homes) for statement in statements]
         functions = sorted({name for line in lines for name in re.findall(r"\btorch\.(\w+)\(", line)})
         self.views |= {name: f"torch.{name}" for name in functions}
-        lines = [re.sub(r"\btorch\.(\w+)\(", r"\1(", line) for line in lines]
+        lines = [re.sub(r"\btorch\.(\w+)\(", r"\1(", line) for line in lines] or ["pass"]
         used = "\n".join([*lines, *self.views.values()])
         made, entries = self.buffers(buffers, used)
         views = [f"{name} = {code}" for name, code in self.views.items()]
@@ -284,7 +293,16 @@ class Rows:
             yield self.formula(equation)
 
     def times(self, scale: Expr) -> str:
-        return "" if scale == 1 else f".mul_({self.printer._print(scale)})"
+        return "" if scale == 1 else f".mul_({self.number(scale)})"
+
+    def number(self, scale: Expr) -> str:
+        """A number; if it is known at setup as a tensor, with which torch takes less time."""
+        number = self.printer._print(scale)
+        if scale.free_symbols - set(self.program.sizes):
+            return number
+        code = f"new_ones(()) * {number}"
+        known = [name for name, made in self.views.items() if made == code]
+        return known[0] if known else self.view("two" if scale == 2 else f"number{len(self.views)}", code)
 
     def slope(self, equation: Equation) -> str | None:
         """The name of the function that a backward formula goes back through, where torch has a kernel for that."""
@@ -309,9 +327,9 @@ class Rows:
 
     def kernel(self, call: str) -> str:
         """The call, with a kernel that torch finds slowly found at setup."""
-        if found := re.match(r"torch\.ops\.aten\.(\w+)\.\w+", call):
+        if found := re.search(r"torch\.ops\.aten\.(\w+)\.\w+", call):
             name = found[1] if found[1].endswith("backward") else f"{found[1]}_"
-            return self.view(name, found[0]) + call[found.end() :]
+            return call.replace(found[0], self.view(name, found[0]))
         return call
 
     def formula(self, equation: Equation) -> Statement:
@@ -320,7 +338,8 @@ class Rows:
         out = self.name(target)
         if g is None or not value.formula.is_Mul or entry(g) not in value.formula.args:
             return Statement(f"{out}.copy_({self.printer._print(value)})", equation.uses, (target,), (g,) if g else ())
-        text = self.printer._print(Mul(*(f for f in value.formula.args if f != entry(g)), evaluate=False))
+        rest = Mul(*(factor for factor in value.formula.args if factor != entry(g)), evaluate=False)
+        text = self.number(rest) if is_number(rest) else self.printer._print(rest)
         return Statement(f"torch.mul({self.name(g)}, {text}, out={out})", equation.uses, (target,), (g,))
 
     def cotangent(self, equation: Equation) -> MatrixSymbol | None:

@@ -50,11 +50,6 @@ def rules_sections(derivation: Derivation) -> list[Section]:
     ]
 
 
-def rules_of(derivation: Derivation) -> list[str]:
-    """The rules of the backward pass, in the order in which they are first used."""
-    return list(examples(derivation))
-
-
 def examples(derivation: Derivation) -> dict[str, tuple[Equation, MatrixSymbol]]:
     """For each rule of the backward pass, the first forward equation and variable that it is used on."""
     found: dict[str, tuple[Equation, MatrixSymbol]] = {}

@@ -31,6 +31,7 @@ class Tensor:
     name: ClassVar[Callable[[Expr], Expr]] = staticmethod(lambda entry: entry)
     dtype = "float64"
     device = "cpu"
+    layout = "strided"
     requires_grad = False
 
     def __init__(self, entries: Any) -> None:
@@ -292,8 +293,11 @@ def torch_stand_in() -> ModuleType:
     """The module that emitted source imports as torch."""
     torch = _Module("torch")
     torch.Tensor, torch.where, torch.logsumexp, torch.zeros_like = Tensor, where, logsumexp, zeros_like
-    torch.float32, torch.float64 = "float32", "float64"
+    torch.square = lambda tensor: tensor**2
+    torch.ones = lambda *shape: _full(shape, Integer(1))
+    torch.float32, torch.float64, torch.strided = "float32", "float64", "strided"
     torch.nn = SimpleNamespace(functional=_Module("torch.nn.functional"))
+    torch.nn.functional.linear = lambda x, weight, bias: x @ weight.T + bias
     for name, path in KERNELS.items():
         owner = torch.nn.functional if path.startswith("torch.nn.functional.") else torch
         setattr(owner, path.rpartition(".")[2], _kernel(name))

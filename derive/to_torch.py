@@ -25,8 +25,10 @@ from sympy.core.parameters import distribute
 from sympy.printing.codeprinter import CodePrinter
 from sympy.printing.precedence import PRECEDENCE
 
+from derive.functions import NamedFunction, opened
 from derive.matrix import BlockSum, LogDet
-from derive.notation import factors, terms
+from derive.notation import factors, is_number, terms
+from derive.patterns import affine
 from derive.program import Elementwise, Equation, Program, RowLogSumExp, Scalar, core
 
 ELEMENTARY = (
@@ -77,6 +79,7 @@ INTO = {
     "mish": "torch.ops.aten.mish.out({z}, out={out})",
     "relu": "torch.clamp_min({z}, 0, out={out})",
     "relu6": "torch.clamp({z}, 0, 6, out={out})",
+    "selu": "torch.ops.aten.elu.out({z}, 1.6732632423543772, 1.0507009873554805, out={out})",
     "sigmoid": "torch.sigmoid({z}, out={out})",
     "silu": "torch.ops.aten.silu.out({z}, out={out})",
     "sin": "torch.sin({z}, out={out})",
@@ -88,10 +91,16 @@ PULLBACKS = {  # cotangent g times slope, where torch has a kernel for it, at z 
     "elu": "torch.ops.aten.elu_backward.grad_input({g}, 1, 1, 1, False, {z}, grad_input={out})",
     "gelu": "torch.ops.aten.gelu_backward.grad_input({g}, {z}, grad_input={out})",
     "gelu_tanh": 'torch.ops.aten.gelu_backward.grad_input({g}, {z}, approximate="tanh", grad_input={out})',
+    "hardswish": "torch.ops.aten.hardswish_backward.out({g}, {z}, out={out})",
     "hardtanh": "torch.ops.aten.hardtanh_backward.grad_input({g}, {z}, -1, 1, grad_input={out})",
     "leaky_relu": "torch.ops.aten.leaky_relu_backward.grad_input({g}, {z}, 0.01, False, grad_input={out})",
+    "mish": "{out}.copy_(torch.ops.aten.mish_backward.default({g}, {z}))",
     "relu": "torch.ops.aten.threshold_backward.grad_input({g}, {a}, 0, grad_input={out})",
     "relu6": "torch.ops.aten.hardtanh_backward.grad_input({g}, {z}, 0, 6, grad_input={out})",
+    "selu": (
+        "torch.ops.aten.elu_backward.grad_input({g}, 1.6732632423543772, 1.0507009873554805, 1, False, {z}, "
+        "grad_input={out})"
+    ),
     "sigmoid": "torch.ops.aten.sigmoid_backward.grad_input({g}, {a}, grad_input={out})",
     "silu": "torch.ops.aten.silu_backward.grad_input({g}, {z}, grad_input={out})",
     "softplus": "torch.ops.aten.softplus_backward.grad_input({g}, {z}, 1, 20, grad_input={out})",
@@ -100,6 +109,7 @@ PULLBACKS = {  # cotangent g times slope, where torch has a kernel for it, at z 
 
 
 WIDTH = 120  # of a line of emitted code
+ONE = "one"  # the name of a 1 that is a tensor
 
 
 @dataclass(frozen=True)
@@ -118,13 +128,16 @@ class Line:
 
 
 class TorchPrinter(CodePrinter):
-    """Spells matrix expressions and scalar formulas; sizes become numbers where the program knows them."""
+    """Spells matrix expressions and scalar formulas; sizes become numbers where the program knows them.
+
+    `one` is how the 1 of 1 - a is spelled.
+    """
 
     language = "torch"
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, one: str = "1") -> None:
         super().__init__()
-        self.program = program
+        self.program, self.one = program, one
         self.bound: dict[Symbol, MatrixExpr] = {}
         self.flat = self.single = False
 
@@ -176,7 +189,9 @@ class TorchPrinter(CodePrinter):
         return f"torch.logsumexp({self._print(expr.args[0])}, {axes})"
 
     def _print_MatAdd(self, expr: MatAdd) -> str:
-        """A row that is broadcast comes last, as a bias does."""
+        """A row that is broadcast comes last; with one product it is the bias of torch's linear."""
+        if (found := affine(expr)) and found[2].name in self.program.rows:
+            return f"torch.nn.functional.linear({', '.join(map(self._print, found))})"
         parts = sorted(expr.args, key=lambda term: core(term) != term)
         first, *rest = [self._view(part) for part in parts]
         return first + "".join(f" - {text[1:]}" if text.startswith("-") else f" + {text}" for text in rest)
@@ -344,7 +359,7 @@ class TorchPrinter(CodePrinter):
 
     def _print_Add(self, expr: Expr, order=None) -> str:
         first, *rest = terms(expr)
-        text = self._print(first)
+        text = self.one if first == 1 and not is_number(expr) else self._print(first)
         for term in rest:
             text += f" - {self._print(-term)}" if term.could_extract_minus_sign() else f" + {self._print(term)}"
         return text
@@ -374,10 +389,14 @@ class TorchPrinter(CodePrinter):
             return f"1 / {self._divisor(base**-exponent)}"
         if exponent == Rational(1, 2):
             return f"{'math' if is_number(base) else 'torch'}.sqrt({self._print(base)})"
+        if exponent == 2 and not is_number(base):
+            return f"torch.square({self._print(base)})"
         power = "**" if base.is_Atom and exponent.is_Integer else " ** "
         return power.join(self.parenthesize(part, PRECEDENCE["Pow"]) for part in (base, exponent))
 
     def _print_Function(self, expr: Expr) -> str:
+        if isinstance(expr, NamedFunction) and is_number(expr):
+            return f"({self._print(opened(expr))})"
         name = type(expr).__name__
         kernel, *options = OPTIONS[name] if name in OPTIONS else (KERNELS.get(name),)
         if is_number(expr) and name in NUMBER_FUNCTIONS:
@@ -417,11 +436,11 @@ class TorchPrinter(CodePrinter):
         *branches, (text, condition) = [(self._print(value), condition) for value, condition in expr.args]
         if condition is not true:
             raise ValueError(f"torch needs a value where no condition holds: {expr}")
+        if all(is_number(branch) for branch, _ in expr.args):
+            text = f"{self.like}.new_tensor({text})"
         for value, condition in reversed(branches):
             text = f"torch.where({self._print(condition)}, {value}, {text})"
-        if any(not is_number(branch) for branch, _ in expr.args):
-            return text
-        return f"{text}.to({self._print(min(expr.free_symbols - set(self.program.sizes), key=str))}.dtype)"
+        return text
 
     def _print_Relational(self, expr: Expr) -> str:
         return f"{self._print(expr.lhs)} {expr.rel_op} {self._print(expr.rhs)}"
@@ -465,11 +484,6 @@ def negated(text: str) -> str:
     return f"-{text}"
 
 
-def is_number(expr: Expr) -> bool:
-    """Whether the value is one number for the whole batch: no entry of a matrix is in it, only sizes may be."""
-    return all(symbol.is_integer for symbol in expr.free_symbols)
-
-
 def closes_at_end(text: str) -> bool:
     """Whether the first bracket that opens is closed by the last character."""
     depth = 0
@@ -480,9 +494,9 @@ def closes_at_end(text: str) -> bool:
     return False
 
 
-def lines(program: Program, equations: tuple[Equation, ...]) -> list[Line]:
+def lines(program: Program, equations: tuple[Equation, ...], one: str = "1") -> list[Line]:
     """The equations as lines of a function body."""
-    printer = TorchPrinter(program)
+    printer = TorchPrinter(program, one)
     return [Line(printer.equation(e), printer.shape(e.target), e.meaning) for e in equations]
 
 

@@ -27,7 +27,13 @@ def numbers_sections(network: Network, derivation: Derivation) -> list[Section]:
         note = f" So that it fits on paper, no layer here is wider than {CUT_WIDTH}: {'-'.join(map(str, layers))}."
     program = derivation.program
     inputs = drawn(program, small)
-    values = evaluate(derivation.equations, inputs)
+    heading = f"Worked numbers for {POINTS} points"
+    try:
+        values = evaluate(derivation.equations, inputs)
+    except ValueError as error:
+        return [
+            Section(heading, "numbers", (Paragraph(f"There are none: with the numbers that are drawn here, {error}."),))
+        ]
     draw = (
         f"draw = random.Random({SEED})\n"
         "# W1, b1, W2, ... row by row; fan_in is what enters the layer\n"
@@ -45,7 +51,7 @@ def numbers_sections(network: Network, derivation: Derivation) -> list[Section]:
 
     return [
         Section(
-            f"Worked numbers for {POINTS} points",
+            heading,
             "numbers",
             (
                 Paragraph(
@@ -91,14 +97,20 @@ def drawn(program: Program, network: Network) -> dict[MatrixSymbol, Matrix]:
 
 
 def by_hand(derivation: Derivation, inputs: dict[MatrixSymbol, Matrix], values: dict[str, Matrix]) -> list[Block]:
-    """The largest entry of the last weights' gradient as a sum to type into a calculator, and a check of it."""
+    """The largest entry of the last weights' gradient as a sum to type into a calculator, and a check of it.
+
+    Of entries that differ by rounding alone, and so by machine, it is the first.
+    """
     program = derivation.program
     weights = program.parameters[-2]
     step = next(e for e in derivation.backward if e.variable == weights)
+    if len(step.uses) < 2:
+        return []
     left, right = step.uses if step.uses[0].name.startswith(("Delta", "grad_")) else reversed(step.uses)
     gradient = values[step.target.name]
-    sizes = {(j, k): round(abs(number), 9) for j, row in enumerate(gradient) for k, number in enumerate(row)}
-    j, k = max(sizes, key=sizes.get)  # the first of those that rounding alone tells apart
+    sizes = [(round(abs(value), 12), -j, -k) for j, row in enumerate(gradient) for k, value in enumerate(row)]
+    _, j, k = max(sizes)
+    j, k = -j, -k
     pairs = [(values[left.name][n][j], values[right.name][n][k]) for n in range(POINTS)]
     products = " + ".join(rf"({number(a, 6)}) \cdot ({number(b, 6)})" for a, b in pairs)
     losses = []

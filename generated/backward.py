@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import torch
 
+one = torch.ones(())  # as a tensor: with the number 1, torch takes three times as long
+
 NETWORK = {
     "layers": (2, 10, 10, 1),
     "activation": "sigmoid",
@@ -69,11 +71,11 @@ def forward(parameters: Iterable[torch.Tensor], x: torch.Tensor) -> torch.Tensor
     """
     parameters, x = _checked(parameters, x=x)
     W1, b1, W2, b2, W3, b3 = parameters
-    z1 = x @ W1.T + b1  # (N, 10) pre-activation of layer 1
+    z1 = torch.nn.functional.linear(x, W1, b1)  # (N, 10) pre-activation of layer 1
     a1 = torch.sigmoid(z1)  # (N, 10) activation of layer 1
-    z2 = a1 @ W2.T + b2  # (N, 10) pre-activation of layer 2
+    z2 = torch.nn.functional.linear(a1, W2, b2)  # (N, 10) pre-activation of layer 2
     a2 = torch.sigmoid(z2)  # (N, 10) activation of layer 2
-    z3 = a2 @ W3.T + b3  # (N, 1) pre-activation of layer 3
+    z3 = torch.nn.functional.linear(a2, W3, b3)  # (N, 1) pre-activation of layer 3
     return z3
 
 
@@ -90,12 +92,12 @@ def value_and_grad(
     W1, b1, W2, b2, W3, b3 = parameters
 
     # forward pass
-    z1 = x @ W1.T + b1  # (N, 10) pre-activation of layer 1
+    z1 = torch.nn.functional.linear(x, W1, b1)  # (N, 10) pre-activation of layer 1
     a1 = torch.sigmoid(z1)  # (N, 10) activation of layer 1
-    z2 = a1 @ W2.T + b2  # (N, 10) pre-activation of layer 2
+    z2 = torch.nn.functional.linear(a1, W2, b2)  # (N, 10) pre-activation of layer 2
     a2 = torch.sigmoid(z2)  # (N, 10) activation of layer 2
-    z3 = a2 @ W3.T + b3  # (N, 1) pre-activation of layer 3
-    e = (z3 - y) ** 2  # (N, 1) loss of each entry
+    z3 = torch.nn.functional.linear(a2, W3, b3)  # (N, 1) pre-activation of layer 3
+    e = torch.square(z3 - y)  # (N, 1) loss of each entry
     loss = e.sum()  # () loss
 
     # backward pass
@@ -103,11 +105,11 @@ def value_and_grad(
     grad_W3 = delta3.T @ a2  # (1, 10) dL/dW3
     grad_b3 = delta3.sum(0)  # (1,) dL/db3
     grad_a2 = delta3 @ W3  # (N, 10) dL/dA2
-    delta2 = grad_a2 * (1 - a2) * a2  # (N, 10) dL/dZ2
+    delta2 = grad_a2 * (one - a2) * a2  # (N, 10) dL/dZ2
     grad_W2 = delta2.T @ a1  # (10, 10) dL/dW2
     grad_b2 = delta2.sum(0)  # (10,) dL/db2
     grad_a1 = delta2 @ W2  # (N, 10) dL/dA1
-    delta1 = grad_a1 * (1 - a1) * a1  # (N, 10) dL/dZ1
+    delta1 = grad_a1 * (one - a1) * a1  # (N, 10) dL/dZ1
     grad_W1 = delta1.T @ x  # (10, 2) dL/dW1
     grad_b1 = delta1.sum(0)  # (10,) dL/db1
 
@@ -125,16 +127,16 @@ def input_grad(parameters: Iterable[torch.Tensor], x: torch.Tensor, y: torch.Ten
     """dL/dx: the gradient of the loss in the inputs, (N, 2). Arguments and errors as in value_and_grad."""
     parameters, x, y = _checked(parameters, x=x, y=y)
     W1, b1, W2, b2, W3, b3 = parameters
-    z1 = x @ W1.T + b1  # (N, 10) pre-activation of layer 1
+    z1 = torch.nn.functional.linear(x, W1, b1)  # (N, 10) pre-activation of layer 1
     a1 = torch.sigmoid(z1)  # (N, 10) activation of layer 1
-    z2 = a1 @ W2.T + b2  # (N, 10) pre-activation of layer 2
+    z2 = torch.nn.functional.linear(a1, W2, b2)  # (N, 10) pre-activation of layer 2
     a2 = torch.sigmoid(z2)  # (N, 10) activation of layer 2
-    z3 = a2 @ W3.T + b3  # (N, 1) pre-activation of layer 3
+    z3 = torch.nn.functional.linear(a2, W3, b3)  # (N, 1) pre-activation of layer 3
     delta3 = 2 * (z3 - y)  # (N, 1) dL/dZ3
     grad_a2 = delta3 @ W3  # (N, 10) dL/dA2
-    delta2 = grad_a2 * (1 - a2) * a2  # (N, 10) dL/dZ2
+    delta2 = grad_a2 * (one - a2) * a2  # (N, 10) dL/dZ2
     grad_a1 = delta2 @ W2  # (N, 10) dL/dA1
-    delta1 = grad_a1 * (1 - a1) * a1  # (N, 10) dL/dZ1
+    delta1 = grad_a1 * (one - a1) * a1  # (N, 10) dL/dZ1
     grad_x = delta1 @ W1  # (N, 2) dL/dX
     return grad_x
 
@@ -146,16 +148,16 @@ def per_sample_grad(parameters: Iterable[torch.Tensor], x: torch.Tensor, y: torc
     """
     parameters, x, y = _checked(parameters, x=x, y=y)
     W1, b1, W2, b2, W3, b3 = parameters
-    z1 = x @ W1.T + b1  # (N, 10) pre-activation of layer 1
+    z1 = torch.nn.functional.linear(x, W1, b1)  # (N, 10) pre-activation of layer 1
     a1 = torch.sigmoid(z1)  # (N, 10) activation of layer 1
-    z2 = a1 @ W2.T + b2  # (N, 10) pre-activation of layer 2
+    z2 = torch.nn.functional.linear(a1, W2, b2)  # (N, 10) pre-activation of layer 2
     a2 = torch.sigmoid(z2)  # (N, 10) activation of layer 2
-    z3 = a2 @ W3.T + b3  # (N, 1) pre-activation of layer 3
+    z3 = torch.nn.functional.linear(a2, W3, b3)  # (N, 1) pre-activation of layer 3
     delta3 = 2 * (z3 - y)  # (N, 1) dL/dZ3
     grad_a2 = delta3 @ W3  # (N, 10) dL/dA2
-    delta2 = grad_a2 * (1 - a2) * a2  # (N, 10) dL/dZ2
+    delta2 = grad_a2 * (one - a2) * a2  # (N, 10) dL/dZ2
     grad_a1 = delta2 @ W2  # (N, 10) dL/dA1
-    delta1 = grad_a1 * (1 - a1) * a1  # (N, 10) dL/dZ1
+    delta1 = grad_a1 * (one - a1) * a1  # (N, 10) dL/dZ1
     grad_W3 = delta3.unsqueeze(2) * a2.unsqueeze(1)  # (N, 1, 10) each row's dL/dW3
     grad_b3 = delta3  # (N, 1) each row's dL/db3
     grad_W2 = delta2.unsqueeze(2) * a1.unsqueeze(1)  # (N, 10, 10) each row's dL/dW2
@@ -183,15 +185,15 @@ def jvp(
     parameters, x = _checked(parameters, x=x)
     W1, b1, W2, b2, W3, b3 = parameters
     dot_W1, dot_b1, dot_W2, dot_b2, dot_W3, dot_b3 = direction
-    z1 = x @ W1.T + b1  # (N, 10) pre-activation of layer 1
+    z1 = torch.nn.functional.linear(x, W1, b1)  # (N, 10) pre-activation of layer 1
     a1 = torch.sigmoid(z1)  # (N, 10) activation of layer 1
-    z2 = a1 @ W2.T + b2  # (N, 10) pre-activation of layer 2
+    z2 = torch.nn.functional.linear(a1, W2, b2)  # (N, 10) pre-activation of layer 2
     a2 = torch.sigmoid(z2)  # (N, 10) activation of layer 2
-    z3 = a2 @ W3.T + b3  # (N, 1) pre-activation of layer 3
-    dot_z1 = x @ dot_W1.T + dot_b1  # (N, 10) tangent of z1
-    dot_a1 = dot_z1 * (1 - a1) * a1  # (N, 10) tangent of a1
+    z3 = torch.nn.functional.linear(a2, W3, b3)  # (N, 1) pre-activation of layer 3
+    dot_z1 = torch.nn.functional.linear(x, dot_W1, dot_b1)  # (N, 10) tangent of z1
+    dot_a1 = dot_z1 * (one - a1) * a1  # (N, 10) tangent of a1
     dot_z2 = dot_a1 @ W2.T + a1 @ dot_W2.T + dot_b2  # (N, 10) tangent of z2
-    dot_a2 = dot_z2 * (1 - a2) * a2  # (N, 10) tangent of a2
+    dot_a2 = dot_z2 * (one - a2) * a2  # (N, 10) tangent of a2
     dot_z3 = dot_a2 @ W3.T + a2 @ dot_W3.T + dot_b3  # (N, 1) tangent of z3
     return (
         z3,
@@ -210,29 +212,29 @@ def hvp(
     parameters, x, y = _checked(parameters, x=x, y=y)
     W1, b1, W2, b2, W3, b3 = parameters
     dot_W1, dot_b1, dot_W2, dot_b2, dot_W3, dot_b3 = direction
-    z1 = x @ W1.T + b1  # (N, 10) pre-activation of layer 1
+    z1 = torch.nn.functional.linear(x, W1, b1)  # (N, 10) pre-activation of layer 1
     a1 = torch.sigmoid(z1)  # (N, 10) activation of layer 1
-    z2 = a1 @ W2.T + b2  # (N, 10) pre-activation of layer 2
+    z2 = torch.nn.functional.linear(a1, W2, b2)  # (N, 10) pre-activation of layer 2
     a2 = torch.sigmoid(z2)  # (N, 10) activation of layer 2
-    z3 = a2 @ W3.T + b3  # (N, 1) pre-activation of layer 3
+    z3 = torch.nn.functional.linear(a2, W3, b3)  # (N, 1) pre-activation of layer 3
     delta3 = 2 * (z3 - y)  # (N, 1) dL/dZ3
     grad_a2 = delta3 @ W3  # (N, 10) dL/dA2
-    delta2 = grad_a2 * (1 - a2) * a2  # (N, 10) dL/dZ2
+    delta2 = grad_a2 * (one - a2) * a2  # (N, 10) dL/dZ2
     grad_a1 = delta2 @ W2  # (N, 10) dL/dA1
-    dot_z1 = x @ dot_W1.T + dot_b1  # (N, 10) tangent of z1
-    dot_a1 = dot_z1 * (1 - a1) * a1  # (N, 10) tangent of a1
+    dot_z1 = torch.nn.functional.linear(x, dot_W1, dot_b1)  # (N, 10) tangent of z1
+    dot_a1 = dot_z1 * (one - a1) * a1  # (N, 10) tangent of a1
     dot_z2 = dot_a1 @ W2.T + a1 @ dot_W2.T + dot_b2  # (N, 10) tangent of z2
-    dot_a2 = dot_z2 * (1 - a2) * a2  # (N, 10) tangent of a2
+    dot_a2 = dot_z2 * (one - a2) * a2  # (N, 10) tangent of a2
     dot_z3 = dot_a2 @ W3.T + a2 @ dot_W3.T + dot_b3  # (N, 1) tangent of z3
     dot_delta3 = 2 * dot_z3  # (N, 1) tangent of delta3
     dot_grad_W3 = delta3.T @ dot_a2 + dot_delta3.T @ a2  # (1, 10) tangent of grad_W3
     dot_grad_b3 = dot_delta3.sum(0)  # (1,) tangent of grad_b3
     dot_grad_a2 = dot_delta3 @ W3 + delta3 @ dot_W3  # (N, 10) tangent of grad_a2
-    dot_delta2 = dot_a2 * (grad_a2 * (1 - a2) - grad_a2 * a2) + dot_grad_a2 * (1 - a2) * a2  # (N, 10) tangent of delta2
+    dot_delta2 = dot_a2 * (grad_a2 * (one - a2) - grad_a2 * a2) + dot_grad_a2 * (one - a2) * a2  # (N, 10)
     dot_grad_W2 = delta2.T @ dot_a1 + dot_delta2.T @ a1  # (10, 10) tangent of grad_W2
     dot_grad_b2 = dot_delta2.sum(0)  # (10,) tangent of grad_b2
     dot_grad_a1 = dot_delta2 @ W2 + delta2 @ dot_W2  # (N, 10) tangent of grad_a1
-    dot_delta1 = dot_a1 * (grad_a1 * (1 - a1) - grad_a1 * a1) + dot_grad_a1 * (1 - a1) * a1  # (N, 10) tangent of delta1
+    dot_delta1 = dot_a1 * (grad_a1 * (one - a1) - grad_a1 * a1) + dot_grad_a1 * (one - a1) * a1  # (N, 10)
     dot_grad_W1 = dot_delta1.T @ x  # (10, 2) tangent of grad_W1
     dot_grad_b1 = dot_delta1.sum(0)  # (10,) tangent of grad_b1
     return Parameters(
@@ -267,9 +269,28 @@ def _named(module: "torch.nn.Module") -> Iterable[tuple[str, torch.Tensor]]:
 
 def _checked(parameters: Iterable[torch.Tensor], prefix: str = "", **data: torch.Tensor) -> tuple:
     """The parameters and the data, detached, once each is known to be of the right kind and shape."""
-    if not isinstance(parameters, Iterable):
+    try:
+        parameters = tuple(parameters)
+        tensors = (*parameters, *data.values())
+        rows, first = len(data["x"]), tensors[0]
+        dtype, device, strided = first.dtype, first.device, torch.strided
+        shapes = (*SHAPES.values(), (rows, 2), (rows, 1))[: len(SHAPES) + len(data)]
+        fit = [
+            tensor.shape == shape and tensor.dtype is dtype and tensor.device == device and tensor.layout is strided
+            for tensor, shape in zip(tensors, shapes, strict=True)
+        ]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        fit = [False]
+    if False in fit or (dtype is not torch.float32 and dtype is not torch.float64):
+        _refuse(parameters, prefix, data)
+    tensors = [*map(torch.Tensor.detach, tensors)]
+    return tensors[: len(SHAPES)], *tensors[len(SHAPES) :]
+
+
+def _refuse(parameters: tuple, prefix: str, data: dict[str, torch.Tensor]) -> None:
+    """Raises ValueError or TypeError that names the first that is not as it should be."""
+    if not isinstance(parameters, tuple):
         raise TypeError(f"parameters: expected a sequence of tensors, got {type(parameters).__name__}")
-    parameters = tuple(parameters)
     if len(parameters) != len(SHAPES):
         raise ValueError(f"parameters: expected {len(SHAPES)} tensors ({', '.join(SHAPES)}), got {len(parameters)}")
     shapes = {f"{prefix}{name}": shape for name, shape in SHAPES.items()}
@@ -278,6 +299,8 @@ def _checked(parameters: Iterable[torch.Tensor], prefix: str = "", **data: torch
         if not isinstance(tensor, torch.Tensor):
             hint = f"; torch.from_numpy({name}) makes one" if type(tensor).__module__ == "numpy" else ""
             raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}{hint}")
+        if tensor.layout != torch.strided:
+            raise TypeError(f"{name}: expected a dense tensor, got {tensor.layout}; {name}.to_dense() makes one")
     W1 = parameters[0]
     if W1.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"{prefix}W1: expected dtype torch.float32 or torch.float64, got {W1.dtype}")
@@ -293,4 +316,3 @@ def _checked(parameters: Iterable[torch.Tensor], prefix: str = "", **data: torch
             raise ValueError(f"{name}: expected shape {expected}, got {tuple(tensor.shape)}{hint}")
         if tensor.device != W1.device:
             raise ValueError(f"{name}: on {tensor.device}, but W1: on {W1.device}; {name}.to(W1.device) moves it")
-    return [tensor.detach() for tensor in parameters], *[tensor.detach() for tensor in data.values()]

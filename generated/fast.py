@@ -269,6 +269,7 @@ class FastGradient:
         W1b1_T = W1b1.T
         W2b2_T = W2b2.T
         W3b3_T = W3b3.T
+        two = new_ones(()) * 2
         one = new_ones(())
         slopes = new_empty(inputs.shape)
         sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
@@ -299,7 +300,7 @@ class FastGradient:
             mm(W2b2_T, a1_one, out=z2)
             z2.sigmoid_()
             mm(W3b3_T, a2_one, out=z3)
-            sub(z3, y, out=delta3).mul_(2)
+            sub(z3, y, out=delta3).mul_(two)
             sigmoid_backward(one, inputs, grad_input=slopes)
             loss_1x1.addmm_(delta3_row, delta3_row_T, beta=0, alpha=1 / 4)
             mm(W3_T, delta3, out=grad_a2)
@@ -333,6 +334,7 @@ class FastGradient:
         W1b1_T = W1b1.T
         W2b2_T = W2b2.T
         W3b3_T = W3b3.T
+        two = new_ones(()) * 2
         delta3_row = delta3.view(1, -1)
         delta3_row_T = delta3_row.T
         loss_1x1 = loss.view(1, 1)
@@ -353,7 +355,7 @@ class FastGradient:
             mm(W2b2_T, a1_one, out=z2)
             z2.sigmoid_()
             mm(W3b3_T, a2_one, out=z3)
-            sub(z3, y, out=delta3).mul_(2)
+            sub(z3, y, out=delta3).mul_(two)
             loss_1x1.addmm_(delta3_row, delta3_row_T, alpha=1 / 4)
             grad_W3b3.addmm_(a2_one, delta3_T, beta=beta)
             mm(W3_T, delta3, out=grad_a2)
@@ -383,6 +385,7 @@ class FastGradient:
         W1b1_T = W1b1.T
         W2b2_T = W2b2.T
         W3b3_T = W3b3.T
+        two = new_ones(()) * 2
         a2_one_column = a2_one[:, None]
         W3_T = W3b3[:10]
         sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
@@ -401,7 +404,7 @@ class FastGradient:
             mm(W2b2_T, a1_one, out=z2)
             z2.sigmoid_()
             mm(W3b3_T, a2_one, out=z3)
-            sub(z3, y, out=delta3).mul_(2)
+            sub(z3, y, out=delta3).mul_(two)
             mul(a2_one_column, delta3, out=blocks["W3b3"])
             mm(W3_T, delta3, out=grad_a2)
             sigmoid_backward(grad_a2, a2, grad_input=delta2)
@@ -454,6 +457,7 @@ class FastGradient:
         W3b3_stack_T = W3b3_stack.T
         a2_one_rows = a2_pair.view(22, n)[:-1]
         z3_rows = z3_pair[:1].view(2, n)
+        two = new_ones(()) * 2
         a2_one_pairs = a2_pair.view(11, -1)
         delta3_pairs_T = delta3_pair[:1].view(1, -1).T
         W3b3_stack_grad_a2 = W3b3_stack[:20]
@@ -501,8 +505,8 @@ class FastGradient:
             mul(slope_a2, dot_z2, out=dot_a2)
             addcmul(dot_a2, dot_a2, a2, value=-2, out=dot_slope_a2)
             mm(W3b3_stack_T, a2_one_rows, out=z3_rows)
-            mul(dot_z3, 2, out=dot_delta3)
-            sub(z3, y, out=delta3).mul_(2)
+            mul(dot_z3, two, out=dot_delta3)
+            sub(z3, y, out=delta3).mul_(two)
             dot_grad_W3b3.addmm_(a2_one_pairs, delta3_pairs_T, beta=beta)
             mm(W3b3_stack_grad_a2, delta3_rows, out=grad_a2_rows)
             mul(dot_grad_a2, slope_a2, out=dot_delta2)

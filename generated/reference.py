@@ -29,19 +29,39 @@ class Net(nn.Module):
 
 
 def gradients(
-    seed: int, points: int, dtype: torch.dtype = torch.float32, weights: Iterable[torch.Tensor] = ()
+    seed: int,
+    points: int,
+    dtype: torch.dtype = torch.float32,
+    weights: Iterable[torch.Tensor] = (),
+    device: torch.device | str = "cpu",
+    rows: int | None = None,
 ) -> list[torch.Tensor]:
     """dL/dw and dL/db by autograd, in the order of Net.parameters(), for weights and points drawn from the seed.
 
-    `weights`, where given, take the place of the drawn ones.
+    `weights`, where given, take the place of the drawn ones. With `rows`, so many points are taken at a time, and what
+    autograd gives for them is added in float64.
     """
+    rows = rows or points
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = Net(dtype)
-        x = torch.rand(points, 2, dtype=dtype)
-    if weights:
-        net.load_state_dict(dict(zip(net.state_dict(), weights, strict=True)))
+        if weights:
+            net.load_state_dict(dict(zip(net.state_dict(), weights, strict=True)))
+        net.to(device)
+        if rows >= points:
+            return _gradients(net, torch.rand(points, 2, dtype=dtype).to(device))
+        totals = [torch.zeros_like(parameter, dtype=torch.float64) for parameter in net.parameters()]
+        for start in range(0, points, rows):
+            x = torch.rand(min(rows, points - start), 2, dtype=dtype).to(device)
+            for total, gradient in zip(totals, _gradients(net, x), strict=True):
+                total.add_(gradient, alpha=1)
+    return [total.to(dtype) for total in totals]
+
+
+def _gradients(net: Net, x: torch.Tensor) -> list[torch.Tensor]:
+    """By autograd, over these points."""
     y = (x**2).sum(1, keepdim=True) / 2
     loss = torch.nn.functional.mse_loss(net(x), y, reduction="sum")
+    net.zero_grad()
     loss.backward()
     return [parameter.grad for parameter in net.parameters()]

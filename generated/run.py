@@ -7,24 +7,22 @@ takes its share of the blocks.
 """
 
 import argparse
-import os
 import sys
-from datetime import timedelta
 from pathlib import Path
 
 import numpy
 import torch
-import torch.distributed as distributed
 
 from . import dat, weights
 from .backward import NETWORK, SHAPES, Parameters, value_and_grad
 from .fast import FastGradient
+from .ranks import Ranks, device
 
 GATE = 16  # ||g - r|| <= GATE * eps * ||r||, eps of the dtype
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 MOST_POINTS = 100_000_000
 BLOCK = 262_144  # points drawn at a time
-PATIENCE = timedelta(seconds=60)  # how long a process waits for the others
+CHUNK = 16_384  # points that autograd takes at a time where they are more than a block: longer float32 sums are coarse
 
 
 def draw(seed: int, dtype: torch.dtype) -> tuple[Parameters, torch.Generator]:
@@ -58,27 +56,23 @@ def sample(seed: int, points: int, dtype: torch.dtype) -> tuple[Parameters, torc
 
 
 def gradient_of_blocks(
-    options: argparse.Namespace, parameters: Parameters, generator: torch.Generator
+    points: int, parameters: Parameters, generator: torch.Generator, ranks: Ranks
 ) -> tuple[torch.Tensor, Parameters]:
     """Loss and gradient over all points, each process adding its blocks; all processes get the same."""
-    rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    dtype, fast = DTYPES[options.dtype], FastGradient(parameters)
-    total = torch.zeros(fast.flat_gradient.numel() + 1, dtype=torch.float64)
-    for number, start in enumerate(range(0, options.points, BLOCK)):
-        x, y = points_from(generator, min(BLOCK, options.points - start), dtype)
-        if number % ranks != rank:
+    dtype, fast = parameters.W1.dtype, FastGradient(parameters)
+    total = fast.flat_gradient.new_zeros(len(fast.flat_gradient) + 1, dtype=torch.float64)
+    for number, start in enumerate(range(0, points, BLOCK)):
+        x, y = points_from(generator, min(BLOCK, points - start), dtype)
+        if number % ranks.size != ranks.rank:
             continue
-        loss, _ = fast.value_and_grad(x, y)
-        weight = len(x) / options.points if NETWORK["reduction"] == "mean" else 1
+        loss, _ = fast.value_and_grad(x.to(ranks.device), y.to(ranks.device))
+        weight = len(x) / points if NETWORK["reduction"] == "mean" else 1
         total[:-1].add_(fast.flat_gradient, alpha=weight)
         total[-1] += loss * weight
-        if rank == 0 and sys.stderr.isatty():
-            done = min(1.0, (start + BLOCK) / options.points)
+        if ranks.first and sys.stderr.isatty():
+            done = min(1.0, (start + BLOCK) / points)
             print(f"\r[{'#' * int(30 * done):30}] {done:4.0%}", end="", file=sys.stderr, flush=True)
-    if ranks > 1:
-        distributed.init_process_group("gloo", timeout=PATIENCE)
-        distributed.all_reduce(total)
-        distributed.destroy_process_group()
+    ranks.add(total)
     fast.flat_gradient.copy_(total[:-1])
     return total[-1].to(dtype), fast.gradient
 
@@ -110,8 +104,10 @@ def compare(mine: dict[str, numpy.ndarray], reference: dict[str, numpy.ndarray])
 
 
 class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and once if there are many processes."""
+
     def error(self, message: str) -> None:
-        self.exit(2, f"{self.prog}: {message}\n")
+        self.exit(2, f"{self.prog}: {message}\n" if Ranks("cpu").first else None)
 
 
 def whole(least: int, most: int):
@@ -130,6 +126,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=whole(0, 2**63 - 1), default=127, help="of the weights and points (127)")
     parser.add_argument("--points", type=whole(1, MOST_POINTS), default=1, help="how many data points (1)")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="float32 or float64 (float32)")
+    parser.add_argument("--device", type=device, default="cpu", help="where it is computed: cpu, or cuda (cpu)")
     parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where the files go (here)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="weights from train or a state_dict, not the seed")
     parser.add_argument("--compare", action="store_true", help="compare with autograd")
@@ -139,35 +136,46 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
-    dtype = DTYPES[options.dtype]
     try:
-        parameters, generator = draw(options.seed, dtype)
-        given = () if options.weights is None else weights.load(options.weights, dtype)
-        parameters = given or parameters
-        if "WORLD_SIZE" in os.environ or (options.points > BLOCK and not options.compare):
-            loss, gradients = gradient_of_blocks(options, parameters, generator)
-        else:
-            loss, gradients = value_and_grad(parameters, *points_from(generator, options.points, dtype))
-        if int(os.environ.get("RANK", 0)) > 0:
-            return 0
-        results = {"my_autograd.dat": gradients}
-        if options.compare:
-            from . import reference
-
-            results["torch_autograd.dat"] = reference.gradients(options.seed, options.points, dtype, given)
-        texts = {
-            file: dat.format_dat([gradient.numpy() for gradient in tensors], options.rounded)
-            for file, tensors in results.items()
-        }
-        for file, text in texts.items():
-            dat.write(options.out / file, text)
-            print(f"wrote {options.out / file}")
-        if not options.compare:
-            return 0
-        read = [dat.read(options.out / file, getattr(numpy, options.dtype)) for file in texts]
+        with Ranks(options.device) as ranks:
+            return computed(options, ranks)
     except (OSError, ValueError, MemoryError, RuntimeError) as error:
-        print(f"python -m {__package__}.run: {error}", file=sys.stderr)
+        first_line = str(error).partition("\n")[0]
+        print(f"python -m {__package__}.run: {first_line}", file=sys.stderr)
         return 2
+
+
+def computed(options: argparse.Namespace, ranks: Ranks) -> int:
+    """Computes, writes and, where that is asked for, compares; the exit status."""
+    dtype = DTYPES[options.dtype]
+    parameters, generator = draw(options.seed, dtype)
+    given = () if options.weights is None else weights.load(options.weights, dtype)
+    parameters = Parameters(*[parameter.to(ranks.device) for parameter in given or parameters])
+    if ranks.spread or options.points > BLOCK:
+        loss, gradients = gradient_of_blocks(options.points, parameters, generator, ranks)
+    else:
+        x, y = points_from(generator, options.points, dtype)
+        loss, gradients = value_and_grad(parameters, x.to(ranks.device), y.to(ranks.device))
+    if not ranks.first:
+        return 0
+    results = {"my_autograd.dat": gradients}
+    if options.compare:
+        from . import reference
+
+        rows = CHUNK if options.points > BLOCK else options.points
+        results["torch_autograd.dat"] = reference.gradients(
+            options.seed, options.points, dtype, given, ranks.device, rows
+        )
+    texts = {
+        file: dat.format_dat([gradient.cpu().numpy() for gradient in tensors], options.rounded)
+        for file, tensors in results.items()
+    }
+    for file, text in texts.items():
+        dat.write(options.out / file, text)
+        print(f"wrote {options.out / file}")
+    if not options.compare:
+        return 0
+    read = [dat.read(options.out / file, getattr(numpy, options.dtype)) for file in texts]
     table, agree = compare(*read)
     print(f"loss {loss.item():.9g}, {options.points} points, seed {options.seed}, {options.dtype}\n{table}")
     print("all gradients agree" if agree else "NOT all gradients agree")

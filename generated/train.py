@@ -4,19 +4,21 @@
 The network: 2-10-10-1, sigmoid, output identity, mse_loss, sum.
 
 The same options give the same weights; --plot draws the loss curve and the fit. run --weights loads the weights.
+Under torchrun each process takes its share of each batch, and one sum over all of them gives the gradient of a step.
 """
 
 import argparse
 import io
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
 
 from . import dat, weights
-from .backward import Parameters, forward, value_and_grad
+from .backward import NETWORK, Parameters, forward, value_and_grad
+from .ranks import Ranks, device
 from .run import DTYPES, MOST_POINTS, Parser, sample, whole
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
@@ -30,12 +32,32 @@ def batches(points: int, size: int, epochs: int, seed: int) -> Iterator[list[tor
         yield list(torch.randperm(points, generator=generator).split(size))
 
 
+def step_gradient(
+    parameters: Parameters, x: torch.Tensor, y: torch.Tensor, rows: torch.Tensor, ranks: Ranks
+) -> tuple[torch.Tensor, Iterable[torch.Tensor]]:
+    """Loss and gradient over these rows of x and y: of all processes' shares, in one sum of one flat vector."""
+    if not ranks.spread:
+        return value_and_grad(parameters, x[rows], y[rows])
+    mine = ranks.share(rows)
+    flat = x.new_zeros(1 + sum(parameter.numel() for parameter in parameters))
+    loss, *gradients = flat.split([1, *(parameter.numel() for parameter in parameters)])
+    gradients = [part.view_as(parameter) for part, parameter in zip(gradients, parameters, strict=True)]
+    if len(mine) > 0:
+        own_loss, own_gradients = value_and_grad(parameters, x[mine], y[mine])
+        for part, own in zip((loss, *gradients), (own_loss, *own_gradients), strict=True):
+            part.copy_(own)
+        flat.mul_(len(mine) / len(rows) if NETWORK["reduction"] == "mean" else 1)
+    ranks.add(flat)
+    return loss[0], gradients
+
+
 def fit(
     parameters: Parameters,
     x: torch.Tensor,
     y: torch.Tensor,
     optimizer: torch.optim.Optimizer,
     epochs: Iterator[list[torch.Tensor]],
+    ranks: Ranks,
 ) -> Iterator[float]:
     """Moves the parameters, which the optimizer holds, in place; after each epoch gives the mean loss of its batches.
 
@@ -44,7 +66,7 @@ def fit(
     for number, epoch in enumerate(epochs, 1):
         total = x.new_zeros(())
         for rows in epoch:
-            loss, gradients = value_and_grad(parameters, x[rows], y[rows])
+            loss, gradients = step_gradient(parameters, x, y, rows, ranks)
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = gradient
             optimizer.step()
@@ -117,6 +139,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--points", type=whole(1, MOST_POINTS), default=1000, help="how many data points (1000)")
     parser.add_argument("--seed", type=whole(0, 2**63 - 1), default=127, help="of weights, points and batches (127)")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="float32 or float64 (float32)")
+    parser.add_argument("--device", type=device, default="cpu", help="where it is computed: cpu, or cuda (cpu)")
     parser.add_argument(
         "--out", type=Path, default=Path("weights.pt"), metavar="FILE", help="weights, .pt or .safetensors (weights.pt)"
     )
@@ -126,34 +149,46 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
+    curve: list[float] = []
     show = sys.stderr.isatty()
-    curve = []
     try:
-        weights.check(options.out)
-        if options.plot is not None:
-            weights.check(options.plot)
-            _figure()
-        with torch.inference_mode():
-            parameters, x, y = sample(options.seed, options.points, DTYPES[options.dtype])
-            parameters = Parameters(*[parameter.clone() for parameter in parameters])
-            optimizer = OPTIMIZERS[options.optimizer](list(parameters), lr=options.lr)
-            epochs = batches(options.points, options.batch, options.epochs, options.seed)
-            for loss in fit(parameters, x, y, optimizer, epochs):
-                curve.append(loss)
-                if show:
-                    print(bar(len(curve), options.epochs, loss), end="", file=sys.stderr, flush=True)
-            if show:
-                print(file=sys.stderr)
-            weights.save(options.out, parameters)
-            print(f"wrote {options.out}")
-            if options.plot is not None:
-                dat.write(options.plot, picture(curve, parameters, x, y))
-                print(f"wrote {options.plot}")
+        with Ranks(options.device) as ranks, torch.inference_mode():
+            show = show and ranks.first
+            trained(options, ranks, curve, show)
     except (OSError, ValueError, MemoryError, RuntimeError) as error:
-        print(f"{chr(10) * (show and bool(curve))}python -m {__package__}.train: {error}", file=sys.stderr)
+        first_line = str(error).partition("\n")[0]
+        print(f"{chr(10) * (show and bool(curve))}python -m {__package__}.train: {first_line}", file=sys.stderr)
         return 2
-    print(f"loss {curve[0]:.9g} in the first epoch, {curve[-1]:.9g} in the last")
+    if ranks.first:
+        print(f"loss {curve[0]:.9g} in the first epoch, {curve[-1]:.9g} in the last")
     return 0
+
+
+def trained(options: argparse.Namespace, ranks: Ranks, curve: list[float], show: bool) -> None:
+    """Trains, adds the loss of each epoch to the curve, and writes the files."""
+    weights.check(options.out)
+    if options.plot is not None:
+        weights.check(options.plot)
+        _figure()
+    drawn, x, y = sample(options.seed, options.points, DTYPES[options.dtype])
+    parameters = Parameters(*[parameter.clone().to(ranks.device) for parameter in drawn])
+    x, y = x.to(ranks.device), y.to(ranks.device)
+    optimizer = OPTIMIZERS[options.optimizer](list(parameters), lr=options.lr)
+    epochs = batches(options.points, options.batch, options.epochs, options.seed)
+    for loss in fit(parameters, x, y, optimizer, epochs, ranks):
+        curve.append(loss)
+        if show:
+            print(bar(len(curve), options.epochs, loss), end="", file=sys.stderr, flush=True)
+    if not ranks.first:
+        return
+    if show:
+        print(file=sys.stderr)
+    parameters, x, y = Parameters(*[parameter.cpu() for parameter in parameters]), x.cpu(), y.cpu()
+    weights.save(options.out, parameters)
+    print(f"wrote {options.out}")
+    if options.plot is not None:
+        dat.write(options.plot, picture(curve, parameters, x, y))
+        print(f"wrote {options.plot}")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ def distance(g: torch.Tensor, r: torch.Tensor) -> float:
 def assert_agree(got, want, times: float = 16.0) -> None:
     assert len(got) == len(want)
     for index, (g, r) in enumerate(zip(got, want, strict=True)):
-        assert g.shape == r.shape
+        assert (g.shape, g.dtype) == (r.shape, r.dtype)
         assert distance(g, r) <= times, f"gradient {index} is {distance(g, r):.1f} eps from the reference"
 
 

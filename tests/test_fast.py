@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+from derive.functions import FUNCTIONS
 from derive.network import Network
 from generated import backward
 from generated.fast import FastGradient
@@ -45,6 +46,18 @@ def test_any_network_agrees_with_the_readable_module_and_autograd(network, emitt
         assert_agree([loss, *gradient], [expected[0], *expected[1]], gate)
         assert_agree(gradient, autograd(network, net, x, y), gate)
         assert loss.shape == ()
+
+
+@pytest.mark.parametrize("layers", [(3, 5, 4, 2), (3, 64, 2)], ids=["columns", "rows"])
+@pytest.mark.parametrize("activation", FUNCTIONS)
+def test_each_activation_agrees_with_the_readable_module(activation, layers, emitted):
+    network = Network(layers, activation)
+    for dtype, rows in itertools.product((torch.float64, torch.float32), (1, 3, 200)):
+        net, x, y = example(network, rows, dtype)
+        fast = emitted(network, "fast").FastGradient(net.parameters())
+        loss, gradient = fast.value_and_grad(x, y)
+        expected = emitted(network).value_and_grad(list(net.parameters()), x, y)
+        assert_agree([loss, *gradient], [expected[0], *expected[1]], 32 * (rows * max(layers)) ** 0.5)
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=str)

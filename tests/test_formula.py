@@ -1,5 +1,6 @@
 """A formula that a person types is read against a list of what is allowed, and never runs."""
 
+import ast
 import os
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from derive import build
+from derive.emit import render
 from derive.formula import parse
 from derive.functions import z
 from derive.network import Network, parse_activations
@@ -56,6 +58,24 @@ REFUSED = {
     "z; z": "is no formula",
     "*z": "is no formula",
     "where(z > 0 > 1, z, 1)": "not allowed here",
+    "where(z, z, 2)": "where takes one comparison first, as z > 0",
+    "where(1, z, 2)": "where takes one comparison first, as z > 0",
+    "z > 0": "not allowed here: z > 0",
+    "sin(z > 0)": "not allowed here: z > 0",
+    "z == z": "not allowed here: z == z",
+    "where(z > 1, 2, 3)": "constant but for jumps",
+    "z # comment": "a formula has no comment",
+    "0in z": "not allowed here: 0 in z",
+    "(-8)**(1/3) * z": "must be real",
+    "log(1 - 2) * z": "must be real",
+    "exp(1000) * z": "a number of at most",
+    "10**8 * 10**8 * z": "a number of at most",
+    "1/log(celu(1)) * z": "divides by zero",
+    "sin(sin(sin(sin(sin(sin(sin(z)))))))": "more than 6 calls inside one another",
+    "relu(relu(relu(relu(relu(z)))))": "more than 16 branches",
+    "max(z, 1)*max(z, 2)*max(z, 3)*max(z, 4)*max(z, 5)": "more than 16 branches",
+    "((z + 1)**64)**64": "a degree above 64",
+    "(z + 1)**64 / (z + 2)**64": "a degree above 64",
 }
 
 
@@ -67,6 +87,18 @@ def test_what_is_no_formula_is_refused_and_leaves_no_trace(text, tmp_path, monke
     with pytest.raises(ValueError, match=re.escape(REFUSED[text])):
         parse("activation", text, (z,))
     assert os.listdir() == []
+
+
+@pytest.mark.parametrize("text", ["p", "2*p - y", "p/2 + exp(y)"])
+def test_a_loss_with_the_same_slope_everywhere_is_refused(text):
+    with pytest.raises(ValueError, match=r"loss: .* has the slope .* everywhere"):
+        Network(loss=text)
+
+
+@pytest.mark.parametrize("text", ["softmax(softmax(p))", "logsumexp(p - log_softmax(p))", "softmax(p) > y"])
+def test_a_loss_that_couples_a_row_twice_is_refused(text):
+    with pytest.raises(ValueError, match=r"loss: .*(cannot stand inside one another|not allowed here)"):
+        Network(loss=text)
 
 
 OWN = {
@@ -84,6 +116,11 @@ OWN = {
     "abs(z)": torch.abs,
     "sin(z) + cos(2*z)": lambda x: torch.sin(x) + torch.cos(2 * x),
     "erf(z) - z/3": lambda x: torch.erf(x) - x / 3,
+    "gelu(0.5)/(1 + z**2)": lambda x: torch.nn.functional.gelu(torch.tensor(0.5, dtype=x.dtype)) / (1 + x**2),
+    "where(1 > 0, z**3, 2)": lambda x: x**3,
+    "where(z < -1, -1, where(z < 0, z, where(z < 1, 2*z, z + 1)))": lambda x: torch.where(
+        x < -1, -1.0, torch.where(x < 0, x, torch.where(x < 1, 2 * x, x + 1))
+    ),
 }
 
 
@@ -98,6 +135,10 @@ def test_a_formula_of_ones_own_agrees_with_autograd(text, emitted):
     want = torch.autograd.grad(((p - y).abs() ** 3).mean(), parameters)
     _, gradients = emitted(network).value_and_grad(parameters, x, y)
     assert_agree(gradients, want, 64.0)
+    fast = emitted(network, "fast").FastGradient(parameters)
+    torch.testing.assert_close(list(fast.value_and_grad(x, y)[1]), list(want), rtol=1e-13, atol=1e-15)
+    curved = emitted(network).hvp(parameters, x, y, parameters)
+    torch.testing.assert_close(list(fast.hvp(x, y, parameters)), list(curved), rtol=1e-11, atol=1e-14)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +160,75 @@ def test_a_loss_of_the_whole_row(emitted):
     x, y = torch.randn(5, 2, dtype=torch.float64), torch.rand(5, 3, dtype=torch.float64)
     want = torch.autograd.grad(((torch.softmax(x @ W.T + b, 1) - y) ** 2).sum(), [W, b])
     assert_agree(emitted(network).value_and_grad([W, b], x, y)[1], want, 64.0)
+
+
+LOSSES_OF_ONES_OWN = {
+    "max(p, y)": lambda p, y: torch.maximum(p, y),
+    "where(p > y, 0.7*(p - y), 0.3*(y - p))": lambda p, y: torch.where(p > y, 0.7 * (p - y), 0.3 * (y - p)),
+    "p*y": lambda p, y: p * y,
+    "p/(1 + y**2)": lambda p, y: p / (1 + y**2),
+    "p*logsumexp(y)": lambda p, y: p * y.logsumexp(1, True),
+    "logsumexp(p)": lambda p, y: p.logsumexp(1, True).expand_as(p),
+    "log_softmax(p)": lambda p, y: torch.log_softmax(p, 1),
+    "-y*log(softmax(p))": lambda p, y: -y * torch.log_softmax(p, 1),
+    "logsumexp(p)*logsumexp(-p)": lambda p, y: (p.logsumexp(1, True) * (-p).logsumexp(1, True)).expand_as(p),
+}
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("text", LOSSES_OF_ONES_OWN)
+def test_a_loss_of_ones_own_agrees_with_autograd(text, reduction, emitted):
+    """The gradient, that of each row alone, and Hessian times direction."""
+    network = Network((2, 3, 3), "tanh", loss=text, reduction=reduction)
+    torch.manual_seed(0)
+    net = sequential(network)
+    x, y = torch.randn(4, 2, dtype=torch.float64), torch.rand(4, 3, dtype=torch.float64)
+    parameters = list(net.parameters())
+
+    def loss(rows: slice) -> torch.Tensor:
+        return getattr(LOSSES_OF_ONES_OWN[text](net(x[rows]), y[rows]), reduction)()
+
+    want = torch.autograd.grad(loss(slice(None)), parameters, create_graph=True)
+    module = emitted(network)
+    scale = max(float(gradient.detach().norm()) for gradient in want)
+    close = {"rtol": 1e-12, "atol": 1e-14 * scale}
+    torch.testing.assert_close(list(module.value_and_grad(parameters, x, y)[1]), [w.detach() for w in want], **close)
+    each = module.per_sample_grad(parameters, x, y)
+    for row in range(4):
+        alone = torch.autograd.grad(loss(slice(row, row + 1)), parameters)
+        torch.testing.assert_close([gradient[row] for gradient in each], list(alone), **close)
+    along = [torch.randn_like(parameter) for parameter in parameters]
+    inner = sum((gradient * direction).sum() for gradient, direction in zip(want, along, strict=True))
+    curved = list(torch.autograd.grad(inner, parameters, materialize_grads=True))
+    torch.testing.assert_close(list(module.hvp(parameters, x, y, along)), curved, rtol=1e-11, atol=1e-13)
+    fast = emitted(network, "fast").FastGradient(parameters)
+    for chunk in (4, 3):
+        fast._chunk = fast._hvp_chunk = chunk
+        torch.testing.assert_close(list(fast.value_and_grad(x, y)[1]), [w.detach() for w in want], **close)
+        torch.testing.assert_close(list(fast.hvp(x, y, along)), curved, rtol=1e-11, atol=1e-13)
+    torch.testing.assert_close(list(fast.per_sample_grad(x, y)), list(each), **close)
+
+
+ODD = [
+    "log(z)",
+    "sqrt(z)",
+    "1/z",
+    "z**(1/3)",
+    "z*softsign(2) + mish(-2)",
+    "exp(exp(exp(exp(z))))",
+    "relu(relu(elu(z)))",
+    "1/(exp(z) + exp(2*z) + exp(3*z) + exp(-z))",
+    "z/(1 + z/(1 + z/(1 + z/(1 + z/(1 + z)))))",
+    " + ".join(f"tanh({number}*z)" for number in range(1, 14)),
+]
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_every_page_of_an_odd_formula_is_written(text):
+    pages = render(Network((2, 2, 1), text, loss="p*y"))
+    assert (
+        ast.literal_eval(re.search(r"NETWORK = (\{.*?\n\})", pages["backward.py"], re.DOTALL)[1])["activation"] == text
+    )
 
 
 def test_activations_are_split_at_commas_outside_of_calls():

@@ -9,6 +9,7 @@ import torch
 
 from derive.network import Network
 from generated import backward, dat, reference, run, train, weights
+from generated.ranks import Ranks
 from tests.gate import assert_agree, sequential
 
 SHORT = ["--epochs", "3", "--points", "50", "--batch", "16"]
@@ -23,7 +24,7 @@ def test_the_loss_curve_is_that_of_a_twin_trained_with_autograd(optimizer, dtype
     mine = backward.Parameters(*[parameter.clone() for parameter in drawn])
     step = train.OPTIMIZERS[optimizer](list(mine), lr=lr)
     with torch.inference_mode():
-        curve = list(train.fit(mine, x, y, step, train.batches(100, 16, epochs, 5)))
+        curve = list(train.fit(mine, x, y, step, train.batches(100, 16, epochs, 5), Ranks("cpu")))
 
     twin, theirs = train.OPTIMIZERS[optimizer](net.parameters(), lr=lr), []
     for epoch in train.batches(100, 16, epochs, 5):

@@ -4,6 +4,11 @@ Its source is run as it lies on disk, on symbols in place of numbers. Each entry
 SymPy's derivative of the scalar loss, which is written out here by loops over entries: no matrices, no chain rule.
 """
 
+from derive.command import Parser, a_path, begin, failed, finish, on_terminal, one_line
+
+if __name__ == "__main__":
+    begin("python -m derive.prove", sympy="1.14", numpy="1.26")
+
 import ast
 import hashlib
 import sys
@@ -20,7 +25,6 @@ from sympy import Add, Expr, Integer, Mul, Rational, Symbol, diff, exp, log
 
 from derive.algebra import Algebra
 from derive.buffers import torch_with_buffers
-from derive.command import Parser
 from derive.functions import NamedFunction, opened, slope, z
 from derive.losses import logsumexp, p, y
 from derive.network import Network
@@ -29,6 +33,7 @@ from derive.symbolic import Tensor, run_source, symbols
 ROWS = (1, 2)
 FAST_ROWS = (1, 2, 3)  # 3 as a chunk of 2 and one of 1
 MOST_ENTRIES = 2000
+ANEW = "if another version wrote it, python -m derive.build writes it anew"
 
 
 class NotProved(Exception):
@@ -80,7 +85,12 @@ def prove(folder: Path, progress: bool = False) -> Certificate:
     it is too large.
     """
     path = Path(folder) / "backward.py"
-    source = path.read_text(encoding="utf-8")
+    try:
+        source = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file; name the folder of a package that derive.build wrote") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 at byte {error.start}") from None
     network = network_of(source, path)
     if network.entries > MOST_ENTRIES:
         raise ValueError(
@@ -159,11 +169,17 @@ def gathered(expr: Expr) -> Expr:
 
 
 def network_of(source: str, path: Path) -> Network:
-    """The network that the package says it is for."""
-    for node in ast.parse(source, str(path)).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "NETWORK":
-            return Network(**ast.literal_eval(node.value))
-    raise ValueError(f"{path}: no NETWORK; written by another version? python -m derive.build writes it anew")
+    """The network that the package says it is for.
+
+    Raises ValueError where it does not say so as this version writes it.
+    """
+    try:
+        for node in ast.parse(source, str(path)).body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "NETWORK":
+                return Network(**ast.literal_eval(node.value))
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{path}: not as this version writes it ({error}); {ANEW}") from None
+    raise ValueError(f"{path}: no NETWORK in it; {ANEW}")
 
 
 class Case:
@@ -197,7 +213,8 @@ class Case:
             namespace["SHAPES"].update(self.shapes)
             result = namespace[function](list(self.parameters.values()), *data, *along)
         except Exception as error:
-            raise NotProved(f"{self.path}: {function} fails on symbols: {type(error).__name__}: {error}") from error
+            reason = f"{type(error).__name__}: {error}"
+            raise NotProved(f"{self.path}: {function} fails on symbols: {reason}; {ANEW}") from error
         return [result] if isinstance(result, Tensor) else list(result)
 
     def gradient(self) -> Iterator[tuple[str, Expr, Expr]]:
@@ -304,7 +321,7 @@ class Fast(Case):
             module._chunk, module._hvp_chunk = 2, 1
             results = self.results(module, direction)
         except Exception as error:
-            raise NotProved(f"{where}: fails on symbols: {type(error).__name__}: {error}") from error
+            raise NotProved(f"{where}: fails on symbols: {type(error).__name__}: {error}; {ANEW}") from error
         for name, function, got in results:
             along = [direction] if function == "hvp" else []
             expected = backward[function](parameters, self.x, self.y, *along)
@@ -341,21 +358,18 @@ def row_loss(formula: Expr, prediction: list[Expr], target: list[Expr]) -> Expr:
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="python -m derive.prove", description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("generated"), help="of the package (generated)")
+    parser.add_argument("folder", nargs="?", type=a_path, default=Path("generated"), help="of the package (generated)")
     options = parser.parse_args(argv)
     try:
-        print(prove(options.folder, progress=sys.stderr.isatty()))
+        certificate = prove(options.folder, progress=on_terminal())
     except NotProved as error:
-        print(f"\nNOT proved: {error}", file=sys.stderr)
+        print(f"NOT proved: {one_line(str(error))}", file=sys.stderr)
         return 1
     except (OSError, ValueError, TypeError, SyntaxError) as error:
-        print(f"python -m derive.prove: {error}", file=sys.stderr)
-        return 2
+        return failed("python -m derive.prove", error)
+    print(certificate)
     return 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    finish(main)

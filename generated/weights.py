@@ -4,9 +4,7 @@
 Reading runs nothing that the file holds.
 """
 
-import errno
 import io
-import os
 import pickle
 import warnings
 from pathlib import Path
@@ -37,9 +35,7 @@ def save(path: Path, parameters: Parameters) -> None:
 
 def check(path: Path) -> None:
     """Raises what save would raise of this path, before there is anything to save."""
-    if path.is_dir() or not path.parent.is_dir():
-        number = errno.EISDIR if path.is_dir() else errno.ENOENT
-        raise OSError(number, os.strerror(number), str(path if path.is_dir() else path.parent))
+    dat.check(path)
     if path.suffix == SAFETENSORS:
         _safetensors()
 

@@ -163,9 +163,9 @@ BAD_TRAINING = {
     "no batch": (["--batch", "0"], "expected a whole number from 1"),
     "no epochs": (["--epochs", "0"], "expected a whole number from 1"),
     "optimizer": (["--optimizer", "lion"], "lion"),
-    "no folder": (["--out", "missing/w.pt"], "No such file or directory: 'missing'"),
+    "no folder": (["--out", "missing/w.pt"], "missing: No such file or directory"),
     "a folder": (["--out", "."], "Is a directory"),
-    "no folder for the plot": (["--plot", "missing/p.png"], "No such file or directory: 'missing'"),
+    "no folder for the plot": (["--plot", "missing/p.png"], "missing: No such file or directory"),
     "diverging": (["--lr", "1e9", "--optimizer", "sgd"], "a smaller --lr may help"),
 }
 

@@ -27,6 +27,7 @@ from contextlib import contextmanager, suppress
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from derive.domain import warnings
 from derive.emit import render
 from derive.network import Network, parse_activations, parse_layers
 from derive.settings import settings
@@ -315,7 +316,7 @@ def main(argv: list[str] | None = None) -> int:
         if report:
             print(f"{len(report)} of the files in {folder} differ; this mends it:\n{command(options)}")
         return 1 if report else 0
-    for warning in name_warnings(folder.name):
+    for warning in [*warnings(network), *name_warnings(folder.name)]:
         print(f"python -m derive.build: warning: {one_line(warning)}", file=sys.stderr)
     print(f"wrote {len(files)} files to {one_line(str(folder))}: {network}")
     return 0

@@ -114,12 +114,33 @@ def test_a_folder_without_a_package_is_bad_usage(tmp_path, capsys):
     assert "backward.py" in capsys.readouterr().err
 
 
-def test_a_source_that_reaches_outside_is_refused(tmp_path):
+HOSTILE = {
+    "import os": "imports os",
+    "import collections.abc, os.path": "imports os.path",
+    "from .command import os": "imports command",
+    "open('canary', 'w')": "name 'open' is not defined",
+    "eval('1')": "name 'eval' is not defined",
+    "__import__('os').mkdir('canary')": "imports os",
+    "().__class__.__base__.__subclasses__()": "().__class__",
+    "torch.Tensor.__init__.__globals__": "emitted code has no such thing",
+    "getattr(torch, '__dict__')": "name 'getattr' is not defined",
+    "import typing\ntyping.sys.modules['os'].mkdir('canary')": "has no attribute 'sys'",
+    "import itertools\nitertools.__loader__": "emitted code has no such thing",
+    "match torch:\n    case object(__class__=kind):\n        pass": "emitted code has no such thing",
+    "def f(t):\n    return t.entries": "t.entries: emitted code has no such thing",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_source_that_reaches_outside_is_refused_and_leaves_no_trace(text, tmp_path, monkeypatch):
     folder = emit(tmp_path / "package", SMALL)
     path = folder / "backward.py"
-    path.write_text("import os\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
-    with pytest.raises(NotProved, match="imports os"):
+    path.write_text(path.read_text(encoding="utf-8") + text + "\n", encoding="utf-8")
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NotProved, match=re.escape(HOSTILE[text])):
         prove(folder)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def lookup(torch_module, path: str):

@@ -251,7 +251,7 @@ class _Reader:
         known = [*self.names, *self.functions]
         name = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
         name = node.id if isinstance(node, ast.Name) else name
-        near = difflib.get_close_matches(name, known, 1) if name else []
+        near = difflib.get_close_matches(name, known, 1) if name and name not in known else []
         if near:
             return f"; did you mean {near[0]}?"
         return f"; allowed: numbers, {', '.join(self.names)}, + - * / **, {', '.join(self.functions)}"

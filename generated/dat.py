@@ -7,6 +7,7 @@ The shortest decimals that read back to the same bits, never shortened to '...'.
 import errno
 import os
 import re
+import stat
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ import numpy
 
 from .command import alone_in, uninterrupted
 
+LARGEST = 2**30  # bytes that are read
 _HEADER = re.compile(r"dLd[wb][1-9][0-9]{0,5}")
 _TOKEN = re.compile(r"[ \t\r]+|[\[\],]|[-+]?(?:inf|nan|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)(?=[\s,\]]|$)")
 
@@ -81,6 +83,19 @@ def check(path: Path) -> None:
         raise OSError(errno.EINVAL, "not a file that can be replaced", str(path))
 
 
+def content(path: Path, most: int) -> bytes:
+    """The bytes of a file, at most so many.
+
+    Raises OSError, or ValueError where it is no file or larger.
+    """
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        raise ValueError(f"{path}: not a file")
+    if status.st_size > most:
+        raise ValueError(f"{path}: {status.st_size} bytes, expected at most {most}")
+    return Path(path).read_bytes()
+
+
 def read(path: Path, dtype: type = numpy.float64) -> dict[str, numpy.ndarray]:
     """The gradients of a file by header, in the order of the file.
 
@@ -109,7 +124,7 @@ def read(path: Path, dtype: type = numpy.float64) -> dict[str, numpy.ndarray]:
 
 
 def _lines(path: Path) -> list[str]:
-    data = Path(path).read_bytes()
+    data = content(path, LARGEST)
     try:
         return data.decode("ascii").split("\n")
     except UnicodeDecodeError as error:

@@ -5,6 +5,7 @@ Reading runs nothing that the file holds.
 """
 
 import io
+import math
 import pickle
 import warnings
 from pathlib import Path
@@ -16,6 +17,7 @@ from .backward import SHAPES, Parameters
 
 KEYS = [f"fc{name[1:]}.{'weight' if name[0] == 'W' else 'bias'}" for name in SHAPES]
 SAFETENSORS = ".safetensors"
+LARGEST = 16 * sum(map(math.prod, SHAPES.values())) + 2**24  # bytes that are read
 
 
 def save(path: Path, parameters: Parameters) -> None:
@@ -46,7 +48,7 @@ def load(path: Path, dtype: torch.dtype) -> Parameters:
     A safetensors file keeps no order, so its keys must be KEYS. Raises OSError, or ValueError that names the file and,
     where names or shapes do not match, lists both sides.
     """
-    content = Path(path).read_bytes()
+    content = dat.content(path, LARGEST)
     state = _from_safetensors(path, content) if path.suffix == SAFETENSORS else _from_torch(path, content)
     if set(state) == set(KEYS):
         state = {key: state[key] for key in KEYS}

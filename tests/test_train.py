@@ -124,6 +124,10 @@ BAD_WEIGHTS = {
     "text": (lambda path: path.write_text("weights"), "refused"),
     "missing": (lambda path: None, "No such file"),
     "folder": (lambda path: path.mkdir(), "Is a directory"),
+    "pipe": (os.mkfifo, "not a file"),
+    "huge": (lambda path: (path.touch(), os.truncate(path, 2**40)), "1099511627776 bytes, expected at most"),
+    "sparse": (lambda path: torch.save({**good(), "0.bias": torch.ones(10).to_sparse()}, path), "expected dense"),
+    "nothing": (lambda path: torch.save({}, path), "b3 (1,), got none"),
 }
 
 

@@ -121,8 +121,10 @@ def whole(least: int, most: int):
     """An argument type: a whole number from least to most."""
 
     def parse(text: str) -> int:
-        if not text.isascii() or not text.removeprefix("-").isdigit() or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"expected a whole number from {least} to {most}, got {text!r}")
+        digits = text.removeprefix("-")
+        plain = digits.isascii() and digits.isdigit() and len(digits) < 40
+        if not plain or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {least} to {most}, got {text[:40]!r}")
         return int(text)
 
     return parse
@@ -142,8 +144,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = arguments(argv)
     try:
+        options = arguments(argv)
         with Ranks(options.device) as ranks:
             loss, files = computed(options, ranks)
         read = [dat.read(file, getattr(numpy, options.dtype)) for file in files if options.compare]

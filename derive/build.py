@@ -41,7 +41,7 @@ UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(prog="python -m derive.build", description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = Parser(prog="python -m derive.build", description=__doc__ and __doc__.splitlines()[0], allow_abbrev=False)
     default = Network()
     parser.add_argument("spec", nargs="?", type=a_path, help="a TOML file with these settings; the flags win")
     parser.add_argument("--layers", metavar="SIZES", help="sizes from inputs to outputs, as 2-10-10-1 (the default)")
@@ -104,6 +104,8 @@ def folder_from(options: argparse.Namespace) -> Path:
     except RuntimeError:
         raise ValueError(f"--out: {options.out}: symbolic links that lead to each other") from None
     if options.check:
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
         return folder
     if os.path.ismount(folder):
         raise ValueError(f"--out: {folder} is a file system of its own; name a folder in it")
@@ -139,16 +141,17 @@ def differences(folder: Path, files: dict[str, str]) -> list[str]:
     report = []
     for name, text in files.items():
         path = folder / name
+        shown = one_line(str(path))
         if not path.is_file():
-            report.append(f"{path}: missing\n")
+            report.append(f"{shown}: missing\n")
             continue
         there = path.read_text(encoding="utf-8", errors="replace")
         if there != text:
             lines = (there.splitlines(keepends=True), text.splitlines(keepends=True))
             report.append(
-                f"{path}: stale or edited\n" + "".join(difflib.unified_diff(*lines, "on disk", "derived", n=1))
+                f"{shown}: stale or edited\n" + "".join(difflib.unified_diff(*lines, "on disk", "derived", n=1))
             )
-    return report + [f"{path}: orphan, no template makes it\n" for path in strays(folder, files)]
+    return report + [f"{one_line(str(path))}: orphan, no template makes it\n" for path in strays(folder, files)]
 
 
 def write_package(folder: Path, files: dict[str, str], force: bool = False, pdf: bool = False) -> None:
@@ -314,7 +317,7 @@ def main(argv: list[str] | None = None) -> int:
         for text in report:
             print(text, end="")
         if report:
-            print(f"{len(report)} of the files in {folder} differ; this mends it:\n{command(options)}")
+            print(f"{len(report)} of the files in {one_line(str(folder))} differ; this mends it:\n{command(options)}")
         return 1 if report else 0
     for warning in [*warnings(network), *name_warnings(folder.name)]:
         print(f"python -m derive.build: warning: {one_line(warning)}", file=sys.stderr)

@@ -4,7 +4,7 @@ Its source is run as it lies on disk, on symbols in place of numbers. Each entry
 SymPy's derivative of the scalar loss, which is written out here by loops over entries: no matrices, no chain rule.
 """
 
-from derive.command import Parser, a_path, begin, failed, finish, on_terminal, one_line
+from derive.command import Parser, a_path, begin, content, failed, finish, on_terminal, one_line
 
 if __name__ == "__main__":
     begin("python -m derive.prove", sympy="1.14", numpy="1.26")
@@ -33,6 +33,7 @@ from derive.symbolic import Tensor, run_source, symbols
 ROWS = (1, 2)
 FAST_ROWS = (1, 2, 3)  # 3 as a chunk of 2 and one of 1
 MOST_ENTRIES = 2000
+LARGEST = 2**24  # bytes of a source
 ANEW = "if another version wrote it, python -m derive.build writes it anew"
 
 
@@ -86,11 +87,9 @@ def prove(folder: Path, progress: bool = False) -> Certificate:
     """
     path = Path(folder) / "backward.py"
     try:
-        source = path.read_text(encoding="utf-8")
+        source = text_of(path)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file; name the folder of a package that derive.build wrote") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 at byte {error.start}") from None
     network = network_of(source, path)
     if network.entries > MOST_ENTRIES:
         raise ValueError(
@@ -105,13 +104,25 @@ def prove(folder: Path, progress: bool = False) -> Certificate:
         established(claims, network.entries + 1, f"{path} with N = {rows}", f"N = {rows}" if progress else "")
     others = established(narrow.others(), narrow.count, str(path), "others" if progress else "")
     beside = path.with_name("fast.py")
-    fast, fast_source = None, beside.read_text(encoding="utf-8") if beside.exists() else ""
-    if fast_source:
+    fast, fast_source = None, ""
+    if beside.exists():
+        fast_source = text_of(beside)
         claims = (claim for rows in FAST_ROWS for claim in Fast(network, source, path, rows, fast_source).claims())
         total = Fast.entries(network)
         fast = established(claims, total, str(beside), "fast" if progress else "")
     sha256, fast_sha256 = (hashlib.sha256(text.encode()).hexdigest() for text in (source, fast_source))
     return Certificate(network, network.entries, narrow.network, others, ROWS, sha256, fast, fast_sha256)
+
+
+def text_of(path: Path) -> str:
+    """The source in a file.
+
+    Raises OSError, or ValueError where it is no file, too large or not UTF-8.
+    """
+    try:
+        return content(path, LARGEST).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 at byte {error.start}") from None
 
 
 def established(claims: Iterator[tuple[str, Expr, Expr]], total: int, where: str, label: str) -> int:
@@ -212,14 +223,16 @@ class Case:
             namespace = run_source(self.source, str(self.path))
             namespace["SHAPES"].update(self.shapes)
             result = namespace[function](list(self.parameters.values()), *data, *along)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit, too, would look like a proof
             reason = f"{type(error).__name__}: {error}"
             raise NotProved(f"{self.path}: {function} fails on symbols: {reason}; {ANEW}") from error
         return [result] if isinstance(result, Tensor) else list(result)
 
     def gradient(self) -> Iterator[tuple[str, Expr, Expr]]:
         loss, gradients = self.run("value_and_grad", self.x, self.y)
-        yield "the loss", loss.entries.item(), self.loss(self.x, self.y)
+        yield from self.each("the loss", loss, Tensor(self.loss(self.x, self.y)))
         rows, divisor = self.row_losses(self.x, self.y), self.divisor(self.y)
 
         def expected(entry: Symbol) -> Expr:
@@ -259,11 +272,17 @@ class Case:
         return sum((diff(scalar, entry) * dot for entry, dot in moves), Integer(0))
 
     def each(self, name: str, got: Tensor, expected: Tensor) -> Iterator[tuple[str, Expr, Expr]]:
-        """Entry by entry, once the shapes are known to be equal."""
+        """Entry by entry, once the shapes are known to be equal, and the entries to be SymPy's and not the source's."""
+        if type(got) is not Tensor or not all(isinstance(entry, Expr) for entry in got.entries.flat):
+            raise NotProved(f"{self.path}: {name} is no tensor of numbers")
         if got.entries.shape != expected.entries.shape:
             raise NotProved(f"{self.path}: {name} has the shape {got.entries.shape}, not {expected.entries.shape}")
         for index in numpy.ndindex(*got.entries.shape):
-            yield f"{name}[{', '.join(map(str, index))}]", got.entries[index], expected.entries[index]
+            yield (
+                f"{name}[{', '.join(map(str, index))}]" if index else name,
+                got.entries[index],
+                expected.entries[index],
+            )
 
     def prediction(self, row: list[Expr]) -> list[Expr]:
         """The network's output for a row of inputs, by its definition."""
@@ -320,7 +339,9 @@ class Fast(Case):
             module = namespace["FastGradient"](parameters)
             module._chunk, module._hvp_chunk = 2, 1
             results = self.results(module, direction)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise NotProved(f"{where}: fails on symbols: {type(error).__name__}: {error}; {ANEW}") from error
         for name, function, got in results:
             along = [direction] if function == "hvp" else []
@@ -357,7 +378,7 @@ def row_loss(formula: Expr, prediction: list[Expr], target: list[Expr]) -> Expr:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = Parser(prog="python -m derive.prove", description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = Parser(prog="python -m derive.prove", description=__doc__ and __doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("folder", nargs="?", type=a_path, default=Path("generated"), help="of the package (generated)")
     options = parser.parse_args(argv)
     try:

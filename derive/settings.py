@@ -5,6 +5,7 @@ import re
 import tomllib
 from pathlib import Path
 
+from derive.command import content
 from derive.formula import shown
 from derive.network import Network
 
@@ -30,12 +31,9 @@ def settings(path: Path | None) -> dict[str, object]:
 
 def document(path: Path) -> dict[str, object]:
     try:
-        with open(path, "rb") as file:
-            data = file.read(LARGEST + 1).removeprefix(b"\xef\xbb\xbf")
+        data = content(path, LARGEST).removeprefix(b"\xef\xbb\xbf")
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file; expected TOML with the keys {', '.join(Network().spec())}") from None
-    if len(data) > LARGEST:
-        raise ValueError(f"{path}: larger than {LARGEST} bytes")
     try:
         return tomllib.loads(data.decode("utf-8"))
     except UnicodeDecodeError as error:

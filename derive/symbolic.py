@@ -349,7 +349,11 @@ def run_source(
     tree = ast.parse(source, filename)
     for node in ast.walk(tree):
         name = node.attr if isinstance(node, ast.Attribute) else ""
-        if name in OUTSIDE or (name.startswith("__") and name not in HARMLESS) or isinstance(node, ast.Match):
+        if (
+            name in OUTSIDE
+            or (name.startswith("__") and name not in HARMLESS)
+            or isinstance(node, ast.Match | ast.While)
+        ):
             raise SyntaxError(f"{filename}:{node.lineno}: {ast.unparse(node)[:60]}: emitted code has no such thing")
     tree = ast.fix_missing_locations(_Exact().visit(tree))
     builtins = {name: value for name, value in vars(import_module("builtins")).items() if name not in UNSAFE}

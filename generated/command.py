@@ -6,19 +6,27 @@ import os
 import re
 import shutil
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
+from typing import NoReturn
 
 PYTHON = (3, 11)
+LONGEST = 1000  # letters of a message
 
 
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:
         self.exit(2, f"{self.prog}: {one_line(message)}\n")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        if sys.stdout:
+            sys.stdout.flush()  # of --help, while a full disk is still noticed
+        super().exit(status, message)
 
 
 def a_path(text: str) -> Path:
@@ -156,5 +164,20 @@ def described(error: BaseException) -> str:
 
 
 def one_line(text: str) -> str:
-    """The text with what no line can hold escaped."""
+    """The text with what no line can hold escaped, and with its middle left out where it is long."""
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2]}...{text[-LONGEST // 2 :]}"
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def content(path: Path, most: int) -> bytes:
+    """The bytes of a file, at most so many.
+
+    Raises OSError, or ValueError where it is no file or larger.
+    """
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        raise ValueError(f"{path}: not a file")
+    if status.st_size > most:
+        raise ValueError(f"{path}: {status.st_size} bytes, expected at most {most}")
+    return Path(path).read_bytes()

@@ -7,7 +7,6 @@ The shortest decimals that read back to the same bits, never shortened to '...'.
 import errno
 import os
 import re
-import stat
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import numpy
 
-from .command import alone_in, uninterrupted
+from .command import alone_in, content, uninterrupted
 
 LARGEST = 2**30  # bytes that are read
 _HEADER = re.compile(r"dLd[wb][1-9][0-9]{0,5}")
@@ -81,19 +80,6 @@ def check(path: Path) -> None:
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a file that can be replaced", str(path))
-
-
-def content(path: Path, most: int) -> bytes:
-    """The bytes of a file, at most so many.
-
-    Raises OSError, or ValueError where it is no file or larger.
-    """
-    status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-        raise ValueError(f"{path}: not a file")
-    if status.st_size > most:
-        raise ValueError(f"{path}: {status.st_size} bytes, expected at most {most}")
-    return Path(path).read_bytes()
 
 
 def read(path: Path, dtype: type = numpy.float64) -> dict[str, numpy.ndarray]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from . import dat
+from . import command, dat
 from .backward import SHAPES, Parameters
 
 KEYS = [f"fc{name[1:]}.{'weight' if name[0] == 'W' else 'bias'}" for name in SHAPES]
@@ -48,7 +48,7 @@ def load(path: Path, dtype: torch.dtype) -> Parameters:
     A safetensors file keeps no order, so its keys must be KEYS. Raises OSError, or ValueError that names the file and,
     where names or shapes do not match, lists both sides.
     """
-    content = dat.content(path, LARGEST)
+    content = command.content(path, LARGEST)
     state = _from_safetensors(path, content) if path.suffix == SAFETENSORS else _from_torch(path, content)
     if set(state) == set(KEYS):
         state = {key: state[key] for key in KEYS}

@@ -1,5 +1,6 @@
 """The proof holds for what is emitted, and for nothing that is nearly it."""
 
+import os
 import re
 from pathlib import Path
 
@@ -127,6 +128,11 @@ HOSTILE = {
     "import typing\ntyping.sys.modules['os'].mkdir('canary')": "has no attribute 'sys'",
     "import itertools\nitertools.__loader__": "emitted code has no such thing",
     "match torch:\n    case object(__class__=kind):\n        pass": "emitted code has no such thing",
+    "raise SystemExit(0)": "SystemExit: 0",
+    "exit()": "SystemExit: None",
+    "raise BaseException": "BaseException",
+    "while True:\n    pass": "emitted code has no such thing",
+    "def value_and_grad(*_):\n    return Always(), [Always()] * 6\n\n\nclass Always:\n    entries = x = 3": "no tensor",
     "def f(t):\n    return t.entries": "t.entries: emitted code has no such thing",
 }
 
@@ -141,6 +147,33 @@ def test_a_source_that_reaches_outside_is_refused_and_leaves_no_trace(text, tmp_
     with pytest.raises(NotProved, match=re.escape(HOSTILE[text])):
         prove(folder)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("text", ["", "raise SystemExit(0)", "\0"], ids=ascii)
+def test_a_fast_module_that_computes_nothing_is_rejected(text, tmp_path, capsys):
+    folder = emit(tmp_path / "package", SMALL)
+    (folder / "fast.py").write_text(text)
+    assert main([str(folder)]) == 1
+    assert re.fullmatch(r"NOT proved: .*fast\.py: fails on symbols.*\n", capsys.readouterr().err)
+
+
+NO_SOURCES = {
+    "pipe": (os.mkfifo, "not a file"),
+    "folder": (Path.mkdir, "Is a directory"),
+    "huge": (lambda path: (path.touch(), os.truncate(path, 2**40)), "1099511627776 bytes, expected at most"),
+    "latin": (lambda path: path.write_bytes(b"\xff"), "not UTF-8 at byte 0"),
+}
+
+
+@pytest.mark.parametrize("file", ["backward.py", "fast.py"])
+@pytest.mark.parametrize("case", NO_SOURCES)
+def test_what_is_no_source_is_refused_in_one_line(case, file, tmp_path, capsys):
+    folder = emit(tmp_path / "package", Network((1, 1)))
+    make, message = NO_SOURCES[case]
+    (folder / file).unlink()
+    make(folder / file)
+    assert main([str(folder)]) == 2
+    assert re.fullmatch(f"python -m derive.prove: .*{file}: {message}.*\n", capsys.readouterr().err)
 
 
 def lookup(torch_module, path: str):

@@ -4,6 +4,7 @@
 import argparse
 import os
 from datetime import timedelta
+from importlib import import_module
 
 import torch
 import torch.distributed as distributed
@@ -32,6 +33,7 @@ class Ranks:
 
     def __enter__(self) -> "Ranks":
         if self.spread:
+            import_module("torch.distributed.nn")  # imported later, it keeps the group to the end
             if self.device.type == "cuda":
                 torch.cuda.set_device(self.device)
             distributed.init_process_group("nccl" if self.device.type == "cuda" else "gloo", timeout=PATIENCE)

@@ -354,6 +354,11 @@ def plain_page(subject: Subject) -> dict[str, Any]:
     return {}
 
 
+def command_page(subject: Subject) -> dict[str, Any]:
+    """The commands of a package end as those of derive do."""
+    return {"source": (Path(__file__).parent / "command.py").read_text(encoding="utf-8").splitlines()}
+
+
 CONDITIONS = {
     LogDet: "The logarithm of a determinant is nan where the determinant is negative.",
     Inverse: "Where a matrix to invert, as for the gradient of a determinant, is singular, it raises LinAlgError.",
@@ -361,6 +366,7 @@ CONDITIONS = {
 TARGETS: dict[str, Callable[[Subject], dict[str, Any]]] = {
     "__init__.py": title_page,
     "backward.py": backward_page,
+    "command.py": command_page,
     "computation.svg": figure_page("computation"),
     "dat.py": plain_page,
     "derivation.html": html_page,

@@ -47,6 +47,7 @@ REFUSED = {
     "max(z)": "max takes 2 arguments, got 1",
     "sigmoid(z, z)": "sigmoid takes 1 arguments, got 2",
     "softmax(z)": "not allowed here",
+    "sin(x=z)": "not allowed here: sin(x=z); allowed: numbers, z,",
     "z" * 400: "at most 300 plain characters",
     "(" * 150 + "z" + ")" * 150: "formula",
     "-" * 60 + "z": "nested more than",

@@ -139,7 +139,7 @@ def test_losses_are_stable_where_the_prediction_is_extreme(loss, emitted):
             expected.backward()
             value, gradients = module.value_and_grad([W, b], x, y)
             assert math.isfinite(value)
-            if math.isfinite(expected):  # torch's own soft_margin_loss overflows, and its gradient is nan
+            if math.isfinite(expected.item()):  # torch's own soft_margin_loss overflows, and its gradient is nan
                 assert value.item() == pytest.approx(expected.item(), rel=1e-6)
             assert torch.isfinite(gradients.W1).all()
             if torch.isfinite(leaf.grad).all():

@@ -50,6 +50,16 @@ def test_what_is_emitted_is_proved(network, tmp_path):
     assert certificate.fast == 5 * (2 * network.entries + 1)
 
 
+@pytest.mark.parametrize("activation", ["tanh", ("tanh(tanh(z))", "relu(log(1 + z**2))"), ("gelu", "sigmoid")], ids=str)
+def test_one_row_of_a_wide_network_is_proved(activation, tmp_path, monkeypatch):
+    """Its gradients are too many to be entries of one product."""
+    monkeypatch.setattr("derive.columns.LARGEST_OUTER", 0)
+    network = Network((1, 2, 2, 2), activation)
+    folder = emit(tmp_path / "package", network)
+    assert "outer" not in (folder / "fast.py").read_text()
+    assert prove(folder).fast == 5 * (2 * network.entries + 1)
+
+
 def test_the_default_package_is_proved(capsys):
     assert main([str(Path(__file__).parent.parent / "generated")]) == 0
     assert "all 151 entries" in capsys.readouterr().out

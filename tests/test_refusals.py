@@ -2,19 +2,21 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import torch
 
-from derive import build
-from derive.command import LONGEST
+from derive import build, emit
+from derive.command import LONGEST, missing
 from derive.network import Network
 from derive.settings import LARGEST
-from generated import backward, run, weights
+from generated import backward, run, train, weights
 
 ROOT = Path(__file__).parent.parent
 CANARY = "__import__('os').mkdir('canary')"
@@ -243,3 +245,63 @@ def test_what_is_no_tensor_of_numbers_is_named(function, case, tmp_path, monkeyp
     with pytest.raises(error, match=message):
         getattr(backward, function)(parameters, change(x), y)
     assert os.listdir() == []
+
+
+TEMPLATES = {
+    "missing": (Path.unlink, "templates/dat.py.j2: no such template"),
+    "with a hole that nothing fills": (
+        lambda path: path.write_text("{{ netwrk }}"),
+        "templates/dat.py.j2: 'netwrk' is undefined; a hole is one of: ",
+    ),
+    "unfinished": (lambda path: path.write_text("x = 1\n{% for"), "templates/dat.py.j2:2: "),
+    "without Python": (lambda path: path.write_text("x = 1\nx = = 2\n"), "dat.py:2: no Python: invalid syntax"),
+    "with a null byte": (lambda path: path.write_text("x = 1\0"), "dat.py:1: no Python: source code"),
+    "a folder": (lambda path: (path.unlink(), path.mkdir()), "dat.py.j2: no such template"),
+}
+
+
+@pytest.mark.parametrize("case", TEMPLATES)
+def test_a_bad_template_is_named_and_the_package_stays(case, tmp_path, monkeypatch, capfd):
+    damage, message = TEMPLATES[case]
+    monkeypatch.setattr(emit, "TEMPLATES", shutil.copytree(emit.TEMPLATES, tmp_path / "templates"))
+    arguments = ["--layers", "1-1", "--out", str(tmp_path / "package")]
+    assert build.main(arguments) == 0
+    damage(tmp_path / "templates" / "dat.py.j2")
+    capfd.readouterr()
+    refused(capfd, build.main(arguments), message)
+    monkeypatch.undo()
+    assert build.main([*arguments, "--check"]) == 0
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "tpu", "", "cpu:0", "meta", "CPU", CANARY])
+@pytest.mark.parametrize("command", [run, train], ids=["run", "train"])
+def test_a_device_that_is_not_there_is_named_beside_those_that_are(command, device, capfd):
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--device", device])
+    refused(capfd, ended.value.code, f"argument --device: torch sees cpu{', cuda:0' * torch.cuda.is_available()}")
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ({}, "needs numpy 1.26 or newer, found none: pip install 'numpy>=1.26'"),
+        ({"numpy": "1.9.3"}, "needs numpy 1.26 or newer, found 1.9.3: pip install"),
+        ({"numpy": "1.26.0", "torch": "2.5.1+cu121"}, "needs torch 2.6 or newer, found 2.5.1+cu121: pip install"),
+        ({"numpy": "2.0rc1", "torch": "2.10.0a0+git"}, ""),
+    ],
+    ids=str,
+)
+def test_what_is_too_old_or_missing_is_named_with_what_is_needed(found, message, monkeypatch):
+    def version(name: str) -> str:
+        if name not in found:
+            raise metadata.PackageNotFoundError(name)
+        return found[name]
+
+    monkeypatch.setattr(metadata, "version", version)
+    assert missing({"numpy": "1.26", "torch": "2.6"}).startswith(message)
+    assert bool(missing({"numpy": "1.26", "torch": "2.6"})) == bool(message)
+
+
+def test_an_old_python_is_named(monkeypatch):
+    monkeypatch.setattr(sys, "version_info", (3, 10, 4))
+    assert missing({}).startswith("needs Python 3.11 or newer, found ")

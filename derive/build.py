@@ -158,7 +158,7 @@ def write_package(folder: Path, files: dict[str, str], force: bool = False, pdf:
     """Replaces the folder's generated files as a set; whatever else lies there stays.
 
     With `pdf` they are joined by the PDF; without it an old one stays if it is of the same derivation.
-    Raises OSError or FileExistsError, and then the folder is as it was.
+    Raises OSError or FileExistsError, or ValueError for what is no Python, and then the folder is as it was.
     """
     for parent in (folder, *folder.parents):
         if parent.exists() and not parent.is_dir():
@@ -167,7 +167,7 @@ def write_package(folder: Path, files: dict[str, str], force: bool = False, pdf:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
     for name, text in files.items():
         if name.endswith(".py"):
-            ast.parse(text, name)
+            check_python(name, text)
     with staging(folder) as place:
         kept = staying(folder, files, force, pdf)
         made: dict[str, bytes] = {name: text.encode() for name, text in files.items()}
@@ -180,6 +180,15 @@ def write_package(folder: Path, files: dict[str, str], force: bool = False, pdf:
             for path in kept:
                 keep(path, place / path.name)
             swap(place, folder)
+
+
+def check_python(name: str, text: str) -> None:
+    """Raises ValueError for a module that cannot be imported."""
+    try:
+        ast.parse(text, name)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None) or 1
+        raise ValueError(f"{name}:{line}: no Python: {error.args[0]}; templates/{name}.j2 writes it") from None
 
 
 def staying(folder: Path, files: dict[str, str], force: bool, pdf: bool) -> list[Path]:

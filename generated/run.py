@@ -112,7 +112,11 @@ class Parser(command.Parser):
     """Says what is wrong once if there are many processes."""
 
     def error(self, message: str) -> None:
-        if Ranks("cpu").first:
+        try:
+            first = Ranks("cpu").first
+        except ValueError as error:
+            first, message = True, str(error)
+        if first:
             super().error(message)
         self.exit(2)
 
@@ -144,8 +148,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
+    options = arguments(argv)
     try:
-        options = arguments(argv)
         with Ranks(options.device) as ranks:
             loss, files = computed(options, ranks)
         read = [dat.read(file, getattr(numpy, options.dtype)) for file in files if options.compare]

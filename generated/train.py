@@ -153,10 +153,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
+    options = arguments(argv)
     curve: list[float] = []
     show = on_terminal()
     try:
-        options = arguments(argv)
         with Ranks(options.device) as ranks, torch.inference_mode():
             show = show and ranks.first
             trained(options, ranks, curve, show)

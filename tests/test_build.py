@@ -114,6 +114,7 @@ def test_emitted_code_is_formatted_and_clean(tmp_path):
         Network((784, 1024, 1024, 10), activation="relu"),
         Network((3, 4, 2), "gelu_tanh", "sigmoid", "binary_cross_entropy", "mean"),
         Network((3, 4, 2), "mish", "softplus", "cross_entropy"),
+        *(Network(layers, "relu", loss="kl_div") for layers in ((3, 2), (3, 4, 2), (3, 64, 2))),
         Network((2, 3, 1), " + ".join(f"tanh(z + 0.123456789012345{number})" for number in range(6))),
         Network((2, 3, 3, 1), (" + ".join(f"sin({number}*z)" for number in range(1, 14)), "elu")),
         Network((2, 3, 3, 1), ("z*exp(-z**2)/(1 + abs(z)*sin(z)**2) + tanh(z)*erf(z)", "elu"), loss="abs(p - y)**3"),

@@ -115,6 +115,7 @@ OWN = {
         0.5 * x * (1 + torch.tanh(0.7978845608 * (x + 0.044715 * x**3)))
     ),
     "abs(z)": torch.abs,
+    "log(1 + cos(exp(-abs(z)))**2)": lambda x: torch.log(1 + torch.cos(torch.exp(-x.abs())) ** 2),
     "sin(z) + cos(2*z)": lambda x: torch.sin(x) + torch.cos(2 * x),
     "erf(z) - z/3": lambda x: torch.erf(x) - x / 3,
     "gelu(0.5)/(1 + z**2)": lambda x: torch.nn.functional.gelu(torch.tensor(0.5, dtype=x.dtype)) / (1 + x**2),

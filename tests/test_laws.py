@@ -155,6 +155,7 @@ REFUSED = {
     "integers": lambda x: x.int(),
     "complex": lambda x: x.cfloat(),
     "elsewhere": lambda x: x.to("meta"),
+    "sparse": lambda x: x.to_sparse(),
     "numpy": lambda x: x.detach().numpy(),
 }
 

@@ -256,6 +256,8 @@ class Reader:
         if isinstance(node, MatrixSlice):
             return self.element(node.parent, node.rowslice[0], node.colslice[0])
         if isinstance(node, RowLogSumExp):
+            if self.shape(node.args[0]) == (1, 1):
+                return self.scalar(node.args[0])
             symbol = self.define(RowLogSumExp(self.matrix(node.args[0])), "s")
             self.numbers[entry(symbol)] = symbol
             return entry(symbol)
@@ -579,7 +581,7 @@ class Reader:
                     if not isinstance(E, Elementwise) or not any(isinstance(f, exp) for f in Mul.make_args(E.formula)):
                         continue
                     self.views[m, tuple(E.shape)] = repeated(exponents, E.shape)
-                    smaller = self.entries(merged(E.formula * exp(-m)), tuple(E.shape))
+                    smaller = self.entries(merged(self.reread(E) * exp(-m)), tuple(E.shape))
                     factors[index] = transposed(smaller) if isinstance(factor, Transpose) else smaller
                     q = Dummy("q", real=True)
                     trial = merged(formula.xreplace({v: q * exp(m)}))
@@ -605,7 +607,7 @@ class Reader:
         terms = self.value(E.arg if isinstance(E, Transpose) else E)
         if not isinstance(terms, Elementwise) or not isinstance(terms.formula, exp):
             return None
-        Z = self.entries(terms.formula.args[0], tuple(terms.shape))
+        Z = self.entries(self.reread(terms).args[0], tuple(terms.shape))
         Z = transposed(Z) if isinstance(E, Transpose) else Z
         if isinstance(factors[0], OneMatrix):
             if isinstance(factors[-1], OneMatrix):
@@ -616,6 +618,10 @@ class Reader:
             self.numbers[entry(result)] = result
         result = transposed(result) if isinstance(factors[0], OneMatrix) else result
         return transposed(result) if isinstance(inner, Transpose) else result
+
+    def reread(self, value: Elementwise) -> Expr:
+        """The formula of an equation's value, its operands viewed as they stand there, which may be transposed."""
+        return value.formula.xreplace({u: self.viewed(operand) for u, operand in value.operands.items()})
 
     def value(self, symbol: MatrixSymbol) -> MatrixExpr | None:
         """What a symbol stands for."""
@@ -666,7 +672,8 @@ class Reader:
         if isinstance(node, MatrixSlice):
             return self.slice(node)
         if isinstance(node, RowLogSumExp):
-            return self.define(RowLogSumExp(self.matrix(node.args[0])), "M")
+            inner = self.matrix(node.args[0])
+            return inner if inner.shape[1] == 1 else self.define(RowLogSumExp(inner), "M")
         if isinstance(node, BlockSum):
             return self.define(BlockSum(self.matrix(node.matrix), self.matrix(node.factor), node.inner), "M")
         raise self.refuse(node, "see derive.matrix for what there is beside sums, products, inverses and applyfunc")

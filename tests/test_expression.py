@@ -293,6 +293,9 @@ def test_blocks_formulas_and_softmax():
         Trace(stacked * stacked),
         total(apply(lambda p, q: p * exp(q), X, S)),
         total(HadamardProduct(S, softmax(X))),
+        total(softmax(X.T)) * Trace(X),
+        total(HadamardProduct(S, X.T.applyfunc(exp))) / total(X.T.applyfunc(exp)),
+        total(logsumexp(x.T * X * x)) * total(softmax(X * x) + x),
         total(logsumexp(X * S)) + X[0, 1] ** 2,
         Trace((X + s * Identity(n)).inv()),
     ):

@@ -1,0 +1,106 @@
+"""Expressions made at random, of matrices of any shape: the gradient is autograd's."""
+
+import random
+
+import pytest
+import torch
+from sympy import Determinant, HadamardProduct, Identity, Inverse, MatrixExpr, MatrixSymbol, Trace, exp, log, sin, tanh
+
+from derive import derivation
+from derive.matrix import apply, column_sum, diagonal, log_softmax, logsumexp, row_sum, softmax, total
+from tests.reference import value
+
+SYMBOLS = [
+    MatrixSymbol(*given) for given in (("A", 3, 2), ("B", 2, 3), ("C", 2, 2), ("S", 3, 3), ("x", 2, 1), ("w", 3, 1))
+]
+FORMULAS = (sin, tanh, lambda u: u**2, lambda u: 1 / (1 + u**2), lambda u: log(1 + exp(u)))
+SIZES = (1, 2, 3)
+
+
+class Draw:
+    """Random expressions of a given shape and depth."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+
+    def leaf(self, shape: tuple[int, int]) -> MatrixExpr | None:
+        found = [s for s in SYMBOLS if s.shape == shape] + [s.T for s in SYMBOLS if s.T.shape == shape]
+        return self.random.choice(found) if found else None
+
+    def matrix(self, rows: int, columns: int, depth: int) -> MatrixExpr:
+        leaf = self.leaf((rows, columns)) if depth <= 0 or self.random.random() < 0.15 else None
+        if leaf is not None:
+            return leaf
+        kinds = ["product"] * 3 + ["sum"] * 2 + ["entrywise"] * 2 + ["formula"] * 2 + ["transpose", "softmax"]
+        kinds += ["inverse"] * (rows == columns) + ["row"] * (columns == 1) + ["column"] * (rows == 1)
+        return getattr(self, self.random.choice(kinds) if depth > -2 else "product")(rows, columns, depth - 1)
+
+    def product(self, rows, columns, depth):
+        inner = self.random.choice(SIZES)
+        return self.matrix(rows, inner, depth) * self.matrix(inner, columns, depth)
+
+    def sum(self, rows, columns, depth):
+        return self.matrix(rows, columns, depth) + self.random.choice((1, -1, 2)) * self.matrix(rows, columns, depth)
+
+    def entrywise(self, rows, columns, depth):
+        return HadamardProduct(self.matrix(rows, columns, depth), self.matrix(rows, columns, depth))
+
+    def formula(self, rows, columns, depth):
+        return apply(self.random.choice(FORMULAS), self.matrix(rows, columns, depth))
+
+    def transpose(self, rows, columns, depth):
+        return self.matrix(columns, rows, depth).T
+
+    def softmax(self, rows, columns, depth):
+        return self.random.choice((softmax, log_softmax))(self.matrix(rows, columns, depth))
+
+    def inverse(self, rows, columns, depth):
+        inner = self.matrix(rows, rows, depth)
+        return Inverse(inner.T * inner + Identity(rows))
+
+    def row(self, rows, columns, depth):
+        reduce = self.random.choice((row_sum, logsumexp, diagonal))
+        return reduce(self.matrix(rows, rows if reduce is diagonal else self.random.choice(SIZES), depth))
+
+    def column(self, rows, columns, depth):
+        return column_sum(self.matrix(self.random.choice(SIZES), columns, depth))
+
+    def scalar(self, depth: int):
+        n = self.random.choice(SIZES)
+        kind = self.random.choice(("total", "trace", "square", "determinant", "log", "two"))
+        if kind == "total":
+            return total(self.matrix(n, self.random.choice(SIZES), depth))
+        if kind == "trace":
+            return Trace(self.matrix(n, n, depth))
+        if kind == "square":
+            column = self.matrix(n, 1, depth)
+            return Trace(column.T * column)
+        if kind == "determinant":
+            inner = self.matrix(2, 2, depth - 1)
+            return Determinant(inner.T * inner + Identity(2))
+        if kind == "log":
+            return log(total(apply(exp, self.matrix(n, self.random.choice(SIZES), depth))))
+        first, second = self.scalar(depth - 1), self.scalar(depth - 1)
+        return self.random.choice((first + second, first * second, sin(first) * second))
+
+
+@pytest.mark.parametrize("seed", [*range(60), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(60, 200))])
+def test_any_expression_has_the_gradient_that_autograd_finds(seed):
+    draw = Draw(seed)
+    loss = draw.scalar(draw.random.choice(SIZES))
+    variables = sorted(loss.atoms(MatrixSymbol), key=str)
+    if not variables:
+        return
+    derived, namespace = derivation(loss, variables, prove=False), {}
+    exec(derived.torch(), namespace)
+    given = {s: torch.randn(*map(int, s.shape), dtype=torch.float64, requires_grad=True) for s in variables}
+    mine, gradients = namespace["value_and_grad"](
+        **{own.name: given[s].detach() for own, s in derived.original.items()}
+    )
+    theirs = torch.as_tensor(value(loss, given)).reshape(())
+    expected = torch.autograd.grad(theirs, list(given.values()), materialize_grads=True, allow_unused=True)
+    found = torch.cat([part.flatten() for part in (mine, *gradients)])
+    wanted = torch.cat([part.flatten() for part in (theirs.detach(), *expected)])
+    if not wanted.isfinite().all():
+        pytest.skip("autograd overflows")
+    assert (found - wanted).norm() <= 1e-9 * wanted.norm() + 1e-12

@@ -53,6 +53,12 @@ def test_the_emitted_reference_agrees_with_the_emitted_gradient(network, emitted
     assert_agree(gradients, emitted(network, "reference").gradients(3, 20, torch.float64))
 
 
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_a_package_says_which_network_it_is(network, emitted):
+    assert Network(**emitted(network).NETWORK) == network
+    assert [tuple(p.shape) for p in sequential(network).parameters()] == list(emitted(network).SHAPES.values())
+
+
 def test_a_prediction_that_is_right_has_a_gradient_of_exact_zeros():
     parameters, x, _ = run.sample(5, 8, torch.float32)
     loss, gradients = backward.value_and_grad(parameters, x, backward.forward(parameters, x))

@@ -23,6 +23,7 @@ def arguments():
     return {"parameters": parameters, "x": x, "y": y}
 
 
+CASTS = r"; x.to\(W1.dtype\) casts"
 BAD_TENSORS = {
     "x 1-D": (lambda a: {"x": a["x"][0]}, ValueError, r"x: expected shape \(N, 2\), got \(2,\)"),
     "x 3-D": (lambda a: {"x": a["x"][None]}, ValueError, r"x: expected shape \(N, 2\), got \(1, 5, 2\)"),
@@ -31,24 +32,33 @@ BAD_TENSORS = {
     "y 1-D": (lambda a: {"y": a["y"][:, 0]}, ValueError, r"y: expected shape \(5, 1\), got \(5,\)"),
     "y rows": (lambda a: {"y": a["y"][:4]}, ValueError, r"y: expected shape \(5, 1\), got \(4, 1\)"),
     "y columns": (lambda a: {"y": a["y"].repeat(1, 2)}, ValueError, r"y: expected shape \(5, 1\), got \(5, 2\)"),
-    "x integers": (lambda a: {"x": a["x"].long()}, TypeError, r"x: expected torch.float32 as W1, got torch.int64"),
-    "x bool": (lambda a: {"x": a["x"] > 0}, TypeError, r"x: expected torch.float32 .* got torch.bool"),
-    "x complex": (lambda a: {"x": a["x"].cfloat()}, TypeError, r"x: expected torch.float32 .* got torch.complex64"),
-    "x double": (
-        lambda a: {"x": a["x"].double()},
+    "x integers": (
+        lambda a: {"x": a["x"].long()},
         TypeError,
-        r"x: .*float32 as W1, got torch.float64; x.to\(W1.dtype\)",
+        rf"x: expected torch.float32 as W1, got torch.int64{CASTS}",
+    ),
+    "x bool": (lambda a: {"x": a["x"] > 0}, TypeError, rf"x: expected torch.float32 as W1, got torch.bool{CASTS}"),
+    "x complex": (lambda a: {"x": a["x"].cfloat()}, TypeError, rf"x: expected torch.float32 as W1, got .*64{CASTS}"),
+    "x double": (lambda a: {"x": a["x"].double()}, TypeError, rf"x: expected torch.float32 as W1, got .*64{CASTS}"),
+    "W1 double": (
+        lambda a: {"parameters": [a["parameters"].W1.double(), *a["parameters"][1:]]},
+        TypeError,
+        r"b1: expected torch.float64 as W1, got torch.float32; b1.to\(W1.dtype\) casts",
     ),
     "all half": (
         lambda a: {"parameters": [p.half() for p in a["parameters"]], "x": a["x"].half(), "y": a["y"].half()},
         TypeError,
         r"W1: expected dtype torch.float32 or torch.float64, got torch.float16",
     ),
-    "device": (lambda a: {"x": a["x"].to("meta")}, ValueError, r"x: on meta, but W1: on cpu"),
+    "device": (
+        lambda a: {"x": a["x"].to("meta")},
+        ValueError,
+        r"x: on meta, but W1: on cpu; x.to\(W1.device\) moves it",
+    ),
     "numpy": (
         lambda a: {"x": a["x"].numpy()},
         TypeError,
-        r"x: expected a torch.Tensor, got ndarray; torch.from_numpy\(x\)",
+        r"x: expected a torch.Tensor, got ndarray; torch.from_numpy\(x\) makes one",
     ),
     "list": (lambda a: {"y": [[1.0]] * 5}, TypeError, r"y: expected a torch.Tensor, got list"),
     "none": (lambda a: {"x": None}, TypeError, r"x: expected a torch.Tensor, got NoneType"),
@@ -79,7 +89,7 @@ BAD_TENSORS = {
 @pytest.mark.parametrize("case", BAD_TENSORS)
 def test_bad_tensors_are_refused(case, arguments):
     change, error, message = BAD_TENSORS[case]
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=f"^{message}$"):
         backward.value_and_grad(**{**arguments, **change(arguments)})
 
 

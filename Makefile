@@ -1,13 +1,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test build check prove lint bench pdf clean
+.PHONY: run test mutate build check prove lint bench pdf clean
 
 run: .venv/installed
 	$(BIN)/python -m generated.run --compare
 
 test: .venv/installed
 	$(BIN)/python -m pytest
+
+mutate: .venv/mutmut
+	$(BIN)/python -m tests.mutate $(if $(SAMPLE),--sample $(SAMPLE)) $(ONLY)
 
 build: .venv/installed
 	$(BIN)/python -m derive.build
@@ -32,6 +35,10 @@ lint: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools wheel
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e ".[test,plot,weights]"
+	touch $@
+
+.venv/mutmut: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e ".[mutate]"
 	touch $@
 
 clean:

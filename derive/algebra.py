@@ -4,6 +4,8 @@ Every transcendental value, condition, root and reciprocal becomes a symbol; wha
 difference is zero or it is not.
 """
 
+from math import prod
+
 from sympy import (
     Abs,
     Add,
@@ -15,7 +17,6 @@ from sympy import (
     Mul,
     NumberSymbol,
     Piecewise,
-    Poly,
     Pow,
     Rational,
     Symbol,
@@ -50,6 +51,11 @@ class Algebra:
     def identical(self, left: Expr, right: Expr) -> bool:
         """Whether left = right for all real values of the symbols where both are defined."""
         return self.is_zero(self.polynomial(left) - self.polynomial(right))
+
+    def same(self, left: Expr, right: Expr) -> bool:
+        """Whether they are identical whatever the values of the atoms, which is found out at once."""
+        difference = self.polynomial(left) - self.polynomial(right)
+        return not in_ring(difference, difference.free_symbols)
 
     def polynomial(self, expr: Expr) -> Expr:
         """The expression with symbols in the place of everything that is not + and *."""
@@ -155,58 +161,68 @@ class Algebra:
 
     def is_zero(self, difference: Expr) -> bool:
         """Whether the polynomial over atoms vanishes, given what the atoms are to each other."""
-        value = in_ring(difference)
-        for symbol, primitive in reversed(self.reciprocals.items()):
-            value = in_ring(cleared(value, symbol, primitive))
-        for symbol, (degree, replacement) in reversed(self.powers.items()):
-            value = in_ring(reduced(value, symbol, degree, replacement))
-        return value == 0
+        if not in_ring(difference, difference.free_symbols):
+            return True
+        symbols, seen = set(difference.free_symbols), set()
+        while found := symbols & (self.reciprocals.keys() | self.powers.keys()) - seen:
+            seen |= found
+            symbols = symbols.union(*(self._related(symbol).free_symbols for symbol in found))
+        value = in_ring(difference, symbols)
+        for symbol in reversed(self.reciprocals):
+            if symbol in seen:
+                value = cleared(value, symbol, in_ring(self.reciprocals[symbol], symbols))
+        for symbol in reversed(self.powers):
+            if symbol in seen:
+                degree, replacement = self.powers[symbol]
+                value = reduced(value, symbol, degree, in_ring(replacement, symbols))
+        return not value
+
+    def _related(self, symbol: Symbol) -> Expr:
+        """What an atom is the reciprocal or a root of."""
+        return self.reciprocals[symbol] if symbol in self.reciprocals else self.powers[symbol][1]
 
 
-def cleared(value: Expr, symbol: Symbol, primitive: Expr) -> Expr:
+def by_power(value: PolyElement, symbol: Symbol) -> dict[int, PolyElement]:
+    """The coefficients of the powers of a symbol."""
+    index, parts = value.ring.symbols.index(symbol), {}
+    for monomial, coefficient in value.items():
+        part = parts.setdefault(monomial[index], value.ring.zero)
+        part[(*monomial[:index], 0, *monomial[index + 1 :])] = coefficient
+    return parts
+
+
+def cleared(value: PolyElement, symbol: Symbol, primitive: PolyElement) -> PolyElement:
     """The polynomial times that power of the denominator which leaves none of the reciprocal."""
-    if symbol not in value.free_symbols:
-        return value
-    polynomial = Poly(value, symbol)
-    degree = polynomial.degree()
-    return Add(*(c * primitive ** (degree - power) for (power,), c in polynomial.terms()))
+    parts = by_power(value, symbol)
+    degree = max(parts, default=0)
+    return sum((part * primitive ** (degree - power) for power, part in parts.items()), value.ring.zero)
 
 
-def reduced(value: Expr, symbol: Symbol, degree: int, replacement: Expr) -> Expr:
+def reduced(value: PolyElement, symbol: Symbol, degree: int, replacement: PolyElement) -> PolyElement:
     """The polynomial with symbol**degree replaced until no such power is left."""
-    while symbol in value.free_symbols and (polynomial := Poly(value, symbol)).degree() >= degree:
-        terms = (
-            c * (symbol**power if power < degree else symbol ** (power - degree) * replacement)
-            for (power,), c in polynomial.terms()
-        )
-        value = in_ring(Add(*terms))
+    atom = value.ring(symbol)
+    while max(parts := by_power(value, symbol), default=0) >= degree:
+        value = value.ring.zero
+        for power, part in parts.items():
+            value += part * (atom**power if power < degree else atom ** (power - degree) * replacement)
     return value
 
 
-def in_ring(expr: Expr) -> Expr:
+def in_ring(expr: Expr, symbols: set[Symbol]) -> PolyElement:
     """The expanded polynomial, by sparse arithmetic that is many times faster than expand."""
-    generators = sorted(expr.free_symbols, key=lambda symbol: symbol.name)
-    if not generators:
-        return expr
-    elements = dict(zip(generators, ring(generators, QQ)[1:], strict=True))
-    memo: dict[Expr, PolyElement] = {}
+    polynomials, *elements = ring(sorted(symbols, key=lambda symbol: symbol.name), QQ)
+    known: dict[Expr, PolyElement] = dict(zip(polynomials.symbols, elements, strict=True))
 
-    def convert(part: Expr):
-        if part in memo:
-            return memo[part]
-        if part.is_Number:
-            return QQ(part.p, part.q)
-        if part.is_Symbol:
-            return elements[part]
-        if part.is_Pow:
-            result = convert(part.base) ** int(part.exp)
-        else:
-            first, *rest = sorted(map(convert, part.args), key=lambda element: not isinstance(element, PolyElement))
-            result = first
-            for element in rest:
-                result = result + element if part.is_Add else result * element
-        memo[part] = result
-        return result
+    def convert(part: Expr) -> PolyElement:
+        if part not in known:
+            if part.is_Number:
+                known[part] = polynomials(QQ(part.p, part.q))
+            elif part.is_Pow:
+                known[part] = convert(part.base) ** int(part.exp)
+            elif part.is_Add:
+                known[part] = sum(map(convert, part.args), polynomials.zero)
+            else:
+                known[part] = prod(sorted(map(convert, part.args), key=len), start=polynomials.one)
+        return known[part]
 
-    result = convert(expr)
-    return result.as_expr() if isinstance(result, PolyElement) else Integer(0) + result
+    return convert(expr)

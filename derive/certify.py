@@ -41,7 +41,7 @@ from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive.algebra import Algebra
 from derive.definition import entries, scalar
-from derive.prove import NotProved
+from derive.judge import NotProved
 from derive.symbolic import Tensor, run_source
 
 MOST_SYMBOLS = 40

@@ -31,7 +31,7 @@ from sympy import (
 from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
-from derive.calculus import product, transposed
+from derive.forms import product, transposed
 from derive.functions import NamedFunction
 from derive.matrix import BlockSum, LogDet
 from derive.notation import terms

@@ -12,7 +12,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sympy import Integer, Inverse, MatrixSymbol
 
-from derive.document import Picture, Section, glossary, network_document, network_title
+from derive.blocks import Picture, Section
+from derive.document import glossary, network_document, network_title
 from derive.forward import forward
 from derive.losses import logsumexp
 from derive.matrix import LogDet

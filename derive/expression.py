@@ -55,7 +55,7 @@ from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
-from derive.calculus import atom, chain, product, transposed
+from derive.forms import atom, chain, product, transposed
 from derive.functions import stable
 from derive.matrix import BlockSum, LogDet
 from derive.notation import PLAIN

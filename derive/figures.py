@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from sympy import MatrixSymbol
 
+from derive.breaking import inline
 from derive.network import Network
 from derive.notation import Notation, greek
 from derive.program import Derivation, Program
-from derive.to_latex import inline, latex, shape_latex
+from derive.to_latex import latex, shape_latex
 
 GAP, RADIUS, SLOTS, MOST_COLUMNS = 28, 8, 4, 7
 STEP, MOST_NODES = 56, 9

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from derive.document import Block, Boxed, Broken, Bullets, Chain, Display, Listing, Paragraph, Picture, Section, Table
+from derive.blocks import Block, Boxed, Broken, Bullets, Chain, Display, Listing, Paragraph, Picture, Section, Table
 from derive.figures import Circle, Figure, Label, Line
 from derive.to_mathml import mathml
 

@@ -1,7 +1,8 @@
 """python -m derive.prove: shows that an emitted package computes the gradient, exactly.
 
 Its source is run as it lies on disk, on symbols in place of numbers. Each entry of each result must be identical to
-SymPy's derivative of the scalar loss, which is written out here by loops over entries: no matrices, no chain rule.
+SymPy's derivative of the scalar loss, which is written out here by loops over entries: no matrices. Each pre-activation
+of each row has a name in both; the derivative goes forwards through it, from a weight to the loss.
 """
 
 import ast
@@ -9,30 +10,25 @@ import hashlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, lru_cache
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import numpy
 import sympy
-from sympy import Add, Expr, Integer, Mul, Rational, Symbol, diff, exp, log
+from sympy import Expr, Integer, Symbol, diff, exp, log
 
-from derive.algebra import Algebra
 from derive.buffers import torch_with_buffers
 from derive.command import Parser
 from derive.functions import NamedFunction, opened, slope, z
+from derive.intermediates import Intermediates
+from derive.judge import Claim, Judge, NotProved
 from derive.losses import logsumexp, p, y
 from derive.network import Network
-from derive.symbolic import Tensor, run_source, symbols
+from derive.symbolic import Tensor, naming, run_source, symbols
 
 ROWS = (1, 2)
 FAST_ROWS = (1, 2, 3)  # 3 as a chunk of 2 and one of 1
 MOST_ENTRIES = 2000
-
-
-class NotProved(Exception):
-    """An entry of which it is not shown that it is the derivative."""
 
 
 @dataclass(frozen=True)
@@ -87,38 +83,25 @@ def prove(folder: Path, progress: bool = False) -> Certificate:
             f"{path}: {network.entries} weights and biases are more than the {MOST_ENTRIES} that can be proved entry "
             "by entry; build and prove a narrower network, the derivation is the same for any widths"
         )
+    judge, narrow_judge = Judge(), Judge()
     for name, left, right in slopes(network):
-        show(name, left, right, str(path))
-    narrow = Case(network.narrowed(), source, path, ROWS[-1])
+        judge.show(name, left, right, str(path))
+    narrow = Case(network.narrowed(), source, path, ROWS[-1], narrow_judge.sums)
     for rows in ROWS:
-        claims = Case(network, source, path, rows).gradient()
-        established(claims, network.entries + 1, f"{path} with N = {rows}", f"N = {rows}" if progress else "")
-    others = established(narrow.others(), narrow.count, str(path), "others" if progress else "")
+        claims = Case(network, source, path, rows, judge.sums).gradient()
+        judge.establish(claims, network.entries + 1, f"{path} with N = {rows}", f"N = {rows}" if progress else "")
+    others = narrow_judge.establish(narrow.others(), narrow.count, str(path), "others" if progress else "")
     beside = path.with_name("fast.py")
     fast, fast_source = None, beside.read_text(encoding="utf-8") if beside.exists() else ""
     if fast_source:
-        claims = (claim for rows in FAST_ROWS for claim in Fast(network, source, path, rows, fast_source).claims())
-        total = Fast.entries(network)
-        fast = established(claims, total, str(beside), "fast" if progress else "")
+        cases = (Fast(network, source, path, rows, judge.sums, fast_source) for rows in FAST_ROWS)
+        claims = (claim for case in cases for claim in case.claims())
+        fast = judge.establish(claims, Fast.entries(network), str(beside), "fast" if progress else "")
     sha256, fast_sha256 = (hashlib.sha256(text.encode()).hexdigest() for text in (source, fast_source))
     return Certificate(network, network.entries, narrow.network, others, ROWS, sha256, fast, fast_sha256)
 
 
-def established(claims: Iterator[tuple[str, Expr, Expr]], total: int, where: str, label: str) -> int:
-    """Shows each claim and counts them, with a progress bar if it has a label."""
-    done = 0
-    for name, emitted, derivative in claims:
-        show(name, emitted, derivative, where)
-        done += 1
-        if label:
-            bar = "#" * (done * 30 // total)
-            print(f"\r{label:6} [{bar:30}] {done}/{total}", end="", file=sys.stderr, flush=True)
-    if label:
-        print(file=sys.stderr)
-    return done
-
-
-def slopes(network: Network) -> Iterator[tuple[str, Expr, Expr]]:
+def slopes(network: Network) -> Iterator[Claim]:
     """The slope of each named function that the network uses, against the derivative of its definition."""
     used = {
         type(part) for layer in range(1, network.depth + 1) for part in network.function(layer).atoms(NamedFunction)
@@ -126,36 +109,6 @@ def slopes(network: Network) -> Iterator[tuple[str, Expr, Expr]]:
     used |= {type(part) for part in network.criterion().formula.atoms(NamedFunction)}
     for function in sorted(used, key=str):
         yield f"the slope of {function}", opened(slope(function)), diff(opened(function.definition), z)
-
-
-def show(name: str, emitted: Expr, derivative: Expr, where: str) -> None:
-    """Passes where the two are identical: with functions such as sigmoid kept whole, else opened into exp.
-
-    Raises NotProved otherwise, with their values at a random point where these differ.
-    """
-    if emitted == derivative or Algebra().identical(emitted, derivative):
-        return
-    random = Random(0)
-    unknown = sorted(emitted.free_symbols | derivative.free_symbols, key=lambda symbol: symbol.name)
-    point = {symbol: Rational(random.randint(-200, 200), 100) for symbol in unknown}
-    values = [expr.xreplace(point).evalf(30) for expr in (emitted, derivative)]
-    if abs(values[0] - values[1]) > 1e-20:
-        raise NotProved(f"{where}: {name} is wrong: {values[0].n(6)} at a point where it should be {values[1].n(6)}")
-    if not Algebra(open_functions=True).identical(emitted, derivative):
-        raise NotProved(f"{where}: {name} could not be proved, although it is right at one point to 20 digits")
-
-
-@lru_cache(maxsize=100_000)
-def gathered(expr: Expr) -> Expr:
-    """The same with what all terms of a sum have in common in front of it, from the innermost sums outwards."""
-    if not isinstance(expr, Add | Mul):
-        return expr
-    expr = expr.func(*map(gathered, expr.args))
-    terms = [Mul.make_args(term) for term in Add.make_args(expr)]
-    common = [part for part in terms[0] if not part.is_Number and all(part in term for term in terms)]
-    if len(terms) == 1 or not common:
-        return expr
-    return Mul(*common, Add(*(Mul(*(part for part in term if part not in common)) for term in terms)))
 
 
 def network_of(source: str, path: Path) -> Network:
@@ -172,8 +125,8 @@ class Case:
     Each method yields the name of an entry, what the source computes and what SymPy derives.
     """
 
-    def __init__(self, network: Network, source: str, path: Path, rows: int) -> None:
-        self.network, self.path, self.rows = network, path, rows
+    def __init__(self, network: Network, source: str, path: Path, rows: int, sums: Intermediates) -> None:
+        self.network, self.path, self.rows, self.sums = network, path, rows, sums
         shapes = {}
         for layer in range(1, network.depth + 1):
             shapes[f"W{layer}"] = (network.layers[layer], network.layers[layer - 1])
@@ -195,53 +148,53 @@ class Case:
         try:
             namespace = run_source(self.source, str(self.path))
             namespace["SHAPES"].update(self.shapes)
-            result = namespace[function](list(self.parameters.values()), *data, *along)
+            with naming(self.sums.recognised):
+                result = namespace[function](list(self.parameters.values()), *data, *along)
         except Exception as error:
             raise NotProved(f"{self.path}: {function} fails on symbols: {type(error).__name__}: {error}") from error
         return [result] if isinstance(result, Tensor) else list(result)
 
-    def gradient(self) -> Iterator[tuple[str, Expr, Expr]]:
-        loss, gradients = self.run("value_and_grad", self.x, self.y)
-        yield "the loss", loss.entries.item(), self.loss(self.x, self.y)
+    def gradient(self) -> Iterator[Claim]:
         rows, divisor = self.row_losses(self.x, self.y), self.divisor(self.y)
+        loss, gradients = self.run("value_and_grad", self.x, self.y)
+        yield "the loss", loss.entries.item(), sum(rows, Integer(0)) / divisor
 
         def expected(entry: Symbol) -> Expr:
-            return sum((derivative(row, entry) for row in rows), Integer(0)) / divisor
+            return sum((self.sums.derivative(row, entry) for row in rows), Integer(0)) / divisor
 
         for (name, parameter), gradient in zip(self.parameters.items(), gradients, strict=True):
             yield from self.each(f"dL/d{name}", gradient, parameter.map(expected))
 
-    def others(self) -> Iterator[tuple[str, Expr, Expr]]:
+    def others(self) -> Iterator[Claim]:
         scalar = self.loss(self.x, self.y)
         (got,) = self.run("input_grad", self.x, self.y)
-        yield from self.each("dL/dx", got, self.x.map(lambda entry: diff(scalar, entry)))
+        yield from self.each("dL/dx", got, self.x.map(lambda entry: self.sums.derivative(scalar, entry)))
 
         samples = self.run("per_sample_grad", self.x, self.y)
         for n in range(self.rows):
             own = self.loss(self.x[n : n + 1], self.y[n : n + 1])
             for (name, parameter), gradient in zip(self.parameters.items(), samples, strict=True):
-                yield from self.each(
-                    f"dL{n}/d{name}", gradient[n], parameter.map(lambda entry, own=own: diff(own, entry))
-                )
+                expected = parameter.map(lambda entry, own=own: self.sums.derivative(own, entry))
+                yield from self.each(f"dL{n}/d{name}", gradient[n], expected)
 
         predicted = Tensor([self.prediction(row) for row in self.x.entries])
+        derivative, slope_along = predicted.map(self.along), self.along(scalar)
         value, moved = self.run("jvp", self.x, direction=True)
         yield from self.each("the prediction", value, predicted)
-        yield from self.each("jvp", moved, predicted.map(self.along))
+        yield from self.each("jvp", moved, derivative)
 
         curved = self.run("hvp", self.x, self.y, direction=True)
-        slope_along = self.along(scalar)
         for (name, parameter), product in zip(self.parameters.items(), curved, strict=True):
-            expected = parameter.map(lambda entry: diff(slope_along, entry))
+            expected = parameter.map(lambda entry: self.sums.derivative(slope_along, entry))
             yield from self.each(f"hvp {name}", product, expected)
 
     def along(self, scalar: Expr) -> Expr:
         """The directional derivative of a scalar."""
         pairs = zip(self.parameters.values(), self.direction.values(), strict=True)
-        moves = [(entry, dot) for p, d in pairs for entry, dot in zip(p.entries.flat, d.entries.flat, strict=True)]
-        return sum((diff(scalar, entry) * dot for entry, dot in moves), Integer(0))
+        moves = {entry: dot for p, d in pairs for entry, dot in zip(p.entries.flat, d.entries.flat, strict=True)}
+        return self.sums.along(scalar, moves)
 
-    def each(self, name: str, got: Tensor, expected: Tensor) -> Iterator[tuple[str, Expr, Expr]]:
+    def each(self, name: str, got: Tensor, expected: Tensor) -> Iterator[Claim]:
         """Entry by entry, once the shapes are known to be equal."""
         if got.entries.shape != expected.entries.shape:
             raise NotProved(f"{self.path}: {name} has the shape {got.entries.shape}, not {expected.entries.shape}")
@@ -255,7 +208,7 @@ class Case:
             W, b = self.parameters[f"W{layer}"].entries, self.parameters[f"b{layer}"].entries
             activation = self.network.function(layer)
             a = [
-                activation.xreplace({z: sum((W[i, j] * a[j] for j in range(len(a))), b[i])})
+                activation.xreplace({z: self.sums.name(sum((W[i, j] * a[j] for j in range(len(a))), b[i]), b[i])})
                 for i in range(self.network.layers[layer])
             ]
         return a
@@ -275,17 +228,11 @@ class Case:
         return Integer(y.entries.shape[0] if self.network.criterion().per_row else y.entries.size)
 
 
-@cache
-def derivative(row: Expr, entry: Symbol) -> Expr:
-    """By SymPy; the first row is the same for any number of rows."""
-    return diff(row, entry)
-
-
 class Fast(Case):
     """What fast.py computes on symbols, in buffers that it uses again, and what backward.py beside it computes."""
 
-    def __init__(self, network: Network, source: str, path: Path, rows: int, fast: str) -> None:
-        super().__init__(network, source, path, rows)
+    def __init__(self, network: Network, source: str, path: Path, rows: int, sums: Intermediates, fast: str) -> None:
+        super().__init__(network, source, path, rows, sums)
         self.fast = fast
 
     @staticmethod
@@ -293,8 +240,10 @@ class Fast(Case):
         """How many claims there are for all FAST_ROWS."""
         return (len(FAST_ROWS) + 2) * (network.entries + 1) + 5 * network.entries
 
-    def claims(self) -> Iterator[tuple[str, Expr, Expr]]:
+    def claims(self) -> Iterator[Claim]:
         where = self.path.with_name("fast.py")
+        for row in self.x.entries[: ROWS[-1]]:
+            list(map(self.along, self.prediction(row)))
         parameters, direction = list(self.parameters.values()), list(self.direction.values())
         backward = run_source(self.source, str(self.path))
         try:
@@ -302,17 +251,18 @@ class Fast(Case):
             namespace["_EACH"] = 1
             module = namespace["FastGradient"](parameters)
             module._chunk, module._hvp_chunk = 2, 1
-            results = self.results(module, direction)
+            with naming(self.sums.recognised):
+                results = self.results(module, direction)
         except Exception as error:
             raise NotProved(f"{where}: fails on symbols: {type(error).__name__}: {error}") from error
         for name, function, got in results:
             along = [direction] if function == "hvp" else []
-            expected = backward[function](parameters, self.x, self.y, *along)
+            with naming(self.sums.recognised):
+                expected = backward[function](parameters, self.x, self.y, *along)
             if function == "value_and_grad":
                 expected = [expected[0], *expected[1]]
             for part, value, wanted in zip(("loss", *self.parameters)[-len(got) :], got, expected, strict=True):
-                for entry, left, right in self.each(f"{name} {part} with N = {self.rows}", value, wanted):
-                    yield entry, *((left, right) if left == right else (gathered(left), gathered(right)))
+                yield from self.each(f"{name} {part} with N = {self.rows}", value, wanted)
 
     def results(self, module: Any, direction: list[Tensor]) -> list[tuple[str, str, list[Tensor]]]:
         """The name of a call, the function of backward.py that it is to equal, and copies of what it returns."""

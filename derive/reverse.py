@@ -2,7 +2,8 @@
 
 from sympy import MatrixExpr, MatrixSymbol, OneMatrix, ZeroMatrix
 
-from derive.calculus import add, pullback, rule
+from derive.calculus import pullback, rule
+from derive.forms import add
 from derive.program import Derivation, Equation, Program, core
 
 

@@ -5,9 +5,10 @@ It knows what emitted code uses and nothing else; every number is exact.
 
 import ast
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy
 import sympy
@@ -22,8 +23,12 @@ UNSET = sympy.Symbol("unset", real=True)  # what new_empty holds
 
 
 class Tensor:
-    """An array of SymPy expressions with the methods of torch.Tensor that emitted code calls."""
+    """An array of SymPy expressions with the methods of torch.Tensor that emitted code calls.
 
+    `name` is applied to each entry that is computed by an operator.
+    """
+
+    name: ClassVar[Callable[[Expr], Expr]] = staticmethod(lambda entry: entry)
     dtype = "float64"
     device = "cpu"
     layout = "strided"
@@ -127,7 +132,7 @@ class Tensor:
     def __matmul__(self, other: "Tensor") -> "Tensor":
         if self.entries.shape[-1] == 0:
             return Tensor(numpy.full((self.entries.shape[0], other.entries.shape[1]), Integer(0)))
-        return Tensor(self.entries @ other.entries)
+        return _named(self.entries @ other.entries)
 
     def __getitem__(self, index: Any) -> "Tensor":
         index = index if isinstance(index, tuple) else (index,)
@@ -135,6 +140,20 @@ class Tensor:
 
     def __neg__(self) -> "Tensor":
         return Tensor(-self.entries)
+
+
+def _named(entries: Any) -> Tensor:
+    return Tensor(numpy.frompyfunc(Tensor.name, 1, 1)(entries))
+
+
+@contextmanager
+def naming(name: Callable[[Expr], Expr]) -> Iterator[None]:
+    """Tensors write what they compute by the names that this gives."""
+    outer, Tensor.name = Tensor.name, staticmethod(name)
+    try:
+        yield
+    finally:
+        Tensor.name = staticmethod(outer)
 
 
 def _sizes(shape: tuple) -> tuple[int, ...]:
@@ -158,7 +177,7 @@ def _number(value: Any) -> Any:
 def _operator(function: Callable, swapped: bool = False) -> Callable:
     def method(self: Tensor, other: Any) -> Tensor:
         left, right = (_number(other), self.entries) if swapped else (self.entries, _number(other))
-        return Tensor(numpy.frompyfunc(function, 2, 1)(left, right))
+        return _named(numpy.frompyfunc(function, 2, 1)(left, right))
 
     return method
 

@@ -4,7 +4,6 @@ Only amsmath and amssymb are needed, and only what GitHub renders is used (no \o
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -33,6 +32,7 @@ from sympy.core.relational import Relational
 from sympy.matrices.expressions.hadamard import HadamardPower, HadamardProduct
 from sympy.printing.latex import LatexPrinter
 
+from derive.breaking import sized, width
 from derive.notation import FUNCTION_SIGNS, PLAIN, Notation, factors, terms
 from derive.program import Derivation, Elementwise, Equation, Program, RowLogSumExp
 
@@ -40,9 +40,6 @@ SUM, PRODUCT, SCALED, FRACTION, ATOM = range(5)
 RELATIONS = {"<": "<", "<=": r"\le", ">": ">", ">=": r"\ge", "==": "=", "!=": r"\ne"}
 WIDEST_CASE = 44
 MOST_READABLE = 10**6  # a fraction with a larger denominator is written as a decimal, as in the code
-PREFIXES = {"grad_": r"\frac{{\partial L}}{{\partial {0}}}", "diff_": "d{0}", "dot_": r"\dot{{{0}}}"}
-SIZES = ("", r"\bigl", r"\Bigl", r"\biggl")
-BRACKET = re.compile(r"(?:\\left|\\right|\\(?:big|Big|bigg|Bigg)[lr])?(?<!\\)([()])")
 
 
 @dataclass(frozen=True)
@@ -254,137 +251,6 @@ class FormulaWriter:
         return Piece(f"{self.piece(expr.lhs).tex} {RELATIONS[expr.rel_op]} {self.piece(expr.rhs).tex}", SUM)
 
 
-class IndexWriter:
-    """The entries of a matrix expression: sums over indices of products of numbers."""
-
-    def __init__(self, notation: Notation) -> None:
-        self.notation, self.printer = notation, FormulaPrinter(notation)
-        self.letters: dict[str, Expr] = {}
-
-    def index(self, size: Expr) -> str:
-        """A letter that is free: n for a row of the batch, else j, k, i, m, ..., the same for the same size if free."""
-        if size == 1:
-            return ""
-        preferred = [letter for letter, other in self.letters.items() if other == size]
-        for letter in [*preferred, *("n" if str(size) == "N" else ""), *"jkimpqrstuvw"]:
-            if letter not in self.used:
-                self.letters.setdefault(letter, size)
-                if self.letters[letter] == size:
-                    self.used.add(letter)
-                    return letter
-        raise NotImplementedError("more indices than letters")
-
-    def target(self, matrix: MatrixSymbol) -> tuple[str, str, str]:
-        """An entry of a symbol, and the two letters of its indices."""
-        self.used: set[str] = set()
-        row, column = (self.index(size) for size in matrix.shape)
-        return self.symbol(matrix, row, column), row, column
-
-    def symbol(self, matrix: MatrixSymbol, row: str, column: str) -> str:
-        name = matrix.name
-        for prefix, form in PREFIXES.items():
-            if name.startswith(prefix):
-                return form.format(self.symbol(MatrixSymbol(name.removeprefix(prefix), *matrix.shape), row, column))
-        letters, number = self.notation.sign(name)
-        below = ",".join(part for part in (number, f"{row} {column}".strip()) if part)
-        return f"{letters}_{{{below}}}" if below else letters
-
-    def terms(self, expr: MatrixExpr, row: str, column: str) -> list[tuple[list[str], list[Piece]]]:
-        """A sum of products: of each the indices to sum over, and the factors.
-
-        Raises NotImplementedError for an operation that has no such form.
-        """
-        if isinstance(expr, MatrixSymbol):
-            level = FRACTION if expr.name.startswith(("grad_", "diff_")) else ATOM
-            return [([], [Piece(self.symbol(expr, row, column), level)])]
-        if isinstance(expr, Transpose):
-            return self.terms(expr.arg, column, row)
-        if isinstance(expr, OneMatrix):
-            return [([], [])]
-        if isinstance(expr, MatAdd):
-            return [term for part in expr.args for term in self.terms(part, row, column)]
-        if isinstance(expr, Elementwise):
-            return [([], [self.formula(expr, row, column)])]
-        if isinstance(expr, RowLogSumExp):
-            along = self.index(expr.args[0].shape[1])
-            terms = self.terms(expr.args[0], row, along)
-            value = rf"\log({self.sums([along])}\exp({self.spelled(terms).tex}))"
-            return [([], [Piece(value, ATOM)])]
-        if isinstance(expr, MatMul):
-            return self.product_terms(expr, row, column)
-        raise NotImplementedError(type(expr).__name__)
-
-    def product_terms(self, expr: MatMul, row: str, column: str) -> list[tuple[list[str], list[Piece]]]:
-        scale, matrices = expr.as_coeff_matrices()
-        inner = [self.index(matrix.shape[1]) for matrix in matrices[:-1]]
-        ways: list[tuple[list[str], list[Piece]]] = [([i for i in inner if i], [])]
-        if scale != 1:
-            ways[0][1].append(Piece(self.printer._print(scale), ATOM))
-        for matrix, left, right in zip(matrices, [row, *inner], [*inner, column], strict=True):
-            ways = [
-                (sums + more, factors + others)
-                for sums, factors in ways
-                for more, others in self.terms(matrix, left, right)
-            ]
-        return ways
-
-    def formula(self, expr: Elementwise, row: str, column: str) -> Piece:
-        names = {}
-        for scalar, operand in expr.operands.items():
-            terms = self.terms(operand, row, column)
-            if len(terms) != 1 or terms[0][0] or len(terms[0][1]) != 1:
-                raise NotImplementedError("a sum inside a formula")
-            names[scalar] = terms[0][1][0]
-        return FormulaWriter(self.printer, names, matrix=False, in_line=True).piece(expr.formula)
-
-    def spelled(self, terms: list[tuple[list[str], list[Piece]]], inner: bool = False) -> Piece:
-        """The terms as text: sums, then their factors."""
-        texts = []
-        for sums, parts in terms:
-            body = " \\, ".join(part.at(PRODUCT) for part in parts) or "1"
-            if len(parts) == 1 and not sums:
-                body = parts[0].tex
-            texts.append(self.sums(sums) + body)
-        single = len(terms) == 1 and not terms[0][0]
-        level = SUM if len(terms) > 1 or not single else (PRODUCT if len(terms[0][1]) != 1 else terms[0][1][0].level)
-        return Piece(" + ".join(texts), level)
-
-    def sums(self, indices: list[str]) -> str:
-        """One sign of summation; a single index shows its range."""
-        if len(indices) > 1:
-            return rf"\sum_{{{', '.join(indices)}}} "
-        return "".join(rf"\sum_{{{i}=1}}^{{{self.printer._print(self.letters[i])}}} " for i in indices)
-
-
-def entry_latex(program: Program, target: MatrixSymbol, value: MatrixExpr) -> str | None:
-    """target_jk = sum over n of ..., or None where the operation has no such form."""
-    writer = IndexWriter(program.notation)
-    left, row, column = writer.target(target)
-    try:
-        return sized(f"{left} = {writer.spelled(writer.terms(value, row, column)).tex}")
-    except NotImplementedError:
-        return None
-
-
-def index_proof(
-    notation: Notation, cotangent: MatrixSymbol, change: MatrixExpr, gradient: MatrixExpr, variation: MatrixSymbol
-) -> list[str] | None:
-    """<G, dF> as a sum over all indices, and the same sum with dV taken out, or None where there is no such form."""
-    writer = IndexWriter(notation)
-    g, row, column = writer.target(cotangent)
-    try:
-        first = writer.terms(change, row, column)
-        outer = [i for i in (row, column) if i]
-        lines = [writer.spelled([(outer + sums, [Piece(g, SCALED), *parts]) for sums, parts in first]).tex]
-        dv, row, column = writer.target(variation)
-        inner = writer.spelled(writer.terms(gradient, row, column))
-    except NotImplementedError:
-        return None
-    outer = [i for i in (row, column) if i]
-    lines.append(f"{writer.sums(outer)}{inner.at(PRODUCT)} \\, {dv}")
-    return [sized(line) for line in lines]
-
-
 def latex(program: Program | None, expr: Expr, in_line: bool = False) -> str:
     """The expression as LaTeX, in the program's notation; `in_line` writes its branches so that lines can break."""
     return written(program.notation if program else PLAIN, expr, in_line)
@@ -405,111 +271,6 @@ def scalar_latex(expr: Expr, notation: Notation = PLAIN) -> str:
     names = {symbol: Piece(printer._print(symbol), ATOM) for symbol in expr.free_symbols}
     with distribute(False):
         return sized(FormulaWriter(printer, names, matrix=False).piece(expr).tex)
-
-
-def sized(tex: str) -> str:
-    r"""The brackets as large as what they hold: plain, \bigl, \Bigl, \biggl."""
-    tex = tex.replace(r"\operatorname", r"\mathrm")
-    tokens, opened, pairs = list(BRACKET.finditer(tex)), [], {}
-    for token in tokens:
-        if token[1] == "(":
-            opened.append(token)
-        elif opened:
-            start = opened.pop()
-            inside = tex[start.end() : token.start()]
-            held = [pairs[t.start()] for t in tokens if start.end() <= t.start() < token.start() and t.start() in pairs]
-            tall = 3 if "cases" in inside or "matrix" in inside else 2 if r"\frac" in inside or r"\sum" in inside else 0
-            pairs[start.start()] = pairs[token.start()] = min(3, max(tall, 1 + max(held) if held else 0))
-    size = {at: SIZES[height] for at, height in pairs.items()}
-
-    def resize(token: re.Match) -> str:
-        mark = size.get(token.start(), "")
-        return (mark[:-1] + ("l" if token[1] == "(" else "r") if mark else "") + token[1]
-
-    return BRACKET.sub(resize, tex)
-
-
-def width(tex: str) -> int:
-    """About how many letters wide a formula is."""
-    tex = re.sub(r"\\bigg[lr]", "o", tex)
-    tex = re.sub(r"\\(?:left|right|boldsymbol|mathrm|text|[bB]igg?[lr]|displaystyle)(?![A-Za-z])|[{}_^&]", "", tex)
-    return len(re.sub(r"\\[A-Za-z]+", "x", tex).replace(" ", ""))
-
-
-def broken(tex: str, limit: int, indent: int = 0) -> list[tuple[int, str]]:
-    """The formula in lines of at most some width, each with its indent; breaks at its loosest operators first."""
-    if width(tex) + 2 * indent <= limit:
-        return [(indent, tex)]
-    arguments = split(tex, lambda at: tex[at - 2 : at] == ", " and tex[at - 3] != "\\")
-    if len(arguments) > 1:
-        return [line for part in arguments for line in broken(part, limit, indent)]
-    for signs in ((" + ", " - "), (r" \odot ", r" \oslash ")):
-        parts = split(tex, lambda at, signs=signs: next((s for s in signs if tex.startswith(s, at)), ""))
-        if len(parts) > 1:
-            lines = broken(parts[0], limit, indent)
-            for part in parts[1:]:
-                sign, rest = part.split(" ", 2)[1:]
-                (level, first), *others = broken(rest, limit, indent + 1)
-                lines += [(level, f"{{}} {sign} {first}"), *others]
-            return joined(lines)
-    lines, start = [], 0
-    for opening, closing in top_groups(tex):
-        if width(tex[start : closing.end()]) + 2 * indent <= limit:
-            continue
-        inner = broken(tex[opening.end() : closing.start()], limit, indent + 1)
-        lines += [(indent, tex[start : opening.end()]), *inner]
-        start = closing.start()
-    lines.append((indent, tex[start:]))
-    return joined(lines)
-
-
-def joined(lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
-    """A line of opening brackets goes in front of the next, a closing bracket after another and before its operator."""
-    result: list[tuple[int, str]] = []
-    for indent, line in lines:
-        before = result[-1][1] if result else ""
-        if re.fullmatch(r"(?:\\[a-zA-Z]+l\()+", before):
-            result[-1] = (result[-1][0], before + line)
-        elif re.fullmatch(r"\\[a-zA-Z]+r\)", before) and line.startswith(r"{} \o"):
-            result[-1] = (result[-1][0], before + line.removeprefix("{}"))
-        elif re.match(r"\\[a-zA-Z]+r\)", before) and re.fullmatch(r"\\[a-zA-Z]+r\)", line):
-            result[-1] = (result[-1][0], f"{before} {line}")
-        else:
-            result.append((indent, line))
-    return result
-
-
-def split(tex: str, sign_at: Callable[[int], object]) -> list[str]:
-    """The text cut at each sign that stands outside of all brackets."""
-    depth, parts, start = 0, [], 0
-    for at, letter in enumerate(tex):
-        depth += (letter in "({") - (letter in ")}")
-        depth += tex.startswith(r"\begin", at) - tex.startswith(r"\end", at)
-        if depth == 0 and at > start and sign_at(at):
-            parts.append(tex[start:at])
-            start = at
-    return [*parts, tex[start:]]
-
-
-def top_groups(tex: str) -> list[tuple[re.Match, re.Match]]:
-    """The outermost pairs of round brackets; those within braces are left whole, as a line ends in none."""
-    opened, groups = [], []
-    for token in () if r"\begin" in tex else BRACKET.finditer(tex):
-        before = tex[: token.start()]
-        if before.count("{") > before.count("}"):
-            continue
-        if token[1] == "(":
-            opened.append(token)
-        elif opened:
-            start = opened.pop()
-            if not opened:
-                groups.append((start, token))
-    return groups
-
-
-def inline(tex: str) -> str:
-    """A formula for a line of text: partial derivatives with a slash."""
-    return re.sub(r"\\frac\{(\\partial L)\}\{(\\partial (?:[^{}]|\{[^{}]*\})*)\}", r"\1 / \2", tex)
 
 
 def shape_latex(program: Program, matrix: MatrixExpr) -> str:

@@ -2,6 +2,7 @@
 
 import importlib
 import itertools
+import os
 import sys
 from functools import cache
 from pathlib import Path
@@ -9,8 +10,19 @@ from types import ModuleType
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: the workers share the cores
+
+import torch
+
 from derive.emit import TARGETS, render
 from derive.network import Network
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """Each test draws the same numbers, whichever tests ran before it in its process."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

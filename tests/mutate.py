@@ -45,7 +45,7 @@ from tests.mutants import Mutant, mutants
 ROOT = Path(__file__).parent.parent
 WORK = ROOT / "build" / "mutants"
 FOLDERS = ("derive", "generated")
-COMPARING_BYTES = ("test_what_is_committed_is_what_is_derived", "test_the_wheel_works_from_an_empty_folder")
+COMPARING_BYTES = ("test_what_is_committed_is_what_is_derived", "test_what_is_installed_works_from_an_empty_folder")
 GOAL = 0.95
 MEMORY = 8 << 30  # bytes that a mutant may take
 IMPORTS = 60  # seconds until the first test starts

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-import zipfile
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -176,26 +176,39 @@ def test_a_package_runs_wherever_it_lies(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_wheel_works_from_an_empty_folder_with_hostile_neighbours(tmp_path):
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+def test_what_is_installed_works_from_an_empty_folder_with_hostile_neighbours(kind, tmp_path):
     source = tmp_path / "source"
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".git", ".venv", "*.egg-info", "build"))
-    options = ["--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", str(tmp_path / "wheel")]
-    built = python("-m", "pip", "wheel", *options, str(source))
-    if "No module named" in built.stderr:
-        built = python("-m", "pip", "wheel", *[o for o in options if o != "--no-build-isolation"], str(source))
+    for name in ("derive", "templates"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    build_one = f"from setuptools.build_meta import build_{kind} as build; print(build({str(tmp_path)!r}))"
+    built = python("-c", build_one, cwd=source)
     assert built.returncode == 0, built.stderr
-    (wheel,) = (tmp_path / "wheel").glob("*.whl")
-    site = tmp_path / "site"
-    zipfile.ZipFile(wheel).extractall(site)
-    assert {path.name for path in site.iterdir() if not path.name.endswith(".dist-info")} == {"derive"}
+    done = python("-m", "venv", "--without-pip", str(tmp_path / "venv"))
+    assert done.returncode == 0, done.stderr
+    (site,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    interpreter = str(tmp_path / "venv" / "bin" / "python")
+    install = ["install", "--no-deps", "--no-build-isolation", "--quiet", built.stdout.split()[-1]]
+    done = python("-m", "pip", "--python", interpreter, *install, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {path.suffix for path in site.iterdir() if path.name != "derive"} == {".pth", ".dist-info"}
     empty = tmp_path / "empty"
     for name in ("templates", "generated"):
         (empty / name).mkdir(parents=True)
         (empty / name / "backward.py.j2").write_text("hijacked")
         (empty / name / "__init__.py").write_text("raise SystemExit('hijacked')")
-    asked = python("-m", "derive.build", cwd=empty, PYTHONPATH=str(site))
+
+    def installed(*arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run([interpreter, "-m", *arguments], cwd=empty, capture_output=True, text=True)
+
+    asked = installed("derive.build")
     assert asked.returncode == 2 and "--out: needed" in asked.stderr
-    assert python("-m", "derive.build", "--out", "package", cwd=empty, PYTHONPATH=str(site)).returncode == 0
+    assert installed("derive.build", "--out", "package").returncode == 0
     for path in (ROOT / "generated").glob("*.*"):
         if path.name in TARGETS:
             assert (empty / "package" / path.name).read_bytes() == path.read_bytes()
+    compared = installed("package.run", "--compare")
+    assert compared.returncode == 0 and "all gradients agree" in compared.stdout, compared.stderr

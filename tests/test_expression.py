@@ -26,9 +26,9 @@ from sympy import (
 )
 
 from derive import certify, derivation, gradient
+from derive.judge import NotProved
 from derive.matrix import apply, logsumexp, softmax, total
 from derive.matrix_derivation import MatrixDerivation
-from derive.prove import NotProved
 from tests.cookbook import PROBLEMS, A, S, T, X, a, b, c, k, m, n, s, x
 from tests.reference import value
 

@@ -127,7 +127,6 @@ OWN = {
 @pytest.mark.parametrize("text", OWN)
 def test_a_formula_of_ones_own_agrees_with_autograd(text, emitted):
     network = Network((3, 4, 2), activation=text, loss="abs(p - y)**3", reduction="mean")
-    torch.manual_seed(0)
     linear = sequential(Network((3, 4, 2), "identity"))
     W1, b1, W2, b2 = parameters = list(linear.parameters())
     x, y = torch.randn(7, 3, dtype=torch.float64), torch.randn(7, 2, dtype=torch.float64)
@@ -155,7 +154,6 @@ def test_a_naive_spelling_is_as_stable_as_torchs_kernel(text, emitted):
 
 def test_a_loss_of_the_whole_row(emitted):
     network = Network((2, 3), loss="(softmax(p) - y)**2")
-    torch.manual_seed(0)
     W, b = torch.randn(3, 2, dtype=torch.float64).requires_grad_(), torch.randn(3, dtype=torch.float64).requires_grad_()
     x, y = torch.randn(5, 2, dtype=torch.float64), torch.rand(5, 3, dtype=torch.float64)
     want = torch.autograd.grad(((torch.softmax(x @ W.T + b, 1) - y) ** 2).sum(), [W, b])
@@ -180,7 +178,6 @@ LOSSES_OF_ONES_OWN = {
 def test_a_loss_of_ones_own_agrees_with_autograd(text, reduction, emitted):
     """The gradient, that of each row alone, and Hessian times direction."""
     network = Network((2, 3, 3), "tanh", loss=text, reduction=reduction)
-    torch.manual_seed(0)
     net = sequential(network)
     x, y = torch.randn(4, 2, dtype=torch.float64), torch.rand(4, 3, dtype=torch.float64)
     parameters = list(net.parameters())

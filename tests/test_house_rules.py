@@ -1,9 +1,12 @@
 """What keeps the code a house: no mathematics in templates, no cycle, no torch in derive, no autograd in the result."""
 
 import ast
+import itertools
 import re
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 import jinja2.nodes as nodes
@@ -83,6 +86,20 @@ def test_a_build_runs_without_torch(tmp_path):
     block = "import sys; sys.modules['torch'] = None; from derive.build import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", block, "--out", str(tmp_path / "package")]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+
+
+def lowest(requirements: Iterable[str]) -> dict[str, str]:
+    """The first version that each requirement names; 2 is 2.0.0."""
+    pairs = (re.split("[>=<,]+", requirement.lower())[:2] for requirement in requirements)
+    return {name: re.sub(r"(\.0)+$", "", version) for name, version in pairs if name != "torch"}
+
+
+def test_the_lowest_versions_that_are_tested_are_the_lowest_allowed():
+    """All but torch, whose older releases for Linux are CUDA builds: the one at hand is tested."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    allowed = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    tested = (ROOT / "tests" / "lowest.txt").read_text(encoding="utf-8").splitlines()
+    assert lowest(tested) == lowest(allowed)
 
 
 def test_printers_know_the_program_and_not_the_sweep():

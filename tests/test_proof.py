@@ -11,8 +11,9 @@ import torch
 from derive.algebra import Algebra
 from derive.build import write_package
 from derive.emit import render
+from derive.judge import Judge, NotProved
 from derive.network import Network
-from derive.prove import NotProved, main, prove
+from derive.prove import Case, main, prove
 from derive.symbolic import Tensor, torch_stand_in
 from derive.to_torch import KERNELS
 from tests.test_agreement import NETWORKS
@@ -156,6 +157,34 @@ def test_the_stand_in_computes_what_torch_computes():
         expected = case(torch, a, b, c)
         values = torch.tensor(exact.entries.astype(float))
         torch.testing.assert_close(values, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "network", [Network((2, 2, 2, 1)), Network((1, 2, 2), "tanh", "softplus", "cross_entropy")], ids=str
+)
+def test_a_derivative_through_names_is_sympys_of_the_whole(network):
+    sums, algebra = Judge().sums, Algebra()
+    case = Case(network, "", Path("backward.py"), 2, sums)
+    (first, _), pairs = (
+        case.row_losses(case.x, case.y),
+        zip(case.parameters.values(), case.direction.values(), strict=True),
+    )
+    moves = {entry: dot for p, d in pairs for entry, dot in zip(p.entries.flat, d.entries.flat, strict=True)}
+    whole = sums.written_out(first)
+    assert not sums.inside(whole) and sums.inside(first)
+    for entry in [*moves, *case.x.entries.flat]:
+        assert algebra.identical(sums.written_out(sums.derivative(first, entry)), sympy.diff(whole, entry))
+    along = sum(sympy.diff(whole, entry) * dot for entry, dot in moves.items())
+    assert algebra.identical(sums.written_out(sums.along(first, moves)), along)
+
+
+def test_a_sum_is_known_by_its_name_however_it_is_written():
+    a, b, c = sympy.symbols("a b c", real=True)
+    sums = Judge().sums
+    name = sums.name(a * (b + 1) + c, c)
+    assert sums.recognised(a * b + a + c) == sums.recognised(a * (b + 1) + c) == name
+    assert sums.recognised(a * b + c) == a * b + c
+    assert sums.recognised(a * (b + 1) - c) == a * (b + 1) - c
 
 
 def test_the_algebra_decides():

@@ -16,31 +16,12 @@ from mutmut.mutation.mutators import mutation_operators, operator_string
 
 PROSE = {"help", "description", "metavar", "strict"}
 SKIPPED = (cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom, cst.Pass)
-OTHER_NAME = {
-    "sum": "mean",
-    "mean": "sum",
-    "min": "max",
-    "max": "min",
-    "minimum": "maximum",
-    "maximum": "minimum",
-    "any": "all",
-    "all": "any",
-    "sigmoid": "tanh",
-    "tanh": "sigmoid",
-    "sin": "cos",
-    "cos": "sin",
-    "exp": "expm1",
-    "new_ones": "new_zeros",
-    "new_zeros": "new_ones",
-    "new_empty": "new_zeros",
-    "ones_like": "zeros_like",
-    "zeros_like": "ones_like",
-    "float32": "float64",
-    "float64": "float32",
-    "mul": "add",
-    "sub": "add",
-    "add": "sub",
-}
+PAIRS = [
+    *[("sum", "mean"), ("min", "max"), ("minimum", "maximum"), ("any", "all"), ("add", "sub"), ("mul", "add")],
+    *[("sigmoid", "tanh"), ("sin", "cos"), ("exp", "expm1"), ("float32", "float64")],
+    *[("new_ones", "new_zeros"), ("ones_like", "zeros_like"), ("new_empty", "new_zeros")],
+]
+OTHER_NAME = {b: a for a, b in PAIRS} | dict(PAIRS)
 NOT_COMMUTING = (cst.Subtract, cst.Divide, cst.FloorDivide, cst.Power, cst.MatrixMultiply, cst.Modulo)
 
 
@@ -180,6 +161,10 @@ class Mutant:
     lines: range | None
     line: int
 
+    @property
+    def original(self) -> str:
+        return self.source.module.code
+
     @cached_property
     def text(self) -> str:
         module = self.source.module
@@ -200,7 +185,7 @@ class Mutant:
     @cached_property
     def change(self) -> str:
         """The lines that change, old => new, without their indentation."""
-        old, new = self.source.module.code.splitlines(), self.text.splitlines()
+        old, new = self.original.splitlines(), self.text.splitlines()
         while old and new and old[-1] == new[-1]:
             old.pop()
             new.pop()

@@ -2,23 +2,20 @@
 
     python -m tests.mutate                                # every mutant of every module: days
     python -m tests.mutate generated derive/reverse.py    # of these
-    python -m tests.mutate --sample 60 --seed 1           # at most so many a module, drawn at random
+    python -m tests.mutate --sample 60                    # at most so many a module, drawn at random
 
-First each test is run alone, to know which lines it executes, what programs it starts and how long it takes. A mutant
-then meets the tests that execute its lines or start its module as a program, the quick and successful ones first, for
-as long as --budget allows. Tests that compare bytes with the derivation do not count where emitted modules are mutated.
+First each test of `make test` runs alone, to know which lines it executes, what programs it starts and how long it
+takes. A mutant then meets the tests that can notice it, the quick and successful ones first, for BUDGET seconds.
 What was killed is remembered in build/mutants and not tried again; a survivor must have its reason in survivors.toml.
 """
 
 import argparse
 import contextlib
-import gc
 import hashlib
 import importlib.util
 import itertools
 import json
 import math
-import multiprocessing
 import os
 import random
 import re
@@ -30,7 +27,7 @@ import sys
 import tomllib
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -45,21 +42,17 @@ from tests.mutants import Mutant, mutants
 ROOT = Path(__file__).parent.parent
 WORK = ROOT / "build" / "mutants"
 FOLDERS = ("derive", "generated")
-COMPARING_BYTES = ("test_what_is_committed_is_what_is_derived", "test_what_is_installed_works_from_an_empty_folder")
-GOAL = 0.95
-MEMORY = 8 << 30  # bytes that a mutant may take
+COMPARING_BYTES = "test_what_is_committed_is_what_is_derived"  # does not count where emitted modules are mutated
+BUDGET = 60  # seconds of tests that a mutant meets
+MEMORY = 8 << 30  # bytes that it may take
 IMPORTS = 60  # seconds until the first test starts
 PROGRAM = re.compile(rf"\b({'|'.join(FOLDERS)})(?:\.| import )(\w+)")
-SURVIVED, TIMED_OUT, DIED = "", "timeout", "died"
-FORK = multiprocessing.get_context("fork")
-PRELOADED = (
-    *("sympy", "mpmath", "hypothesis.extra.numpy", "torch.func", "torch.distributed", "safetensors.torch"),
-    *("derive.build", "derive.prove", "derive.matrix_derivation"),
-)
+SURVIVED, DIED = "", "died"
+PRELOADED = ("sympy", "mpmath", "hypothesis.extra.numpy", "torch.func", "torch.distributed", "derive.build")
 
 
 def in_fork(work: Callable[..., Any], *arguments: Any) -> Any:
-    """What the function gives in a process of its own; TIMED_OUT where an alarm ended that, DIED where it crashed."""
+    """What the function gives in a process of its own, DIED where that ended before."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -71,11 +64,9 @@ def in_fork(work: Callable[..., Any], *arguments: Any) -> Any:
     os.close(write)
     with os.fdopen(read) as answer:
         text = answer.read()
-    _, status = os.waitpid(child, 0)
+    os.waitpid(child, 0)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
-    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM:
-        return TIMED_OUT
     return json.loads(text) if text else DIED
 
 
@@ -94,7 +85,8 @@ def run_pytest(tree: Path, changed: tuple[str, ...], files: list[str], plugin: o
         os.dup2(null, standard)
     hypothesis.settings.register_profile("mutants", derandomize=True, database=None)
     hypothesis.settings.load_profile("mutants")
-    options = ["-x", f"--basetemp={tree}.tmp", "-o", "addopts=", "-p", "no:cacheprovider", "-p", "no:terminal"]
+    left_out = [option for name in ("cacheprovider", "terminal", "xdist") for option in ("-p", f"no:{name}")]
+    options = ["-x", "-m", "not slow", f"--basetemp={tree}.tmp", "-o", "addopts=", *left_out]
     return int(pytest.main([*options, *files], plugins=[plugin]))
 
 
@@ -126,13 +118,11 @@ class Alone:
             "passed": all(report.outcome == "passed" for report in reports),
             "seconds": round(seconds, 3),
             "lines": {os.path.relpath(file, self.tree): sorted(data.lines(file)) for file in data.measured_files()},
-            "starts": sorted(
-                {f"{folder}/{stem}.py" for command in commands for folder, stem in PROGRAM.findall(command)}
-            ),
+            "starts": sorted({f"{folder}/{stem}.py" for line in commands for folder, stem in PROGRAM.findall(line)}),
         }
 
 
-def observed(tree: Path, files: list[str], first: int, step: int) -> dict[str, dict[str, Any]]:
+def observed(tree: Path, files: list[str], step: int, first: int) -> dict[str, dict[str, Any]]:
     plugin = Alone(tree, first, step)
     run_pytest(tree, FOLDERS, files, plugin)
     return plugin.tests
@@ -159,73 +149,67 @@ class Meeting:
         self.failed = self.failed or (f"{report.nodeid} (import)" if report.failed else SURVIVED)
 
 
-def meet(tree: Path, changed: str, seconds: dict[str, float]) -> str:
-    """The test that failed first, or SURVIVED, where a source of that folder is changed."""
+def meet(tree: Path, changed: str, file: str, seconds: dict[str, float]) -> str:
+    """The test of a file that failed first, or SURVIVED, where a source of that folder is changed."""
     plugin = Meeting(seconds)
     signal.alarm(IMPORTS)
-    status = run_pytest(tree, (changed,), sorted({test.partition("::")[0] for test in seconds}), plugin)
+    status = run_pytest(tree, (changed,), [file], plugin)
     return plugin.failed or (SURVIVED if status in (0, 5) else DIED)
 
 
-@dataclass
-class Judge:
-    """A worker: a copy of the sources, and how often each test has killed."""
+def able(mutant: Mutant, tests: dict[str, dict[str, Any]]) -> list[str]:
+    """The tests that execute a line of the mutant or start its module; outside of functions all beside such a test."""
 
-    tree: Path
-    tests: dict[str, dict[str, Any]]
-    budget: float
-    kills: Counter[str]
+    def meets(test: dict[str, Any]) -> bool:
+        lines = test["lines"].get(mutant.path, [])
+        return mutant.path in test["starts"] or not set(lines).isdisjoint(mutant.lines or lines)
 
-    def of(self, mutant: Mutant) -> list[str]:
-        """The tests that can notice it."""
+    found = [name for name, test in tests.items() if meets(test)]
+    if mutant.lines is None:
+        files = {name.partition("::")[0] for name in found}
+        found = [name for name in tests if name.partition("::")[0] in files]
+    comparing = COMPARING_BYTES if mutant.path.startswith("generated/") else "::none"
+    return [name for name in found if comparing not in name]
+
+
+def judged(tree: Path, shares: list[list[Mutant]], tests: dict[str, dict[str, Any]], place: int) -> list[str]:
+    """Who killed each mutant of a share."""
+    kills: Counter[str] = Counter()
+    verdicts = []
+    for done, mutant in enumerate(shares[place], 1):
+        best = sorted(able(mutant, tests), key=lambda name: (0.1 + tests[name]["seconds"]) / (1 + kills[name]))
+        until = itertools.accumulate(tests[name]["seconds"] for name in best)
+        files: dict[str, dict[str, float]] = {}
+        for name, sum_ in zip(best, until, strict=True):
+            if sum_ <= BUDGET:
+                files.setdefault(name.partition("::")[0], {})[name] = tests[name]["seconds"]
+        put(tree / mutant.path, mutant.text)
         folder = mutant.path.partition("/")[0]
-        able = []
-        for name, test in self.tests.items():
-            if folder == "generated" and any(comparing in name for comparing in COMPARING_BYTES):
-                continue
-            lines = test["lines"].get(mutant.path, [])
-            executes = bool(lines) if mutant.lines is None else not set(lines).isdisjoint(mutant.lines)
-            if executes or mutant.path in test["starts"]:
-                able.append(name)
-        return able
+        verdicts.append(next(filter(None, (in_fork(meet, tree, folder, *each) for each in files.items())), SURVIVED))
+        put(tree / mutant.path, mutant.original)
+        kills[verdicts[-1]] += 1
+        if verdicts[-1] == SURVIVED:
+            print(mutant, file=sys.stderr, flush=True)
+        else:
+            with (WORK / "killed.txt").open("a") as memory:
+                memory.write(f"{key(mutant)} {verdicts[-1]}\n")
+        print(f"{done} of {len(shares[place])} mutants", end="\r", file=sys.stderr, flush=True)
+    return verdicts
 
-    def ranked(self, names: list[str]) -> dict[str, float]:
-        """The most promising tests with their seconds, within the budget."""
-        best = sorted(names, key=lambda name: (0.1 + self.tests[name]["seconds"]) / (1 + self.kills[name]))
-        seconds = [self.tests[name]["seconds"] for name in best]
-        until = list(itertools.accumulate(seconds))
-        return {name: cost for name, cost, sum_ in zip(best, seconds, until, strict=True) if sum_ <= self.budget}
 
-    def verdict(self, mutant: Mutant) -> str:
-        path = self.tree / mutant.path
-        original, times = path.read_bytes(), path.stat()
-        compiled = Path(importlib.util.cache_from_source(str(path)))
-        try:
-            compiled.unlink(missing_ok=True)
-            path.write_text(mutant.text, encoding="utf-8")
-            folder, ranked = mutant.path.partition("/")[0], self.ranked(self.of(mutant))
-            first = next(iter(ranked), "").partition("::")[0]
-            near = {name: cost for name, cost in ranked.items() if name.startswith(first)}
-            by = in_fork(meet, self.tree, folder, near)
-            if by == SURVIVED and len(near) < len(ranked):
-                by = in_fork(meet, self.tree, folder, {n: cost for n, cost in ranked.items() if n not in near})
-        finally:
-            compiled.unlink(missing_ok=True)
-            path.write_bytes(original)
-            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-        self.kills[by] += 1
-        return by
+def put(path: Path, text: str) -> None:
+    """Writes a source, and leaves no bytecode of the one before it."""
+    Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 def trees(count: int) -> list[Path]:
-    """Copies of what git knows of, and of what it does not ignore; bytecode that is there stays."""
+    """Copies of what git knows of, and of what it does not ignore."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
     found = [WORK / f"tree{number}" for number in range(count)]
     for tree in found:
-        for path in tree.rglob("*.*"):
-            if path.is_file() and "__pycache__" not in path.parts:
-                path.unlink()
+        shutil.rmtree(tree, ignore_errors=True)
         for name in names:
             if (ROOT / name).is_file():
                 (tree / name).parent.mkdir(parents=True, exist_ok=True)
@@ -233,157 +217,105 @@ def trees(count: int) -> list[Path]:
     return found
 
 
+def shared(work: Callable[..., Any], folders: list[Path], *arguments: Any) -> list[Any]:
+    """What the function gives for each folder, in processes at the same time."""
+    with ThreadPoolExecutor(len(folders)) as pool:
+        return list(pool.map(lambda place: in_fork(work, folders[place], *arguments, place), range(len(folders))))
+
+
 def digest(*parts: bytes) -> str:
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:20]
 
 
+def key(mutant: Mutant) -> str:
+    return digest(mutant.path.encode(), mutant.text.encode())
+
+
 def keys_of(files: list[str]) -> dict[str, str]:
     """By test file: what changes when it, or what it may use, does."""
-    mutating = ("mutants.py", "mutate.py")
-    helpers = [p for p in (ROOT / "tests").glob("*.*") if p.name not in (*files, *mutating) and p.suffix != ".toml"]
-    used = [*helpers, *(p for folder in (*FOLDERS, "templates") for p in (ROOT / folder).glob("*.*"))]
+    beside = [p for p in (ROOT / "tests").glob("*.py") if p.name not in (*files, "mutants.py", "mutate.py")]
+    used = [*beside, *(p for folder in (*FOLDERS, "templates") for p in (ROOT / folder).glob("*.*"))]
     base = digest(*(path.read_bytes() for path in sorted(used)))
     return {f"tests/{name}": digest(base.encode(), (ROOT / "tests" / name).read_bytes()) for name in files}
 
 
 def measured(folders: list[Path]) -> dict[str, dict[str, Any]]:
-    """What each test does, by name; remembered for a test file until it, or what it may use, changes."""
+    """What each test that passes does, by name; remembered for a test file until it, or what it may use, changes."""
     memory = WORK / "tests.json"
     known = json.loads(memory.read_text()) if memory.exists() else {}
     keys = keys_of(sorted(path.name for path in (ROOT / "tests").glob("test_*.py")))
     new = [name for name, key in keys.items() if known.get(name, {}).get("key") != key]
     if new:
         print(f"running each test of {len(new)} files alone", file=sys.stderr)
-        shares = [(observed, tree, new, first, len(folders)) for first, tree in enumerate(folders)]
-        with FORK.Pool(len(folders)) as pool:
-            parts = pool.starmap(in_fork, shares, chunksize=1)
-        for name in new:
-            known[name] = {"key": keys[name], "tests": {}}
-        for test, what in itertools.chain.from_iterable(part.items() for part in parts):
-            known[test.partition("::")[0]]["tests"][test] = what
+        known |= {name: {"key": keys[name], "tests": {}} for name in new}
+        for part in shared(observed, folders, new, len(folders)):
+            for test, what in part.items():
+                known[test.partition("::")[0]]["tests"][test] = what
         memory.write_text(json.dumps(known))
     tests = {test: what for name in keys for test, what in known[name]["tests"].items()}
-    for test, what in tests.items():
-        if not what["passed"]:
-            print(f"left out, for it does not pass: {test}", file=sys.stderr)
-    return {test: what for test, what in tests.items() if what["passed"]}
+    for test in [test for test, what in tests.items() if not what["passed"]]:
+        print(f"left out, for it does not pass: {test}", file=sys.stderr)
+        del tests[test]
+    return tests
 
 
-def chosen(paths: list[str], sample: int | None, seed: int) -> dict[str, tuple[list[Mutant], int]]:
-    """By module: the mutants that are asked for, each text once, and how many there are."""
-    found = {}
-    for path in paths:
-        everything = mutants(path, (ROOT / path).read_text(encoding="utf-8"))
-        random.Random(f"{seed} {path}").shuffle(everything)
-        kept: dict[str, Mutant] = {}
-        for mutant in everything:
-            if len(kept) == sample:
-                break
-            if mutant.compiles and mutant.text != mutant.source.module.code:
-                kept.setdefault(mutant.text, mutant)
-        found[path] = list(kept.values()), len(everything) if len(kept) == sample else len(kept)
-    return found
+def chosen(path: str, sample: int | None) -> tuple[list[Mutant], int]:
+    """The mutants of a module that are asked for, each text once, and how many there are."""
+    everything = mutants(path, (ROOT / path).read_text(encoding="utf-8"))
+    random.Random(path).shuffle(everything)
+    kept: dict[str, Mutant] = {}
+    for mutant in everything:
+        if len(kept) == sample:
+            return list(kept.values()), len(everything)
+        if mutant.compiles and mutant.text != mutant.original:
+            kept.setdefault(mutant.text, mutant)
+    return list(kept.values()), len(kept)
 
 
-WORKERS: list[Judge] = []
-MUTANTS: list[Mutant] = []
-
-
-def appoint(free: Any, tests: dict[str, dict[str, Any]], budget: float) -> None:
-    """Makes this process a judge with a tree of its own."""
-    WORKERS[:] = [Judge(free.get(), tests, budget, Counter())]
-
-
-def judged(number: int) -> tuple[int, str]:
-    return number, WORKERS[0].verdict(MUTANTS[number])
-
-
-def verdicts(found: list[Mutant], folders: list[Path], tests: dict[str, dict[str, Any]], budget: float) -> list[str]:
-    """Who killed each mutant; what is remembered as killed stays so."""
-    memory = WORK / "killed.txt"
-    killed = dict(line.split(" ", 1) for line in memory.read_text().splitlines()) if memory.exists() else {}
-    keys = [digest(mutant.path.encode(), mutant.text.encode()) for mutant in found]
-    by = [killed.get(key, SURVIVED) for key in keys]
-    open_ = [number for number, test in enumerate(by) if test == SURVIVED]
-    MUTANTS[:] = found
-    free = FORK.Queue()
-    for tree in folders:
-        free.put(tree)
-    with FORK.Pool(len(folders), appoint, (free, tests, budget)) as pool, memory.open("a") as remembered:
-        for done, (number, test) in enumerate(pool.imap_unordered(judged, open_), 1):
-            by[number] = test
-            if test != SURVIVED:
-                remembered.write(f"{keys[number]} {test}\n")
-                remembered.flush()
-            else:
-                print(f"\r{found[number]}", file=sys.stderr)
-            print(f"\r{done} of {len(open_)} mutants ", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    return by
-
-
-class Reasons:
-    """survivors.toml: why no test kills a mutant. A row that explains nothing any more is stale."""
-
-    def __init__(self) -> None:
-        table = tomllib.loads((ROOT / "tests" / "survivors.toml").read_text(encoding="utf-8"))
-        self.of = {(path, change): row["reason"] for path in table for row in table[path] for change in row["changes"]}
-
-    def stale(self, path: str, verdicts: dict[Mutant, str]) -> list[str]:
-        """The changes listed for a module that no mutant of it is, or that a test kills."""
-        listed = {change for module, change in self.of if module == path}
-        if not listed:
-            return []
-        existing = {mutant.change for mutant in mutants(path, (ROOT / path).read_text(encoding="utf-8"))}
-        survived = {mutant.change for mutant, by in verdicts.items() if by == SURVIVED}
-        killed = {mutant.change for mutant, by in verdicts.items() if by != SURVIVED} - survived
-        return sorted((listed - existing) | (listed & killed))
-
-
-def margin(killed: int, tried: int, all_of_them: bool) -> float:
+def margin(killed: int, tried: int) -> float:
     """Half of the 95 % interval (Wilson) of a rate known from a sample."""
-    if all_of_them or tried == 0:
-        return 0.0
     rate, z = killed / tried, 1.96
     return z / (1 + z * z / tried) * math.sqrt(rate * (1 - rate) / tried + z * z / (4 * tried * tried))
+
+
+def survivors(found: list[Mutant], folders: list[Path]) -> set[Mutant]:
+    """Those that nothing has killed."""
+    memory = WORK / "killed.txt"
+    killed = {line.partition(" ")[0] for line in memory.read_text().splitlines()} if memory.exists() else set()
+    left = [mutant for mutant in found if key(mutant) not in killed]
+    if not left:
+        return set()
+    shares = [left[place :: len(folders)] for place in range(len(folders))]
+    verdicts = shared(judged, folders, shares, measured(folders))
+    pairs = [pair for share, by in zip(shares, verdicts, strict=True) for pair in zip(share, by, strict=True)]
+    return {mutant for mutant, by in pairs if by == SURVIVED}
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutate", description=__doc__.splitlines()[0])
     parser.add_argument("paths", nargs="*", default=FOLDERS, help="modules or folders (all)")
     parser.add_argument("--sample", type=int, help="at most so many mutants a module (all)")
-    parser.add_argument("--seed", type=int, default=1, help="of the sample (1)")
-    parser.add_argument("--budget", type=float, default=60, help="seconds of tests that a mutant meets (60)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants at a time (one a core)")
     options = parser.parse_args(argv)
     for name in PRELOADED:
         importlib.import_module(name)
-    gc.freeze()  # so that forks share the memory
-    paths = []
-    for path in options.paths:
-        inside = sorted((ROOT / path).glob("*.py"))
-        paths += [str(file.relative_to(ROOT)) for file in inside] or [path]
-    folders = trees(options.jobs)
-    tests = measured(folders)
-    modules = chosen(paths, options.sample, options.seed)
-    found = [mutant for group, _ in modules.values() for mutant in group]
-    by = dict(zip(found, verdicts(found, folders, tests, options.budget), strict=True))
-    reasons, wrong = Reasons(), []
-    print(f"{'module':32} {'mutants':>7} {'tried':>6} {'killed':>7} {'explained':>9} {'open':>5}")
+    files = [file for path in options.paths for file in sorted((ROOT / path).glob("*.py")) or [ROOT / path]]
+    paths = [str(file.relative_to(ROOT)) for file in files]
+    modules = {path: chosen(path, options.sample) for path in paths}
+    alive = survivors([mutant for group, _ in modules.values() for mutant in group], trees(options.jobs))
+    table = tomllib.loads((ROOT / "tests" / "survivors.toml").read_text(encoding="utf-8"))
+    unexplained = []
+    print(f"{'module':32} {'mutants':>7} {'tried':>6} {'killed':>14} {'explained':>9} {'open':>5}")
     for path, (group, size) in modules.items():
-        verdict = {mutant: by[mutant] for mutant in group}
-        survivors = [mutant for mutant in group if by[mutant] == SURVIVED]
-        unexplained = [mutant for mutant in survivors if (path, mutant.change) not in reasons.of]
-        killed = len(group) - len(survivors)
-        spread = margin(killed, len(group), len(group) == size)
-        rate = f"{killed / max(1, len(group)):.1%}" + (f" ± {spread:.1%}" if spread else "")
-        print(
-            f"{path:32} {size:7} {len(group):6} {rate:>14} {len(survivors) - len(unexplained):5} {len(unexplained):5}"
-        )
-        wrong += map(str, unexplained)
-        wrong += [f"{path}: survivors.toml is stale: {change}" for change in reasons.stale(path, verdict)]
-    print("\n".join(wrong))
-    return 1 if wrong else 0
+        reasons = {change for row in table.get(path, []) for change in row["changes"]}
+        open_ = [mutant for mutant in group if mutant in alive and mutant.change not in reasons]
+        left = sum(mutant in alive for mutant in group)
+        killed, tried = len(group) - left, max(1, len(group))
+        rate = f"{killed / tried:.1%}" + (f" ± {margin(killed, tried):.1%}" if len(group) < size else "")
+        print(f"{path:32} {size:7} {len(group):6} {rate:>14} {left - len(open_):9} {len(open_):5}")
+        unexplained += open_
+    print(*unexplained, sep="\n", end="\n" if unexplained else "")
+    return 1 if unexplained else 0
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import torch
 
 from derive import build
 from derive.network import Network
-from generated import backward, run
+from generated import backward, fast, run
 from tests.gate import autograd, sequential
 
 ROOT = Path(__file__).parent.parent
@@ -91,6 +91,53 @@ def test_bad_tensors_are_refused(case, arguments):
     change, error, message = BAD_TENSORS[case]
     with pytest.raises(error, match=f"^{message}$"):
         backward.value_and_grad(**{**arguments, **change(arguments)})
+
+
+FUNCTIONS = {
+    "forward": (backward.forward, ("parameters", "x")),
+    "value_and_grad": (backward.value_and_grad, ("parameters", "x", "y")),
+    "input_grad": (backward.input_grad, ("parameters", "x", "y")),
+    "per_sample_grad": (backward.per_sample_grad, ("parameters", "x", "y")),
+    "jvp": (backward.jvp, ("parameters", "x", "direction")),
+    "hvp": (backward.hvp, ("parameters", "x", "y", "direction")),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_each_function_refuses_each_wrong_argument_and_records_nothing(name, arguments):
+    function, names = FUNCTIONS[name]
+    given = {**arguments, "direction": arguments["parameters"]}
+    right = {argument: given[argument] for argument in names}
+    tracked = {**right, "x": right["x"].clone().requires_grad_()}
+    for argument in {"parameters", "direction"} & {*names}:
+        tracked[argument] = [part.clone().requires_grad_() for part in right[argument]]
+    assert "grad" not in repr(function(**tracked))  # neither grad_fn nor requires_grad
+    for argument in names:
+        if argument in ("x", "y"):
+            wrong = {argument: right[argument][:, :, None]}
+            message = rf"{argument}: expected shape \((N|5), [12]\), got \(5, [12], 1\)"
+        else:
+            wrong = {argument: [*right[argument][:-1], right[argument].b3[0]]}
+            message = r"(direction\.)?b3: expected shape \(1,\), got \(\)"
+        with pytest.raises(ValueError, match=f"^{message}$"):
+            function(**{**right, **wrong})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("rows", [0, 1, 5])
+def test_what_is_right_is_not_looked_at_twice(rows, dtype, monkeypatch):
+    def refuse(*given):
+        raise AssertionError("asked why it is wrong")
+
+    parameters, x, y = run.sample(1, rows, dtype)
+    gradient = fast.FastGradient(parameters)
+    monkeypatch.setattr(backward, "_refuse", refuse)
+    backward.forward(parameters, x)
+    backward.value_and_grad(iter(parameters), x, y)
+    backward.hvp(list(parameters), x, y, parameters)
+    backward.jvp(parameters, x, parameters)
+    monkeypatch.setattr(fast, "_checked", refuse)
+    gradient.value_and_grad(x, y)
 
 
 def test_nan_and_inf_are_computed_as_autograd_does(arguments):

@@ -1,10 +1,14 @@
-"""What fast.py keeps in memory: buffers for few numbers of rows, each chunk as large as the cache allows."""
+"""What fast.py keeps in memory, chunks that fill the cache and no more, and whose memory it takes or refuses."""
+
+import re
 
 import pytest
 import torch
 
 from derive.network import Network
+from generated import backward
 from generated.fast import FastGradient
+from tests.gate import assert_agree
 from tests.test_fast import NETWORKS, example
 
 CACHE = 1_200_000
@@ -64,3 +68,62 @@ def test_the_buffers_of_the_last_eight_numbers_of_rows_are_kept():
     kept = dict(fast._steps)
     fast.value_and_grad(x[:25], y[:25])
     assert fast._steps == kept
+
+
+@pytest.mark.parametrize("rows", [1, 2048, 2049, 5000])
+def test_per_sample_gradients_of_any_number_of_rows_are_those_of_the_readable_module(rows):
+    net, x, y = example(Network(), rows)
+    fast = FastGradient(net.parameters())
+    expected = backward.per_sample_grad(net.parameters(), x, y)
+    out = torch.full((151, rows), torch.nan, dtype=torch.float64)
+    assert_agree(fast.per_sample_grad(x, y, out), expected, 100)
+    each = fast.per_sample_grad(x, y)
+    before = [part.clone() for part in each]
+    fast.per_sample_grad(x + 1, y)
+    assert all(torch.equal(part, same) for part, same in zip(each, before, strict=True))
+
+
+def test_no_batches_have_no_loss_and_no_gradient():
+    net, x, y = example(Network(), 5)
+    fast = FastGradient(net.parameters())
+    fast.value_and_grad(x, y)
+    loss, gradient = fast.accumulate([])
+    assert loss == 0 and all((part == 0).all() for part in gradient)
+
+
+WRONG = "expected (151{}), torch.float64, cpu, got (151{}), torch.float{}, {}"
+
+
+@pytest.mark.parametrize(("width", "device"), [(32, "cpu"), (64, "meta")])
+def test_memory_and_directions_of_another_dtype_or_device_are_refused(width, device):
+    net, x, y = example(Network(), 5)
+    fast = FastGradient(net.parameters())
+    kind = {"dtype": getattr(torch, f"float{width}"), "device": device}
+    with pytest.raises(ValueError, match="^out: " + re.escape(WRONG.format(", 5", ", 5", width, device)) + "$"):
+        fast.per_sample_grad(x, y, torch.empty(151, 5, **kind))
+    for direction in (torch.empty(151, **kind), [torch.empty_like(part, **kind) for part in fast.parameters]):
+        with pytest.raises(ValueError, match="^direction: " + re.escape(WRONG.format(",", ",", width, device)) + "$"):
+            fast.hvp(x, y, direction)
+    message = f"^module: expected torch.float64 on cpu, got torch.float{width} on {device}$"
+    with pytest.raises(ValueError, match=message):
+        fast.bind(net.to(**kind))
+
+
+def test_a_parameter_that_does_not_fit_is_named():
+    net, x, y = example(Network(), 5)
+    *others, b3 = net.parameters()
+    message = r"^b3: expected shape \(1,\), got \(1, 1\)$"
+    with pytest.raises(ValueError, match=message):
+        FastGradient([*others, b3[None]])
+    with pytest.raises(ValueError, match=message):
+        FastGradient(net.parameters()).hvp(x, y, [*others, b3[None]])
+
+
+def test_nothing_is_recorded():
+    net, x, y = example(Network(), 5)
+    fast = FastGradient(net.parameters())
+    x.requires_grad_()
+    given = list(net.parameters())
+    results = (fast.value_and_grad(x, y, copy=True), fast.per_sample_grad(x, y), fast.hvp(x, y, given))
+    flat = fast.hvp(x, y, fast.flat_parameters.clone().requires_grad_())
+    assert "grad" not in repr((results, flat, fast.accumulate([(x, y)])))  # neither grad_fn nor requires_grad

@@ -19,9 +19,10 @@ SKIPPED = (cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom, cst.Pass)
 PAIRS = [
     *[("sum", "mean"), ("min", "max"), ("minimum", "maximum"), ("any", "all"), ("add", "sub"), ("mul", "add")],
     *[("sigmoid", "tanh"), ("sin", "cos"), ("exp", "expm1"), ("float32", "float64")],
-    *[("new_ones", "new_zeros"), ("ones_like", "zeros_like"), ("new_empty", "new_zeros")],
+    *[("new_ones", "new_zeros"), ("ones_like", "zeros_like")],
 ]
 OTHER_NAME = {b: a for a, b in PAIRS} | dict(PAIRS)
+COMMUTING = ("mul", "addcmul_")
 NOT_COMMUTING = (cst.Subtract, cst.Divide, cst.FloorDivide, cst.Power, cst.MatrixMultiply, cst.Modulo)
 
 
@@ -69,7 +70,9 @@ def call_left_out(node: cst.Call) -> Iterator[cst.BaseExpression]:
 
 
 def arguments_swapped(node: cst.Call) -> Iterator[cst.BaseExpression]:
-    for i in range(len(node.args) - 1):
+    name = node.func.attr if isinstance(node.func, cst.Attribute) else node.func
+    commutes = isinstance(name, cst.Name) and name.value in COMMUTING
+    for i in range(0 if commutes else len(node.args) - 1):
         first, second = node.args[i : i + 2]
         if not (first.star or second.star or first.keyword or second.keyword):
             swapped = [first.with_changes(value=second.value), second.with_changes(value=first.value)]
@@ -97,7 +100,8 @@ def element_left_out(node: cst.List | cst.Tuple | cst.Set | cst.Dict) -> Iterato
 
 def bound_left_out(node: cst.Slice) -> Iterator[cst.CSTNode]:
     for bound in ("lower", "upper", "step"):
-        if getattr(node, bound) is not None:
+        given = getattr(node, bound)
+        if given is not None and not (isinstance(given, cst.Integer) and given.value == "0"):
             yield node.with_changes(**{bound: None})
 
 

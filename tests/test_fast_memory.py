@@ -119,6 +119,14 @@ def test_a_parameter_that_does_not_fit_is_named():
         FastGradient(net.parameters()).hvp(x, y, [*others, b3[None]])
 
 
+def test_rows_may_be_of_a_class_of_their_own():
+    net, x, y = example(Network(), 5)
+    fast = FastGradient(net.parameters())
+    loss, gradient = fast.value_and_grad(x, y, copy=True)
+    again = fast.value_and_grad(torch.nn.Parameter(x), torch.nn.Parameter(y))
+    assert loss == again[0] and all(torch.equal(*pair) for pair in zip(gradient, again[1], strict=True))
+
+
 def test_nothing_is_recorded():
     net, x, y = example(Network(), 5)
     fast = FastGradient(net.parameters())

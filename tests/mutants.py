@@ -22,7 +22,7 @@ PAIRS = [
     *[("new_ones", "new_zeros"), ("ones_like", "zeros_like")],
 ]
 OTHER_NAME = {b: a for a, b in PAIRS} | dict(PAIRS)
-COMMUTING = ("mul", "addcmul_")
+COMMUTING = ("mul", "addcmul_", "max", "min")
 NOT_COMMUTING = (cst.Subtract, cst.Divide, cst.FloorDivide, cst.Power, cst.MatrixMultiply, cst.Modulo)
 
 

@@ -46,7 +46,7 @@ COMPARING_BYTES = "test_what_is_committed_is_what_is_derived"  # does not count 
 BUDGET = 60  # seconds of tests that a mutant meets
 MEMORY = 8 << 30  # bytes that it may take
 IMPORTS = 60  # seconds until the first test starts
-PROGRAM = re.compile(rf"\b({'|'.join(FOLDERS)})(?:\.| import )(\w+)")
+PROGRAM = re.compile(rf"\b({'|'.join(FOLDERS)})\b")
 SURVIVED, DIED = "", "died"
 PRELOADED = ("sympy", "mpmath", "hypothesis.extra.numpy", "torch.func", "torch.distributed", "derive.build")
 
@@ -118,7 +118,7 @@ class Alone:
             "passed": all(report.outcome == "passed" for report in reports),
             "seconds": round(seconds, 3),
             "lines": {os.path.relpath(file, self.tree): sorted(data.lines(file)) for file in data.measured_files()},
-            "starts": sorted({f"{folder}/{stem}.py" for line in commands for folder, stem in PROGRAM.findall(line)}),
+            "starts": sorted({folder for command in commands for folder in PROGRAM.findall(command)}),
         }
 
 
@@ -158,18 +158,20 @@ def meet(tree: Path, changed: str, file: str, seconds: dict[str, float]) -> str:
 
 
 def able(mutant: Mutant, tests: dict[str, dict[str, Any]]) -> list[str]:
-    """The tests that execute a line of the mutant or start its module; outside of functions all beside such a test."""
+    """The tests that execute a line of the mutant or start a program of its folder, and where it lies outside of
+    functions, all that are beside such a test.
+    """
+    folder = mutant.path.partition("/")[0]
 
     def meets(test: dict[str, Any]) -> bool:
         lines = test["lines"].get(mutant.path, [])
-        return mutant.path in test["starts"] or not set(lines).isdisjoint(mutant.lines or lines)
+        return folder in test["starts"] or not set(lines).isdisjoint(mutant.lines or lines)
 
     found = [name for name, test in tests.items() if meets(test)]
     if mutant.lines is None:
         files = {name.partition("::")[0] for name in found}
         found = [name for name in tests if name.partition("::")[0] in files]
-    comparing = COMPARING_BYTES if mutant.path.startswith("generated/") else "::none"
-    return [name for name in found if comparing not in name]
+    return [name for name in found if folder == "derive" or COMPARING_BYTES not in name]
 
 
 def judged(tree: Path, shares: list[list[Mutant]], tests: dict[str, dict[str, Any]], place: int) -> list[str]:

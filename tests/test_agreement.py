@@ -56,7 +56,7 @@ def test_the_emitted_reference_agrees_with_the_emitted_gradient(network, emitted
 
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
 def test_a_package_says_which_network_it_is(network, emitted):
-    assert emitted(network).NETWORK == dataclasses.asdict(network)
+    assert dataclasses.asdict(network) == emitted(network).NETWORK
     assert [tuple(p.shape) for p in sequential(network).parameters()] == list(emitted(network).SHAPES.values())
 
 

@@ -119,6 +119,24 @@ def test_a_parameter_that_does_not_fit_is_named():
         FastGradient(net.parameters()).hvp(x, y, [*others, b3[None]])
 
 
+def test_buffers_lie_where_the_parameters_do_and_fit_what_is_put_there(capfd):
+    def results(rows, default):
+        net, x, y = example(Network(), rows)
+        with torch.device(default):
+            fast = FastGradient(net.parameters())
+            calls = (
+                fast.value_and_grad(x, y, True),
+                fast.per_sample_grad(x, y),
+                fast.hvp(x, y, list(net.parameters())),
+            )
+        return calls[0][0], *(part for call in (calls[0][1], *calls[1:]) for part in call)
+
+    for rows in (1, 5, 300):
+        pairs = zip(results(rows, "meta"), results(rows, "cpu"), strict=True)
+        assert all(torch.equal(*pair) for pair in pairs)
+    assert capfd.readouterr().err == ""  # torch warns there where a result does not fit
+
+
 def test_rows_may_be_of_a_class_of_their_own():
     net, x, y = example(Network(), 5)
     fast = FastGradient(net.parameters())

@@ -12,6 +12,7 @@ NETWORKS = [
     Network((3, 4, 2), activation="softplus", output_activation="tanh", reduction="mean"),
     Network((3, 4, 2), activation="silu", loss="cross_entropy", reduction="mean"),
     Network((1, 1), activation="z*sin(z)", loss="(p - y)**4"),
+    Network(),
 ]
 
 

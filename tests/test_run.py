@@ -134,3 +134,24 @@ def test_only_devices_that_torch_sees_are_taken(monkeypatch):
         for name in refused:
             with pytest.raises(argparse.ArgumentTypeError, match=f"^torch sees {seen} here, got '{name}'$"):
                 ranks.device(name)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("rows", [2, 10])
+def test_the_processes_share_each_step(reduction, rows, emitted, monkeypatch):
+    network = Network(reduction=reduction)
+    module = emitted(network, "train")
+    parameters, x, y = emitted(network, "run").sample(5, 12, torch.float64)
+    batch = torch.randperm(12)[:rows]
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    added, parts = [], []
+    for rank in range(3):
+        monkeypatch.setenv("RANK", str(rank))
+        ranks = emitted(network, "ranks").Ranks("cpu")
+        monkeypatch.setattr(ranks, "add", added.append)
+        loss, gradients = module.step_gradient(parameters, x, y, batch, ranks)
+        parts.append([loss.clone(), *(part.clone() for part in gradients)])
+        assert loss.untyped_storage().data_ptr() == added[-1].untyped_storage().data_ptr()
+    expected = emitted(network).value_and_grad(parameters, x[batch], y[batch])
+    assert_agree([sum(part) for part in zip(*parts, strict=True)], [expected[0], *expected[1]], 64)
+    assert [tensor.shape for tensor in added] == [(network.entries + 1,)] * 3

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from derive.network import Network
-from generated import ranks, reference, run
+from generated import backward, ranks, reference, run
 from generated.ranks import Ranks
 from tests.gate import assert_agree
 
@@ -155,3 +155,35 @@ def test_the_processes_share_each_step(reduction, rows, emitted, monkeypatch):
     expected = emitted(network).value_and_grad(parameters, x[batch], y[batch])
     assert_agree([sum(part) for part in zip(*parts, strict=True)], [expected[0], *expected[1]], 64)
     assert [tensor.shape for tensor in added] == [(network.entries + 1,)] * 3
+
+
+@pytest.mark.parametrize("network", [Network(), Network((3, 4, 2))], ids=str)
+def test_the_picture_shows_the_curve_the_fit_and_the_points(network, emitted, monkeypatch):
+    axes, drawn = pytest.importorskip("mpl_toolkits.mplot3d").Axes3D, {}
+    for name in ("plot_surface", "scatter"):
+        monkeypatch.setattr(
+            axes, name, lambda self, *given, name=name, **_: drawn.update({name: map(torch.tensor, given)})
+        )
+    module = emitted(network, "train")
+    figure = module._figure()
+    monkeypatch.setattr(module, "_figure", lambda: figure)
+    parameters, x, y = emitted(network, "run").sample(5, 600, torch.float64)
+    assert module.picture([3.0, 2.0, 1.5], parameters, x, y).startswith(b"\x89PNG\r\n")
+    assert figure.get_size_inches().tolist() == [11, 5]
+    losses, fitted = figure.axes
+    assert losses.lines[0].get_xydata().tolist() == [[1, 3.0], [2, 2.0], [3, 1.5]] and losses.get_yscale() == "log"
+    assert (losses.get_title(), losses.get_xlabel()) == ("mean loss of a batch", "epoch")
+    if network == Network():
+        assert fitted.get_title() == "fitted surface and points"
+        assert (fitted.get_xlabel(), fitted.get_ylabel(), fitted.get_zlabel()) == ("x1", "x2", "y")
+        first, second, surface = drawn["plot_surface"]
+        grid = torch.stack([first.flatten(), second.flatten()], 1)
+        assert_agree([surface.reshape(-1, 1)], [backward.forward(parameters, grid)])
+        ticks = torch.linspace(0, 1, 41, dtype=torch.float64)
+        assert torch.equal(grid, torch.cartesian_prod(ticks, ticks))
+        assert torch.equal(torch.stack([*drawn["scatter"]], 1), torch.cat([x, y], 1)[:500])
+    else:
+        assert (fitted.get_title(), fitted.get_xlabel(), fitted.get_ylabel()) == ("fit", "target", "prediction")
+        shown = torch.tensor(fitted.lines[0].get_xydata())
+        assert torch.equal(shown[:, 0], y[:, 0])
+        assert torch.equal(shown[:, 1], emitted(network).forward(parameters, x)[:, 0])

@@ -111,7 +111,7 @@ class FewRows(Columns):
         for symbols in buffers:
             names, width = self.names(symbols, used), self.width(symbols[0])
             [A] = [symbol for symbol in symbols if symbol in self.inputs] or [None]
-            [Delta] = [symbol for symbol in symbols if symbol in self.deltas] or [None]
+            Delta = next((symbol for symbol in symbols if symbol in self.deltas), None)  # of several, none is kept
             if A:
                 start, end = self.inputs[A]
                 made.append(f"{self.with_one(A)} = inputs[{start}:{end}]")

@@ -1,8 +1,182 @@
-"""What the commands of this package have in common: bad usage is one line and exit status 2."""
+"""What the commands of this package have in common: errors are one line and exit status 2, an interrupt is 130."""
 
 import argparse
+import os
+import re
+import shutil
+import signal
+import stat
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from glob import escape
+from pathlib import Path
+from typing import NoReturn
+
+PYTHON = (3, 11)
+LONGEST = 1000  # letters of a message
 
 
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:
-        self.exit(2, f"{self.prog}: {message}\n")
+        self.exit(2, f"{self.prog}: {one_line(message)}\n")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        if sys.stdout:
+            sys.stdout.flush()  # of --help, while a full disk is still noticed
+        super().exit(status, message)
+
+
+def a_path(text: str) -> Path:
+    """An argument type: a path that a file can have."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"expected a path, got {text!r}")
+    return Path(text)
+
+
+def begin(name: str, **needed: str) -> None:
+    """To be called before the slow imports: an interrupt ends them at once, as there is nothing to clean up yet.
+
+    Ends the command with status 2 where Python, or a package that is needed from this version on, is too old.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    found = missing(needed)
+    if found:
+        print(f"{name}: {found}", file=sys.stderr)
+        sys.exit(2)
+
+
+def missing(needed: dict[str, str]) -> str:
+    """What is too old or not there; empty if nothing is."""
+    from importlib import metadata  # slow, and so not before an interrupt is quiet
+
+    if sys.version_info[:2] < PYTHON:
+        return f"needs Python {'.'.join(map(str, PYTHON))} or newer, found {sys.version.split()[0]}"
+    for name, least in needed.items():
+        try:
+            found = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found = "none"
+        if numbers(found) < numbers(least):
+            return f"needs {name} {least} or newer, found {found}: pip install '{name}>={least}'"
+    if "torch" in needed and current_folder() is None:
+        return "the current directory is gone, and torch cannot be loaded without one"
+    return ""
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", text)[:2]))
+
+
+def current_folder() -> Path | None:
+    """Where we are; None if that is gone."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return None
+
+
+def finish(main: Callable[[], int]) -> None:
+    """Ends the program with the status of a command; a reader who leaves early or a full disk is no traceback."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.reconfigure(errors="backslashreplace")
+    try:
+        status = main()
+        if sys.stdout:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        status = 130
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        status = 141 if isinstance(error, BrokenPipeError) else failed("standard output", error)  # as for SIGPIPE
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(status)
+
+
+@contextmanager
+def alone_in(folder: Path, unfinished: str) -> Iterator[None]:
+    """Holds a lock on a folder, which dies with the process, and removes what others left there unfinished.
+
+    That is what is called .name.*.unfinished, where `unfinished` is the name. An OSError is one about the name.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(ImportError, OSError):  # without locks nobody knows who is dead
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            for path in folder.glob(f".{escape(unfinished)}.*.unfinished"):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if not error.strerror or (error.filename is not None and ".unfinished" not in str(error.filename)):
+            raise
+        raise type(error)(error.errno, error.strerror, str(folder / unfinished)) from None
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Puts an interrupt off until the end, so that what is begun is finished."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    late: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: late.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if late:
+            signal.raise_signal(signal.SIGINT)
+
+
+def on_terminal() -> bool:
+    """Whether somebody watches standard error."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def failed(name: str, error: BaseException) -> int:
+    """Says in one line what went wrong; returns the exit status."""
+    print(f"{name}: {one_line(described(error))}", file=sys.stderr)
+    return 2
+
+
+def described(error: BaseException) -> str:
+    """What an error says, the path first."""
+    if isinstance(error, OSError) and error.args and isinstance(error.args[0], list):  # of a whole tree of files
+        return str(error.args[0][0][-1])
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{os.fsdecode(error.filename)}: {error.strerror}"
+    text = str(error)
+    if isinstance(error, RuntimeError):
+        text = text.partition("\n")[0]  # what torch says below it is for its own people
+    return text or type(error).__name__
+
+
+def one_line(text: str) -> str:
+    """The text with what no line can hold escaped, and with its middle left out where it is long."""
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2]}...{text[-LONGEST // 2 :]}"
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def content(path: Path, most: int) -> bytes:
+    """The bytes of a file, at most so many.
+
+    Raises OSError, or ValueError where it is no file or larger.
+    """
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        raise ValueError(f"{path}: not a file")
+    if status.st_size > most:
+        raise ValueError(f"{path}: {status.st_size} bytes, expected at most {most}")
+    return Path(path).read_bytes()

@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound, TemplateSyntaxError
 from sympy import Integer, Inverse, MatrixSymbol
 
 from derive.blocks import Picture, Section
@@ -354,6 +354,11 @@ def plain_page(subject: Subject) -> dict[str, Any]:
     return {}
 
 
+def command_page(subject: Subject) -> dict[str, Any]:
+    """The commands of a package end as those of derive do."""
+    return {"source": (Path(__file__).parent / "command.py").read_text(encoding="utf-8").splitlines()}
+
+
 CONDITIONS = {
     LogDet: "The logarithm of a determinant is nan where the determinant is negative.",
     Inverse: "Where a matrix to invert, as for the gradient of a determinant, is singular, it raises LinAlgError.",
@@ -361,6 +366,7 @@ CONDITIONS = {
 TARGETS: dict[str, Callable[[Subject], dict[str, Any]]] = {
     "__init__.py": title_page,
     "backward.py": backward_page,
+    "command.py": command_page,
     "computation.svg": figure_page("computation"),
     "dat.py": plain_page,
     "derivation.html": html_page,
@@ -393,18 +399,31 @@ def subject_of(network: Network) -> Subject:
 
 
 def render(network: Network, names: Iterable[str] = tuple(TARGETS)) -> dict[str, str]:
-    """The text of each file of the package for a network, or of those that are named."""
+    """The text of each file of the package for a network, or of those that are named.
+
+    Raises ValueError where a template is missing, no template, or has a hole that nothing fills.
+    """
     subject = subject_of(network)
     pages = environment()
-    return {name: pages.get_template(f"{name}.j2").render(TARGETS[name](subject)) for name in names}
+    return {name: filled(pages, f"{name}.j2", TARGETS[name](subject)) for name in names}
+
+
+def filled(pages: Environment, template: str, holes: dict[str, Any]) -> str:
+    try:
+        return pages.get_template(template).render(holes)
+    except TemplateNotFound:
+        raise ValueError(f"templates/{template}: no such template; each file that is written needs its own") from None
+    except TemplateError as error:
+        line = f":{error.lineno}" if isinstance(error, TemplateSyntaxError) else ""
+        raise ValueError(f"templates/{template}{line}: {error}; a hole is one of: {', '.join(holes)}") from None
 
 
 def expression_source(derivation: Derivation, original: dict, title: str, function: bool) -> str:
     """The module of a matrix expression."""
     pages = environment()
-    text = pages.get_template("expression.py.j2").render(expression_page(derivation, title))
+    text = filled(pages, "expression.py.j2", expression_page(derivation, title))
     if function:
-        text += pages.get_template("expression_function.py.j2").render(function_page(derivation))
+        text += filled(pages, "expression_function.py.j2", function_page(derivation))
     return text
 
 

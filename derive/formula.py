@@ -37,9 +37,17 @@ from derive.losses import logsumexp
 LONGEST, MOST_NODES, DEEPEST, LARGEST_EXPONENT, LARGEST_NUMBER = 300, 200, 40, 64, 10**12
 MOST_CALLS, MOST_BRANCHES = 6, 16  # calls inside one another; branches, those of all parts combined
 
-_SHORT = Repr()
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
-shown = _SHORT.repr  # for messages: what was given, cut where it is long
+
+class _Short(Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 60
+
+    def repr_int(self, number: int, level: int) -> str:
+        return repr(number) if number.bit_length() < 200 else f"a number of {number.bit_length()} bits"
+
+
+shown = _Short().repr  # for messages: what was given, cut where it is long
 
 
 def _log_softmax(u: Expr) -> Expr:
@@ -243,7 +251,7 @@ class _Reader:
         known = [*self.names, *self.functions]
         name = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
         name = node.id if isinstance(node, ast.Name) else name
-        near = difflib.get_close_matches(name, known, 1) if name else []
+        near = difflib.get_close_matches(name, known, 1) if name and name not in known else []
         if near:
             return f"; did you mean {near[0]}?"
         return f"; allowed: numbers, {', '.join(self.names)}, + - * / **, {', '.join(self.functions)}"

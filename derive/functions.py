@@ -194,7 +194,7 @@ def _in_exp(expr: Expr) -> tuple[Expr, Expr] | None:
         else:
             return None
     result = cancel(together(expr.xreplace(powers)))
-    return (result, u) if not result.has(exp, C) else None
+    return (result, u) if result.is_rational_function(E) and not result.has(exp, C) else None
 
 
 def _log(logarithm: Expr) -> Expr:

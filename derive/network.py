@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from sympy import Expr
 
-from derive.formula import parse
+from derive.formula import parse, shown
 from derive.functions import FUNCTIONS, z
 from derive.losses import LOSSES, REDUCTIONS, Loss, p, y
 
@@ -48,17 +48,18 @@ class Network:
         self.criterion()
         if self.loss == "binary_cross_entropy" and self.output_activation not in PROBABILITIES:
             raise ValueError(
-                "loss: binary_cross_entropy takes probabilities: output_activation must be one of "
-                f"{', '.join(PROBABILITIES)}, got {self.output_activation!r}; or use binary_cross_entropy_with_logits"
+                f"loss: binary_cross_entropy takes probabilities: output_activation must be one of "
+                f"{', '.join(PROBABILITIES)}, got {shown(self.output_activation)}; "
+                "or use binary_cross_entropy_with_logits"
             )
 
     def _check_layers(self) -> None:
         object.__setattr__(self, "layers", tuple(listed("layers", self.layers, "whole numbers")))
         for index, size in enumerate(self.layers):
             if isinstance(size, bool) or not isinstance(size, int):
-                raise TypeError(f"layers[{index}]: must be a whole number, got {size!r}")
+                raise TypeError(f"layers[{index}]: must be a whole number, got {shown(size)}")
             if not 1 <= size <= WIDEST_LAYER:
-                raise ValueError(f"layers[{index}]: must be from 1 to {WIDEST_LAYER}, got {size}")
+                raise ValueError(f"layers[{index}]: must be from 1 to {WIDEST_LAYER}, got {shown(size)}")
         if not 2 <= len(self.layers) <= MOST_LAYERS + 1:
             most = MOST_LAYERS + 1
             raise ValueError(f"layers: needs an input and an output size, at most {most} sizes; got {len(self.layers)}")
@@ -71,6 +72,12 @@ class Network:
     def entries(self) -> int:
         """How many weights and biases there are."""
         return sum((inputs + 1) * outputs for inputs, outputs in pairwise(self.layers))
+
+    @property
+    def has_formulas(self) -> bool:
+        """Whether an activation or the loss is a formula, and not a name of the tables."""
+        activations = {self.activation_of(layer) for layer in range(1, self.depth + 1)}
+        return not (activations <= FUNCTIONS.keys() and self.loss in LOSSES)
 
     def narrowed(self) -> "Network":
         """The same network with hidden layers of at most 2 neurons."""
@@ -91,7 +98,7 @@ class Network:
     def criterion(self) -> Loss:
         """The loss as a formula in p and y."""
         if not isinstance(self.loss, str):
-            raise TypeError(f"loss: expected a name or a formula, got {self.loss!r}")
+            raise TypeError(f"loss: expected a name or a formula, got {shown(self.loss)}")
         if self.loss.isidentifier() and self.loss not in ("p", "y"):
             return LOSSES[one_of("loss", self.loss, LOSSES)]
         return Loss(parse("loss", self.loss, (p, y), coupled=True))
@@ -112,7 +119,7 @@ class Network:
 def function(field: str, text: str) -> Expr:
     """A row of FUNCTIONS or a formula in z."""
     if not isinstance(text, str):
-        raise TypeError(f"{field}: expected a name or a formula, got {text!r}")
+        raise TypeError(f"{field}: expected a name or a formula, got {shown(text)}")
     if text.isidentifier() and text != "z":
         return FUNCTIONS[one_of(field, text, FUNCTIONS)]
     return parse(field, text, (z,))
@@ -120,7 +127,7 @@ def function(field: str, text: str) -> Expr:
 
 def listed(field: str, values: Iterable, of: str = "names") -> Iterable:
     if isinstance(values, str) or not isinstance(values, Iterable):
-        raise TypeError(f"{field}: expected a list of {of}, got {values!r}")
+        raise TypeError(f"{field}: expected a list of {of}, got {shown(values)}")
     return values
 
 
@@ -130,11 +137,11 @@ def one_of(field: str, name: str, known: Iterable[str]) -> str:
     Raises ValueError with the nearest known name and the list of all.
     """
     if not isinstance(name, str):
-        raise TypeError(f"{field}: expected a name, got {name!r}")
+        raise TypeError(f"{field}: expected a name, got {shown(name)}")
     if name not in known:
         near = difflib.get_close_matches(name, known, 1, 0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"{field}: no {name!r}; {hint}known: {', '.join(known)}")
+        raise ValueError(f"{field}: no {shown(name)}; {hint}known: {', '.join(known)}")
     return name
 
 
@@ -145,7 +152,7 @@ def parse_layers(text: str) -> tuple[int, ...]:
     """
     parts = text.split("-")
     if not all(part.isascii() and part.isdigit() and len(part) <= 9 for part in parts):
-        raise ValueError(f"layers: expected whole numbers joined by '-', as 2-10-10-1, got {text!r}")
+        raise ValueError(f"layers: expected whole numbers joined by '-', as 2-10-10-1, got {shown(text)}")
     return tuple(map(int, parts))
 
 

@@ -1,8 +1,9 @@
 """Straight-line programs: one operation an equation, each name assigned once, before it is used."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 
 from sympy import (
     Basic,
@@ -228,13 +229,17 @@ class Derivation:
         return values[symbol]
 
 
-def needed(equations: tuple[Equation, ...], results: Iterable[MatrixSymbol]) -> tuple[Equation, ...]:
-    """Those of the equations that the results depend on."""
+def needed(
+    equations: tuple[Equation, ...],
+    results: Iterable[MatrixSymbol],
+    reads: Callable[[Equation], Iterable[MatrixSymbol]] = attrgetter("uses"),
+) -> tuple[Equation, ...]:
+    """Those of the equations that the results depend on, where each reads so many symbols."""
     wanted, kept = set(results), []
     for equation in reversed(equations):
         if equation.target in wanted:
             kept.append(equation)
-            wanted.update(equation.uses)
+            wanted.update(reads(equation))
     return tuple(reversed(kept))
 
 

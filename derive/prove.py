@@ -5,6 +5,11 @@ SymPy's derivative of the scalar loss, which is written out here by loops over e
 of each row has a name in both; the derivative goes forwards through it, from a weight to the loss.
 """
 
+from derive.command import Parser, a_path, begin, content, failed, finish, on_terminal, one_line
+
+if __name__ == "__main__":
+    begin("python -m derive.prove", sympy="1.14", numpy="1.26")
+
 import ast
 import hashlib
 import sys
@@ -18,7 +23,6 @@ import sympy
 from sympy import Expr, Integer, Symbol, diff, exp, log
 
 from derive.buffers import torch_with_buffers
-from derive.command import Parser
 from derive.functions import NamedFunction, opened, slope, z
 from derive.intermediates import Intermediates
 from derive.judge import Claim, Judge, NotProved
@@ -29,6 +33,8 @@ from derive.symbolic import Tensor, naming, run_source, symbols
 ROWS = (1, 2)
 FAST_ROWS = (1, 2, 3)  # 3 as a chunk of 2 and one of 1
 MOST_ENTRIES = 2000
+LARGEST = 2**24  # bytes of a source
+ANEW = "if another version wrote it, python -m derive.build writes it anew"
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,10 @@ def prove(folder: Path, progress: bool = False) -> Certificate:
     it is too large.
     """
     path = Path(folder) / "backward.py"
-    source = path.read_text(encoding="utf-8")
+    try:
+        source = text_of(path)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file; name the folder of a package that derive.build wrote") from None
     network = network_of(source, path)
     if network.entries > MOST_ENTRIES:
         raise ValueError(
@@ -92,13 +101,25 @@ def prove(folder: Path, progress: bool = False) -> Certificate:
         judge.establish(claims, network.entries + 1, f"{path} with N = {rows}", f"N = {rows}" if progress else "")
     others = narrow_judge.establish(narrow.others(), narrow.count, str(path), "others" if progress else "")
     beside = path.with_name("fast.py")
-    fast, fast_source = None, beside.read_text(encoding="utf-8") if beside.exists() else ""
-    if fast_source:
+    fast, fast_source = None, ""
+    if beside.exists():
+        fast_source = text_of(beside)
         cases = (Fast(network, source, path, rows, judge.sums, fast_source) for rows in FAST_ROWS)
         claims = (claim for case in cases for claim in case.claims())
         fast = judge.establish(claims, Fast.entries(network), str(beside), "fast" if progress else "")
     sha256, fast_sha256 = (hashlib.sha256(text.encode()).hexdigest() for text in (source, fast_source))
     return Certificate(network, network.entries, narrow.network, others, ROWS, sha256, fast, fast_sha256)
+
+
+def text_of(path: Path) -> str:
+    """The source in a file.
+
+    Raises OSError, or ValueError where it is no file, too large or not UTF-8.
+    """
+    try:
+        return content(path, LARGEST).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 at byte {error.start}") from None
 
 
 def slopes(network: Network) -> Iterator[Claim]:
@@ -112,11 +133,17 @@ def slopes(network: Network) -> Iterator[Claim]:
 
 
 def network_of(source: str, path: Path) -> Network:
-    """The network that the package says it is for."""
-    for node in ast.parse(source, str(path)).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "NETWORK":
-            return Network(**ast.literal_eval(node.value))
-    raise ValueError(f"{path}: no NETWORK; written by another version? python -m derive.build writes it anew")
+    """The network that the package says it is for.
+
+    Raises ValueError where it does not say so as this version writes it.
+    """
+    try:
+        for node in ast.parse(source, str(path)).body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "NETWORK":
+                return Network(**ast.literal_eval(node.value))
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{path}: not as this version writes it ({error}); {ANEW}") from None
+    raise ValueError(f"{path}: no NETWORK in it; {ANEW}")
 
 
 class Case:
@@ -150,14 +177,17 @@ class Case:
             namespace["SHAPES"].update(self.shapes)
             with naming(self.sums.recognised):
                 result = namespace[function](list(self.parameters.values()), *data, *along)
-        except Exception as error:
-            raise NotProved(f"{self.path}: {function} fails on symbols: {type(error).__name__}: {error}") from error
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit, too, would look like a proof
+            reason = f"{type(error).__name__}: {error}"
+            raise NotProved(f"{self.path}: {function} fails on symbols: {reason}; {ANEW}") from error
         return [result] if isinstance(result, Tensor) else list(result)
 
     def gradient(self) -> Iterator[Claim]:
         rows, divisor = self.row_losses(self.x, self.y), self.divisor(self.y)
         loss, gradients = self.run("value_and_grad", self.x, self.y)
-        yield "the loss", loss.entries.item(), sum(rows, Integer(0)) / divisor
+        yield from self.each("the loss", loss, Tensor(sum(rows, Integer(0)) / divisor))
 
         def expected(entry: Symbol) -> Expr:
             return sum((self.sums.derivative(row, entry) for row in rows), Integer(0)) / divisor
@@ -195,11 +225,17 @@ class Case:
         return self.sums.along(scalar, moves)
 
     def each(self, name: str, got: Tensor, expected: Tensor) -> Iterator[Claim]:
-        """Entry by entry, once the shapes are known to be equal."""
+        """Entry by entry, once the shapes are known to be equal, and the entries to be SymPy's and not the source's."""
+        if type(got) is not Tensor or not all(isinstance(entry, Expr) for entry in got.entries.flat):
+            raise NotProved(f"{self.path}: {name} is no tensor of numbers")
         if got.entries.shape != expected.entries.shape:
             raise NotProved(f"{self.path}: {name} has the shape {got.entries.shape}, not {expected.entries.shape}")
         for index in numpy.ndindex(*got.entries.shape):
-            yield f"{name}[{', '.join(map(str, index))}]", got.entries[index], expected.entries[index]
+            yield (
+                f"{name}[{', '.join(map(str, index))}]" if index else name,
+                got.entries[index],
+                expected.entries[index],
+            )
 
     def prediction(self, row: list[Expr]) -> list[Expr]:
         """The network's output for a row of inputs, by its definition."""
@@ -253,8 +289,10 @@ class Fast(Case):
             module._chunk, module._hvp_chunk = 2, 1
             with naming(self.sums.recognised):
                 results = self.results(module, direction)
-        except Exception as error:
-            raise NotProved(f"{where}: fails on symbols: {type(error).__name__}: {error}") from error
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise NotProved(f"{where}: fails on symbols: {type(error).__name__}: {error}; {ANEW}") from error
         for name, function, got in results:
             along = [direction] if function == "hvp" else []
             with naming(self.sums.recognised):
@@ -290,22 +328,19 @@ def row_loss(formula: Expr, prediction: list[Expr], target: list[Expr]) -> Expr:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = Parser(prog="python -m derive.prove", description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("generated"), help="of the package (generated)")
+    parser = Parser(prog="python -m derive.prove", description=__doc__ and __doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("folder", nargs="?", type=a_path, default=Path("generated"), help="of the package (generated)")
     options = parser.parse_args(argv)
     try:
-        print(prove(options.folder, progress=sys.stderr.isatty()))
+        certificate = prove(options.folder, progress=on_terminal())
     except NotProved as error:
-        print(f"\nNOT proved: {error}", file=sys.stderr)
+        print(f"NOT proved: {one_line(str(error))}", file=sys.stderr)
         return 1
     except (OSError, ValueError, TypeError, SyntaxError) as error:
-        print(f"python -m derive.prove: {error}", file=sys.stderr)
-        return 2
+        return failed("python -m derive.prove", error)
+    print(certificate)
     return 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    finish(main)

@@ -376,7 +376,7 @@ class OnlyGradients:
     @cached_property
     def skipped(self) -> set[MatrixSymbol]:
         """What no gradient needs."""
-        kept = {equation.target for equation in needed(self.derivation.equations, self.gradients)}
+        kept = {equation.target for equation in needed(self.derivation.equations, self.gradients, self.reads)}
         return {equation.target for equation in self.derivation.equations} - kept
 
 

@@ -5,7 +5,11 @@ import re
 import tomllib
 from pathlib import Path
 
+from derive.command import content
+from derive.formula import shown
 from derive.network import Network
+
+LARGEST = 2**17  # bytes
 
 
 def settings(path: Path | None) -> dict[str, object]:
@@ -18,12 +22,18 @@ def settings(path: Path | None) -> dict[str, object]:
     here = Path("pyproject.toml")
     if not here.is_file():
         return {}
-    table = document(here).get("tool", {}).get("derive", {})
+    table = document(here).get("tool", {})
+    table = table.get("derive", {}) if isinstance(table, dict) else {}
+    if not isinstance(table, dict):
+        raise TypeError(f"{here}: tool.derive: expected a table, got {shown(table)}")
     return fields(here, table) if table else {}
 
 
 def document(path: Path) -> dict[str, object]:
-    data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    try:
+        data = content(path, LARGEST).removeprefix(b"\xef\xbb\xbf")
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file; expected TOML with the keys {', '.join(Network().spec())}") from None
     try:
         return tomllib.loads(data.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -32,6 +42,9 @@ def document(path: Path) -> dict[str, object]:
         place = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
         line, column = place.groups() if place else (data.count(b"\n") + 1, "end")
         raise ValueError(f"{path}:{line}:{column}: {str(error).partition(' (at ')[0]}") from None
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else "a number of too many digits"
+        raise ValueError(f"{path}: {reason}") from None
 
 
 def fields(path: Path, table: dict[str, object]) -> dict[str, object]:
@@ -42,5 +55,5 @@ def fields(path: Path, table: dict[str, object]) -> dict[str, object]:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"{path}: unknown key {key!r}; {hint}known: {', '.join(known)}")
+            raise ValueError(f"{path}: unknown key {shown(key)}; {hint}known: {', '.join(known)}")
     return dict(table)

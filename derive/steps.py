@@ -90,5 +90,5 @@ def share(
 
 
 def occurs(name: str, text: str) -> bool:
-    """Whether the text uses the name, and not only an attribute that is called so."""
-    return re.search(rf"(?<![.\w]){name}\b", text) is not None
+    """Whether the text uses the name, and not only an attribute or a string that is called so."""
+    return re.search(rf"(?<![.\w\"]){name}\b", text) is not None

@@ -7,6 +7,7 @@ import ast
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
@@ -19,6 +20,12 @@ from derive.functions import FUNCTIONS
 from derive.to_torch import KERNELS, NUMBER_FUNCTIONS
 
 STANDARD = ("collections", "collections.abc", "itertools", "typing")
+OUTSIDE = ("entries", "map")  # lead from tensors to SymPy, which evaluates text
+HARMLESS = ("__module__", "__name__")
+UNSAFE = {
+    *("open", "eval", "exec", "compile", "input", "breakpoint"),
+    *("getattr", "setattr", "delattr", "vars", "globals", "locals"),
+}
 UNSET = sympy.Symbol("unset", real=True)  # what new_empty holds
 
 
@@ -344,7 +351,8 @@ def run_source(
 ) -> dict[str, Any]:
     """The namespace of emitted source, run with symbolic tensors; `beside` has those of its package's other modules.
 
-    Raises ImportError where it imports anything but these, torch, math and the typing modules.
+    Raises ImportError where it imports anything but these, torch, math and the typing modules, and SyntaxError where it
+    reaches for what leads out of them.
     """
     stand_ins = {"torch": torch or torch_stand_in(), "math": math_stand_in()}
 
@@ -352,18 +360,32 @@ def run_source(
         if name in stand_ins and not level:
             return stand_ins[name]
         if name in STANDARD and not level:
-            return __import__(name, globals, locals, fromlist, level)
+            return public(import_module(name))
         if level == 1 and name in (beside or {}):
             return SimpleNamespace(**beside[name])
         raise ImportError(f"{filename}: imports {name}, which emitted code does not")
 
-    tree = ast.fix_missing_locations(_Exact().visit(ast.parse(source, filename)))
-    builtins = {**vars(__import__("builtins")), "__import__": limited_import}
-    for name in ("open", "eval", "exec", "compile", "input", "breakpoint"):
-        del builtins[name]
+    tree = ast.parse(source, filename)
+    for node in ast.walk(tree):
+        name = node.attr if isinstance(node, ast.Attribute) else ""
+        if (
+            name in OUTSIDE
+            or (name.startswith("__") and name not in HARMLESS)
+            or isinstance(node, ast.Match | ast.While)
+        ):
+            raise SyntaxError(f"{filename}:{node.lineno}: {ast.unparse(node)[:60]}: emitted code has no such thing")
+    tree = ast.fix_missing_locations(_Exact().visit(tree))
+    builtins = {name: value for name, value in vars(import_module("builtins")).items() if name not in UNSAFE}
+    builtins["__import__"] = limited_import
     namespace = {"__builtins__": builtins, "__name__": "emitted", "_exact": Rational}
     exec(compile(tree, filename, "exec"), namespace)
     return namespace
+
+
+def public(module: ModuleType) -> SimpleNamespace:
+    """What a module offers, without what it imports itself."""
+    names = getattr(module, "__all__", None) or [name for name in vars(module) if not name.startswith("_")]
+    return SimpleNamespace(**{name: getattr(module, name) for name in names})
 
 
 def symbols(name: str, shape: tuple[int, ...]) -> Tensor:

@@ -4,6 +4,7 @@
 The shortest decimals that read back to the same bits, never shortened to '...'. The reader is strict and runs nothing.
 """
 
+import errno
 import os
 import re
 import sys
@@ -13,6 +14,9 @@ from pathlib import Path
 
 import numpy
 
+from .command import alone_in, content, uninterrupted
+
+LARGEST = 2**30  # bytes that are read
 _HEADER = re.compile(r"dLd[wb][1-9][0-9]{0,5}")
 _TOKEN = re.compile(r"[ \t\r]+|[\[\],]|[-+]?(?:inf|nan|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)(?=[\s,\]]|$)")
 
@@ -49,19 +53,33 @@ def _format(array: numpy.ndarray, style: dict) -> str:
 def write(path: Path, content: str | bytes) -> None:
     """Puts the content into the file at once: whoever looks sees the old file or the whole new one.
 
-    Raises OSError, and then the old file is as it was.
+    Raises OSError, and then the old file is as it was. What a killed process left beside it is removed.
     """
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with open(handle, "wb") as file:
-            file.write(content.encode("ascii") if isinstance(content, str) else content)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    path = Path(os.path.realpath(path))
+    check(path)
+    with alone_in(path.parent, path.name), uninterrupted():
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".unfinished", dir=path.parent)
+        try:
+            with open(handle, "wb") as file:
+                file.write(content.encode("ascii") if isinstance(content, str) else content)
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def check(path: Path) -> None:
+    """Raises OSError where no file can be put: in no folder, or in the place of anything but a file."""
+    if not path.parent.is_dir():
+        number = errno.ENOTDIR if path.parent.exists() else errno.ENOENT
+        raise OSError(number, os.strerror(number), str(path.parent))
+    if path.is_dir():
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a file that can be replaced", str(path))
 
 
 def read(path: Path, dtype: type = numpy.float64) -> dict[str, numpy.ndarray]:
@@ -92,7 +110,7 @@ def read(path: Path, dtype: type = numpy.float64) -> dict[str, numpy.ndarray]:
 
 
 def _lines(path: Path) -> list[str]:
-    data = Path(path).read_bytes()
+    data = content(path, LARGEST)
     try:
         return data.decode("ascii").split("\n")
     except UnicodeDecodeError as error:

@@ -530,6 +530,7 @@ class FastGradient:
                 and type(x) is type(y) is torch.Tensor
                 and x.dtype is y.dtype is self._dtype
                 and x.device == y.device == self._device
+                and x.layout is y.layout is torch.strided
             ):
                 return x, y, N
         except (AttributeError, TypeError, ValueError):

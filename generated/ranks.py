@@ -4,6 +4,7 @@
 import argparse
 import os
 from datetime import timedelta
+from importlib import import_module
 
 import torch
 import torch.distributed as distributed
@@ -14,15 +15,16 @@ PATIENCE = timedelta(minutes=5)  # how long a process waits for the others
 class Ranks:
     """This process among `size` of them, on its device; sums over all between __enter__ and __exit__.
 
-    The backend is NCCL for CUDA, one device a process, and Gloo otherwise. Raises RuntimeError where a process is lost.
+    The backend is NCCL for CUDA, one device a process, and Gloo otherwise. Raises RuntimeError where a process is lost,
+    and ValueError where torchrun's variables are not as it sets them.
     """
 
     def __init__(self, device: str) -> None:
-        self.rank, self.size = (int(os.environ.get(name, alone)) for name, alone in (("RANK", 0), ("WORLD_SIZE", 1)))
+        self.rank, self.size = _number("RANK", 0), _number("WORLD_SIZE", 1)
         self.spread = "WORLD_SIZE" in os.environ
         self.device = torch.device(device)
         if self.device.type == "cuda":
-            self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", self.device.index or 0)))
+            self.device = torch.device("cuda", _number("LOCAL_RANK", self.device.index or 0))
 
     @property
     def first(self) -> bool:
@@ -31,6 +33,7 @@ class Ranks:
 
     def __enter__(self) -> "Ranks":
         if self.spread:
+            import_module("torch.distributed.nn")  # imported later, it keeps the group to the end
             if self.device.type == "cuda":
                 torch.cuda.set_device(self.device)
             distributed.init_process_group("nccl" if self.device.type == "cuda" else "gloo", timeout=PATIENCE)
@@ -48,6 +51,13 @@ class Ranks:
         """Puts the sum of what all processes have there in its place."""
         if self.spread:
             distributed.all_reduce(tensor)
+
+
+def _number(name: str, alone: int) -> int:
+    text = os.environ.get(name, str(alone))
+    if not text.isascii() or not text.isdigit():
+        raise ValueError(f"{name}: expected a whole number, as torchrun sets it, got {text!r}")
+    return int(text)
 
 
 def device(text: str) -> str:

@@ -6,6 +6,11 @@ More points than a block are drawn and used block by block, so that memory does 
 takes its share of the blocks.
 """
 
+from .command import a_path, begin, failed, finish, on_terminal, one_line
+
+if __name__ == "__main__":
+    begin(f"python -m {__package__}.run", torch="2.6", numpy="1.26")
+
 import argparse
 import sys
 from pathlib import Path
@@ -13,7 +18,7 @@ from pathlib import Path
 import numpy
 import torch
 
-from . import dat, weights
+from . import command, dat, weights
 from .backward import NETWORK, SHAPES, Parameters, value_and_grad
 from .fast import FastGradient
 from .ranks import Ranks, device
@@ -69,7 +74,7 @@ def gradient_of_blocks(
         weight = len(x) / points if NETWORK["reduction"] == "mean" else 1
         total[:-1].add_(fast.flat_gradient, alpha=weight)
         total[-1] += loss * weight
-        if ranks.first and sys.stderr.isatty():
+        if ranks.first and on_terminal():
             done = min(1.0, (start + BLOCK) / points)
             print(f"\r[{'#' * int(30 * done):30}] {done:4.0%}", end="", file=sys.stderr, flush=True)
     ranks.add(total)
@@ -103,19 +108,27 @@ def compare(mine: dict[str, numpy.ndarray], reference: dict[str, numpy.ndarray])
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows), agree
 
 
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, and once if there are many processes."""
+class Parser(command.Parser):
+    """Says what is wrong once if there are many processes."""
 
     def error(self, message: str) -> None:
-        self.exit(2, f"{self.prog}: {message}\n" if Ranks("cpu").first else None)
+        try:
+            first = Ranks("cpu").first
+        except ValueError as error:
+            first, message = True, str(error)
+        if first:
+            super().error(message)
+        self.exit(2)
 
 
 def whole(least: int, most: int):
     """An argument type: a whole number from least to most."""
 
     def parse(text: str) -> int:
-        if not text.isascii() or not text.removeprefix("-").isdigit() or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"expected a whole number from {least} to {most}, got {text!r}")
+        digits = text.removeprefix("-")
+        plain = digits.isascii() and digits.isdigit() and len(digits) < 40
+        if not plain or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {least} to {most}, got {text[:40]!r}")
         return int(text)
 
     return parse
@@ -127,8 +140,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--points", type=whole(1, MOST_POINTS), default=1, help="how many data points (1)")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="float32 or float64 (float32)")
     parser.add_argument("--device", type=device, default="cpu", help="where it is computed: cpu, or cuda (cpu)")
-    parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where the files go (here)")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="weights from train or a state_dict, not the seed")
+    parser.add_argument("--out", type=a_path, default=Path(), metavar="DIR", help="where the files go (here)")
+    parser.add_argument("--weights", type=a_path, metavar="FILE", help="weights of train or a state_dict, not the seed")
     parser.add_argument("--compare", action="store_true", help="compare with autograd")
     parser.add_argument("--rounded", action="store_true", help="write 7 decimals, as the original assignment did")
     return parser.parse_args(argv)
@@ -138,15 +151,22 @@ def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
     try:
         with Ranks(options.device) as ranks:
-            return computed(options, ranks)
+            loss, files = computed(options, ranks)
+        read = [dat.read(file, getattr(numpy, options.dtype)) for file in files if options.compare]
     except (OSError, ValueError, MemoryError, RuntimeError) as error:
-        first_line = str(error).partition("\n")[0]
-        print(f"python -m {__package__}.run: {first_line}", file=sys.stderr)
-        return 2
+        return failed(f"python -m {__package__}.run", error)
+    for file in files:
+        print(f"wrote {one_line(str(file))}")
+    if not read:
+        return 0
+    table, agree = compare(*read)
+    print(f"loss {loss.item():.9g}, {options.points} points, seed {options.seed}, {options.dtype}\n{table}")
+    print("all gradients agree" if agree else "NOT all gradients agree")
+    return 0 if agree else 1
 
 
-def computed(options: argparse.Namespace, ranks: Ranks) -> int:
-    """Computes, writes and, where that is asked for, compares; the exit status."""
+def computed(options: argparse.Namespace, ranks: Ranks) -> tuple[torch.Tensor, list[Path]]:
+    """Computes and writes; gives the loss and the files, which the first process writes."""
     dtype = DTYPES[options.dtype]
     parameters, generator = draw(options.seed, dtype)
     given = () if options.weights is None else weights.load(options.weights, dtype)
@@ -157,13 +177,13 @@ def computed(options: argparse.Namespace, ranks: Ranks) -> int:
         x, y = points_from(generator, options.points, dtype)
         loss, gradients = value_and_grad(parameters, x.to(ranks.device), y.to(ranks.device))
     if not ranks.first:
-        return 0
-    results = {"my_autograd.dat": gradients}
+        return loss, []
+    results = {options.out / "my_autograd.dat": gradients}
     if options.compare:
         from . import reference
 
         rows = CHUNK if options.points > BLOCK else options.points
-        results["torch_autograd.dat"] = reference.gradients(
+        results[options.out / "torch_autograd.dat"] = reference.gradients(
             options.seed, options.points, dtype, given, ranks.device, rows
         )
     texts = {
@@ -171,19 +191,9 @@ def computed(options: argparse.Namespace, ranks: Ranks) -> int:
         for file, tensors in results.items()
     }
     for file, text in texts.items():
-        dat.write(options.out / file, text)
-        print(f"wrote {options.out / file}")
-    if not options.compare:
-        return 0
-    read = [dat.read(options.out / file, getattr(numpy, options.dtype)) for file in texts]
-    table, agree = compare(*read)
-    print(f"loss {loss.item():.9g}, {options.points} points, seed {options.seed}, {options.dtype}\n{table}")
-    print("all gradients agree" if agree else "NOT all gradients agree")
-    return 0 if agree else 1
+        dat.write(file, text)
+    return loss, list(texts)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    finish(main)

@@ -7,6 +7,11 @@ The same options give the same weights; --plot draws the loss curve and the fit.
 Under torchrun each process takes its share of each batch, and one sum over all of them gives the gradient of a step.
 """
 
+from .command import a_path, begin, failed, finish, on_terminal, one_line
+
+if __name__ == "__main__":
+    begin(f"python -m {__package__}.train", torch="2.6", numpy="1.26")
+
 import argparse
 import io
 import math
@@ -141,25 +146,27 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="float32 or float64 (float32)")
     parser.add_argument("--device", type=device, default="cpu", help="where it is computed: cpu, or cuda (cpu)")
     parser.add_argument(
-        "--out", type=Path, default=Path("weights.pt"), metavar="FILE", help="weights, .pt or .safetensors (weights.pt)"
+        "--out", type=a_path, default=Path("weights.pt"), metavar="FILE", help="a .pt or .safetensors file (weights.pt)"
     )
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the loss curve and the fit; needs matplotlib")
+    parser.add_argument("--plot", type=a_path, metavar="PNG", help="draw the loss curve and the fit; needs matplotlib")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
     curve: list[float] = []
-    show = sys.stderr.isatty()
+    show = on_terminal()
     try:
         with Ranks(options.device) as ranks, torch.inference_mode():
             show = show and ranks.first
             trained(options, ranks, curve, show)
     except (OSError, ValueError, MemoryError, RuntimeError) as error:
-        first_line = str(error).partition("\n")[0]
-        print(f"{chr(10) * (show and bool(curve))}python -m {__package__}.train: {first_line}", file=sys.stderr)
-        return 2
+        if show and curve:
+            print(file=sys.stderr)
+        return failed(f"python -m {__package__}.train", error)
     if ranks.first:
+        for path in filter(None, (options.out, options.plot)):
+            print(f"wrote {one_line(str(path))}")
         print(f"loss {curve[0]:.9g} in the first epoch, {curve[-1]:.9g} in the last")
     return 0
 
@@ -169,6 +176,8 @@ def trained(options: argparse.Namespace, ranks: Ranks, curve: list[float], show:
     weights.check(options.out)
     if options.plot is not None:
         weights.check(options.plot)
+        if options.plot.resolve() == options.out.resolve():
+            raise ValueError(f"--plot: {options.plot} is where the weights go; name another file")
         _figure()
     drawn, x, y = sample(options.seed, options.points, DTYPES[options.dtype])
     parameters = Parameters(*[parameter.clone().to(ranks.device) for parameter in drawn])
@@ -184,15 +193,11 @@ def trained(options: argparse.Namespace, ranks: Ranks, curve: list[float], show:
     if show:
         print(file=sys.stderr)
     parameters, x, y = Parameters(*[parameter.cpu() for parameter in parameters]), x.cpu(), y.cpu()
+    plot = None if options.plot is None else picture(curve, parameters, x, y)
     weights.save(options.out, parameters)
-    print(f"wrote {options.out}")
-    if options.plot is not None:
-        dat.write(options.plot, picture(curve, parameters, x, y))
-        print(f"wrote {options.plot}")
+    if plot is not None:
+        dat.write(options.plot, plot)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    finish(main)

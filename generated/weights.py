@@ -4,20 +4,20 @@
 Reading runs nothing that the file holds.
 """
 
-import errno
 import io
-import os
+import math
 import pickle
 import warnings
 from pathlib import Path
 
 import torch
 
-from . import dat
+from . import command, dat
 from .backward import SHAPES, Parameters
 
 KEYS = [f"fc{name[1:]}.{'weight' if name[0] == 'W' else 'bias'}" for name in SHAPES]
 SAFETENSORS = ".safetensors"
+LARGEST = 16 * sum(map(math.prod, SHAPES.values())) + 2**24  # bytes that are read
 
 
 def save(path: Path, parameters: Parameters) -> None:
@@ -37,9 +37,7 @@ def save(path: Path, parameters: Parameters) -> None:
 
 def check(path: Path) -> None:
     """Raises what save would raise of this path, before there is anything to save."""
-    if path.is_dir() or not path.parent.is_dir():
-        number = errno.EISDIR if path.is_dir() else errno.ENOENT
-        raise OSError(number, os.strerror(number), str(path if path.is_dir() else path.parent))
+    dat.check(path)
     if path.suffix == SAFETENSORS:
         _safetensors()
 
@@ -50,7 +48,7 @@ def load(path: Path, dtype: torch.dtype) -> Parameters:
     A safetensors file keeps no order, so its keys must be KEYS. Raises OSError, or ValueError that names the file and,
     where names or shapes do not match, lists both sides.
     """
-    content = Path(path).read_bytes()
+    content = command.content(path, LARGEST)
     state = _from_safetensors(path, content) if path.suffix == SAFETENSORS else _from_torch(path, content)
     if set(state) == set(KEYS):
         state = {key: state[key] for key in KEYS}

@@ -238,7 +238,7 @@ def peak(rows: int) -> str:
 
 
 COLORS = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf")
-LEFT, TOP, BOTTOM, DECADE = 70, 40, 380, 90  # of the plot, and how wide a power of ten is
+LEFT, TOP, BOTTOM, DECADE = 80, 40, 380, 90  # of the plot, and how wide a power of ten is
 
 
 def svg(lines: list[Line]) -> str:

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy
@@ -11,7 +12,7 @@ import torch
 
 from derive import build
 from derive.network import Network
-from generated import backward, fast, run
+from generated import backward, fast, run, train
 from tests.gate import autograd, sequential
 
 ROOT = Path(__file__).parent.parent
@@ -197,6 +198,7 @@ BAD_RUNS = {
     "seed -1": ["--seed", "-1"],
     "seed text": ["--seed", "abc"],
     "seed huge": ["--seed", str(2**70)],
+    "seed without end": ["--seed", "9" * 5000],
     "no points": ["--points", "0"],
     "negative points": ["--points", "-3"],
     "a billion points": ["--points", "1000000000"],
@@ -213,8 +215,21 @@ def test_a_bad_run_says_so_and_writes_nothing(case, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert done.returncode == 2
     flag, value = BAD_RUNS[case]
-    assert f"got '{value}'" in done.stderr or re.search(f"(choice: '|arguments: {flag} |/){value}", done.stderr)
+    assert f"got '{value[:40]}'" in done.stderr or re.search(f"(choice: '|arguments: {flag} |/){value}", done.stderr)
     assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flags", [[], ["--points", "0"]], ids=str)
+@pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE"])
+@pytest.mark.parametrize("command", [run, train], ids=["run", "train"])
+def test_a_variable_that_torchrun_would_not_set_is_named(command, name, flags, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(name, "first")
+    with suppress(SystemExit):
+        assert command.main(flags) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and re.search(f"{name}: expected a whole number|got '0'", error)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,5 +1,7 @@
 """The .dat format: the notebook's, read back to the same bits, and nothing else accepted."""
 
+import os
+
 import numpy
 import pytest
 from hypothesis import given, settings
@@ -64,6 +66,15 @@ def test_binary_is_refused(tmp_path):
     path.write_bytes(b"dLdw1\n[1.]\n\xff\x00")
     with pytest.raises(ValueError, match=r"bad.dat:3: not plain text: byte 0xff"):
         dat.read(path)
+
+
+def test_what_is_no_file_or_too_large_is_refused_unread(tmp_path):
+    os.mkfifo(tmp_path / "pipe.dat")
+    (tmp_path / "huge.dat").touch()
+    os.truncate(tmp_path / "huge.dat", dat.LARGEST + 1)
+    for name, message in {"pipe": "not a file", "huge": f"{dat.LARGEST + 1} bytes, expected at most"}.items():
+        with pytest.raises(ValueError, match=rf"{name}\.dat: {message}"):
+            dat.read(tmp_path / f"{name}.dat")
 
 
 @pytest.mark.parametrize("dtype", [numpy.float32, numpy.float64])

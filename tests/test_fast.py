@@ -77,6 +77,7 @@ MORE = [
     Network((3, 16, 4), activation="gelu", loss="cross_entropy"),
     Network((3, 4, 5, 2), activation="softplus", loss="huber_loss", reduction="mean"),
     Network((3, 16, 32, 2), activation="silu", loss="binary_cross_entropy_with_logits"),
+    Network((3, 4, 3, 2), activation="relu", loss="kl_div"),  # whose slope in p does not depend on p
 ]
 
 
@@ -208,6 +209,7 @@ def test_a_nan_or_an_infinity_of_one_call_is_gone_in_the_next():
         (lambda x, y: (x.numpy(), y), "x: expected a torch.Tensor, got ndarray; torch.from_numpy"),
         (lambda x, y: (x, y.long()), "y: expected torch.float64 as W1, got torch.int64"),
         (lambda x, y: (x.to("meta"), y), "x: on meta, but W1: on cpu"),
+        (lambda x, y: (x, y.to_sparse()), "y: expected a dense tensor"),
     ],
 )
 def test_a_wrong_argument_is_named(change, message):

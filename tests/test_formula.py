@@ -47,6 +47,7 @@ REFUSED = {
     "max(z)": "max takes 2 arguments, got 1",
     "sigmoid(z, z)": "sigmoid takes 1 arguments, got 2",
     "softmax(z)": "not allowed here",
+    "sin(x=z)": "not allowed here: sin(x=z); allowed: numbers, z,",
     "z" * 400: "at most 300 plain characters",
     "(" * 150 + "z" + ")" * 150: "formula",
     "-" * 60 + "z": "nested more than",
@@ -114,6 +115,7 @@ OWN = {
         0.5 * x * (1 + torch.tanh(0.7978845608 * (x + 0.044715 * x**3)))
     ),
     "abs(z)": torch.abs,
+    "log(1 + cos(exp(-abs(z)))**2)": lambda x: torch.log(1 + torch.cos(torch.exp(-x.abs())) ** 2),
     "sin(z) + cos(2*z)": lambda x: torch.sin(x) + torch.cos(2 * x),
     "erf(z) - z/3": lambda x: torch.erf(x) - x / 3,
     "gelu(0.5)/(1 + z**2)": lambda x: torch.nn.functional.gelu(torch.tensor(0.5, dtype=x.dtype)) / (1 + x**2),

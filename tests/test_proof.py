@@ -1,5 +1,6 @@
 """The proof holds for what is emitted, and for nothing that is nearly it."""
 
+import os
 import re
 from pathlib import Path
 
@@ -47,6 +48,16 @@ def test_what_is_emitted_is_proved(network, tmp_path):
     assert certificate.entries == network.entries
     assert certificate.sha256 in str(certificate) and certificate.fast_sha256 in str(certificate)
     assert certificate.fast == 5 * (2 * network.entries + 1)
+
+
+@pytest.mark.parametrize("activation", ["tanh", ("tanh(tanh(z))", "relu(log(1 + z**2))"), ("gelu", "sigmoid")], ids=str)
+def test_one_row_of_a_wide_network_is_proved(activation, tmp_path, monkeypatch):
+    """Its gradients are too many to be entries of one product."""
+    monkeypatch.setattr("derive.columns.LARGEST_OUTER", 0)
+    network = Network((1, 2, 2, 2), activation)
+    folder = emit(tmp_path / "package", network)
+    assert "outer" not in (folder / "fast.py").read_text()
+    assert prove(folder).fast == 5 * (2 * network.entries + 1)
 
 
 def test_the_default_package_is_proved(capsys):
@@ -122,12 +133,65 @@ def test_a_folder_without_a_package_is_bad_usage(tmp_path, capsys):
     assert "backward.py" in capsys.readouterr().err
 
 
-def test_a_source_that_reaches_outside_is_refused(tmp_path):
+HOSTILE = {
+    "import os": "imports os",
+    "import collections.abc, os.path": "imports os.path",
+    "from .command import os": "imports command",
+    "open('canary', 'w')": "name 'open' is not defined",
+    "eval('1')": "name 'eval' is not defined",
+    "__import__('os').mkdir('canary')": "imports os",
+    "().__class__.__base__.__subclasses__()": "().__class__",
+    "torch.Tensor.__init__.__globals__": "emitted code has no such thing",
+    "getattr(torch, '__dict__')": "name 'getattr' is not defined",
+    "import typing\ntyping.sys.modules['os'].mkdir('canary')": "has no attribute 'sys'",
+    "import itertools\nitertools.__loader__": "emitted code has no such thing",
+    "match torch:\n    case object(__class__=kind):\n        pass": "emitted code has no such thing",
+    "raise SystemExit(0)": "SystemExit: 0",
+    "exit()": "SystemExit: None",
+    "raise BaseException": "BaseException",
+    "while True:\n    pass": "emitted code has no such thing",
+    "def value_and_grad(*_):\n    return Always(), [Always()] * 6\n\n\nclass Always:\n    entries = x = 3": "no tensor",
+    "def f(t):\n    return t.entries": "t.entries: emitted code has no such thing",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_source_that_reaches_outside_is_refused_and_leaves_no_trace(text, tmp_path, monkeypatch):
     folder = emit(tmp_path / "package", SMALL)
     path = folder / "backward.py"
-    path.write_text("import os\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
-    with pytest.raises(NotProved, match="imports os"):
+    path.write_text(path.read_text(encoding="utf-8") + text + "\n", encoding="utf-8")
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NotProved, match=re.escape(HOSTILE[text])):
         prove(folder)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("text", ["", "raise SystemExit(0)", "\0"], ids=ascii)
+def test_a_fast_module_that_computes_nothing_is_rejected(text, tmp_path, capsys):
+    folder = emit(tmp_path / "package", SMALL)
+    (folder / "fast.py").write_text(text)
+    assert main([str(folder)]) == 1
+    assert re.fullmatch(r"NOT proved: .*fast\.py: fails on symbols.*\n", capsys.readouterr().err)
+
+
+NO_SOURCES = {
+    "pipe": (os.mkfifo, "not a file"),
+    "folder": (Path.mkdir, "Is a directory"),
+    "huge": (lambda path: (path.touch(), os.truncate(path, 2**40)), "1099511627776 bytes, expected at most"),
+    "latin": (lambda path: path.write_bytes(b"\xff"), "not UTF-8 at byte 0"),
+}
+
+
+@pytest.mark.parametrize("file", ["backward.py", "fast.py"])
+@pytest.mark.parametrize("case", NO_SOURCES)
+def test_what_is_no_source_is_refused_in_one_line(case, file, tmp_path, capsys):
+    folder = emit(tmp_path / "package", Network((1, 1)))
+    make, message = NO_SOURCES[case]
+    (folder / file).unlink()
+    make(folder / file)
+    assert main([str(folder)]) == 2
+    assert re.fullmatch(f"python -m derive.prove: .*{file}: {message}.*\n", capsys.readouterr().err)
 
 
 def lookup(torch_module, path: str):

@@ -124,6 +124,10 @@ BAD_WEIGHTS = {
     "text": (lambda path: path.write_text("weights"), "refused"),
     "missing": (lambda path: None, "No such file"),
     "folder": (lambda path: path.mkdir(), "Is a directory"),
+    "pipe": (os.mkfifo, "not a file"),
+    "huge": (lambda path: (path.touch(), os.truncate(path, 2**40)), "1099511627776 bytes, expected at most"),
+    "sparse": (lambda path: torch.save({**good(), "0.bias": torch.ones(10).to_sparse()}, path), "expected dense"),
+    "nothing": (lambda path: torch.save({}, path), "b3 (1,), got none"),
 }
 
 
@@ -163,9 +167,9 @@ BAD_TRAINING = {
     "no batch": (["--batch", "0"], "expected a whole number from 1"),
     "no epochs": (["--epochs", "0"], "expected a whole number from 1"),
     "optimizer": (["--optimizer", "lion"], "lion"),
-    "no folder": (["--out", "missing/w.pt"], "No such file or directory: 'missing'"),
+    "no folder": (["--out", "missing/w.pt"], "missing: No such file or directory"),
     "a folder": (["--out", "."], "Is a directory"),
-    "no folder for the plot": (["--plot", "missing/p.png"], "No such file or directory: 'missing'"),
+    "no folder for the plot": (["--plot", "missing/p.png"], "missing: No such file or directory"),
     "diverging": (["--lr", "1e9", "--optimizer", "sgd"], "a smaller --lr may help"),
 }
 

@@ -2,7 +2,7 @@ PYTHON ?= python3
 PYTHONS ?= python3.11 python3.12 python3.13
 BIN := .venv/bin
 
-.PHONY: run test slow build check prove lint bench pdf compatible lowest newest pythons clean
+.PHONY: run test slow mutate build check prove lint bench pdf compatible lowest newest pythons clean
 
 run: .venv/installed
 	$(BIN)/python -m generated.run --compare
@@ -12,6 +12,9 @@ test: .venv/installed
 
 slow: .venv/installed
 	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
+
+mutate: .venv/mutmut
+	$(BIN)/python -m tests.mutate $(if $(SAMPLE),--sample $(SAMPLE)) $(ONLY)
 
 build: .venv/installed
 	$(BIN)/python -m derive.build
@@ -65,6 +68,10 @@ pythons:
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools wheel
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e ".[test,plot,weights]"
+	touch $@
+
+.venv/mutmut: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e ".[mutate]"
 	touch $@
 
 clean:

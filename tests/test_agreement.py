@@ -1,5 +1,6 @@
 """Our gradients and autograd's meet here."""
 
+import dataclasses
 import itertools
 import re
 
@@ -51,6 +52,12 @@ def test_the_emitted_reference_agrees_with_the_emitted_gradient(network, emitted
     parameters, x, y = emitted(network, "run").sample(3, 20, torch.float64)
     _, gradients = emitted(network).value_and_grad(parameters, x, y)
     assert_agree(gradients, emitted(network, "reference").gradients(3, 20, torch.float64))
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_a_package_says_which_network_it_is(network, emitted):
+    assert dataclasses.asdict(network) == emitted(network).NETWORK
+    assert [tuple(p.shape) for p in sequential(network).parameters()] == list(emitted(network).SHAPES.values())
 
 
 def test_a_prediction_that_is_right_has_a_gradient_of_exact_zeros():

@@ -12,7 +12,7 @@ import torch
 
 from derive import build
 from derive.network import Network
-from generated import backward, run, train
+from generated import backward, fast, run, train
 from tests.gate import autograd, sequential
 
 ROOT = Path(__file__).parent.parent
@@ -24,6 +24,7 @@ def arguments():
     return {"parameters": parameters, "x": x, "y": y}
 
 
+CASTS = r"; x.to\(W1.dtype\) casts"
 BAD_TENSORS = {
     "x 1-D": (lambda a: {"x": a["x"][0]}, ValueError, r"x: expected shape \(N, 2\), got \(2,\)"),
     "x 3-D": (lambda a: {"x": a["x"][None]}, ValueError, r"x: expected shape \(N, 2\), got \(1, 5, 2\)"),
@@ -32,24 +33,33 @@ BAD_TENSORS = {
     "y 1-D": (lambda a: {"y": a["y"][:, 0]}, ValueError, r"y: expected shape \(5, 1\), got \(5,\)"),
     "y rows": (lambda a: {"y": a["y"][:4]}, ValueError, r"y: expected shape \(5, 1\), got \(4, 1\)"),
     "y columns": (lambda a: {"y": a["y"].repeat(1, 2)}, ValueError, r"y: expected shape \(5, 1\), got \(5, 2\)"),
-    "x integers": (lambda a: {"x": a["x"].long()}, TypeError, r"x: expected torch.float32 as W1, got torch.int64"),
-    "x bool": (lambda a: {"x": a["x"] > 0}, TypeError, r"x: expected torch.float32 .* got torch.bool"),
-    "x complex": (lambda a: {"x": a["x"].cfloat()}, TypeError, r"x: expected torch.float32 .* got torch.complex64"),
-    "x double": (
-        lambda a: {"x": a["x"].double()},
+    "x integers": (
+        lambda a: {"x": a["x"].long()},
         TypeError,
-        r"x: .*float32 as W1, got torch.float64; x.to\(W1.dtype\)",
+        rf"x: expected torch.float32 as W1, got torch.int64{CASTS}",
+    ),
+    "x bool": (lambda a: {"x": a["x"] > 0}, TypeError, rf"x: expected torch.float32 as W1, got torch.bool{CASTS}"),
+    "x complex": (lambda a: {"x": a["x"].cfloat()}, TypeError, rf"x: expected torch.float32 as W1, got .*64{CASTS}"),
+    "x double": (lambda a: {"x": a["x"].double()}, TypeError, rf"x: expected torch.float32 as W1, got .*64{CASTS}"),
+    "W1 double": (
+        lambda a: {"parameters": [a["parameters"].W1.double(), *a["parameters"][1:]]},
+        TypeError,
+        r"b1: expected torch.float64 as W1, got torch.float32; b1.to\(W1.dtype\) casts",
     ),
     "all half": (
         lambda a: {"parameters": [p.half() for p in a["parameters"]], "x": a["x"].half(), "y": a["y"].half()},
         TypeError,
         r"W1: expected dtype torch.float32 or torch.float64, got torch.float16",
     ),
-    "device": (lambda a: {"x": a["x"].to("meta")}, ValueError, r"x: on meta, but W1: on cpu"),
+    "device": (
+        lambda a: {"x": a["x"].to("meta")},
+        ValueError,
+        r"x: on meta, but W1: on cpu; x.to\(W1.device\) moves it",
+    ),
     "numpy": (
         lambda a: {"x": a["x"].numpy()},
         TypeError,
-        r"x: expected a torch.Tensor, got ndarray; torch.from_numpy\(x\)",
+        r"x: expected a torch.Tensor, got ndarray; torch.from_numpy\(x\) makes one",
     ),
     "list": (lambda a: {"y": [[1.0]] * 5}, TypeError, r"y: expected a torch.Tensor, got list"),
     "none": (lambda a: {"x": None}, TypeError, r"x: expected a torch.Tensor, got NoneType"),
@@ -80,8 +90,55 @@ BAD_TENSORS = {
 @pytest.mark.parametrize("case", BAD_TENSORS)
 def test_bad_tensors_are_refused(case, arguments):
     change, error, message = BAD_TENSORS[case]
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=f"^{message}$"):
         backward.value_and_grad(**{**arguments, **change(arguments)})
+
+
+FUNCTIONS = {
+    "forward": (backward.forward, ("parameters", "x")),
+    "value_and_grad": (backward.value_and_grad, ("parameters", "x", "y")),
+    "input_grad": (backward.input_grad, ("parameters", "x", "y")),
+    "per_sample_grad": (backward.per_sample_grad, ("parameters", "x", "y")),
+    "jvp": (backward.jvp, ("parameters", "x", "direction")),
+    "hvp": (backward.hvp, ("parameters", "x", "y", "direction")),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_each_function_refuses_each_wrong_argument_and_records_nothing(name, arguments):
+    function, names = FUNCTIONS[name]
+    given = {**arguments, "direction": arguments["parameters"]}
+    right = {argument: given[argument] for argument in names}
+    tracked = {**right, "x": right["x"].clone().requires_grad_()}
+    for argument in {"parameters", "direction"} & {*names}:
+        tracked[argument] = [part.clone().requires_grad_() for part in right[argument]]
+    assert "grad" not in repr(function(**tracked))  # neither grad_fn nor requires_grad
+    for argument in names:
+        if argument in ("x", "y"):
+            wrong = {argument: right[argument][:, :, None]}
+            message = rf"{argument}: expected shape \((N|5), [12]\), got \(5, [12], 1\)"
+        else:
+            wrong = {argument: [*right[argument][:-1], right[argument].b3[0]]}
+            message = r"(direction\.)?b3: expected shape \(1,\), got \(\)"
+        with pytest.raises(ValueError, match=f"^{message}$"):
+            function(**{**right, **wrong})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("rows", [0, 1, 5])
+def test_what_is_right_is_not_looked_at_twice(rows, dtype, monkeypatch):
+    def refuse(*given):
+        raise AssertionError("asked why it is wrong")
+
+    parameters, x, y = run.sample(1, rows, dtype)
+    gradient = fast.FastGradient(parameters)
+    monkeypatch.setattr(backward, "_refuse", refuse)
+    backward.forward(parameters, x)
+    backward.value_and_grad(iter(parameters), x, y)
+    backward.hvp(list(parameters), x, y, parameters)
+    backward.jvp(parameters, x, parameters)
+    monkeypatch.setattr(fast, "_checked", refuse)
+    gradient.value_and_grad(x, y)
 
 
 def test_nan_and_inf_are_computed_as_autograd_does(arguments):

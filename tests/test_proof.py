@@ -14,7 +14,7 @@ from derive.build import write_package
 from derive.emit import render
 from derive.judge import Judge, NotProved
 from derive.network import Network
-from derive.prove import Case, main, prove
+from derive.prove import Case, main, prove, slopes
 from derive.symbolic import Tensor, torch_stand_in
 from derive.to_torch import KERNELS
 from tests.test_agreement import NETWORKS
@@ -63,6 +63,13 @@ def test_one_row_of_a_wide_network_is_proved(activation, tmp_path, monkeypatch):
 def test_the_default_package_is_proved(capsys):
     assert main([str(Path(__file__).parent.parent / "generated")]) == 0
     assert "all 151 entries" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("activations", [("mish", "tanh"), ("tanh", "mish")], ids=str)
+def test_the_slope_of_each_function_is_proved_wherever_it_stands(activations):
+    network = Network((2, 2, 2, 1), activations, "silu", "binary_cross_entropy_with_logits")
+    proved = [name for name, _, _ in slopes(network)]
+    assert proved == [f"the slope of {name}" for name in ("logsigmoid", "mish", "silu")]
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)

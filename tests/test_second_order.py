@@ -115,5 +115,9 @@ def test_the_rows_of_a_sum_add_up_to_its_gradient(emitted):
 def test_a_wrong_direction_is_named(emitted):
     parameters, direction, x, y, _, _ = case(Network())
     values, along = list(parameters.values()), list(direction.values())
-    with pytest.raises(ValueError, match=r"direction.W1: expected shape \(10, 2\), got \(2, 10\) - transposed\?"):
-        emitted(Network()).hvp(values, x, y, [along[0].T, *along[1:]])
+    module, turned = emitted(Network()), [along[0].T, *along[1:]]
+    for call in (lambda d: module.jvp(values, x, d), lambda d: module.hvp(values, x, y, d)):
+        with pytest.raises(ValueError, match=r"^direction.W1: expected shape \(10, 2\), got \(2, 10\) - transposed\?$"):
+            call(turned)
+        with pytest.raises(TypeError, match=r"^direction.W1: expected dtype torch.float32 or .*, got torch.float16"):
+            call([part.half() for part in along])

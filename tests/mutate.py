@@ -1,0 +1,324 @@
+"""Mutation testing: a slip is put into a copy of the sources, and the tests run until one of them notices.
+
+    python -m tests.mutate                                # every mutant of every module: days
+    python -m tests.mutate generated derive/reverse.py    # of these
+    python -m tests.mutate --sample 60                    # at most so many a module, drawn at random
+
+First each test of `make test` runs alone, to know which lines it executes, what programs it starts and how long it
+takes. A mutant then meets the tests that can notice it, the quick and successful ones first, for BUDGET seconds.
+What was killed is remembered in build/mutants and not tried again; a survivor must have its reason in survivors.toml.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import importlib.util
+import itertools
+import json
+import math
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import coverage
+import hypothesis
+import pytest
+import torch
+from _pytest.runner import runtestprotocol
+
+from tests.mutants import Mutant, mutants
+
+ROOT = Path(__file__).parent.parent
+WORK = ROOT / "build" / "mutants"
+FOLDERS = ("derive", "generated")
+COMPARING_BYTES = "test_what_is_committed_is_what_is_derived"  # does not count where emitted modules are mutated
+BUDGET = 60  # seconds of tests that a mutant meets
+MEMORY = 8 << 30  # bytes that it may take
+IMPORTS = 60  # seconds until the first test starts
+PROGRAM = re.compile(rf"\b({'|'.join(FOLDERS)})\b")
+SURVIVED, DIED = "", "died"
+PRELOADED = ("sympy", "mpmath", "hypothesis.extra.numpy", "torch.func", "torch.distributed", "derive.build")
+
+
+def in_fork(work: Callable[..., Any], *arguments: Any) -> Any:
+    """What the function gives in a process of its own, DIED where that ended before."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            os.close(read)
+            with os.fdopen(write, "w") as answer:
+                json.dump(work(*arguments), answer)
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as answer:
+        text = answer.read()
+    os.waitpid(child, 0)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    return json.loads(text) if text else DIED
+
+
+def run_pytest(tree: Path, changed: tuple[str, ...], files: list[str], plugin: object) -> int:
+    """pytest in this process, a fork; it imports the tree's modules, of those before it only what is not changed."""
+    os.setsid()
+    os.chdir(tree)
+    sys.path[:] = [str(tree), *(entry for entry in sys.path if entry not in ("", str(ROOT)))]
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("tests", *changed)]:
+        del sys.modules[name]
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in range(3):
+        os.dup2(null, standard)
+    hypothesis.settings.register_profile("mutants", derandomize=True, database=None)
+    hypothesis.settings.load_profile("mutants")
+    left_out = [option for name in ("cacheprovider", "terminal", "xdist") for option in ("-p", f"no:{name}")]
+    options = ["-x", "-m", "not slow", f"--basetemp={tree}.tmp", "-o", "addopts=", *left_out]
+    return int(pytest.main([*options, *files], plugins=[plugin]))
+
+
+class Alone:
+    """Runs each test, or every so many-th of them, in a process of its own and keeps what it did."""
+
+    def __init__(self, tree: Path, first: int, step: int) -> None:
+        self.tree, self.first, self.step = tree, first, step
+        self.tests: dict[str, dict[str, Any]] = {}
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items[:] = items[self.first :: self.step]
+
+    def pytest_runtest_protocol(self, item: pytest.Item) -> bool:
+        self.tests[item.nodeid] = in_fork(self.observe, item)
+        return True
+
+    def observe(self, item: pytest.Item) -> dict[str, Any]:
+        commands: list[str] = []
+        sys.addaudithook(lambda event, given: commands.append(str(given[1])) if event == "subprocess.Popen" else None)
+        include = [f"{self.tree}/{folder}/*" for folder in FOLDERS]
+        tracer = coverage.Coverage(data_file=None, config_file=False, include=include)
+        before = sum(os.times()[:4])
+        with tracer.collect():
+            reports = runtestprotocol(item, log=False, nextitem=None)
+        seconds = sum(os.times()[:4]) - before
+        data = tracer.get_data()
+        return {
+            "passed": all(report.outcome == "passed" for report in reports),
+            "seconds": round(seconds, 3),
+            "lines": {os.path.relpath(file, self.tree): sorted(data.lines(file)) for file in data.measured_files()},
+            "starts": sorted({folder for command in commands for folder in PROGRAM.findall(command)}),
+        }
+
+
+def observed(tree: Path, files: list[str], step: int, first: int) -> dict[str, dict[str, Any]]:
+    plugin = Alone(tree, first, step)
+    run_pytest(tree, FOLDERS, files, plugin)
+    return plugin.tests
+
+
+class Meeting:
+    """Runs the tests that are named, in that order and each with a time limit, until one fails."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self.seconds = seconds
+        self.places = {test: place for place, test in enumerate(seconds)}
+        self.failed = SURVIVED
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items[:] = sorted((i for i in items if i.nodeid in self.places), key=lambda i: self.places[i.nodeid])
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        signal.alarm(int(20 + 20 * self.seconds[nodeid]))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.failed = self.failed or (report.nodeid if report.failed else SURVIVED)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self.failed = self.failed or (f"{report.nodeid} (import)" if report.failed else SURVIVED)
+
+
+def meet(tree: Path, changed: str, file: str, seconds: dict[str, float]) -> str:
+    """The test of a file that failed first, or SURVIVED, where a source of that folder is changed."""
+    plugin = Meeting(seconds)
+    signal.alarm(IMPORTS)
+    status = run_pytest(tree, (changed,), [file], plugin)
+    return plugin.failed or (SURVIVED if status in (0, 5) else DIED)
+
+
+def able(mutant: Mutant, tests: dict[str, dict[str, Any]]) -> list[str]:
+    """The tests that execute a line of the mutant or start a program of its folder, and where it lies outside of
+    functions, all that are beside such a test.
+    """
+    folder = mutant.path.partition("/")[0]
+
+    def meets(test: dict[str, Any]) -> bool:
+        lines = test["lines"].get(mutant.path, [])
+        return folder in test["starts"] or not set(lines).isdisjoint(mutant.lines or lines)
+
+    found = [name for name, test in tests.items() if meets(test)]
+    if mutant.lines is None:
+        files = {name.partition("::")[0] for name in found}
+        found = [name for name in tests if name.partition("::")[0] in files]
+    return [name for name in found if folder == "derive" or COMPARING_BYTES not in name]
+
+
+def judged(tree: Path, shares: list[list[Mutant]], tests: dict[str, dict[str, Any]], place: int) -> list[str]:
+    """Who killed each mutant of a share."""
+    kills: Counter[str] = Counter()
+    verdicts = []
+    for done, mutant in enumerate(shares[place], 1):
+        best = sorted(able(mutant, tests), key=lambda name: (0.1 + tests[name]["seconds"]) / (1 + kills[name]))
+        until = itertools.accumulate(tests[name]["seconds"] for name in best)
+        files: dict[str, dict[str, float]] = {}
+        for name, sum_ in zip(best, until, strict=True):
+            if sum_ <= BUDGET:
+                files.setdefault(name.partition("::")[0], {})[name] = tests[name]["seconds"]
+        put(tree / mutant.path, mutant.text)
+        folder = mutant.path.partition("/")[0]
+        verdicts.append(next(filter(None, (in_fork(meet, tree, folder, *each) for each in files.items())), SURVIVED))
+        put(tree / mutant.path, mutant.original)
+        kills[verdicts[-1]] += 1
+        if verdicts[-1] == SURVIVED:
+            print(mutant, file=sys.stderr, flush=True)
+        else:
+            with (WORK / "killed.txt").open("a") as memory:
+                memory.write(f"{key(mutant)} {verdicts[-1]}\n")
+        print(f"{done} of {len(shares[place])} mutants", end="\r", file=sys.stderr, flush=True)
+    return verdicts
+
+
+def put(path: Path, text: str) -> None:
+    """Writes a source, and leaves no bytecode of the one before it."""
+    Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def trees(count: int) -> list[Path]:
+    """Copies of what git knows of, and of what it does not ignore."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+    found = [WORK / f"tree{number}" for number in range(count)]
+    for tree in found:
+        shutil.rmtree(tree, ignore_errors=True)
+        for name in names:
+            if (ROOT / name).is_file():
+                (tree / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, tree / name)
+    return found
+
+
+def shared(work: Callable[..., Any], folders: list[Path], *arguments: Any) -> list[Any]:
+    """What the function gives for each folder, in processes at the same time."""
+    with ThreadPoolExecutor(len(folders)) as pool:
+        return list(pool.map(lambda place: in_fork(work, folders[place], *arguments, place), range(len(folders))))
+
+
+def digest(*parts: bytes) -> str:
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:20]
+
+
+def key(mutant: Mutant) -> str:
+    return digest(mutant.path.encode(), mutant.text.encode())
+
+
+def keys_of(files: list[str]) -> dict[str, str]:
+    """By test file: what changes when it, or what it may use, does."""
+    beside = [p for p in (ROOT / "tests").glob("*.py") if p.name not in (*files, "mutants.py", "mutate.py")]
+    used = [*beside, *(p for folder in (*FOLDERS, "templates") for p in (ROOT / folder).glob("*.*"))]
+    base = digest(*(path.read_bytes() for path in sorted(used)))
+    return {f"tests/{name}": digest(base.encode(), (ROOT / "tests" / name).read_bytes()) for name in files}
+
+
+def measured(folders: list[Path]) -> dict[str, dict[str, Any]]:
+    """What each test that passes does, by name; remembered for a test file until it, or what it may use, changes."""
+    memory = WORK / "tests.json"
+    known = json.loads(memory.read_text()) if memory.exists() else {}
+    keys = keys_of(sorted(path.name for path in (ROOT / "tests").glob("test_*.py")))
+    new = [name for name, key in keys.items() if known.get(name, {}).get("key") != key]
+    if new:
+        print(f"running each test of {len(new)} files alone", file=sys.stderr)
+        known |= {name: {"key": keys[name], "tests": {}} for name in new}
+        for part in shared(observed, folders, new, len(folders)):
+            for test, what in part.items():
+                known[test.partition("::")[0]]["tests"][test] = what
+        memory.write_text(json.dumps(known))
+    tests = {test: what for name in keys for test, what in known[name]["tests"].items()}
+    for test in [test for test, what in tests.items() if not what["passed"]]:
+        print(f"left out, for it does not pass: {test}", file=sys.stderr)
+        del tests[test]
+    return tests
+
+
+def chosen(path: str, sample: int | None) -> tuple[list[Mutant], int]:
+    """The mutants of a module that are asked for, each text once, and how many there are."""
+    everything = mutants(path, (ROOT / path).read_text(encoding="utf-8"))
+    random.Random(path).shuffle(everything)
+    kept: dict[str, Mutant] = {}
+    for mutant in everything:
+        if len(kept) == sample:
+            return list(kept.values()), len(everything)
+        if mutant.compiles and mutant.text != mutant.original:
+            kept.setdefault(mutant.text, mutant)
+    return list(kept.values()), len(kept)
+
+
+def margin(killed: int, tried: int) -> float:
+    """Half of the 95 % interval (Wilson) of a rate known from a sample."""
+    rate, z = killed / tried, 1.96
+    return z / (1 + z * z / tried) * math.sqrt(rate * (1 - rate) / tried + z * z / (4 * tried * tried))
+
+
+def survivors(found: list[Mutant], folders: list[Path]) -> set[Mutant]:
+    """Those that nothing has killed."""
+    memory = WORK / "killed.txt"
+    killed = {line.partition(" ")[0] for line in memory.read_text().splitlines()} if memory.exists() else set()
+    left = [mutant for mutant in found if key(mutant) not in killed]
+    if not left:
+        return set()
+    shares = [left[place :: len(folders)] for place in range(len(folders))]
+    verdicts = shared(judged, folders, shares, measured(folders))
+    pairs = [pair for share, by in zip(shares, verdicts, strict=True) for pair in zip(share, by, strict=True)]
+    return {mutant for mutant, by in pairs if by == SURVIVED}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutate", description=__doc__.splitlines()[0])
+    parser.add_argument("paths", nargs="*", default=FOLDERS, help="modules or folders (all)")
+    parser.add_argument("--sample", type=int, help="at most so many mutants a module (all)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants at a time (one a core)")
+    options = parser.parse_args(argv)
+    for name in PRELOADED:
+        importlib.import_module(name)
+    files = [file for path in options.paths for file in sorted((ROOT / path).glob("*.py")) or [ROOT / path]]
+    paths = [str(file.relative_to(ROOT)) for file in files]
+    modules = {path: chosen(path, options.sample) for path in paths}
+    alive = survivors([mutant for group, _ in modules.values() for mutant in group], trees(options.jobs))
+    table = tomllib.loads((ROOT / "tests" / "survivors.toml").read_text(encoding="utf-8"))
+    unexplained = []
+    print(f"{'module':32} {'mutants':>7} {'tried':>6} {'killed':>14} {'explained':>9} {'open':>5}")
+    for path, (group, size) in modules.items():
+        reasons = {change for row in table.get(path, []) for change in row["changes"]}
+        open_ = [mutant for mutant in group if mutant in alive and mutant.change not in reasons]
+        left = sum(mutant in alive for mutant in group)
+        killed, tried = len(group) - left, max(1, len(group))
+        rate = f"{killed / tried:.1%}" + (f" ± {margin(killed, tried):.1%}" if len(group) < size else "")
+        print(f"{path:32} {size:7} {len(group):6} {rate:>14} {left - len(open_):9} {len(open_):5}")
+        unexplained += open_
+    print(*unexplained, sep="\n", end="\n" if unexplained else "")
+    return 1 if unexplained else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

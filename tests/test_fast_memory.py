@@ -1,0 +1,155 @@
+"""What fast.py keeps in memory, chunks that fill the cache and no more, and whose memory it takes or refuses."""
+
+import re
+
+import pytest
+import torch
+
+from derive.network import Network
+from generated import backward
+from generated.fast import FastGradient
+from tests.gate import assert_agree
+from tests.test_fast import NETWORKS, example
+
+CACHE = 1_200_000
+
+
+def own_bytes(fast, make, rows: int) -> int:
+    """What the buffers of a step take, without what all steps share."""
+    shared = {tensor.untyped_storage().data_ptr() for tensor in (fast._point, fast._results, fast._product)}
+    cells = [cell.cell_contents for cell in make(rows).__closure__]
+    storages = [cell.untyped_storage() for cell in cells if isinstance(cell, torch.Tensor)]
+    sizes = {storage.data_ptr(): storage.nbytes() for storage in storages}
+    return sum(size for place, size in sizes.items() if place not in shared)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_the_buffers_of_a_chunk_fill_the_cache_and_no_more(network, dtype, emitted):
+    fast = emitted(network, "fast").FastGradient(example(network, 1, dtype)[0].parameters())
+    for make, rows in ((fast._make_rows, fast._chunk), (fast._make_hvp, fast._hvp_chunk)):
+        each = (own_bytes(fast, make, 200) - own_bytes(fast, make, 100)) // 100
+        assert rows % 256 == 192 or rows == 256
+        assert each * rows <= CACHE or rows == 256
+        assert each * (rows + 320) > CACHE or rows == 16320
+
+
+def steps(call, rows: int) -> set[tuple[str, int]]:
+    """Which steps a call makes."""
+    net, x, y = example(Network(), rows)
+    fast = FastGradient(net.parameters())
+    call(fast, x, y)
+    return set(fast._steps)
+
+
+def test_as_many_rows_as_there_are_have_the_step_made_for_them():
+    chunk = 4032  # of 64-bit numbers, see above
+    for rows, made in {
+        0: {("_make_rows", 0)},
+        1: set(),
+        2: {("_make_few_rows", 2)},
+        128: {("_make_few_rows", 128)},
+        129: {("_make_rows", 129)},
+        chunk: {("_make_rows", chunk)},
+        chunk + 1: {("_make_rows", chunk), ("_make_rows", 1)},
+        3 * chunk: {("_make_rows", chunk)},
+    }.items():
+        assert steps(FastGradient.value_and_grad, rows) == made
+    for rows, made in {2048: {("_make_each", 2048)}, 2049: {("_make_each", 2048), ("_make_each", 1)}}.items():
+        assert steps(FastGradient.per_sample_grad, rows) == made
+
+
+def test_the_buffers_of_the_last_eight_numbers_of_rows_are_kept():
+    net, x, y = example(Network(), 30)
+    fast = FastGradient(net.parameters())
+    for rows in range(2, 30):
+        fast.value_and_grad(x[:rows], y[:rows])
+    assert list(fast._steps) == [("_make_few_rows", rows) for rows in range(22, 30)]
+    kept = dict(fast._steps)
+    fast.value_and_grad(x[:25], y[:25])
+    assert fast._steps == kept
+
+
+@pytest.mark.parametrize("rows", [1, 2048, 2049, 5000])
+def test_per_sample_gradients_of_any_number_of_rows_are_those_of_the_readable_module(rows):
+    net, x, y = example(Network(), rows)
+    fast = FastGradient(net.parameters())
+    expected = backward.per_sample_grad(net.parameters(), x, y)
+    out = torch.full((151, rows), torch.nan, dtype=torch.float64)
+    assert_agree(fast.per_sample_grad(x, y, out), expected, 100)
+    each = fast.per_sample_grad(x, y)
+    before = [part.clone() for part in each]
+    fast.per_sample_grad(x + 1, y)
+    assert all(torch.equal(part, same) for part, same in zip(each, before, strict=True))
+
+
+def test_no_batches_have_no_loss_and_no_gradient():
+    net, x, y = example(Network(), 5)
+    fast = FastGradient(net.parameters())
+    fast.value_and_grad(x, y)
+    loss, gradient = fast.accumulate([])
+    assert loss == 0 and all((part == 0).all() for part in gradient)
+
+
+WRONG = "expected (151{}), torch.float64, cpu, got (151{}), torch.float{}, {}"
+
+
+@pytest.mark.parametrize(("width", "device"), [(32, "cpu"), (64, "meta")])
+def test_memory_and_directions_of_another_dtype_or_device_are_refused(width, device):
+    net, x, y = example(Network(), 5)
+    fast = FastGradient(net.parameters())
+    kind = {"dtype": getattr(torch, f"float{width}"), "device": device}
+    with pytest.raises(ValueError, match="^out: " + re.escape(WRONG.format(", 5", ", 5", width, device)) + "$"):
+        fast.per_sample_grad(x, y, torch.empty(151, 5, **kind))
+    for direction in (torch.empty(151, **kind), [torch.empty_like(part, **kind) for part in fast.parameters]):
+        with pytest.raises(ValueError, match="^direction: " + re.escape(WRONG.format(",", ",", width, device)) + "$"):
+            fast.hvp(x, y, direction)
+    message = f"^module: expected torch.float64 on cpu, got torch.float{width} on {device}$"
+    with pytest.raises(ValueError, match=message):
+        fast.bind(net.to(**kind))
+
+
+def test_a_parameter_that_does_not_fit_is_named():
+    net, x, y = example(Network(), 5)
+    *others, b3 = net.parameters()
+    message = r"^b3: expected shape \(1,\), got \(1, 1\)$"
+    with pytest.raises(ValueError, match=message):
+        FastGradient([*others, b3[None]])
+    with pytest.raises(ValueError, match=message):
+        FastGradient(net.parameters()).hvp(x, y, [*others, b3[None]])
+
+
+def test_buffers_lie_where_the_parameters_do_and_fit_what_is_put_there(capfd):
+    def results(rows, default):
+        net, x, y = example(Network(), rows)
+        with torch.device(default):
+            fast = FastGradient(net.parameters())
+            calls = (
+                fast.value_and_grad(x, y, True),
+                fast.per_sample_grad(x, y),
+                fast.hvp(x, y, list(net.parameters())),
+            )
+        return calls[0][0], *(part for call in (calls[0][1], *calls[1:]) for part in call)
+
+    for rows in (1, 5, 300):
+        pairs = zip(results(rows, "meta"), results(rows, "cpu"), strict=True)
+        assert all(torch.equal(*pair) for pair in pairs)
+    assert capfd.readouterr().err == ""  # torch warns there where a result does not fit
+
+
+def test_rows_may_be_of_a_class_of_their_own():
+    net, x, y = example(Network(), 5)
+    fast = FastGradient(net.parameters())
+    loss, gradient = fast.value_and_grad(x, y, copy=True)
+    again = fast.value_and_grad(torch.nn.Parameter(x), torch.nn.Parameter(y))
+    assert loss == again[0] and all(torch.equal(*pair) for pair in zip(gradient, again[1], strict=True))
+
+
+def test_nothing_is_recorded():
+    net, x, y = example(Network(), 5)
+    fast = FastGradient(net.parameters())
+    x.requires_grad_()
+    given = list(net.parameters())
+    results = (fast.value_and_grad(x, y, copy=True), fast.per_sample_grad(x, y), fast.hvp(x, y, given))
+    flat = fast.hvp(x, y, fast.flat_parameters.clone().requires_grad_())
+    assert "grad" not in repr((results, flat, fast.accumulate([(x, y)])))  # neither grad_fn nor requires_grad

@@ -1,0 +1,189 @@
+"""The parts of a run: the table, autograd in parts, blocks of points, and this process among others."""
+
+import argparse
+import socket
+from datetime import timedelta
+
+import numpy
+import pytest
+import torch
+
+from derive.network import Network
+from generated import backward, ranks, reference, run
+from generated.ranks import Ranks
+from tests.gate import assert_agree
+
+
+def test_the_table_shows_the_largest_differences_and_judges_by_the_norm():
+    right = {"a": numpy.array([[1.0, -2.0]]), "b": numpy.array([4.0]), "c": numpy.array([1.0, 8.0])}
+    mine = {"a": right["a"], "b": right["b"] + 2**-50, "c": right["c"] + [0.5, 1.0]}
+    table, agree = run.compare(mine, right)
+    assert not agree
+    assert table.splitlines() == [
+        "gradient  shape  bits    max abs   max rel   max ulp   verdict",
+        "a         1x2    equal   0         0         0         ok",
+        "b         1      differ  8.88e-16  2.22e-16  1         ok",
+        "c         2      differ  1         0.5       2.25e+15  WRONG",
+    ]
+    assert run.compare({"c": right["c"][:1]}, {"c": right["c"]})[0].endswith(
+        "c         2      differ  -        -        -        shape 1"
+    )
+    assert run.compare({"a": right["a"]}, {"b": right["b"]}) == ("different gradients: a and b", False)
+
+
+@pytest.mark.parametrize("dtype", [numpy.float32, numpy.float64])
+def test_sixteen_eps_in_norm_agree_and_seventeen_do_not(dtype):
+    right, eps = numpy.array([1, 0], dtype), numpy.finfo(dtype).eps
+    for times, agree in ((16, True), (17, False)):
+        assert run.compare({"a": right + dtype(times) * eps * right}, {"a": right})[1] is agree
+
+
+@pytest.mark.parametrize(("factor", "status", "said"), [(1, 0, "all"), (2, 1, "NOT all")])
+def test_the_exit_status_says_whether_the_gradients_agree(factor, status, said, monkeypatch, tmp_path, capsys):
+    def scaled(parameters, x, y):
+        loss, gradients = run.FastGradient(parameters).value_and_grad(x, y)
+        return loss, [gradient * factor for gradient in gradients]
+
+    monkeypatch.setattr(run, "value_and_grad", scaled)
+    assert run.main(["--compare", "--points", "3", "--dtype", "float64", "--out", str(tmp_path)]) == status
+    assert capsys.readouterr().out.splitlines()[-1] == f"{said} gradients agree"
+
+
+@pytest.mark.parametrize("rows", [1, 7, 49, 50, 60])
+def test_autograd_in_parts_gives_what_it_gives_at_once(rows):
+    weights = run.sample(9, 1, torch.float64)[0]
+    for given in ((), weights):
+        whole = reference.gradients(3, 50, torch.float64, given)
+        assert_agree(reference.gradients(3, 50, torch.float64, given, rows=rows), whole, 64)
+    assert {gradient.dtype for gradient in reference.gradients(3, 50, rows=rows)} == {torch.float32}
+
+
+@pytest.mark.parametrize("points", [1, 10, 25])
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_loss_and_gradient_of_blocks_are_those_of_all_points(reduction, points, emitted, monkeypatch):
+    network = Network(reduction=reduction)
+    module = emitted(network, "run")
+    monkeypatch.setattr(module, "BLOCK", 10)
+    parameters, generator = module.draw(5, torch.float64)
+    loss, gradient = module.gradient_of_blocks(points, parameters, generator, Ranks("cpu"))
+    expected = emitted(network).value_and_grad(*module.sample(5, points, torch.float64))
+    assert_agree([loss, *gradient], [expected[0], *expected[1]], 64)
+
+
+def test_the_processes_share_all_blocks(monkeypatch):
+    monkeypatch.setattr(run, "BLOCK", 10)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setattr(Ranks, "add", lambda self, tensor: None)
+    parts = []
+    for rank in range(3):
+        monkeypatch.setenv("RANK", str(rank))
+        parameters, generator = run.draw(5, torch.float64)
+        loss, gradient = run.gradient_of_blocks(45, parameters, generator, Ranks("cpu"))
+        parts.append([loss, *gradient])
+    expected = run.value_and_grad(*run.sample(5, 45, torch.float64))
+    assert_agree([sum(part) for part in zip(*parts, strict=True)], [expected[0], *expected[1]], 64)
+
+
+def test_the_shares_of_all_processes_are_the_rows(monkeypatch):
+    rows, shares = torch.arange(20).view(10, 2), []
+    assert torch.equal(Ranks("cpu").share(rows), rows)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    for rank in range(3):
+        monkeypatch.setenv("RANK", str(rank))
+        shares.append(Ranks("cpu").share(rows))
+        assert Ranks("cpu").first == (rank == 0)
+    assert torch.equal(torch.cat(shares), rows)
+    assert [len(share) for share in shares] == [4, 3, 3]
+
+
+def test_one_process_under_torchrun_is_in_a_group_until_it_is_done(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    for name, value in {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items():
+        monkeypatch.setenv(name, str(value))
+    with Ranks("cpu") as alone:
+        assert torch.distributed.get_backend() == "gloo"
+        monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: tensor.mul_(2))
+        tensor = torch.ones(3)
+        alone.add(tensor)
+        assert torch.equal(tensor, torch.full((3,), 2.0))
+    assert not torch.distributed.is_initialized()
+
+
+def test_each_process_has_a_device_of_its_own(monkeypatch):
+    started = []
+    monkeypatch.setattr(torch.cuda, "set_device", started.append)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *a, **k: started.append((a, k)))
+    assert [str(Ranks(name).device) for name in ("cpu", "cuda", "cuda:1")] == ["cpu", "cuda:0", "cuda:1"]
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert [str(Ranks(name).device) for name in ("cpu", "cuda", "cuda:1")] == ["cpu", "cuda:3", "cuda:3"]
+    Ranks("cuda").__enter__()
+    Ranks("cpu").__enter__()
+    patience = {"timeout": timedelta(minutes=5)}
+    assert started == [torch.device("cuda:3"), (("nccl",), patience), (("gloo",), patience)]
+
+
+def test_only_devices_that_torch_sees_are_taken(monkeypatch):
+    for count, taken, refused, seen in [
+        (0, ["cpu"], ["cuda", "cuda:0", "meta", ""], "cpu"),
+        (2, ["cpu", "cuda", "cuda:0", "cuda:1"], ["cuda:2", "mps"], "cpu, cuda:0, cuda:1"),
+    ]:
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        assert [ranks.device(name) for name in taken] == taken
+        for name in refused:
+            with pytest.raises(argparse.ArgumentTypeError, match=f"^torch sees {seen} here, got '{name}'$"):
+                ranks.device(name)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("rows", [2, 10])
+def test_the_processes_share_each_step(reduction, rows, emitted, monkeypatch):
+    network = Network(reduction=reduction)
+    module = emitted(network, "train")
+    parameters, x, y = emitted(network, "run").sample(5, 12, torch.float64)
+    batch = torch.randperm(12)[:rows]
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    added, parts = [], []
+    for rank in range(3):
+        monkeypatch.setenv("RANK", str(rank))
+        ranks = emitted(network, "ranks").Ranks("cpu")
+        monkeypatch.setattr(ranks, "add", added.append)
+        loss, gradients = module.step_gradient(parameters, x, y, batch, ranks)
+        parts.append([loss.clone(), *(part.clone() for part in gradients)])
+        assert loss.untyped_storage().data_ptr() == added[-1].untyped_storage().data_ptr()
+    expected = emitted(network).value_and_grad(parameters, x[batch], y[batch])
+    assert_agree([sum(part) for part in zip(*parts, strict=True)], [expected[0], *expected[1]], 64)
+    assert [tensor.shape for tensor in added] == [(network.entries + 1,)] * 3
+
+
+@pytest.mark.parametrize("network", [Network(), Network((3, 4, 2))], ids=str)
+def test_the_picture_shows_the_curve_the_fit_and_the_points(network, emitted, monkeypatch):
+    axes, drawn = pytest.importorskip("mpl_toolkits.mplot3d").Axes3D, {}
+    for name in ("plot_surface", "scatter"):
+        monkeypatch.setattr(
+            axes, name, lambda self, *given, name=name, **_: drawn.update({name: map(torch.tensor, given)})
+        )
+    module = emitted(network, "train")
+    figure = module._figure()
+    monkeypatch.setattr(module, "_figure", lambda: figure)
+    parameters, x, y = emitted(network, "run").sample(5, 600, torch.float64)
+    assert module.picture([3.0, 2.0, 1.5], parameters, x, y).startswith(b"\x89PNG\r\n")
+    assert figure.get_size_inches().tolist() == [11, 5]
+    losses, fitted = figure.axes
+    assert losses.lines[0].get_xydata().tolist() == [[1, 3.0], [2, 2.0], [3, 1.5]] and losses.get_yscale() == "log"
+    assert (losses.get_title(), losses.get_xlabel()) == ("mean loss of a batch", "epoch")
+    if network == Network():
+        assert fitted.get_title() == "fitted surface and points"
+        assert (fitted.get_xlabel(), fitted.get_ylabel(), fitted.get_zlabel()) == ("x1", "x2", "y")
+        first, second, surface = drawn["plot_surface"]
+        grid = torch.stack([first.flatten(), second.flatten()], 1)
+        assert_agree([surface.reshape(-1, 1)], [backward.forward(parameters, grid)])
+        ticks = torch.linspace(0, 1, 41, dtype=torch.float64)
+        assert torch.equal(grid, torch.cartesian_prod(ticks, ticks))
+        assert torch.equal(torch.stack([*drawn["scatter"]], 1), torch.cat([x, y], 1)[:500])
+    else:
+        assert (fitted.get_title(), fitted.get_xlabel(), fitted.get_ylabel()) == ("fit", "target", "prediction")
+        shown = torch.tensor(fitted.lines[0].get_xydata())
+        assert torch.equal(shown[:, 0], y[:, 0])
+        assert torch.equal(shown[:, 1], emitted(network).forward(parameters, x)[:, 0])

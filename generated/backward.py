@@ -272,14 +272,14 @@ def _checked(parameters: Iterable[torch.Tensor], prefix: str = "", **data: torch
     try:
         parameters = tuple(parameters)
         tensors = (*parameters, *data.values())
-        rows, first = len(data["x"]), tensors[0]
+        rows, first = len(data.get("x", ())), tensors[0]
         dtype, device, strided = first.dtype, first.device, torch.strided
         shapes = (*SHAPES.values(), (rows, 2), (rows, 1))[: len(SHAPES) + len(data)]
         fit = [
             tensor.shape == shape and tensor.dtype is dtype and tensor.device == device and tensor.layout is strided
             for tensor, shape in zip(tensors, shapes, strict=True)
         ]
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError):
         fit = [False]
     if False in fit or (dtype is not torch.float32 and dtype is not torch.float64):
         _refuse(parameters, prefix, data)

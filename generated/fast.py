@@ -130,7 +130,7 @@ class FastGradient:
     def _flat(self, direction: torch.Tensor | Iterable[torch.Tensor]) -> torch.Tensor:
         """The direction as one vector."""
         if not isinstance(direction, torch.Tensor):
-            given, *_ = _checked(direction)
+            given, *_ = _checked(direction, "direction.")
             direction = torch.empty_like(self._direction, dtype=given[0].dtype, device=given[0].device)
             for view, part in zip(_views(direction), given, strict=True):
                 view.copy_(part)

@@ -116,7 +116,12 @@ def test_a_wrong_direction_is_named(emitted):
     parameters, direction, x, y, _, _ = case(Network())
     values, along = list(parameters.values()), list(direction.values())
     module, turned = emitted(Network()), [along[0].T, *along[1:]]
-    for call in (lambda d: module.jvp(values, x, d), lambda d: module.hvp(values, x, y, d)):
+    fast = emitted(Network(), "fast").FastGradient(values)
+    for call in (
+        lambda d: module.jvp(values, x, d),
+        lambda d: module.hvp(values, x, y, d),
+        lambda d: fast.hvp(x, y, d),
+    ):
         with pytest.raises(ValueError, match=r"^direction.W1: expected shape \(10, 2\), got \(2, 10\) - transposed\?$"):
             call(turned)
         with pytest.raises(TypeError, match=r"^direction.W1: expected dtype torch.float32 or .*, got torch.float16"):

@@ -34,8 +34,9 @@ def affine(value: MatrixExpr) -> tuple[MatrixSymbol, ...] | None:
     if isinstance(value, MatAdd) and len(value.args) == 2:
         product, broadcast = sorted(value.args, key=lambda term: term.has(OneMatrix))
         A, W = product.args if isinstance(product, MatMul) and len(product.args) == 2 else (None, None)
-        if isinstance(A, MatrixSymbol) and isinstance(W, Transpose) and isinstance(broadcast, MatMul):
-            return A, W.arg, broadcast.args[1]
+        _, b = broadcast.args if isinstance(broadcast, MatMul) and len(broadcast.args) == 2 else (None, None)
+        if isinstance(A, MatrixSymbol) and isinstance(W, Transpose) and isinstance(b, MatrixSymbol):
+            return A, W.arg, b
     return None
 
 

@@ -27,7 +27,7 @@ from sympy import (
 
 from derive import certify, derivation, gradient
 from derive.judge import NotProved
-from derive.matrix import apply, logsumexp, softmax, total
+from derive.matrix import apply, column_sum, logsumexp, softmax, total
 from derive.matrix_derivation import MatrixDerivation
 from tests.cookbook import PROBLEMS, A, S, T, X, a, b, c, k, m, n, s, x
 from tests.reference import value
@@ -296,6 +296,7 @@ def test_blocks_formulas_and_softmax():
         total(softmax(X.T)) * Trace(X),
         total(HadamardProduct(S, X.T.applyfunc(exp))) / total(X.T.applyfunc(exp)),
         total(logsumexp(x.T * X * x)) * total(softmax(X * x) + x),
+        total(apply(sin, apply(exp, X) * S)) + total(column_sum(apply(exp, X)) * x),
         total(logsumexp(X * S)) + X[0, 1] ** 2,
         Trace((X + s * Identity(n)).inv()),
     ):

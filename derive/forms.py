@@ -49,7 +49,7 @@ def exponent(factor: MatrixExpr) -> Expr:
 
 
 def product(coefficient: Expr, factors: list[MatrixExpr]) -> MatrixExpr:
-    """The product, flat, without identities, and with neighbouring ones as one."""
+    """The product, flat, without identities or the one of 1 x 1, and with neighbouring ones as one."""
     if coefficient == 0 or any(isinstance(factor, ZeroMatrix) for factor in factors):
         return ZeroMatrix(factors[0].shape[0], factors[-1].shape[1])
     flat: list[MatrixExpr] = []
@@ -64,7 +64,7 @@ def product(coefficient: Expr, factors: list[MatrixExpr]) -> MatrixExpr:
                 flat[-1] = MatPow(base(part), exponent(flat[-1]) + exponent(part))
             else:
                 flat.append(part)
-    kept = [part for part in flat if not isinstance(part, Identity)] or flat[:1]
+    kept = [part for part in flat if not isinstance(part, Identity) and part != OneMatrix(1, 1)] or flat[:1]
     if len(kept) == 1 and coefficient == 1:
         return kept[0]
     return MatMul(coefficient, *kept) if coefficient != 1 else MatMul(*kept)

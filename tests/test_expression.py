@@ -296,6 +296,7 @@ def test_blocks_formulas_and_softmax():
         total(softmax(X.T)) * Trace(X),
         total(HadamardProduct(S, X.T.applyfunc(exp))) / total(X.T.applyfunc(exp)),
         total(logsumexp(x.T * X * x)) * total(softmax(X * x) + x),
+        x.T * x * softmax(x).T * softmax(x) * x.T * x,
         total(apply(sin, apply(exp, X) * S)) + total(column_sum(apply(exp, X)) * x),
         total(logsumexp(X * S)) + X[0, 1] ** 2,
         Trace((X + s * Identity(n)).inv()),

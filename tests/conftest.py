@@ -3,6 +3,7 @@
 import importlib
 import itertools
 import os
+import signal
 import sys
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,8 @@ import torch
 
 from derive.emit import TARGETS, render
 from derive.network import Network
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored, and children too
 
 
 @pytest.fixture(autouse=True)

@@ -54,7 +54,6 @@ def in_a_child(action: Callable[[], object], step: int | None = None, number: in
                 if done == step:
                     os.kill(os.getpid(), number)
 
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         if step is not None:
             sys.setprofile(profile)
         os._exit(int(action() or 0))
@@ -334,7 +333,10 @@ def stopped(module: str, delay: float, number: int, where: Path) -> tuple[int, s
         process.stdout.readline()
         time.sleep(0.05 + delay)
         process.send_signal(number)
-        errors = process.communicate(timeout=60)[1]
+        try:
+            errors = process.communicate(timeout=60)[1]
+        finally:
+            process.kill()
     return process.returncode, errors
 
 

@@ -37,15 +37,24 @@ from sympy import (
     exp,
     log,
 )
+from sympy.matrices.exceptions import NonInvertibleMatrixError
 from sympy.matrices.expressions.adjoint import Adjoint
 from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
+from sympy.polys.matrices import DomainMatrix
+from sympy.polys.matrices.exceptions import DMNonInvertibleMatrixError
 
 from derive.matrix import BlockSum
 from derive.program import Elementwise, RowLogSumExp
 
 Environment = dict[Basic, object]
+DIGITS = 150  # of numbers that are not rational
+LARGEST = 4  # determinant that is written out
+
+
+class TooManyTerms(Exception):
+    """What is not written out, for its length."""
 
 
 def scalar(node: Expr, given: Environment) -> Expr:
@@ -153,23 +162,51 @@ def multiplied(parts: list) -> numpy.ndarray:
 
 
 def determinant(matrix: numpy.ndarray) -> Expr:
-    """By minors of the first row."""
+    """By elimination where SymPy has a domain of such entries, else by minors of the first row.
+
+    Raises TooManyTerms where those are.
+    """
     if len(matrix) == 0:
         return Integer(1)
+    given = in_domain(matrix)
+    if given is not None:
+        return given.domain.to_sympy(given.det())
+    if len(matrix) > LARGEST:
+        raise TooManyTerms(f"the determinant of a {len(matrix)} x {len(matrix)} matrix")
     minors = (numpy.delete(matrix[1:], column, 1) for column in range(len(matrix)))
     return Add(*((-1) ** column * matrix[0, column] * determinant(minor) for column, minor in enumerate(minors)))
 
 
 def inverse(matrix: numpy.ndarray) -> numpy.ndarray:
-    """By cofactors over the determinant."""
-    if all(entry.is_Rational for entry in matrix.flat):
-        return numpy.array(Matrix(matrix).inv().tolist(), dtype=object)
+    """By elimination where SymPy has a domain of such entries, else by cofactors over the determinant.
+
+    Raises NonInvertibleMatrixError, and TooManyTerms where a determinant does.
+    """
+    given = in_domain(matrix)
+    if given is not None:
+        try:
+            numerators, denominator = given.inv_den()
+        except DMNonInvertibleMatrixError:
+            raise NonInvertibleMatrixError("det is 0") from None
+        return numpy.array(numerators.to_Matrix().tolist(), dtype=object) / given.domain.to_sympy(denominator)
     whole = determinant(matrix)
 
     def cofactor(i: int, j: int) -> Expr:
         return (-1) ** (i + j) * determinant(numpy.delete(numpy.delete(matrix, j, 0), i, 1)) / whole
 
     return array(matrix.shape, cofactor)
+
+
+def in_domain(matrix: numpy.ndarray) -> DomainMatrix | None:
+    """The matrix in SymPy's field of its entries, if they are numbers or rational functions of one symbol."""
+    if all(entry.is_number for entry in matrix.flat):
+        exact = all(entry.is_Rational for entry in matrix.flat)
+        return DomainMatrix.from_Matrix(Matrix(matrix) if exact else Matrix(matrix).evalf(DIGITS)).to_field()
+    if len(set().union(*(entry.free_symbols for entry in matrix.flat))) > 1:
+        return None
+    given = DomainMatrix.from_Matrix(Matrix(matrix))
+    rational = given.domain.is_Exact and not given.domain.is_EX and given.domain.ngens == 1
+    return given.to_field() if rational else None
 
 
 def block_sum(matrix: numpy.ndarray, factor: numpy.ndarray, inner: bool, shape: tuple[int, int]) -> numpy.ndarray:

@@ -7,15 +7,19 @@ import ast
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from importlib import import_module
+from operator import matmul
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy
 import sympy
 from sympy import Expr, Integer, Piecewise, Rational
+from sympy.matrices import dotprodsimp
 from sympy.matrices.exceptions import NonInvertibleMatrixError
 
+from derive.definition import DIGITS
 from derive.functions import FUNCTIONS
 from derive.to_torch import KERNELS, NUMBER_FUNCTIONS
 
@@ -224,7 +228,13 @@ def _kernel(name: str) -> Callable[[Tensor], Tensor]:
 
 
 def _matrix(tensor: Tensor) -> sympy.Matrix:
-    return sympy.Matrix(tensor.entries)
+    matrix = sympy.Matrix(tensor.entries)
+    decimal = _numeric(matrix) and not all(entry.is_Rational for entry in matrix)
+    return matrix.evalf(DIGITS) if decimal else matrix
+
+
+def _numeric(matrix: sympy.Matrix) -> bool:
+    return all(entry.is_number for entry in matrix)
 
 
 def _dense(matrix: sympy.Matrix) -> Tensor:
@@ -235,16 +245,31 @@ def eye(size: int, dtype: str, device: str) -> Tensor:
     return Tensor(numpy.array([[Integer(i == j) for j in range(int(size))] for i in range(int(size))], dtype=object))
 
 
+def det(tensor: Tensor) -> Tensor:
+    """Of symbols by products and sums alone: what SymPy simplifies in between can take minutes."""
+    matrix = _matrix(tensor)
+    with dotprodsimp(False):
+        return Tensor(matrix.det("bareiss" if _numeric(matrix) else "berkowitz"))
+
+
 def inv(tensor: Tensor) -> Tensor:
     matrix = _matrix(tensor)
-    determinant = matrix.det("berkowitz")
-    if determinant == 0:
+    if _numeric(matrix):
+        return _dense(matrix.inv())
+    determinant = det(tensor)
+    if determinant.entries.item().expand() == 0:
         raise NonInvertibleMatrixError("det is 0")
-    return _dense(matrix.adjugate() / determinant)
+    with dotprodsimp(False):
+        return _dense(matrix.adjugate()) / determinant
 
 
 def solve(a: Tensor, b: Tensor, left: bool = True) -> Tensor:
     return inv(a) @ b if left else b @ inv(a)
+
+
+def matrix_power(tensor: Tensor, power: int) -> Tensor:
+    factor = inv(tensor) if power < 0 else tensor
+    return reduce(matmul, [factor] * abs(int(power)), eye(len(tensor), tensor.dtype, tensor.device))
 
 
 def logsumexp(tensor: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
@@ -277,11 +302,11 @@ def _linear_algebra(torch: ModuleType) -> None:
     """The calls that matrix expressions are spelled with."""
     torch.linalg = SimpleNamespace(
         inv=inv,
-        det=lambda tensor: Tensor(_matrix(tensor).det("berkowitz")),
+        det=det,
         solve=solve,
-        matrix_power=lambda tensor, power: _dense(_matrix(tensor) ** int(power)),
+        matrix_power=matrix_power,
     )
-    torch.logdet = lambda tensor: Tensor(sympy.log(_matrix(tensor).det("berkowitz")))
+    torch.logdet = lambda tensor: Tensor(sympy.log(det(tensor).entries.item()))
     torch.trace = lambda tensor: Tensor(numpy.trace(tensor.entries))
     torch.kron = lambda left, right: Tensor(numpy.kron(left.entries, right.entries))
     torch.cat = lambda tensors, axis: Tensor(numpy.concatenate([part.entries for part in tensors], axis=int(axis)))

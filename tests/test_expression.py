@@ -11,6 +11,7 @@ from sympy import (
     HadamardProduct,
     Identity,
     MatrixSymbol,
+    Max,
     OneMatrix,
     Rational,
     Sum,
@@ -206,6 +207,24 @@ def test_a_wrong_closed_form_is_not_proved():
 )
 def test_the_certificate_says_how_it_was_shown(loss, words):
     assert words in str(derivation(loss, [X]).prove())
+
+
+K, P = MatrixSymbol("K", 8, 8), MatrixSymbol("P", 2, 2)
+R = apply(lambda t: 1 / (1 + t), HadamardProduct(P.T, P))
+
+
+@pytest.mark.parametrize(
+    ("loss", "variable", "words"),
+    [
+        (Trace(K.inv()), K, "exact, in rational numbers"),
+        (log(K.det()), K, "to 45 digits"),
+        (Trace((apply(exp, K) + Identity(8)).inv()), K, "to 45 digits"),
+        (Trace((apply(lambda t: Max(t, 0), K) + Identity(8)).inv()), K, "to 45 digits"),
+        (Trace((R.T * R + Identity(2)).inv()), P, "exact, in rational numbers"),
+    ],
+)
+def test_what_is_too_long_to_write_out_is_proved_in_seconds(loss, variable, words):
+    assert words in str(derivation(loss, [variable]).prove())
 
 
 @pytest.mark.parametrize("problem", PROBLEMS[::7], ids=[problem.source for problem in PROBLEMS[::7]])

@@ -105,7 +105,7 @@ class Alone:
         return True
 
     def observe(self, item: pytest.Item) -> dict[str, Any]:
-        commands: list[str] = []
+        commands: list[str] = []  # of those that Python runs and that name no folder, each may use all
         sys.addaudithook(lambda event, given: commands.append(str(given[1])) if event == "subprocess.Popen" else None)
         include = [f"{self.tree}/{folder}/*" for folder in FOLDERS]
         tracer = coverage.Coverage(data_file=None, config_file=False, include=include)
@@ -114,11 +114,12 @@ class Alone:
             reports = runtestprotocol(item, log=False, nextitem=None)
         seconds = sum(os.times()[:4]) - before
         data = tracer.get_data()
+        named = [PROGRAM.findall(command) or FOLDERS * (sys.executable in command) for command in commands]
         return {
             "passed": all(report.outcome == "passed" for report in reports),
             "seconds": round(seconds, 3),
             "lines": {os.path.relpath(file, self.tree): sorted(data.lines(file)) for file in data.measured_files()},
-            "starts": sorted({folder for command in commands for folder in PROGRAM.findall(command)}),
+            "starts": sorted(set().union(*named)),
         }
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from derive.network import Network
-from generated import backward, ranks, reference, run
+from generated import backward, ranks, reference, run, train
 from generated.ranks import Ranks
 from tests.gate import assert_agree
 
@@ -68,6 +68,15 @@ def test_loss_and_gradient_of_blocks_are_those_of_all_points(reduction, points, 
     loss, gradient = module.gradient_of_blocks(points, parameters, generator, Ranks("cpu"))
     expected = emitted(network).value_and_grad(*module.sample(5, points, torch.float64))
     assert_agree([loss, *gradient], [expected[0], *expected[1]], 64)
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_blocks_are_counted_where_somebody_watches(watched, monkeypatch, capsys):
+    monkeypatch.setattr(run, "BLOCK", 10)
+    monkeypatch.setattr(run, "on_terminal", lambda: watched)
+    run.gradient_of_blocks(25, *run.draw(5, torch.float64), Ranks("cpu"))
+    bars = [(12, " 40%"), (24, " 80%"), (30, "100%")]
+    assert capsys.readouterr().err == "".join(f"\r[{'#' * n:30}] {percent}" for n, percent in bars if watched)
 
 
 def test_the_processes_share_all_blocks(monkeypatch):
@@ -159,16 +168,22 @@ def test_the_processes_share_each_step(reduction, rows, emitted, monkeypatch):
 
 @pytest.mark.parametrize("network", [Network(), Network((3, 4, 2))], ids=str)
 def test_the_picture_shows_the_curve_the_fit_and_the_points(network, emitted, monkeypatch):
-    axes, drawn = pytest.importorskip("mpl_toolkits.mplot3d").Axes3D, {}
+    axes, drawn, looks = pytest.importorskip("mpl_toolkits.mplot3d").Axes3D, {}, {}
+
+    def noting(name):
+        def note(axis, *given, **look):
+            drawn[name], looks[name] = map(torch.tensor, given), look
+
+        return note
+
     for name in ("plot_surface", "scatter"):
-        monkeypatch.setattr(
-            axes, name, lambda self, *given, name=name, **_: drawn.update({name: map(torch.tensor, given)})
-        )
-    module = emitted(network, "train")
-    figure = module._figure()
-    monkeypatch.setattr(module, "_figure", lambda: figure)
+        monkeypatch.setattr(axes, name, noting(name))
+    figure = train._figure()
+    monkeypatch.setattr(train, "_figure", lambda: figure)
+    monkeypatch.setattr(train, "forward", emitted(network).forward)
     parameters, x, y = emitted(network, "run").sample(5, 600, torch.float64)
-    assert module.picture([3.0, 2.0, 1.5], parameters, x, y).startswith(b"\x89PNG\r\n")
+    assert train.picture([3.0, 2.0, 1.5], parameters, x, y).startswith(b"\x89PNG\r\n")
+    assert [axis.get_subplotspec().get_geometry() for axis in figure.axes] == [(1, 2, 0, 0), (1, 2, 1, 1)]
     assert figure.get_size_inches().tolist() == [11, 5]
     losses, fitted = figure.axes
     assert losses.lines[0].get_xydata().tolist() == [[1, 3.0], [2, 2.0], [3, 1.5]] and losses.get_yscale() == "log"
@@ -182,8 +197,10 @@ def test_the_picture_shows_the_curve_the_fit_and_the_points(network, emitted, mo
         ticks = torch.linspace(0, 1, 41, dtype=torch.float64)
         assert torch.equal(grid, torch.cartesian_prod(ticks, ticks))
         assert torch.equal(torch.stack([*drawn["scatter"]], 1), torch.cat([x, y], 1)[:500])
+        assert looks == {"plot_surface": {"cmap": "viridis", "alpha": 0.7}, "scatter": {"s": 4, "color": "black"}}
     else:
         assert (fitted.get_title(), fitted.get_xlabel(), fitted.get_ylabel()) == ("fit", "target", "prediction")
+        assert fitted.lines[0].get_marker() == "." and fitted.lines[0].get_linestyle() == "None"
         shown = torch.tensor(fitted.lines[0].get_xydata())
         assert torch.equal(shown[:, 0], y[:, 0])
         assert torch.equal(shown[:, 1], emitted(network).forward(parameters, x)[:, 0])

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import sys
 
 import pytest
@@ -98,6 +99,16 @@ def test_safetensors_hold_the_same_weights(tmp_path):
         weights.load(path, torch.float64)
 
 
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+def test_weights_are_saved_row_by_row_however_they_lie(suffix, tmp_path):
+    pytest.importorskip("safetensors")
+    drawn, _, _ = run.sample(3, 1, torch.float64)
+    path = tmp_path / f"w.{suffix}"
+    weights.save(path, backward.Parameters(*[parameter.t().contiguous().t() for parameter in drawn]))
+    loaded = weights.load(path, torch.float64)
+    assert all(torch.equal(a, b) and b.is_contiguous() for a, b in zip(drawn, loaded, strict=True))
+
+
 class Malicious:
     def __reduce__(self):
         return os.mkdir, ("harmed",)
@@ -143,6 +154,15 @@ def test_bad_weights_are_refused_in_one_line(case, tmp_path, monkeypatch, capsys
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_no_variable_of_the_environment_makes_a_pickle_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    torch.save({**good(), "more": Malicious()}, "w.pt")
+    with pytest.raises(ValueError, match="refused"):
+        weights.load(tmp_path / "w.pt", torch.float32)
+    assert os.listdir() == ["w.pt"]
+
+
 def test_half_a_file_is_refused(tmp_path):
     torch.save(good(), tmp_path / "w.pt")
     (tmp_path / "w.pt").write_bytes((tmp_path / "w.pt").read_bytes()[:700])
@@ -170,6 +190,9 @@ BAD_TRAINING = {
     "no folder": (["--out", "missing/w.pt"], "missing: No such file or directory"),
     "a folder": (["--out", "."], "Is a directory"),
     "no folder for the plot": (["--plot", "missing/p.png"], "missing: No such file or directory"),
+    "dtype": (["--dtype", "float16"], "float16"),
+    "the plot over the weights": (["--out", "w.pt", "--plot", "w.pt"], "w.pt is where the weights go"),
+    "over them by another name": (["--out", "w.pt", "--plot", "./../{folder}/w.pt"], "is where the weights go"),
     "diverging": (["--lr", "1e9", "--optimizer", "sgd"], "a smaller --lr may help"),
 }
 
@@ -178,6 +201,7 @@ BAD_TRAINING = {
 def test_bad_training_is_refused_in_one_line(case, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     flags, message = BAD_TRAINING[case]
+    flags = [flag.replace("{folder}", tmp_path.name) for flag in flags]
     try:
         status = train.main([*SHORT, *flags])
     except SystemExit as stopped:
@@ -194,6 +218,7 @@ def test_bad_training_is_refused_in_one_line(case, tmp_path, monkeypatch, capsys
 def test_a_missing_extra_is_named_before_training(library, flag, file, tmp_path, monkeypatch, capsys):
     for name in [*(name for name in sys.modules if name.partition(".")[0] == library), library]:
         monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr(train, "sample", None)
     monkeypatch.chdir(tmp_path)
     assert train.main([*SHORT, flag, file]) == 2
     assert f"pip install {library}" in capsys.readouterr().err
@@ -209,5 +234,31 @@ def test_the_plot_is_a_png(layers, tmp_path, emitted):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p.png", "w.pt"]
 
 
-def test_the_bar_fills_on_a_terminal():
+def test_the_bar_fills_on_a_terminal(tmp_path, monkeypatch, capsys):
     assert train.bar(1, 2, 0.5) == f"\r[{'#' * 15}{'.' * 15}] 1/2 loss 0.5  "
+    monkeypatch.setattr(train, "on_terminal", lambda: True)
+    assert train.main([*SHORT, "--out", str(tmp_path / "w.pt")]) == 0
+    shown = re.sub(r"loss \d+(\.\d+)?", "loss L", capsys.readouterr().err)
+    assert shown == "".join(train.bar(done, 3, 0).replace("loss 0", "loss L") for done in (1, 2, 3)) + "\n"
+
+
+ENDS = {"--seed": (0, 2**63 - 1), "--points": (1, 100_000_000), "--batch": (1, 100_000_000), "--epochs": (1, 1_000_000)}
+
+
+@pytest.mark.parametrize(("module", "flag"), [(train, flag) for flag in ENDS] + [(run, "--seed"), (run, "--points")])
+def test_whole_numbers_are_taken_from_the_least_to_the_most(module, flag, capsys):
+    for number in ENDS[flag]:
+        assert getattr(module.arguments([flag, str(number)]), flag[2:]) == number
+    for number in (ENDS[flag][0] - 1, ENDS[flag][1] + 1):
+        with pytest.raises(SystemExit):
+            module.arguments([flag, str(number)])
+        assert "expected a whole number from {} to {}".format(*ENDS[flag]) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", [run, train], ids=["run", "train"])
+def test_help_names_the_defaults_that_are_taken(module, capsys):
+    with pytest.raises(SystemExit):
+        module.main(["--help"])
+    named = dict(re.findall(r"--(\w+) [^(]*\(([\w.]+)\)", " ".join(capsys.readouterr().out.split())))
+    taken = vars(module.arguments([]))
+    assert len(named) >= 4 and all(str(taken[flag]) == default.replace("here", ".") for flag, default in named.items())

@@ -104,9 +104,10 @@ def test_weights_are_saved_row_by_row_however_they_lie(suffix, tmp_path):
     pytest.importorskip("safetensors")
     drawn, _, _ = run.sample(3, 1, torch.float64)
     path = tmp_path / f"w.{suffix}"
-    weights.save(path, backward.Parameters(*[parameter.t().contiguous().t() for parameter in drawn]))
+    weights.save(path, backward.Parameters(*[p.t().contiguous().t().requires_grad_() for p in drawn]))
     loaded = weights.load(path, torch.float64)
     assert all(torch.equal(a, b) and b.is_contiguous() for a, b in zip(drawn, loaded, strict=True))
+    assert suffix != "pt" or not any(value.requires_grad for value in torch.load(path, weights_only=True).values())
 
 
 class Malicious:
@@ -218,11 +219,13 @@ def test_bad_training_is_refused_in_one_line(case, tmp_path, monkeypatch, capsys
 def test_a_missing_extra_is_named_before_training(library, flag, file, tmp_path, monkeypatch, capsys):
     for name in [*(name for name in sys.modules if name.partition(".")[0] == library), library]:
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.setattr(train, "sample", None)
     monkeypatch.chdir(tmp_path)
-    assert train.main([*SHORT, flag, file]) == 2
+    with monkeypatch.context() as untrained:
+        untrained.setattr(train, "sample", None)
+        assert train.main([*SHORT, flag, file]) == 2
     assert f"pip install {library}" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+    assert train.main(SHORT) == 0
 
 
 @pytest.mark.parametrize("layers", [(2, 3, 1), (1, 3, 2)], ids=str)

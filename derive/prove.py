@@ -5,12 +5,11 @@ SymPy's derivative of the scalar loss, which is written out here by loops over e
 of each row has a name in both; the derivative goes forwards through it, from a weight to the loss.
 """
 
-from derive.command import Parser, a_path, begin, content, failed, finish, on_terminal, one_line
+from derive.command import Parser, a_path, begin, failed, finish, on_terminal, one_line
 
 if __name__ == "__main__":
     begin("python -m derive.prove", sympy="1.14", numpy="1.26")
 
-import ast
 import hashlib
 import sys
 from collections.abc import Iterator
@@ -28,13 +27,12 @@ from derive.intermediates import Intermediates
 from derive.judge import Claim, Judge, NotProved
 from derive.losses import logsumexp, p, y
 from derive.network import Network
+from derive.settings import ANEW, network_of, text_of
 from derive.symbolic import Tensor, naming, run_source, symbols
 
 ROWS = (1, 2)
 FAST_ROWS = (1, 2, 3)  # 3 as a chunk of 2 and one of 1
 MOST_ENTRIES = 2000
-LARGEST = 2**24  # bytes of a source
-ANEW = "if another version wrote it, python -m derive.build writes it anew"
 
 
 @dataclass(frozen=True)
@@ -111,17 +109,6 @@ def prove(folder: Path, progress: bool = False) -> Certificate:
     return Certificate(network, network.entries, narrow.network, others, ROWS, sha256, fast, fast_sha256)
 
 
-def text_of(path: Path) -> str:
-    """The source in a file.
-
-    Raises OSError, or ValueError where it is no file, too large or not UTF-8.
-    """
-    try:
-        return content(path, LARGEST).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 at byte {error.start}") from None
-
-
 def slopes(network: Network) -> Iterator[Claim]:
     """The slope of each named function that the network uses, against the derivative of its definition."""
     used = {
@@ -130,20 +117,6 @@ def slopes(network: Network) -> Iterator[Claim]:
     used |= {type(part) for part in network.criterion().formula.atoms(NamedFunction)}
     for function in sorted(used, key=str):
         yield f"the slope of {function}", opened(slope(function)), diff(opened(function.definition), z)
-
-
-def network_of(source: str, path: Path) -> Network:
-    """The network that the package says it is for.
-
-    Raises ValueError where it does not say so as this version writes it.
-    """
-    try:
-        for node in ast.parse(source, str(path)).body:
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "NETWORK":
-                return Network(**ast.literal_eval(node.value))
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
-        raise ValueError(f"{path}: not as this version writes it ({error}); {ANEW}") from None
-    raise ValueError(f"{path}: no NETWORK in it; {ANEW}")
 
 
 class Case:

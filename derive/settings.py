@@ -1,5 +1,9 @@
-"""A network described in TOML: a file given to derive.build, or [tool.derive] of the pyproject.toml that lies here."""
+"""A network described in TOML: a file given to derive.build, or [tool.derive] of the pyproject.toml that lies here.
 
+Or as an emitted package says of itself.
+"""
+
+import ast
 import difflib
 import re
 import tomllib
@@ -10,6 +14,8 @@ from derive.formula import shown
 from derive.network import Network
 
 LARGEST = 2**17  # bytes
+LARGEST_SOURCE = 2**24
+ANEW = "if another version wrote it, python -m derive.build writes it anew"
 
 
 def settings(path: Path | None) -> dict[str, object]:
@@ -57,3 +63,28 @@ def fields(path: Path, table: dict[str, object]) -> dict[str, object]:
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise ValueError(f"{path}: unknown key {shown(key)}; {hint}known: {', '.join(known)}")
     return dict(table)
+
+
+def text_of(path: Path) -> str:
+    """The source in a file.
+
+    Raises OSError, or ValueError where it is no file, too large or not UTF-8.
+    """
+    try:
+        return content(path, LARGEST_SOURCE).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 at byte {error.start}") from None
+
+
+def network_of(source: str, path: Path) -> Network:
+    """The network that the package says it is for.
+
+    Raises ValueError where it does not say so as this version writes it.
+    """
+    try:
+        for node in ast.parse(source, str(path)).body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "NETWORK":
+                return Network(**ast.literal_eval(node.value))
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{path}: not as this version writes it ({error}); {ANEW}") from None
+    raise ValueError(f"{path}: no NETWORK in it; {ANEW}")

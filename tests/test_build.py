@@ -1,6 +1,7 @@
 """The build: a whole package or none, the same bytes always, and a check that notices."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -71,6 +72,29 @@ def test_the_check_notices_and_a_build_mends(damage, package, capsys):
 
 def test_another_networks_package_is_stale(package):
     assert build.main(["--check", "--layers", "2-4-1", "--out", str(package)]) == 1
+
+
+OTHER = ["--layers", "2-3-3-1", "--activation=-z*tanh(z),max(z,0)", "--loss", "abs(p - y)**3", "--reduction", "mean"]
+
+
+def test_a_check_that_names_no_network_is_of_the_one_that_is_there(tmp_path, monkeypatch, capsys):
+    """What another version emitted is mended by the command that the check prints, and stays of its network."""
+    monkeypatch.chdir(tmp_path)
+    assert build.main([*OTHER, "--out", "mine"]) == 0
+    assert build.main(["--check", "--out", "mine"]) == 0
+    Path("mine/ranks.py").unlink()
+    for line in ("import os", "NETWORK = {**NETWORK}"):
+        Path("mine/backward.py").write_text(Path("mine/backward.py").read_text() + f"\n\n{line}\n")
+    capsys.readouterr()
+    assert build.main(["--check", "--out", "mine"]) == 1
+    *_, advice = capsys.readouterr().out.splitlines()
+    assert build.main(shlex.split(advice)[3:]) == 0
+    assert "2-3-3-1, -z*tanh(z) then max(z,0), output identity, abs(p - y)**3, mean" in capsys.readouterr().out
+    assert build.main(["--check", *OTHER, "--out", "mine"]) == 0
+    Path("mine/backward.py").write_text("NETWORK = open('trace', 'w')\n")
+    assert build.main(["--check", "--out", "mine"]) == 2
+    assert "python -m derive.build writes it anew" in capsys.readouterr().err
+    assert not Path("trace").exists()
 
 
 def test_a_check_of_a_missing_folder_fails_and_makes_none(tmp_path):

@@ -1,0 +1,118 @@
+"""What the commands have in common, in derive and in an emitted package: how they end, and what they say of errors."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from derive import command
+from generated import command as emitted
+
+ROOT = Path(__file__).parent.parent
+
+pytestmark = pytest.mark.parametrize("module", [command, emitted], ids=["derive", "generated"])
+ERRORS = {
+    "what torch says for its own people is left out": (RuntimeError("size 3\nException raised from f"), "size 3"),
+    "the path first": (FileNotFoundError(errno.ENOENT, "No such file", "w.pt"), "w.pt: No such file"),
+    "no path": (OSError(errno.ENOSPC, "No space left"), "No space left"),
+    "of a tree of files": (OSError([("a", "b", "a: denied"), ("c", "d", "c: denied")]), "a: denied"),
+    "lines of others stay": (ValueError("a\nb"), "a\nb"),
+    "nothing": (MemoryError(), "MemoryError"),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_an_error_is_described_by_what_it_says(case, module):
+    error, text = ERRORS[case]
+    assert module.described(error) == text
+
+
+def ended(module, main: str, stdout: int) -> tuple[int, str]:
+    """Status and errors of a command whose main is this."""
+    script = f"from {module.__name__} import finish\nfinish(lambda: {main})"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, text=True)
+    return done.returncode, done.stderr
+
+
+def test_a_full_disk_is_said_and_a_reader_who_left_is_not(module):
+    with open("/dev/full", "wb") as full:
+        assert ended(module, "print(1) or 0", full) == (2, "standard output: No space left on device\n")
+    read, write = os.pipe()
+    os.close(read)
+    assert ended(module, "print(1) or 0", write) == (141, "")
+    os.close(write)
+
+
+def test_the_status_is_that_of_main_and_an_interrupt_is_130(module):
+    assert ended(module, "3", subprocess.DEVNULL) == (3, "")
+    assert ended(module, "__import__('signal').raise_signal(2)", subprocess.DEVNULL) == (130, "")
+
+
+def test_an_interrupt_that_is_ignored_stays_so(module):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            module.finish(lambda: signal.getsignal(signal.SIGINT) is signal.SIG_IGN)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert stopped.value.code is True
+
+
+def test_an_error_of_what_is_unfinished_names_what_was_asked_for(module, tmp_path):
+    with pytest.raises(OSError, match="No space") as error, module.alone_in(tmp_path, "w.pt"):
+        raise OSError(errno.ENOSPC, "No space", str(tmp_path / ".w.pt.x.unfinished"))
+    assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(tmp_path / "w.pt"))
+    with pytest.raises(IsADirectoryError) as error, module.alone_in(tmp_path, "w.pt"):
+        raise OSError(errno.EISDIR, "a folder", "other")
+    assert error.value.filename == "other"
+
+
+def test_what_is_unfinished_of_that_name_is_removed_and_nothing_else(module, tmp_path):
+    for name in (".w.pt.1.unfinished", ".v.pt.1.unfinished", "w.pt", ".w.pt.unfinished"):
+        (tmp_path / name).touch()
+    (tmp_path / ".w.pt.2.unfinished").mkdir()
+    (tmp_path / ".w.pt.2.unfinished" / "part").touch()
+    with module.alone_in(tmp_path, "w.pt"):
+        left = sorted(os.listdir(tmp_path))
+    assert left == [".v.pt.1.unfinished", ".w.pt.unfinished", "w.pt"]
+
+
+@pytest.mark.parametrize(("found", "said"), [((3, 10, 4), "needs Python 3.11 or newer, found "), ((3, 11, 0), "")])
+def test_an_old_python_is_named(found, said, module, monkeypatch):
+    monkeypatch.setattr(sys, "version_info", found)
+    assert module.missing({}) == (said and said + sys.version.split()[0])
+
+
+@pytest.mark.parametrize(
+    ("needed", "said"),
+    [
+        ({"torch": "2.6", "numpy": "1.26"}, ""),
+        ({"torch": "99"}, "needs torch 99 or newer, found 2."),
+        ({"no-such": "1.2"}, "needs no-such 1.2 or newer, found none: pip install 'no-such>=1.2'"),
+    ],
+    ids=str,
+)
+def test_a_package_that_is_too_old_is_named(needed, said, module):
+    assert module.missing(needed).startswith(said) and bool(module.missing(needed)) == bool(said)
+
+
+def test_a_long_or_odd_text_takes_one_line(module):
+    assert module.one_line("a\nb\t\x1b[31m\u202e") == r"a\nb\t\x1b[31m\u202e"
+    assert module.one_line("ü" * module.LONGEST) == "ü" * module.LONGEST
+    assert module.one_line("ab" * module.LONGEST) == "ab" * (module.LONGEST // 4) + "..." + "ab" * (module.LONGEST // 4)
+
+
+def test_bytes_of_a_file_are_read_up_to_a_bound(module, tmp_path):
+    (tmp_path / "a").write_bytes(b"12345")
+    assert module.content(tmp_path / "a", 5) == b"12345"
+    with pytest.raises(ValueError, match="a: 5 bytes, expected at most 4"):
+        module.content(tmp_path / "a", 4)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="pipe: not a file"):
+        module.content(tmp_path / "pipe", 4)
+    with pytest.raises(IsADirectoryError):
+        module.content(tmp_path, 1 << 20)

@@ -90,7 +90,7 @@ def read(path: Path, dtype: type = numpy.float64) -> dict[str, numpy.ndarray]:
     lines = _lines(path)
     arrays: dict[str, numpy.ndarray] = {}
     name, started, tokens = "", 0, []
-    for number, line in [*enumerate(lines, 1), (len(lines) + 1, None)]:
+    for number, line in enumerate([*lines, None], 1):
         if line is not None and not line.startswith("dLd"):
             tokens += _tokens(path, number, line)
             if tokens and not name:

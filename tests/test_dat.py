@@ -32,6 +32,8 @@ BAD = {
     "dLdw1\n[1.]\ndLdw1\n[1.]": ":3: dLdw1 stands twice",
     "dLdq1\n[1.]": ":1: unknown header",
     "dLdw0\n[1.]": ":1: unknown header",
+    "dLd" + 90 * "w": f":1: unknown header 'dLd{37 * 'w'}'; expected",
+    90 * "7": f":1: expected a header such as dLdw1 first, got '{40 * '7'}'$",
     "dLdw1 extra\n[1.]": ":1: unknown header",
     "dLdw1\n[0.1, ..., 0.3]": ":2: .*shortened when it was written",
     "dLdw1\n[__import__('os')]": ":2: .*not a number",
@@ -96,12 +98,24 @@ def test_what_is_written_reads_back_to_the_same_bits(dtype, data, tmp_path_facto
 
 def test_nothing_is_shortened_whatever_numpys_print_options_are(tmp_path):
     weights = numpy.random.default_rng(0).random((60, 70))
-    plain = dat.format_dat([weights, weights[0]])
-    with numpy.printoptions(threshold=5, precision=2, suppress=True, edgeitems=1, linewidth=30, sign="+"):
-        assert dat.format_dat([weights, weights[0]]) == plain
+    odd = numpy.array([numpy.inf, -numpy.inf, numpy.nan])
+    plain = dat.format_dat([weights, weights[0], weights, odd])
+    options = {"threshold": 5, "precision": 2, "suppress": True, "edgeitems": 1, "linewidth": 30, "sign": "+"}
+    with numpy.printoptions(**options, infstr="oo", nanstr="-", formatter={"float": lambda _: "0"}):
+        assert dat.format_dat([weights, weights[0], weights, odd]) == plain
+    with numpy.printoptions(legacy="1.13"):
+        assert dat.format_dat([weights, weights[0], weights, odd]) == plain
     assert "..." not in plain
     dat.write(tmp_path / "a.dat", plain)
     assert (dat.read(tmp_path / "a.dat")["dLdw1"] == weights).all()
+
+
+def test_a_row_is_broken_where_numpy_breaks_it():
+    """Numbers of 18 letters and a comma; rows of one to eleven letters more, so that one of them ends at the limit."""
+    for length in range(1, 12):
+        row = numpy.array([1 / 3, 2 / 3, 1 / 7, float(f"1e{length - 1}")])
+        expected = numpy.array2string(row, separator=",", floatmode="unique", precision=None)
+        assert dat.format_dat([row[None], row]).endswith(f"\ndLdb1\n{expected}")
 
 
 def test_rounded_is_the_notebooks_own_print():
@@ -115,6 +129,14 @@ def test_rounded_is_the_notebooks_own_print():
 
 def test_deeper_networks_continue_the_order_of_the_headers():
     assert dat.headers(4) == ["dLdw4", "dLdw3", "dLdw2", "dLdw1", "dLdb4", "dLdb3", "dLdb2", "dLdb1"]
+
+
+def test_a_file_is_put_into_a_folder_that_is_there_and_replaces_only_a_file(tmp_path):
+    (tmp_path / "file").touch()
+    for path, error in {"missing/a": FileNotFoundError, "file/a": NotADirectoryError, ".": IsADirectoryError}.items():
+        with pytest.raises(error) as refused:
+            dat.write(tmp_path / path, "text")
+        assert refused.value.filename == str((tmp_path / path).parent if "/" in path else tmp_path)
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):

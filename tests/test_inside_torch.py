@@ -99,6 +99,7 @@ def test_the_gradients_of_the_operator_are_not_differentiated_in_silence():
 def test_packages_have_operators_of_their_own(emitted):
     modules = [emitted(network, "function") for network in NETWORKS]
     assert len({module.value_and_grads_op._qualname for module in modules}) == len(modules)
+    assert function.value_and_grads_op._qualname == "derived::generated_value_and_grads"
 
 
 def test_parameters_are_taken_from_a_module_and_put_into_one():

@@ -58,6 +58,25 @@ def test_autograd_in_parts_gives_what_it_gives_at_once(rows):
     assert {gradient.dtype for gradient in reference.gradients(3, 50, rows=rows)} == {torch.float32}
 
 
+def test_autograd_in_parts_takes_so_many_rows_at_a_time_and_adds_in_float64(monkeypatch):
+    taken, real = [], reference._gradients
+    monkeypatch.setattr(reference, "_gradients", lambda net, x: taken.append(len(x)) or real(net, x))
+    reference.gradients(3, 50, rows=7)
+    assert taken == [7] * 7 + [1]
+
+    def pennies(net, x):
+        return [torch.full_like(parameter, 0.1) for parameter in net.parameters()]
+
+    monkeypatch.setattr(reference, "_gradients", pennies)
+    for gradient in reference.gradients(3, 2000, rows=1):
+        assert torch.equal(gradient, torch.full_like(gradient, 2000 * torch.tensor(0.1).item()))
+
+
+def test_the_module_is_of_float32_as_those_of_torch_are():
+    assert {parameter.dtype for parameter in reference.Net().parameters()} == {torch.float32}
+    assert {gradient.dtype for gradient in reference.gradients(3, 2)} == {torch.float32}
+
+
 @pytest.mark.parametrize("points", [1, 10, 25])
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_loss_and_gradient_of_blocks_are_those_of_all_points(reduction, points, emitted, monkeypatch):

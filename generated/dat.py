@@ -45,7 +45,6 @@ def _format(array: numpy.ndarray, style: dict) -> str:
         max_line_width=75,
         suppress_small=False,
         sign="-",
-        edgeitems=3,
         **style,
     )
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,25 @@ def test_an_interrupt_that_is_ignored_stays_so(module):
     finally:
         signal.signal(signal.SIGINT, before)
     assert stopped.value.code is True
+
+
+def test_an_interrupt_is_put_off_and_not_lost(module):
+    with pytest.raises(KeyboardInterrupt), module.uninterrupted():
+        signal.raise_signal(signal.SIGINT)
+        done = True
+    assert done
+    with module.uninterrupted():
+        pass
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_thread_that_gets_no_interrupts_puts_none_off(module):
+    def work():
+        with module.uninterrupted():
+            return signal.getsignal(signal.SIGINT)
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(work).result() is signal.default_int_handler
 
 
 def test_an_error_of_what_is_unfinished_names_what_was_asked_for(module, tmp_path):

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from derive import build, command
+from derive import build
 from derive.emit import render
 from derive.network import Network
 from generated import dat, run, train, weights
@@ -375,13 +375,6 @@ def test_a_build_killed_while_pdflatex_runs_leaves_nothing_that_the_next_does_no
     assert not (tmp_path / "package").exists() and len(os.listdir(tmp_path)) == 1
     assert build.main(["--layers", "2-1", "--out", str(tmp_path / "package")]) == 0
     assert os.listdir(tmp_path) == ["package"]
-
-
-def test_an_interrupt_is_put_off_and_not_lost():
-    with pytest.raises(KeyboardInterrupt), command.uninterrupted():
-        signal.raise_signal(signal.SIGINT)
-        done = True
-    assert done
 
 
 def test_a_dat_file_goes_through_a_link_and_not_in_its_place(tmp_path):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 PYTHON = (3, 11)
 LONGEST = 1000  # letters of a message
@@ -22,6 +22,9 @@ LONGEST = 1000  # letters of a message
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:
         self.exit(2, f"{self.prog}: {one_line(message)}\n")
+
+    def print_help(self, file: TextIO | None = None) -> None:
+        print(self.format_help(), end="", file=file)  # argparse passes over a full disk
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         if sys.stdout:

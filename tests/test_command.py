@@ -32,20 +32,24 @@ def test_an_error_is_described_by_what_it_says(case, module):
     assert module.described(error) == text
 
 
-def ended(module, main: str, stdout: int) -> tuple[int, str]:
+def ended(module, main: str, stdout: int, *options: str) -> tuple[int, str]:
     """Status and errors of a command whose main is this."""
-    script = f"from {module.__name__} import finish\nfinish(lambda: {main})"
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, text=True)
+    script = f"from {module.__name__} import Parser, finish\nfinish(lambda: {main})"
+    arguments = [sys.executable, *options, "-c", script]
+    done = subprocess.run(arguments, cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, text=True)
     return done.returncode, done.stderr
 
 
-def test_a_full_disk_is_said_and_a_reader_who_left_is_not(module):
+@pytest.mark.parametrize("options", [(), ("-u",)], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("main", ["print(1) or 0", "Parser().parse_args(['--help'])"], ids=["result", "help"])
+def test_a_full_disk_is_said_and_a_reader_who_left_is_not(main, options, module):
     with open("/dev/full", "wb") as full:
-        assert ended(module, "print(1) or 0", full) == (2, "standard output: No space left on device\n")
+        assert ended(module, main, full, *options) == (2, "standard output: No space left on device\n")
     read, write = os.pipe()
     os.close(read)
-    assert ended(module, "print(1) or 0", write) == (141, "")
+    assert ended(module, main, write, *options) == (141, "")
     os.close(write)
+    assert ended(module, main, subprocess.DEVNULL, *options) == (0, "")
 
 
 def test_the_status_is_that_of_main_and_an_interrupt_is_130(module):

@@ -136,15 +136,15 @@ def test_losses_are_stable_where_the_prediction_is_extreme(loss, emitted):
             x = torch.tensor([[1.0, -1.0], [0.5, 0.25], [0.0, 0.0]], dtype=dtype)
             y = torch.tensor([[1, 0, 0], [0, 0, 1], [0, 1, 0]], dtype=dtype)
             leaf, b = W.clone().requires_grad_(), torch.zeros(3, dtype=dtype)
-            expected = criterion(network, x @ leaf.T + b, y)
+            prediction = x @ leaf.T + b
+            if loss == "soft_margin_loss":  # torch's own overflows, and its gradient is nan
+                expected = -torch.nn.functional.logsigmoid(y * prediction).sum()
+            else:
+                expected = criterion(network, prediction, y)
             expected.backward()
             value, gradients = module.value_and_grad([W, b], x, y)
-            assert math.isfinite(value)
-            if math.isfinite(expected.item()):  # torch's own soft_margin_loss overflows, and its gradient is nan
-                assert value.item() == pytest.approx(expected.item(), rel=1e-6)
-            assert torch.isfinite(gradients.W1).all()
-            if torch.isfinite(leaf.grad).all():
-                assert_agree([gradients.W1], [leaf.grad], 64.0)
+            torch.testing.assert_close(value, expected.detach(), rtol=8 * torch.finfo(dtype).eps, atol=0)
+            assert_agree([gradients.W1], [leaf.grad], 64.0)
 
 
 @pytest.mark.parametrize("name", [name for name, row in FUNCTIONS.items() if isinstance(row, NamedFunction)])

@@ -44,6 +44,8 @@ class Activation(torch.nn.Module):
             return x
         if self.name == "gelu_tanh":
             return torch.nn.functional.gelu(x, approximate="tanh")
+        if self.name == "hardsigmoid":  # torch's own has no second derivative, and takes 1/6 in float32 for its first
+            return torch.nn.functional.relu6(x + 3) / 6
         return getattr(torch, self.name, getattr(torch.nn.functional, self.name, None))(x)
 
 

@@ -94,17 +94,21 @@ def test_inputs_may_be_strided_and_require_gradients():
 
 
 def test_the_shapes_in_the_comments_are_the_shapes_of_the_tensors(emitted):
-    line = re.compile(r"^(    (\w+) = .*)  # (\(.*?\)) .*$", re.MULTILINE)
+    line = re.compile(r"^(    (\w+) = .*)  # (\(.*?\))(?: .*)?$", re.MULTILINE)
     for network in NETWORKS:
         module = emitted(network)
         with open(module.__file__, encoding="utf-8") as file:
             source = file.read()
         checked, count = line.subn(r"\1; assert tuple(\2.shape) == \3, '\2'", source)
         assert count >= 6 * network.depth
-        scope = {}
-        exec(checked.replace("# forward pass", "N = x.shape[0]"), scope)
         parameters, x, y = emitted(network, "run").sample(1, 13, torch.float32)
-        scope["value_and_grad"](parameters, x, y)
+        scope = {"N": len(x)}
+        exec(checked, scope)
+        scope["forward"](parameters, x)
+        for name in ("value_and_grad", "input_grad", "per_sample_grad"):
+            scope[name](parameters, x, y)
+        scope["jvp"](parameters, x, parameters)
+        scope["hvp"](parameters, x, y, parameters)
 
 
 def test_the_random_state_of_the_caller_is_left_alone():

@@ -281,6 +281,7 @@ def test_the_text_fits_the_network(file):
     relu = files_of(NETWORKS["relu, mean"])[file]
     assert "sigmoid" not in relu and "The loss here is a mean" in relu and "relu" in relu
     assert "The loss here is a sum" in files_of(Network())[file]
+    assert "The recursion" in files_of(Network())[file]
     assert "The recursion" not in files_of(NETWORKS["one layer"])[file]
 
 
@@ -300,9 +301,13 @@ def test_every_step_stands_beside_the_line_of_code_that_computes_it(network):
 
 def test_text_is_escaped():
     hostile = r"\input{/etc/passwd} $x$ 50% of #1 & a_b ^ ~ <b> |"
-    assert "\\input" not in TexPage().escape(hostile)
-    assert TexPage().escape(r"\input") == r"\textbackslash{}input"
-    assert MarkdownPage().escape("<script>|*") == r"\<script\>\|\*"
+    assert TexPage().escape(hostile) == (
+        r"\textbackslash{}input\{/etc/passwd\} \$x\$ 50\% of \#1 \& a\_b "
+        r"\textasciicircum{} \textasciitilde{} \textless{}b\textgreater{} \textbar{}"
+    )
+    assert MarkdownPage().escape(hostile) == r"\\input\{/etc/passwd\} \$x\$ 50% of \#1 \& a\_b ^ \~ \<b\> \|"
+    assert MarkdownPage().escape("`[x](y)`*") == r"\`\[x\](y)\`\*"
+    assert HtmlPage().escape('<b> & "') == "&lt;b&gt; &amp; &quot;"
     with pytest.raises(ValueError, match="letters, digits"):
         PLAIN.latex(r"\input{x}")
 

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from derive import build
 from derive.emit import render
@@ -49,7 +47,6 @@ REFUSED = {
     "softmax(z)": "not allowed here",
     "sin(x=z)": "not allowed here: sin(x=z); allowed: numbers, z,",
     "z" * 400: "at most 300 plain characters",
-    "(" * 150 + "z" + ")" * 150: "formula",
     "-" * 60 + "z": "nested more than",
     "z +": "is no formula",
     "": "is no formula",
@@ -96,9 +93,16 @@ def test_a_loss_with_the_same_slope_everywhere_is_refused(text):
         Network(loss=text)
 
 
-@pytest.mark.parametrize("text", ["softmax(softmax(p))", "logsumexp(p - log_softmax(p))", "softmax(p) > y"])
-def test_a_loss_that_couples_a_row_twice_is_refused(text):
-    with pytest.raises(ValueError, match=r"loss: .*(cannot stand inside one another|not allowed here)"):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("softmax(softmax(p))", "logsumexp, log_softmax, softmax cannot stand inside one another"),
+        ("logsumexp(p - log_softmax(p))", "logsumexp, log_softmax, softmax cannot stand inside one another"),
+        ("softmax(p) > y", "not allowed here: softmax(p) > y; allowed: numbers, p, y,"),
+    ],
+)
+def test_a_loss_that_couples_a_row_twice_or_compares_is_refused(text, message):
+    with pytest.raises(ValueError, match=f"^loss: {re.escape(message)}"):
         Network(loss=text)
 
 
@@ -133,25 +137,40 @@ def test_a_formula_of_ones_own_agrees_with_autograd(text, emitted):
     W1, b1, W2, b2 = parameters = list(linear.parameters())
     x, y = torch.randn(7, 3, dtype=torch.float64), torch.randn(7, 2, dtype=torch.float64)
     p = OWN[text](x @ W1.T + b1) @ W2.T + b2
-    want = torch.autograd.grad(((p - y).abs() ** 3).mean(), parameters)
+    want = torch.autograd.grad(((p - y).abs() ** 3).mean(), parameters, create_graph=True)
+    along = [parameter.detach() for parameter in parameters]
+    inner = sum((gradient * direction).sum() for gradient, direction in zip(want, along, strict=True))
+    curvature = torch.autograd.grad(inner, parameters)
+    want = [gradient.detach() for gradient in want]
     _, gradients = emitted(network).value_and_grad(parameters, x, y)
     assert_agree(gradients, want, 64.0)
     fast = emitted(network, "fast").FastGradient(parameters)
-    torch.testing.assert_close(list(fast.value_and_grad(x, y)[1]), list(want), rtol=1e-13, atol=1e-15)
-    curved = emitted(network).hvp(parameters, x, y, parameters)
-    torch.testing.assert_close(list(fast.hvp(x, y, parameters)), list(curved), rtol=1e-11, atol=1e-14)
+    torch.testing.assert_close(list(fast.value_and_grad(x, y)[1]), want, rtol=1e-13, atol=1e-15)
+    curved = emitted(network).hvp(parameters, x, y, along)
+    assert_agree(curved, curvature, 512.0)
+    torch.testing.assert_close(list(fast.hvp(x, y, along)), list(curved), rtol=1e-11, atol=1e-14)
 
 
-@pytest.mark.parametrize(
-    "text", ["1/(1+exp(-z))", "log(1+exp(z))", "(exp(z) - exp(-z))/(exp(z) + exp(-z))", "log(1/(1+exp(-z)))"]
-)
+NAIVE = {
+    "1/(1+exp(-z))": torch.sigmoid,
+    "log(1+exp(z))": lambda x: -torch.nn.functional.logsigmoid(-x),
+    "(exp(z) - exp(-z))/(exp(z) + exp(-z))": torch.tanh,
+    "log(1/(1+exp(-z)))": torch.nn.functional.logsigmoid,
+}
+
+
+@pytest.mark.parametrize("text", NAIVE)
 def test_a_naive_spelling_is_as_stable_as_torchs_kernel(text, emitted):
     module = emitted(Network((1, 1), output_activation=text))
     for dtype in (torch.float32, torch.float64):
-        for point in (-1e4, -200.0, -90.0, 0.0, 90.0, 200.0, 1e4):
-            x, one = torch.tensor([[point]], dtype=dtype), torch.ones(1, 1, dtype=dtype)
+        close = {"rtol": 8 * torch.finfo(dtype).eps, "atol": torch.finfo(dtype).tiny}
+        for point in (-1e4, -200.0, -90.0, -2.0, 0.0, 2.0, 90.0, 200.0, 1e4):
+            x, one = torch.tensor([[point]], dtype=dtype, requires_grad=True), torch.ones(1, 1, dtype=dtype)
+            want = ((NAIVE[text](x) - one) ** 2).sum()
+            want.backward()
             loss, gradients = module.value_and_grad([one, one[0] * 0], x, one)
-            assert torch.isfinite(loss) and all(torch.isfinite(g).all() for g in gradients)
+            torch.testing.assert_close(loss, want.detach(), **close)
+            torch.testing.assert_close(gradients.b1, x.grad[0], **close)
 
 
 def test_a_loss_of_the_whole_row(emitted):
@@ -233,17 +252,6 @@ def test_every_page_of_an_odd_formula_is_written(text):
 def test_activations_are_split_at_commas_outside_of_calls():
     assert parse_activations("tanh,max(z, 0),relu") == ("tanh", "max(z, 0)", "relu")
     assert parse_activations("max(z, 0)") == "max(z, 0)"
-
-
-@settings(max_examples=400, deadline=None)
-@given(st.text("z01.+-*/()e, maxexplogsin'_[]", max_size=40))
-def test_any_text_is_read_or_refused(text):
-    try:
-        formula = parse("activation", text, (z,))
-    except ValueError as error:
-        assert "activation" in str(error)
-    else:
-        assert formula.free_symbols == {z}
 
 
 SPECS = {

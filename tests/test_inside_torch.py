@@ -86,12 +86,11 @@ def test_what_is_not_derived_is_refused(kind):
         slope.sum().backward()
 
 
-def test_the_gradients_of_the_operator_are_not_differentiated_in_silence():
+def test_the_gradients_of_the_operator_have_no_record_of_their_own():
     parameters, x, y = run.sample(1, 5, torch.float64)
     tracked = [parameter.clone().requires_grad_() for parameter in parameters]
     _, _, gradients = function.value_and_grads_op(tracked, x, y, False)
-    with pytest.raises(RuntimeError, match=r"hvp|does not require grad"):
-        gradients[0].sum().backward()
+    assert not any(gradient.requires_grad for gradient in gradients)
     with pytest.raises(ValueError, match="in_x: must be true"):
         function.value_and_grads_op(tracked, x.clone().requires_grad_(), y, False)
 

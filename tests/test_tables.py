@@ -3,6 +3,7 @@
 import math
 import re
 import warnings
+from collections.abc import Callable
 
 import mpmath
 import pytest
@@ -34,10 +35,9 @@ KINKS = {
 SATURATED = [-1e4, -1000, -200, -90, -40, -19, -3, -1e-3, 0, 1e-3, 3, 19, 21, 40, 90, 200, 1000, 1e4]
 # softsign: torch subtracts two nearly equal terms for large |z|; ours is 1 / (1 + |z|)^2
 # tanhshrink: torch subtracts 1 - tanh^2 from 1; ours is tanh^2
-# hardsigmoid: torch's own backward takes 1/6 in float32, whatever the dtype
 # softplus: torch computes its slope as exp(z) / (1 + exp(z)), with one rounding more in a chain of widths one
 # gelu_tanh: tanh of a cubic, whose derivative torch rounds in another order
-BOUNDS = {"softsign": 1e3, "tanhshrink": 64, "hardsigmoid": 2e9, "softplus": 128, "gelu_tanh": 128}
+BOUNDS = {"softsign": 1e3, "tanhshrink": 64, "softplus": 128, "gelu_tanh": 128}
 warnings.filterwarnings("ignore", message=".*reduction: 'mean'.*")
 
 
@@ -70,20 +70,21 @@ def test_each_loss_agrees_with_autograd(loss, reduction, emitted):
         check(Network(shape, "tanh", output, loss, reduction), emitted, 32.0)
 
 
-def slopes(activation: str, point: float, dtype: torch.dtype, emitted) -> tuple[torch.Tensor, torch.Tensor]:
-    """d(a - 1/4)^2/dz at one pre-activation: emitted, and torch's."""
+def slopes(activation: str, theirs: Callable, point: float, dtype: torch.dtype, emitted) -> list[torch.Tensor]:
+    """d(a - 1/4)^2/dz at one pre-activation: emitted, and that of torch's function."""
     module = emitted(Network((1, 1), output_activation=activation, loss="squared_error"))
     x = torch.tensor([[point]], dtype=dtype, requires_grad=True)
     y = torch.full_like(x, 0.25)
-    ((Activation(activation)(x) - y) ** 2).sum().backward()
+    ((theirs(x) - y) ** 2).sum().backward()
     _, gradients = module.value_and_grad([torch.ones(1, 1, dtype=dtype), torch.zeros(1, dtype=dtype)], x, y)
-    return gradients.b1, x.grad[0]
+    return [gradients.b1, x.grad[0]]
 
 
 @pytest.mark.parametrize("activation", KINKS)
 def test_the_value_at_a_kink_is_torchs(activation, emitted):
     for kink in KINKS[activation]:
-        got, want = slopes(activation, float(kink), torch.float64, emitted)
+        torchs = getattr(torch.nn.functional, activation)
+        got, want = slopes(activation, torchs, float(kink), torch.float64, emitted)
         assert got.item() == pytest.approx(want.item(), rel=1e-14)
 
 
@@ -104,7 +105,7 @@ def test_each_slope_is_as_right_as_torchs_where_it_is_saturated(activation, dtyp
     exact = sympy.lambdify(z, 2 * (a - sympy.Rational(1, 4)) * sympy.diff(a, z), "mpmath")
     eps = torch.finfo(dtype).eps
     for point in SATURATED:
-        got, want = (value.item() for value in slopes(activation, point, dtype, emitted))
+        got, want = (value.item() for value in slopes(activation, Activation(activation), point, dtype, emitted))
         with mpmath.workdps(60):
             truth = exact(mpmath.mpf(torch.tensor(point, dtype=dtype).item()))
         assert math.isfinite(got), point
@@ -135,15 +136,15 @@ def test_losses_are_stable_where_the_prediction_is_extreme(loss, emitted):
             x = torch.tensor([[1.0, -1.0], [0.5, 0.25], [0.0, 0.0]], dtype=dtype)
             y = torch.tensor([[1, 0, 0], [0, 0, 1], [0, 1, 0]], dtype=dtype)
             leaf, b = W.clone().requires_grad_(), torch.zeros(3, dtype=dtype)
-            expected = criterion(network, x @ leaf.T + b, y)
+            prediction = x @ leaf.T + b
+            if loss == "soft_margin_loss":  # torch's own overflows, and its gradient is nan
+                expected = -torch.nn.functional.logsigmoid(y * prediction).sum()
+            else:
+                expected = criterion(network, prediction, y)
             expected.backward()
             value, gradients = module.value_and_grad([W, b], x, y)
-            assert math.isfinite(value)
-            if math.isfinite(expected.item()):  # torch's own soft_margin_loss overflows, and its gradient is nan
-                assert value.item() == pytest.approx(expected.item(), rel=1e-6)
-            assert torch.isfinite(gradients.W1).all()
-            if torch.isfinite(leaf.grad).all():
-                assert_agree([gradients.W1], [leaf.grad], 64.0)
+            torch.testing.assert_close(value, expected.detach(), rtol=8 * torch.finfo(dtype).eps, atol=0)
+            assert_agree([gradients.W1], [leaf.grad], 64.0)
 
 
 @pytest.mark.parametrize("name", [name for name, row in FUNCTIONS.items() if isinstance(row, NamedFunction)])

@@ -12,12 +12,32 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from torch.autograd.function import once_differentiable
 
 from .backward import input_grad, value_and_grad
 
 NO_Y = "y: no gradient in y is derived; y.detach() says that none is wanted"
 NAME = re.sub(r"[^A-Za-z0-9]", lambda match: f"_{ord(match[0]):x}_", __package__)  # one name for one package
+
+
+class Once(torch.autograd.Function):
+    """Once.apply(gradient, anchor): the gradient, with a record for the anchor's sake that refuses to be gone through.
+
+    torch's once_differentiable leaves no record where the incoming gradient has none, and what is differentiated twice
+    would lack a term in silence.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gradient: torch.Tensor, anchor: torch.Tensor) -> torch.Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Any, incoming: torch.Tensor) -> None:
+        raise RuntimeError("loss: no second derivative is derived; backward.hvp is one")
+
+
+def _once(gradient: torch.Tensor) -> torch.Tensor:
+    """The same, to be gone through by nobody."""
+    return Once.apply(gradient, gradient.new_ones((), requires_grad=True)) if torch.is_grad_enabled() else gradient
 
 
 class Loss(torch.autograd.Function):
@@ -34,9 +54,8 @@ class Loss(torch.autograd.Function):
         return loss
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, incoming: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        in_x, *in_parameters = [None if gradient is None else incoming * gradient for gradient in ctx.saved_tensors]
+        in_x, *in_parameters = [None if g is None else _once(incoming * g) for g in ctx.saved_tensors]
         return in_x, None, *in_parameters
 
 
@@ -77,10 +96,10 @@ def _keep(ctx: Any, inputs: tuple, output: tuple) -> None:
     ctx.save_for_backward(slope, *gradients)
 
 
-@once_differentiable
 def _scale(ctx: Any, incoming: torch.Tensor, *_: Any) -> tuple:
     slope, *gradients = ctx.saved_tensors
-    return [incoming * gradient for gradient in gradients], incoming * slope if ctx.in_x else None, None, None
+    in_x = _once(incoming * slope) if ctx.in_x else None
+    return [_once(incoming * gradient) for gradient in gradients], in_x, None, None
 
 
 value_and_grads_op.register_autograd(_scale, setup_context=_keep)

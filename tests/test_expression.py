@@ -242,6 +242,15 @@ def test_function_passes_gradcheck(problem):
     assert torch.autograd.gradcheck(function, given[problem.variable].clone().requires_grad_())
 
 
+def test_a_function_refuses_a_second_derivative():
+    derived = derivation(Trace(X.T * X), [X])
+    given = {symbol: tensor.requires_grad_() for symbol, tensor in tensors(derived).items()}
+    (slope,) = torch.autograd.grad(emitted(derived, given, "loss"), given[X], create_graph=True)
+    close(slope, 2 * given[X].detach())
+    with pytest.raises(RuntimeError, match="^loss: no second derivative is derived; hvp of the derivation is one$"):
+        (slope * given[X]).sum().backward()
+
+
 @pytest.mark.parametrize(
     "loss",
     [
@@ -336,6 +345,7 @@ def test_emitted_source_is_formatted(tmp_path):
 
 
 def test_shape_comments_hold():
+    checked = 0
     for problem in PROBLEMS[::5]:
         derived = derivation(problem.loss, [problem.variable], prove=False)
         given = tensors(derived, positive=problem.positive)
@@ -346,9 +356,11 @@ def test_shape_comments_hold():
                 name, shape = line.split(" = ")[0].strip(), line.rpartition("  # ")[2]
                 if name.isidentifier():
                     lines.append(f"    assert {name}.shape == {shape}, {name!r}")
+                    checked += 1
         namespace = {}
         exec("\n".join(lines), namespace)
         namespace["value_and_grad"](**{own.name: given[symbol] for own, symbol in derived.original.items()})
+    assert checked >= 3 * len(PROBLEMS[::5])
 
 
 def test_sums_with_indices():

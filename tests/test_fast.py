@@ -82,15 +82,13 @@ MORE = [
 
 
 @pytest.mark.parametrize("network", MORE, ids=str)
-def test_per_sample_gradients_add_up_and_hessian_times_direction_is_linear_and_right(network, emitted):
+def test_per_sample_gradients_and_hessian_times_direction_are_those_of_the_readable_module(network, emitted):
     rows = 30
     net, x, y = example(network, rows)
     y = y.sigmoid()
     fast = emitted(network, "fast").FastGradient(net.parameters())
     each = fast.per_sample_grad(x, y)
-    for row in (0, rows - 1):
-        alone = emitted(network).value_and_grad(list(net.parameters()), x[row : row + 1], y[row : row + 1])[1]
-        assert_agree([g[row] for g in each], list(alone), 200)
+    assert_agree(each, emitted(network).per_sample_grad(list(net.parameters()), x, y), 200)
     direction = torch.randn_like(fast.flat_parameters)
     for size in (1, rows):
         parts = emitted(network, "fast")._views(direction)
@@ -186,7 +184,7 @@ def test_saturated_and_huge_inputs_give_numbers_where_autograd_does(network, row
         net, x, y = example(network, rows, dtype)
         gradient = emitted(network, "fast").FastGradient(net.parameters()).value_and_grad(x * size, y)[1]
         for g, r in zip(gradient, autograd(network, net, x * size, y), strict=True):
-            assert (g - r).abs().max() <= size**2 * torch.finfo(dtype).eps * r.abs().max()
+            assert (g - r).abs().max() <= 4 * abs(size) * torch.finfo(dtype).eps * r.abs().max()
 
 
 def test_a_nan_or_an_infinity_of_one_call_is_gone_in_the_next():
@@ -235,11 +233,3 @@ def test_inputs_with_a_record_and_strides_of_their_own_work():
         loss, gradient = fast.value_and_grad(a, b)
         assert not loss.requires_grad and not gradient[0].requires_grad
         assert_agree(gradient, autograd(Network(), net, a, b), 100)
-
-
-def test_buffers_are_bounded():
-    net, x, y = example(Network(), 100)
-    fast = FastGradient(net.parameters())
-    for rows in range(2, 60):
-        fast.value_and_grad(x[:rows], y[:rows])
-    assert len(fast._steps) <= 8

@@ -107,6 +107,7 @@ def test_weights_are_saved_row_by_row_however_they_lie(suffix, tmp_path):
     weights.save(path, backward.Parameters(*[p.t().contiguous().t().requires_grad_() for p in drawn]))
     loaded = weights.load(path, torch.float64)
     assert all(torch.equal(a, b) and b.is_contiguous() for a, b in zip(drawn, loaded, strict=True))
+    assert {value.dtype for value in weights.load(path, torch.float32)} == {torch.float32}
     assert suffix != "pt" or not any(value.requires_grad for value in torch.load(path, weights_only=True).values())
 
 

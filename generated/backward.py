@@ -279,7 +279,7 @@ def _checked(parameters: Iterable[torch.Tensor], prefix: str = "", **data: torch
             tensor.shape == shape and tensor.dtype is dtype and tensor.device == device and tensor.layout is strided
             for tensor, shape in zip(tensors, shapes, strict=True)
         ]
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, RuntimeError, TypeError, ValueError):
         fit = [False]
     if False in fit or (dtype is not torch.float32 and dtype is not torch.float64):
         _refuse(parameters, prefix, data)
@@ -289,18 +289,20 @@ def _checked(parameters: Iterable[torch.Tensor], prefix: str = "", **data: torch
 
 def _refuse(parameters: tuple, prefix: str, data: dict[str, torch.Tensor]) -> None:
     """Raises ValueError or TypeError that names the first that is not as it should be."""
+    whole = prefix.removesuffix(".") or "parameters"
     if not isinstance(parameters, tuple):
-        raise TypeError(f"parameters: expected a sequence of tensors, got {type(parameters).__name__}")
+        raise TypeError(f"{whole}: expected a sequence of tensors, got {type(parameters).__name__}")
     if len(parameters) != len(SHAPES):
-        raise ValueError(f"parameters: expected {len(SHAPES)} tensors ({', '.join(SHAPES)}), got {len(parameters)}")
+        raise ValueError(f"{whole}: expected {len(SHAPES)} tensors ({', '.join(SHAPES)}), got {len(parameters)}")
     shapes = {f"{prefix}{name}": shape for name, shape in SHAPES.items()}
     tensors = {**dict(zip(shapes, parameters, strict=True)), **data}
     for name, tensor in tensors.items():
         if not isinstance(tensor, torch.Tensor):
             hint = f"; torch.from_numpy({name}) makes one" if type(tensor).__module__ == "numpy" else ""
             raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}{hint}")
-        if tensor.layout != torch.strided:
-            raise TypeError(f"{name}: expected a dense tensor, got {tensor.layout}; {name}.to_dense() makes one")
+        if tensor.layout != torch.strided or tensor.is_nested:
+            kind = "a nested one" if tensor.is_nested else f"{tensor.layout}; {name}.to_dense() makes one"
+            raise TypeError(f"{name}: expected a dense tensor, got {kind}")
     W1 = parameters[0]
     if W1.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"{prefix}W1: expected dtype torch.float32 or torch.float64, got {W1.dtype}")

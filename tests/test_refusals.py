@@ -247,6 +247,23 @@ def test_what_is_no_tensor_of_numbers_is_named(function, case, tmp_path, monkeyp
     assert os.listdir() == []
 
 
+BEFORE = {
+    "links to one file": (lambda: os.symlink("my_autograd.dat", "torch_autograd.dat"), "are links to one file"),
+    "a folder for the second file": (lambda: os.mkdir("torch_autograd.dat"), "torch_autograd.dat: Is a directory"),
+    "a link to itself": (lambda: os.symlink("my_autograd.dat", "my_autograd.dat"), "Symlink loop from"),
+}
+
+
+@pytest.mark.parametrize("case", BEFORE)
+def test_a_run_writes_both_files_or_none(case, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    make, message = BEFORE[case]
+    make()
+    before = listing()
+    refused(capfd, run.main(["--compare"]), message)
+    assert listing() == before
+
+
 TEMPLATES = {
     "missing": (Path.unlink, "templates/dat.py.j2: no such template"),
     "with a hole that nothing fills": (

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from torch.autograd.function import once_differentiable
 
-from .backward import input_grad, value_and_grad
+from .backward import _refuse, input_grad, value_and_grad
 
 NO_Y = "y: no gradient in y is derived; y.detach() says that none is wanted"
+ONCE = "create_graph: no second derivative is derived; backward.hvp is the Hessian times a direction"
 NAME = re.sub(r"[^A-Za-z0-9]", lambda match: f"_{ord(match[0]):x}_", __package__)  # one name for one package
 
 
@@ -34,18 +34,33 @@ class Loss(torch.autograd.Function):
         return loss
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, incoming: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        _refuse_graph()
         in_x, *in_parameters = [None if gradient is None else incoming * gradient for gradient in ctx.saved_tensors]
         return in_x, None, *in_parameters
+
+
+def _refuse_graph() -> None:
+    """Raises RuntimeError where autograd records the gradient: what it would find of the second derivative is zero."""
+    if torch.is_grad_enabled():
+        raise RuntimeError(ONCE)
+
+
+def _tensors(parameters: Iterable[torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> list[torch.Tensor]:
+    """The parameters, once all that is given is known to be tensors."""
+    given = tuple(parameters) if isinstance(parameters, Iterable) else parameters
+    if not isinstance(given, tuple) or not all(isinstance(tensor, torch.Tensor) for tensor in (*given, x, y)):
+        _refuse(given, "", {"x": x, "y": y})
+    return list(given)
 
 
 def loss(parameters: Iterable[torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """The loss as autograd records it: loss(net.parameters(), x, y).backward() fills .grad.
 
-    Arguments and errors as in value_and_grad; raises ValueError where a gradient in y is asked for.
+    Arguments and errors as in value_and_grad; raises ValueError where a gradient in y is asked for, and RuntimeError
+    where its own gradient is to be differentiated (create_graph=True).
     """
-    return Loss.apply(x, y, *parameters)
+    return Loss.apply(x, y, *_tensors(parameters, x, y))
 
 
 @torch.library.custom_op(f"derived::{NAME}_value_and_grads", mutates_args=())
@@ -77,8 +92,8 @@ def _keep(ctx: Any, inputs: tuple, output: tuple) -> None:
     ctx.save_for_backward(slope, *gradients)
 
 
-@once_differentiable
 def _scale(ctx: Any, incoming: torch.Tensor, *_: Any) -> tuple:
+    _refuse_graph()
     slope, *gradients = ctx.saved_tensors
     return [incoming * gradient for gradient in gradients], incoming * slope if ctx.in_x else None, None, None
 
@@ -88,4 +103,4 @@ value_and_grads_op.register_autograd(_scale, setup_context=_keep)
 
 def loss_op(parameters: Iterable[torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """As loss, through one operator that torch.compile and torch.export keep whole."""
-    return value_and_grads_op(list(parameters), x, y, x.requires_grad)[0]
+    return value_and_grads_op(_tensors(parameters, x, y), x, y, x.requires_grad)[0]

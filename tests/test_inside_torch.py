@@ -81,9 +81,24 @@ def test_what_is_not_derived_is_refused(kind):
     with pytest.raises(ValueError, match=r"x: expected shape \(5, 2\), got \(5, 3\)"):
         loss(parameters, torch.rand(5, 3, dtype=torch.float64), y)
     tracked = x.clone().requires_grad_()
-    (slope,) = torch.autograd.grad(loss(parameters, tracked, y), tracked, create_graph=True)
-    with pytest.raises(RuntimeError, match=r"once_differentiable|does not require grad"):
-        slope.sum().backward()
+    with pytest.raises(RuntimeError, match=r"create_graph: no second derivative is derived; backward.hvp"):
+        torch.autograd.grad(loss(parameters, tracked, y) + tracked.sum() ** 2, tracked, create_graph=True)
+    with pytest.raises(RuntimeError, match=r"create_graph: "):
+        torch.autograd.functional.hessian(lambda x: loss(parameters, x, y), x)
+
+
+@pytest.mark.parametrize("kind", ["loss", "loss_op"])
+def test_what_is_no_tensor_is_named(kind):
+    loss = getattr(function, kind)
+    parameters, x, y = run.sample(1, 5, torch.float64)
+    with pytest.raises(TypeError, match=r"^x: expected a torch.Tensor, got ndarray; torch.from_numpy\(x\)"):
+        loss(parameters, x.numpy(), y)
+    with pytest.raises(TypeError, match=r"^y: expected a torch.Tensor, got list$"):
+        loss(parameters, x, [1.0])
+    with pytest.raises(TypeError, match=r"^b3: expected a torch.Tensor, got NoneType$"):
+        loss([*parameters[:-1], None], x, y)
+    with pytest.raises(TypeError, match=r"^parameters: expected a sequence of tensors, got int$"):
+        loss(3, x, y)
 
 
 def test_the_gradients_of_the_operator_are_not_differentiated_in_silence():

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from derive import build, emit
-from derive.command import LONGEST, missing
+from derive.command import LONGEST, content, missing
 from derive.network import Network
 from derive.settings import LARGEST
 from generated import backward, run, train, weights
@@ -76,6 +76,13 @@ def test_a_byte_order_mark_and_any_spelling_of_whole_numbers_are_read(content, t
     (tmp_path / "spec.toml").write_bytes(content)
     options = build.arguments([str(tmp_path / "spec.toml")])
     assert build.network_from(options) == Network((2, 1))
+
+
+def test_a_file_that_cannot_be_read_or_has_more_than_it_says_is_named():
+    with pytest.raises(OSError, match="Input/output error: '/proc/self/mem'"):
+        content(Path("/proc/self/mem"), 100)
+    with pytest.raises(ValueError, match="/proc/self/maps: 101 bytes, expected at most 100"):
+        content(Path("/proc/self/maps"), 100)
 
 
 PLACES: dict[str, tuple[Callable[[], object], list[str], str]] = {

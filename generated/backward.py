@@ -55,10 +55,15 @@ class Parameters(NamedTuple):
     ) -> "torch.nn.Module | Mapping[str, torch.Tensor]":
         """Copies the parameters into a module, or into a state_dict, in its order; returns it.
 
-        Values are cast to the dtype and device of the target, as load_state_dict does. Raises as from_module, and then
-        the target is as it was.
+        Values are cast to the dtype and device of the target, as load_state_dict does. Raises as from_module, and
+        ValueError where a tensor of the target has no memory for each entry; then the target is as it was.
         """
-        for tensor, value in zip(_matching(target, self), self, strict=True):
+        theirs = _matching(target, self)
+        for name, tensor in zip(SHAPES, theirs, strict=True):
+            dense = tensor.layout == torch.strided and not tensor.is_meta
+            if not dense or any(tensor.shape[axis] > 1 and not tensor.stride(axis) for axis in range(tensor.ndim)):
+                raise ValueError(f"target: its tensor for {name} is sparse, expanded or on meta: expected a dense one")
+        for tensor, value in zip(theirs, self, strict=True):
             tensor.copy_(value.detach())
         return target
 
@@ -250,7 +255,7 @@ def hvp(
 def _matching(other: "torch.nn.Module | Mapping[str, torch.Tensor]", values: tuple = ()) -> list[torch.Tensor]:
     """The tensors of a module or state_dict, detached, once their shapes are known to be SHAPES, as those of values."""
     tensors = dict(other if isinstance(other, Mapping) else _named(other))
-    for name, tensor in tensors.items():
+    for name, tensor in (*zip(SHAPES, values, strict=False), *tensors.items()):
         if not isinstance(tensor, torch.Tensor):
             raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
     ours = dict(zip(SHAPES, [tuple(value.shape) for value in values] or SHAPES.values(), strict=True))

@@ -148,3 +148,14 @@ def test_a_module_that_does_not_match_is_shown_beside_ours():
         backward.Parameters.from_module(3)
     with pytest.raises(TypeError, match=r"a: expected a torch.Tensor, got int"):
         backward.Parameters.from_module({"a": 3})
+    with pytest.raises(TypeError, match=r"W1: expected a torch.Tensor, got int"):
+        backward.Parameters(*range(6)).to_module(sequential(Network()))
+
+
+@pytest.mark.parametrize("change", [lambda b: b.to_sparse(), lambda b: b.to("meta"), lambda b: b[:1].expand(10)])
+def test_a_target_that_cannot_take_each_entry_stays_as_it_was(change):
+    state = {name: torch.zeros_like(value) for name, value in sequential(Network()).state_dict().items()}
+    state["2.bias"] = change(state["2.bias"])
+    with pytest.raises(ValueError, match=r"target: its tensor for b2 is sparse, expanded or on meta"):
+        run.sample(1, 1, torch.float64)[0].to_module(state)
+    assert not state["0.weight"].any()

@@ -8,6 +8,7 @@ cannot differentiate is taught here: determinants, Kronecker products, blocks, t
 
 from sympy import (
     BlockMatrix,
+    Derivative,
     Determinant,
     DiracDelta,
     Dummy,
@@ -21,6 +22,7 @@ from sympy import (
     MatrixExpr,
     MatrixSymbol,
     OneMatrix,
+    Subs,
     Symbol,
     Trace,
     ZeroMatrix,
@@ -116,11 +118,13 @@ def formula_pushforward(value: Elementwise, tangents: dict[MatrixSymbol, MatrixS
 def elementwise_pullback(equation: Equation, scalar: Expr, cotangent: MatrixExpr) -> MatrixExpr:
     """Cotangent times partial derivative, entry by entry, the output written as itself.
 
-    The same product with a tangent is what comes through forwards.
+    The same product with a tangent is what comes through forwards. Raises ValueError where SymPy knows no derivative.
     """
     value, output = equation.value, entry(equation.target)
     steps = {part: Dummy(real=True) for part in value.formula.atoms(floor, ceiling, sign)}
     partial = diff(value.formula.xreplace(steps), scalar).xreplace({step: part for part, step in steps.items()})
+    if partial.has(Derivative, Subs):
+        raise ValueError(f"{value.formula}: SymPy knows no derivative of it; write it with other functions")
     partial = stable(between_jumps(partial).xreplace({value.formula: output}))
     return weighted(cotangent, partial, {**value.operands, output: equation.target})
 

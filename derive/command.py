@@ -180,6 +180,11 @@ def content(path: Path, most: int) -> bytes:
     status = os.stat(path)
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
         raise ValueError(f"{path}: not a file")
-    if status.st_size > most:
-        raise ValueError(f"{path}: {status.st_size} bytes, expected at most {most}")
-    return Path(path).read_bytes()
+    try:
+        with open(path, "rb") as file:
+            data = file.read(most + 1) if status.st_size <= most else b""
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(path)) from None
+    if max(status.st_size, len(data)) > most:
+        raise ValueError(f"{path}: {max(status.st_size, len(data))} bytes, expected at most {most}")
+    return data

@@ -483,10 +483,7 @@ def function_page(derivation: Derivation) -> dict[str, Any]:
     names = {symbol: spell(program, symbol) for symbol in program.inputs}
     return {
         "inputs": [
-            {
-                "name": name,
-                "returned": f"_once(grad_value * gradients.{name})" if symbol in program.parameters else "None",
-            }
+            {"name": name, "returned": f"grad_value * gradients.{name}" if symbol in program.parameters else "None"}
             for symbol, name in names.items()
         ],
     }

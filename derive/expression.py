@@ -6,6 +6,7 @@ and its transpose are one symbol. Every entry of a matrix is a variable of its o
 
 import keyword
 import re
+import sys
 from collections.abc import Iterable
 
 from sympy import (
@@ -46,6 +47,7 @@ from sympy import (
     ZeroMatrix,
     exp,
     log,
+    nan,
     sympify,
 )
 from sympy.core.function import AppliedUndef
@@ -73,6 +75,7 @@ from derive.program import (
 )
 
 RESERVED = {"torch", "math", "Gradients", "NamedTuple", "value", "value_and_grad", "tensors"}
+LARGEST = int(sys.float_info.max)
 ENTRYWISE = (MatAdd, HadamardProduct, HadamardPower, ElementwiseApplyFunction, Elementwise, DiagMatrix, DiagonalMatrix)
 
 
@@ -222,8 +225,10 @@ class Reader:
         if not isinstance(node, Expr | Boolean) and not (isinstance(node, Basic) and node.args):
             raise self.refuse(node, "a loss is a scalar expression")
         if not node.args:
-            if getattr(node, "is_real", True) is False or getattr(node, "is_finite", True) is False:
+            if node is nan or getattr(node, "is_real", True) is False or getattr(node, "is_finite", True) is False:
                 raise self.refuse(node, "only real, finite numbers are supported")
+            if node.is_Rational and abs(node) > LARGEST:
+                raise self.refuse(node, "a number of torch is at most 1.8e308")
             return node
         return node.func(*(self.scalar(argument) for argument in node.args))
 

@@ -84,7 +84,7 @@ def apply(function: Callable[..., Expr], *matrices: MatrixExpr) -> MatrixExpr:
     if not matrices:
         raise TypeError("apply: needs at least one matrix")
     variables = tuple(Symbol(f"u{number}", real=True) for number in range(len(matrices)))
-    return Elementwise(Lambda(variables, sympify(function(*variables))), *matrices)
+    return Elementwise(Lambda(variables, sympify(function(*variables), strict=True)), *matrices)
 
 
 def logsumexp(matrix: MatrixExpr) -> MatrixExpr:

@@ -8,7 +8,19 @@ that is not singular; log det is nan where the determinant is negative, as in to
 from collections.abc import Iterable
 from functools import cached_property
 
-from sympy import Expr, Float, MatrixExpr, MatrixSymbol, Rational, Symbol, Trace, ZeroMatrix, sympify
+from sympy import (
+    Expr,
+    Float,
+    Lambda,
+    MatrixExpr,
+    MatrixSymbol,
+    Rational,
+    Symbol,
+    SympifyError,
+    Trace,
+    ZeroMatrix,
+    sympify,
+)
 from sympy.matrices import MatrixBase
 
 from derive.certify import Certificate, certify
@@ -80,6 +92,10 @@ class MatrixDerivation:
         Raises ValueError or TypeError where the directions do not fit the variables.
         """
         if len(directions) == 1 and isinstance(directions[0], dict):
+            unknown = [str(key) for key in directions[0] if key not in self.variables]
+            if unknown:
+                known = ", ".join(map(str, self.variables))
+                raise ValueError(f"hvp: a direction for {unknown[0]}, but the variables are {known}")
             directions = tuple(directions[0].get(variable) for variable in self.variables)
         if len(directions) != len(self.variables):
             raise ValueError(f"hvp: expected a direction for each of {', '.join(map(str, self.variables))}")
@@ -91,6 +107,8 @@ class MatrixDerivation:
             if not isinstance(variable, MatrixSymbol):
                 slope += gradient * direction
                 continue
+            if not isinstance(direction, MatrixExpr | MatrixBase):
+                raise TypeError(f"hvp: the direction for {variable} is a {type(direction).__name__}, not a matrix")
             if tuple(direction.shape) != tuple(variable.shape):
                 raise ValueError(f"hvp: the direction for {variable} has shape {direction.shape}, not {variable.shape}")
             slope += Trace(direction.T * gradient)
@@ -132,7 +150,10 @@ def gradient(loss: Expr, variable: MatrixSymbol | Symbol, prove: bool = True) ->
 
 def scalar_loss(loss: Expr) -> Expr:
     """The loss, with decimals as the fractions that they say."""
-    loss = sympify(loss)
+    try:
+        loss = sympify(loss, strict=True)
+    except SympifyError:
+        raise TypeError(f"loss: expected a SymPy expression, got {type(loss).__name__}") from None
     loss = loss.xreplace({number: Rational(str(number)) for number in loss.atoms(Float)})
     if isinstance(loss, MatrixExpr | MatrixBase):
         if tuple(loss.shape) != (1, 1):
@@ -140,13 +161,15 @@ def scalar_loss(loss: Expr) -> Expr:
                 f"loss: expected a scalar or a 1 x 1 matrix, got shape {tuple(loss.shape)}; Trace(...) of a square "
                 "matrix is a scalar, and so is derive.matrix.total(...), the sum of the entries"
             )
-    elif not isinstance(loss, Expr):
+    elif not isinstance(loss, Expr) or isinstance(loss, Lambda):
         raise TypeError(f"loss: expected a SymPy expression, got {type(loss).__name__}")
     return loss
 
 
 def checked_variables(variables: Iterable[MatrixSymbol | Symbol]) -> tuple[MatrixSymbol | Symbol, ...]:
-    variables = (variables,) if isinstance(variables, MatrixSymbol | Symbol) else tuple(variables)
+    if isinstance(variables, MatrixSymbol | Symbol) or not isinstance(variables, Iterable):
+        variables = (variables,)
+    variables = tuple(variables)
     if not variables:
         raise ValueError("variables: expected at least one MatrixSymbol or Symbol to differentiate in")
     for variable in variables:

@@ -55,10 +55,15 @@ class Parameters(NamedTuple):
     ) -> "torch.nn.Module | Mapping[str, torch.Tensor]":
         """Copies the parameters into a module, or into a state_dict, in its order; returns it.
 
-        Values are cast to the dtype and device of the target, as load_state_dict does. Raises as from_module, and then
-        the target is as it was.
+        Values are cast to the dtype and device of the target, as load_state_dict does. Raises as from_module, and
+        ValueError where a tensor of the target has no memory for each entry; then the target is as it was.
         """
-        for tensor, value in zip(_matching(target, self), self, strict=True):
+        theirs = _matching(target, self)
+        for name, tensor in zip(SHAPES, theirs, strict=True):
+            dense = tensor.layout == torch.strided and not tensor.is_meta
+            if not dense or any(tensor.shape[axis] > 1 and not tensor.stride(axis) for axis in range(tensor.ndim)):
+                raise ValueError(f"target: its tensor for {name} is sparse, expanded or on meta: expected a dense one")
+        for tensor, value in zip(theirs, self, strict=True):
             tensor.copy_(value.detach())
         return target
 
@@ -250,7 +255,7 @@ def hvp(
 def _matching(other: "torch.nn.Module | Mapping[str, torch.Tensor]", values: tuple = ()) -> list[torch.Tensor]:
     """The tensors of a module or state_dict, detached, once their shapes are known to be SHAPES, as those of values."""
     tensors = dict(other if isinstance(other, Mapping) else _named(other))
-    for name, tensor in tensors.items():
+    for name, tensor in (*zip(SHAPES, values, strict=False), *tensors.items()):
         if not isinstance(tensor, torch.Tensor):
             raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
     ours = dict(zip(SHAPES, [tuple(value.shape) for value in values] or SHAPES.values(), strict=True))
@@ -279,7 +284,7 @@ def _checked(parameters: Iterable[torch.Tensor], prefix: str = "", **data: torch
             tensor.shape == shape and tensor.dtype is dtype and tensor.device == device and tensor.layout is strided
             for tensor, shape in zip(tensors, shapes, strict=True)
         ]
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, RuntimeError, TypeError, ValueError):
         fit = [False]
     if False in fit or (dtype is not torch.float32 and dtype is not torch.float64):
         _refuse(parameters, prefix, data)
@@ -289,18 +294,20 @@ def _checked(parameters: Iterable[torch.Tensor], prefix: str = "", **data: torch
 
 def _refuse(parameters: tuple, prefix: str, data: dict[str, torch.Tensor]) -> None:
     """Raises ValueError or TypeError that names the first that is not as it should be."""
+    whole = prefix.removesuffix(".") or "parameters"
     if not isinstance(parameters, tuple):
-        raise TypeError(f"parameters: expected a sequence of tensors, got {type(parameters).__name__}")
+        raise TypeError(f"{whole}: expected a sequence of tensors, got {type(parameters).__name__}")
     if len(parameters) != len(SHAPES):
-        raise ValueError(f"parameters: expected {len(SHAPES)} tensors ({', '.join(SHAPES)}), got {len(parameters)}")
+        raise ValueError(f"{whole}: expected {len(SHAPES)} tensors ({', '.join(SHAPES)}), got {len(parameters)}")
     shapes = {f"{prefix}{name}": shape for name, shape in SHAPES.items()}
     tensors = {**dict(zip(shapes, parameters, strict=True)), **data}
     for name, tensor in tensors.items():
         if not isinstance(tensor, torch.Tensor):
             hint = f"; torch.from_numpy({name}) makes one" if type(tensor).__module__ == "numpy" else ""
             raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}{hint}")
-        if tensor.layout != torch.strided:
-            raise TypeError(f"{name}: expected a dense tensor, got {tensor.layout}; {name}.to_dense() makes one")
+        if tensor.layout != torch.strided or tensor.is_nested:
+            kind = "a nested one" if tensor.is_nested else f"{tensor.layout}; {name}.to_dense() makes one"
+            raise TypeError(f"{name}: expected a dense tensor, got {kind}")
     W1 = parameters[0]
     if W1.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"{prefix}W1: expected dtype torch.float32 or torch.float64, got {W1.dtype}")

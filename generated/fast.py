@@ -88,8 +88,8 @@ class FastGradient:
         """
         self._results.zero_()
         N = 0
-        for batch in batches:
-            x, y, n = self._data(*batch)
+        for x, y in _pairs(batches):
+            x, y, n = self._data(x, y)
             with self._quick:
                 self._add(x, y, 1, 1)
             N += n
@@ -104,9 +104,9 @@ class FastGradient:
         x, y, N = self._data(x, y)
         if out is None:
             out = self.flat_gradient.new_empty(151, N)
-        elif out.shape != (151, N) or out.dtype != self._dtype or out.device != self._device:
-            expected = f"(151, {N}), {self._dtype}, {self._device}"
-            raise ValueError(f"out: expected {expected}, got {tuple(out.shape)}, {out.dtype}, {out.device}")
+        else:
+            self._expect("out", out, (151, N))
+            _refuse_overlap(out)
         with self._quick:
             if N <= _EACH:
                 self._step(self._make_each, N)(x, y, _blocks(out))
@@ -134,11 +134,18 @@ class FastGradient:
             direction = torch.empty_like(self._direction, dtype=given[0].dtype, device=given[0].device)
             for view, part in zip(_views(direction), given, strict=True):
                 view.copy_(part)
-        if direction.shape != (151,) or direction.dtype != self._dtype or direction.device != self._device:
-            expected = f"(151,), {self._dtype}, {self._device}"
-            found = f"{tuple(direction.shape)}, {direction.dtype}, {direction.device}"
-            raise ValueError(f"direction: expected {expected}, got {found}")
+        self._expect("direction", direction, (151,))
         return direction.detach()
+
+    def _expect(self, name: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> None:
+        """Raises TypeError or ValueError where it is no dense tensor of this shape, and of our dtype and device."""
+        if not isinstance(tensor, torch.Tensor):
+            raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
+        if tensor.layout != torch.strided:
+            raise TypeError(f"{name}: expected a dense tensor, got {tensor.layout}; {name}.to_dense() makes one")
+        if tensor.shape != shape or tensor.dtype != self._dtype or tensor.device != self._device:
+            found = f"{tuple(tensor.shape)}, {tensor.dtype}, {tensor.device}"
+            raise ValueError(f"{name}: expected {shape}, {self._dtype}, {self._device}, got {found}")
 
     def _rows_in_cache(self, entries: int) -> int:
         """How many rows a chunk has, if each takes so many entries of buffers; caches dislike powers of 2."""
@@ -153,6 +160,8 @@ class FastGradient:
         The module's parameters must have the shapes, order, dtype and device of this object's, else ValueError or
         TypeError. zero_grad(set_to_none=True) and moving the module undo the bond.
         """
+        if not isinstance(module, torch.nn.Module):
+            raise TypeError(f"module: expected an nn.Module, got {type(module).__name__}")
         theirs = list(module.parameters())
         values, *_ = _checked(theirs)
         if values[0].dtype != self._dtype or values[0].device != self._device:
@@ -533,10 +542,29 @@ class FastGradient:
                 and x.layout is y.layout is torch.strided
             ):
                 return x, y, N
-        except (AttributeError, TypeError, ValueError):
+        except (AttributeError, RuntimeError, TypeError, ValueError):
             pass
         _, x, y = _checked(self.parameters, x=x, y=y)
         return x, y, x.shape[0]
+
+
+def _pairs(batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
+    """The batches, each known to be a pair."""
+    if not isinstance(batches, Iterable):
+        raise TypeError(f"batches: expected pairs (x, y), got {type(batches).__name__}")
+    for batch in batches:
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            raise TypeError(f"batches: expected pairs (x, y), got a {type(batch).__name__} among them")
+        yield batch
+
+
+def _refuse_overlap(out: torch.Tensor) -> None:
+    """Raises ValueError where entries may share memory, so that one would overwrite the other."""
+    reach = 0
+    for stride, size in sorted(zip(out.stride(), out.shape, strict=True)):
+        if size > 1 and stride <= reach:
+            raise ValueError(f"out: expected entries that share no memory, got strides {out.stride()}")
+        reach += stride * (size - 1)
 
 
 def _chunks(x: torch.Tensor, y: torch.Tensor, rows: int, beta: int) -> Iterable[tuple[int, torch.Tensor, torch.Tensor]]:

@@ -13,31 +13,11 @@ from typing import Any
 
 import torch
 
-from .backward import input_grad, value_and_grad
+from .backward import _refuse, input_grad, value_and_grad
 
 NO_Y = "y: no gradient in y is derived; y.detach() says that none is wanted"
+ONCE = "create_graph: no second derivative is derived; backward.hvp is the Hessian times a direction"
 NAME = re.sub(r"[^A-Za-z0-9]", lambda match: f"_{ord(match[0]):x}_", __package__)  # one name for one package
-
-
-class Once(torch.autograd.Function):
-    """Once.apply(gradient, anchor): the gradient, with a record for the anchor's sake that refuses to be gone through.
-
-    torch's once_differentiable leaves no record where the incoming gradient has none, and what is differentiated twice
-    would lack a term in silence.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, gradient: torch.Tensor, anchor: torch.Tensor) -> torch.Tensor:
-        return gradient.view_as(gradient)
-
-    @staticmethod
-    def backward(ctx: Any, incoming: torch.Tensor) -> None:
-        raise RuntimeError("loss: no second derivative is derived; backward.hvp is one")
-
-
-def _once(gradient: torch.Tensor) -> torch.Tensor:
-    """The same, to be gone through by nobody."""
-    return Once.apply(gradient, gradient.new_ones((), requires_grad=True)) if torch.is_grad_enabled() else gradient
 
 
 class Loss(torch.autograd.Function):
@@ -55,16 +35,32 @@ class Loss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, incoming: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        in_x, *in_parameters = [None if g is None else _once(incoming * g) for g in ctx.saved_tensors]
+        _refuse_graph()
+        in_x, *in_parameters = [None if gradient is None else incoming * gradient for gradient in ctx.saved_tensors]
         return in_x, None, *in_parameters
+
+
+def _refuse_graph() -> None:
+    """Raises RuntimeError where autograd records the gradient: what it would find of the second derivative is zero."""
+    if torch.is_grad_enabled():
+        raise RuntimeError(ONCE)
+
+
+def _tensors(parameters: Iterable[torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> list[torch.Tensor]:
+    """The parameters, once all that is given is known to be tensors."""
+    given = tuple(parameters) if isinstance(parameters, Iterable) else parameters
+    if not isinstance(given, tuple) or not all(isinstance(tensor, torch.Tensor) for tensor in (*given, x, y)):
+        _refuse(given, "", {"x": x, "y": y})
+    return list(given)
 
 
 def loss(parameters: Iterable[torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """The loss as autograd records it: loss(net.parameters(), x, y).backward() fills .grad.
 
-    Arguments and errors as in value_and_grad; raises ValueError where a gradient in y is asked for.
+    Arguments and errors as in value_and_grad; raises ValueError where a gradient in y is asked for, and RuntimeError
+    where its own gradient is to be differentiated (create_graph=True).
     """
-    return Loss.apply(x, y, *parameters)
+    return Loss.apply(x, y, *_tensors(parameters, x, y))
 
 
 @torch.library.custom_op(f"derived::{NAME}_value_and_grads", mutates_args=())
@@ -97,9 +93,9 @@ def _keep(ctx: Any, inputs: tuple, output: tuple) -> None:
 
 
 def _scale(ctx: Any, incoming: torch.Tensor, *_: Any) -> tuple:
+    _refuse_graph()
     slope, *gradients = ctx.saved_tensors
-    in_x = _once(incoming * slope) if ctx.in_x else None
-    return [_once(incoming * gradient) for gradient in gradients], in_x, None, None
+    return [incoming * gradient for gradient in gradients], incoming * slope if ctx.in_x else None, None, None
 
 
 value_and_grads_op.register_autograd(_scale, setup_context=_keep)
@@ -107,4 +103,4 @@ value_and_grads_op.register_autograd(_scale, setup_context=_keep)
 
 def loss_op(parameters: Iterable[torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """As loss, through one operator that torch.compile and torch.export keep whole."""
-    return value_and_grads_op(list(parameters), x, y, x.requires_grad)[0]
+    return value_and_grads_op(_tensors(parameters, x, y), x, y, x.requires_grad)[0]

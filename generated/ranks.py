@@ -9,6 +9,7 @@ from importlib import import_module
 import torch
 import torch.distributed as distributed
 
+MOST = 1_000_000  # processes
 PATIENCE = timedelta(minutes=5)  # how long a process waits for the others
 
 
@@ -20,11 +21,12 @@ class Ranks:
     """
 
     def __init__(self, device: str) -> None:
-        self.rank, self.size = _number("RANK", 0), _number("WORLD_SIZE", 1)
+        self.size = _number("WORLD_SIZE", 1, 1, MOST)
+        self.rank = _number("RANK", 0, 0, self.size - 1)
         self.spread = "WORLD_SIZE" in os.environ
         self.device = torch.device(device)
         if self.device.type == "cuda":
-            self.device = torch.device("cuda", _number("LOCAL_RANK", self.device.index or 0))
+            self.device = torch.device("cuda", _number("LOCAL_RANK", self.device.index or 0, 0, MOST))
 
     @property
     def first(self) -> bool:
@@ -33,6 +35,7 @@ class Ranks:
 
     def __enter__(self) -> "Ranks":
         if self.spread:
+            _number("MASTER_PORT", 0, 0, 65535)
             import_module("torch.distributed.nn")  # imported later, it keeps the group to the end
             if self.device.type == "cuda":
                 torch.cuda.set_device(self.device)
@@ -53,10 +56,11 @@ class Ranks:
             distributed.all_reduce(tensor)
 
 
-def _number(name: str, alone: int) -> int:
+def _number(name: str, alone: int, least: int, most: int) -> int:
     text = os.environ.get(name, str(alone))
-    if not text.isascii() or not text.isdigit():
-        raise ValueError(f"{name}: expected a whole number, as torchrun sets it, got {text!r}")
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
+        expected = f"a whole number from {least} to {most}"
+        raise ValueError(f"{name}: expected {expected}, as torchrun sets it, got {text[:40]!r}")
     return int(text)
 
 

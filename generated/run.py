@@ -190,6 +190,10 @@ def computed(options: argparse.Namespace, ranks: Ranks) -> tuple[torch.Tensor, l
         file: dat.format_dat([gradient.cpu().numpy() for gradient in tensors], options.rounded)
         for file, tensors in results.items()
     }
+    for file in texts:
+        dat.check(file.resolve())
+    if len({file.resolve() for file in texts}) < len(texts):
+        raise ValueError(f"{' and '.join(map(str, texts))} are links to one file, which would be compared with itself")
     for file, text in texts.items():
         dat.write(file, text)
     return loss, list(texts)

@@ -60,6 +60,11 @@ BAD_TENSORS = {
         TypeError,
         r"x: expected a torch.Tensor, got ndarray; torch.from_numpy\(x\) makes one",
     ),
+    "nested": (
+        lambda a: {"x": torch.nested.nested_tensor([*a["x"]])},
+        TypeError,
+        "x: expected a dense tensor, got a nested one",
+    ),
     "list": (lambda a: {"y": [[1.0]] * 5}, TypeError, r"y: expected a torch.Tensor, got list"),
     "none": (lambda a: {"x": None}, TypeError, r"x: expected a torch.Tensor, got NoneType"),
     "W1 transposed": (
@@ -232,6 +237,29 @@ def test_a_variable_that_torchrun_would_not_set_is_named(command, name, flags, t
     assert status == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and re.search(f"{name}: expected a whole number|got '0'", error)
+    assert list(tmp_path.iterdir()) == []
+
+
+UNFIT = {
+    "a rank alone": ({"RANK": "3"}, "RANK: expected a whole number from 0 to 0, as torchrun sets it, got '3'"),
+    "a rank too high": ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK: expected a whole number from 0 to 1"),
+    "no process": ({"RANK": "0", "WORLD_SIZE": "0"}, "WORLD_SIZE: expected a whole number from 1"),
+    "too many": ({"RANK": "0", "WORLD_SIZE": "9" * 5000}, "WORLD_SIZE: expected a whole number from 1"),
+    "no port": ({"RANK": "0", "WORLD_SIZE": "1", "MASTER_PORT": "a"}, "MASTER_PORT: expected a whole number from 0"),
+    "a port too high": ({"RANK": "0", "WORLD_SIZE": "1", "MASTER_PORT": "65536"}, "MASTER_PORT: expected a whole"),
+}
+
+
+@pytest.mark.parametrize("case", UNFIT)
+@pytest.mark.parametrize("command", [run, train], ids=["run", "train"])
+def test_variables_that_do_not_fit_each_other_are_refused_at_once(command, case, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    variables, message = UNFIT[case]
+    for name, text in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", **variables}.items():
+        monkeypatch.setenv(name, text)
+    assert command.main([]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and message in error
     assert list(tmp_path.iterdir()) == []
 
 

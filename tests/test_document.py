@@ -363,6 +363,19 @@ def test_without_pdflatex_nothing_is_written_and_the_message_says_what_is_missin
     monkeypatch.setattr(build.shutil, "which", lambda name: None)
     assert build.main(["--layers", "2-1", "--out", str(tmp_path / "package"), "--pdf"]) == 2
     assert "needs pdflatex" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", ["exit 0", "exit 1", "exec sleep 60"])
+def test_a_pdflatex_that_makes_no_pdf_or_does_not_end_is_named_and_nothing_is_written(
+    script, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "pdflatex").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "pdflatex").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(build, "MOST_TYPESETTING", 0.5)
+    assert build.main(["--layers", "2-1", "--out", str(tmp_path / "package"), "--pdf"]) == 2
+    assert re.search(r"--pdf: pdflatex failed: (no|not done within 0.5 seconds)", capsys.readouterr().err)
+    assert os.listdir(tmp_path) == ["pdflatex"]
     assert not (tmp_path / "package").exists()
 
 

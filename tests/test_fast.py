@@ -141,6 +141,49 @@ def test_memory_for_the_results_is_taken_if_it_fits():
         fast.hvp(x, y, torch.zeros(150, dtype=torch.float64))
 
 
+UNFIT = {
+    "no tensor": (lambda fast, x, y: fast.per_sample_grad(x, y, "out"), "out: expected a torch.Tensor, got str"),
+    "sparse": (
+        lambda fast, x, y: fast.per_sample_grad(x, y, torch.zeros(151, 5).double().to_sparse()),
+        "out: expected a dense tensor",
+    ),
+    "expanded": (
+        lambda fast, x, y: fast.per_sample_grad(x, y, torch.zeros(151, 1).double().expand(151, 5)),
+        "out: expected entries that share no memory",
+    ),
+    "overlapping": (
+        lambda fast, x, y: fast.per_sample_grad(x, y, torch.zeros(900).double().as_strided((151, 5), (1, 1))),
+        "out: expected entries that share no memory",
+    ),
+    "no direction": (lambda fast, x, y: fast.hvp(x, y, None), "direction: expected a sequence of tensors"),
+    "a short one": (lambda fast, x, y: fast.hvp(x, y, list(fast.parameters)[:3]), "direction: expected 6 tensors"),
+    "a sparse one": (
+        lambda fast, x, y: fast.hvp(x, y, torch.zeros(151).double().to_sparse()),
+        "direction: expected a dense tensor",
+    ),
+    "no batches": (lambda fast, x, y: fast.accumulate(3), r"batches: expected pairs \(x, y\), got int"),
+    "no pairs": (lambda fast, x, y: fast.accumulate([x]), r"batches: expected pairs \(x, y\), got a Tensor among"),
+    "threes": (lambda fast, x, y: fast.accumulate([(x, y, y)]), r"batches: expected pairs \(x, y\), got a tuple"),
+    "no module": (lambda fast, x, y: fast.bind(None), "module: expected an nn.Module, got NoneType"),
+}
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_what_does_not_fit_is_named(case):
+    call, message = UNFIT[case]
+    net, x, y = example(Network(), 5)
+    with pytest.raises((TypeError, ValueError), match=f"^{message}"):
+        call(FastGradient(net.parameters()), x, y)
+
+
+@pytest.mark.parametrize("strides", [(5, 1), (1, 151), (20, 2), (2, 700)], ids=str)
+def test_results_go_into_memory_of_any_strides(strides):
+    net, x, y = example(Network(), 5)
+    fast = FastGradient(net.parameters())
+    out = torch.full((4000,), torch.nan, dtype=torch.float64).as_strided((151, 5), strides)
+    assert_agree(list(fast.per_sample_grad(x, y, out)), list(fast.per_sample_grad(x, y)))
+
+
 def test_calls_of_any_size_leave_no_trace_in_each_other():
     net, x, y = example(Network(), 300)
     fast = FastGradient(net.parameters())

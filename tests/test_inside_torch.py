@@ -81,10 +81,24 @@ def test_what_is_not_derived_is_refused(kind):
     with pytest.raises(ValueError, match=r"x: expected shape \(5, 2\), got \(5, 3\)"):
         loss(parameters, torch.rand(5, 3, dtype=torch.float64), y)
     tracked = x.clone().requires_grad_()
-    (slope,) = torch.autograd.grad(loss(parameters, tracked, y), tracked, create_graph=True)
-    for further in (slope.sum(), (slope * tracked).sum()):
-        with pytest.raises(RuntimeError, match=r"^loss: no second derivative is derived; backward.hvp is one$"):
-            further.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match=r"create_graph: no second derivative is derived; backward.hvp"):
+        torch.autograd.grad(loss(parameters, tracked, y) + tracked.sum() ** 2, tracked, create_graph=True)
+    with pytest.raises(RuntimeError, match=r"create_graph: "):
+        torch.autograd.functional.hessian(lambda x: loss(parameters, x, y), x)
+
+
+@pytest.mark.parametrize("kind", ["loss", "loss_op"])
+def test_what_is_no_tensor_is_named(kind):
+    loss = getattr(function, kind)
+    parameters, x, y = run.sample(1, 5, torch.float64)
+    with pytest.raises(TypeError, match=r"^x: expected a torch.Tensor, got ndarray; torch.from_numpy\(x\)"):
+        loss(parameters, x.numpy(), y)
+    with pytest.raises(TypeError, match=r"^y: expected a torch.Tensor, got list$"):
+        loss(parameters, x, [1.0])
+    with pytest.raises(TypeError, match=r"^b3: expected a torch.Tensor, got NoneType$"):
+        loss([*parameters[:-1], None], x, y)
+    with pytest.raises(TypeError, match=r"^parameters: expected a sequence of tensors, got int$"):
+        loss(3, x, y)
 
 
 def test_the_gradients_of_the_operator_have_no_record_of_their_own():
@@ -134,3 +148,14 @@ def test_a_module_that_does_not_match_is_shown_beside_ours():
         backward.Parameters.from_module(3)
     with pytest.raises(TypeError, match=r"a: expected a torch.Tensor, got int"):
         backward.Parameters.from_module({"a": 3})
+    with pytest.raises(TypeError, match=r"W1: expected a torch.Tensor, got int"):
+        backward.Parameters(*range(6)).to_module(sequential(Network()))
+
+
+@pytest.mark.parametrize("change", [lambda b: b.to_sparse(), lambda b: b.to("meta"), lambda b: b[:1].expand(10)])
+def test_a_target_that_cannot_take_each_entry_stays_as_it_was(change):
+    state = {name: torch.zeros_like(value) for name, value in sequential(Network()).state_dict().items()}
+    state["2.bias"] = change(state["2.bias"])
+    with pytest.raises(ValueError, match=r"target: its tensor for b2 is sparse, expanded or on meta"):
+        run.sample(1, 1, torch.float64)[0].to_module(state)
+    assert not state["0.weight"].any()

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from derive import build, emit
-from derive.command import LONGEST, missing
+from derive.command import LONGEST, content, missing
 from derive.network import Network
 from derive.settings import LARGEST
 from generated import backward, run, train, weights
@@ -75,6 +75,13 @@ def test_a_byte_order_mark_and_any_spelling_of_whole_numbers_are_read(content, t
     (tmp_path / "spec.toml").write_bytes(content)
     options = build.arguments([str(tmp_path / "spec.toml")])
     assert build.network_from(options) == Network((2, 1))
+
+
+def test_a_file_that_cannot_be_read_or_has_more_than_it_says_is_named():
+    with pytest.raises(OSError, match="Input/output error: '/proc/self/mem'"):
+        content(Path("/proc/self/mem"), 100)
+    with pytest.raises(ValueError, match="/proc/self/maps: 101 bytes, expected at most 100"):
+        content(Path("/proc/self/maps"), 100)
 
 
 PLACES: dict[str, tuple[Callable[[], object], list[str], str]] = {
@@ -247,6 +254,23 @@ def test_what_is_no_tensor_of_numbers_is_named(function, case, tmp_path, monkeyp
     with pytest.raises(error, match=message):
         getattr(backward, function)(parameters, change(x), y)
     assert os.listdir() == []
+
+
+BEFORE = {
+    "links to one file": (lambda: os.symlink("my_autograd.dat", "torch_autograd.dat"), "are links to one file"),
+    "a folder for the second file": (lambda: os.mkdir("torch_autograd.dat"), "torch_autograd.dat: Is a directory"),
+    "a link to itself": (lambda: os.symlink("my_autograd.dat", "my_autograd.dat"), "Symlink loop from"),
+}
+
+
+@pytest.mark.parametrize("case", BEFORE)
+def test_a_run_writes_both_files_or_none(case, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    make, message = BEFORE[case]
+    make()
+    before = listing()
+    refused(capfd, run.main(["--compare"]), message)
+    assert listing() == before
 
 
 TEMPLATES = {

@@ -200,7 +200,7 @@ def imports(body: list[Line]) -> list[str]:
 
 def constants(body: list[Line]) -> list[str]:
     """A 1 that is a tensor, where the lines need one."""
-    line = f"{ONE} = torch.ones(())  # as a tensor: with the number 1, torch takes three times as long"
+    line = f'{ONE} = torch.ones((), device="cpu")  # as a tensor: with the number 1, torch takes three times as long'
     return ["", line] if any(re.search(rf"\b{ONE}\b", part.code) for part in body) else []
 
 

@@ -326,7 +326,8 @@ def torch_stand_in() -> ModuleType:
     torch = _Module("torch")
     torch.Tensor, torch.where, torch.logsumexp, torch.zeros_like = Tensor, where, logsumexp, zeros_like
     torch.square = lambda tensor: tensor**2
-    torch.ones = lambda *shape: _full(shape, Integer(1))
+    torch.ones = lambda *shape, device="cpu": _full(shape, Integer(1))
+    torch.is_autocast_enabled = lambda device: False
     torch.float32, torch.float64, torch.strided = "float32", "float64", "strided"
     torch.nn = SimpleNamespace(functional=_Module("torch.nn.functional"))
     torch.nn.functional.linear = lambda x, weight, bias: x @ weight.T + bias

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-one = torch.ones(())  # as a tensor: with the number 1, torch takes three times as long
+one = torch.ones((), device="cpu")  # as a tensor: with the number 1, torch takes three times as long
 
 NETWORK = {
     "layers": (2, 10, 10, 1),
@@ -284,6 +284,7 @@ def _checked(parameters: Iterable[torch.Tensor], prefix: str = "", **data: torch
             tensor.shape == shape and tensor.dtype is dtype and tensor.device == device and tensor.layout is strided
             for tensor, shape in zip(tensors, shapes, strict=True)
         ]
+        fit.append(dtype is torch.float64 or not data or not torch.is_autocast_enabled(device.type))
     except (AttributeError, RuntimeError, TypeError, ValueError):
         fit = [False]
     if False in fit or (dtype is not torch.float32 and dtype is not torch.float64):
@@ -323,3 +324,8 @@ def _refuse(parameters: tuple, prefix: str, data: dict[str, torch.Tensor]) -> No
             raise ValueError(f"{name}: expected shape {expected}, got {tuple(tensor.shape)}{hint}")
         if tensor.device != W1.device:
             raise ValueError(f"{name}: on {tensor.device}, but W1: on {W1.device}; {name}.to(W1.device) moves it")
+    if data and not W1.is_meta and torch.is_autocast_enabled(W1.device.type):
+        raise ValueError(
+            "autocast is on, which computes in fewer digits than float32 has; around the call, "
+            f"torch.autocast({W1.device.type!r}, enabled=False) turns it off"
+        )

@@ -145,6 +145,28 @@ def test_what_is_right_is_not_looked_at_twice(rows, dtype, monkeypatch):
     gradient.value_and_grad(x, y)
 
 
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_autocast_is_refused_where_it_would_round(name, arguments):
+    function, names = FUNCTIONS[name]
+    given = {**arguments, "direction": arguments["parameters"]}
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(ValueError, match=r"^autocast is on, .*enabled=False"):
+        function(**{argument: given[argument] for argument in names})
+
+
+def test_fast_computes_under_autocast_what_it_computes_without(arguments):
+    parameters, x, y = arguments.values()
+    want = [part.clone() for part in fast.FastGradient(parameters).value_and_grad(x, y)[1]]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert all(map(torch.equal, fast.FastGradient(parameters).value_and_grad(x, y)[1], want))
+
+
+def test_another_default_device_at_the_import_does_not_matter():
+    code = "import torch; torch.set_default_device('meta'); from generated import backward; "
+    code += "torch.set_default_device('cpu'); from generated import run; "
+    code += "backward.value_and_grad(*run.sample(1, 5, torch.float64))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
 def test_nan_and_inf_are_computed_as_autograd_does(arguments):
     x = arguments["x"].clone()
     x[0, 0], x[1, 1] = float("nan"), float("inf")

@@ -220,7 +220,7 @@ class Source(cst.CSTVisitor):
         wrapper.visit(self)
 
     def on_visit(self, node: cst.CSTNode) -> bool:
-        self.functions += isinstance(node, cst.FunctionDef | cst.Lambda)
+        self.functions += self.is_body(node)
         if isinstance(node, cst.BaseStatement):
             self.statements.append(self.lines_of(node))
         if isinstance(node, SKIPPED) or self.is_prose(node) or self.is_program_start(node):
@@ -233,7 +233,7 @@ class Source(cst.CSTVisitor):
         return True
 
     def on_leave(self, original_node: cst.CSTNode) -> None:
-        self.functions -= isinstance(original_node, cst.FunctionDef | cst.Lambda)
+        self.functions -= self.is_body(original_node)
         if isinstance(original_node, cst.BaseStatement):
             self.statements.pop()
 
@@ -258,6 +258,12 @@ class Source(cst.CSTVisitor):
         if isinstance(parent, cst.Arg):
             return parent.keyword is not node
         return not isinstance(parent, cst.Param | cst.AssignTarget | cst.FunctionDef | cst.ClassDef | cst.AnnAssign)
+
+    def is_body(self, node: cst.CSTNode) -> bool:
+        """Whether it is executed when a function is called, as its defaults are not."""
+        return isinstance(node, cst.Lambda) or (
+            isinstance(node, cst.BaseSuite) and isinstance(self.get_metadata(ParentNodeProvider, node), cst.FunctionDef)
+        )
 
     def is_prose(self, node: cst.CSTNode) -> bool:
         if isinstance(node, cst.Arg):

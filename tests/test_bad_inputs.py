@@ -91,6 +91,7 @@ BAD_TENSORS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 @pytest.mark.parametrize("case", BAD_TENSORS)
 def test_bad_tensors_are_refused(case, arguments):
     change, error, message = BAD_TENSORS[case]

@@ -41,6 +41,7 @@ BAD = {
     "dLdw1\n[1.,,2.]": "not complete",
     "dLdw1\n[[[1.]]]": "not complete",
     "dLdw1\n[0x10]": "not a number",
+    "dLdw1\n[" + 90 * "x": f":2: '{20 * 'x'}': not a number$",
     "dLdw1\n[1_000]": "not a number",
     "dLdw1\n[1.]]": "not complete",
 }

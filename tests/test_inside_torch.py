@@ -113,6 +113,9 @@ def test_the_gradients_of_the_operator_have_no_record_of_their_own():
 def test_packages_have_operators_of_their_own(emitted):
     modules = [emitted(network, "function") for network in NETWORKS]
     assert len({module.value_and_grads_op._qualname for module in modules}) == len(modules)
+
+
+def test_the_operator_is_called_after_its_package():
     assert function.value_and_grads_op._qualname == "derived::generated_value_and_grads"
 
 

@@ -100,7 +100,6 @@ PLACES: dict[str, tuple[Callable[[], object], list[str], str]] = {
     "here": (lambda: None, ["--out", "."], "is or holds the current directory"),
     "above": (lambda: None, ["--out", ".."], "is or holds the current directory"),
     "the root": (lambda: None, ["--out", "/"], "/ is a file system of its own"),
-    "a device": (lambda: None, ["--out", "/dev/null"], "/dev/null: Not a directory"),
     "the processes": (lambda: None, ["--out", "/proc/package"], "/proc/package: No such file or directory"),
     "a name that is taken": (lambda: None, ["--out", "torch"], "a package called torch would hide the module"),
     "a folder for a module": (lambda: os.makedirs("p/backward.py"), ["--out", "p"], "backward.py: not written by"),

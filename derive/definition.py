@@ -120,8 +120,7 @@ def entries(node: MatrixExpr | MatrixBase, given: Environment) -> numpy.ndarray:
     if isinstance(node, Inverse):
         return inverse(parts[0])
     if isinstance(node, MatPow):
-        base = inverse(parts[0]) if parts[1] < 0 else parts[0]
-        return multiplied([array(shape, lambda i, j: Integer(i == j)), *[base] * abs(int(parts[1]))])
+        return power(inverse(parts[0]) if parts[1] < 0 else parts[0], abs(int(parts[1])))
     if isinstance(node, DiagMatrix):
         return array(shape, lambda i, j: parts[0].flat[i] if i == j else Integer(0))
     if isinstance(node, DiagonalMatrix):
@@ -159,6 +158,14 @@ def multiplied(parts: list) -> numpy.ndarray:
             matrices = isinstance(part, numpy.ndarray) and isinstance(result, numpy.ndarray)
             result = result @ part if matrices else result * part
     return result
+
+
+def power(matrix: numpy.ndarray, exponent: int) -> numpy.ndarray:
+    """In SymPy's field of its entries where it has one, else by products."""
+    given = in_domain(matrix)
+    if given is not None:
+        return numpy.array((given**exponent).to_Matrix().tolist(), dtype=object)
+    return multiplied([array(matrix.shape, lambda i, j: Integer(i == j)), *[matrix] * exponent])
 
 
 def determinant(matrix: numpy.ndarray) -> Expr:

@@ -76,6 +76,7 @@ from derive.program import (
 
 RESERVED = {"torch", "math", "Gradients", "NamedTuple", "value", "value_and_grad", "tensors"}
 LARGEST = int(sys.float_info.max)
+MOST_FACTORS = 50  # of a matrix power; SymPy differentiates it factor by factor
 ENTRYWISE = (MatAdd, HadamardProduct, HadamardPower, ElementwiseApplyFunction, Elementwise, DiagMatrix, DiagonalMatrix)
 
 
@@ -686,6 +687,8 @@ class Reader:
     def power(self, node: MatPow) -> MatrixExpr:
         if not node.exp.is_Integer:
             raise self.refuse(node, "a matrix power needs a whole number; HadamardPower is the power entry by entry")
+        if abs(node.exp) > MOST_FACTORS:
+            raise self.refuse(node, f"powers from -{MOST_FACTORS} to {MOST_FACTORS} are derived")
         base = self.matrix(node.base)
         if isinstance(base, Identity) or node.exp == 0:
             return Identity(base.shape[0])

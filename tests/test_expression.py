@@ -213,7 +213,7 @@ def test_the_certificate_says_how_it_was_shown(loss, words):
     assert words in str(derivation(loss, [X]).prove())
 
 
-K, P = MatrixSymbol("K", 8, 8), MatrixSymbol("P", 2, 2)
+K, P, W = MatrixSymbol("K", 8, 8), MatrixSymbol("P", 2, 2), MatrixSymbol("W", 21, 20)
 R = apply(lambda t: 1 / (1 + t), HadamardProduct(P.T, P))
 
 
@@ -221,6 +221,8 @@ R = apply(lambda t: 1 / (1 + t), HadamardProduct(P.T, P))
     ("loss", "variable", "words"),
     [
         (Trace(K.inv()), K, "exact, in rational numbers"),
+        (Trace(K**12), K, "exact, in rational numbers"),
+        (Trace(W.T * W), W, "to 45 digits"),
         (log(K.det()), K, "to 45 digits"),
         (Trace((apply(exp, K) + Identity(8)).inv()), K, "to 45 digits"),
         (Trace((apply(lambda t: Max(t, 0), K) + Identity(8)).inv()), K, "to 45 digits"),
@@ -229,6 +231,15 @@ R = apply(lambda t: 1 / (1 + t), HadamardProduct(P.T, P))
 )
 def test_what_is_too_long_to_write_out_is_proved_in_seconds(loss, variable, words):
     assert words in str(derivation(loss, [variable]).prove())
+
+
+def test_what_would_take_hours_is_refused_and_says_what_would_not():
+    huge = MatrixSymbol("H", 1000, 1000)
+    with pytest.raises(NotProved, match=r"^Trace\(H\): 1000000 entries are too many .* sizes that are symbols"):
+        derivation(Trace(huge), [huge])
+    assert derivation(Trace(huge), [huge], prove=False).gradients == {huge: Identity(1000)}
+    with pytest.raises(ValueError, match=r"K\*\*51; it stands at Trace; powers from -50 to 50 are derived$"):
+        derivation(Trace(K**51), [K])
 
 
 @pytest.mark.parametrize("problem", PROBLEMS[::7], ids=[problem.source for problem in PROBLEMS[::7]])

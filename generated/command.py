@@ -182,10 +182,12 @@ def content(path: Path, most: int) -> bytes:
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
         raise ValueError(f"{path}: not a file")
     try:
+        data = bytearray()
         with open(path, "rb") as file:
-            data = file.read(most + 1) if status.st_size <= most else b""
+            while status.st_size <= most >= len(data) and (part := file.read(2**20)):
+                data += part
     except OSError as error:
         raise type(error)(error.errno, error.strerror, str(path)) from None
     if max(status.st_size, len(data)) > most:
         raise ValueError(f"{path}: {max(status.st_size, len(data))} bytes, expected at most {most}")
-    return data
+    return bytes(data)

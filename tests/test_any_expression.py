@@ -93,10 +93,22 @@ def test_any_expression_has_the_gradient_that_autograd_finds(seed):
     derived, namespace = derivation(loss, variables, prove=False), {}
     exec(derived.torch(), namespace)
     given = {s: torch.randn(*map(int, s.shape), dtype=torch.float64, requires_grad=True) for s in variables}
+    while not ordinary(expected := by_autograd(loss, given)):
+        given = {s: (tensor.detach() / 2).requires_grad_() for s, tensor in given.items()}
     mine, gradients = namespace["value_and_grad"](
         **{own.name: given[s].detach() for own, s in derived.original.items()}
     )
-    theirs = torch.as_tensor(value(loss, given)).reshape(())
-    expected = torch.autograd.grad(theirs, list(given.values()), materialize_grads=True, allow_unused=True)
-    for found, wanted in zip((mine, *gradients), (theirs.detach(), *expected), strict=True):
+    for found, wanted in zip((mine, *gradients), expected, strict=True):
         assert (found - wanted).norm() <= 1e-9 * wanted.norm() + 1e-12
+
+
+def by_autograd(loss, given):
+    """The value, and the gradient in each variable."""
+    result = torch.as_tensor(value(loss, given)).reshape(())
+    gradients = torch.autograd.grad(result, list(given.values()), materialize_grads=True, allow_unused=True)
+    return result.detach(), *gradients
+
+
+def ordinary(parts):
+    """Whether numbers are of a size at which float64 has digits left for sin and the like; nan is not."""
+    return all(part.abs().max() < 1e5 for part in parts)

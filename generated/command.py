@@ -184,7 +184,7 @@ def content(path: Path, most: int) -> bytes:
     try:
         data = bytearray()
         with open(path, "rb") as file:
-            while status.st_size <= most >= len(data) and (part := file.read(2**20)):
+            while status.st_size <= most and (part := file.read(min(2**20, most + 1 - len(data)))):
                 data += part
     except OSError as error:
         raise type(error)(error.errno, error.strerror, str(path)) from None

@@ -5,14 +5,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 
 import pytest
 import torch
 
 from derive import build, emit
-from derive.command import LONGEST, content, missing
+from derive.command import LONGEST, content
 from derive.network import Network
 from derive.settings import LARGEST
 from generated import backward, run, train, weights
@@ -304,29 +303,3 @@ def test_a_device_that_is_not_there_is_named_beside_those_that_are(command, devi
     with pytest.raises(SystemExit) as ended:
         command.main(["--device", device])
     refused(capfd, ended.value.code, f"argument --device: torch sees cpu{', cuda:0' * torch.cuda.is_available()}")
-
-
-@pytest.mark.parametrize(
-    ("found", "message"),
-    [
-        ({}, "needs numpy 1.26 or newer, found none: pip install 'numpy>=1.26'"),
-        ({"numpy": "1.9.3"}, "needs numpy 1.26 or newer, found 1.9.3: pip install"),
-        ({"numpy": "1.26.0", "torch": "2.5.1+cu121"}, "needs torch 2.6 or newer, found 2.5.1+cu121: pip install"),
-        ({"numpy": "2.0rc1", "torch": "2.10.0a0+git"}, ""),
-    ],
-    ids=str,
-)
-def test_what_is_too_old_or_missing_is_named_with_what_is_needed(found, message, monkeypatch):
-    def version(name: str) -> str:
-        if name not in found:
-            raise metadata.PackageNotFoundError(name)
-        return found[name]
-
-    monkeypatch.setattr(metadata, "version", version)
-    assert missing({"numpy": "1.26", "torch": "2.6"}).startswith(message)
-    assert bool(missing({"numpy": "1.26", "torch": "2.6"})) == bool(message)
-
-
-def test_an_old_python_is_named(monkeypatch):
-    monkeypatch.setattr(sys, "version_info", (3, 10, 4))
-    assert missing({}).startswith("needs Python 3.11 or newer, found ")

@@ -144,7 +144,8 @@ def tidy(g: Expr, partial: Expr) -> Expr:
     if partial.has(Piecewise):
         return Add(*(piecewise_fold(g * term) for term in Add.make_args(partial)))
     content, primitive = partial.as_content_primitive()
-    return g * Mul(content, primitive, evaluate=False) if content.is_Integer and content != 1 else g * partial
+    whole = content.is_Integer and 1 not in (content, primitive)
+    return g * Mul(content, primitive, evaluate=False) if whole else g * partial
 
 
 def times(weight: MatrixExpr, matrix: MatrixExpr) -> MatrixExpr:

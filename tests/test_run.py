@@ -124,6 +124,18 @@ def test_the_shares_of_all_processes_are_the_rows(monkeypatch):
     assert [len(share) for share in shares] == [4, 3, 3]
 
 
+def test_what_torchrun_sets_is_taken_within_bounds_and_named_beyond(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "1000000")
+    monkeypatch.setenv("RANK", "999999")
+    assert (Ranks("cpu").rank, Ranks("cpu").size) == (999999, 1000000)
+    for text in ("0", "1000001", "-1", "", "two", "٣", "1" * 50):
+        monkeypatch.setenv("WORLD_SIZE", text)
+        with pytest.raises(ValueError) as refused:
+            Ranks("cpu")
+        expected = "a whole number from 1 to 1000000, as torchrun sets it"
+        assert str(refused.value) == f"WORLD_SIZE: expected {expected}, got {text[:40]!r}"
+
+
 def test_one_process_under_torchrun_is_in_a_group_until_it_is_done(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+from torch.autograd.forward_ad import unpack_dual
 
 from .backward import _refuse, input_grad, value_and_grad
 
@@ -44,6 +45,12 @@ def _refuse_graph() -> None:
     """Raises RuntimeError where autograd records the gradient: what it would find of the second derivative is zero."""
     if torch.is_grad_enabled():
         raise RuntimeError(ONCE)
+
+
+def _refuse_tangents(tensors: list[torch.Tensor]) -> None:
+    """Raises RuntimeError where one is a dual number: torch would go on without its tangent, in silence."""
+    if any(unpack_dual(tensor).tangent is not None for tensor in tensors):
+        raise RuntimeError("loss_op: no forward-mode derivative goes through the operator; backward.jvp is one")
 
 
 def _tensors(parameters: Iterable[torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> list[torch.Tensor]:
@@ -103,4 +110,7 @@ value_and_grads_op.register_autograd(_scale, setup_context=_keep)
 
 def loss_op(parameters: Iterable[torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """As loss, through one operator that torch.compile and torch.export keep whole."""
-    return value_and_grads_op(_tensors(parameters, x, y), x, y, x.requires_grad)[0]
+    parameters = _tensors(parameters, x, y)
+    if not torch.compiler.is_compiling():
+        _refuse_tangents([*parameters, x, y])
+    return value_and_grads_op(parameters, x, y, x.requires_grad)[0]

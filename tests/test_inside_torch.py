@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 
 from derive.network import Network
 from generated import backward, function, run
@@ -85,6 +86,17 @@ def test_what_is_not_derived_is_refused(kind):
         torch.autograd.grad(loss(parameters, tracked, y) + tracked.sum() ** 2, tracked, create_graph=True)
     with pytest.raises(RuntimeError, match=r"create_graph: "):
         torch.autograd.functional.hessian(lambda x: loss(parameters, x, y), x)
+
+
+@pytest.mark.parametrize("kind", ["loss", "loss_op"])
+@pytest.mark.parametrize("place", range(8))
+def test_no_tangent_is_lost(kind, place):
+    parameters, x, y = run.sample(1, 5, torch.float64)
+    tensors = [*parameters, x, y]
+    with forward_ad.dual_level():
+        tensors[place] = forward_ad.make_dual(tensors[place], torch.ones_like(tensors[place]))
+        with pytest.raises(RuntimeError, match=r"jvp"):
+            getattr(function, kind)(tensors[:6], *tensors[6:])
 
 
 @pytest.mark.parametrize("kind", ["loss", "loss_op"])

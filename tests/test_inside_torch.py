@@ -1,5 +1,7 @@
 """The emitted gradient inside torch: as an autograd function, as an operator, and with modules and state_dicts."""
 
+import operator
+
 import pytest
 import torch
 from torch.autograd import forward_ad
@@ -174,3 +176,22 @@ def test_a_target_that_cannot_take_each_entry_stays_as_it_was(change):
     with pytest.raises(ValueError, match=r"target: its tensor for b2 is sparse, expanded or on meta"):
         run.sample(1, 1, torch.float64)[0].to_module(state)
     assert not state["0.weight"].any()
+
+
+class Model(torch.nn.Module):
+    def __init__(self, parameters):
+        super().__init__()
+        self.weights = torch.nn.ParameterList(map(torch.clone, parameters))
+
+    def forward(self, x, y):
+        return function.loss_op(list(self.weights), x, y)
+
+
+def test_compile_and_export_keep_the_operator_whole():
+    parameters, x, y = run.sample(1, 5, torch.float64)
+    model = Model(parameters)
+    torch.compile(model, backend="aot_eager", fullgraph=True)(x, y).backward()
+    assert_agree([weight.grad for weight in model.weights], backward.value_and_grad(parameters, x, y)[1])
+    nodes = torch.export.export(model, (x, y)).graph.nodes
+    called = [node.target for node in nodes if node.op == "call_function" and node.target is not operator.getitem]
+    assert called == [torch.ops.derived.generated_value_and_grads.default]

@@ -37,16 +37,14 @@ def settings(path: Path | None) -> dict[str, object]:
 
 def document(path: Path) -> dict[str, object]:
     try:
-        data = content(path, LARGEST).removeprefix(b"\xef\xbb\xbf")
+        text = text_of(path, LARGEST).removeprefix("\ufeff")
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file; expected TOML with the keys {', '.join(Network().spec())}") from None
     try:
-        return tomllib.loads(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 at byte {error.start}") from None
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         place = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
-        line, column = place.groups() if place else (data.count(b"\n") + 1, "end")
+        line, column = place.groups() if place else (text.count("\n") + 1, "end")
         raise ValueError(f"{path}:{line}:{column}: {str(error).partition(' (at ')[0]}") from None
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else "a number of too many digits"
@@ -65,13 +63,13 @@ def fields(path: Path, table: dict[str, object]) -> dict[str, object]:
     return dict(table)
 
 
-def text_of(path: Path) -> str:
-    """The source in a file.
+def text_of(path: Path, most: int = LARGEST_SOURCE) -> str:
+    """The text in a file, of at most so many bytes.
 
     Raises OSError, or ValueError where it is no file, too large or not UTF-8.
     """
     try:
-        return content(path, LARGEST_SOURCE).decode("utf-8")
+        return content(path, most).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 at byte {error.start}") from None
 

@@ -34,6 +34,7 @@ pdf: .venv/installed
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m tests.house
 
 # The versions that pyproject.toml allows. torch is the one of constraints.txt throughout: on Linux, the others that PyPI
 # has are CUDA builds of gigabytes. Pythons without a torch derive, check and prove the package, but do not run it.

@@ -23,15 +23,13 @@ from sympy import (
 )
 from sympy.matrices import MatrixBase
 
-from derive.certify import Certificate, certify
-from derive.closed import ClosedForms, coefficient
-from derive.document import expression_document
-from derive.emit import expression_source
-from derive.expression import Reader
-from derive.pages import MarkdownPage
-from derive.program import Derivation
-from derive.reverse import derive
-from derive.to_latex import derivation_latex
+from derive.calculus import ClosedForms, coefficient, derive
+from derive.packages import expression_source
+from derive.paper import derivation_latex, expression_document
+from derive.paper.formats import MarkdownPage
+from derive.programs import Derivation
+from derive.proof import Certificate, certify
+from derive.reading import Reader
 
 
 class MatrixDerivation:

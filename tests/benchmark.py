@@ -23,8 +23,8 @@ import numpy
 import torch
 
 from derive.build import write_package
-from derive.emit import render
-from derive.network import Network
+from derive.packages.emit import render
+from derive.problems.network import Network
 from tests import peers
 from tests.peers import Call
 

@@ -16,8 +16,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import torch
 
-from derive.emit import TARGETS, render
-from derive.network import Network
+from derive.packages.emit import TARGETS, render
+from derive.problems.network import Network
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored, and children too
 

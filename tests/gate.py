@@ -2,7 +2,7 @@
 
 import torch
 
-from derive.network import Network
+from derive.problems.network import Network
 
 
 def distance(g: torch.Tensor, r: torch.Tensor) -> float:

@@ -1,7 +1,7 @@
 """Mutation testing: a slip is put into a copy of the sources, and the tests run until one of them notices.
 
     python -m tests.mutate                                # every mutant of every module: days
-    python -m tests.mutate generated derive/reverse.py    # of these
+    python -m tests.mutate generated derive/calculus/reverse.py    # of these
     python -m tests.mutate --sample 60                    # at most so many a module, drawn at random
 
 First each test of `make test` runs alone, to know which lines it executes, what programs it starts and how long it

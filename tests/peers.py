@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy
 import torch
 
-from derive.network import Network
+from derive.problems.network import Network
 
 Call = Callable[[], Iterable]
 ACTIVATIONS = {

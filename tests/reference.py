@@ -7,7 +7,7 @@ from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive.matrix import BlockSum
-from derive.program import Elementwise, RowLogSumExp
+from derive.programs.program import Elementwise, RowLogSumExp
 
 FUNCTIONS = {"Abs": "abs", "asin": "asin", "acos": "acos", "atan": "atan", "ceiling": "ceil", "loggamma": "lgamma"}
 

@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from derive.network import Network
+from derive.problems.network import Network
 from generated import backward, dat, reference, run
 from tests.gate import assert_agree, autograd, sequential
 

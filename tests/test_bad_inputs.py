@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from derive import build
-from derive.network import Network
+from derive.problems.network import Network
 from generated import backward, fast, run, train
 from tests.gate import autograd, sequential
 

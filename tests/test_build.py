@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from derive import build
-from derive.emit import TARGETS, render
-from derive.network import Network
+from derive.packages.emit import TARGETS, render
+from derive.problems.network import Network
 from tests.test_agreement import NETWORKS
 
 ROOT = Path(__file__).parent.parent

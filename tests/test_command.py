@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from derive import command
+from derive.system import command
 from generated import command as emitted
 
 ROOT = Path(__file__).parent.parent

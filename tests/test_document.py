@@ -19,18 +19,18 @@ from sympy import exp as sympy_exp
 from sympy import sin as sympy_sin
 
 from derive import build, derivation
-from derive.blocks import Boxed, Broken, Chain, Display, Paragraph, Section
-from derive.breaking import broken, inline, sized, width
-from derive.calculus import pullback
-from derive.document import expression_document
-from derive.emit import TARGETS, environment, subject_of
+from derive.calculus.theorem import pullback
 from derive.matrix import apply, logsumexp, total
-from derive.network import Network
-from derive.notation import PLAIN
-from derive.pages import HtmlPage, MarkdownPage, TexPage
-from derive.program import Equation
-from derive.rules import examples, general, rules_sections
-from derive.to_latex import latex
+from derive.packages.emit import TARGETS, environment, subject_of
+from derive.paper.blocks import Boxed, Broken, Chain, Display, Paragraph, Section
+from derive.paper.breaking import broken, inline, sized, width
+from derive.paper.document import expression_document
+from derive.paper.formats.pages import HtmlPage, MarkdownPage, TexPage
+from derive.paper.latex import latex
+from derive.paper.rules import examples, general, rules_sections
+from derive.problems.network import Network
+from derive.programs.notation import PLAIN
+from derive.programs.program import Equation
 from tests.read_tex import compute, name
 
 NETWORKS = {

@@ -30,10 +30,11 @@ from sympy import (
     symbols,
 )
 
-from derive import certify, derivation, gradient
-from derive.judge import NotProved
+from derive import derivation, gradient
 from derive.matrix import apply, column_sum, logsumexp, softmax, total
 from derive.matrix_derivation import MatrixDerivation
+from derive.proof import expressions as certify
+from derive.proof.judge import NotProved
 from tests.cookbook import PROBLEMS, A, S, T, X, a, b, c, k, m, n, s, x
 from tests.reference import value
 

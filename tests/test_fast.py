@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from derive.functions import FUNCTIONS
-from derive.network import Network
+from derive.formulas.functions import FUNCTIONS
+from derive.problems.network import Network
 from generated import backward
 from generated.fast import FastGradient
 from tests.gate import assert_agree, autograd, sequential

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from derive.network import Network
+from derive.problems.network import Network
 from generated import backward
 from generated.fast import FastGradient
 from tests.gate import assert_agree

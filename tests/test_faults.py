@@ -22,8 +22,8 @@ import pytest
 import torch
 
 from derive import build
-from derive.emit import render
-from derive.network import Network
+from derive.packages.emit import render
+from derive.problems.network import Network
 from generated import dat, run, train, weights
 
 ROOT = Path(__file__).parent.parent

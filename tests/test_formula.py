@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from derive import build
-from derive.emit import render
-from derive.formula import parse
-from derive.functions import z
-from derive.network import Network, parse_activations
+from derive.formulas.functions import z
+from derive.formulas.typed import parse
+from derive.packages.emit import render
+from derive.problems.network import Network, parse_activations
 from tests.gate import assert_agree, sequential
 
 REFUSED = {

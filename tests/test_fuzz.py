@@ -15,8 +15,8 @@ import numpy
 import pytest
 from sympy import Rational
 
-from derive.formula import parse
-from derive.functions import z
+from derive.formulas.functions import z
+from derive.formulas.typed import parse
 from generated import dat
 from tests.test_dat import BAD, NOTEBOOK
 from tests.test_faults import in_a_child

@@ -13,9 +13,9 @@ import urllib.request
 
 import pytest
 
-from derive.emit import render
-from derive.network import Network
-from derive.to_mathml import mathml
+from derive.packages.emit import render
+from derive.paper.formats.mathml import mathml
+from derive.problems.network import Network
 
 NETWORKS = {
     "default": Network(),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.autograd import forward_ad
 
-from derive.network import Network
+from derive.problems.network import Network
 from generated import backward, function, run
 from tests.gate import assert_agree, autograd, sequential
 

@@ -9,9 +9,9 @@ import pytest
 import sympy
 import torch
 
-from derive.functions import opened, z
-from derive.losses import p, y
-from derive.network import Network
+from derive.formulas.functions import opened, z
+from derive.formulas.losses import p, y
+from derive.problems.network import Network
 from tests.gate import distance, sequential
 from tests.test_tables import targets
 

@@ -7,9 +7,9 @@ import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from derive.functions import FUNCTIONS
-from derive.losses import LOSSES
-from derive.network import Network
+from derive.formulas.functions import FUNCTIONS
+from derive.formulas.losses import LOSSES
+from derive.problems.network import Network
 from tests.gate import assert_agree, autograd, sequential
 from tests.test_formula import OWN
 from tests.test_tables import targets

@@ -9,14 +9,15 @@ import pytest
 import sympy
 import torch
 
-from derive.algebra import Algebra
+from derive.backends.torch.printer import KERNELS
 from derive.build import write_package
-from derive.emit import render
-from derive.judge import Judge, NotProved
-from derive.network import Network
-from derive.prove import Case, main, prove, slopes
-from derive.symbolic import Tensor, torch_stand_in
-from derive.to_torch import KERNELS
+from derive.packages.emit import render
+from derive.problems.network import Network
+from derive.proof.algebra import Algebra
+from derive.proof.judge import Judge, NotProved
+from derive.proof.networks import Case, prove, slopes
+from derive.proof.stand_in import Tensor, torch_stand_in
+from derive.prove import main
 from tests.test_agreement import NETWORKS
 
 SMALL = Network((2, 3, 2, 1))
@@ -53,7 +54,7 @@ def test_what_is_emitted_is_proved(network, tmp_path):
 @pytest.mark.parametrize("activation", ["tanh", ("tanh(tanh(z))", "relu(log(1 + z**2))"), ("gelu", "sigmoid")], ids=str)
 def test_one_row_of_a_wide_network_is_proved(activation, tmp_path, monkeypatch):
     """Its gradients are too many to be entries of one product."""
-    monkeypatch.setattr("derive.columns.LARGEST_OUTER", 0)
+    monkeypatch.setattr("derive.backends.fast.columns.LARGEST_OUTER", 0)
     network = Network((1, 2, 2, 2), activation)
     folder = emit(tmp_path / "package", network)
     assert "outer" not in (folder / "fast.py").read_text()

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from derive import build, emit
-from derive.command import LONGEST, content
-from derive.network import Network
-from derive.settings import LARGEST
+from derive import build
+from derive.packages import emit
+from derive.problems.network import Network
+from derive.problems.settings import LARGEST
+from derive.system.command import LONGEST, content
 from generated import backward, run, train, weights
 
 ROOT = Path(__file__).parent.parent

@@ -8,7 +8,7 @@ import numpy
 import pytest
 import torch
 
-from derive.network import Network
+from derive.problems.network import Network
 from generated import backward, ranks, reference, run, train
 from generated.ranks import Ranks
 from tests.gate import assert_agree

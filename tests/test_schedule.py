@@ -2,9 +2,9 @@
 
 import pytest
 
-from derive.emit import subject_of
-from derive.network import Network
-from derive.schedule import schedule
+from derive.backends.fast.schedule import schedule
+from derive.packages.emit import subject_of
+from derive.problems.network import Network
 
 FEW = "elif 0 < N <= 128:"
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.func import functional_call, grad, jvp
 
-from derive.functions import FUNCTIONS
-from derive.losses import LOSSES
-from derive.network import Network
+from derive.formulas.functions import FUNCTIONS
+from derive.formulas.losses import LOSSES
+from derive.problems.network import Network
 from tests.gate import assert_agree, criterion, sequential
 from tests.test_agreement import NETWORKS
 from tests.test_tables import targets

@@ -10,12 +10,12 @@ import pytest
 import sympy
 import torch
 
-from derive.algebra import Algebra
-from derive.emit import render
-from derive.functions import FUNCTIONS, NamedFunction, opened, slope, z
-from derive.losses import LOSSES
-from derive.network import Network
-from derive.prove import prove
+from derive.formulas.functions import FUNCTIONS, NamedFunction, opened, slope, z
+from derive.formulas.losses import LOSSES
+from derive.packages.emit import render
+from derive.problems.network import Network
+from derive.proof import prove
+from derive.proof.algebra import Algebra
 from tests.gate import Activation, assert_agree, autograd, criterion, sequential
 
 SHAPES = [(1, 1), (2, 1, 1), (3, 7, 4, 2), (2, 5, 4, 3, 3, 2)]

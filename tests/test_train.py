@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from derive.network import Network
+from derive.problems.network import Network
 from generated import backward, dat, reference, run, train, weights
 from generated.ranks import Ranks
 from tests.gate import assert_agree, sequential

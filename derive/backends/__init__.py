@@ -1,0 +1,1 @@
+"""Programs as code: one room a target."""

@@ -1,0 +1,403 @@
+"""The fast steps in batch by features: rows are samples, as in the equations; buffers of n rows.
+
+The operations are those of the equations, in their order, each in one call of torch where torch has one for it.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cached_property
+
+from sympy import Expr, Integer, MatrixExpr, MatrixSymbol, Mul, OneMatrix, Symbol, Transpose, sympify
+
+from derive.backends.fast.steps import Block, Statement, Step, occurs, share
+from derive.backends.torch import IN_PLACE, INTO, PULLBACKS, TorchPrinter
+from derive.operations import (
+    Quadratic,
+    activations,
+    affine,
+    backward_product,
+    bias_gradient,
+    difference,
+    is_plain,
+    one_plus,
+    product,
+    products,
+    quadratic,
+    two_products,
+    weight_gradient,
+)
+from derive.programs import Derivation, Elementwise, Equation, entry, in_parts, is_number, needed
+
+FLAT = {
+    "": "_parameter_blocks",
+    "grad_": "_gradient_blocks",
+    "dot_": "_direction_blocks",
+    "dot_grad_": "_product_blocks",
+}
+
+
+class StepPrinter(TorchPrinter):
+    """A step has n rows, out of N in all."""
+
+    def _sizes(self, shape: tuple[Expr, ...]) -> str:
+        rows = {self.program.inputs[0].shape[0]: Symbol("n", integer=True, positive=True)}
+        return super()._sizes(tuple(sympify(size).xreplace(rows) for size in shape))
+
+
+class Rows:
+    """Loss and gradient of n rows out of N, put in place or added to what is there."""
+
+    head = (
+        "_make_rows(self, n: int)",
+        "step(x, y, N, beta)",
+        "For n of N rows: puts (beta 0) or adds (beta 1) their part.",
+    )
+    gradient_prefix = "grad_"
+
+    def __init__(self, derivation: Derivation) -> None:
+        self.program, self.activations = derivation.program, activations(derivation)
+        self.derivation = self.split(derivation)
+        self.program = self.derivation.program
+        self.X, self.Y = self.program.inputs[:2]
+        self.layers = list(zip(self.program.parameters[::2], self.program.parameters[1::2], strict=True))
+        self.gradients = {gradient: parameter for parameter, gradient in derivation.gradients.items()}
+        self.printer = StepPrinter(self.program)
+        self.views: dict[str, str] = {}
+
+    def split(self, derivation: Derivation) -> Derivation:
+        """Formulas that torch has no kernel for in parts that fit on a line."""
+        taken = {equation.target.name for equation in derivation.equations}
+
+        def parts(equations: tuple[Equation, ...]) -> tuple[Equation, ...]:
+            return tuple(
+                part
+                for equation in equations
+                for part in (
+                    [equation] if self.has_kernel(equation) else in_parts(equation, derivation.program.notation, taken)
+                )
+            )
+
+        program = replace(derivation.program, equations=parts(derivation.program.equations))
+        return replace(derivation, program=program, backward=parts(derivation.backward))
+
+    # what is written where
+
+    def blocks(self) -> list[Block]:
+        """W1, b1, W2, ... one after the other."""
+        shapes = {symbol: tuple(map(int, self.program.shape(symbol))) for symbol in self.program.parameters}
+        return [Block(self.name(symbol), shape, {self.name(symbol): ""}) for symbol, shape in shapes.items()]
+
+    def name(self, symbol: MatrixSymbol) -> str:
+        return self.program.notation.torch(symbol.name)
+
+    def width(self, symbol: MatrixSymbol) -> int:
+        return int(symbol.shape[1].xreplace(self.program.sizes))
+
+    def view(self, name: str, code: str) -> str:
+        """A view that is made at setup."""
+        self.views[name] = code
+        return name
+
+    def transposed(self, name: str) -> str:
+        return self.view(f"{name}_T", f"{name}.T")
+
+    def step(self) -> Step:
+        statements = list(self.statements())
+        buffers = share(statements, self.buffer_width, self.place)
+        homes = {symbol: (number, self.place(symbol)[1]) for number, b in enumerate(buffers) for symbol in b}
+        lines = [statement.line(homes) for statement in statements]
+        functions = sorted({name for line in lines for name in re.findall(r"\btorch\.(\w+)\(", line)})
+        self.views |= {name: f"torch.{name}" for name in functions}
+        lines = [re.sub(r"\btorch\.(\w+)\(", r"\1(", line) for line in lines] or ["pass"]
+        used = "\n".join([*lines, *self.views.values()])
+        made, entries = self.buffers(buffers, used)
+        views = [f"{name} = {code}" for name, code in self.views.items()]
+        setup = [*self.flat_views(used), *made, *views, *self.places()]
+        owned = {"new_empty": "flat_gradient.new_empty", "new_ones": "flat_gradient.new_ones"}
+        owned |= {"new_zeros": "flat_gradient.new_zeros", "flat_gradient": "flat_gradient", "loss": "_loss"}
+        code = "\n".join([*setup, *lines])
+        mine = [f"{name} = self.{source}" for name, source in owned.items() if occurs(name, code)]
+        return Step(*self.head, mine + setup, lines, entries)
+
+    def flat_views(self, used: str) -> list[str]:
+        """The matrices of the flat vectors, those that are used."""
+        return [
+            f'{prefix}{block.name} = self.{source}["{block.name}"]'
+            for prefix, source in FLAT.items()
+            for block in self.blocks()
+            if occurs(f"{prefix}{block.name}", used)
+        ]
+
+    def place(self, symbol: MatrixSymbol) -> tuple[str, int]:
+        """The name of what lies in one buffer together, and where in it the symbol is."""
+        return symbol.name, 0
+
+    def buffer_width(self, symbol: MatrixSymbol) -> tuple[int, bool]:
+        """How many features a buffer has, and whether each is a pair."""
+        return self.width(symbol), False
+
+    def buffers(self, buffers: list[list[MatrixSymbol]], used: str) -> tuple[list[str], int]:
+        """The lines that make the buffers, and how many entries a row takes."""
+        made, entries = [], 0
+        for symbols in buffers:
+            made.append(f"{self.names(symbols, used)} = new_empty(n, {self.width(symbols[0])})")
+            entries += self.width(symbols[0])
+        if occurs("ones", used):
+            made.append("ones = new_ones(n)")
+        return made, entries
+
+    def places(self) -> list[str]:
+        """The lines that say where entries are taken from."""
+        return []
+
+    def names(self, symbols: Iterable[MatrixSymbol], used: str) -> str:
+        """Those of the symbols that are used, as the targets of one assignment."""
+        return " = ".join(name for name in map(self.name, symbols) if occurs(name, used))
+
+    def block_of(self, W: MatrixSymbol) -> tuple[str, str]:
+        """The matrix that a parameter, or its direction, is part of, and how it is cut out of that."""
+        prefix, name = ("dot_", self.name(W)[4:]) if W.name.startswith("dot_") else ("", self.name(W))
+        block = next(block for block in self.blocks() if name in block.views)
+        return prefix + block.name, block.views[name]
+
+    def gradient_of(self, parameter: MatrixSymbol) -> str:
+        """The matrix that a parameter's gradient is part of."""
+        return self.gradient_prefix + self.block_of(parameter)[0]
+
+    # the operations
+
+    def statements(self) -> Iterable[Statement]:
+        yield from self.prologue()
+        for equation in self.derivation.equations:
+            if equation.target not in self.skipped:
+                yield from self.operation(equation)
+            if self.quadratic and equation.target == self.quadratic.error:
+                yield self.squares(self.quadratic)
+        yield from self.epilogue()
+
+    def prologue(self) -> Iterable[Statement]:
+        return ()
+
+    def epilogue(self) -> Iterable[Statement]:
+        return ()
+
+    def operation(self, equation: Equation) -> Iterable[Statement]:
+        value, target = equation.value, equation.target
+        if isinstance(value, Elementwise) and is_plain(equation):
+            return self.entrywise(equation)
+        if operands := affine(value):
+            return self.affine(target, *operands)
+        if operands := backward_product(value):
+            return self.backward_product(target, *operands)
+        if target in self.gradients and (operands := weight_gradient(value)):
+            return self.weight_gradient(self.gradients[target], *operands)
+        if target in self.gradients and (operands := bias_gradient(value)):
+            return self.bias_gradient(self.gradients[target], *operands)
+        if operands := products(value):
+            return self.products(target, operands)
+        return self.other(equation)
+
+    def affine(self, Z, A, W, b) -> Iterable[Statement]:
+        code = f"torch.addmm({self.name(b)}, {self.name(A)}, {self.transposed(self.name(W))}, out={self.name(Z)})"
+        yield Statement(code, (A,), (Z,))
+
+    def backward_product(self, target, Delta, W) -> Iterable[Statement]:
+        yield Statement(f"torch.mm({self.name(Delta)}, {self.name(W)}, out={self.name(target)})", (Delta,), (target,))
+
+    def weight_gradient(self, W, Delta, A) -> Iterable[Statement]:
+        delta = self.transposed(self.name(Delta))
+        yield Statement(f"{self.gradient_of(W)}.addmm_({delta}, {self.name(A)}, beta=beta)", (Delta, A))
+
+    def bias_gradient(self, b, Delta) -> Iterable[Statement]:
+        yield Statement(f"{self.gradient_of(b)}.addmv_({self.transposed(self.name(Delta))}, ones, beta=beta)", (Delta,))
+
+    def products(self, target: MatrixSymbol, terms: list[tuple[MatrixExpr, MatrixExpr]]) -> Iterable[Statement]:
+        """A sum of products, term by term into one place; a row that is broadcast comes with the first."""
+        bias = [right for left, right in terms if isinstance(left, OneMatrix)]
+        for index, (left, right) in enumerate(term for term in terms if not isinstance(term[0], OneMatrix)):
+            a, b = self.factor(left), self.factor(right)
+            reads = tuple(symbol for symbol in (*left.free_symbols, *right.free_symbols) if symbol in self.assigned)
+            if target in self.gradients:
+                beta = "" if index else ", beta=beta"
+                yield Statement(f"{self.gradient_of(self.gradients[target])}.addmm_({a}, {b}{beta})", reads)
+            elif index:
+                yield Statement(f"{self.name(target)}.addmm_({a}, {b})", (*reads, target))
+            elif bias:
+                code = f"torch.addmm({self.name(bias[0])}, {a}, {b}, out={self.name(target)})"
+                yield Statement(code, reads, (target,))
+            else:
+                yield Statement(f"torch.mm({a}, {b}, out={self.name(target)})", reads, (target,))
+
+    @cached_property
+    def assigned(self) -> set[MatrixSymbol]:
+        return {equation.target for equation in self.derivation.equations}
+
+    def factor(self, expr: MatrixExpr) -> str:
+        return self.transposed(self.name(expr.arg)) if isinstance(expr, Transpose) else self.name(expr)
+
+    def other(self, equation: Equation) -> Iterable[Statement]:
+        """As the equation says, with ordinary torch operations."""
+        target, text = equation.target, self.printer._print(equation.value)
+        if target == self.program.output:
+            yield Statement(self.add_to_loss(text), equation.uses)
+        elif target in self.gradients:
+            g = self.gradient_of(self.gradients[target])
+            yield Statement(f"{g}.copy_({text}) if beta == 0 else {g}.add_({text})", equation.uses)
+        else:
+            yield Statement(f"{self.name(target)}.copy_({text})", equation.uses, (target,))
+
+    def add_to_loss(self, text: str) -> str:
+        return f"loss.add_({text})"
+
+    def squares(self, quadratic: Quadratic) -> Statement:
+        error = self.name(quadratic.error)
+        row = self.view(f"{error}_row", f"{error}.view(1, -1)")
+        code = f"loss_1x1.addmm_({row}, {self.transposed(row)}, alpha={self.printer._print(quadratic.ratio)})"
+        self.view("loss_1x1", "loss.view(1, 1)")
+        return Statement(code, (quadratic.error,))
+
+    # formulas entry by entry
+
+    def entrywise(self, equation: Equation) -> Iterable[Statement]:
+        """The entries of a formula, in the memory of an operand that nothing else needs where torch can do that."""
+        target, value, uses = equation.target, equation.value, equation.uses
+        out, activation = self.name(target), self.activations.get(target)
+        if self.feeds_only_the_loss(target):
+            yield Statement(f"{out} = {self.printer._print(value)}", uses)
+        elif activation in INTO:
+            call = self.kernel(INTO[activation].format(z=self.name(uses[0]), out=out))
+            in_place = f"{self.name(uses[0])}.{activation}_()" if activation in IN_PLACE else ""
+            yield Statement(call, uses, (target,), uses if in_place else (), in_place)
+        elif slope := self.slope(equation):
+            yield self.pullback(equation, slope)
+        elif found := difference(value):
+            scale, P, Q = found
+            code = f"torch.sub({self.name(P)}, {self.name(Q)}, out={out}){self.times(scale)}"
+            yield Statement(code, uses, (target,), uses)
+        elif found := product(value):
+            scale, P, Q = found
+            code = f"torch.mul({self.name(P)}, {self.name(Q)}, out={out}){self.times(scale)}"
+            yield Statement(code, uses, (target,), uses)
+        elif found := one_plus(value):
+            (P, c, Q), p, q = found, *map(self.name, found[::2])
+            code = f"torch.addcmul({p}, {p}, {q}, value={self.printer._print(c)}, out={out})"
+            yield Statement(code, uses, (target,), uses)
+        elif found := two_products(value):
+            (P, Q), (R, S) = found
+            yield Statement(f"torch.mul({self.name(P)}, {self.name(Q)}, out={out})", (P, Q), (target,), (P, Q))
+            yield Statement(f"{out}.addcmul_({self.name(R)}, {self.name(S)})", (R, S, target))
+        else:
+            yield self.formula(equation)
+
+    def times(self, scale: Expr) -> str:
+        return "" if scale == 1 else f".mul_({self.number(scale)})"
+
+    def number(self, scale: Expr) -> str:
+        """A number; if it is known at setup as a tensor, with which torch takes less time."""
+        number = self.printer._print(scale)
+        if scale.free_symbols - set(self.program.sizes):
+            return number
+        code = f"new_ones(()) * {number}"
+        known = [name for name, made in self.views.items() if made == code]
+        return known[0] if known else self.view("two" if scale == 2 else f"number{len(self.views)}", code)
+
+    def slope(self, equation: Equation) -> str | None:
+        """The name of the function that a backward formula goes back through, where torch has a kernel for that."""
+        name = self.activations.get(equation.through.target) if equation.through else None
+        return name if name in PULLBACKS and self.cotangent(equation) else None
+
+    def has_kernel(self, equation: Equation) -> bool:
+        return self.slope(equation) is not None or self.activations.get(equation.target) in INTO
+
+    def reads(self, equation: Equation) -> tuple[MatrixSymbol, ...]:
+        """What the scheduled operation reads; a kernel of torch may read z where the formula has a, or a for z."""
+        if slope := self.slope(equation):
+            through = equation.through
+            return self.cotangent(equation), through.target if "{a}" in PULLBACKS[slope] else through.uses[0]
+        return equation.uses
+
+    def pullback(self, equation: Equation, slope: str) -> Statement:
+        """Cotangent times slope in the cotangent's buffer, by the kernel that autograd calls."""
+        g, at = reads = self.reads(equation)
+        names = {"g": self.name(g), "z": self.name(at), "a": self.name(at), "out": self.name(equation.target)}
+        return Statement(self.kernel(PULLBACKS[slope].format(**names)), reads, (equation.target,), (g,))
+
+    def kernel(self, call: str) -> str:
+        """The call, with a kernel that torch finds slowly found at setup."""
+        if found := re.search(r"torch\.ops\.aten\.(\w+)\.\w+", call):
+            name = found[1] if found[1].endswith("backward") else f"{found[1]}_"
+            return call.replace(found[0], self.view(name, found[0]))
+        return call
+
+    def formula(self, equation: Equation) -> Statement:
+        """A product with a cotangent in its buffer; anything else as one expression."""
+        target, value, g = equation.target, equation.value, self.cotangent(equation)
+        out = self.name(target)
+        if g is None or not value.formula.is_Mul or entry(g) not in value.formula.args:
+            return Statement(f"{out}.copy_({self.printer._print(value)})", equation.uses, (target,), (g,) if g else ())
+        rest = Mul(*(factor for factor in value.formula.args if factor != entry(g)), evaluate=False)
+        text = self.number(rest) if is_number(rest) else self.printer._print(rest)
+        return Statement(f"torch.mul({self.name(g)}, {text}, out={out})", equation.uses, (target,), (g,))
+
+    def cotangent(self, equation: Equation) -> MatrixSymbol | None:
+        """The cotangent that a backward formula multiplies with a slope."""
+        found = [symbol for symbol in equation.uses if self.program.notation.is_cotangent(symbol.name)]
+        return found[0] if len(found) == 1 and equation.through else None
+
+    def feeds_only_the_loss(self, symbol: MatrixSymbol) -> bool:
+        users = [equation for equation in self.derivation.equations if symbol in equation.uses]
+        return [equation.target for equation in users] == [self.program.output]
+
+    def dies(self, symbol: MatrixSymbol, here: Equation) -> bool:
+        """Whether nothing but this equation, and a loss that is computed otherwise, uses the symbol."""
+        return all(
+            equation == here or equation.target in self.skipped or symbol not in self.reads(equation)
+            for equation in self.derivation.equations
+        )
+
+    @cached_property
+    def quadratic(self) -> Quadratic | None:
+        return quadratic(self.derivation)
+
+    @cached_property
+    def skipped(self) -> set[MatrixSymbol]:
+        """What need not be computed."""
+        return set(self.quadratic.replaced) if self.quadratic else set()
+
+
+class OnlyGradients:
+    """Leaves out the loss, and what only it needs."""
+
+    quadratic = None
+
+    @cached_property
+    def skipped(self) -> set[MatrixSymbol]:
+        """What no gradient needs."""
+        kept = {equation.target for equation in needed(self.derivation.equations, self.gradients, self.reads)}
+        return {equation.target for equation in self.derivation.equations} - kept
+
+
+class Each(OnlyGradients):
+    """The gradient of each row's own loss: the last sum, over the rows, is left out."""
+
+    head = "_make_each(self, n: int)", "step(x, y, blocks)", "For n rows: puts the gradient of each row into a column."
+
+    def __init__(self, derivation: Derivation) -> None:
+        super().__init__(for_one_row(derivation))
+
+
+class EachOfRows(Each, Rows):
+    def weight_gradient(self, W, Delta, A) -> Iterable[Statement]:
+        delta = self.view(f"{self.name(Delta)}_column", f"{self.name(Delta)}.T[:, None]")
+        yield Statement(f'torch.mul({delta}, {self.name(A)}.T, out=blocks["{self.name(W)}"])', (Delta, A))
+
+    def bias_gradient(self, b, Delta) -> Iterable[Statement]:
+        yield Statement(f'blocks["{self.name(b)}"].copy_({self.transposed(self.name(Delta))})', (Delta,))
+
+
+def for_one_row(derivation: Derivation) -> Derivation:
+    """The same with the number of rows set to 1."""
+    program = derivation.program
+    sizes = {**program.sizes, program.inputs[0].shape[0]: Integer(1)}
+    return replace(derivation, program=replace(program, sizes=sizes))

@@ -1,0 +1,55 @@
+"""From the equations of a derivation to operations on buffers that are made once: what fast.py does, and when.
+
+The operations are those of the equations. What is decided here is the layout: features by batch where layers are
+narrow, so that rows are long; batch by features where they are wide; vectors for one row; one product for a few.
+"""
+
+from dataclasses import dataclass
+
+from derive.backends.fast.columns import Columns, EachOfColumns, FewRows, OneRow
+from derive.backends.fast.curvature import HessianOfColumns, HessianOfRows
+from derive.backends.fast.rows import EachOfRows, Rows
+from derive.backends.fast.steps import Block, Step
+from derive.operations import is_plain
+from derive.programs import Derivation
+
+WIDE, VECTOR = 64, 16  # batch by features where hidden layers are as wide and fill a processor's vectors
+FEW = 128  # rows whose gradients come from one product, if that is small
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a flat vector is cut, the steps, those that are made at once, and which is called for how many rows."""
+
+    layout: str
+    blocks_meaning: str
+    blocks: list[Block]
+    steps: list[Step]
+    made: list[str]
+    call: list[str]
+
+    def entries(self, maker: str) -> int:
+        """How many entries of buffers a row takes in a step."""
+        return next(max(1, step.entries) for step in self.steps if step.maker.startswith(maker))
+
+
+def schedule(derivation: Derivation) -> Schedule:
+    """The steps of a derivation, in the layout that suits its widths."""
+    program = derivation.program
+    inputs, *widths = (program.sizes[s.shape[1]] for s in [*program.inputs[:1], *program.parameters[1::2]])
+    wide = all(width >= WIDE and width % VECTOR == 0 for width in widths[:-1] or [inputs])
+    add = ["self._add(x, y, N, 0)"]
+    if wide or not all(map(is_plain, derivation.equations)):
+        steps = [kind(derivation).step() for kind in (Rows, EachOfRows, HessianOfRows)]
+        return Schedule("batch by features", "W and b of each layer", Rows(derivation).blocks(), steps, [], add)
+    kinds = [OneRow, FewRows, Columns, EachOfColumns, HessianOfColumns]
+    made = ["self._one_row = self._make_one_row()"]
+    call = ["if N == 1:", "    self._one_row(x, y)"]
+    if FewRows(derivation).joint:
+        call += [f"elif 0 < N <= {FEW}:", "    self._step(self._make_few_rows, N)(x, y, N)"]
+    else:
+        kinds.remove(FewRows)
+    call += ["else:", *(f"    {line}" for line in add)]
+    layout, meaning = "features by batch, a row of ones at the end", "[W b]^T of each layer"
+    steps = [kind(derivation).step() for kind in kinds]
+    return Schedule(layout, meaning, Columns(derivation).blocks(), steps, made, call)

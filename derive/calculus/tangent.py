@@ -1,0 +1,28 @@
+"""The forward sweep: directional derivatives of the equations of a program or a derivation, in the same order."""
+
+from sympy import MatrixSymbol
+
+from derive.calculus.theorem import pushforward
+from derive.programs import Equation, Notation
+
+
+def tangents(
+    equations: tuple[Equation, ...], directions: dict[MatrixSymbol, MatrixSymbol], notation: Notation
+) -> tuple[tuple[Equation, ...], dict[MatrixSymbol, MatrixSymbol]]:
+    """The equations of the tangents, and the tangent of each symbol that has one.
+
+    Over a forward pass this gives Jacobian times direction; over forward and reverse pass, Hessian times direction.
+    """
+    known, sweep = dict(directions), []
+    for equation in equations:
+        moving = {symbol: known[symbol] for symbol in equation.uses if symbol in known}
+        if not moving:
+            continue
+        value = pushforward(equation, moving)
+        if not value.has(MatrixSymbol):
+            continue
+        target = notation.tangent(equation.target)
+        meaning = notation.meaning(target.name)
+        sweep.append(Equation(target, value, "directional derivative", meaning, equation, equation.target))
+        known[equation.target] = target
+    return tuple(sweep), known

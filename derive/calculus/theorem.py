@@ -1,0 +1,255 @@
+"""One theorem, and SymPy as its proof.
+
+If the loss L sees V only through F(V), and G = dL/dF, then dL = tr(G^T dF), so dL/dV = d/dV tr(G^T F(V)) with G held
+fixed. For one operation at a time SymPy differentiates that trace exactly (product_rules.py). Entry by entry,
+tr(G^T f(V)) is the sum of g f(v) over the entries, and its derivative is g f'(v), with f' from sympy.diff. What SymPy
+cannot differentiate is taught here: determinants, Kronecker products, blocks, the logarithm of row sums of exp.
+"""
+
+from sympy import (
+    BlockMatrix,
+    Derivative,
+    Determinant,
+    DiracDelta,
+    Dummy,
+    Expr,
+    Integer,
+    Inverse,
+    KroneckerProduct,
+    MatAdd,
+    MatMul,
+    MatPow,
+    MatrixExpr,
+    MatrixSymbol,
+    OneMatrix,
+    Subs,
+    Symbol,
+    Trace,
+    ZeroMatrix,
+    ceiling,
+    diff,
+    exp,
+    floor,
+    log,
+    powsimp,
+    sign,
+    solve,
+)
+from sympy.matrices.expressions.matexpr import MatrixElement
+from sympy.matrices.expressions.slice import MatrixSlice
+
+from derive.calculus.product_rules import chain_pullback
+from derive.formulas import stable
+from derive.programs import (
+    BlockSum,
+    Elementwise,
+    Equation,
+    LogDet,
+    RowLogSumExp,
+    Scalar,
+    add,
+    constant,
+    elementwise,
+    entry,
+    formula_of,
+    inverse,
+    repeated,
+    scaled,
+    times,
+    transposed,
+    weighted,
+)
+
+RULES = {
+    Trace: "trace",
+    Determinant: "determinant",
+    LogDet: "log of the determinant",
+    MatrixElement: "entry",
+    Inverse: "inverse",
+    MatPow: "matrix power",
+    KroneckerProduct: "Kronecker product",
+    BlockSum: "contraction with a Kronecker factor",
+    MatrixSlice: "block",
+    BlockMatrix: "block matrix",
+}
+
+
+def pullback(equation: Equation, variable: MatrixSymbol, cotangent: MatrixExpr) -> MatrixExpr:
+    """dL/dvariable as far as it comes through this equation; the cotangent is dL/dtarget.
+
+    Raises ShapeError where SymPy's answer has not the variable's shape.
+    """
+    value = equation.value
+    if isinstance(value, Elementwise):
+        contributions = []
+        for scalar, operand in value.operands.items():
+            if operand.has(variable):
+                sensitivity = elementwise_pullback(equation, scalar, cotangent)
+                contributions.append(matrix_pullback(operand, variable, sensitivity))
+        return add(contributions, variable.shape)
+    if isinstance(value, Scalar):
+        return scalar_pullback(equation, variable, cotangent)
+    if isinstance(value, RowLogSumExp):
+        return row_pullback(equation, variable, cotangent)
+    return matrix_pullback(value, variable, cotangent, equation.target)
+
+
+def pushforward(equation: Equation, tangents: dict[MatrixSymbol, MatrixSymbol]) -> MatrixExpr:
+    """The directional derivative of the target, given those of the symbols it is made of.
+
+    It is the pullback transposed: <G, dF> = <pullback(G), dV> for every G, so dF = d/dG tr(dV^T pullback(G)).
+    """
+    value, contributions = equation.value, []
+    inner = [part for part in MatMul.make_args(value) if isinstance(part, Elementwise)]
+    if inner and not isinstance(value, Elementwise):
+        return value.xreplace({inner[0]: formula_pushforward(inner[0], tangents)})
+    for symbol, tangent in tangents.items():
+        if isinstance(value, RowLogSumExp):
+            partial = row_partial(equation)
+            operands = {**partial.operands, entry(tangent): tangent}
+            moved = elementwise(partial.formula * entry(tangent), operands)
+            contributions.append(MatMul(moved, OneMatrix(symbol.shape[1], 1)))
+        elif isinstance(value, Elementwise):
+            for scalar, operand in value.operands.items():
+                if operand.has(symbol):
+                    along = elementwise_pullback(equation, scalar, operand.xreplace({symbol: tangent}))
+                    contributions.append(along)
+        else:
+            G = MatrixSymbol("G", *value.shape)
+            pulled = matrix_pullback(value, symbol, G)
+            linear = Equation(equation.target, pulled, equation.rule, equation.meaning)
+            contributions.append(pullback(linear, G, tangent))
+    return add(contributions, equation.shape)
+
+
+def formula_pushforward(value: Elementwise, tangents: dict[MatrixSymbol, MatrixSymbol]) -> MatrixExpr:
+    """The directional derivative of a formula that has no name of its own."""
+    unnamed = Equation(MatrixSymbol("formula", *value.shape), value, "", "")
+    moving = {symbol: tangent for symbol, tangent in tangents.items() if symbol in unnamed.uses}
+    moved = pushforward(unnamed, moving)
+    formula, operands = formula_of(moved)
+    return elementwise(formula.xreplace({entry(unnamed.target): value.formula}), {**operands, **value.operands})
+
+
+def elementwise_pullback(equation: Equation, scalar: Expr, cotangent: MatrixExpr) -> MatrixExpr:
+    """Cotangent times partial derivative, entry by entry, the output written as itself.
+
+    The same product with a tangent is what comes through forwards. Raises ValueError where SymPy knows no derivative.
+    """
+    value, output = equation.value, entry(equation.target)
+    steps = {part: Dummy(real=True) for part in value.formula.atoms(floor, ceiling, sign)}
+    partial = diff(value.formula.xreplace(steps), scalar).xreplace({step: part for part, step in steps.items()})
+    if partial.has(Derivative, Subs):
+        raise ValueError(f"{value.formula}: SymPy knows no derivative of it; write it with other functions")
+    partial = stable(between_jumps(partial).xreplace({value.formula: output}))
+    return weighted(cotangent, partial, {**value.operands, output: equation.target})
+
+
+def between_jumps(derivative: Expr) -> Expr:
+    """Where a function jumps (sign at 0) its slope counts as 0, as torch has it."""
+    return derivative.replace(DiracDelta, lambda *_: Integer(0))
+
+
+def row_pullback(equation: Equation, variable: MatrixSymbol, cotangent: MatrixExpr) -> MatrixExpr:
+    """Of m = log(s), s the sum over the row of exp(z): dL/dz = g dm/dz, the row's g at each of its entries."""
+    partial, Z = row_partial(equation), equation.value.args[0]
+    G = cotangent if constant(cotangent) is not None else repeated(cotangent, Z.shape)
+    return matrix_pullback(Z, variable, weighted(G, partial.formula, partial.operands))
+
+
+def row_partial(equation: Equation) -> Elementwise:
+    """dm/dz = dm/ds ds/dz entry by entry, with s written as what makes it m."""
+    Z = equation.value.args[0]
+    M = repeated(equation.target, Z.shape)
+    s, u, m = Symbol("s", positive=True), entry(Z), entry(M)
+    (s_of_m,) = solve(log(s) - m, s)
+    partial = powsimp((diff(log(s), s) * diff(exp(u), u)).xreplace({s: s_of_m}))
+    return elementwise(partial, {m: M, u: Z})
+
+
+def scalar_pullback(equation: Equation, variable: MatrixSymbol, cotangent: MatrixExpr) -> MatrixExpr:
+    """The cotangent, a 1 x 1 matrix, times the derivative of a number of a matrix."""
+    number = equation.value.number
+    if isinstance(number, Trace):
+        derivative = chain_pullback(number.arg, variable, None)
+    elif isinstance(number, LogDet | Determinant):
+        # Jacobi: d log det F = tr(F^-1 dF), so that d/dF log det F = F^-T, and d det = det d log det.
+        derivative = matrix_pullback(number.arg, variable, transposed(inverse(number.arg)))
+        if isinstance(number, Determinant):
+            derivative = weighted(repeated(equation.target, variable.shape), *formula_of(derivative))
+    else:
+        place = MatrixSlice(number.parent, (number.i, number.i + 1), (number.j, number.j + 1))
+        return matrix_pullback(place, variable, cotangent)
+    return times(cotangent, derivative)
+
+
+def matrix_pullback(
+    value: MatrixExpr, variable: MatrixSymbol, cotangent: MatrixExpr, target: MatrixSymbol | None = None
+) -> MatrixExpr:
+    """d/dvariable tr(G^T F), for one operation F that is no formula entry by entry; the target is the name of F."""
+    if value == variable:
+        return cotangent
+    if isinstance(value, KroneckerProduct):
+        left, right = value.args
+        parts = [(left, BlockSum(cotangent, right, False)), (right, BlockSum(cotangent, left, True))]
+    elif isinstance(value, BlockSum):
+        G, factors = value.matrix, (cotangent, value.factor)
+        whole = KroneckerProduct(*(reversed(factors) if value.inner else factors))
+        parts = [(G, whole), (value.factor, BlockSum(G, cotangent, not value.inner))]
+    elif isinstance(value, MatrixSlice):
+        parts = [(value.parent, embedded(cotangent, value))]
+    elif isinstance(value, BlockMatrix):
+        parts = block_parts(value, cotangent)
+    else:
+        return chain_pullback(value, variable, cotangent, target)
+    return add([matrix_pullback(p, variable, G) for p, G in parts if p.has(variable)], variable.shape)
+
+
+def embedded(block: MatrixExpr, place: MatrixSlice) -> MatrixExpr:
+    """The block in its place in a matrix of zeros."""
+    (top, bottom, _), (left, right, _) = place.rowslice, place.colslice
+    m, n = place.parent.shape
+    heights, widths = (top, bottom - top, m - bottom), (left, right - left, n - right)
+    rows = [
+        [block if (i, j) == (1, 1) else ZeroMatrix(height, width) for j, width in enumerate(widths) if width != 0]
+        for i, height in enumerate(heights)
+        if height != 0
+    ]
+    return block if rows == [[block]] else BlockMatrix(rows)
+
+
+def block_parts(value: BlockMatrix, cotangent: MatrixExpr) -> list[tuple[MatrixExpr, MatrixExpr]]:
+    """Each block, and the part of the cotangent that belongs to it."""
+    parts, top = [], Integer(0)
+    for i, height in enumerate(value.rowblocksizes):
+        left = Integer(0)
+        for j, width in enumerate(value.colblocksizes):
+            number = constant(cotangent)
+            if number is None:
+                G = MatrixSlice(cotangent, (top, top + height), (left, left + width))
+            else:
+                G = scaled(number, OneMatrix(height, width))
+            parts.append((value.blocks[i, j], G))
+            left += width
+        top += height
+    return parts
+
+
+def rule(equation: Equation, variable: MatrixSymbol) -> str:
+    """In words, the operation that the pullback goes back through."""
+    value = equation.value
+    if isinstance(value, RowLogSumExp):
+        return "chain rule along the row"
+    if isinstance(value, Elementwise):
+        return "chain rule, entry by entry"
+    if isinstance(value, Scalar):
+        return f"derivative of the {RULES[type(value.number)]}"
+    for term in MatAdd.make_args(value):
+        if term.has(variable):
+            factors = [f for f in MatMul.make_args(term) if isinstance(f, MatrixExpr)]
+            if len(factors) == 1:
+                return f"derivative of the {RULES.get(type(factors[0]), 'sum')}"
+            if any(isinstance(f, OneMatrix) for f in factors):
+                return "broadcast over the rows" if len(factors) == 2 else "sum of the entries"
+            return "left factor of a product" if factors[0].has(variable) else "right factor of a product"
+    raise ValueError(f"{equation.target} does not use {variable}")

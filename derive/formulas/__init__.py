@@ -1,0 +1,22 @@
+"""Scalar formulas: the tables of activations and losses, typed formulas, slopes, forms that do not overflow."""
+
+from derive.formulas.functions import FUNCTIONS, NamedFunction, opened, slope, stable, z
+from derive.formulas.losses import LOSSES, REDUCTIONS, Loss, logsumexp, p, y
+from derive.formulas.typed import parse, shown
+
+__all__ = [
+    "FUNCTIONS",
+    "LOSSES",
+    "REDUCTIONS",
+    "Loss",
+    "NamedFunction",
+    "logsumexp",
+    "opened",
+    "p",
+    "parse",
+    "shown",
+    "slope",
+    "stable",
+    "y",
+    "z",
+]

@@ -1,0 +1,69 @@
+"""Losses as scalar SymPy formulas in the prediction p and the target y, entry by entry; the reduction adds the entries.
+
+To add one, add a row to LOSSES. The names are those of torch.nn.functional, with torch's defaults. A formula may use
+logsumexp(p), the log of the sum of exp over the row: this is what couples the entries of a row.
+"""
+
+from dataclasses import dataclass
+
+from sympy import Abs, Expr, Function, Piecewise, Rational, Symbol, exp, log
+
+from derive.formulas.functions import logsigmoid
+
+p = Symbol("p", real=True)
+y = Symbol("y", real=True)
+
+
+class logsumexp(Function):
+    """log of the sum over the row of exp; its argument is any entry of that row."""
+
+    nargs = 1
+
+    def _eval_is_extended_real(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A formula in p and y; a mean divides by the number of entries, or of rows if `per_row`.
+
+    `torch` calls torch's own, with {p}, {y} and {reduction} to fill in; empty if torch has none.
+    """
+
+    formula: Expr
+    torch: str = ""
+    per_row: bool = False
+
+
+def _in_torch(name: str, arguments: str = "{p}, {y}", options: str = "") -> str:
+    return f'torch.nn.functional.{name}({arguments}, reduction="{{reduction}}"{options})'
+
+
+def _near(condition) -> Expr:
+    """Squared where the two are near, else their distance."""
+    return Piecewise((_d**2 / 2, condition), (Abs(_d) - Rational(1, 2), True))
+
+
+_d = p - y
+_log_p = Piecewise((log(p), log(p) > -100), (-100, True))
+_log_1_p = Piecewise((log(1 - p), log(1 - p) > -100), (-100, True))
+
+LOSSES: dict[str, Loss] = {
+    "mse_loss": Loss(_d**2, _in_torch("mse_loss")),
+    "squared_error": Loss(_d**2),  # the assignment's, without 1/N
+    "l1_loss": Loss(Abs(_d), _in_torch("l1_loss")),
+    "smooth_l1_loss": Loss(_near(Abs(_d) < 1), _in_torch("smooth_l1_loss")),
+    "huber_loss": Loss(_near(Abs(_d) <= 1), _in_torch("huber_loss")),
+    "binary_cross_entropy_with_logits": Loss(-logsigmoid(-p) - y * p, _in_torch("binary_cross_entropy_with_logits")),
+    # torch's own backward divides by max(p (1 - p), 1e-12), which is no derivative: past |logit| 27 the two differ
+    "binary_cross_entropy": Loss(-y * _log_p - (1 - y) * _log_1_p, _in_torch("binary_cross_entropy")),
+    "cross_entropy": Loss(y * (logsumexp(p) - p), _in_torch("cross_entropy"), per_row=True),
+    "poisson_nll_loss": Loss(exp(p) - y * p, _in_torch("poisson_nll_loss")),
+    "soft_margin_loss": Loss(-logsigmoid(y * p), _in_torch("soft_margin_loss")),
+    "gaussian_nll_loss": Loss(
+        _d**2 / 2, _in_torch("gaussian_nll_loss", "{p}, {y}, torch.ones_like({y})")
+    ),  # variance 1
+    "kl_div": Loss(Piecewise((y * (log(y) - p), y > 0), (0, True)), _in_torch("kl_div")),
+}
+
+REDUCTIONS = ("sum", "mean")

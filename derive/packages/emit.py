@@ -1,0 +1,514 @@
+"""Which template makes which file, and what goes into its holes."""
+
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound, TemplateSyntaxError
+from sympy import Integer, Inverse, MatrixSymbol
+
+from derive.backends.fast import Block, schedule
+from derive.backends.torch import ONE, WIDTH, Line, TorchPrinter, closes_at_end, lines, spell, summands
+from derive.calculus import derive, tangents
+from derive.formulas import logsumexp
+from derive.paper import Picture, Section, glossary, network_document, network_title
+from derive.paper.formats import HtmlPage, MarkdownPage, Page, TexPage, svg
+from derive.problems import Network
+from derive.programs import Derivation, Equation, LogDet, Program, all_in_parts, needed, readable
+from derive.reading import forward
+
+DERIVE = Path(__file__).parent.parent
+TEMPLATES = DERIVE / "templates"
+if not TEMPLATES.is_dir():
+    TEMPLATES = DERIVE.parent / "templates"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a page is about: the network, and its derivation as it was derived."""
+
+    network: Network
+    derived: Derivation
+
+    @cached_property
+    def derivation(self) -> Derivation:
+        """With long formulas in parts, as the code computes it."""
+        return readable(self.derived)
+
+    @cached_property
+    def document(self) -> list[Section]:
+        """What the derivation says, whatever the format."""
+        return network_document(self.network, self.derived, self.derivation)
+
+
+def backward_page(subject: Subject) -> dict[str, Any]:
+    network, derivation = subject.network, subject.derivation
+    program = derivation.program
+    forward_equations, loss_equations = program.predicting()
+    forward_lines, loss_lines = lines(program, forward_equations, ONE), lines(program, loss_equations, ONE)
+    backward_lines = lines(program, derivation.backward, ONE)
+    names = [spell(program, symbol) for symbol in program.parameters]
+    others = {
+        "input_grad": input_grad(subject),
+        "per_sample": per_sample(subject),
+        "jvp": jvp(subject),
+        "hvp": hvp(subject),
+    }
+    body = [*forward_lines, *loss_lines, *backward_lines]
+    everything = [*body, *(line for function in others.values() for line in function["lines"])]
+    return {
+        "network": described(network),
+        "imports": imports(everything),
+        "constants": constants(everything),
+        "spec": [line for field, value in network.spec().items() for line in spec_lines(field, value)],
+        "parameters": [
+            {
+                "name": spell(program, symbol),
+                "shape": str(tuple(program.shape(symbol))),
+                "meaning": program.notation.meaning(symbol.name),
+                "gradient": spell(program, derivation.gradients[symbol]),
+            }
+            for symbol in program.parameters
+        ],
+        "unpack": unpack_lines(names, "parameters"),
+        "inputs": network.layers[0],
+        "outputs": network.layers[-1],
+        "forward": forward_lines,
+        "prediction": spell(program, program.prediction),
+        "size_lines": size_lines(body),
+        "loss": loss_lines,
+        "backward": backward_lines,
+        **others,
+    }
+
+
+def function_body(program: Program, equations: tuple[Equation, ...], results: dict[str, MatrixSymbol | None]) -> dict:
+    """The lines that the results need, and each result by name; one that nothing moves is zero."""
+    wanted = [symbol for symbol in results.values() if symbol is not None]
+    body = lines(program, all_in_parts(needed(equations, wanted), program.notation), ONE)
+    used = " ".join([*(line.code for line in body), *(f"zeros_like({n})" for n, s in results.items() if s is None)])
+    spelled = [
+        {"name": name, "value": f"torch.zeros_like({name})" if symbol is None else spell(program, symbol)}
+        for name, symbol in results.items()
+    ]
+    return {"unpack": unpack(program, used), "lines": body, "size_lines": size_lines(body), "results": spelled}
+
+
+def input_grad(subject: Subject) -> dict[str, Any]:
+    """The same reverse sweep, carried on to the inputs."""
+    program = subject.derived.program
+    X = program.inputs[0]
+    derivation = derive(replace(program, parameters=(X,)))
+    return function_body(program, derivation.equations, {"x": derivation.gradients[X]})
+
+
+def per_sample(subject: Subject) -> dict[str, Any]:
+    """The sweep over the sum of the rows' own losses; the sums over the rows, which come last, are left undone."""
+    derivation = readable(derive(forward(subject.network, mean_over=Integer(1))))
+    program, last = derivation.program, set(derivation.gradients.values())
+    equations = needed(derivation.equations, last)
+    body = lines(program, tuple(equation for equation in equations if equation.target not in last), ONE)
+    terms = [summands(program, equation) for equation in equations if equation.target in last]
+    used = " ".join(line.code for line in [*body, *terms])
+    return {"unpack": unpack(program, used), "lines": body, "size_lines": size_lines(body), "terms": terms}
+
+
+def directions(program: Program) -> dict[MatrixSymbol, MatrixSymbol]:
+    return {symbol: program.notation.tangent(symbol) for symbol in program.parameters}
+
+
+def jvp(subject: Subject) -> dict[str, Any]:
+    """The forward sweep over the forward pass."""
+    program = subject.derived.program
+    equations, _ = program.predicting()
+    sweep, moved = tangents(equations, directions(program), program.notation)
+    return function_body(
+        program, equations + sweep, {"prediction": program.prediction, "dot": moved[program.prediction]}
+    )
+
+
+def hvp(subject: Subject) -> dict[str, Any]:
+    """The forward sweep over forward and reverse pass."""
+    derivation = subject.derived
+    program = derivation.program
+    sweep, moved = tangents(derivation.equations, directions(program), program.notation)
+    results = {spell(program, s): moved.get(gradient) for s, gradient in derivation.gradients.items()}
+    return function_body(program, derivation.equations + sweep, results)
+
+
+def spec_lines(field: str, value: object) -> list[str]:
+    """An item of a dict literal, on one line where it fits."""
+    line = f'"{field}": {value!r},'.replace("'", '"')
+    if len(line) <= WIDTH - 4:
+        return [line]
+    if isinstance(value, str):
+        parts = pieces(value, WIDTH - 10)
+    else:
+        parts = [line for item in value for line in item_lines(item)]
+    return [f'"{field}": (', *(f"    {part}" for part in parts), "),"]
+
+
+def item_lines(item: object) -> list[str]:
+    """An item of a tuple that has a line for each."""
+    line = f"{item!r},".replace("'", '"')
+    return [line] if len(line) <= WIDTH - 8 else ["(", *(f"    {part}" for part in pieces(item, WIDTH - 14)), "),"]
+
+
+def pieces(text: str, width: int) -> list[str]:
+    """A long text as literals that Python joins."""
+    return [f'"{text[start : start + width]}"' for start in range(0, len(text), width)]
+
+
+def unpack_lines(names: list[str], source: str) -> list[str]:
+    """The tensors of a sequence as names of their own, four layers a line where there are many."""
+    if len(names) <= 12:
+        return [f"{', '.join(names)} = {source}"]
+    parts = [(start, names[start : start + 8]) for start in range(0, len(names), 8)]
+    return [f"{', '.join(part)} = {source}[{start}:{start + len(part)}]" for start, part in parts]
+
+
+def unpack(program: Program, code: str) -> list[str]:
+    """Names for those parameters, and components of a direction, that the code uses."""
+    text = []
+    for prefix, source in (("", "parameters"), ("dot_", "direction")):
+        names = [f"{prefix}{spell(program, symbol)}" for symbol in program.inputs[2:]]
+        used = [name if re.search(rf"\b{name}\b", code) else "_" for name in names]
+        if set(used) != {"_"}:
+            text += unpack_lines(used, source)
+    return text
+
+
+def described(network: Network) -> list[str]:
+    """The network in words, as the lines of a docstring."""
+    words = f"The network: {network}.".replace("\\", "/").replace('"', "'")
+    return textwrap.wrap(words, WIDTH - 4, break_on_hyphens=False)
+
+
+def imports(body: list[Line]) -> list[str]:
+    """The imports that the lines need beside torch."""
+    return math_import([line.code for line in body])
+
+
+def constants(body: list[Line]) -> list[str]:
+    """A 1 that is a tensor, where the lines need one."""
+    line = f'{ONE} = torch.ones((), device="cpu")  # as a tensor: with the number 1, torch takes three times as long'
+    return ["", line] if any(re.search(rf"\b{ONE}\b", part.code) for part in body) else []
+
+
+def math_import(code: list[str]) -> list[str]:
+    return ["import math"] if any("math." in line for line in code) else []
+
+
+def size_lines(body: list[Line]) -> list[str]:
+    """N, where a line needs it; a mean over no rows is refused."""
+    code = [line.code for line in body]
+    return ["N = x.shape[0]", *no_rows_lines(code)] if any(re.search(r"\bN\b", line) for line in code) else []
+
+
+def no_rows_lines(code: list[str]) -> list[str]:
+    """The refusal of no rows, where a line divides by their number."""
+    if not any(re.search(r"/ \(?[^()]*\bN\b", line) for line in code):
+        return []
+    refusal = 'raise ValueError("x: expected at least 1 row, got 0: a mean over no rows is 0 / 0")'
+    return ["if N == 0:", f"    {refusal}"]
+
+
+def reference_page(subject: Subject) -> dict[str, Any]:
+    network, program = subject.network, subject.derivation.program
+    forward_equations, _ = program.predicting()
+    code = [line.code for line in lines(program, forward_equations)]
+    affine = re.compile(r"(z(\d+)) = torch\.nn\.functional\.linear\((\w+), W\d+, b\d+\)")
+    return {
+        "network": described(network),
+        "layers": [
+            {"number": i + 1, "inputs": network.layers[i], "outputs": network.layers[i + 1]}
+            for i in range(network.depth)
+        ],
+        "forward": [affine.sub(r"\1 = self.fc\2(\3)", line) for line in code],
+        "prediction": spell(program, program.prediction),
+        "inputs": network.layers[0],
+        "target": target(network),
+        "weight": "len(x) / points" if network.reduction == "mean" else "1",
+        "loss": reference_loss(subject),
+    }
+
+
+def reference_loss(subject: Subject) -> list[str]:
+    """The loss as lines: torch's own where it has one, else as the formula says."""
+    network, program = subject.network, subject.derivation.program
+    prediction = spell(program, program.prediction)
+    spelled = network.criterion().torch
+    if spelled:
+        return [f"loss = {spelled.format(p='net(x)', y='y', reduction=network.reduction)}"]
+    code = [line.code for line in lines(program, program.predicting()[1])]
+    rows = ["N = x.shape[0]"] if any(re.search(r"\bN\b", line) for line in code) else []
+    return [*rows, f"{prediction} = net(x)", *code]
+
+
+def target(network: Network) -> str:
+    """The assignment's y, for as many outputs as there are; where the loss couples a row, a distribution over it."""
+    outputs, text = network.layers[-1], "(x**2).sum(1, keepdim=True) / 2"
+    if network.criterion().formula.has(logsumexp):
+        return f"torch.softmax({text} * torch.arange(1, {outputs + 1}, device=x.device), 1)"
+    return text if outputs == 1 else f"({text}).repeat(1, {outputs})"
+
+
+def run_page(subject: Subject) -> dict[str, Any]:
+    return {"inputs": subject.network.layers[0], "target": target(subject.network)}
+
+
+def title_page(subject: Subject) -> dict[str, Any]:
+    return {"network": described(subject.network)}
+
+
+def derivation_page(page: Page) -> Callable[[Subject], dict[str, Any]]:
+    """The derivation as a document in the format of that page."""
+
+    def holes(subject: Subject) -> dict[str, Any]:
+        return {
+            "title": page.text(network_title(subject.network)),
+            "sections": page.sections(subject.document),
+        }
+
+    return holes
+
+
+def html_page(subject: Subject) -> dict[str, Any]:
+    """The document as one file of HTML; the glossary says what to show beside a symbol."""
+    terms = glossary(subject.derivation)
+    page = HtmlPage({term["tex"]: term["name"] for term in terms})
+    sections = page.sections(subject.document)
+    return {
+        "contents": [section for section in sections if section["heading"].startswith("<h2>")],
+        "title": page.text(network_title(subject.network)),
+        "network": page.text(str(subject.network)),
+        "sections": sections,
+        "glossary": [
+            {key: page.escape(term[key]) for key in ("name", "meaning", "shape", "code")}
+            | {"formula": page.formula(term["tex"])}
+            for term in terms
+        ],
+    }
+
+
+def figure_page(name: str) -> Callable[[Subject], dict[str, Any]]:
+    """One of the document's figures as SVG."""
+
+    def holes(subject: Subject) -> dict[str, Any]:
+        blocks = (block for section in subject.document for block in section.blocks)
+        figures = {block.figure.name: block.figure for block in blocks if isinstance(block, Picture)}
+        return {"figure": svg(figures[name])}
+
+    return holes
+
+
+def fast_page(subject: Subject) -> dict[str, Any]:
+    network, plan = subject.network, schedule(subject.derived)
+    refusal = no_rows_lines([line for step in plan.steps for line in [*step.setup, *step.lines]])
+    return {
+        "network": described(network),
+        "layout": plan.layout,
+        "entries": network.entries,
+        "entries_per_row": plan.entries("_make_rows"),
+        "hessian_entries_per_row": plan.entries("_make_hvp"),
+        "refuse_no_rows": refusal,
+        "inputs": network.layers[0],
+        "outputs": network.layers[-1],
+        "made": plan.made,
+        "scale": [*refusal, "self._results.div_(N)"] if refusal else [],
+        "call": plan.call,
+        "steps": plan.steps,
+        "blocks": plan.blocks,
+        "blocks_meaning": plan.blocks_meaning,
+        "views": [{"number": number, **view} for number, view in enumerate(flat_views(plan.blocks))],
+    }
+
+
+def flat_views(blocks: list[Block]) -> Iterator[dict[str, Any]]:
+    """Each parameter: its name, how many entries of a flat vector it has, and its shape as a view of these."""
+    for block in blocks:
+        for name, cut in block.views.items():
+            if name.startswith("b"):
+                yield {"name": name, "size": block.shape[-1], "cut": ""}
+            elif cut:
+                inputs, outputs = block.shape[0] - 1, block.shape[1]
+                yield {"name": name, "size": inputs * outputs, "cut": f".view(*rows, {inputs}, {outputs}).mT"}
+            else:
+                yield {
+                    "name": name,
+                    "size": prod(block.shape),
+                    "cut": f".view(*rows, {block.shape[0]}, {block.shape[1]})",
+                }
+
+
+def plain_page(subject: Subject) -> dict[str, Any]:
+    return {}
+
+
+def command_page(subject: Subject) -> dict[str, Any]:
+    """The commands of a package end as those of derive do."""
+    return {"source": (DERIVE / "system" / "command.py").read_text(encoding="utf-8").splitlines()}
+
+
+CONDITIONS = {
+    LogDet: "The logarithm of a determinant is nan where the determinant is negative.",
+    Inverse: "Where a matrix to invert, as for the gradient of a determinant, is singular, it raises LinAlgError.",
+}
+TARGETS: dict[str, Callable[[Subject], dict[str, Any]]] = {
+    "__init__.py": title_page,
+    "backward.py": backward_page,
+    "command.py": command_page,
+    "computation.svg": figure_page("computation"),
+    "dat.py": plain_page,
+    "derivation.html": html_page,
+    "derivation.md": derivation_page(MarkdownPage()),
+    "derivation.tex": derivation_page(TexPage()),
+    "function.py": title_page,
+    "network.svg": figure_page("network"),
+    "fast.py": fast_page,
+    "reference.py": reference_page,
+    "ranks.py": plain_page,
+    "run.py": run_page,
+    "train.py": title_page,
+    "weights.py": plain_page,
+}
+
+
+def environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+
+
+def subject_of(network: Network) -> Subject:
+    return Subject(network, derive(forward(network)))
+
+
+def render(network: Network, names: Iterable[str] = tuple(TARGETS)) -> dict[str, str]:
+    """The text of each file of the package for a network, or of those that are named.
+
+    Raises ValueError where a template is missing, no template, or has a hole that nothing fills.
+    """
+    subject = subject_of(network)
+    pages = environment()
+    return {name: filled(pages, f"{name}.j2", TARGETS[name](subject)) for name in names}
+
+
+def filled(pages: Environment, template: str, holes: dict[str, Any]) -> str:
+    try:
+        return pages.get_template(template).render(holes)
+    except TemplateNotFound:
+        raise ValueError(f"templates/{template}: no such template; each file that is written needs its own") from None
+    except TemplateError as error:
+        line = f":{error.lineno}" if isinstance(error, TemplateSyntaxError) else ""
+        raise ValueError(f"templates/{template}{line}: {error}; a hole is one of: {', '.join(holes)}") from None
+
+
+def expression_source(derivation: Derivation, original: dict, title: str, function: bool) -> str:
+    """The module of a matrix expression."""
+    pages = environment()
+    text = filled(pages, "expression.py.j2", expression_page(derivation, title))
+    if function:
+        text += filled(pages, "expression_function.py.j2", function_page(derivation))
+    return text
+
+
+def expression_page(derivation: Derivation, title: str) -> dict[str, Any]:
+    program = derivation.program
+    forward_lines, backward_lines = lines(program, program.equations), lines(program, derivation.backward)
+    body, printer = [*forward_lines, *backward_lines], TorchPrinter(program)
+    inputs = [
+        {"name": spell(program, s), "shape": printer.shape(s), "dimensions": len(program.shape(s))}
+        for s in program.inputs
+    ]
+    return {
+        "loss": textwrap.wrap(title.replace("\\", "/").replace('"""', "'''"), 110, break_on_hyphens=False),
+        "conditions": conditions(derivation),
+        "imports": imports(body),
+        "inputs": inputs,
+        "variables": [
+            {
+                "name": spell(program, symbol),
+                "shape": printer.shape(symbol),
+                "gradient": spell(program, derivation.gradients[symbol]),
+            }
+            for symbol in program.parameters
+        ],
+        "size_lines": dimension_lines(program),
+        "forward": list(map(fitting, forward_lines)),
+        "backward": list(map(fitting, backward_lines)),
+        "value": spell(program, program.output),
+    }
+
+
+def conditions(derivation: Derivation) -> list[str]:
+    """Where the code has no result, a line each."""
+    values = [equation.value for equation in derivation.equations]
+    return [line for node, line in CONDITIONS.items() if any(value.has(node) for value in values)]
+
+
+def dimension_lines(program: Program) -> list[str]:
+    """Each size, read from the first tensor that has it.
+
+    Raises ValueError where a size is in no input by itself.
+    """
+    sizes = {}
+    for symbol in program.inputs:
+        for axis, size in enumerate(program.shape(symbol)):
+            if size.is_Symbol:
+                sizes.setdefault(size, f"{size} = {spell(program, symbol)}.shape[{axis}]")
+    for symbol in program.inputs:
+        missing = set().union(*(size.free_symbols for size in program.shape(symbol))) - set(sizes)
+        if missing:
+            raise ValueError(f"{symbol}: no input has {min(map(str, missing))} rows or columns, so its size is unknown")
+    return list(sizes.values())
+
+
+def function_page(derivation: Derivation) -> dict[str, Any]:
+    program = derivation.program
+    names = {symbol: spell(program, symbol) for symbol in program.inputs}
+    return {
+        "inputs": [
+            {"name": name, "returned": f"grad_value * gradients.{name}" if symbol in program.parameters else "None"}
+            for symbol, name in names.items()
+        ],
+    }
+
+
+def fitting(line: Line) -> Line:
+    """The line, or where it is too long its right-hand side on lines of its own."""
+    if len(f"    {line.code}  # {line.shape}") <= WIDTH:
+        return line
+    target, value = line.code.split(" = ", 1)
+    terms = split_outside(value, (" + ", " - "))
+    call = re.match(r"[\w.]+\(", value)
+    if len(terms) == 1 and call and closes_at_end(value[call.end() - 1 :]):
+        inside = value[call.end() : -1]
+        one = [f"        {inside}"]
+        many = [f"        {part.strip()}," for part in split_outside(inside, (", ",), keep=False)]
+        body, opening = one if len(one[0]) <= WIDTH else many, f"{target} = {call[0]}"
+    else:
+        one, many = [f"        {value}"], [f"        {part}" for part in terms]
+        body, opening = one if len(one[0]) <= WIDTH else many, f"{target} = ("
+    return replace(line, code="\n".join([opening, *body, "    )"]))
+
+
+def split_outside(text: str, separators: tuple[str, ...], keep: bool = True) -> list[str]:
+    """The text in parts at the separators that are in no bracket; a part begins with its operator."""
+    parts, depth, start = [], 0, 0
+    for index, character in enumerate(text):
+        depth += (character in "([") - (character in ")]")
+        if depth == 0 and index and text.startswith(separators, index):
+            parts.append(text[start:index])
+            start = index + 1 if keep else index + 2
+    return [*parts, text[start:]]

@@ -1,0 +1,281 @@
+"""The derivation as a document: what it says, and in what order, for the network at hand; pages.py writes it.
+
+Every formula of a step is printed from an equation of the derivation, its differential from SymPy, its entries from the
+index form: none is typed. Typed are only definitions and the translation to other books.
+"""
+
+import re
+
+from sympy import Expr, MatrixExpr, MatrixSymbol, Symbol, diff
+
+from derive.backends.torch import spell
+from derive.formulas import NamedFunction, opened
+from derive.paper.blocks import (
+    WIDEST_LINE,
+    Block,
+    Broken,
+    Chain,
+    Paragraph,
+    Picture,
+    Section,
+    Table,
+    boxed,
+    listed,
+    rows_of,
+    summary,
+)
+from derive.paper.breaking import broken, inline
+from derive.paper.figures import computation_figure, network_figure
+from derive.paper.guide import making_section, notation_section, questions_section
+from derive.paper.latex import latex, scalar_latex, shape_latex
+from derive.paper.passes import backward_sections, forward_sections
+from derive.paper.rules import rules_sections
+from derive.paper.worked import numbers_sections
+from derive.problems import Network
+from derive.programs import Derivation, Elementwise, Equation, substitute
+
+LONGEST_CLOSED_FORM = 24
+MOST_EXPANDED, MOST_CLOSED_FORMS = 8, 12
+
+
+def network_title(network: Network) -> str:
+    return f"The gradient of a {'-'.join(map(str, network.layers))} network"
+
+
+def network_document(network: Network, derivation: Derivation, computed: Derivation) -> list[Section]:
+    """The whole derivation of a network's gradient; `computed` is the same with long formulas in parts, as the code."""
+    return [
+        overview(network, derivation),
+        notation_section(network, derivation),
+        *rules_sections(derivation),
+        *forward_sections(derivation, computed),
+        *backward_sections(derivation, computed),
+        *slope_sections(derivation),
+        *recursion_sections(network, derivation),
+        gradients_section(derivation),
+        questions_section(network, derivation),
+        *closed_form_sections(derivation),
+        *numbers_sections(network, derivation),
+        making_section(network),
+    ]
+
+
+def expression_document(derivation: Derivation) -> list[Section]:
+    """The derivation of any program's gradient."""
+    program = derivation.program
+    results = [e for e in derivation.backward if e.target in derivation.gradients.values()]
+    return [
+        Section(
+            "The result",
+            "result",
+            (
+                Paragraph(f"$L$ is the loss, ${latex(program, program.output)}$ below."),
+                summary(program, program.equations),
+                *(boxed(program, e) for e in results),
+            ),
+        ),
+        *rules_sections(derivation),
+        *forward_sections(derivation, derivation),
+        *backward_sections(derivation, derivation),
+        *closed_form_sections(derivation),
+    ]
+
+
+def overview(network: Network, derivation: Derivation) -> Section:
+    program = derivation.program
+    return Section(
+        "The result on one page",
+        "result",
+        (
+            Paragraph(
+                f"A fully connected network with {listed([f'{size}' for size in network.layers], 'and')} units from "
+                f"inputs to outputs takes $N$ data points at once, one a row. {activations_sentence(network)} "
+                f"The loss, `{network.loss}`, is {loss_words(network)} of $\\boldsymbol{{E}}$."
+            ),
+            Picture(network_figure(network, program)),
+            summary(program, program.equations),
+            Paragraph("Its gradient in every parameter, from the last layer to the first:"),
+            *(boxed(program, *layer) for layer in layers_of(derivation)),
+            Paragraph("with"),
+            summary(program, (e for e in derivation.backward if e.variable not in program.parameters)),
+            Picture(computation_figure(derivation)),
+        ),
+    )
+
+
+def layers_of(derivation: Derivation) -> list[list[Equation]]:
+    """The gradients of each layer's parameters, last layer first."""
+    steps = {e.target: e for e in derivation.backward}
+    layers: dict[str, list[Equation]] = {}
+    for symbol in derivation.program.parameters:
+        layers.setdefault(re.sub(r"\D", "", symbol.name), []).append(steps[derivation.gradients[symbol]])
+    return list(reversed(layers.values()))
+
+
+def glossary(derivation: Derivation) -> list[dict[str, str]]:
+    """Each symbol's name, formula, meaning, shape and place in the code, for whoever points at it."""
+    program = derivation.program
+    targets = {e.target for e in derivation.equations}
+    return [
+        {
+            "name": symbol.name,
+            "tex": latex(program, symbol),
+            "meaning": program.notation.meaning(symbol.name),
+            "shape": shape_latex(program, symbol).replace(r" \times ", " by "),
+            "code": spell(program, symbol),
+        }
+        for symbol in sorted({*program.inputs, *targets}, key=lambda symbol: symbol.name)
+    ]
+
+
+def loss_words(network: Network) -> str:
+    if network.reduction == "sum":
+        return "the sum over all entries"
+    return (
+        "the sum over all entries divided by the number of points"
+        if network.criterion().per_row
+        else ("the mean over all entries")
+    )
+
+
+def activations_sentence(network: Network) -> str:
+    hidden = [network.activation_of(layer) for layer in range(1, network.depth)]
+    if not hidden:
+        text = ""
+    elif len(set(hidden)) == 1:
+        text = f"Each hidden layer applies {applied(hidden[0])}; "
+    else:
+        text = f"The hidden layers apply, one after the other, {listed([applied(name) for name in hidden], 'and')}; "
+    output = f"{'the output' if text else 'The only'} layer applies {applied(network.output_activation)}."
+    return text + output
+
+
+def applied(function: str) -> str:
+    return "no activation" if function in ("identity", "z") else f"`{function}`"
+
+
+def slope_sections(derivation: Derivation) -> list[Section]:
+    """Each activation: its definition, its slope from the definition, and its slope as the code computes it."""
+    program, blocks, seen = derivation.program, [], set()
+    z, a = Symbol("z", real=True), Symbol("a", real=True)
+    for equation in program.equations:
+        if not isinstance(equation.value, Elementwise) or not equation.target.name.startswith("A"):
+            continue
+        (scalar,) = equation.value.operands
+        formula = equation.value.formula.xreplace({scalar: z})
+        if formula in seen:
+            continue
+        seen.add(formula)
+        used = diff(equation.value.formula, scalar).xreplace({equation.value.formula: a, scalar: z})
+        lines = [("a", formula, "the activation")]
+        if nested(formula):
+            lines.append((r"\frac{da}{dz}", used, "SymPy's derivative of it, the slope of each function put in"))
+        else:
+            definition = opened(formula)
+            slope = diff(definition, z)
+            lines += [("", definition, "its definition")] * (definition != formula)
+            lines.append((r"\frac{da}{dz}", slope, "SymPy's derivative of it"))
+            lines += [("", used, "the same as the code computes it")] * (used != slope)
+        rows = [row for left, expr, why in lines for row in rows_of(left, scalar_latex(expr), why, "")]
+        blocks += [Paragraph(f"For `{equation.rule.removesuffix(', entry by entry')}`:"), Chain(tuple(rows))]
+    if not blocks:
+        return []
+    note = (
+        "Where the slope can be written in the activation $a$ itself, the code does so: nothing is computed twice, and "
+        "nothing overflows. SymPy confirms that both forms are the same function. Where a function has a kink, the "
+        "slope there is the one that torch takes."
+    )
+    return [Section("Slopes of the activations", "slopes", (Paragraph(note), *blocks))]
+
+
+def nested(formula: Expr) -> bool:
+    """Whether a named function stands inside another: their definitions, put into one another, fill pages."""
+    return any(part.args[0].has(NamedFunction) for part in formula.atoms(NamedFunction))
+
+
+def recursion_sections(network: Network, derivation: Derivation) -> list[Section]:
+    """The equations of one hidden layer with its number replaced by l."""
+    if network.depth < 3 or len({network.activation_of(layer) for layer in range(1, network.depth)}) > 1:
+        return []
+    program, h = derivation.program, network.depth - 1
+    wanted = [e for e in program.equations if e.target.name in (f"Z{h}", f"A{h}")]
+    names = (f"grad_A{h}", f"Delta{h}", f"grad_W{h}", f"grad_b{h}")
+    wanted += [e for e in derivation.backward if e.target.name in names]
+    letters = {h: "l", h - 1: "l-1", h + 1: "l+1"}
+
+    def any_layer(tex: str) -> str:
+        return re.sub(r"_\{(\d+)\}", lambda match: f"_{{{letters[int(match[1])]}}}", tex)
+
+    rows = [
+        row
+        for e in wanted
+        for row in rows_of(any_layer(latex(program, e.target)), any_layer(latex(program, e.value)), e.rule, "")
+    ]
+    return [
+        Section(
+            "The recursion for any depth",
+            "recursion",
+            (
+                Paragraph(
+                    r"Every hidden layer repeats the same equations, with $\boldsymbol{A}_{0} = \boldsymbol{X}$. "
+                    "Here they are for layer $l$; a network of any depth is this, once a layer."
+                ),
+                Chain(tuple(rows)),
+            ),
+        )
+    ]
+
+
+def gradients_section(derivation: Derivation) -> Section:
+    program = derivation.program
+    values = {e.target: e.value for e in derivation.backward}
+    rows = []
+    for symbol in program.parameters:
+        target = derivation.gradients[symbol]
+        rows.append(
+            (
+                f"${inline(latex(program, target))}$",
+                f"${latex(program, values[target])}$",
+                f"${shape_latex(program, target)}$",
+                f"`{spell(program, target)}`",
+                f"`dLd{symbol.name.lower()}`",
+            )
+        )
+    return Section(
+        "All gradients",
+        "gradients",
+        (
+            Table(
+                ("gradient", "formula", "shape", "in the code", "in the .dat file"),
+                tuple(rows),
+                (0.14, 0.3, 0.18, 0.19, 0.19),
+            ),
+        ),
+    )
+
+
+def closed_form_sections(derivation: Derivation) -> list[Section]:
+    """Each gradient expanded down to parameters and data; in a deep network, down to the activations."""
+    program = derivation.program
+    chosen = list(reversed(program.parameters))
+    deep = len(program.equations) > MOST_EXPANDED
+    note = "Every intermediate replaced by its value, down to parameters and data."
+    if deep:
+        note = (
+            "Every intermediate of the backward pass replaced by its value; those of the forward pass keep their names."
+        )
+    values: dict[MatrixSymbol, MatrixExpr] = {}
+    for equation in derivation.backward if deep else derivation.equations:
+        values[equation.target] = substitute(equation.value, values)
+    if len(chosen) > MOST_CLOSED_FORMS:
+        chosen = chosen[:MOST_CLOSED_FORMS]
+        note += " The forms grow towards the inputs; these are the last layers', and the others continue the pattern."
+    blocks: list[Block] = [Paragraph(note)]
+    for symbol in chosen:
+        target = derivation.gradients[symbol]
+        form = broken(latex(program, values[target], in_line=True), WIDEST_LINE)
+        if len(form) > LONGEST_CLOSED_FORM:
+            blocks.append(Paragraph("The others are longer than a page has room for; the steps above make them up."))
+            break
+        blocks.append(Broken(latex(program, target), tuple(form)))
+    return [Section("Closed forms", "closed-forms", tuple(blocks))]

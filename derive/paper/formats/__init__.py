@@ -1,0 +1,11 @@
+"""Documents as Markdown, LaTeX, HTML and SVG."""
+
+from derive.paper.formats.pages import HtmlPage, MarkdownPage, Page, TexPage, svg
+
+__all__ = [
+    "HtmlPage",
+    "MarkdownPage",
+    "Page",
+    "TexPage",
+    "svg",
+]

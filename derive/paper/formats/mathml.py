@@ -1,0 +1,238 @@
+r"""Formulas as MathML, from the LaTeX that to_latex.py writes, so that the two cannot differ.
+
+It reads that part of LaTeX and no other: an unknown command is an error at build time, not a hole on a page.
+"""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from html import escape
+
+from derive.programs import GREEK, greek
+
+TOKEN = re.compile(r"\\begin\{(\w+)\}|\\end\{(\w+)\}|\\[A-Za-z]+|\\.|[A-Za-z]|\d+(?:\.\d+)?|\S", re.DOTALL)
+OPERATORS = {
+    "cap": "\u2229",
+    "cdot": "\u22c5",
+    "cdots": "\u22ef",
+    "circ": "\u2218",
+    "cup": "\u222a",
+    "dagger": "\u2020",
+    "ddots": "\u22f1",
+    "dots": "\u2026",
+    "ge": "\u2265",
+    "infty": "\u221e",
+    "langle": "\u27e8",
+    "ldots": "\u2026",
+    "le": "\u2264",
+    "lVert": "\u2016",
+    "lvert": "|",
+    "mid": "|",
+    "ne": "\u2260",
+    "odot": "\u2299",
+    "oslash": "\u2298",
+    "otimes": "\u2297",
+    "prod": "\u220f",
+    "rangle": "\u27e9",
+    "rVert": "\u2016",
+    "rvert": "|",
+    "sum": "\u2211",
+    "times": "\u00d7",
+    "vdots": "\u22ee",
+    "vee": "\u2228",
+    "wedge": "\u2227",
+}
+LETTERS = {"partial": "\u2202", "top": "\u22a4"}
+CLOSE = ("/", "\u27e8", "\u27e9")
+SIGNS = {"-": "\u2212", "'": "\u2032"}
+NAMES = frozenset(["exp", "log", "ln", "sin", "cos", "tan", "sinh", "cosh", "tanh", "coth", "max", "min", "det"])
+SPACES = {",": "0.17em", ";": "0.28em", ":": "0.22em", "!": "0", " ": "0.25em", "quad": "1em", "qquad": "2em"}
+SILENT = frozenset(["left", "right", "limits", "displaystyle", "textstyle", "scriptstyle", "&"])
+BRACKETS = frozenset(f"{size}{side}" for size in ("big", "Big", "bigg", "Bigg") for side in "lr")
+FENCES = {"bmatrix": "[]", "pmatrix": "()", "matrix": ("", ""), "cases": ("{", ""), "aligned": ("", "")}
+
+
+def mathml(tex: str, symbols: Mapping[str, str] | None = None, display: bool = False) -> str:
+    """The formula as a <math> element; `symbols` maps a symbol's LaTeX to its name, which the element then carries.
+
+    Raises ValueError that names a command that is not known here.
+    """
+    reader = Reader(tex, symbols or {})
+    body = reader.row()
+    if reader.at < len(reader.tokens):
+        raise ValueError(f"unexpected {reader.next()[0]!r} in {tex}")
+    style = ' displaystyle="true"' if display else ""
+    return f"<math{style}>{body}</math>"
+
+
+class Reader:
+    """Reads tokens from left to right; every method returns the MathML of what it has read."""
+
+    def __init__(self, tex: str, symbols: Mapping[str, str]) -> None:
+        self.tex, self.symbols = tex, symbols
+        self.tokens = [token for token in TOKEN.finditer(tex) if token[0][1:] not in BRACKETS]
+        self.at = 0
+        self.pairs = self.matching()
+
+    def matching(self) -> set[int]:
+        """Where a round bracket opens that is closed in this formula; a line of a broken one may leave some open."""
+        opened, pairs = [], set()
+        for at, token in enumerate(self.tokens):
+            if token[0] == "(":
+                opened.append(at)
+            elif token[0] == ")" and opened:
+                pairs.add(opened.pop())
+        return pairs
+
+    def peek(self) -> str:
+        return self.tokens[self.at][0] if self.at < len(self.tokens) else ""
+
+    def next(self) -> re.Match:
+        self.at += 1
+        if self.at > len(self.tokens):
+            raise ValueError(f"ends too early: {self.tex}")
+        return self.tokens[self.at - 1]
+
+    def row(self, end: str = "}") -> str:
+        """Everything up to a closing brace, a cell's or a row's end, or the end."""
+        parts = []
+        while self.peek() and self.peek() not in ("}", "&", "\\\\", end) and not self.peek().startswith("\\end"):
+            parts.append(self.scripted())
+        return parts[0] if len(parts) == 1 else f"<mrow>{''.join(parts)}</mrow>"
+
+    def group(self) -> str:
+        """An argument: {...} or one token."""
+        if self.peek() != "{":
+            return self.atom()
+        self.next()
+        body = self.row()
+        if self.next()[0] != "}":
+            raise ValueError(f"a brace is not closed: {self.tex}")
+        return body
+
+    def scripted(self) -> str:
+        """An atom with what stands below and above it; a known symbol carries its name."""
+        start = self.at
+        base = self.atom()
+        below = self.script("_")
+        base = self.marked(start, f"<msub>{base}{below}</msub>" if below and base != SUM else base)
+        above = self.script("^")
+        if base == SUM and below:
+            return f"<munderover>{SUM}{below}{above}</munderover>" if above else f"<munder>{SUM}{below}</munder>"
+        return f"<msup>{base}{above}</msup>" if above else base
+
+    def script(self, sign: str) -> str:
+        """What stands below or above; a sign there takes no room around it."""
+        if self.peek() != sign:
+            return ""
+        self.next()
+        return self.group().replace("<mo>", TIGHT)
+
+    def marked(self, start: int, body: str) -> str:
+        source = self.tex[self.tokens[start].start() : self.tokens[self.at - 1].end()]
+        name = self.symbols.get(source)
+        return f'<mrow class="symbol" data-symbol="{escape(name)}">{body}</mrow>' if name else body
+
+    def atom(self) -> str:
+        token = self.next()
+        text = token[0]
+        if token[1]:
+            return self.table(token[1])
+        if text == "{":
+            self.at -= 1
+            return self.group()
+        if text == "(" and self.at - 1 in self.pairs:
+            body = self.row(end=")")
+            self.next()
+            return f"<mrow>{TIGHT}(</mo>{body}{TIGHT})</mo></mrow>"
+        if text in ("(", ")", "[", "]"):
+            return f'<mo stretchy="false" lspace="0" rspace="0">{text}</mo>'
+        if text.startswith("\\"):
+            return self.command(text[1:])
+        if text.isalpha():
+            return f"<mi>{text}</mi>"
+        if text[0].isdigit():
+            return f"<mn>{text}</mn>"
+        return operator(SIGNS.get(text, text))
+
+    def command(self, name: str) -> str:
+        if name in GREEK:
+            return f"<mi>{greek(name)}</mi>"
+        if name == "sum":
+            return SUM
+        if name in LETTERS:
+            return f"<mi>{LETTERS[name]}</mi>"
+        if name in OPERATORS:
+            return operator(OPERATORS[name])
+        if name in NAMES:
+            return f"<mi>{name}</mi>"
+        if name in SPACES:
+            return f'<mspace width="{SPACES[name]}"/>'
+        if name in SILENT:
+            return self.atom()
+        if name in ("{", "}", "_", "%", "#", "$"):
+            return operator(name)
+        if name == "frac":
+            return f"<mfrac>{self.group()}{self.group()}</mfrac>"
+        if name == "dot":
+            return f"<mover>{self.group()}<mo>\u02d9</mo></mover>"
+        if name == "sqrt":
+            return f"<msqrt>{self.group()}</msqrt>"
+        if name == "boxed":
+            return f'<mrow class="boxed">{self.group()}</mrow>'
+        if name == "boldsymbol":
+            return self.bold()
+        if name in ("mathrm", "text"):
+            return self.words(name)
+        raise ValueError(f"no MathML here for \\{name}: {self.tex}")
+
+    def bold(self) -> str:
+        """A matrix: its letter bold italic, in characters of its own, as CSS cannot make one bold in MathML."""
+        body = self.group()
+        return re.sub(r"<(mi|mn)>(.*?)</\1>", lambda match: f"<mi>{''.join(map(bold, match[2]))}</mi>", body)
+
+    def words(self, kind: str) -> str:
+        """Letters that are read as they stand."""
+        start = self.next().end()
+        depth, end = 1, start
+        while depth:
+            depth += {"{": 1, "}": -1}.get(self.next()[0], 0)
+            end = self.tokens[self.at - 1].start()
+        text = self.tex[start:end].replace("\\_", "_")
+        if kind == "text":
+            return f"<mtext>{escape(text).replace(' ', '&#160;')}</mtext>"
+        return f'<mi mathvariant="normal">{escape(text)}</mi>'
+
+    def table(self, kind: str) -> str:
+        rows, cells = [], []
+        while not self.peek().startswith("\\end"):
+            cells.append(f"<mtd>{self.row()}</mtd>")
+            if self.peek() == "&":
+                self.next()
+            elif self.peek() == "\\\\":
+                self.next()
+                rows.append(cells)
+                cells = []
+            elif not self.peek():
+                raise ValueError(f"{kind} does not end: {self.tex}")
+        self.next()
+        body = "".join(f"<mtr>{''.join(row)}</mtr>" for row in [*rows, cells])
+        align = ' columnalign="left"' if kind == "cases" else ""
+        left, right = FENCES[kind]
+        fences = [f'<mo fence="true" stretchy="true">{sign}</mo>' if sign else "" for sign in (left, right)]
+        return f"<mrow>{fences[0]}<mtable{align}>{body}</mtable>{fences[1]}</mrow>"
+
+
+def operator(sign: str) -> str:
+    """A sign; a slash and brackets take no room around them."""
+    return f"{TIGHT if sign in CLOSE else '<mo>'}{escape(sign)}</mo>"
+
+
+TIGHT = '<mo lspace="0" rspace="0">'
+SUM = operator(OPERATORS["sum"])
+
+
+def bold(letter: str) -> str:
+    """The mathematical bold character of a letter or digit."""
+    kind = unicodedata.name(letter).removeprefix("LATIN ").removeprefix("GREEK ").replace("LETTER ", "")
+    return unicodedata.lookup(f"MATHEMATICAL BOLD {'' if letter.isdigit() else 'ITALIC '}{kind}")

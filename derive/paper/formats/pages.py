@@ -1,0 +1,339 @@
+"""Blocks of a document written in a format: LaTeX, Markdown as GitHub shows it, HTML.
+
+Text is escaped here, and only here.
+"""
+
+import html
+import math
+import re
+from collections.abc import Callable
+from fractions import Fraction
+
+from derive.paper import (
+    Block,
+    Boxed,
+    Broken,
+    Bullets,
+    Chain,
+    Circle,
+    Display,
+    Figure,
+    Label,
+    Line,
+    Listing,
+    Paragraph,
+    Picture,
+    Section,
+    Table,
+)
+from derive.paper.formats.mathml import mathml
+
+INLINE = re.compile(r"\$([^$]*)\$|`([^`]*)`|\*([^*]+)\*")
+
+LONGEST_UNBROKEN = 8
+TEX_WIDTH = 440
+WIDEST_CODE = 84
+
+
+class Page:
+    """Writes each kind of block by the method of its name."""
+
+    def text(self, text: str) -> str:
+        """Prose with formulas, code and emphasis in it."""
+        parts, start = [], 0
+        for match in INLINE.finditer(text):
+            parts.append(self.escape(text[start : match.start()]))
+            formula, code, emphasis = match.groups()
+            if formula is not None:
+                parts.append(self.formula(formula))
+            elif code is not None:
+                parts.append(self.code(code))
+            else:
+                parts.append(self.emphasis(self.text(emphasis)))
+            start = match.end()
+        return "".join([*parts, self.escape(text[start:])])
+
+    def sections(self, sections: list[Section]) -> list[dict[str, str]]:
+        """What a template places: each section's heading and body."""
+        return [
+            {
+                "heading": self.heading(section),
+                "body": "\n".join(self.block(block) for block in section.blocks),
+            }
+            for section in sections
+        ]
+
+    def body(self, sections: list[Section]) -> str:
+        """All sections, one after the other."""
+        return "\n".join(f"{section['heading']}\n\n{section['body']}\n" for section in self.sections(sections))
+
+    def block(self, block: Block) -> str:
+        write: Callable[[Block], str] = getattr(self, type(block).__name__.lower())
+        return write(block)
+
+
+class TexPage(Page):
+    SPECIAL = str.maketrans(
+        {
+            **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+            "\\": r"\textbackslash{}",
+            "~": r"\textasciitilde{}",
+            "^": r"\textasciicircum{}",
+            "<": r"\textless{}",
+            ">": r"\textgreater{}",
+            "|": r"\textbar{}",
+            '"': "''",
+        }
+    )
+
+    def escape(self, text: str) -> str:
+        return text.translate(self.SPECIAL)
+
+    def formula(self, tex: str) -> str:
+        return f"${tex}$"
+
+    def code(self, text: str) -> str:
+        return rf"\texttt{{{self.escape(text)}}}"
+
+    def emphasis(self, text: str) -> str:
+        return rf"\emph{{{text}}}"
+
+    def heading(self, section: Section) -> str:
+        command = "section" if section.level == 2 else "subsection"
+        return rf"\{command}{{{self.text(section.title)}}}\label{{{section.anchor}}}"
+
+    def paragraph(self, block: Paragraph) -> str:
+        return f"{self.text(block.text)}\n"
+
+    def bullets(self, block: Bullets) -> str:
+        items = "\n".join(rf"\item {self.text(item)}" for item in block.items)
+        return f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}"
+
+    def display(self, block: Display) -> str:
+        return f"\\[ {block.tex} \\]"
+
+    def boxed(self, block: Boxed) -> str:
+        return f"\\[ \\boxed{{\\; {block.tex} \\;}} \\]"
+
+    def broken(self, block: Broken) -> str:
+        rows = " \\\\\n".join(rf"  & \hspace{{{indent}em}} {line}" for indent, line in block.lines)
+        return f"\\begin{{align*}}\n{block.left} = {{}} {rows.lstrip()}\n\\end{{align*}}"
+
+    def chain(self, block: Chain) -> str:
+        rows = "\n".join(
+            rf"\step{{{row.left}}}{{{{}}{row.sign} {row.right}}}{{{self.text(row.reason)}}}{{{row.shape}}}"
+            for row in block.rows
+        )
+        kind = "steps" if len(block.rows) <= LONGEST_UNBROKEN else "longsteps"
+        return f"\\begin{{{kind}}}\n{rows}\n\\end{{{kind}}}"
+
+    def listing(self, block: Listing) -> str:
+        size = "small" if max(map(len, block.text.split("\n"))) <= WIDEST_CODE else "scriptsize"
+        return f"{{\\{size}\n\\begin{{verbatim}}\n{block.text}\n\\end{{verbatim}}\n}}"
+
+    def table(self, block: Table) -> str:
+        columns = "".join(
+            rf">{{\raggedright\arraybackslash}}p{{{0.9 * share:.3f}\linewidth}}" for share in block.widths
+        )
+        head = " & ".join(rf"\textbf{{{self.text(cell)}}}" for cell in block.head)
+        rows = "\n".join(" & ".join(map(self.text, row)) + r" \\" for row in block.rows)
+        return (
+            f"{{\\small\\setlength{{\\tabcolsep}}{{0.01\\linewidth}}\\renewcommand{{\\arraystretch}}{{1.25}}\n\\begin{{longtable}}{{@{{}}{columns}@{{}}}}\n\\hline\n"
+            f"{head} \\\\ \\hline\n\\endhead\n{rows}\n\\hline\n\\end{{longtable}}}}"
+        )
+
+    def picture(self, block: Picture) -> str:
+        """Shrunk to the page if it is wider; `picture` knows the slopes that figures keep to."""
+        figure = block.figure
+        scale = min(1, TEX_WIDTH / figure.width)
+        parts = "\n".join(self.part(part) for part in figure.parts)
+        return (
+            f"\\begin{{center}}\\setlength{{\\unitlength}}{{{scale:.3f}pt}}\\small\n"
+            f"\\begin{{picture}}({figure.width:g},{figure.height:g})\n{parts}\n\\end{{picture}}\n\n"
+            f"{{\\footnotesize {self.text(figure.caption)}}}\n\\end{{center}}"
+        )
+
+    def part(self, part: Circle | Line | Label) -> str:
+        if isinstance(part, Circle):
+            return rf"\put({part.x:g},{part.y:g}){{\circle{{{2 * part.radius:g}}}}}"
+        if isinstance(part, Label):
+            return rf"\put({part.x:g},{part.y:g}){{\makebox(0,0){{${part.tex}$}}}}"
+        dx, dy = part.x2 - part.x1, part.y2 - part.y1
+        slope = Fraction(dy / dx if dx else 0).limit_denominator(6)
+        steps = (slope.denominator, slope.numerator) if dx else (0, 1)
+        steps = tuple(int(math.copysign(step, move)) if step else 0 for step, move in zip(steps, (dx, dy), strict=True))
+        command = "vector" if part.arrow else "line"
+        return rf"\put({part.x1:.2f},{part.y1:.2f}){{\{command}({steps[0]},{steps[1]}){{{abs(dx or dy):.2f}}}}}"
+
+
+class MarkdownPage(Page):
+    """As GitHub shows it: fences of math, and none of the commands that it does not know."""
+
+    def escape(self, text: str) -> str:
+        return re.sub(r"([\\`*_{}\[\]<>#|~$&])", r"\\\1", text)
+
+    def formula(self, tex: str) -> str:
+        return f"$`{tex}`$"
+
+    def code(self, text: str) -> str:
+        return f"`{text}`"
+
+    def emphasis(self, text: str) -> str:
+        return f"*{text}*"
+
+    def heading(self, section: Section) -> str:
+        return f"{'#' * section.level} {self.text(section.title)}"
+
+    def paragraph(self, block: Paragraph) -> str:
+        return f"{self.text(block.text)}\n"
+
+    def bullets(self, block: Bullets) -> str:
+        return "".join(f"- {self.text(item)}\n" for item in block.items)
+
+    def fence(self, tex: str) -> str:
+        return f"```math\n{tex}\n```\n"
+
+    def display(self, block: Display) -> str:
+        return self.fence(block.tex)
+
+    def boxed(self, block: Boxed) -> str:
+        return self.fence(f"\\boxed{{ {block.tex} }}")
+
+    def broken(self, block: Broken) -> str:
+        rows = " \\\\\n".join("& " + r"\quad " * indent + line for indent, line in block.lines)
+        return self.fence(f"\\begin{{aligned}}\n{block.left} = {{}} {rows}\n\\end{{aligned}}")
+
+    def chain(self, block: Chain) -> str:
+        rows = " \\\\\n".join(
+            f"{row.left} &{row.sign} {row.right} && {self.reason(row.reason)} && {row.shape}" for row in block.rows
+        )
+        return self.fence(f"\\begin{{aligned}}\n{rows}\n\\end{{aligned}}")
+
+    def reason(self, text: str) -> str:
+        """Prose inside a formula."""
+        parts = re.split(r"\$([^$]*)\$", text)
+        words = (rf"\text{{{self.words(part)}}}" if part else "" for part in parts[::2])
+        return "".join(word + formula for word, formula in zip(words, [*parts[1::2], ""], strict=True))
+
+    def words(self, text: str) -> str:
+        return re.sub(r"([&%$#_{}\\])", r"\\\1", text.replace("`", ""))
+
+    def listing(self, block: Listing) -> str:
+        return f"```python\n{block.text}\n```\n"
+
+    def table(self, block: Table) -> str:
+        rows = [map(self.text, block.head), ["---"] * len(block.head), *(map(self.text, row) for row in block.rows)]
+        return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+    def picture(self, block: Picture) -> str:
+        return f"![{self.escape(block.figure.caption)}]({block.figure.name}.svg)\n"
+
+
+class HtmlPage(Page):
+    """One file that needs no other: MathML, figures inside, and each symbol with its name."""
+
+    def __init__(self, symbols: dict[str, str] | None = None) -> None:
+        self.symbols = symbols or {}
+
+    def escape(self, text: str) -> str:
+        return html.escape(text)
+
+    def formula(self, tex: str) -> str:
+        return mathml(tex, self.symbols)
+
+    def code(self, text: str) -> str:
+        return f"<code>{html.escape(text)}</code>"
+
+    def emphasis(self, text: str) -> str:
+        return f"<em>{text}</em>"
+
+    def sections(self, sections: list[Section]) -> list[dict[str, str]]:
+        """Also the anchor, and whether a section is a step to go through one by one."""
+        written = super().sections(sections)
+        kinds = {True: "step", False: "part"}
+        return [
+            {**page, "anchor": section.anchor, "kind": kinds[section.step], "title": self.text(section.title)}
+            for page, section in zip(written, sections, strict=True)
+        ]
+
+    def heading(self, section: Section) -> str:
+        return f"<h{section.level}>{self.text(section.title)}</h{section.level}>"
+
+    def paragraph(self, block: Paragraph) -> str:
+        return f"<p>{self.text(block.text)}</p>"
+
+    def bullets(self, block: Bullets) -> str:
+        items = "".join(f'<li><div class="scroll">{self.text(item)}</div></li>' for item in block.items)
+        return f"<ul>{items}</ul>"
+
+    def display(self, block: Display) -> str:
+        return f'<div class="display">{mathml(block.tex, self.symbols, display=True)}</div>'
+
+    def boxed(self, block: Boxed) -> str:
+        return f'<div class="display result">{mathml(block.tex, self.symbols, display=True)}</div>'
+
+    def broken(self, block: Broken) -> str:
+        lines = "".join(
+            f'<div style="margin-left: {indent}em">{mathml(line, self.symbols, display=True)}</div>'
+            for indent, line in block.lines
+        )
+        left = mathml(f"{block.left} =", self.symbols, display=True)
+        return f'<div class="display broken">{left}<div>{lines}</div></div>'
+
+    def chain(self, block: Chain) -> str:
+        rows = "\n".join(
+            f'<tr><td class="left">{self.side(row.left)}</td>'
+            f'<td class="right">{self.side(f"{row.sign} {row.right}")}</td>'
+            f'<td class="reason">{self.text(row.reason)}</td><td class="shape">{self.side(row.shape)}</td></tr>'
+            for row in block.rows
+        )
+        return f'<div class="scroll"><table class="chain">\n{rows}\n</table></div>'
+
+    def side(self, tex: str) -> str:
+        return mathml(tex, self.symbols, display=True) if tex else ""
+
+    def listing(self, block: Listing) -> str:
+        return f"<pre><code>{html.escape(block.text)}</code></pre>"
+
+    def table(self, block: Table) -> str:
+        head = "".join(f'<th scope="col">{self.text(cell)}</th>' for cell in block.head)
+        rows = "\n".join(f"<tr>{''.join(f'<td>{self.text(cell)}</td>' for cell in row)}</tr>" for row in block.rows)
+        body = f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>"
+        return f'<div class="scroll"><table class="grid">\n{body}</table></div>'
+
+    def picture(self, block: Picture) -> str:
+        caption = self.text(block.figure.caption)
+        return f'<figure><div class="scroll">{svg(block.figure)}</div><figcaption>{caption}</figcaption></figure>'
+
+
+def svg(figure: Figure) -> str:
+    """A figure as SVG, in the colour of the text around it; symbols carry their names."""
+    shapes = "\n".join(svg_part(part, figure.height) for part in figure.parts)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {figure.width:g} {figure.height + 6:g}" '
+        f'width="{1.5 * figure.width:g}" role="img" aria-label="{html.escape(figure.caption)}" class="figure">\n'
+        "<style>.figure { color: #222; font: 11px serif; max-width: 100%; height: auto }"
+        " @media (prefers-color-scheme: dark) { .figure { color: #ddd } }</style>\n"
+        '<g fill="none" stroke="currentColor" stroke-width="0.6">\n'
+        f"{shapes}\n</g>\n</svg>"
+    )
+
+
+def svg_part(part: Circle | Line | Label, height: float) -> str:
+    if isinstance(part, Circle):
+        return f'<circle cx="{part.x:g}" cy="{height - part.y:g}" r="{part.radius:g}"/>'
+    if isinstance(part, Label):
+        name = f' data-symbol="{html.escape(part.symbol)}"' if part.symbol else ""
+        small = ' font-size="8"' if not part.symbol else ""
+        return (
+            f'<text x="{part.x:g}" y="{height - part.y + 4:g}" text-anchor="middle" fill="currentColor" '
+            f'stroke="none"{small}{name}>{html.escape(part.text)}</text>'
+        )
+    x1, y1, x2, y2 = part.x1, height - part.y1, part.x2, height - part.y2
+    path = f"M{x1:.2f} {y1:.2f}L{x2:.2f} {y2:.2f}"
+    if part.arrow:
+        length = math.hypot(x2 - x1, y2 - y1)
+        ux, uy = 4 * (x2 - x1) / length, 4 * (y2 - y1) / length
+        left, right = (x2 - ux - uy / 2, y2 - uy + ux / 2), (x2 - ux + uy / 2, y2 - uy - ux / 2)
+        path += f"M{left[0]:.2f} {left[1]:.2f}L{x2:.2f} {y2:.2f}L{right[0]:.2f} {right[1]:.2f}"
+    return f'<path d="{path}"/>'

@@ -1,0 +1,181 @@
+"""What helps to read a derivation: its notation and that of other books, what readers ask, and how it was made.
+
+Here alone words are typed for the network at hand; their formulas are printed from the derivation.
+"""
+
+import re
+
+from sympy import MatrixSymbol
+
+from derive.backends.torch import spell
+from derive.paper.blocks import WIDEST_CHANGE, Bullets, Paragraph, Section, Table
+from derive.paper.breaking import inline, width
+from derive.paper.latex import latex, shape_latex
+from derive.paper.passes import cotangent_of
+from derive.problems import Network
+from derive.programs import Derivation, Program
+
+
+def notation_section(network: Network, derivation: Derivation) -> Section:
+    program = derivation.program
+    rows, sizes = [], []
+    gradients = set(derivation.gradients.values())
+    for symbol in [*program.inputs, *(e.target for e in derivation.equations if e.target not in gradients)]:
+        rows.append(
+            (
+                f"${inline(latex(program, symbol))}$",
+                meaning_of(program, symbol),
+                f"${symbolic_shape(symbol)}$",
+                f"${shape_latex(program, symbol)}$",
+                f"`{spell(program, symbol)}`",
+            )
+        )
+    if network.depth > 4:
+        rows = [
+            row for row in rows if not re.search(r"_\{([3-9]|\d\d+)\}", row[0]) or f"_{{{network.depth}}}" in row[0]
+        ]
+        sizes.append("Layers between are named in the same way.")
+    return Section(
+        "Notation and shapes",
+        "notation",
+        (
+            Bullets(
+                (
+                    "Rows are data points: $N$ of them, never named by a number.",
+                    r"$\odot$ multiplies entry by entry, $\top$ transposes, $\langle \boldsymbol{G}, \boldsymbol{H} "
+                    r"\rangle = "
+                    r"\sum_{i j} G_{i j} \, H_{i j} = \mathrm{tr}(\boldsymbol{G}^{\top} \boldsymbol{H})$ is the inner "
+                    r"product of two matrices of one shape.",
+                    r"$\boldsymbol{1}_{N}$ is a column of $N$ ones; a bare $\boldsymbol{1}$ is a matrix of ones of "
+                    "the shape that fits.",
+                    "A layer is a subscript: a superscript would read as a power.",
+                    r"$\partial L / \partial \boldsymbol{V}$ always has the shape of $\boldsymbol{V}$: its entry $j "
+                    r"k$ is "
+                    r"$\partial L / \partial V_{j k}$. No choice between numerator and denominator layout arises.",
+                )
+            ),
+            *map(Paragraph, sizes),
+            Table(("symbol", "meaning", "shape", "here", "in the code"), tuple(rows), (0.12, 0.42, 0.15, 0.15, 0.16)),
+            Paragraph("The same in three books and programs:"),
+            Table(
+                ("here", "Nielsen (columns)", "Andrew Ng (columns)", "torch"),
+                TRANSLATION,
+                (0.25, 0.27, 0.27, 0.21),
+            ),
+        ),
+    )
+
+
+TRANSLATION = (
+    (r"$\boldsymbol{X}$, a point a row", r"$x = a^{1}$, one point", r"$X = A^{[0]}$, a point a column", "`x`"),
+    (r"$\boldsymbol{W}_{l}$", r"$w^{l}$", r"$W^{[l]}$", "`layer.weight`"),
+    (r"$\boldsymbol{b}_{l}$, a row", r"$b^{l}$, a column", r"$b^{[l]}$, a column", "`layer.bias`"),
+    (r"$\boldsymbol{Z}_{l}^{\top}$", r"$z^{l}$", r"$Z^{[l]}$", "`z`, transposed"),
+    (r"$\boldsymbol{A}_{l}^{\top}$", r"$a^{l}$", r"$A^{[l]}$", "`a`, transposed"),
+    (r"$\boldsymbol{\Delta}_{l}^{\top}$", r"$\delta^{l}$", r"$dZ^{[l]}$, without the $1/m$", "`delta`, transposed"),
+    (
+        r"$\boldsymbol{\Delta}_{l}^{\top} \boldsymbol{A}_{l-1}$",
+        r"$\delta^{l} (a^{l-1})^{\top}$",
+        r"$dW^{[l]} = \frac{1}{m} dZ^{[l]} A^{[l-1] \top}$",
+        "`layer.weight.grad`",
+    ),
+    (
+        r"$\boldsymbol{1}_{N}^{\top} \boldsymbol{\Delta}_{l}$",
+        r"$\delta^{l}$",
+        r"$db^{[l]} = \frac{1}{m} \sum dZ^{[l]}$",
+        "`layer.bias.grad`",
+    ),
+)
+
+
+def meaning_of(program: Program, symbol: MatrixSymbol) -> str:
+    return re.sub(r"dL/d(\w+)", r"`dL/d\1`", program.notation.meaning(symbol.name))
+
+
+def symbolic_shape(symbol: MatrixSymbol) -> str:
+    return r" \times ".join(latex(None, size) for size in symbol.shape)
+
+
+def questions_section(network: Network, derivation: Derivation) -> Section:
+    program, last = derivation.program, network.depth
+    Z = next(e.target for e in program.equations if e.target.name == f"Z{last}")
+    delta = next((e.value for e in derivation.backward if e.variable == Z), cotangent_of(derivation, Z))
+    value = latex(program, delta)
+    formula = rf": $\boldsymbol{{\Delta}}_{{{last}}} = {value}$" if width(value) <= WIDEST_CHANGE else ""
+    if network.output_activation == "identity":
+        where = (
+            r"Both are $\partial L / \partial \boldsymbol{Z}$ of the last layer, for different losses and outputs. "
+            r"Here the "
+            f"output layer has no activation, so that no slope enters{formula}."
+        )
+    else:
+        where = (
+            r"Both are $\partial L / \partial \boldsymbol{Z}$ of the last layer, for different losses and outputs. "
+            r"Here the "
+            f"output layer applies `{network.output_activation}`, so that its slope enters{formula}."
+        )
+    divisor = "points" if network.criterion().per_row else "entries"
+    scale = (
+        f"The loss here is a mean, so one over the number of {divisor} stands in the last layer's error, once; "
+        "every other gradient inherits it from there."
+        if network.reduction == "mean"
+        else "The loss here is a sum, so there is no $1/N$ anywhere: twice the points, about twice the gradient."
+    )
+    return Section(
+        "What readers ask",
+        "questions",
+        (
+            Bullets(
+                (
+                    r"*Is it z = Wx or z = xW?* A point is a row here, so $\boldsymbol{z} = \boldsymbol{x} "
+                    r"\boldsymbol{W}^{\top} + \boldsymbol{b}$; the transpose is there because `torch.nn.Linear` stores "
+                    r"$\boldsymbol{W}$ as outputs by inputs. Transpose the whole equation and you have "
+                    r"$\boldsymbol{W} \boldsymbol{x} + \boldsymbol{b}$ on columns.",
+                    r"*Why is a matrix transposed on the way back, or not?* Because moving $d\boldsymbol{V}$ to the "
+                    r"right end "
+                    r"of the inner product says so, in each step above, entry by entry. $\boldsymbol{W}$ was "
+                    r"transposed on the way forward, so it is not on the way back.",
+                    "*Numerator or denominator layout?* Neither: a gradient has the shape of what it is the gradient "
+                    "in.",
+                    "*Why has one text delta = a - y and another (a - y) times a slope?* " + where,
+                    "*Where did the factor 2, 1/2 or 1/N go?* A factor of the loss stays where SymPy leaves it: see "
+                    rf"$\boldsymbol{{\Delta}}_{{{last}}}$. A loss with $\frac{{1}}{{2}}$ in front would cancel a 2. "
+                    + scale,
+                    r"*Where does the sum over the points in $\partial L / \partial \boldsymbol{b}$ come from?* The "
+                    r"same "
+                    r"$\boldsymbol{b}$ is added to every row; $\boldsymbol{1}_{N} \boldsymbol{b}$ writes that as a "
+                    r"product, "
+                    r"and the product's rule gives $\boldsymbol{1}_{N}^{\top} \boldsymbol{\Delta}$, the sum over the "
+                    r"rows. "
+                    r"For $\boldsymbol{W}$ the same sum hides inside $\boldsymbol{\Delta}^{\top} \boldsymbol{A}$.",
+                )
+            ),
+        ),
+    )
+
+
+def making_section(network: Network) -> Section:
+    return Section(
+        "How this was made and checked",
+        "making",
+        (
+            Paragraph(
+                "Every formula of the steps is printed from the list of equations that the code in `backward.py` is "
+                "printed "
+                "from, so the two cannot say different things. SymPy made each backward equation with "
+                "`Trace(G.T * F(V)).diff(V)`, one operation at a time, and each slope with `diff`; none is typed."
+            ),
+            Bullets(
+                (
+                    "`python -m derive.prove` runs the emitted code on symbols and compares every entry of every "
+                    "gradient with "
+                    "SymPy's derivative of the fully expanded scalar loss, exactly.",
+                    "`python -m generated.run --compare` computes the gradients in numbers, by this derivation and "
+                    "by torch's "
+                    "autograd, and compares the two files that it wrote.",
+                    "`python -m derive.build --check` says whether these pages and the code are what SymPy derives "
+                    "today.",
+                )
+            ),
+        ),
+    )

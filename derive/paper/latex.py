@@ -1,0 +1,311 @@
+r"""Equations as LaTeX: matrices bold, \odot entry by entry, sums and products in the order of the code.
+
+Only amsmath and amssymb are needed, and only what GitHub renders is used (no \operatorname, no \bm).
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from sympy import (
+    Abs,
+    Add,
+    Expr,
+    Integer,
+    MatAdd,
+    MatMul,
+    MatrixExpr,
+    MatrixSymbol,
+    Mul,
+    OneMatrix,
+    Piecewise,
+    Pow,
+    Rational,
+    Symbol,
+    Transpose,
+    exp,
+    true,
+)
+from sympy.core.function import Application
+from sympy.core.parameters import distribute
+from sympy.core.relational import Relational
+from sympy.matrices.expressions.hadamard import HadamardPower, HadamardProduct
+from sympy.printing.latex import LatexPrinter
+
+from derive.paper.breaking import sized, width
+from derive.programs import (
+    FUNCTION_SIGNS,
+    PLAIN,
+    Derivation,
+    Elementwise,
+    Equation,
+    Notation,
+    Program,
+    RowLogSumExp,
+    factors,
+    terms,
+)
+
+SUM, PRODUCT, SCALED, FRACTION, ATOM = range(5)
+RELATIONS = {"<": "<", "<=": r"\le", ">": ">", ">=": r"\ge", "==": "=", "!=": r"\ne"}
+WIDEST_CASE = 44
+MOST_READABLE = 10**6  # a fraction with a larger denominator is written as a decimal, as in the code
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A printed part and how tightly it holds together: a sum, a product, a number times an atom, ..., an atom."""
+
+    tex: str
+    level: int
+
+    def at(self, level: int) -> str:
+        """The text, in brackets if it holds together less tightly than that."""
+        return self.tex if self.level >= level else f"({self.tex})"
+
+
+class FormulaPrinter(LatexPrinter):
+    """Any SymPy matrix expression as LaTeX. Brackets come out plain; `latex` gives them their sizes."""
+
+    def __init__(self, notation: Notation, in_line: bool = False) -> None:
+        super().__init__()
+        self.notation, self.in_line = notation, in_line
+
+    def piece(self, expr: Expr) -> Piece:
+        if isinstance(expr, Elementwise):
+            names = {scalar: self.piece(operand) for scalar, operand in expr.operands.items()}
+            nested = self.in_line or any(not isinstance(operand, MatrixSymbol) for operand in expr.args[1:])
+            return FormulaWriter(self, names, matrix=True, in_line=nested).piece(expr.formula)
+        if isinstance(expr, MatAdd | Add):
+            return Piece(self._print(expr), SUM)
+        if isinstance(expr, MatMul | Mul | HadamardProduct):
+            return Piece(self._print(expr), PRODUCT)
+        if isinstance(expr, MatrixSymbol) and expr.name.startswith(("grad_", "diff_")):
+            return Piece(self._print(expr), FRACTION)
+        return Piece(self._print(expr), ATOM)
+
+    def _print_Elementwise(self, expr: Elementwise) -> str:
+        return self.piece(expr).tex
+
+    def _print_Rational(self, expr: Rational) -> str:
+        """A fraction of large numbers as the decimal that it was made from."""
+        return super()._print_Rational(expr) if expr.q <= MOST_READABLE else repr(float(expr))
+
+    def _print_Identity(self, expr: MatrixExpr) -> str:
+        return rf"\boldsymbol{{I}}_{{{self._print(expr.shape[0])}}}"
+
+    def _print_ZeroMatrix(self, expr: MatrixExpr) -> str:
+        return r"\boldsymbol{0}"
+
+    def _print_LogDet(self, expr: Expr) -> str:
+        return rf"\log \det({self._print(expr.arg)})"
+
+    def _print_Scalar(self, expr: MatrixExpr) -> str:
+        """A number as a 1 x 1 matrix."""
+        return self._print(expr.number)
+
+    def _print_RowLogSumExp(self, expr: RowLogSumExp) -> str:
+        return rf"\mathrm{{logsumexp}}({self._print(expr.args[0])})"
+
+    def _print_MatrixSymbol(self, expr: MatrixSymbol) -> str:
+        return self.notation.latex(expr.name)
+
+    def _print_OneMatrix(self, expr: OneMatrix) -> str:
+        rows, columns = expr.shape
+        if columns == 1:
+            return rf"\boldsymbol{{1}}_{{{self._print(rows)}}}"
+        if rows == 1:
+            return rf"\boldsymbol{{1}}_{{{self._print(columns)}}}^{{\top}}"
+        return rf"\boldsymbol{{1}}_{{{self._print(rows)} \times {self._print(columns)}}}"
+
+    def _print_Transpose(self, expr: Transpose) -> str:
+        return rf"{self.piece(expr.arg).at(ATOM)}^{{\top}}"
+
+    def _print_MatMul(self, expr: MatMul) -> str:
+        scale, matrices = expr.as_coeff_matrices()
+        sign = ""
+        if scale.could_extract_minus_sign():
+            sign, scale = "-", -scale
+        number = [] if scale == 1 else [Piece(self._print(scale), SUM if scale.is_Add else ATOM).at(PRODUCT)]
+        first, *rest = (self.piece(matrix) for matrix in matrices)
+        product = " ".join([first.at(SCALED), *(piece.at(FRACTION) for piece in rest)])
+        return sign + r" \, ".join([*number, product])
+
+    def _print_MatAdd(self, expr: MatAdd) -> str:
+        """A row that is broadcast comes last, as a bias does."""
+        first, *rest = (self._print(part) for part in sorted(expr.args, key=lambda term: term.has(OneMatrix)))
+        return first + "".join(f" - {part[1:]}" if part.startswith("-") else f" + {part}" for part in rest)
+
+    def _print_HadamardProduct(self, expr: HadamardProduct) -> str:
+        return r" \odot ".join(self.piece(part).at(ATOM) for part in expr.args)
+
+    def _print_HadamardPower(self, expr: HadamardPower) -> str:
+        return rf"{self.piece(expr.base).at(ATOM)}^{{\odot {self._print(expr.exp)}}}"
+
+
+class FormulaWriter:
+    """A scalar formula, over whole matrices (entry by entry) or over single entries."""
+
+    def __init__(
+        self, printer: FormulaPrinter, names: dict[Symbol, Piece], matrix: bool, in_line: bool = False
+    ) -> None:
+        self.printer, self.names, self.matrix, self.in_line = printer, names, matrix, in_line
+        self.dot = r" \odot " if matrix else r" \, "
+
+    def piece(self, expr: Expr) -> Piece:
+        if expr in self.names:
+            return self.names[expr]
+        if self.is_constant(expr):
+            return Piece(self.printer._print(expr), SUM if expr.is_Add or expr.could_extract_minus_sign() else ATOM)
+        for kind, method in (
+            (Add, self.sum),
+            (Mul, self.product),
+            (exp, self.call),
+            (Pow, self.power),
+            (Piecewise, self.cases),
+            (Relational, self.relation),
+            (Abs, self.modulus),
+            (Application, self.call),
+        ):
+            if isinstance(expr, kind):
+                return method(expr)
+        return Piece(self.printer._print(expr), ATOM)
+
+    def is_constant(self, expr: Expr) -> bool:
+        return not expr.free_symbols & self.names.keys()
+
+    def sum(self, expr: Add) -> Piece:
+        first, *rest = terms(expr)
+        text = self.term(first, SUM)
+        for term in rest:
+            negative = term.could_extract_minus_sign()
+            text += f" - {self.term(-term, PRODUCT)}" if negative else f" + {self.term(term, SUM)}"
+        return Piece(text, SUM)
+
+    def term(self, expr: Expr, level: int) -> str:
+        """A number in a sum of matrices stands for a matrix full of it."""
+        text = self.piece(expr).at(level)
+        if self.matrix and self.is_constant(expr):
+            return r"\boldsymbol{1}" if expr == 1 else rf"{text} \, \boldsymbol{{1}}"
+        return text
+
+    def product(self, expr: Mul) -> Piece:
+        """Numbers and sizes as one factor in front, then left to right as the code multiplies."""
+        if expr.could_extract_minus_sign():
+            return Piece(f"-{self.piece(-expr).at(PRODUCT)}", SUM)
+        scale, over, under = Integer(1), [], []
+        for factor in factors(expr, self.printer.notation):
+            if self.is_constant(factor):
+                scale *= factor
+            elif factor.is_Pow and factor.exp.is_number and factor.exp.is_negative:
+                under.append(self.piece(1 / factor))
+            else:
+                over.append(self.piece(factor))
+        front = "" if scale == 1 else self.piece(scale).at(PRODUCT)
+        if not self.matrix and under:
+            numerator = self.joined([piece.at(PRODUCT) for piece in over], front) or front or "1"
+            return Piece(rf"\frac{{{numerator}}}{{{self.joined([p.at(PRODUCT) for p in under], '')}}}", PRODUCT)
+        one = len(over) == 1 and not under
+        level = SCALED if self.matrix else PRODUCT
+        text = self.joined([piece.at(level) for piece in over], front)
+        if under:
+            text = text or (rf"{front} \, \boldsymbol{{1}}" if front else r"\boldsymbol{1}")
+            text += "".join(rf" \oslash {piece.at(ATOM)}" for piece in under)
+        return Piece(text, SCALED if one else PRODUCT)
+
+    def joined(self, parts: list[str], front: str) -> str:
+        text = self.dot.join(parts)
+        if front and text:
+            return front + ("" if text.startswith("(") else r" \, ") + text
+        return text
+
+    def power(self, expr: Pow) -> Piece:
+        base, exponent = expr.as_base_exp()
+        if not self.matrix and exponent == Rational(1, 2):
+            return Piece(rf"\sqrt{{{self.piece(base).tex}}}", ATOM)
+        if not self.matrix and exponent.is_number and exponent.is_negative:
+            return Piece(rf"\frac{{1}}{{{self.piece(base**-exponent).tex}}}", PRODUCT)
+        mark = r"\odot " if self.matrix else ""
+        return Piece(f"{self.piece(base).at(ATOM)}^{{{mark}{self.piece(exponent).tex}}}", ATOM)
+
+    def call(self, expr: Expr) -> Piece:
+        name = type(expr).__name__
+        sign = FUNCTION_SIGNS.get(name) or rf"\mathrm{{{escape_math(name)}}}"
+        return Piece(f"{sign}({', '.join(self.piece(argument).tex for argument in expr.args)})", ATOM)
+
+    def modulus(self, expr: Abs) -> Piece:
+        return Piece(rf"\lvert {self.piece(expr.args[0]).tex} \rvert", ATOM)
+
+    def cases(self, expr: Piecewise) -> Piece:
+        """Branches under one another, or in line where(condition, value, otherwise), as torch has it."""
+        if self.in_line:
+            (value, condition), *rest = expr.args
+            parts = [self.condition(condition), self.piece(value).tex, self.piece(Piecewise(*rest)).tex]
+            return Piece(rf"\mathrm{{where}}({', '.join(parts)})", ATOM)
+        rows = []
+        for value, condition in expr.args:
+            when = r"\text{otherwise}" if condition is true else rf"\text{{where }} {self.condition(condition)}"
+            rows.append(rf"{self.piece(value).tex} & {when}")
+        if max(map(width, rows)) > WIDEST_CASE:
+            self.in_line = True
+            return self.cases(expr)
+        return Piece(r"\begin{cases} " + r" \\ ".join(rows) + r" \end{cases}", PRODUCT)
+
+    def condition(self, condition: Expr) -> str:
+        if isinstance(condition, Relational):
+            return self.piece(condition).tex
+        joint = r" \text{ and } " if type(condition).__name__ == "And" else r" \text{ or } "
+        return joint.join(self.condition(part) for part in sorted(condition.args, key=str))
+
+    def relation(self, expr: Relational) -> Piece:
+        return Piece(f"{self.piece(expr.lhs).tex} {RELATIONS[expr.rel_op]} {self.piece(expr.rhs).tex}", SUM)
+
+
+def latex(program: Program | None, expr: Expr, in_line: bool = False) -> str:
+    """The expression as LaTeX, in the program's notation; `in_line` writes its branches so that lines can break."""
+    return written(program.notation if program else PLAIN, expr, in_line)
+
+
+@lru_cache(maxsize=4096)
+def written(notation: Notation, expr: Expr, in_line: bool) -> str:
+    """SymPy forgets all that it knows when told how to multiply out: only formulas need it told."""
+    if not expr.has(Elementwise):
+        return sized(FormulaPrinter(notation, in_line).piece(expr).tex)
+    with distribute(False):
+        return sized(FormulaPrinter(notation, in_line).piece(expr).tex)
+
+
+def scalar_latex(expr: Expr, notation: Notation = PLAIN) -> str:
+    """A scalar formula, as sigma'(z) = sigma(z) (1 - sigma(z)); its variables are written as they come."""
+    printer = FormulaPrinter(notation)
+    names = {symbol: Piece(printer._print(symbol), ATOM) for symbol in expr.free_symbols}
+    with distribute(False):
+        return sized(FormulaWriter(printer, names, matrix=False).piece(expr).tex)
+
+
+def shape_latex(program: Program, matrix: MatrixExpr) -> str:
+    """rows x columns, numbers where they are known; 1 x 1 for the loss."""
+    rows, columns = (1, 1) if matrix == program.output else (size.xreplace(program.sizes) for size in matrix.shape)
+    return rf"{FormulaPrinter(PLAIN)._print(rows)} \times {FormulaPrinter(PLAIN)._print(columns)}"
+
+
+def equation_latex(equation: Equation) -> str:
+    """For a notebook: target = value, in the notation of plain symbols, which an equation by itself has."""
+    return rf"$\displaystyle {latex(None, equation.target)} = {latex(None, equation.value)}$"
+
+
+def derivation_latex(derivation: Derivation) -> str:
+    """For a notebook: the equations forward and backward, one under the other."""
+    program = derivation.program
+    rows = [rf"{latex(program, e.target)} &= {latex(program, e.value)}" for e in derivation.equations]
+    return r"$\displaystyle \begin{aligned} " + r" \\ ".join(rows) + r" \end{aligned}$"
+
+
+def escape_math(name: str) -> str:
+    """A name inside a formula."""
+    return re.sub(r"[^A-Za-z0-9]", lambda match: r"\_" if match[0] == "_" else "", name)
+
+
+# A notebook asks the object itself; program.py knows no printer, so its classes get the method here.
+Equation._repr_latex_ = equation_latex
+Derivation._repr_latex_ = derivation_latex

@@ -1,0 +1,157 @@
+"""The rules of the backward pass, each derived as a step of its own, and the proof of a step.
+
+A rule is stated for matrices of any name and size. Its differential is SymPy's, its entries are printed by indices.
+"""
+
+from sympy import Expr, Function, MatAdd, MatMul, MatrixExpr, MatrixSymbol, OneMatrix, Symbol, Transpose
+
+from derive.calculus import elementwise_pullback, pullback, rule
+from derive.paper.blocks import WIDEST_CHANGE, Boxed, Chain, Display, Paragraph, Row, Section
+from derive.paper.breaking import width
+from derive.paper.indices import index_proof
+from derive.paper.latex import latex
+from derive.programs import PLAIN, Derivation, Elementwise, Equation, Program, RowLogSumExp, elementwise, entry
+
+
+def rules_sections(derivation: Derivation) -> list[Section]:
+    """Each rule that the backward pass uses, once, derived as a step of its own from the one identity."""
+    intro = Section(
+        "The rules used",
+        "rules",
+        (
+            Paragraph(
+                r"One identity makes every step. The loss $L$ sees a matrix $\boldsymbol{V}$ through some "
+                r"$\boldsymbol{F}(\boldsymbol{V})$, and $\boldsymbol{G} = \partial L / \partial \boldsymbol{F}$ is "
+                r"known. "
+                r"A small change $d\boldsymbol{V}$ changes $\boldsymbol{F}$ by $d\boldsymbol{F}$ and the loss by"
+            ),
+            Display(
+                r"dL = \sum_{i j} \frac{\partial L}{\partial F_{i j}} \, dF_{i j} = \langle \boldsymbol{G}, "
+                r"d\boldsymbol{F} "
+                r"\rangle = \mathrm{tr}(\boldsymbol{G}^{\top} d\boldsymbol{F})."
+            ),
+            Paragraph(
+                r"Whatever stands beside $d\boldsymbol{V}$ once this is written as "
+                r"$\langle \; \cdot \; , d\boldsymbol{V} \rangle$ is $\partial L / \partial \boldsymbol{V}$. That is "
+                r"where "
+                "every transpose comes from; that the dimensions then fit is a consequence and no reason. "
+                r"SymPy computes it as $\frac{\partial}{\partial \boldsymbol{V}} \mathrm{tr}(\boldsymbol{G}^{\top} "
+                r"\boldsymbol{F}(\boldsymbol{V}))$ with $\boldsymbol{G}$ held fixed."
+            ),
+        ),
+    )
+    return [
+        intro,
+        *(
+            rule_section(number, name, *example)
+            for number, (name, example) in enumerate(examples(derivation).items(), 1)
+        ),
+    ]
+
+
+def examples(derivation: Derivation) -> dict[str, tuple[Equation, MatrixSymbol]]:
+    """For each rule of the backward pass, the first forward equation and variable that it is used on."""
+    found: dict[str, tuple[Equation, MatrixSymbol]] = {}
+    for step in derivation.backward:
+        for equation in derivation.program.equations:
+            if step.variable in equation.uses:
+                found.setdefault(rule(equation, step.variable), (equation, step.variable))
+    return found
+
+
+class f(Function):
+    """Any function applied entry by entry, and its slope."""
+
+    def fdiff(self, argindex: int = 1) -> Expr:
+        return f_prime(*self.args)
+
+
+class f_prime(Function):
+    pass
+
+
+def rule_section(number: int, name: str, equation: Equation, variable: MatrixSymbol) -> Section:
+    """A rule on matrices of any name and size, derived anew by SymPy from the first equation that it is used on."""
+    through, V = general(equation, variable)
+    F, G = through.target, MatrixSymbol("G", *through.target.shape)
+    gradient = pullback(through, V, G)
+    rows = proof_rows(None, through, V, G, gradient)
+    return Section(
+        f"R{number}. {name[0].upper()}{name[1:]}",
+        f"R{number}",
+        (
+            Paragraph(f"Let ${latex(None, F)} = {latex(None, through.value)}$. Then"),
+            *([Chain(tuple(rows))] if rows else []),
+            Boxed(rf"\frac{{\partial L}}{{\partial {latex(None, V)}}} = {latex(None, gradient)}"),
+        ),
+        level=3,
+    )
+
+
+def general(equation: Equation, variable: MatrixSymbol) -> tuple[Equation, MatrixSymbol]:
+    """The operation that a step goes back through, as F of V and of A, B, ..., and V."""
+    value = equation.value
+    sizes = [Symbol(letter, integer=True, positive=True) for letter in "npqrst"]
+    if isinstance(value, Elementwise):
+        V = MatrixSymbol("V", *sizes[:2])
+        return Equation(MatrixSymbol("F", *V.shape), elementwise(f(entry(V)), {entry(V): V}), equation.rule, ""), V
+    terms = [term for term in MatAdd.make_args(value) if term.has(variable)]
+    value = terms[0] if len(terms) == 1 else value
+    if isinstance(value, MatMul):
+        _, value = value.as_coeff_mmul()
+    symbols = sorted(value.atoms(MatrixSymbol) - {variable}, key=lambda symbol: symbol.name)
+    used = dict.fromkeys(size for symbol in (variable, *symbols) for size in symbol.shape if size.is_Symbol)
+    renamed = dict(zip(used, sizes, strict=False))
+    shapes = {symbol: [size.xreplace(renamed) for size in symbol.shape] for symbol in (variable, *symbols)}
+    names = dict(zip((variable, *symbols), "VABCDEH", strict=False))
+    value = value.xreplace({**renamed, **{symbol: MatrixSymbol(names[symbol], *shapes[symbol]) for symbol in shapes}})
+    return Equation(MatrixSymbol("F", *value.shape), value, equation.rule, ""), MatrixSymbol("V", *shapes[variable])
+
+
+def proof_rows(
+    program: Program | None, through: Equation, variable: MatrixSymbol, cotangent: MatrixExpr, gradient: MatrixExpr
+) -> list[Row]:
+    """<G, dF> with dF from the equation, entry by entry, dV taken out; none where dF is no product and no formula."""
+    variation = MatrixSymbol(f"diff_{variable.name}", *variable.shape)
+    change = differential(through, variable, variation)
+    if change is None or width(latex(program, change)) > WIDEST_CHANGE:
+        return []
+    target = MatrixSymbol(f"diff_{through.target.name}", *through.target.shape)
+    g, df, dv = (latex(program, part) for part in (cotangent, target, variation))
+    scalar = r"1 \times 1"
+    rows = [
+        Row("dL", rf"\langle {g}, {df} \rangle", "the identity", scalar),
+        Row("", rf"\langle {g}, {latex(program, change)} \rangle", f"only ${latex(program, variable)}$ varies", scalar),
+    ]
+    if isinstance(cotangent, MatrixSymbol):
+        notation = program.notation if program else PLAIN
+        proof = index_proof(notation, cotangent, change, gradient, variation)
+        if proof:
+            rows += [Row("", proof[0], "entry by entry", scalar), Row("", proof[1], rf"${dv}$ taken out", scalar)]
+    return [*rows, Row("", rf"\langle {latex(program, gradient)}, {dv} \rangle", "as matrices again", scalar)]
+
+
+def differential(equation: Equation, variable: MatrixSymbol, variation: MatrixSymbol) -> MatrixExpr | None:
+    """The change of an equation's value for a change of one symbol in it, where that is a product or a formula."""
+    value = equation.value
+    if isinstance(value, RowLogSumExp):
+        G = MatrixSymbol("G", *equation.shape)
+        slope = pullback(equation, variable, G)
+        operands = {entry(variation): variation, **{u: v for u, v in slope.operands.items() if u != entry(G)}}
+        along = elementwise(slope.formula.xreplace({entry(G): entry(variation)}), operands)
+        return along * OneMatrix(variable.shape[1], 1)
+    if isinstance(value, Elementwise):
+        if value.operands.get(entry(variable)) != variable:
+            return None
+        return elementwise_pullback(equation, entry(variable), variation)
+    changes = [replaced(term, variable, variation) for term in MatAdd.make_args(value) if term.has(variable)]
+    return changes[0] if len(changes) == 1 else None
+
+
+def replaced(term: MatrixExpr, variable: MatrixSymbol, variation: MatrixSymbol) -> MatrixExpr | None:
+    """The term with its one occurrence of the variable replaced."""
+    factors = MatMul.make_args(term)
+    plain = [variable, Transpose(variable)]
+    if sum(factor in plain for factor in factors) != 1 or any(f.has(variable) and f not in plain for f in factors):
+        return None
+    return term.xreplace({variable: variation})

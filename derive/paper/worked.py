@@ -1,0 +1,159 @@
+"""The whole computation in numbers, small enough for paper, with one entry to compute by hand."""
+
+import math
+import random
+from dataclasses import replace
+
+from sympy import MatrixSymbol
+
+from derive.paper.blocks import Block, Chain, Display, Listing, Paragraph, Row, Section, rows_of
+from derive.paper.indices import entry_latex
+from derive.paper.latex import latex
+from derive.problems import Network
+from derive.programs import Derivation, Equation, Matrix, Program, evaluate
+
+POINTS, SEED, DIGITS, NUDGE = 3, 127, 4, 0.001
+MOST_ROWS, MOST_COLUMNS = 4, 4
+WIDEST_NUMBERS, CUT_WIDTH = 32, 4
+
+
+def numbers_sections(network: Network, derivation: Derivation) -> list[Section]:
+    """The whole computation for a few points; for a network too large for paper, for its like with narrow layers."""
+    small, note = network, ""
+    if any(width > WIDEST_NUMBERS for width in network.layers):
+        layers = tuple(min(width, CUT_WIDTH) for width in network.layers)
+        small = replace(network, layers=layers)
+        note = f" So that it fits on paper, no layer here is wider than {CUT_WIDTH}: {'-'.join(map(str, layers))}."
+    program = derivation.program
+    inputs = drawn(program, small)
+    heading = f"Worked numbers for {POINTS} points"
+    try:
+        values = evaluate(derivation.equations, inputs)
+    except ValueError as error:
+        return [
+            Section(heading, "numbers", (Paragraph(f"There are none: with the numbers that are drawn here, {error}."),))
+        ]
+    draw = (
+        f"draw = random.Random({SEED})\n"
+        "# W1, b1, W2, ... row by row; fan_in is what enters the layer\n"
+        "entry = round(draw.uniform(-1, 1) / math.sqrt(fan_in), 2)\n"
+        "# then x, row by row\n"
+        "entry = round(draw.random(), 2)"
+    )
+    given = tuple(given_row(program, symbol, values) for symbol in inputs)
+    numbers = {e.target.name: f"F{i}" for i, e in enumerate(program.equations, 1)}
+    numbers |= {e.target.name: f"B{i}" for i, e in enumerate(derivation.backward, 1)}
+
+    def rows(equations: tuple[Equation, ...]) -> tuple[Row, ...]:
+        targets = [e.target for e in equations]
+        return tuple(Row(latex(program, t), matrix_latex(values[t.name]), numbers[t.name], "") for t in targets)
+
+    return [
+        Section(
+            heading,
+            "numbers",
+            (
+                Paragraph(
+                    f"Weights, biases and inputs have two decimals, so that they can be typed in again.{note} Python's "
+                    f"own generator draws them from the seed {SEED}:"
+                ),
+                Listing(draw),
+                Paragraph(
+                    "The target of a point is the mean of the squares of its inputs. Numbers are shown to "
+                    f"{DIGITS} decimals and computed with all."
+                ),
+                Chain(given),
+                Paragraph("The forward pass:"),
+                Chain(rows(program.equations)),
+                Paragraph("The backward pass:"),
+                Chain(rows(derivation.backward)),
+                *by_hand(derivation, inputs, values),
+            ),
+        )
+    ]
+
+
+def given_row(program: Program, symbol: MatrixSymbol, values: dict[str, Matrix]) -> Row:
+    target = symbol == program.inputs[1]
+    text = matrix_latex(values[symbol.name], DIGITS if target else 2)
+    return Row(latex(program, symbol), text, "the targets" if target else "drawn", "")
+
+
+def drawn(program: Program, network: Network) -> dict[MatrixSymbol, Matrix]:
+    """Parameters, inputs and targets for a few points; the same on every machine."""
+    draw = random.Random(SEED)
+    sizes = dict(zip(program.sizes, network.layers, strict=True))
+    X, Y, *_ = program.inputs
+    inputs: dict[MatrixSymbol, Matrix] = {}
+    for symbol in program.parameters:
+        rows, columns = (int(size.xreplace(sizes)) for size in symbol.shape)
+        layer = int(symbol.name[1:])
+        scale = math.sqrt(network.layers[layer - 1])
+        inputs[symbol] = [[round(draw.uniform(-1, 1) / scale, 2) for _ in range(columns)] for _ in range(rows)]
+    x = [[round(draw.random(), 2) for _ in range(network.layers[0])] for _ in range(POINTS)]
+    y = [[sum(entry**2 for entry in row) / len(row)] * network.layers[-1] for row in x]
+    return {X: x, Y: y, **inputs}
+
+
+def by_hand(derivation: Derivation, inputs: dict[MatrixSymbol, Matrix], values: dict[str, Matrix]) -> list[Block]:
+    """The largest entry of the last weights' gradient as a sum to type into a calculator, and a check of it.
+
+    Of entries that differ by rounding alone, and so by machine, it is the first.
+    """
+    program = derivation.program
+    weights = program.parameters[-2]
+    step = next(e for e in derivation.backward if e.variable == weights)
+    if len(step.uses) < 2:
+        return []
+    left, right = step.uses if step.uses[0].name.startswith(("Delta", "grad_")) else reversed(step.uses)
+    gradient = values[step.target.name]
+    sizes = [(round(abs(value), 12), -j, -k) for j, row in enumerate(gradient) for k, value in enumerate(row)]
+    _, j, k = max(sizes)
+    j, k = -j, -k
+    pairs = [(values[left.name][n][j], values[right.name][n][k]) for n in range(POINTS)]
+    products = " + ".join(rf"({number(a, 6)}) \cdot ({number(b, 6)})" for a, b in pairs)
+    losses = []
+    for move in (NUDGE, -NUDGE):
+        moved = [list(row) for row in inputs[weights]]
+        moved[j][k] += move
+        losses.append(evaluate(program.equations, {**inputs, weights: moved})[program.output.name][0][0])
+    slope = (losses[0] - losses[1]) / (2 * NUDGE)
+    digits = DIGITS + 2
+    left_hand = entry_latex(program, step.target, step.value).split(" = ")[0].replace("j k", f"{j + 1} {k + 1}")
+    return [
+        Paragraph(f"*One entry by hand*, step {'B' + str(1 + derivation.backward.index(step))}:"),
+        Chain((*rows_of(left_hand, products, "", ""), Row("", number(gradient[j][k]), "", ""))),
+        Paragraph(
+            f"*The same entry without any derivation*: the loss with this one weight moved up and down by ${NUDGE}$, "
+            "as a difference quotient:"
+        ),
+        Display(
+            rf"\frac{{{losses[0]:.{digits + 3}f} - {losses[1]:.{digits + 3}f}}}{{2 \cdot {NUDGE}}} = {number(slope)}"
+        ),
+        Paragraph(
+            "*And by torch's autograd*: the same digits. A test of this project computes every number of this section "
+            "again with autograd, and fails where a printed digit differs."
+        ),
+    ]
+
+
+def number(value: float, digits: int = DIGITS) -> str:
+    """A number to a few decimals; minus zero is zero."""
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def matrix_latex(rows: Matrix, digits: int = DIGITS) -> str:
+    """A matrix of numbers, its middle left out where it is large; a single number stands alone."""
+    if len(rows) == len(rows[0]) == 1:
+        return number(rows[0][0], digits)
+    shown = [cells(row, digits) for row in rows]
+    if len(shown) > MOST_ROWS:
+        dots = [r"\cdots" if cell == r"\cdots" else r"\vdots" for cell in shown[0]]
+        shown = [*shown[: MOST_ROWS - 2], dots, shown[-1]]
+    return r"\begin{bmatrix} " + r" \\ ".join(" & ".join(row) for row in shown) + r" \end{bmatrix}"
+
+
+def cells(row: list[float], digits: int) -> list[str]:
+    texts = [number(value, digits) for value in row]
+    return texts if len(texts) <= MOST_COLUMNS else [*texts[: MOST_COLUMNS - 2], r"\cdots", texts[-1]]

@@ -1,0 +1,88 @@
+"""A network described in TOML: a file given to derive.build, or [tool.derive] of the pyproject.toml that lies here.
+
+Or as an emitted package says of itself.
+"""
+
+import ast
+import difflib
+import re
+import tomllib
+from pathlib import Path
+
+from derive.formulas import shown
+from derive.problems.network import Network
+from derive.system import content
+
+LARGEST = 2**17  # bytes
+LARGEST_SOURCE = 2**24
+ANEW = "if another version wrote it, python -m derive.build writes it anew"
+
+
+def settings(path: Path | None) -> dict[str, object]:
+    """The fields of a Network that the file gives; without a path those of [tool.derive], if there are any.
+
+    Raises ValueError or OSError that names the file, what is wrong and what would be right.
+    """
+    if path is not None:
+        return fields(path, document(path))
+    here = Path("pyproject.toml")
+    if not here.is_file():
+        return {}
+    table = document(here).get("tool", {})
+    table = table.get("derive", {}) if isinstance(table, dict) else {}
+    if not isinstance(table, dict):
+        raise TypeError(f"{here}: tool.derive: expected a table, got {shown(table)}")
+    return fields(here, table) if table else {}
+
+
+def document(path: Path) -> dict[str, object]:
+    try:
+        text = text_of(path, LARGEST).removeprefix("\ufeff")
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file; expected TOML with the keys {', '.join(Network().spec())}") from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
+        line, column = place.groups() if place else (text.count("\n") + 1, "end")
+        raise ValueError(f"{path}:{line}:{column}: {str(error).partition(' (at ')[0]}") from None
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else "a number of too many digits"
+        raise ValueError(f"{path}: {reason}") from None
+
+
+def fields(path: Path, table: dict[str, object]) -> dict[str, object]:
+    known = list(Network().spec())
+    if not table:
+        raise ValueError(f"{path}: empty; keys are {', '.join(known)}, as layers = [2, 10, 10, 1]")
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(f"{path}: unknown key {shown(key)}; {hint}known: {', '.join(known)}")
+    return dict(table)
+
+
+def text_of(path: Path, most: int = LARGEST_SOURCE) -> str:
+    """The text in a file, of at most so many bytes.
+
+    Raises OSError, or ValueError where it is no file, too large or not UTF-8.
+    """
+    try:
+        return content(path, most).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 at byte {error.start}") from None
+
+
+def network_of(source: str, path: Path) -> Network:
+    """The network that the package says it is for.
+
+    Raises ValueError where it does not say so as this version writes it.
+    """
+    try:
+        for node in ast.parse(source, str(path)).body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "NETWORK":
+                return Network(**ast.literal_eval(node.value))
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{path}: not as this version writes it ({error}); {ANEW}") from None
+    raise ValueError(f"{path}: no NETWORK in it; {ANEW}")

@@ -1,0 +1,44 @@
+"""Nodes that SymPy has none for."""
+
+from sympy import Basic, Expr, MatrixExpr, sympify
+
+
+class BlockSum(MatrixExpr):
+    """What a Kronecker product's derivative is made of: G is seen as blocks of the factor's size.
+
+    Entry i, j is the sum of the entries of block i, j times those of the factor; with `inner`, entry k, l is the sum of
+    the entries k, l of all blocks, each times the factor's entry for that block.
+    """
+
+    def __new__(cls, matrix: MatrixExpr, factor: MatrixExpr, inner: bool) -> "BlockSum":
+        return Basic.__new__(cls, matrix, factor, sympify(bool(inner)))
+
+    @property
+    def matrix(self) -> MatrixExpr:
+        return self.args[0]
+
+    @property
+    def factor(self) -> MatrixExpr:
+        return self.args[1]
+
+    @property
+    def inner(self) -> bool:
+        return bool(self.args[2])
+
+    @property
+    def shape(self):
+        return tuple(whole / part for whole, part in zip(self.matrix.shape, self.factor.shape, strict=True))
+
+    def doit(self, **hints) -> "BlockSum":
+        return self
+
+
+class LogDet(Expr):
+    """log(det X), one number."""
+
+    def __new__(cls, arg: MatrixExpr) -> "LogDet":
+        return Basic.__new__(cls, arg)
+
+    @property
+    def arg(self) -> MatrixExpr:
+        return self.args[0]

@@ -1,0 +1,103 @@
+"""Long formulas in parts: what occurs twice is computed once, and what would not fit on a line gets a name."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import chain, count, islice, product
+from string import ascii_lowercase
+
+from sympy import Add, Expr, Function, MatrixSymbol, Mul, Piecewise, Symbol, preorder_traversal
+
+from derive.programs.notation import Notation
+from derive.programs.program import Derivation, Elementwise, Equation, elementwise, entry
+
+LONGEST = 80  # characters of a formula with spaces round its operators, a call counted as long as torch's names are
+CALL = 12
+
+
+def readable(derivation: Derivation) -> Derivation:
+    """The same derivation with its long formulas in parts; what it derives from is not touched."""
+    program = derivation.program
+    forward = all_in_parts(program.equations, program.notation)
+    known = {equation.target.name for equation in (*forward, *derivation.equations)}
+    backward = all_in_parts(derivation.backward, program.notation, known)
+    return replace(derivation, program=replace(program, equations=forward), backward=backward)
+
+
+def all_in_parts(
+    equations: tuple[Equation, ...], notation: Notation, taken: Iterable[str] = ()
+) -> tuple[Equation, ...]:
+    """The equations with their long formulas in parts, none of which has a name that is taken."""
+    names = {*taken, *(equation.target.name for equation in equations)}
+    return tuple(line for equation in equations for line in in_parts(equation, notation, names))
+
+
+def in_parts(equation: Equation, notation: Notation, taken: set[str]) -> list[Equation]:
+    """The equation, after the equations of the parts that it is made of. New names are added to `taken`."""
+    value = equation.value
+    if not isinstance(value, Elementwise):
+        return [equation]
+    formula, operands, parts = value.formula, dict(value.operands), []
+    layer = re.search(r"\d*$", equation.target.name)[0] or f"_{equation.target.name.lower()}"
+    while (found := next_part(formula)) is not None:
+        part, whole = found
+        name = fresh(f"{type(part).__name__.lower() if is_call(part) else 'part'}{layer}", taken)
+        target = MatrixSymbol(name, *equation.shape)
+        meaning = notation.meaning(name)
+        parts.append(replace(equation, target=target, value=elementwise(part, operands), meaning=meaning))
+        rest = [argument for argument in whole.args if argument not in part.args]
+        formula = formula.xreplace({whole: entry(target) if part == whole else whole.func(entry(target), *rest)})
+        operands[entry(target)] = target
+    return [*parts, replace(equation, value=elementwise(formula, operands))]
+
+
+def next_part(formula: Expr) -> tuple[Expr, Expr] | None:
+    """A function value that occurs twice, else the longest part of a formula that is too long.
+
+    With what it is a part of, where it is some terms of a long sum or some factors of a long product; else itself.
+    """
+    found = list(preorder_traversal(formula))
+    for part in filter(is_call, found):
+        if part != formula and has_entry(part) and occurrences(formula, part) > 1:
+            return part, part
+    if length(formula) <= LONGEST:
+        return None
+    proper = [part for part in found[1:] if isinstance(part, Expr) and not part.is_Atom and has_entry(part)]
+    fitting = [part for part in proper if length(part) <= LONGEST and len(part.args) > 0]
+    if fitting:
+        return (max(fitting, key=lambda part: (length(part), str(part))),) * 2
+    for whole in filter(lambda part: isinstance(part, Add | Mul), found):
+        terms = [term for term in sorted(whole.args, key=str) if has_entry(term)]
+        fits = [n for n in range(2, len(terms)) if length(whole.func(*terms[:n])) <= LONGEST]
+        if fits:
+            return whole.func(*terms[: fits[-1]]), whole
+    return None
+
+
+def occurrences(formula: Expr, part: Expr) -> int:
+    """How often the part is written, where a part inside a repeated part counts each time."""
+    if formula == part:
+        return 1
+    return sum(occurrences(argument, part) for argument in formula.args)
+
+
+def length(formula: Expr) -> int:
+    return len(str(formula).replace("*", " * ").replace("sqrt", "math.sqrt").replace("pi", "math.pi")) + CALL * sum(
+        is_call(part) for part in preorder_traversal(formula)
+    )
+
+
+def is_call(part: Expr) -> bool:
+    return isinstance(part, Function) and not isinstance(part, Piecewise)
+
+
+def has_entry(part: Expr) -> bool:
+    return any(isinstance(symbol, Symbol) and not symbol.is_integer for symbol in part.free_symbols)
+
+
+def fresh(name: str, taken: set[str]) -> str:
+    """The name, or the name with letters behind it (b for the second), that is not taken yet."""
+    letters = ("".join(word) for length in count(1) for word in product(ascii_lowercase, repeat=length))
+    free = next(name + end for end in chain([""], islice(letters, 1, None)) if name + end not in taken)
+    taken.add(free)
+    return free

@@ -1,0 +1,267 @@
+"""Straight-line programs: one operation an equation, each name assigned once, before it is used."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from operator import attrgetter
+
+from sympy import (
+    Basic,
+    Expr,
+    Integer,
+    Lambda,
+    MatMul,
+    MatrixExpr,
+    MatrixSymbol,
+    OneMatrix,
+    ShapeError,
+    Symbol,
+    Transpose,
+    ZeroMatrix,
+    sympify,
+)
+from sympy.printing.precedence import PRECEDENCE
+
+from derive.programs.notation import Notation
+
+
+class Elementwise(MatrixExpr):
+    """A scalar formula applied entry by entry to matrices of one shape.
+
+    The formula's bound variables carry the names of the matrices that they run over, so that two formulas over the same
+    matrices can be added as scalars. An operand is a matrix symbol or a view of one (a broadcast, a transpose).
+    """
+
+    def __new__(cls, formula: Lambda, *operands: MatrixExpr) -> "Elementwise":
+        if any(operand.shape != operands[0].shape for operand in operands):
+            shapes = ", ".join(f"{operand}: {operand.shape}" for operand in operands)
+            raise ShapeError(f"entry by entry needs one shape, got {shapes}")
+        return Basic.__new__(cls, formula, *operands)
+
+    precedence = PRECEDENCE["Add"]
+
+    @property
+    def formula(self) -> Expr:
+        return self.args[0].expr
+
+    @property
+    def operands(self) -> dict[Symbol, MatrixExpr]:
+        """Each bound variable and the matrix it runs over."""
+        return dict(zip(self.args[0].variables, self.args[1:], strict=True))
+
+    @property
+    def shape(self):
+        return self.args[1].shape
+
+    def _entry(self, i, j, **kwargs) -> Expr:
+        return self.formula.xreplace({u: operand[i, j] for u, operand in self.operands.items()})
+
+    def doit(self, **hints) -> "Elementwise":
+        return self
+
+
+class RowLogSumExp(MatrixExpr):
+    """The column of log(sum over the row of exp(entry)), of a matrix symbol."""
+
+    def __new__(cls, operand: MatrixSymbol) -> "RowLogSumExp":
+        return Basic.__new__(cls, operand)
+
+    @property
+    def shape(self):
+        return self.args[0].shape[0], Integer(1)
+
+    def doit(self, **hints) -> "RowLogSumExp":
+        return self
+
+
+class Scalar(MatrixExpr):
+    """A number of a matrix, a trace or a determinant, as the 1 x 1 matrix that holds it."""
+
+    def __new__(cls, number: Expr) -> "Scalar":
+        return Basic.__new__(cls, sympify(number))
+
+    @property
+    def number(self) -> Expr:
+        return self.args[0]
+
+    @property
+    def shape(self):
+        return Integer(1), Integer(1)
+
+    def _entry(self, i, j, **kwargs) -> Expr:
+        return self.number
+
+    def doit(self, **hints) -> "Scalar":
+        return self
+
+
+def core(view: MatrixExpr) -> MatrixExpr:
+    """What a view repeats: b of 1 b, c of c 1', s of 1 s 1', and anything else itself."""
+    if not isinstance(view, MatMul):
+        return view
+    inner = [index for index, factor in enumerate(view.args) if not isinstance(factor, OneMatrix)]
+    if len(inner) != 1:
+        return view
+    (index,) = inner
+    left, right = view.args[:index], view.args[index + 1 :]
+    broadcast = all(ones.shape[1] == 1 for ones in left) and all(ones.shape[0] == 1 for ones in right)
+    return view.args[index] if broadcast and isinstance(view.args[index], MatrixExpr) else view
+
+
+def repeated(core: MatrixExpr, shape: tuple[Expr, Expr]) -> MatrixExpr:
+    """The view of that shape that repeats a row, a column or a 1 x 1 matrix."""
+    factors = [core]
+    if core.shape[0] != shape[0]:
+        factors.insert(0, OneMatrix(shape[0], 1))
+    if core.shape[1] != shape[1]:
+        factors.append(OneMatrix(1, shape[1]))
+    return MatMul(*factors) if len(factors) > 1 else core
+
+
+def entry(operand: MatrixExpr) -> Symbol:
+    """The scalar that stands for any entry of a matrix, or of a view of one, in a formula."""
+    inner = core(operand)
+    if isinstance(inner, MatrixSymbol):
+        return Symbol(inner.name, real=True)
+    flipped = isinstance(inner, Transpose) and isinstance(inner.arg, MatrixSymbol)
+    return Symbol(f"{inner.arg.name}'" if flipped else f"<{inner}>", real=True)
+
+
+def elementwise(formula: Expr, operands: dict[Symbol, MatrixExpr]) -> MatrixExpr:
+    """The formula over those operands that occur in it, or an operand itself, or a number times ones."""
+    formula = sympify(formula)
+    used = {u: operand for u, operand in operands.items() if u in formula.free_symbols}
+    if not used:
+        ones = OneMatrix(*next(iter(operands.values())).shape)
+        return ZeroMatrix(*ones.shape) if formula == 0 else ones if formula == 1 else MatMul(formula, ones)
+    return used[formula] if formula in used else Elementwise(Lambda(tuple(used), formula), *used.values())
+
+
+@dataclass(frozen=True)
+class Equation:
+    """target = value, one operation; `rule` and `meaning` say why it holds and what it is.
+
+    A backward equation also knows the forward equation that it goes back `through` and the `variable` it is about.
+    """
+
+    target: MatrixSymbol
+    value: MatrixExpr
+    rule: str
+    meaning: str
+    through: "Equation | None" = None
+    variable: MatrixSymbol | None = None
+
+    @property
+    def shape(self) -> tuple[Expr, Expr]:
+        return self.target.shape
+
+    @cached_property
+    def uses(self) -> tuple[MatrixSymbol, ...]:
+        """The matrix symbols of the right-hand side, in order of name."""
+        return tuple(sorted(self.value.atoms(MatrixSymbol), key=lambda symbol: symbol.name))
+
+
+@dataclass(frozen=True)
+class Program:
+    """A forward computation of one scalar.
+
+    `inputs` are given from outside; those in `parameters` are what the gradient is taken in. `sizes` gives numbers to
+    the size symbols that have one; the number of rows N has none. `rows` are the 1 x n symbols that torch keeps 1-D,
+    `scalars` the 1 x 1 symbols that it keeps 0-D.
+    `prediction` is what a network's loss compares with the targets.
+    """
+
+    inputs: tuple[MatrixSymbol, ...]
+    parameters: tuple[MatrixSymbol, ...]
+    equations: tuple[Equation, ...]
+    notation: Notation
+    sizes: dict[Symbol, int] = field(default_factory=dict)
+    rows: frozenset[str] = frozenset()
+    prediction: MatrixSymbol | None = None
+    scalars: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        known = {symbol.name for symbol in self.inputs}
+        for equation in self.equations:
+            check(equation, known)
+            known.add(equation.target.name)
+
+    @property
+    def output(self) -> MatrixSymbol:
+        return self.equations[-1].target
+
+    def predicting(self) -> tuple[tuple[Equation, ...], tuple[Equation, ...]]:
+        """The equations up to the prediction, and those of the loss."""
+        split = [equation.target for equation in self.equations].index(self.prediction) + 1
+        return self.equations[:split], self.equations[split:]
+
+    def shape(self, matrix: MatrixExpr) -> tuple[Expr, ...]:
+        """The shape as torch has it, numbers where they are known; the loss is a scalar."""
+        if matrix == self.output or getattr(matrix, "name", "") in self.scalars:
+            return ()
+        rows, columns = (sympify(size).xreplace(self.sizes) for size in matrix.shape)
+        return (columns,) if getattr(matrix, "name", "") in self.rows else (rows, columns)
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """A program and the equations of its reverse sweep; `gradients` maps a parameter to the symbol of its gradient."""
+
+    program: Program
+    backward: tuple[Equation, ...]
+    gradients: dict[MatrixSymbol, MatrixSymbol]
+
+    def __post_init__(self) -> None:
+        known = {e.target.name for e in self.program.equations} | {s.name for s in self.program.inputs}
+        for equation in self.backward:
+            check(equation, known)
+            known.add(equation.target.name)
+
+    @property
+    def equations(self) -> tuple[Equation, ...]:
+        return self.program.equations + self.backward
+
+    def closed_form(self, symbol: MatrixSymbol) -> MatrixExpr:
+        """The symbol's value with every intermediate replaced, down to the inputs."""
+        values: dict[MatrixSymbol, MatrixExpr] = {}
+        for equation in self.equations:
+            values[equation.target] = substitute(equation.value, values)
+        return values[symbol]
+
+
+def needed(
+    equations: tuple[Equation, ...],
+    results: Iterable[MatrixSymbol],
+    reads: Callable[[Equation], Iterable[MatrixSymbol]] = attrgetter("uses"),
+) -> tuple[Equation, ...]:
+    """Those of the equations that the results depend on, where each reads so many symbols."""
+    wanted, kept = set(results), []
+    for equation in reversed(equations):
+        if equation.target in wanted:
+            kept.append(equation)
+            wanted.update(reads(equation))
+    return tuple(reversed(kept))
+
+
+def substitute(value: MatrixExpr, replacements: dict[MatrixSymbol, MatrixExpr]) -> MatrixExpr:
+    """The value with symbols replaced, its form kept: SymPy would re-multiply, 2*(a - y) becomes 2*a - 2*y."""
+    if value in replacements:
+        return replacements[value]
+    if isinstance(value, Elementwise):
+        operands = (substitute(operand, replacements) for operand in value.operands.values())
+        return Elementwise(value.args[0], *operands)
+    if not value.has(MatrixSymbol):
+        return value
+    arguments = [substitute(a, replacements) if isinstance(a, MatrixExpr) else a for a in value.args]
+    return value if isinstance(value, MatrixSymbol) else value.func(*arguments)
+
+
+def check(equation: Equation, known: set[str]) -> None:
+    """A straight line: uses only what is known, assigns a new name, and has equal shapes on both sides."""
+    for symbol in equation.uses:
+        if symbol.name not in known:
+            raise ValueError(f"{equation.target.name} uses {symbol.name}, which has no value yet")
+    if equation.target.name in known:
+        raise ValueError(f"{equation.target.name} is assigned twice")
+    if tuple(equation.value.shape) != tuple(equation.target.shape):
+        raise ShapeError(f"{equation.target.name}: {equation.target.shape}, but its value: {equation.value.shape}")

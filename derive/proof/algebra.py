@@ -1,0 +1,228 @@
+"""Whether two scalar expressions are identical, decided exactly.
+
+Every transcendental value, condition, root and reciprocal becomes a symbol; what is left are polynomials, and their
+difference is zero or it is not.
+"""
+
+from math import prod
+
+from sympy import (
+    Abs,
+    Add,
+    DiracDelta,
+    Expr,
+    Integer,
+    Max,
+    Min,
+    Mul,
+    NumberSymbol,
+    Piecewise,
+    Pow,
+    Rational,
+    Symbol,
+    exp,
+    expand,
+    false,
+    sign,
+    tanh,
+    true,
+)
+from sympy.core.relational import Ge, Gt, Le, Lt
+from sympy.logic.boolalg import And, Not, Or
+from sympy.polys.domains import QQ
+from sympy.polys.rings import PolyElement, ring
+
+from derive.formulas import NamedFunction
+
+
+class Algebra:
+    """Expressions as polynomials over atoms; the same value is the same atom wherever it occurs.
+
+    With `open_functions`, sigmoid, tanh and their like are replaced by what they are in exp; without, they are atoms.
+    """
+
+    def __init__(self, open_functions: bool = False) -> None:
+        self.open_functions = open_functions
+        self.atoms: dict[object, Symbol] = {}
+        self.powers: dict[Symbol, tuple[int, Expr]] = {}
+        self.reciprocals: dict[Symbol, Expr] = {}
+        self.memo: dict[Expr, Expr] = {}
+
+    def identical(self, left: Expr, right: Expr) -> bool:
+        """Whether left = right for all real values of the symbols where both are defined."""
+        return self.is_zero(self.polynomial(left) - self.polynomial(right))
+
+    def same(self, left: Expr, right: Expr) -> bool:
+        """Whether they are identical whatever the values of the atoms, which is found out at once."""
+        difference = self.polynomial(left) - self.polynomial(right)
+        return not in_ring(difference, difference.free_symbols)
+
+    def polynomial(self, expr: Expr) -> Expr:
+        """The expression with symbols in the place of everything that is not + and *."""
+        if expr not in self.memo:
+            self.memo[expr] = self._polynomial(expr)
+        return self.memo[expr]
+
+    def _polynomial(self, expr: Expr) -> Expr:
+        if isinstance(expr, Symbol | Rational):
+            return expr
+        if isinstance(expr, Add | Mul):
+            return expr.func(*map(self.polynomial, expr.args))
+        if isinstance(expr, exp):
+            return self._exp(expand(self.polynomial(expr.args[0])))
+        if isinstance(expr, Pow):
+            return self._power(expr)
+        if isinstance(expr, Piecewise):
+            return self._branches(expr)
+        if isinstance(expr, Max | Min):
+            return self.polynomial(expr.rewrite(Piecewise))
+        if self.open_functions and isinstance(expr, NamedFunction):
+            return self.polynomial(expr.expanded())
+        if self.open_functions and isinstance(expr, tanh):
+            return self.polynomial(expr.rewrite(exp))
+        if isinstance(expr, DiracDelta):
+            return Integer(0)  # of a jump, as torch counts it
+        if expr.is_Function:
+            return self._function(expr)
+        if isinstance(expr, NumberSymbol):
+            return self.atom(expr)
+        raise ValueError(f"the proof knows no {type(expr).__name__}: {expr}")
+
+    def atom(self, key: object) -> Symbol:
+        return self.atoms.setdefault(key, Symbol(f"@{len(self.atoms)}"))
+
+    def _function(self, expr: Expr) -> Expr:
+        arguments = tuple(expand(self.polynomial(argument)) for argument in expr.args)
+        orientation = Integer(1)
+        if isinstance(expr, Abs | sign) and arguments[0].could_extract_minus_sign():
+            arguments = (expand(-arguments[0]),)
+            orientation = Integer(-1) if isinstance(expr, sign) else orientation
+        symbol = self.atom((expr.func, arguments))
+        if isinstance(expr, Abs):
+            self.powers[symbol] = (2, arguments[0] ** 2)
+        return orientation * symbol
+
+    def _exp(self, argument: Expr) -> Expr:
+        """exp of a sum as a product, so that exp(a) exp(b) and exp(a + b) are one."""
+        factors = []
+        for term in Add.make_args(argument):
+            coefficient, rest = term.as_coeff_Mul()
+            numerator, denominator = coefficient.as_numer_denom()
+            symbol = self.atom((exp, rest / denominator))
+            factors.append(symbol**numerator if numerator > 0 else self._reciprocal(symbol) ** -numerator)
+        return Mul(*factors)
+
+    def _power(self, expr: Pow) -> Expr:
+        base, exponent = self.polynomial(expr.base), expr.exp
+        if not exponent.is_Rational:
+            raise ValueError(f"the proof knows no power with the exponent {exponent}")
+        if exponent.q != 1:
+            root = self.atom((Pow, expand(base), exponent.q))
+            self.powers[root] = (exponent.q, base)
+            base, exponent = root, Integer(exponent.p)
+        return base**exponent if exponent > 0 else self._reciprocal(base) ** -exponent
+
+    def _reciprocal(self, base: Expr) -> Expr:
+        content, primitive = expand(base).as_content_primitive()
+        if primitive.could_extract_minus_sign():
+            content, primitive = -content, expand(-primitive)
+        if primitive.is_number:
+            return 1 / (content * primitive)
+        symbol = self.atom(("reciprocal", primitive))
+        self.reciprocals[symbol] = primitive
+        return symbol / content
+
+    def _branches(self, expr: Piecewise) -> Expr:
+        value, otherwise = Integer(0), Integer(1)
+        for branch, condition in expr.args:
+            indicator = self._indicator(condition)
+            value += otherwise * indicator * self.polynomial(branch)
+            otherwise *= 1 - indicator
+        return value
+
+    def _indicator(self, condition) -> Expr:
+        """1 where the condition holds, else 0; every comparison is written with u <= 0."""
+        if condition in (true, false):
+            return Integer(1) if condition == true else Integer(0)
+        if isinstance(condition, And):
+            return Mul(*map(self._indicator, condition.args))
+        if isinstance(condition, Or):
+            return 1 - Mul(*(1 - self._indicator(part) for part in condition.args))
+        if isinstance(condition, Not):
+            return 1 - self._indicator(condition.args[0])
+        if isinstance(condition, Gt | Lt):
+            return 1 - self._indicator(condition.negated)
+        if not isinstance(condition, Le | Ge):
+            raise ValueError(f"the proof knows no condition {condition}")
+        u = expand(self.polynomial(condition.lts - condition.gts))
+        symbol = self.atom(("nonpositive", u.as_content_primitive()[1]))
+        self.powers[symbol] = (2, symbol)
+        return symbol
+
+    def is_zero(self, difference: Expr) -> bool:
+        """Whether the polynomial over atoms vanishes, given what the atoms are to each other."""
+        if not in_ring(difference, difference.free_symbols):
+            return True
+        symbols, seen = set(difference.free_symbols), set()
+        while found := symbols & (self.reciprocals.keys() | self.powers.keys()) - seen:
+            seen |= found
+            symbols = symbols.union(*(self._related(symbol).free_symbols for symbol in found))
+        value = in_ring(difference, symbols)
+        for symbol in reversed(self.reciprocals):
+            if symbol in seen:
+                value = cleared(value, symbol, in_ring(self.reciprocals[symbol], symbols))
+        for symbol in reversed(self.powers):
+            if symbol in seen:
+                degree, replacement = self.powers[symbol]
+                value = reduced(value, symbol, degree, in_ring(replacement, symbols))
+        return not value
+
+    def _related(self, symbol: Symbol) -> Expr:
+        """What an atom is the reciprocal or a root of."""
+        return self.reciprocals[symbol] if symbol in self.reciprocals else self.powers[symbol][1]
+
+
+def by_power(value: PolyElement, symbol: Symbol) -> dict[int, PolyElement]:
+    """The coefficients of the powers of a symbol."""
+    index, parts = value.ring.symbols.index(symbol), {}
+    for monomial, coefficient in value.items():
+        part = parts.setdefault(monomial[index], value.ring.zero)
+        part[(*monomial[:index], 0, *monomial[index + 1 :])] = coefficient
+    return parts
+
+
+def cleared(value: PolyElement, symbol: Symbol, primitive: PolyElement) -> PolyElement:
+    """The polynomial times that power of the denominator which leaves none of the reciprocal."""
+    parts = by_power(value, symbol)
+    degree = max(parts, default=0)
+    return sum((part * primitive ** (degree - power) for power, part in parts.items()), value.ring.zero)
+
+
+def reduced(value: PolyElement, symbol: Symbol, degree: int, replacement: PolyElement) -> PolyElement:
+    """The polynomial with symbol**degree replaced until no such power is left."""
+    atom = value.ring(symbol)
+    while max(parts := by_power(value, symbol), default=0) >= degree:
+        value = value.ring.zero
+        for power, part in parts.items():
+            value += part * (atom**power if power < degree else atom ** (power - degree) * replacement)
+    return value
+
+
+def in_ring(expr: Expr, symbols: set[Symbol]) -> PolyElement:
+    """The expanded polynomial, by sparse arithmetic that is many times faster than expand."""
+    polynomials, *elements = ring(sorted(symbols, key=lambda symbol: symbol.name), QQ)
+    known: dict[Expr, PolyElement] = dict(zip(polynomials.symbols, elements, strict=True))
+
+    def convert(part: Expr) -> PolyElement:
+        if part not in known:
+            if part.is_Number:
+                known[part] = polynomials(QQ(part.p, part.q))
+            elif part.is_Pow:
+                known[part] = convert(part.base) ** int(part.exp)
+            elif part.is_Add:
+                known[part] = sum(map(convert, part.args), polynomials.zero)
+            else:
+                known[part] = prod(sorted(map(convert, part.args), key=len), start=polynomials.one)
+        return known[part]
+
+    return convert(expr)

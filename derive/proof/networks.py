@@ -1,0 +1,292 @@
+"""The proof of an emitted package: its source, run on symbols, against SymPy's derivatives of the scalar loss.
+
+The loss is written out here by loops over entries: no matrices. Each pre-activation of each row has a name in both; the
+derivative goes forwards through it, from a weight to the loss.
+"""
+
+import hashlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+import sympy
+from sympy import Expr, Integer, Symbol, diff, exp, log
+
+from derive.formulas import NamedFunction, logsumexp, opened, p, slope, y, z
+from derive.problems import ANEW, Network, network_of, text_of
+from derive.proof.buffers import torch_with_buffers
+from derive.proof.intermediates import Intermediates
+from derive.proof.judge import Claim, Judge, NotProved
+from derive.proof.stand_in import Tensor, naming, run_source, symbols
+
+ROWS = (1, 2)
+FAST_ROWS = (1, 2, 3)  # 3 as a chunk of 2 and one of 1
+MOST_ENTRIES = 2000
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was shown of the source with this hash, for each number of `rows`.
+
+    The loss and the `entries` of its gradient for `network`; `others` entries of what else the package computes
+    (gradients in x and of a sample, Jacobian and Hessian times a direction) for `narrow`, its hidden layers cut down.
+    `fast` entries of what fast.py computes are those of backward.py; None where the package has no fast.py.
+    """
+
+    network: Network
+    entries: int
+    narrow: Network
+    others: int
+    rows: tuple[int, ...]
+    sha256: str
+    fast: int | None
+    fast_sha256: str
+
+    def __str__(self) -> str:
+        sizes = " and ".join(f"N = {rows}" for rows in self.rows)
+        narrow = "-".join(map(str, self.narrow.layers))
+        fast = ""
+        if self.fast is not None:
+            fast = (
+                f"proved: {self.fast} entries of what fast.py computes, {sizes} and N = 3 in chunks of 2,\n"
+                "are identically what backward.py computes\n"
+                f"fast.py sha256 {self.fast_sha256}\n"
+            )
+        return (
+            f"proved: the loss and all {self.entries} entries of its gradient, for {sizes}, are identically\n"
+            f"the scalar loss of {self.network}, and SymPy's derivatives of it\n"
+            f"proved at the sizes {narrow}: {self.others} entries of input_grad, per_sample_grad, jvp and hvp\n"
+            f"backward.py sha256 {self.sha256}\n"
+            f"{fast}"
+            f"SymPy {sympy.__version__}, Python {sys.version.split()[0]}"
+        )
+
+
+def prove(folder: Path, progress: bool = False) -> Certificate:
+    """The certificate of the package in a folder.
+
+    Raises NotProved with the first entry that fails, OSError or ValueError where there is no such package or where
+    it is too large.
+    """
+    path = Path(folder) / "backward.py"
+    try:
+        source = text_of(path)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file; name the folder of a package that derive.build wrote") from None
+    network = network_of(source, path)
+    if network.entries > MOST_ENTRIES:
+        raise ValueError(
+            f"{path}: {network.entries} weights and biases are more than the {MOST_ENTRIES} that can be proved entry "
+            "by entry; build and prove a narrower network, the derivation is the same for any widths"
+        )
+    judge, narrow_judge = Judge(), Judge()
+    for name, left, right in slopes(network):
+        judge.show(name, left, right, str(path))
+    narrow = Case(network.narrowed(), source, path, ROWS[-1], narrow_judge.sums)
+    for rows in ROWS:
+        claims = Case(network, source, path, rows, judge.sums).gradient()
+        judge.establish(claims, network.entries + 1, f"{path} with N = {rows}", f"N = {rows}" if progress else "")
+    others = narrow_judge.establish(narrow.others(), narrow.count, str(path), "others" if progress else "")
+    beside = path.with_name("fast.py")
+    fast, fast_source = None, ""
+    if beside.exists():
+        fast_source = text_of(beside)
+        cases = (Fast(network, source, path, rows, judge.sums, fast_source) for rows in FAST_ROWS)
+        claims = (claim for case in cases for claim in case.claims())
+        fast = judge.establish(claims, Fast.entries(network), str(beside), "fast" if progress else "")
+    sha256, fast_sha256 = (hashlib.sha256(text.encode()).hexdigest() for text in (source, fast_source))
+    return Certificate(network, network.entries, narrow.network, others, ROWS, sha256, fast, fast_sha256)
+
+
+def slopes(network: Network) -> Iterator[Claim]:
+    """The slope of each named function that the network uses, against the derivative of its definition."""
+    used = {
+        type(part) for layer in range(1, network.depth + 1) for part in network.function(layer).atoms(NamedFunction)
+    }
+    used |= {type(part) for part in network.criterion().formula.atoms(NamedFunction)}
+    for function in sorted(used, key=str):
+        yield f"the slope of {function}", opened(slope(function)), diff(opened(function.definition), z)
+
+
+class Case:
+    """The emitted source on symbols, and SymPy's derivatives of the loss by its definition: what is to be identical.
+
+    Each method yields the name of an entry, what the source computes and what SymPy derives.
+    """
+
+    def __init__(self, network: Network, source: str, path: Path, rows: int, sums: Intermediates) -> None:
+        self.network, self.path, self.rows, self.sums = network, path, rows, sums
+        shapes = {}
+        for layer in range(1, network.depth + 1):
+            shapes[f"W{layer}"] = (network.layers[layer], network.layers[layer - 1])
+            shapes[f"b{layer}"] = (network.layers[layer],)
+        self.parameters = {name: symbols(name, shape) for name, shape in shapes.items()}
+        self.direction = {name: symbols(f"dot_{name}", shape) for name, shape in shapes.items()}
+        self.x, self.y = symbols("x", (rows, network.layers[0])), symbols("y", (rows, network.layers[-1]))
+        self.source, self.shapes = source, shapes
+
+    @property
+    def count(self) -> int:
+        """How many claims `others` makes."""
+        rows, n, outputs = self.rows, self.network.entries, self.network.layers[-1]
+        return rows * self.network.layers[0] + rows * n + 2 * rows * outputs + n
+
+    def run(self, function: str, *data: Tensor, direction: bool = False) -> list[Tensor]:
+        """What a function of the source returns; the widths of hidden layers are this case's."""
+        along = [list(self.direction.values())] if direction else []
+        try:
+            namespace = run_source(self.source, str(self.path))
+            namespace["SHAPES"].update(self.shapes)
+            with naming(self.sums.recognised):
+                result = namespace[function](list(self.parameters.values()), *data, *along)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit, too, would look like a proof
+            reason = f"{type(error).__name__}: {error}"
+            raise NotProved(f"{self.path}: {function} fails on symbols: {reason}; {ANEW}") from error
+        return [result] if isinstance(result, Tensor) else list(result)
+
+    def gradient(self) -> Iterator[Claim]:
+        rows, divisor = self.row_losses(self.x, self.y), self.divisor(self.y)
+        loss, gradients = self.run("value_and_grad", self.x, self.y)
+        yield from self.each("the loss", loss, Tensor(sum(rows, Integer(0)) / divisor))
+
+        def expected(entry: Symbol) -> Expr:
+            return sum((self.sums.derivative(row, entry) for row in rows), Integer(0)) / divisor
+
+        for (name, parameter), gradient in zip(self.parameters.items(), gradients, strict=True):
+            yield from self.each(f"dL/d{name}", gradient, parameter.map(expected))
+
+    def others(self) -> Iterator[Claim]:
+        scalar = self.loss(self.x, self.y)
+        (got,) = self.run("input_grad", self.x, self.y)
+        yield from self.each("dL/dx", got, self.x.map(lambda entry: self.sums.derivative(scalar, entry)))
+
+        samples = self.run("per_sample_grad", self.x, self.y)
+        for n in range(self.rows):
+            own = self.loss(self.x[n : n + 1], self.y[n : n + 1])
+            for (name, parameter), gradient in zip(self.parameters.items(), samples, strict=True):
+                expected = parameter.map(lambda entry, own=own: self.sums.derivative(own, entry))
+                yield from self.each(f"dL{n}/d{name}", gradient[n], expected)
+
+        predicted = Tensor([self.prediction(row) for row in self.x.entries])
+        derivative, slope_along = predicted.map(self.along), self.along(scalar)
+        value, moved = self.run("jvp", self.x, direction=True)
+        yield from self.each("the prediction", value, predicted)
+        yield from self.each("jvp", moved, derivative)
+
+        curved = self.run("hvp", self.x, self.y, direction=True)
+        for (name, parameter), product in zip(self.parameters.items(), curved, strict=True):
+            expected = parameter.map(lambda entry: self.sums.derivative(slope_along, entry))
+            yield from self.each(f"hvp {name}", product, expected)
+
+    def along(self, scalar: Expr) -> Expr:
+        """The directional derivative of a scalar."""
+        pairs = zip(self.parameters.values(), self.direction.values(), strict=True)
+        moves = {entry: dot for p, d in pairs for entry, dot in zip(p.entries.flat, d.entries.flat, strict=True)}
+        return self.sums.along(scalar, moves)
+
+    def each(self, name: str, got: Tensor, expected: Tensor) -> Iterator[Claim]:
+        """Entry by entry, once the shapes are known to be equal, and the entries to be SymPy's and not the source's."""
+        if type(got) is not Tensor or not all(isinstance(entry, Expr) for entry in got.entries.flat):
+            raise NotProved(f"{self.path}: {name} is no tensor of numbers")
+        if got.entries.shape != expected.entries.shape:
+            raise NotProved(f"{self.path}: {name} has the shape {got.entries.shape}, not {expected.entries.shape}")
+        for index in numpy.ndindex(*got.entries.shape):
+            yield (
+                f"{name}[{', '.join(map(str, index))}]" if index else name,
+                got.entries[index],
+                expected.entries[index],
+            )
+
+    def prediction(self, row: list[Expr]) -> list[Expr]:
+        """The network's output for a row of inputs, by its definition."""
+        a = list(row)
+        for layer in range(1, self.network.depth + 1):
+            W, b = self.parameters[f"W{layer}"].entries, self.parameters[f"b{layer}"].entries
+            activation = self.network.function(layer)
+            a = [
+                activation.xreplace({z: self.sums.name(sum((W[i, j] * a[j] for j in range(len(a))), b[i]), b[i])})
+                for i in range(self.network.layers[layer])
+            ]
+        return a
+
+    def loss(self, x: Tensor, y: Tensor) -> Expr:
+        """The loss by its definition, entry by entry."""
+        return sum(self.row_losses(x, y), Integer(0)) / self.divisor(y)
+
+    def row_losses(self, x: Tensor, y: Tensor) -> list[Expr]:
+        """What each row adds to the loss, before a mean divides."""
+        formula = self.network.criterion().formula
+        return [row_loss(formula, self.prediction(a), list(b)) for a, b in zip(x.entries, y.entries, strict=True)]
+
+    def divisor(self, y: Tensor) -> Integer:
+        if self.network.reduction == "sum":
+            return Integer(1)
+        return Integer(y.entries.shape[0] if self.network.criterion().per_row else y.entries.size)
+
+
+class Fast(Case):
+    """What fast.py computes on symbols, in buffers that it uses again, and what backward.py beside it computes."""
+
+    def __init__(self, network: Network, source: str, path: Path, rows: int, sums: Intermediates, fast: str) -> None:
+        super().__init__(network, source, path, rows, sums)
+        self.fast = fast
+
+    @staticmethod
+    def entries(network: Network) -> int:
+        """How many claims there are for all FAST_ROWS."""
+        return (len(FAST_ROWS) + 2) * (network.entries + 1) + 5 * network.entries
+
+    def claims(self) -> Iterator[Claim]:
+        where = self.path.with_name("fast.py")
+        for row in self.x.entries[: ROWS[-1]]:
+            list(map(self.along, self.prediction(row)))
+        parameters, direction = list(self.parameters.values()), list(self.direction.values())
+        backward = run_source(self.source, str(self.path))
+        try:
+            namespace = run_source(self.fast, str(where), torch_with_buffers(), {"backward": backward})
+            namespace["_EACH"] = 1
+            module = namespace["FastGradient"](parameters)
+            module._chunk, module._hvp_chunk = 2, 1
+            with naming(self.sums.recognised):
+                results = self.results(module, direction)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise NotProved(f"{where}: fails on symbols: {type(error).__name__}: {error}; {ANEW}") from error
+        for name, function, got in results:
+            along = [direction] if function == "hvp" else []
+            with naming(self.sums.recognised):
+                expected = backward[function](parameters, self.x, self.y, *along)
+            if function == "value_and_grad":
+                expected = [expected[0], *expected[1]]
+            for part, value, wanted in zip(("loss", *self.parameters)[-len(got) :], got, expected, strict=True):
+                yield from self.each(f"{name} {part} with N = {self.rows}", value, wanted)
+
+    def results(self, module: Any, direction: list[Tensor]) -> list[tuple[str, str, list[Tensor]]]:
+        """The name of a call, the function of backward.py that it is to equal, and copies of what it returns."""
+        found = []
+
+        def keep(name: str, function: str, *tensors: Tensor) -> None:
+            found.append((name, function, [tensor.clone() for tensor in tensors]))
+
+        if self.rows <= ROWS[-1]:
+            loss, gradient = module.value_and_grad(self.x, self.y)
+            keep("value_and_grad", "value_and_grad", loss, *gradient)
+            keep("per_sample_grad", "per_sample_grad", *module.per_sample_grad(self.x, self.y))
+            keep("hvp", "hvp", *module.hvp(self.x, self.y, direction))
+        module._add(self.x, self.y, Integer(self.rows), 0)
+        keep("chunks", "value_and_grad", module._loss, *module.gradient)
+        return found
+
+
+def row_loss(formula: Expr, prediction: list[Expr], target: list[Expr]) -> Expr:
+    """The losses of a row's entries, added; logsumexp runs over the row."""
+    entries = [{p: a, y: b} for a, b in zip(prediction, target, strict=True)]
+    for coupled in formula.atoms(logsumexp):
+        formula = formula.xreplace({coupled: log(sum(exp(coupled.args[0].xreplace(at)) for at in entries))})
+    return sum((formula.xreplace(at) for at in entries), Integer(0))

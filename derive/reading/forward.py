@@ -1,0 +1,71 @@
+"""A network's forward pass as a straight-line program.
+
+Sizes stay symbols: at size 1 SymPy folds OneMatrix(1, 1) away.
+"""
+
+from sympy import Expr, Integer, MatMul, MatrixExpr, MatrixSymbol, OneMatrix, Symbol
+
+from derive.formulas import logsumexp, p, stable, y, z
+from derive.problems import Network
+from derive.programs import NETWORK, Equation, Program, RowLogSumExp, elementwise, entry
+
+N = Symbol("N", integer=True, positive=True)
+
+
+def forward(network: Network, mean_over: Expr = N) -> Program:
+    """The equations from inputs to loss: an affine map and an activation a layer, the loss of each entry, their sum.
+
+    A mean is over `mean_over` rows; over 1, the loss is the sum of the losses that each row has by itself.
+    """
+    sizes = [Symbol(f"n{layer}", integer=True, positive=True) for layer in range(network.depth + 1)]
+    X, Y = MatrixSymbol("X", N, sizes[0]), MatrixSymbol("Y", N, sizes[-1])
+    parameters: list[MatrixSymbol] = []
+    equations: list[Equation] = []
+
+    def define(name: str, value: MatrixExpr, rule: str) -> MatrixSymbol:
+        target = MatrixSymbol(name, *value.shape)
+        equations.append(Equation(target, value, rule, NETWORK.meaning(name)))
+        return target
+
+    A = X
+    for layer in range(1, network.depth + 1):
+        W = MatrixSymbol(f"W{layer}", sizes[layer], sizes[layer - 1])
+        b = MatrixSymbol(f"b{layer}", 1, sizes[layer])
+        parameters += [W, b]
+        A = define(f"Z{layer}", A * W.T + OneMatrix(N, 1) * b, "affine map")
+        activation = stable(network.function(layer))
+        if activation != z:
+            activation = activation.xreplace({z: entry(A)})
+            rule = f"{network.activation_of(layer)}, entry by entry"
+            A = define(f"A{layer}", elementwise(activation, {entry(A): A}), rule)
+
+    loss = network.criterion()
+    formula, operands = stable(loss.formula), {entry(A): A, entry(Y): Y}
+    for index, coupled in enumerate(sorted(formula.atoms(logsumexp), key=str), 1):
+        whole = couple(coupled.args[0], A, Y, index, define)
+        formula = formula.xreplace({coupled: entry(whole)})
+        operands[entry(whole)] = whole * OneMatrix(1, sizes[-1])
+    formula = formula.xreplace({p: entry(A), y: entry(Y)})
+    E = define("E", elementwise(formula, operands), f"{network.loss}, entry by entry")
+    total = MatMul(OneMatrix(1, N), E, OneMatrix(sizes[-1], 1))
+    if network.reduction == "mean":
+        total = total / (mean_over if loss.per_row else mean_over * sizes[-1])
+    define("L", total, f"{network.reduction} of the entries")
+    return Program(
+        inputs=(X, Y, *parameters),
+        parameters=tuple(parameters),
+        equations=tuple(equations),
+        notation=NETWORK,
+        sizes=dict(zip(sizes, map(Integer, network.layers), strict=True)),
+        rows=frozenset(f"{prefix}{b.name}" for prefix in ("", "grad_", "dot_", "dot_grad_") for b in parameters[1::2]),
+        prediction=A,
+    )
+
+
+def couple(argument: Expr, A: MatrixSymbol, Y: MatrixSymbol, index: int, define) -> MatrixSymbol:
+    """The column of logsumexp over each row of a formula of the prediction and the target."""
+    matrix = A
+    if argument != p:
+        formula = stable(argument).xreplace({p: entry(A), y: entry(Y)})
+        matrix = define(f"Q{index}", elementwise(formula, {entry(A): A, entry(Y): Y}), "entry by entry")
+    return define(f"M{index}", RowLogSumExp(matrix), "logsumexp over the row")

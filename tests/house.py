@@ -1,0 +1,97 @@
+"""python -m tests.house: which room of derive/ may import what, and each line that does not keep to it.
+
+A room imports from rooms below it, by their doors: what the `__all__` of a room's `__init__` offers. The commands,
+which lie on derive/ itself, are above all rooms.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+ROOMS = (  # from top to bottom; those of one line do not know each other
+    ("packages",),
+    ("proof",),
+    ("paper.formats",),
+    ("backends.fast", "paper"),
+    ("backends.torch",),
+    ("calculus", "reading"),
+    ("operations", "problems"),
+    ("programs",),
+    ("formulas",),
+    ("system",),
+)
+FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
+FORBIDDEN = {"torch", "generated", "tests"}
+
+
+def room_of(module: str) -> str:
+    """The room that a module of derive lies in: `paper.formats` of derive.paper.formats.pages; empty for a command."""
+    parts = module.split(".")[1:]
+    return next((room for n in (2, 1) if (room := ".".join(parts[:n])) in FLOOR), "")
+
+
+def offered(door: Path) -> set[str]:
+    """The names in the `__all__` of a room's `__init__`."""
+    for node in ast.parse(door.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return set(ast.literal_eval(node.value))
+    return set()
+
+
+def imported(tree: ast.AST) -> Iterator[tuple[int, str, str]]:
+    """Line, module and name of each import; the name is empty where the whole module is imported."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.lineno, "." * node.level + (node.module or ""), alias.name) for alias in node.names)
+
+
+def offences(derive: Path) -> list[str]:
+    """The lines below a folder `derive` that import what they may not, as `file:line: why`."""
+    found = []
+    for path in sorted(derive.rglob("*.py")):
+        place = path.relative_to(derive.parent)
+        parts = place.with_suffix("").parts
+        own = room_of(".".join(parts))
+        if not own and len(parts) > 2 and path.name != "__init__.py":
+            found.append(f"{place}:1: lies in no room of tests/house.py")
+        for line, module, name in imported(ast.parse(path.read_text(encoding="utf-8"))):
+            reason = offence(derive, own, module, name)
+            if reason:
+                found.append(f"{place}:{line}: {reason}")
+    return found
+
+
+def offence(derive: Path, own: str, module: str, name: str) -> str:
+    """What is wrong with an import in the room `own`; empty if nothing is."""
+    root = module.partition(".")[0]
+    if module.startswith("."):
+        return "an import relative to the file; write it from derive on"
+    if root in FORBIDDEN:
+        return f"derive/ never imports {root}"
+    if root != "derive":
+        return ""
+    other = room_of(module)
+    if not other:
+        return f"{own} is a room, and {module} is above all rooms" if own else ""
+    if other == own:
+        return ""
+    if own and FLOOR[other] <= FLOOR[own]:
+        return f"{other} is not below {own}"
+    door = f"derive.{other}"
+    if module != door or name not in offered(derive.joinpath(*other.split("."), "__init__.py")):
+        return f"{module}{f'.{name}' if name else ''} is inside; {door} offers what it offers by its __all__"
+    return ""
+
+
+def main() -> int:
+    found = offences(ROOT / "derive")
+    print("\n".join(found), end="\n" if found else "")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -32,7 +32,8 @@ from sympy import (
     tanh,
 )
 
-from derive.matrix import BlockSum, apply, diagonal, logsumexp, row_sum, softmax, total
+from derive.matrix import apply, diagonal, logsumexp, row_sum, softmax, total
+from derive.programs import BlockSum
 
 m, n, k = symbols("m n k", integer=True, positive=True)
 s = Symbol("s", real=True)

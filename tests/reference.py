@@ -6,7 +6,7 @@ from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
-from derive.matrix import BlockSum
+from derive.programs import BlockSum
 from derive.programs.program import Elementwise, RowLogSumExp
 
 FUNCTIONS = {"Abs": "abs", "asin": "asin", "acos": "acos", "atan": "atan", "ceiling": "ceil", "loggamma": "lgamma"}

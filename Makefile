@@ -14,7 +14,7 @@ slow: .venv/installed
 	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
 
 mutate: .venv/mutmut
-	$(BIN)/python -m tests.mutate $(if $(SAMPLE),--sample $(SAMPLE)) $(ONLY)
+	$(BIN)/python -m tests.tools.mutate $(if $(SAMPLE),--sample $(SAMPLE)) $(ONLY)
 
 build: .venv/installed
 	$(BIN)/python -m derive.build
@@ -26,7 +26,7 @@ prove: .venv/installed
 	$(BIN)/python -m derive.prove
 
 bench: .venv/installed
-	$(BIN)/python -m tests.benchmark
+	$(BIN)/python -m tests.tools.benchmark
 
 pdf: .venv/installed
 	$(BIN)/python -m derive.build --pdf
@@ -43,10 +43,10 @@ compatible: lowest newest pythons
 lowest newest: %: .venv-%/installed
 	.venv-$@/bin/python -m pytest -n auto --dist worksteal
 
-.venv-lowest/installed: pyproject.toml tests/lowest.txt
+.venv-lowest/installed: pyproject.toml tests/tools/lowest.txt
 	$(PYTHON) -m venv .venv-lowest
-	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c tests/lowest.txt setuptools wheel
-	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c tests/lowest.txt \
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c tests/tools/lowest.txt setuptools wheel
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c tests/tools/lowest.txt \
 		--no-build-isolation -e ".[test,plot,weights]"
 	touch $@
 

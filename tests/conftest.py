@@ -23,7 +23,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a 
 
 
 @pytest.fixture(autouse=True)
-def seed():
+def seeded():
     """Each test draws the same numbers, whichever tests ran before it in its process."""
     torch.manual_seed(0)
 

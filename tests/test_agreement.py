@@ -9,18 +9,8 @@ import torch
 
 from derive.problems.network import Network
 from generated import backward, dat, reference, run
-from tests.gate import assert_agree, autograd, sequential
-
-NETWORKS = [
-    Network(),
-    Network((2, 10, 5, 1)),
-    Network((1, 1)),
-    Network((3, 1), output_activation="sigmoid", reduction="mean"),
-    Network((1, 1, 1), activation="tanh"),
-    Network((3, 7, 4, 2), activation="relu", output_activation="tanh", reduction="mean"),
-    Network((2, 6, 5, 4, 3, 2), activation="tanh", output_activation="relu"),
-    Network((5, 3, 2), activation="identity", reduction="mean"),
-]
+from tests.helpers.gate import assert_agree, autograd, sequential
+from tests.helpers.networks import NETWORKS
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)

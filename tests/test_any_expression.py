@@ -8,7 +8,7 @@ from sympy import Determinant, HadamardProduct, Identity, Inverse, MatrixExpr, M
 
 from derive import derivation
 from derive.matrix import apply, column_sum, diagonal, log_softmax, logsumexp, row_sum, softmax, total
-from tests.reference import value
+from tests.helpers.reference import value
 
 SYMBOLS = [
     MatrixSymbol(*given) for given in (("A", 3, 2), ("B", 2, 3), ("C", 2, 2), ("S", 3, 3), ("x", 2, 1), ("w", 3, 1))

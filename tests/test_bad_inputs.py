@@ -12,7 +12,7 @@ import torch
 from derive import build
 from derive.problems.network import Network
 from generated import backward, fast, run, train
-from tests.gate import autograd, sequential
+from tests.helpers.gate import autograd, sequential
 
 ROOT = Path(__file__).parent.parent
 

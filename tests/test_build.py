@@ -13,7 +13,7 @@ import pytest
 from derive import build
 from derive.packages.emit import TARGETS, render
 from derive.problems.network import Network
-from tests.test_agreement import NETWORKS
+from tests.helpers.networks import NETWORKS
 
 ROOT = Path(__file__).parent.parent
 

@@ -9,42 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from generated import dat
-
-NOTEBOOK = """
-dLdw2
-[[-1.1295, -0.5753]]
-dLdw1
-[[ 0.0026,  0.0046],
- [ 0.0015, -7.9e-03]]
-dLdb2
-[-1.8976]
-dLdb1
-[ 0.0065, -0.0121]"""
-
-BAD = {
-    "": "empty",
-    "\n\n": "empty",
-    "[1., 2.]": ":1: expected a header",
-    "dLdw1\n[1., 2.": ":1: dLdw1 is not complete",
-    "dLdw1\n": ":1: dLdw1 is not complete",
-    "dLdw1\n[]": "not complete",
-    "dLdw1\n[[1.], [2., 3.]]": "different lengths",
-    "dLdw1\n[1.]\ndLdw1\n[1.]": ":3: dLdw1 stands twice",
-    "dLdq1\n[1.]": ":1: unknown header",
-    "dLdw0\n[1.]": ":1: unknown header",
-    "dLd" + 90 * "w": f":1: unknown header 'dLd{37 * 'w'}'; expected",
-    90 * "7": f":1: expected a header such as dLdw1 first, got '{40 * '7'}'$",
-    "dLdw1 extra\n[1.]": ":1: unknown header",
-    "dLdw1\n[0.1, ..., 0.3]": ":2: .*shortened when it was written",
-    "dLdw1\n[__import__('os')]": ":2: .*not a number",
-    "dLdw1\n[1 2]": "not complete",
-    "dLdw1\n[1.,,2.]": "not complete",
-    "dLdw1\n[[[1.]]]": "not complete",
-    "dLdw1\n[0x10]": "not a number",
-    "dLdw1\n[" + 90 * "x": f":2: '{20 * 'x'}': not a number$",
-    "dLdw1\n[1_000]": "not a number",
-    "dLdw1\n[1.]]": "not complete",
-}
+from tests.helpers.texts import BAD, NOTEBOOK
 
 
 def test_the_notebooks_format_is_read(tmp_path):

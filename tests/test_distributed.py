@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from generated import dat, run, weights
-from tests.gate import assert_agree
+from tests.helpers.gate import assert_agree
 
 ROOT = Path(__file__).parent.parent
 POINTS = 2 * run.BLOCK + 12_345

@@ -31,7 +31,7 @@ from derive.paper.rules import examples, general, rules_sections
 from derive.problems.network import Network
 from derive.programs.notation import PLAIN
 from derive.programs.program import Equation
-from tests.read_tex import compute, name
+from tests.helpers.read_tex import compute, name
 
 NETWORKS = {
     "default": Network(),
@@ -390,7 +390,7 @@ def test_derivations_and_equations_show_themselves_in_a_notebook():
 
 
 def test_the_lesson_runs_and_its_proof_catches_the_broken_rule(capsys):
-    notebook = json.loads((Path(__file__).parent / "lesson.ipynb").read_text(encoding="utf-8"))
+    notebook = json.loads((Path(__file__).parent / "tools" / "lesson.ipynb").read_text(encoding="utf-8"))
     names: dict[str, object] = {}
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":

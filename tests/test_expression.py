@@ -35,8 +35,8 @@ from derive.matrix import apply, column_sum, logsumexp, softmax, total
 from derive.matrix_derivation import MatrixDerivation
 from derive.proof import expressions as certify
 from derive.proof.judge import NotProved
-from tests.cookbook import PROBLEMS, A, S, T, X, a, b, c, k, m, n, s, x
-from tests.reference import value
+from tests.helpers.cookbook import PROBLEMS, A, S, T, X, a, b, c, k, m, n, s, x
+from tests.helpers.reference import value
 
 SIZES = {m: 4, n: 3, k: 2}
 

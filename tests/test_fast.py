@@ -9,33 +9,11 @@ from derive.formulas.functions import FUNCTIONS
 from derive.problems.network import Network
 from generated import backward
 from generated.fast import FastGradient
-from tests.gate import assert_agree, autograd, sequential
-
-NETWORKS = [
-    Network(),
-    Network((1, 1)),
-    Network((3, 1), output_activation="sigmoid", reduction="mean"),
-    Network((4, 3), activation="identity"),
-    Network((1, 1, 1), activation="tanh"),
-    Network((3, 7, 4, 2), activation="relu", output_activation="tanh", reduction="mean"),
-    Network((2, 6, 5, 4, 3, 2), activation="tanh", output_activation="relu"),
-    Network((5, 3, 3, 2), activation="identity", reduction="mean"),
-    Network((16, 16)),
-    Network((3, 32, 16, 2), reduction="mean"),
-    Network((3, 16, 16, 1), activation="relu"),
-    Network((20, 60, 50, 5), activation="tanh"),
-]
+from tests.helpers.gate import assert_agree, autograd, sequential
+from tests.helpers.networks import LAYOUTS, example
 
 
-def example(network: Network, rows: int, dtype=torch.float64, seed: int = 0):
-    torch.manual_seed(seed)
-    net = sequential(network, dtype, scale=2.0)
-    x = torch.randn(rows, network.layers[0], dtype=dtype)
-    y = torch.randn(rows, network.layers[-1], dtype=dtype)
-    return net, x, y
-
-
-@pytest.mark.parametrize("network", NETWORKS, ids=str)
+@pytest.mark.parametrize("network", LAYOUTS, ids=str)
 def test_any_network_agrees_with_the_readable_module_and_autograd(network, emitted):
     for dtype, rows in itertools.product((torch.float64, torch.float32), (1, 2, 7, 300)):
         net, x, y = example(network, rows, dtype)
@@ -60,7 +38,7 @@ def test_each_activation_agrees_with_the_readable_module(activation, layers, emi
         assert_agree([loss, *gradient], [expected[0], *expected[1]], 32 * (rows * max(layers)) ** 0.5)
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=str)
+@pytest.mark.parametrize("network", LAYOUTS, ids=str)
 @pytest.mark.parametrize("rows", [256, 257, 600, 1024])
 def test_chunks_add_up_to_the_whole(network, rows, emitted):
     net, x, y = example(network, rows)
@@ -72,7 +50,7 @@ def test_chunks_add_up_to_the_whole(network, rows, emitted):
 
 
 MORE = [
-    *NETWORKS,
+    *LAYOUTS,
     Network((3, 5, 4), loss="cross_entropy", reduction="mean"),
     Network((3, 16, 4), activation="gelu", loss="cross_entropy"),
     Network((3, 4, 5, 2), activation="softplus", loss="huber_loss", reduction="mean"),

@@ -8,8 +8,8 @@ import torch
 from derive.problems.network import Network
 from generated import backward
 from generated.fast import FastGradient
-from tests.gate import assert_agree
-from tests.test_fast import NETWORKS, example
+from tests.helpers.gate import assert_agree
+from tests.helpers.networks import LAYOUTS, example
 
 CACHE = 1_200_000
 
@@ -24,7 +24,7 @@ def own_bytes(fast, make, rows: int) -> int:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("network", NETWORKS, ids=str)
+@pytest.mark.parametrize("network", LAYOUTS, ids=str)
 def test_the_buffers_of_a_chunk_fill_the_cache_and_no_more(network, dtype, emitted):
     fast = emitted(network, "fast").FastGradient(example(network, 1, dtype)[0].parameters())
     for make, rows in ((fast._make_rows, fast._chunk), (fast._make_hvp, fast._hvp_chunk)):

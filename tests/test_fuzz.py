@@ -18,9 +18,8 @@ from sympy import Rational
 from derive.formulas.functions import z
 from derive.formulas.typed import parse
 from generated import dat
-from tests.test_dat import BAD, NOTEBOOK
-from tests.test_faults import in_a_child
-from tests.test_formula import OWN, REFUSED
+from tests.helpers.children import in_a_child
+from tests.helpers.texts import BAD, NOTEBOOK, OWN, REFUSED
 
 SPACE = 2**28  # bytes on top of what the tests take already
 TOKENS = [

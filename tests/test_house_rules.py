@@ -1,4 +1,5 @@
-"""What keeps the code a house: no mathematics in templates, no cycle, no torch in derive, no autograd in the result."""
+"""What keeps the code a house: no mathematics in templates, no cycle, no torch in derive, no autograd in the result,
+and tests that do not lean on each other."""
 
 import ast
 import itertools
@@ -166,7 +167,7 @@ def test_the_lowest_versions_that_are_tested_are_the_lowest_allowed():
     """All but torch, whose older releases for Linux are CUDA builds: the one at hand is tested."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     allowed = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
-    tested = (ROOT / "tests" / "lowest.txt").read_text(encoding="utf-8").splitlines()
+    tested = (ROOT / "tests" / "tools" / "lowest.txt").read_text(encoding="utf-8").splitlines()
     assert lowest(tested) == lowest(allowed)
 
 
@@ -251,3 +252,40 @@ def test_every_room_is_installed():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     doors = {".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "derive").rglob("__init__.py")}
     assert set(project["tool"]["setuptools"]["packages"]) == doors | {"derive.templates"}
+
+
+def leaning(tests: Path) -> list[str]:
+    """What in the test files of a folder depends on another of them, or has the name of a fixture that all have.
+
+    Helpers of several tests lie in tests/helpers. A parameter hides a fixture of its name, which then does not run.
+    """
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(tests.glob("*.py"))}
+    functions = [(path, n) for path, tree in trees.items() for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
+    everywhere = {f.name for _, f in functions if any("autouse=True" in ast.unparse(d) for d in f.decorator_list)}
+    found = []
+    for path in trees:
+        wrong = {name for name in imports(path) if re.match(r"(tests\.)?(test_|conftest)", name)}
+        lost = {name for name in imports(path) if re.match(r"tests\.(?!helpers|house|tools)", name)} - wrong
+        found += [f"{path.name}: imports {name}, a test" for name in sorted(wrong)]
+        found += [f"{path.name}: imports {name}, which is not in tests/helpers" for name in sorted(lost)]
+    for path, function in functions:
+        given = function.args.posonlyargs + function.args.args + function.args.kwonlyargs
+        found += [f"{path.name}: {function.name}({a.arg}) hides a fixture" for a in given if a.arg in everywhere]
+    return found
+
+
+def test_no_test_leans_on_another_or_hides_a_fixture_that_all_have():
+    assert leaning(ROOT / "tests") == []
+
+
+def test_what_leans_would_be_noticed(tmp_path):
+    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
+    lines = ["from tests.test_dat import BAD", "from tests import test_dat", "import test_dat", "import tests.gate", ""]
+    (tmp_path / "test_a.py").write_text("\n".join([*lines, "def test_b(seeded): ..."]), encoding="utf-8")
+    assert leaning(tmp_path) == [
+        "test_a.py: imports test_dat, a test",
+        "test_a.py: imports tests.test_dat, a test",
+        "test_a.py: imports tests.test_dat.BAD, a test",
+        "test_a.py: imports tests.gate, which is not in tests/helpers",
+        "test_a.py: test_b(seeded) hides a fixture",
+    ]

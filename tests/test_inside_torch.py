@@ -8,7 +8,7 @@ from torch.autograd import forward_ad
 
 from derive.problems.network import Network
 from generated import backward, function, run
-from tests.gate import assert_agree, autograd, sequential
+from tests.helpers.gate import assert_agree, autograd, sequential
 
 NETWORKS = [
     Network((2, 3, 1), activation="tanh"),

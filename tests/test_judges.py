@@ -12,8 +12,8 @@ import torch
 from derive.formulas.functions import opened, z
 from derive.formulas.losses import p, y
 from derive.problems.network import Network
-from tests.gate import distance, sequential
-from tests.test_tables import targets
+from tests.helpers.gate import distance, sequential
+from tests.helpers.networks import targets
 
 NETWORKS = [
     Network((2, 3, 1)),

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from derive.formulas.functions import FUNCTIONS
 from derive.formulas.losses import LOSSES
 from derive.problems.network import Network
-from tests.gate import assert_agree, autograd, sequential
-from tests.test_formula import OWN
-from tests.test_tables import targets
+from tests.helpers.gate import assert_agree, autograd, sequential
+from tests.helpers.networks import targets
+from tests.helpers.texts import OWN
 
 NETWORKS = [
     Network((3, 5, 4, 2), "tanh"),

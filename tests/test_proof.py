@@ -18,7 +18,7 @@ from derive.proof.judge import Judge, NotProved
 from derive.proof.networks import Case, prove, slopes
 from derive.proof.stand_in import Tensor, torch_stand_in
 from derive.prove import main
-from tests.test_agreement import NETWORKS
+from tests.helpers.networks import NETWORKS
 
 SMALL = Network((2, 3, 2, 1))
 MUTANTS = {

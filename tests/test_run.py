@@ -11,7 +11,7 @@ import torch
 from derive.problems.network import Network
 from generated import backward, ranks, reference, run, train
 from generated.ranks import Ranks
-from tests.gate import assert_agree
+from tests.helpers.gate import assert_agree
 
 
 def test_the_table_shows_the_largest_differences_and_judges_by_the_norm():

@@ -7,9 +7,8 @@ from torch.func import functional_call, grad, jvp
 from derive.formulas.functions import FUNCTIONS
 from derive.formulas.losses import LOSSES
 from derive.problems.network import Network
-from tests.gate import assert_agree, criterion, sequential
-from tests.test_agreement import NETWORKS
-from tests.test_tables import targets
+from tests.helpers.gate import assert_agree, criterion, sequential
+from tests.helpers.networks import NETWORKS, targets
 
 KINDS = [
     *NETWORKS,

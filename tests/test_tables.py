@@ -16,7 +16,8 @@ from derive.packages.emit import render
 from derive.problems.network import Network
 from derive.proof import prove
 from derive.proof.algebra import Algebra
-from tests.gate import Activation, assert_agree, autograd, criterion, sequential
+from tests.helpers.gate import Activation, assert_agree, autograd, criterion, sequential
+from tests.helpers.networks import targets
 
 SHAPES = [(1, 1), (2, 1, 1), (3, 7, 4, 2), (2, 5, 4, 3, 3, 2)]
 KINKS = {
@@ -39,11 +40,6 @@ SATURATED = [-1e4, -1000, -200, -90, -40, -19, -3, -1e-3, 0, 1e-3, 3, 19, 21, 40
 # gelu_tanh: tanh of a cubic, whose derivative torch rounds in another order
 BOUNDS = {"softsign": 1e3, "tanhshrink": 64, "softplus": 128, "gelu_tanh": 128}
 warnings.filterwarnings("ignore", message=".*reduction: 'mean'.*")
-
-
-def targets(network: Network, rows: int) -> torch.Tensor:
-    y = torch.rand(rows, network.layers[-1], dtype=torch.float64)
-    return y / y.sum(1, keepdim=True) if network.loss in ("cross_entropy", "kl_div") else y
 
 
 def check(network: Network, emitted, times: float = 16.0) -> None:

@@ -11,7 +11,7 @@ import torch
 from derive.problems.network import Network
 from generated import backward, dat, reference, run, train, weights
 from generated.ranks import Ranks
-from tests.gate import assert_agree, sequential
+from tests.helpers.gate import assert_agree, sequential
 
 SHORT = ["--epochs", "3", "--points", "50", "--batch", "16"]
 

@@ -1,8 +1,8 @@
 """Mutation testing: a slip is put into a copy of the sources, and the tests run until one of them notices.
 
-    python -m tests.mutate                                # every mutant of every module: days
-    python -m tests.mutate generated derive/calculus/reverse.py    # of these
-    python -m tests.mutate --sample 60                    # at most so many a module, drawn at random
+    python -m tests.tools.mutate                                # every mutant of every module: days
+    python -m tests.tools.mutate generated derive/calculus/reverse.py    # of these
+    python -m tests.tools.mutate --sample 60                    # at most so many a module, drawn at random
 
 First each test of `make test` runs alone, to know which lines it executes, what programs it starts and how long it
 takes. A mutant then meets the tests that can notice it, the quick and successful ones first, for BUDGET seconds.
@@ -37,9 +37,9 @@ import pytest
 import torch
 from _pytest.runner import runtestprotocol
 
-from tests.mutants import Mutant, mutants
+from tests.tools.mutants import Mutant, mutants
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 WORK = ROOT / "build" / "mutants"
 FOLDERS = ("derive", "generated")
 COMPARING_BYTES = "test_what_is_committed_is_what_is_derived"  # does not count where emitted modules are mutated
@@ -236,7 +236,7 @@ def key(mutant: Mutant) -> str:
 
 def keys_of(files: list[str]) -> dict[str, str]:
     """By test file: what changes when it, or what it may use, does."""
-    beside = [p for p in (ROOT / "tests").glob("*.py") if p.name not in (*files, "mutants.py", "mutate.py")]
+    beside = [p for p in (ROOT / "tests").rglob("*.py") if p.name not in files and p.parent.name != "tools"]
     used = [*beside, *(p for folder in (*FOLDERS, "templates") for p in (ROOT / folder).glob("*.*"))]
     base = digest(*(path.read_bytes() for path in sorted(used)))
     return {f"tests/{name}": digest(base.encode(), (ROOT / "tests" / name).read_bytes()) for name in files}
@@ -295,7 +295,7 @@ def survivors(found: list[Mutant], folders: list[Path]) -> set[Mutant]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.mutate", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.tools.mutate", description=__doc__.splitlines()[0])
     parser.add_argument("paths", nargs="*", default=FOLDERS, help="modules or folders (all)")
     parser.add_argument("--sample", type=int, help="at most so many mutants a module (all)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants at a time (one a core)")
@@ -306,7 +306,7 @@ def main(argv: list[str] | None = None) -> int:
     paths = [str(file.relative_to(ROOT)) for file in files]
     modules = {path: chosen(path, options.sample) for path in paths}
     alive = survivors([mutant for group, _ in modules.values() for mutant in group], trees(options.jobs))
-    table = tomllib.loads((ROOT / "tests" / "survivors.toml").read_text(encoding="utf-8"))
+    table = tomllib.loads((ROOT / "tests" / "tools" / "survivors.toml").read_text(encoding="utf-8"))
     unexplained = []
     print(f"{'module':32} {'mutants':>7} {'tried':>6} {'killed':>14} {'explained':>9} {'open':>5}")
     for path, (group, size) in modules.items():

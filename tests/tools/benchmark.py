@@ -1,4 +1,4 @@
-"""python -m tests.benchmark: how fast the emitted modules are, beside what else there is, in under two minutes.
+"""python -m tests.tools.benchmark: how fast the emitted modules are, beside what else there is, in two minutes.
 
 One thread, one process. Each result is checked against float64 autograd before it is timed. Rounds are interleaved, so
 that a slow moment of the machine hits all; a line gives the median over rounds of theirs / ours, and its range.
@@ -25,8 +25,8 @@ import torch
 from derive.build import write_package
 from derive.packages.emit import render
 from derive.problems.network import Network
-from tests import peers
-from tests.peers import Call
+from tests.tools import peers
+from tests.tools.peers import Call
 
 SECONDS = 100  # no new measurement begins later
 CHUNK = 16384
@@ -297,10 +297,10 @@ def processor() -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmark", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.tools.benchmark", description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where it runs (cpu)")
     parser.add_argument(
-        "--out", type=Path, default=Path(__file__).parent, metavar="DIR", help="of benchmark.md and .svg (tests)"
+        "--out", type=Path, default=Path(__file__).parent, metavar="DIR", help="of benchmark.md and .svg (tests/tools)"
     )
     parser.add_argument("--no-compile", action="store_true", help="without torch.compile, which starts slowly")
     options = parser.parse_args(argv)
@@ -324,7 +324,9 @@ def main(argv: list[str] | None = None) -> None:
     print(*notes, f"{time.perf_counter() - bench.begin:.0f} s", sep="\n")
     rows = [HEADER, ("---",) * len(HEADER), *(line.cells for line in lines)]
     table = [f"| {' | '.join(row)} |" for row in rows]
-    text = "\n".join(["`python -m tests.benchmark`", "", title, "", *table, "", *(f"- {note}" for note in notes), ""])
+    text = "\n".join(
+        ["`python -m tests.tools.benchmark`", "", title, "", *table, "", *(f"- {note}" for note in notes), ""]
+    )
     (options.out / "benchmark.md").write_text(text, encoding="utf-8")
     (options.out / "benchmark.svg").write_text(svg(lines), encoding="utf-8")
 

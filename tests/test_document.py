@@ -1,5 +1,6 @@
 """The derivation on paper: it compiles, it says what holds, and it fits the network at hand."""
 
+import html
 import itertools
 import math
 import os
@@ -21,8 +22,8 @@ from sympy import sin as sympy_sin
 from derive import build, derivation
 from derive.calculus.theorem import pullback
 from derive.matrix import apply, logsumexp, total
-from derive.packages.emit import TARGETS, environment, subject_of
-from derive.paper.blocks import Boxed, Broken, Chain, Display, Paragraph, Section
+from derive.packages.emit import TARGETS, environment, render, subject_of
+from derive.paper.blocks import Boxed, Broken, Chain, Display, Paragraph, Row, Section
 from derive.paper.breaking import broken, inline, sized, width
 from derive.paper.document import expression_document
 from derive.paper.formats.pages import HtmlPage, MarkdownPage, TexPage
@@ -310,6 +311,38 @@ def test_text_is_escaped():
     assert HtmlPage().escape('<b> & "') == "&lt;b&gt; &amp; &quot;"
     with pytest.raises(ValueError, match="letters, digits"):
         PLAIN.latex(r"\input{x}")
+
+
+HOSTILE = r"z*s_a_b*(z < 1 & 2 > z)**3 \input{x} #%$^~|[x](y)"
+WRITTEN = {
+    HtmlPage: r"<code>z*s_a_b*(z &lt; 1 &amp; 2 &gt; z)**3 \input{x} #%$^~|[x](y)</code>",
+    MarkdownPage: f"`{HOSTILE}`",
+    TexPage: r"\texttt{z*s\_a\_b*(z \textless{} 1 \& 2 \textgreater{} z)**3 \textbackslash{}input\{x\} "
+    r"\#\%\$\textasciicircum{}\textasciitilde{}\textbar{}[x](y)}",
+}
+
+
+@pytest.mark.parametrize("kind", WRITTEN, ids=lambda kind: kind.__name__)
+def test_a_name_reads_as_it_was_typed_in_headings_prose_and_reasons(kind):
+    page, name = kind(), f"`{HOSTILE}`"
+    assert page.text(f"*For* {name}, $x$ and {name}.").count(WRITTEN[kind]) == 2
+    assert WRITTEN[kind] in page.heading(Section(name, "a", ()))
+    if kind is not MarkdownPage:
+        assert WRITTEN[kind] in page.chain(Chain((Row("x", "y", f"{name}, entry by entry", ""),)))
+    else:
+        assert r"\text{z*s\_a\_b*(z < 1 \& 2 > z)**3 $\backslash$input\{x\} \#\%\$^~|[x](y)}" in page.reason(name)
+
+
+def test_a_network_of_formulas_is_named_as_it_was_typed_on_every_page():
+    network = Network((2, 3, 1), activation="z*sigmoid(z)*z", loss="where(y < p, (p - y)**2*y, p)")
+    pages = render(network, ["derivation.html", "derivation.md", "derivation.tex"])
+    assert f"<code>{html.escape(str(network))}</code>" in pages["derivation.html"]
+    reasons = re.findall(r'<td class="reason">(.*?)</td>', pages["derivation.html"])
+    for formula in (network.activation, network.loss):
+        assert f"<code>{html.escape(formula)}</code>, entry by entry" in reasons
+        assert TexPage().code(formula) in pages["derivation.tex"]
+        assert f"`{formula}`" in pages["derivation.md"]
+        assert rf"\text{{{formula}, entry by entry}}" in pages["derivation.md"]
 
 
 def test_brackets_grow_outwards_and_pair_up():

@@ -286,7 +286,7 @@ def html_page(subject: Subject) -> dict[str, Any]:
     return {
         "contents": [section for section in sections if section["heading"].startswith("<h2>")],
         "title": page.text(network_title(subject.network)),
-        "network": page.text(str(subject.network)),
+        "network": page.code(str(subject.network)),
         "sections": sections,
         "glossary": [
             {key: page.escape(term[key]) for key in ("name", "meaning", "shape", "code")}

@@ -177,7 +177,7 @@ def slope_sections(derivation: Derivation) -> list[Section]:
             lines.append((r"\frac{da}{dz}", slope, "SymPy's derivative of it"))
             lines += [("", used, "the same as the code computes it")] * (used != slope)
         rows = [row for left, expr, why in lines for row in rows_of(left, scalar_latex(expr), why, "")]
-        blocks += [Paragraph(f"For `{equation.rule.removesuffix(', entry by entry')}`:"), Chain(tuple(rows))]
+        blocks += [Paragraph(f"For {equation.rule.removesuffix(', entry by entry')}:"), Chain(tuple(rows))]
     if not blocks:
         return []
     note = (

@@ -36,7 +36,7 @@ def forward(network: Network, mean_over: Expr = N) -> Program:
         activation = stable(network.function(layer))
         if activation != z:
             activation = activation.xreplace({z: entry(A)})
-            rule = f"{network.activation_of(layer)}, entry by entry"
+            rule = f"`{network.activation_of(layer)}`, entry by entry"
             A = define(f"A{layer}", elementwise(activation, {entry(A): A}), rule)
 
     loss = network.criterion()
@@ -46,7 +46,7 @@ def forward(network: Network, mean_over: Expr = N) -> Program:
         formula = formula.xreplace({coupled: entry(whole)})
         operands[entry(whole)] = whole * OneMatrix(1, sizes[-1])
     formula = formula.xreplace({p: entry(A), y: entry(Y)})
-    E = define("E", elementwise(formula, operands), f"{network.loss}, entry by entry")
+    E = define("E", elementwise(formula, operands), f"`{network.loss}`, entry by entry")
     total = MatMul(OneMatrix(1, N), E, OneMatrix(sizes[-1], 1))
     if network.reduction == "mean":
         total = total / (mean_over if loss.per_row else mean_over * sizes[-1])

@@ -216,7 +216,8 @@ class MarkdownPage(Page):
         return "".join(word + formula for word, formula in zip(words, [*parts[1::2], ""], strict=True))
 
     def words(self, text: str) -> str:
-        return re.sub(r"([&%$#_{}\\])", r"\\\1", text.replace("`", ""))
+        text = re.sub(r"([&%$#_{}])|\\", lambda match: rf"\{match[1]}" if match[1] else r"$\backslash$", text)
+        return text.replace("`", "")
 
     def listing(self, block: Listing) -> str:
         return f"```python\n{block.text}\n```\n"

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 from sympy import Integer, Inverse, MatrixSymbol
 
 from derive.backends.fast import Block, schedule
-from derive.backends.torch import ONE, WIDTH, Line, TorchPrinter, closes_at_end, lines, spell, summands
+from derive.backends.torch import ONE, WIDTH, Line, TorchPrinter, lines, spell, summands
 from derive.calculus import derive, tangents
 from derive.formulas import logsumexp
 from derive.paper import Picture, Section, glossary, network_document, network_title
@@ -501,6 +501,16 @@ def fitting(line: Line) -> Line:
         one, many = [f"        {value}"], [f"        {part}" for part in terms]
         body, opening = one if len(one[0]) <= WIDTH else many, f"{target} = ("
     return replace(line, code="\n".join([opening, *body, "    )"]))
+
+
+def closes_at_end(text: str) -> bool:
+    """Whether the first bracket that opens is closed by the last character."""
+    depth = 0
+    for index, character in enumerate(text):
+        depth += (character in "([") - (character in ")]")
+        if depth == 0 and character in ")]":
+            return index == len(text) - 1
+    return False
 
 
 def split_outside(text: str, separators: tuple[str, ...], keep: bool = True) -> list[str]:

@@ -1,18 +1,33 @@
 """Equations as torch source. A strict printer: what torch has no name for here is an error, at build time."""
 
-import re
 from dataclasses import dataclass
+from functools import reduce
 
 from sympy import (
+    Add,
+    And,
+    Basic,
+    BlockMatrix,
+    Determinant,
     Expr,
+    Identity,
+    ImmutableDenseMatrix,
     Integer,
     Inverse,
+    KroneckerProduct,
     MatAdd,
     MatMul,
+    MatPow,
     MatrixExpr,
     MatrixSymbol,
+    Max,
+    Min,
     Mul,
+    Not,
     OneMatrix,
+    Or,
+    Piecewise,
+    Pow,
     Rational,
     Symbol,
     Trace,
@@ -22,9 +37,11 @@ from sympy import (
     true,
 )
 from sympy.core.parameters import distribute
-from sympy.printing.codeprinter import CodePrinter
-from sympy.printing.precedence import PRECEDENCE
+from sympy.core.relational import Relational
+from sympy.matrices.expressions.matexpr import MatrixElement
+from sympy.matrices.expressions.slice import MatrixSlice
 
+from derive.backends.torch.code import ATOM, CHAIN, CONDITION, POWER, PRODUCT, SUM, Code
 from derive.formulas import NamedFunction, opened
 from derive.operations import affine
 from derive.programs import (
@@ -35,6 +52,7 @@ from derive.programs import (
     Program,
     RowLogSumExp,
     Scalar,
+    constant,
     core,
     factors,
     is_number,
@@ -137,16 +155,14 @@ class Line:
         return both if len(f"    {self.code}  # {both}") <= WIDTH else self.shape
 
 
-class TorchPrinter(CodePrinter):
+class TorchPrinter:
     """Spells matrix expressions and scalar formulas; sizes become numbers where the program knows them.
 
+    A node of class C is spelled by the method _print_C, or by that of the nearest class that C comes from.
     `one` is how the 1 of 1 - a is spelled.
     """
 
-    language = "torch"
-
     def __init__(self, program: Program, one: str = "1") -> None:
-        super().__init__()
         self.program, self.one = program, one
         self.bound: dict[Symbol, MatrixExpr] = {}
         self.flat = self.single = False
@@ -160,148 +176,154 @@ class TorchPrinter(CodePrinter):
         """The shape of a tensor, as Python writes it: (N, 10), (10,), and () for a scalar."""
         return shape_text(tuple(map(self._print, self.program.shape(matrix))))
 
-    def emptyPrinter(self, expr):
-        raise ValueError(f"torch has no name here for {type(expr).__name__}: {expr}")
+    def _print(self, expr: Basic) -> Code:
+        """Raises ValueError for a node that no method spells."""
+        expr = sympify(expr)
+        for kind in type(expr).__mro__:
+            method = getattr(self, f"_print_{kind.__name__}", None)
+            if method is not None:
+                return method(expr)
+        raise self._unknown(expr)
 
-    def _print_not_supported(self, expr):
-        self.emptyPrinter(expr)
+    def _unknown(self, expr: Basic) -> ValueError:
+        return ValueError(f"torch has no name here for {type(expr).__name__}: {expr}")
 
-    def _print_MatrixSymbol(self, expr: MatrixSymbol) -> str:
-        return self.program.notation.torch(expr.name)
+    def _print_MatrixSymbol(self, expr: MatrixSymbol) -> Code:
+        return Code(self.program.notation.torch(expr.name))
 
-    def _print_Symbol(self, expr: Symbol) -> str:
+    def _print_Symbol(self, expr: Symbol) -> Code:
         if expr in self.bound:
-            return self._atom(self._view(self.bound[expr]))
+            return self._view(self.bound[expr]).at(ATOM)
         if expr.is_integer:
-            return self._print(self.program.sizes[expr]) if expr in self.program.sizes else expr.name
-        return self.program.notation.torch(expr.name)
+            return self._print(self.program.sizes[expr]) if expr in self.program.sizes else Code(expr.name)
+        return Code(self.program.notation.torch(expr.name))
 
-    def _print_Transpose(self, expr: Transpose) -> str:
-        return f"{self._atom(self._print(expr.arg))}.T"
+    def _print_Transpose(self, expr: Transpose) -> Code:
+        return Code(f"{self._atom(expr.arg)}.T")
 
-    def _print_Elementwise(self, expr: Elementwise) -> str:
+    def _print_Elementwise(self, expr: Elementwise) -> Code:
         """The formula; where all that it runs over is repeated, so is the result."""
         outer, self.bound = self.bound, expr.operands
         with distribute(False):
-            text = self._print(expr.formula.xreplace(self.program.sizes))
+            code = self._print(expr.formula.xreplace(self.program.sizes))
         self.bound = outer
         shapes = [core(operand).shape for operand in expr.operands.values()]
         if all(any(shape[axis] == expr.shape[axis] for shape in shapes) for axis in (0, 1)):
-            return text
-        return f"{self._atom(text)}.expand({self._sizes(expr.shape)})"
+            return code
+        return Code(f"{code.at(ATOM)}.expand({self._sizes(expr.shape)})")
 
-    def _view(self, view: MatrixExpr) -> str:
+    def _view(self, view: MatrixExpr) -> Code:
         """A view where torch repeats it by itself."""
         return self._print(core(view))
 
-    def _print_RowLogSumExp(self, expr: RowLogSumExp) -> str:
+    def _print_RowLogSumExp(self, expr: RowLogSumExp) -> Code:
         axes = "(0, 1)" if expr.shape == (1, 1) else "1, keepdim=True"
-        return f"torch.logsumexp({self._print(expr.args[0])}, {axes})"
+        return Code(f"torch.logsumexp({self._print(expr.args[0])}, {axes})")
 
-    def _print_MatAdd(self, expr: MatAdd) -> str:
+    def _print_MatAdd(self, expr: MatAdd) -> Code:
         """A row that is broadcast comes last; with one product it is the bias of torch's linear."""
         if (found := affine(expr)) and found[2].name in self.program.rows:
-            return f"torch.nn.functional.linear({', '.join(map(self._print, found))})"
+            return Code(f"torch.nn.functional.linear({', '.join(map(self._print, found))})")
         parts = sorted(expr.args, key=lambda term: core(term) != term)
-        first, *rest = [self._view(part) for part in parts]
-        return first + "".join(f" - {text[1:]}" if text.startswith("-") else f" + {text}" for text in rest)
+        return reduce(Code.plus, map(self._view, parts))
 
-    def _print_MatMul(self, expr: MatMul) -> str:
+    def _print_MatMul(self, expr: MatMul) -> Code:
         """Ones at the ends are a broadcast of a row or column, or a sum over rows, columns or all entries."""
         scale, matrices = expr.as_coeff_matrices()
         left, right = (
             isinstance(m, OneMatrix) and 1 in m.shape and len(matrices) > 1 for m in (matrices[0], matrices[-1])
         )
-        inner = matrices[left : len(matrices) - right]
-        text = self._product(inner)
+        code = self._product(matrices[left : len(matrices) - right])
         adds_rows, adds_columns = left and matrices[0].shape[0] == 1, right and matrices[-1].shape[1] == 1
         if ((left or right) and expr.shape == (1, 1)) or (adds_rows and adds_columns):
-            text = f"{self._atom(text)}.sum()"
+            code = Code(f"{code.at(ATOM)}.sum()")
         elif left or right:
-            text = self._atom(text)
+            text = code.at(ATOM)
             if adds_rows:
                 text += ".sum(0)" if self.flat else ".sum(0, keepdim=True)"
             if adds_columns:
                 text += ".sum(1, keepdim=True)"
             if left != adds_rows or right != adds_columns:
                 text += f".expand({self._sizes(expr.shape)})"
-        return self._scaled(scale.xreplace(self.program.sizes), text)
+            code = Code(text)
+        return self._scaled(scale.xreplace(self.program.sizes), code)
 
-    def _product(self, matrices: list[MatrixExpr]) -> str:
+    def _product(self, matrices: list[MatrixExpr]) -> Code:
         """A product, from the right where it ends in a column, and with linear solves for inverses."""
         for index in reversed(range(len(matrices))):
             factor = matrices[index]
             if isinstance(factor, Inverse) and len(matrices) > 1:
                 left, right = matrices[:index], matrices[index + 1 :]
                 if right:
-                    solved = f"torch.linalg.solve({self._print(factor.arg)}, {self._product(right)})"
-                    return f"{self._product(left)} @ {solved}" if left else solved
-                return f"torch.linalg.solve({self._print(factor.arg)}, {self._product(left)}, left=False)"
+                    solved = Code(f"torch.linalg.solve({self._print(factor.arg)}, {self._product(right)})")
+                    return self._product(left).chained(solved) if left else solved
+                return Code(f"torch.linalg.solve({self._print(factor.arg)}, {self._product(left)}, left=False)")
         if len(matrices) > 2 and matrices[-1].shape[1] == 1 and matrices[0].shape[0] != 1:
-            return f"{self._factor(matrices[0])} @ {self._atom(self._product(matrices[1:]))}"
+            return self._atom(matrices[0]).chained(self._product(matrices[1:]))
         if len(matrices) == 1:
             return self._print(matrices[0])
-        return " @ ".join(self._factor(matrix) for matrix in matrices)
+        first, *rest = map(self._atom, matrices)
+        return reduce(Code.chained, rest, first)
 
-    def _atom(self, text: str) -> str:
-        """The text, in parentheses unless it is a name or one call."""
-        if re.fullmatch(r"[\w.]+", text) or (re.match(r"[\w.]*[([]", text) and closes_at_end(text)):
-            return text
-        return f"({text})"
+    def _atom(self, expr: Basic) -> Code:
+        return self._print(expr).at(ATOM)
 
     def _sizes(self, shape: tuple[Expr, Expr]) -> str:
         return ", ".join(self._print(sympify(size).xreplace(self.program.sizes)) for size in shape)
 
-    def _print_Scalar(self, expr: Scalar) -> str:
+    def _print_Scalar(self, expr: Scalar) -> Code:
         return self._print(expr.number)
 
-    def _print_Trace(self, expr: Trace) -> str:
+    def _print_Trace(self, expr: Trace) -> Code:
         """tr(P Q) as the sum of the entries of P^T * Q."""
         factors = list(expr.arg.args) if isinstance(expr.arg, MatMul) else [expr.arg]
         if len(factors) == 1:
-            return f"torch.trace({self._print(factors[0])})"
+            return Code(f"torch.trace({self._print(factors[0])})")
         summed = factors[isinstance(factors[0], OneMatrix) : len(factors) - isinstance(factors[-1], OneMatrix)]
         row = not isinstance(factors[0], OneMatrix) or factors[0].shape[0] == 1
         column = not isinstance(factors[-1], OneMatrix) or factors[-1].shape[1] == 1
         if len(summed) < len(factors) and row and column and expr.arg.shape == (1, 1):
-            return f"{self._atom(self._product(summed))}.sum()"
+            return Code(f"{self._product(summed).at(ATOM)}.sum()")
         first, *rest = factors
         if len(rest) > 1 and rest[0] == first.T and not any(isinstance(f, Inverse) for f in factors):
             first, rest = factors[-1], factors[:-1]
         turned = first.arg if isinstance(first, Transpose) else Transpose(first)
-        return f"({self._factor(turned)} * {self._atom(self._product(rest))}).sum()"
+        return Code(f"({self._atom(turned)} * {self._product(rest).at(ATOM)}).sum()")
 
-    def _print_Determinant(self, expr) -> str:
-        return f"torch.linalg.det({self._print(expr.arg)})"
+    def _print_Determinant(self, expr: Determinant) -> Code:
+        return Code(f"torch.linalg.det({self._print(expr.arg)})")
 
-    def _print_LogDet(self, expr: LogDet) -> str:
-        return f"torch.logdet({self._print(expr.arg)})"
+    def _print_LogDet(self, expr: LogDet) -> Code:
+        return Code(f"torch.logdet({self._print(expr.arg)})")
 
-    def _print_MatrixElement(self, expr) -> str:
-        return f"{self._print(expr.parent)}[{self._print(expr.i)}, {self._print(expr.j)}]"
+    def _print_MatrixElement(self, expr: MatrixElement) -> Code:
+        return Code(f"{self._atom(expr.parent)}[{self._print(expr.i)}, {self._print(expr.j)}]")
 
-    def _print_Inverse(self, expr: Inverse) -> str:
-        return f"torch.linalg.inv({self._print(expr.arg)})"
+    def _print_Inverse(self, expr: Inverse) -> Code:
+        return Code(f"torch.linalg.inv({self._print(expr.arg)})")
 
-    def _print_MatPow(self, expr) -> str:
-        return f"torch.linalg.matrix_power({self._print(expr.base)}, {self._print(expr.exp)})"
+    def _print_MatPow(self, expr: MatPow) -> Code:
+        return Code(f"torch.linalg.matrix_power({self._print(expr.base)}, {self._print(expr.exp)})")
 
-    def _print_KroneckerProduct(self, expr) -> str:
+    def _print_KroneckerProduct(self, expr: KroneckerProduct) -> Code:
         left, right = (self._print(f) + ".contiguous()" * isinstance(f, Transpose) for f in expr.args)
-        return f"torch.kron({left}, {right})"
+        return Code(f"torch.kron({left}, {right})")
 
-    def _print_BlockSum(self, expr: BlockSum) -> str:
+    def _print_BlockSum(self, expr: BlockSum) -> Code:
         (m, n), (p, q) = expr.factor.shape, expr.shape
         sizes = (m, p, n, q) if expr.inner else (p, m, q, n)
-        blocks = f"{self._atom(self._print(expr.matrix))}.reshape({self._sizes(sizes)})"
+        blocks = f"{self._atom(expr.matrix)}.reshape({self._sizes(sizes)})"
         pattern = "kilj,kl->ij" if expr.inner else "ikjl,kl->ij"
-        return f'torch.einsum("{pattern}", {blocks}, {self._print(expr.factor)})'
+        return Code(f'torch.einsum("{pattern}", {blocks}, {self._print(expr.factor)})')
 
-    def _print_MatrixSlice(self, expr) -> str:
+    def _print_MatrixSlice(self, expr: MatrixSlice) -> Code:
+        """A block; of one entry the entry."""
+        if expr.shape == (1, 1):
+            return self._print(MatrixElement(expr.parent, expr.rowslice[0], expr.colslice[0]))
         rows, columns = (f"{self._print(low)}:{self._print(high)}" for low, high, _ in (expr.rowslice, expr.colslice))
-        return f"{self._atom(self._print(expr.parent))}[{rows}, {columns}]"
+        return Code(f"{self._atom(expr.parent)}[{rows}, {columns}]")
 
-    def _print_BlockMatrix(self, expr) -> str:
+    def _print_BlockMatrix(self, expr: BlockMatrix) -> Code:
         """One block in zeros is padded; a row of blocks is put side by side, and the rows one under another."""
         rows, columns = expr.blockshape
         blocks = [[expr.blocks[i, j] for j in range(columns)] for i in range(rows)]
@@ -310,15 +332,18 @@ class TorchPrinter(CodePrinter):
             ((i, j),) = filled
             heights, widths = expr.rowblocksizes, expr.colblocksizes
             around = (sum(widths[:j]), sum(widths[j + 1 :]), sum(heights[:i]), sum(heights[i + 1 :]))
-            block = self._print(blocks[i][j])
-            if blocks[i][j].shape == (1, 1):
-                block = f"{self._full(block)}.reshape(1, 1)"
-            return f"torch.nn.functional.pad({block}, ({self._sizes(around)}))"
-        bands = [self._joined([self._print(block) for block in row], 1) for row in blocks]
-        return self._joined(bands, 0)
+            return Code(f"torch.nn.functional.pad({self._block(blocks[i][j])}, ({self._sizes(around)}))")
+        bands = [self._joined([self._block(block) for block in row], 1) for row in blocks]
+        return Code(self._joined(bands, 0))
 
-    def _full(self, text: str) -> str:
-        return f"{self.like}.new_tensor({text})" if re.fullmatch(r"[-\d./* ]+", text) else self._atom(text)
+    def _block(self, block: MatrixExpr) -> Code:
+        """A tensor of two dimensions, also where torch has a number."""
+        if block.shape != (1, 1) or isinstance(block, OneMatrix | ZeroMatrix | Identity):
+            return self._print(block)
+        number = constant(block)
+        if number is not None:
+            return Code(f"{self.like}.new_full((1, 1), {self._print(number)})")
+        return Code(f"{self._atom(block)}.reshape(1, 1)")
 
     def _joined(self, texts: list[str], axis: int) -> str:
         return texts[0] if len(texts) == 1 else f"torch.cat(({', '.join(texts)}), {axis})"
@@ -328,56 +353,47 @@ class TorchPrinter(CodePrinter):
         """A tensor whose dtype and device constants take."""
         return self._print(self.program.inputs[0])
 
-    def _print_ImmutableDenseMatrix(self, expr) -> str:
+    def _print_ImmutableDenseMatrix(self, expr: ImmutableDenseMatrix) -> Code:
         rows = ", ".join(f"[{', '.join(map(self._print, row))}]" for row in expr.tolist())
-        return f"{self.like}.new_tensor([{rows}])"
+        return Code(f"{self.like}.new_tensor([{rows}])")
 
-    def _print_Identity(self, expr) -> str:
+    def _print_Identity(self, expr: Identity) -> Code:
         size = self._print(sympify(expr.shape[0]).xreplace(self.program.sizes))
-        return f"torch.eye({size}, dtype={self.like}.dtype, device={self.like}.device)"
+        return Code(f"torch.eye({size}, dtype={self.like}.dtype, device={self.like}.device)")
 
-    def _print_OneMatrix(self, expr) -> str:
-        return f"{self.like}.new_ones({self._shape(expr)})"
+    def _print_OneMatrix(self, expr: OneMatrix) -> Code:
+        return Code(f"{self.like}.new_ones({self._shape(expr)})")
 
-    def _print_ZeroMatrix(self, expr) -> str:
-        return f"{self.like}.new_zeros({self._shape(expr)})"
+    def _print_ZeroMatrix(self, expr: ZeroMatrix) -> Code:
+        return Code(f"{self.like}.new_zeros({self._shape(expr)})")
 
     def _shape(self, expr: MatrixExpr) -> str:
         return "()" if self.single and expr.shape == (1, 1) else f"({self._sizes(expr.shape)})"
 
-    def _factor(self, expr: Expr) -> str:
-        if isinstance(expr, MatrixExpr):
-            return self._atom(self._print(expr))
-        return self.parenthesize(expr, PRECEDENCE["Mul"], strict=True)
-
-    def _divisor(self, expr: Expr) -> str:
-        return self.parenthesize(expr, PRECEDENCE["Mul"])
-
-    def _scaled(self, scale: Expr, text: str) -> str:
-        """scale * text with the number in front, but a division by it where it is one over a number."""
+    def _scaled(self, scale: Expr, code: Code) -> Code:
+        """scale * code with the number in front, but a division by it where it is one over a number."""
         if scale.is_Rational and scale.q > MOST_READABLE:
-            return f"{self._print(scale)} * {text}"
+            return self._print(scale).times(code, CHAIN)
         if scale.could_extract_minus_sign():
-            return f"-{self._scaled(-scale, text)}"
+            return self._scaled(-scale, code).negative()
         numerator, denominator = scale.as_numer_denom()
         if numerator == 1:
-            return text if denominator == 1 else f"{text} / {self._divisor(denominator)}"
-        ratio = (
-            self._factor(numerator) if denominator == 1 else f"{self._factor(numerator)} / {self._divisor(denominator)}"
-        )
-        return f"{ratio} * {text}"
+            return code if denominator == 1 else code.over(self._print(denominator))
+        ratio = self._print(numerator)
+        return (ratio if denominator == 1 else ratio.over(self._print(denominator))).times(code, CHAIN)
 
-    def _print_Add(self, expr: Expr, order=None) -> str:
+    def _print_Add(self, expr: Add) -> Code:
         first, *rest = terms(expr)
-        text = self.one if first == 1 and not is_number(expr) else self._print(first)
+        code = Code(self.one) if first == 1 and not is_number(expr) else self._print(first)
         for term in rest:
-            text += f" - {self._print(-term)}" if term.could_extract_minus_sign() else f" + {self._print(term)}"
-        return text
+            negative = term.could_extract_minus_sign()
+            code = code.minus(self._print(-term)) if negative else code.plus(self._print(term))
+        return code
 
-    def _print_Mul(self, expr: Expr) -> str:
+    def _print_Mul(self, expr: Mul) -> Code:
         """Left to right, numbers and sizes as one factor in front: 2 / N * (p - y)."""
         if expr.could_extract_minus_sign():
-            return negated(self._factor(-expr))
+            return self._print(-expr).negative()
         scale, over, under = Integer(1), [], []
         for factor in factors(expr, self.program.notation):
             if is_number(factor):
@@ -388,50 +404,46 @@ class TorchPrinter(CodePrinter):
                 over.append(factor)
         if not over and not under:
             numbers, denominator = expr.as_numer_denom()
-            text = " * ".join(map(self._factor, Mul.make_args(numbers)))
-            return text if denominator == 1 else f"{text} / {self._divisor(denominator)}"
-        text = self._scaled(scale, " * ".join(map(self._factor, over))) if over else self._factor(scale)
-        return " / ".join([text, *map(self._divisor, under)])
+            code = reduce(Code.times, map(self._print, Mul.make_args(numbers)))
+            return code if denominator == 1 else code.over(self._print(denominator))
+        code = self._scaled(scale, reduce(Code.times, map(self._print, over))) if over else self._print(scale)
+        return reduce(Code.over, map(self._print, under), code)
 
-    def _print_Pow(self, expr: Expr, rational=False) -> str:
+    def _print_Pow(self, expr: Pow) -> Code:
         base, exponent = expr.as_base_exp()
         if exponent.is_number and exponent.is_negative:
-            return f"1 / {self._divisor(base**-exponent)}"
+            return Code("1").over(self._print(base**-exponent))
         if exponent == Rational(1, 2):
-            return f"{'math' if is_number(base) else 'torch'}.sqrt({self._print(base)})"
+            return Code(f"{'math' if is_number(base) else 'torch'}.sqrt({self._print(base)})")
         if exponent == 2 and not is_number(base):
-            return f"torch.square({self._print(base)})"
+            return Code(f"torch.square({self._print(base)})")
         power = "**" if base.is_Atom and exponent.is_Integer else " ** "
-        return power.join(self.parenthesize(part, PRECEDENCE["Pow"]) for part in (base, exponent))
+        return Code(power.join(map(self._atom, (base, exponent))), POWER)
 
-    def _print_Function(self, expr: Expr) -> str:
+    def _print_Function(self, expr: Expr) -> Code:
         if isinstance(expr, NamedFunction) and is_number(expr):
-            return f"({self._print(opened(expr))})"
+            return self._print(opened(expr))
         name = type(expr).__name__
         kernel, *options = OPTIONS[name] if name in OPTIONS else (KERNELS.get(name),)
         if is_number(expr) and name in NUMBER_FUNCTIONS:
             kernel = f"math.{name}"
         elif kernel is None or is_number(expr):
-            self.emptyPrinter(expr)
-        return f"{kernel}({', '.join([*map(self._print, expr.args), *options])})"
+            raise self._unknown(expr)
+        return Code(f"{kernel}({', '.join([*map(self._print, expr.args), *options])})")
 
-    _print_Abs = _print_erf = _print_exp = _print_log = _print_sign = _print_sin = _print_cos = _print_tanh = (
-        _print_Function
-    )
+    def _print_atan2(self, expr: Expr) -> Code:
+        return Code(f"torch.atan2({', '.join(map(self._print, expr.args))})")
 
-    def _print_atan2(self, expr: Expr) -> str:
-        return f"torch.atan2({', '.join(map(self._print, expr.args))})"
+    def _print_Heaviside(self, expr: Expr) -> Code:
+        return Code(f"(torch.sign({self._print(expr.args[0])}) + 1) / 2", PRODUCT)
 
-    def _print_Heaviside(self, expr: Expr) -> str:
-        return f"(torch.sign({self._print(expr.args[0])}) + 1) / 2"
-
-    def _print_Max(self, expr: Expr) -> str:
+    def _print_Max(self, expr: Max) -> Code:
         return self._extremum("maximum", "min", list(expr.args))
 
-    def _print_Min(self, expr: Expr) -> str:
+    def _print_Min(self, expr: Min) -> Code:
         return self._extremum("minimum", "max", list(expr.args))
 
-    def _extremum(self, name: str, bound: str, arguments: list[Expr]) -> str:
+    def _extremum(self, name: str, bound: str, arguments: list[Expr]) -> Code:
         numbers = [argument for argument in arguments if is_number(argument)]
         first, *rest = [argument for argument in arguments if not is_number(argument)]
         text = self._print(first)
@@ -439,9 +451,9 @@ class TorchPrinter(CodePrinter):
             text = f"torch.{name}({text}, {self._print(argument)})"
         for number in numbers:
             text = f"torch.clamp({text}, {bound}={self._print(number)})"
-        return text
+        return Code(text)
 
-    def _print_Piecewise(self, expr: Expr) -> str:
+    def _print_Piecewise(self, expr: Piecewise) -> Code:
         """Nested torch.where; of numbers alone torch would make a tensor of its default dtype."""
         *branches, (text, condition) = [(self._print(value), condition) for value, condition in expr.args]
         if condition is not true:
@@ -450,58 +462,33 @@ class TorchPrinter(CodePrinter):
             text = f"{self.like}.new_tensor({text})"
         for value, condition in reversed(branches):
             text = f"torch.where({self._print(condition)}, {value}, {text})"
-        return text
+        return Code(text)
 
-    def _print_Relational(self, expr: Expr) -> str:
-        return f"{self._print(expr.lhs)} {expr.rel_op} {self._print(expr.rhs)}"
+    def _print_Relational(self, expr: Relational) -> Code:
+        return Code(f"{self._print(expr.lhs)} {expr.rel_op} {self._print(expr.rhs)}", CONDITION)
 
-    def _print_And(self, expr: Expr) -> str:
-        return " & ".join(f"({self._print(part)})" for part in expr.args)
+    def _print_And(self, expr: And) -> Code:
+        return Code(" & ".join(map(self._atom, expr.args)), CONDITION)
 
-    def _print_Or(self, expr: Expr) -> str:
-        return " | ".join(f"({self._print(part)})" for part in expr.args)
+    def _print_Or(self, expr: Or) -> Code:
+        return Code(" | ".join(map(self._atom, expr.args)), CONDITION)
 
-    def _print_Integer(self, expr: Expr) -> str:
-        return str(expr.p)
+    def _print_Not(self, expr: Not) -> Code:
+        return Code(f"~{self._atom(expr.args[0])}")
 
-    def _print_Rational(self, expr: Expr) -> str:
+    def _print_Integer(self, expr: Integer) -> Code:
+        return Code(str(expr.p), SUM if expr.p < 0 else ATOM)
+
+    def _print_Rational(self, expr: Rational) -> Code:
         if expr.q > MOST_READABLE:
-            return repr(expr.p / expr.q)
-        return f"{expr.p} / {expr.q}"
+            return Code(repr(expr.p / expr.q), SUM if expr.p < 0 else ATOM)
+        return Code(f"{expr.p} / {expr.q}", SUM if expr.p < 0 else PRODUCT)
 
-    def _print_Pi(self, expr: Expr) -> str:
-        return "math.pi"
+    def _print_Pi(self, expr: Expr) -> Code:
+        return Code("math.pi")
 
-    def _print_Exp1(self, expr: Expr) -> str:
-        return "math.e"
-
-
-def negated(text: str) -> str:
-    """Minus a product; a power in front is put in brackets, as formatters do."""
-    depth = 0
-    for index, character in enumerate(text):
-        depth += (character in "([") - (character in ")]")
-        if depth == 0 and text.startswith((" * ", " / "), index):
-            break
-    else:
-        index = len(text)
-    first, rest = text[:index], text[index:]
-    depth = 0
-    for position, character in enumerate(first):
-        depth += (character in "([") - (character in ")]")
-        if depth == 0 and first.startswith("**", position):
-            return f"-({first}){rest}"
-    return f"-{text}"
-
-
-def closes_at_end(text: str) -> bool:
-    """Whether the first bracket that opens is closed by the last character."""
-    depth = 0
-    for index, character in enumerate(text):
-        depth += (character in "([") - (character in ")]")
-        if depth == 0 and character in ")]":
-            return index == len(text) - 1
-    return False
+    def _print_Exp1(self, expr: Expr) -> Code:
+        return Code("math.e")
 
 
 def lines(program: Program, equations: tuple[Equation, ...], one: str = "1") -> list[Line]:

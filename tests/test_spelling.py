@@ -1,0 +1,86 @@
+"""The spelling of emitted code: brackets where Python needs them, and nothing that has no spelling."""
+
+import operator
+import random
+from contextlib import suppress
+from fractions import Fraction
+
+import numpy
+import pytest
+import torch
+from sympy import MatrixExpr, MatrixSymbol, exp, log
+
+from derive import derivation
+from derive.backends.torch.code import Code
+from derive.backends.torch.printer import TorchPrinter
+from derive.matrix import apply, total
+from derive.programs import PLAIN, Program
+from tests.helpers.reference import value
+
+MATRICES = {
+    name: numpy.array([[Fraction(entry) for entry in row] for row in rows])
+    for name, rows in {"a": [[1, 3], [5, 2]], "b": [[2, -7], [1, 4]], "c": [[-1, 6], [3, 1]]}.items()
+}
+OPERATIONS = {
+    "plus": operator.add,
+    "minus": operator.sub,
+    "times": operator.mul,
+    "over": operator.truediv,
+    "chained": operator.matmul,
+}
+
+
+def tree(draw, depth):
+    """Code made at random, and the matrix that it is worth when each step is done by itself."""
+    if depth == 0:
+        name = draw.choice(list(MATRICES))
+        return Code(name), MATRICES[name]
+    code, number = tree(draw, draw.randrange(depth))
+    if draw.random() < 0.2:
+        return code.negative(), -number
+    operation = draw.choice(list(OPERATIONS))
+    other, second = tree(draw, draw.randrange(depth))
+    return getattr(code, operation)(other), OPERATIONS[operation](number, second)
+
+
+def test_code_is_worth_what_its_parts_are_put_together():
+    draw, checked = random.Random(0), 0
+    while checked < 2000:
+        with suppress(ZeroDivisionError):
+            code, number = tree(draw, 6)
+            assert (eval(code, dict(MATRICES)) == number).all(), code
+            checked += 1
+
+
+x, y, u, v = (MatrixSymbol(name, 3, 1) for name in "xyuv")
+a, b = MatrixSymbol("a", 3, 1), MatrixSymbol("b", 3, 1)
+LOGS = {
+    "a sum of exp": total(apply(lambda s, t, p, q: 1 + log(exp(s - p) + exp(t - q)), x, y, u, v)),
+    "with a factor": total(apply(lambda s, t, p, q: p * log(exp(s - p) + exp(t - q)), x, y, u, v)),
+    "of numbers": total(a) * log(exp(total(a) + 1) + exp(total(b) + 2)),
+    "of three": total(apply(lambda s, t, p: 2 - log(exp(s + 1) + exp(t - 3) + exp(-p)), x, y, u)),
+}
+
+
+@pytest.mark.parametrize("name", LOGS)
+def test_no_bracket_is_lost_without_a_proof(name):
+    loss, namespace = LOGS[name], {}
+    variables = sorted(loss.atoms(MatrixSymbol), key=str)
+    exec(derivation(loss, variables, prove=False).torch(), namespace)
+    given = {s: torch.randn(3, 1, dtype=torch.float64, requires_grad=True) for s in variables}
+    expected = value(loss, given).reshape(())
+    mine, gradients = namespace["value_and_grad"](**{s.name: tensor.detach() for s, tensor in given.items()})
+    torch.testing.assert_close(mine, expected.detach())
+    for found, wanted in zip(gradients, torch.autograd.grad(expected, list(given.values())), strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+class Cholesky(MatrixExpr):
+    shape = property(lambda self: self.args[0].shape)
+
+
+def test_what_has_no_spelling_is_named():
+    program = Program((x,), (), (), PLAIN)
+    for node in (Cholesky(MatrixSymbol("S", 2, 2)), Cholesky(MatrixSymbol("R", 2, 3)).T):
+        with pytest.raises(ValueError, match=r"^torch has no name here for Cholesky: Cholesky\([SR]\)$"):
+            TorchPrinter(program)._print(node)

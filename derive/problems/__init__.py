@@ -1,13 +1,17 @@
-"""What is to be differentiated: a network, the settings that describe it, and where it is undefined."""
+"""What is to be differentiated: a network, where it is undefined, its settings in a file, and the package for it."""
 
 from derive.problems.domain import warnings
 from derive.problems.network import Network, parse_activations, parse_layers
-from derive.problems.settings import ANEW, network_of, settings, text_of
+from derive.problems.package import ANEW, mentions, network_of, not_as_written, only_a_docstring, text_of
+from derive.problems.settings import settings
 
 __all__ = [
     "ANEW",
     "Network",
+    "mentions",
     "network_of",
+    "not_as_written",
+    "only_a_docstring",
     "parse_activations",
     "parse_layers",
     "settings",

@@ -1,9 +1,5 @@
-"""A network described in TOML: a file given to derive.build, or [tool.derive] of the pyproject.toml that lies here.
+"""A network described in TOML: a file given to derive.build, or [tool.derive] of the pyproject.toml that lies here."""
 
-Or as an emitted package says of itself.
-"""
-
-import ast
 import difflib
 import re
 import tomllib
@@ -11,11 +7,9 @@ from pathlib import Path
 
 from derive.formulas import shown
 from derive.problems.network import Network
-from derive.system import content
+from derive.problems.package import text_of
 
 LARGEST = 2**17  # bytes
-LARGEST_SOURCE = 2**24
-ANEW = "if another version wrote it, python -m derive.build writes it anew"
 
 
 def settings(path: Path | None) -> dict[str, object]:
@@ -61,28 +55,3 @@ def fields(path: Path, table: dict[str, object]) -> dict[str, object]:
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise ValueError(f"{path}: unknown key {shown(key)}; {hint}known: {', '.join(known)}")
     return dict(table)
-
-
-def text_of(path: Path, most: int = LARGEST_SOURCE) -> str:
-    """The text in a file, of at most so many bytes.
-
-    Raises OSError, or ValueError where it is no file, too large or not UTF-8.
-    """
-    try:
-        return content(path, most).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 at byte {error.start}") from None
-
-
-def network_of(source: str, path: Path) -> Network:
-    """The network that the package says it is for.
-
-    Raises ValueError where it does not say so as this version writes it.
-    """
-    try:
-        for node in ast.parse(source, str(path)).body:
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "NETWORK":
-                return Network(**ast.literal_eval(node.value))
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
-        raise ValueError(f"{path}: not as this version writes it ({error}); {ANEW}") from None
-    raise ValueError(f"{path}: no NETWORK in it; {ANEW}")

@@ -16,7 +16,7 @@ import sympy
 from sympy import Expr, Integer, Symbol, diff, exp, log
 
 from derive.formulas import NamedFunction, logsumexp, opened, p, slope, y, z
-from derive.problems import ANEW, Network, network_of, text_of
+from derive.problems import ANEW, Network, mentions, network_of, not_as_written, only_a_docstring, text_of
 from derive.proof.buffers import torch_with_buffers
 from derive.proof.intermediates import Intermediates
 from derive.proof.judge import Claim, Judge, NotProved
@@ -82,6 +82,11 @@ def prove(folder: Path, progress: bool = False) -> Certificate:
             f"{path}: {network.entries} weights and biases are more than the {MOST_ENTRIES} that can be proved entry "
             "by entry; build and prove a narrower network, the derivation is the same for any widths"
         )
+    beside = path.with_name("fast.py")
+    fast_source = text_of(beside) if beside.exists() else ""
+    check_imports(path.parent)
+    if mentions(source, "NETWORK") > 1:
+        raise NotProved(f"{path}: NETWORK is assigned or used a second time; {ANEW}")
     judge, narrow_judge = Judge(), Judge()
     for name, left, right in slopes(network):
         judge.show(name, left, right, str(path))
@@ -90,15 +95,29 @@ def prove(folder: Path, progress: bool = False) -> Certificate:
         claims = Case(network, source, path, rows, judge.sums).gradient()
         judge.establish(claims, network.entries + 1, f"{path} with N = {rows}", f"N = {rows}" if progress else "")
     others = narrow_judge.establish(narrow.others(), narrow.count, str(path), "others" if progress else "")
-    beside = path.with_name("fast.py")
-    fast, fast_source = None, ""
+    fast = None
     if beside.exists():
-        fast_source = text_of(beside)
         cases = (Fast(network, source, path, rows, judge.sums, fast_source) for rows in FAST_ROWS)
         claims = (claim for case in cases for claim in case.claims())
         fast = judge.establish(claims, Fast.entries(network), str(beside), "fast" if progress else "")
     sha256, fast_sha256 = (hashlib.sha256(text.encode()).hexdigest() for text in (source, fast_source))
     return Certificate(network, network.entries, narrow.network, others, ROWS, sha256, fast, fast_sha256)
+
+
+def check_imports(folder: Path) -> None:
+    """Raises NotProved where Python would run anything but the sources that lie in the folder."""
+    stems = {path.stem for path in folder.glob("*.py") if path.stem.isidentifier()}
+    for line in not_as_written(folder, sorted({"__init__", "backward", "fast"} | stems)):
+        raise NotProved(line)
+    path = folder / "__init__.py"
+    try:
+        alone = only_a_docstring(text_of(path))
+    except FileNotFoundError:
+        raise NotProved(f"{path}: no such file, so that Python may import another folder of this name") from None
+    except SyntaxError:
+        alone = False
+    if not alone:
+        raise NotProved(f"{path}: holds more than a docstring, and Python runs it before what is proved; {ANEW}")
 
 
 def slopes(network: Network) -> Iterator[Claim]:

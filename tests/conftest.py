@@ -1,14 +1,21 @@
-"""Packages emitted for the tests, imported as a user would import them."""
+"""The same circumstances for each test, on any machine and in any order, and packages emitted for the tests."""
 
 import importlib
 import itertools
+import locale
 import os
+import random
+import re
 import signal
 import sys
+import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+import mpmath
+import numpy
 import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -19,13 +26,45 @@ import torch
 from derive.packages.emit import TARGETS, render
 from derive.problems.network import Network
 
+# Tests and what they start see these variables of the shell, and no rank, locale, proxy, terminal or option of Python.
+SEEN = r"(PATH|HOME|USER|CI|TE?MP(DIR)?|LD_\w+|DYLD_\w+|PYTHON(PATH|HOME|DONTWRITEBYTECODE)|\w+_NUM_THREADS|PYTEST_\w+)"
+for variable in [name for name in os.environ if not re.fullmatch(SEEN, name)]:
+    del os.environ[variable]
+os.environ |= {"LC_ALL": "C.UTF-8", "TZ": "UTC"}
+with suppress(locale.Error):
+    locale.setlocale(locale.LC_ALL, "")  # torch reads its own sources by the locale
+time.tzset()
+os.umask(0o022)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored, and children too
 
 
+def circumstances() -> dict[str, object]:
+    """What a test finds and must leave: state of the process that others depend on."""
+    return {
+        "folder": os.getcwd(),
+        "variables": {n: text for n, text in os.environ.items() if not re.match("PYTEST|TORCH|TRITON", n)},
+        "path": list(sys.path),
+        "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGALRM, signal.SIGXFSZ)],
+        "profiler": (sys.getprofile(), sys.gettrace()),
+        "recursion": sys.getrecursionlimit(),
+        "locale": locale.setlocale(locale.LC_ALL),
+        "digits": mpmath.mp.prec,
+        "printing": numpy.get_printoptions(),
+        "numbers": (torch.get_default_dtype(), torch.get_default_device(), torch.get_num_threads()),
+        "autograd": (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")),
+        "process group": torch.distributed.is_initialized(),
+    }
+
+
 @pytest.fixture(autouse=True)
-def seeded():
-    """Each test draws the same numbers, whichever tests ran before it in its process."""
+def alike():
+    """Each test draws the same numbers, whichever tests ran before it in its process, and leaves it as it was."""
+    before = circumstances()
+    random.seed(0)
+    numpy.random.seed(0)
     torch.manual_seed(0)
+    yield
+    assert circumstances() == before
 
 
 @pytest.fixture(scope="session")

@@ -281,11 +281,11 @@ def test_no_test_leans_on_another_or_hides_a_fixture_that_all_have():
 def test_what_leans_would_be_noticed(tmp_path):
     shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
     lines = ["from tests.test_dat import BAD", "from tests import test_dat", "import test_dat", "import tests.gate", ""]
-    (tmp_path / "test_a.py").write_text("\n".join([*lines, "def test_b(seeded): ..."]), encoding="utf-8")
+    (tmp_path / "test_a.py").write_text("\n".join([*lines, "def test_b(alike): ..."]), encoding="utf-8")
     assert leaning(tmp_path) == [
         "test_a.py: imports test_dat, a test",
         "test_a.py: imports tests.test_dat, a test",
         "test_a.py: imports tests.test_dat.BAD, a test",
         "test_a.py: imports tests.gate, which is not in tests/helpers",
-        "test_a.py: test_b(seeded) hides a fixture",
+        "test_a.py: test_b(alike) hides a fixture",
     ]

@@ -32,7 +32,6 @@ from pathlib import Path
 from typing import Any
 
 import coverage
-import hypothesis
 import pytest
 import torch
 from _pytest.runner import runtestprotocol
@@ -48,7 +47,7 @@ MEMORY = 8 << 30  # bytes that it may take
 IMPORTS = 60  # seconds until the first test starts
 PROGRAM = re.compile(rf"\b({'|'.join(FOLDERS)})\b")
 SURVIVED, DIED = "", "died"
-PRELOADED = ("sympy", "mpmath", "hypothesis.extra.numpy", "torch.func", "torch.distributed", "derive.build")
+PRELOADED = ("sympy", "mpmath", "torch.func", "torch.distributed", "derive.build")
 
 
 def in_fork(work: Callable[..., Any], *arguments: Any) -> Any:
@@ -83,8 +82,6 @@ def run_pytest(tree: Path, changed: tuple[str, ...], files: list[str], plugin: o
     null = os.open(os.devnull, os.O_RDWR)
     for standard in range(3):
         os.dup2(null, standard)
-    hypothesis.settings.register_profile("mutants", derandomize=True, database=None)
-    hypothesis.settings.load_profile("mutants")
     left_out = [option for name in ("cacheprovider", "terminal", "xdist") for option in ("-p", f"no:{name}")]
     options = ["-x", "-m", "not slow", f"--basetemp={tree}.tmp", "-o", "addopts=", *left_out]
     return int(pytest.main([*options, *files], plugins=[plugin]))

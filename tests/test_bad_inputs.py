@@ -1,5 +1,6 @@
 """Bad input: one clear line that names it, and nothing is written."""
 
+import os
 import re
 import subprocess
 import sys
@@ -189,7 +190,7 @@ BAD_BUILDS = {
     "huge": (["--layers", "2-999999999-1"], "layers[1]: must be from 1 to 1000000"),
     "many": (["--layers", "-".join("2" * 300)], "at most 101 sizes"),
     "text": (["--layers", "two"], "layers: expected whole numbers"),
-    "unicode digits": (["--layers", "²-1"], "layers: expected whole numbers"),
+    "unicode digits": (["--layers", os.fsdecode("²-1".encode())], "layers: expected whole numbers"),
     "empty": (["--layers", ""], "layers: expected whole numbers"),
     "unknown flag": (["--layer", "2-1"], "--layer"),
 }

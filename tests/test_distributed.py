@@ -11,6 +11,7 @@ import torch
 
 from generated import dat, run, weights
 from tests.helpers.gate import assert_agree
+from tests.helpers.programs import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 POINTS = 2 * run.BLOCK + 12_345
@@ -19,7 +20,7 @@ POINTS = 2 * run.BLOCK + 12_345
 def torchrun(processes: int, module: list[str], **environment: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     found = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
-    return subprocess.run([*command, *module], cwd=ROOT, env=found, capture_output=True, text=True, timeout=100)
+    return subprocess.run([*command, *module], cwd=ROOT, env=found, capture_output=True, text=True, timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import math
 import os
 import random
 import re
-import shutil
 import subprocess
 import sys
 from functools import cache
@@ -32,6 +31,7 @@ from derive.paper.rules import examples, general, rules_sections
 from derive.problems.network import Network
 from derive.programs.notation import PLAIN
 from derive.programs.program import Equation
+from tests.helpers.programs import needs
 from tests.helpers.read_tex import compute, name
 
 NETWORKS = {
@@ -63,12 +63,6 @@ def files_of(network: Network) -> dict[str, str]:
 
 def document_of(network: Network) -> list[Section]:
     return subject_of(network).document
-
-
-def needs(program: str):
-    """Skips where a program is missing, but not in CI."""
-    missing = shutil.which(program) is None and not os.environ.get("CI")
-    return pytest.mark.skipif(missing, reason=f"{program} is not installed")
 
 
 FORMULAS = {name: network for name, network in NETWORKS.items() if name not in ("wide", "branches")}
@@ -246,7 +240,7 @@ def printed_numbers(tex: str, shape: tuple[int, int]):
                 yield (below, j if len(row) == shape[1] or j < len(row) - 1 else shape[1] - 1), cell
 
 
-@needs("pdflatex")
+@needs("pdflatex", "pdffonts")
 @network
 def test_the_tex_compiles_without_overfull_boxes_and_with_type_1_fonts(network, tmp_path):
     (tmp_path / "derivation.tex").write_text(files_of(network)["derivation.tex"])
@@ -257,10 +251,9 @@ def test_the_tex_compiles_without_overfull_boxes_and_with_type_1_fonts(network, 
     log = (tmp_path / "derivation.log").read_text(errors="replace")
     assert "undefined" not in log
     assert [box for box in re.findall(r"Overfull \\hbox \((.*?)pt", log) if float(box) > 5] == []
-    if shutil.which("pdffonts") or os.environ.get("CI"):
-        fonts = subprocess.run(["pdffonts", "derivation.pdf"], cwd=tmp_path, capture_output=True, text=True).stdout
-        kinds = {line[37:54].strip() for line in fonts.splitlines()[2:]}
-        assert kinds == {"Type 1"}
+    fonts = subprocess.run(["pdffonts", "derivation.pdf"], cwd=tmp_path, capture_output=True, text=True).stdout
+    kinds = {line[37:54].strip() for line in fonts.splitlines()[2:]}
+    assert kinds == {"Type 1"}
 
 
 @network

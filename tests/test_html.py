@@ -2,13 +2,8 @@
 
 import itertools
 import json
-import os
 import re
-import shutil
-import socket
 import subprocess
-import time
-import urllib.error
 import urllib.request
 
 import pytest
@@ -16,6 +11,7 @@ import pytest
 from derive.packages.emit import render
 from derive.paper.formats.mathml import mathml
 from derive.problems.network import Network
+from tests.helpers.programs import PATIENCE, needs
 
 NETWORKS = {
     "default": Network(),
@@ -25,14 +21,13 @@ NETWORKS = {
     "coupled rows": Network(layers=(3, 4, 5, 2), activation="gelu_tanh", loss="cross_entropy", reduction="mean"),
     "wide": Network(layers=(784, 1024, 1024, 10), activation="relu"),
 }
-MISSING = not (shutil.which("chromium") and shutil.which("chromedriver")) and not os.environ.get("CI")
-pytestmark = pytest.mark.skipif(MISSING, reason="chromium and chromium-driver are not installed")
+pytestmark = needs("chromium", "chromedriver")
 
 
 class Browser:
     """As much of a WebDriver session as these tests need."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: str) -> None:
         self.root = f"http://127.0.0.1:{port}"
         arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]
         options = {"goog:chromeOptions": {"args": arguments}, "goog:loggingPrefs": {"browser": "ALL"}}
@@ -42,7 +37,7 @@ class Browser:
     def call(self, method: str, path: str, body: dict | None = None):
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.root + path, data, {"Content-Type": "application/json"}, method=method)
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return json.load(answer)["value"]
 
     def cdp(self, command: str, **parameters):
@@ -81,24 +76,15 @@ class Browser:
 
 @pytest.fixture(scope="module")
 def browser():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    driver = subprocess.Popen(["chromedriver", f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=-1, stderr=subprocess.DEVNULL, text=True)
     try:
-        session = None
-        for _ in range(100):
-            try:
-                session = Browser(port)
-                break
-            except (urllib.error.URLError, ConnectionError):
-                time.sleep(0.1)
-        assert session, "chromedriver did not answer"
+        port = next(filter(None, (re.search(r"successfully on port (\d+)", line) for line in driver.stdout)))[1]
+        session = Browser(port)
         yield session
         session.call("DELETE", "")
     finally:
         driver.terminate()
-        driver.wait(10)
+        driver.communicate(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")

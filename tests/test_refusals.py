@@ -225,7 +225,9 @@ def test_hostile_neighbours_of_the_current_folder_are_not_imported(tmp_path):
     assert not (tmp_path / "canary").exists() and "{{" not in (tmp_path / "package" / "backward.py").read_text()
 
 
-@pytest.mark.parametrize("name", ["-w.pt", "$(mkdir canary).pt", "a b\n.pt", "späť.pt", "\udcff.pt"], ids=ascii)
+@pytest.mark.parametrize(
+    "name", ["-w.pt", "$(mkdir canary).pt", "a b\n.pt", os.fsdecode("späť.pt".encode()), "\udcff.pt"], ids=ascii
+)
 def test_a_file_may_have_any_name(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     parameters = run.sample(1, 1, torch.float64)[0]

@@ -16,6 +16,7 @@ ROOMS = (  # from top to bottom; those of one line do not know each other
     ("paper.formats",),
     ("backends.fast", "paper"),
     ("backends.torch",),
+    ("backends",),
     ("calculus", "reading"),
     ("operations", "problems"),
     ("programs",),

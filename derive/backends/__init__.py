@@ -1,1 +1,52 @@
-"""Programs as code: one room a target."""
+"""Programs as code: source as a tree, and what torch calls each function; a room for each target."""
+
+from derive.backends.source import (
+    ATOM,
+    PRODUCT,
+    WIDTH,
+    Attribute,
+    Call,
+    Group,
+    Index,
+    Infix,
+    Literal,
+    Minus,
+    Name,
+    Range,
+    Source,
+    assigned,
+    call,
+    chained,
+    dotted,
+    method,
+    plus,
+)
+from derive.backends.words import IN_PLACE, INTO, KERNELS, NUMBER_FUNCTIONS, OPTIONS, PULLBACKS
+
+__all__ = [
+    "ATOM",
+    "INTO",
+    "IN_PLACE",
+    "KERNELS",
+    "NUMBER_FUNCTIONS",
+    "OPTIONS",
+    "PRODUCT",
+    "PULLBACKS",
+    "WIDTH",
+    "Attribute",
+    "Call",
+    "Group",
+    "Index",
+    "Infix",
+    "Literal",
+    "Minus",
+    "Name",
+    "Range",
+    "Source",
+    "assigned",
+    "call",
+    "chained",
+    "dotted",
+    "method",
+    "plus",
+]

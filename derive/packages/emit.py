@@ -1,10 +1,10 @@
 """Which template makes which file, and what goes into its holes."""
 
-import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import count
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound, TemplateSyntaxError
 from sympy import Integer, Inverse, MatrixSymbol
 
+from derive.backends import WIDTH, Name, call
 from derive.backends.fast import Block, schedule
-from derive.backends.torch import ONE, WIDTH, Line, TorchPrinter, lines, spell, summands
+from derive.backends.torch import ONE, Line, TorchPrinter, lines, spell, summands
 from derive.calculus import derive, tangents
 from derive.formulas import logsumexp
+from derive.operations import Affine, lower
 from derive.paper import Picture, Section, glossary, network_document, network_title
 from derive.paper.formats import HtmlPage, MarkdownPage, Page, TexPage, svg
 from derive.problems import Network
@@ -91,7 +93,7 @@ def function_body(program: Program, equations: tuple[Equation, ...], results: di
     """The lines that the results need, and each result by name; one that nothing moves is zero."""
     wanted = [symbol for symbol in results.values() if symbol is not None]
     body = lines(program, all_in_parts(needed(equations, wanted), program.notation), ONE)
-    used = " ".join([*(line.code for line in body), *(f"zeros_like({n})" for n, s in results.items() if s is None)])
+    used = names(body) | {name for name, symbol in results.items() if symbol is None}
     spelled = [
         {"name": name, "value": f"torch.zeros_like({name})" if symbol is None else spell(program, symbol)}
         for name, symbol in results.items()
@@ -114,8 +116,8 @@ def per_sample(subject: Subject) -> dict[str, Any]:
     equations = needed(derivation.equations, last)
     body = lines(program, tuple(equation for equation in equations if equation.target not in last), ONE)
     terms = [summands(program, equation) for equation in equations if equation.target in last]
-    used = " ".join(line.code for line in [*body, *terms])
-    return {"unpack": unpack(program, used), "lines": body, "size_lines": size_lines(body), "terms": terms}
+    unpacked = unpack(program, names([*body, *terms]))
+    return {"unpack": unpacked, "lines": body, "size_lines": size_lines(body), "terms": terms}
 
 
 def directions(program: Program) -> dict[MatrixSymbol, MatrixSymbol]:
@@ -172,14 +174,18 @@ def unpack_lines(names: list[str], source: str) -> list[str]:
     return [f"{', '.join(part)} = {source}[{start}:{start + len(part)}]" for start, part in parts]
 
 
-def unpack(program: Program, code: str) -> list[str]:
-    """Names for those parameters, and components of a direction, that the code uses."""
+def names(body: Iterable[Line]) -> set[str]:
+    """The names that the lines use."""
+    return set().union(*(line.value.names for line in body))
+
+
+def unpack(program: Program, used: set[str]) -> list[str]:
+    """Names for those parameters, and components of a direction, that are used."""
     text = []
     for prefix, source in (("", "parameters"), ("dot_", "direction")):
-        names = [f"{prefix}{spell(program, symbol)}" for symbol in program.inputs[2:]]
-        used = [name if re.search(rf"\b{name}\b", code) else "_" for name in names]
-        if set(used) != {"_"}:
-            text += unpack_lines(used, source)
+        kept = [name if name in used else "_" for name in (f"{prefix}{spell(program, s)}" for s in program.inputs[2:])]
+        if set(kept) != {"_"}:
+            text += unpack_lines(kept, source)
     return text
 
 
@@ -191,28 +197,23 @@ def described(network: Network) -> list[str]:
 
 def imports(body: list[Line]) -> list[str]:
     """The imports that the lines need beside torch."""
-    return math_import([line.code for line in body])
+    return ["import math"] if "math" in names(body) else []
 
 
 def constants(body: list[Line]) -> list[str]:
     """A 1 that is a tensor, where the lines need one."""
     line = f'{ONE} = torch.ones((), device="cpu")  # as a tensor: with the number 1, torch takes three times as long'
-    return ["", line] if any(re.search(rf"\b{ONE}\b", part.code) for part in body) else []
-
-
-def math_import(code: list[str]) -> list[str]:
-    return ["import math"] if any("math." in line for line in code) else []
+    return ["", line] if ONE in names(body) else []
 
 
 def size_lines(body: list[Line]) -> list[str]:
     """N, where a line needs it; a mean over no rows is refused."""
-    code = [line.code for line in body]
-    return ["N = x.shape[0]", *no_rows_lines(code)] if any(re.search(r"\bN\b", line) for line in code) else []
+    return ["N = x.shape[0]", *no_rows_lines(body)] if "N" in names(body) else []
 
 
-def no_rows_lines(code: list[str]) -> list[str]:
+def no_rows_lines(body: list[Line]) -> list[str]:
     """The refusal of no rows, where a line divides by their number."""
-    if not any(re.search(r"/ \(?[^()]*\bN\b", line) for line in code):
+    if not any(line.value.divides_by("N") for line in body):
         return []
     refusal = 'raise ValueError("x: expected at least 1 row, got 0: a mean over no rows is 0 / 0")'
     return ["if N == 0:", f"    {refusal}"]
@@ -221,21 +222,30 @@ def no_rows_lines(code: list[str]) -> list[str]:
 def reference_page(subject: Subject) -> dict[str, Any]:
     network, program = subject.network, subject.derivation.program
     forward_equations, _ = program.predicting()
-    code = [line.code for line in lines(program, forward_equations)]
-    affine = re.compile(r"(z(\d+)) = torch\.nn\.functional\.linear\((\w+), W\d+, b\d+\)")
     return {
         "network": described(network),
         "layers": [
             {"number": i + 1, "inputs": network.layers[i], "outputs": network.layers[i + 1]}
             for i in range(network.depth)
         ],
-        "forward": [affine.sub(r"\1 = self.fc\2(\3)", line) for line in code],
+        "forward": reference_lines(program, forward_equations),
         "prediction": spell(program, program.prediction),
         "inputs": network.layers[0],
         "target": target(network),
         "weight": "len(x) / points" if network.reduction == "mean" else "1",
         "loss": reference_loss(subject),
     }
+
+
+def reference_lines(program: Program, equations: tuple[Equation, ...]) -> list[str]:
+    """The forward pass as lines; each affine map is a layer, called as it is in torch.nn."""
+    code, layers = [], count(1)
+    for line, equation in zip(lines(program, equations), equations, strict=True):
+        operation = lower(equation.value)
+        if isinstance(operation, Affine):
+            line = replace(line, value=call(f"self.fc{next(layers)}", Name(spell(program, operation.input.symbol))))
+        code.append(line.code)
+    return code
 
 
 def reference_loss(subject: Subject) -> list[str]:
@@ -245,9 +255,9 @@ def reference_loss(subject: Subject) -> list[str]:
     spelled = network.criterion().torch
     if spelled:
         return [f"loss = {spelled.format(p='net(x)', y='y', reduction=network.reduction)}"]
-    code = [line.code for line in lines(program, program.predicting()[1])]
-    rows = ["N = x.shape[0]"] if any(re.search(r"\bN\b", line) for line in code) else []
-    return [*rows, f"{prediction} = net(x)", *code]
+    body = lines(program, program.predicting()[1])
+    rows = ["N = x.shape[0]"] if "N" in names(body) else []
+    return [*rows, f"{prediction} = net(x)", *(line.code for line in body)]
 
 
 def target(network: Network) -> str:
@@ -309,7 +319,7 @@ def figure_page(name: str) -> Callable[[Subject], dict[str, Any]]:
 
 def fast_page(subject: Subject) -> dict[str, Any]:
     network, plan = subject.network, schedule(subject.derived)
-    refusal = no_rows_lines([line for step in plan.steps for line in [*step.setup, *step.lines]])
+    refusal = no_rows_lines(lines(subject.derived.program, subject.derived.equations))
     return {
         "network": described(network),
         "layout": plan.layout,
@@ -428,7 +438,7 @@ def expression_page(derivation: Derivation, title: str) -> dict[str, Any]:
     forward_lines, backward_lines = lines(program, program.equations), lines(program, derivation.backward)
     body, printer = [*forward_lines, *backward_lines], TorchPrinter(program)
     inputs = [
-        {"name": spell(program, s), "shape": printer.shape(s), "dimensions": len(program.shape(s))}
+        {"name": spell(program, s), "shape": printer.shape_text(s), "dimensions": len(program.shape(s))}
         for s in program.inputs
     ]
     return {
@@ -439,14 +449,14 @@ def expression_page(derivation: Derivation, title: str) -> dict[str, Any]:
         "variables": [
             {
                 "name": spell(program, symbol),
-                "shape": printer.shape(symbol),
+                "shape": printer.shape_text(symbol),
                 "gradient": spell(program, derivation.gradients[symbol]),
             }
             for symbol in program.parameters
         ],
         "size_lines": dimension_lines(program),
-        "forward": list(map(fitting, forward_lines)),
-        "backward": list(map(fitting, backward_lines)),
+        "forward": forward_lines,
+        "backward": backward_lines,
         "value": spell(program, program.output),
     }
 
@@ -483,42 +493,3 @@ def function_page(derivation: Derivation) -> dict[str, Any]:
             for symbol, name in names.items()
         ],
     }
-
-
-def fitting(line: Line) -> Line:
-    """The line, or where it is too long its right-hand side on lines of its own."""
-    if len(f"    {line.code}  # {line.shape}") <= WIDTH:
-        return line
-    target, value = line.code.split(" = ", 1)
-    terms = split_outside(value, (" + ", " - "))
-    call = re.match(r"[\w.]+\(", value)
-    if len(terms) == 1 and call and closes_at_end(value[call.end() - 1 :]):
-        inside = value[call.end() : -1]
-        one = [f"        {inside}"]
-        many = [f"        {part.strip()}," for part in split_outside(inside, (", ",), keep=False)]
-        body, opening = one if len(one[0]) <= WIDTH else many, f"{target} = {call[0]}"
-    else:
-        one, many = [f"        {value}"], [f"        {part}" for part in terms]
-        body, opening = one if len(one[0]) <= WIDTH else many, f"{target} = ("
-    return replace(line, code="\n".join([opening, *body, "    )"]))
-
-
-def closes_at_end(text: str) -> bool:
-    """Whether the first bracket that opens is closed by the last character."""
-    depth = 0
-    for index, character in enumerate(text):
-        depth += (character in "([") - (character in ")]")
-        if depth == 0 and character in ")]":
-            return index == len(text) - 1
-    return False
-
-
-def split_outside(text: str, separators: tuple[str, ...], keep: bool = True) -> list[str]:
-    """The text in parts at the separators that are in no bracket; a part begins with its operator."""
-    parts, depth, start = [], 0, 0
-    for index, character in enumerate(text):
-        depth += (character in "([") - (character in ")]")
-        if depth == 0 and index and text.startswith(separators, index):
-            parts.append(text[start:index])
-            start = index + 1 if keep else index + 2
-    return [*parts, text[start:]]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy
 from sympy import Expr, Piecewise, Rational, diff
 
-from derive.backends.torch import IN_PLACE, INTO, PULLBACKS
+from derive.backends import IN_PLACE, INTO, PULLBACKS
 from derive.formulas import FUNCTIONS, z
 from derive.proof.stand_in import Tensor, torch_stand_in
 

@@ -19,7 +19,7 @@ from sympy import Expr, Integer, Piecewise, Rational
 from sympy.matrices import dotprodsimp
 from sympy.matrices.exceptions import NonInvertibleMatrixError
 
-from derive.backends.torch import KERNELS, NUMBER_FUNCTIONS
+from derive.backends import KERNELS, NUMBER_FUNCTIONS
 from derive.formulas import FUNCTIONS
 from derive.proof.definition import DIGITS
 

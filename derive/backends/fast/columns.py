@@ -8,9 +8,9 @@ from functools import cached_property
 
 from sympy import MatrixSymbol
 
+from derive.backends import PULLBACKS
 from derive.backends.fast.rows import Each, Rows, for_one_row
 from derive.backends.fast.steps import Block, Statement
-from derive.backends.torch import PULLBACKS
 from derive.operations import Quadratic, affine, difference, weight_gradient
 from derive.programs import Derivation, Equation
 
@@ -215,7 +215,7 @@ class OneRow(FewRows):
         if self.fused not in equation.uses:
             return super().entrywise(equation)
         A, W, _ = next(affine(e.value) for e in self.program.equations if e.target == self.fused)
-        c = self.printer._print(difference(equation.value)[0])
+        c = self.printer.text(difference(equation.value)[0])
         block, out = self.transposed(self.block_of(W)[0]), self.column(self.name(equation.target))
         code = f"torch.addmm(y, {block}, {self.column(self.with_one(A))}, beta=-{c}, alpha={c}, out={out})"
         return [Statement(code, (A,), (equation.target,))]
@@ -246,7 +246,7 @@ class OneRow(FewRows):
     def squares(self, quadratic: Quadratic) -> Statement:
         if self.width(quadratic.error) > 1:
             return super().squares(quadratic)
-        error, ratio = self.name(quadratic.error), self.printer._print(quadratic.ratio)
+        error, ratio = self.name(quadratic.error), self.printer.text(quadratic.ratio)
         self.view("loss_1", "loss.view(1)")
         self.view("zero", "loss.new_zeros(())")
         return Statement(f"torch.addcmul(zero, {error}, {error}, value={ratio}, out=loss_1)", (quadratic.error,))

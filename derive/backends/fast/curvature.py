@@ -12,10 +12,10 @@ from math import prod
 
 from sympy import Integer, MatrixExpr, MatrixSymbol, OneMatrix, Transpose
 
+from derive.backends import PULLBACKS
 from derive.backends.fast.columns import Columns, stop
 from derive.backends.fast.rows import OnlyGradients, Rows
 from derive.backends.fast.steps import Statement, occurs
-from derive.backends.torch import PULLBACKS
 from derive.calculus import tangents
 from derive.operations import activations, affine, products
 from derive.programs import Derivation, Elementwise, Equation, elementwise, entry, needed

@@ -10,8 +10,9 @@ from functools import cached_property
 
 from sympy import Expr, Integer, MatrixExpr, MatrixSymbol, Mul, OneMatrix, Symbol, Transpose, sympify
 
+from derive.backends import IN_PLACE, INTO, PULLBACKS, Source
 from derive.backends.fast.steps import Block, Statement, Step, occurs, share
-from derive.backends.torch import IN_PLACE, INTO, PULLBACKS, TorchPrinter
+from derive.backends.torch import TorchPrinter
 from derive.operations import (
     Quadratic,
     activations,
@@ -40,9 +41,9 @@ FLAT = {
 class StepPrinter(TorchPrinter):
     """A step has n rows, out of N in all."""
 
-    def _sizes(self, shape: tuple[Expr, ...]) -> str:
+    def sizes(self, shape: tuple[Expr, ...]) -> tuple[Source, ...]:
         rows = {self.program.inputs[0].shape[0]: Symbol("n", integer=True, positive=True)}
-        return super()._sizes(tuple(sympify(size).xreplace(rows) for size in shape))
+        return super().sizes(tuple(sympify(size).xreplace(rows) for size in shape))
 
 
 class Rows:
@@ -238,7 +239,7 @@ class Rows:
 
     def other(self, equation: Equation) -> Iterable[Statement]:
         """As the equation says, with ordinary torch operations."""
-        target, text = equation.target, self.printer._print(equation.value)
+        target, text = equation.target, self.printer.text(equation.value)
         if target == self.program.output:
             yield Statement(self.add_to_loss(text), equation.uses)
         elif target in self.gradients:
@@ -253,7 +254,7 @@ class Rows:
     def squares(self, quadratic: Quadratic) -> Statement:
         error = self.name(quadratic.error)
         row = self.view(f"{error}_row", f"{error}.view(1, -1)")
-        code = f"loss_1x1.addmm_({row}, {self.transposed(row)}, alpha={self.printer._print(quadratic.ratio)})"
+        code = f"loss_1x1.addmm_({row}, {self.transposed(row)}, alpha={self.printer.text(quadratic.ratio)})"
         self.view("loss_1x1", "loss.view(1, 1)")
         return Statement(code, (quadratic.error,))
 
@@ -264,7 +265,7 @@ class Rows:
         target, value, uses = equation.target, equation.value, equation.uses
         out, activation = self.name(target), self.activations.get(target)
         if self.feeds_only_the_loss(target):
-            yield Statement(f"{out} = {self.printer._print(value)}", uses)
+            yield Statement(f"{out} = {self.printer.text(value)}", uses)
         elif activation in INTO:
             call = self.kernel(INTO[activation].format(z=self.name(uses[0]), out=out))
             in_place = f"{self.name(uses[0])}.{activation}_()" if activation in IN_PLACE else ""
@@ -281,7 +282,7 @@ class Rows:
             yield Statement(code, uses, (target,), uses)
         elif found := one_plus(value):
             (P, c, Q), p, q = found, *map(self.name, found[::2])
-            code = f"torch.addcmul({p}, {p}, {q}, value={self.printer._print(c)}, out={out})"
+            code = f"torch.addcmul({p}, {p}, {q}, value={self.printer.text(c)}, out={out})"
             yield Statement(code, uses, (target,), uses)
         elif found := two_products(value):
             (P, Q), (R, S) = found
@@ -295,7 +296,7 @@ class Rows:
 
     def number(self, scale: Expr) -> str:
         """A number; if it is known at setup as a tensor, with which torch takes less time."""
-        number = self.printer._print(scale)
+        number = self.printer.text(scale)
         if scale.free_symbols - set(self.program.sizes):
             return number
         code = f"new_ones(()) * {number}"
@@ -335,9 +336,9 @@ class Rows:
         target, value, g = equation.target, equation.value, self.cotangent(equation)
         out = self.name(target)
         if g is None or not value.formula.is_Mul or entry(g) not in value.formula.args:
-            return Statement(f"{out}.copy_({self.printer._print(value)})", equation.uses, (target,), (g,) if g else ())
+            return Statement(f"{out}.copy_({self.printer.text(value)})", equation.uses, (target,), (g,) if g else ())
         rest = Mul(*(factor for factor in value.formula.args if factor != entry(g)), evaluate=False)
-        text = self.number(rest) if is_number(rest) else self.printer._print(rest)
+        text = self.number(rest) if is_number(rest) else self.printer.text(rest)
         return Statement(f"torch.mul({self.name(g)}, {text}, out={out})", equation.uses, (target,), (g,))
 
     def cotangent(self, equation: Equation) -> MatrixSymbol | None:

@@ -1,0 +1,226 @@
+"""From a matrix expression of a program to the operation that it is."""
+
+from functools import singledispatch
+
+from sympy import (
+    BlockMatrix,
+    Determinant,
+    Expr,
+    Identity,
+    ImmutableDenseMatrix,
+    Integer,
+    Inverse,
+    KroneckerProduct,
+    MatAdd,
+    MatMul,
+    MatPow,
+    MatrixExpr,
+    MatrixSymbol,
+    Mul,
+    OneMatrix,
+    Trace,
+    Transpose,
+    ZeroMatrix,
+    sympify,
+)
+from sympy.matrices.expressions.matexpr import MatrixElement
+from sympy.matrices.expressions.slice import MatrixSlice
+
+from derive.operations.operations import (
+    Affine,
+    Blocks,
+    Constant,
+    Contraction,
+    Entry,
+    Entrywise,
+    Inner,
+    Kronecker,
+    Number,
+    Operation,
+    Power,
+    Product,
+    Reduction,
+    Repeated,
+    Scaled,
+    Shape,
+    Slice,
+    Sum,
+    Transposed,
+    Value,
+)
+from derive.programs import BlockSum, Elementwise, LogDet, RowLogSumExp, Scalar, chain
+
+ROW, COLUMN = 0, 1
+ONE_BY_ONE = Integer(1), Integer(1)
+
+
+def shape_of(value: MatrixExpr) -> Shape:
+    rows, columns = value.shape
+    return sympify(rows), sympify(columns)
+
+
+@singledispatch
+def lower(value: Expr) -> Operation:
+    """The operation that an expression is.
+
+    Raises ValueError for a node that is none.
+    """
+    raise ValueError(f"no operation is known for {type(value).__name__}: {value}")
+
+
+@lower.register
+def _(value: MatrixSymbol) -> Operation:
+    return Value(shape_of(value), value)
+
+
+@lower.register
+def _(value: Transpose) -> Operation:
+    return Transposed(shape_of(value), lower(value.arg))
+
+
+@lower.register
+def _(value: Inverse) -> Operation:
+    return Power(shape_of(value), lower(value.arg), sympify(-1))
+
+
+@lower.register
+def _(value: MatPow) -> Operation:
+    return Power(shape_of(value), lower(value.base), value.exp)
+
+
+@lower.register
+def _(value: Elementwise) -> Operation:
+    return Entrywise(shape_of(value), value.formula, tuple((u, lower(part)) for u, part in value.operands.items()))
+
+
+@lower.register
+def _(value: RowLogSumExp) -> Operation:
+    return reduced("logsumexp", False, True, lower(value.args[0]))
+
+
+@lower.register
+def _(value: Scalar) -> Operation:
+    return lower(value.number)
+
+
+@lower.register
+def _(value: OneMatrix) -> Operation:
+    return Constant(shape_of(value), "ones")
+
+
+@lower.register
+def _(value: ZeroMatrix) -> Operation:
+    return Constant(shape_of(value), "zeros")
+
+
+@lower.register
+def _(value: Identity) -> Operation:
+    return Constant(shape_of(value), "identity")
+
+
+@lower.register
+def _(value: ImmutableDenseMatrix) -> Operation:
+    return Constant(shape_of(value), "entries", tuple(map(tuple, value.tolist())))
+
+
+@lower.register
+def _(value: MatAdd) -> Operation:
+    terms = tuple(map(lower, value.args))
+    if len(terms) == 2:
+        product, bias = sorted(terms, key=lambda term: isinstance(term, Repeated))
+        match product, bias:
+            case Product(factors=(Value() as input, Transposed(of=Value() as weight))), Repeated(of=Value() as row):
+                if row.shape[0] == 1 and bias.shape[1] == row.shape[1]:
+                    return Affine(shape_of(value), input, weight, row)
+    return Sum(shape_of(value), terms)
+
+
+@lower.register
+def _(value: MatMul) -> Operation:
+    """Ones at the ends of a product repeat what they stand beside, or add its rows, its columns or all entries."""
+    scale, matrices = chain(value)
+    return scaled(scale, product(matrices))
+
+
+def scaled(scale: Expr, operation: Operation) -> Operation:
+    return operation if scale == 1 else Scaled(operation.shape, scale, operation)
+
+
+def product(matrices: list[MatrixExpr]) -> Operation:
+    if len(matrices) == 1:
+        return lower(matrices[0])
+    shape = sympify(matrices[0].shape[0]), sympify(matrices[-1].shape[1])
+    if all(isinstance(matrix, OneMatrix) for matrix in matrices):
+        return scaled(Mul(*(matrix.shape[0] for matrix in matrices[1:])), Constant(shape, "ones"))
+    left, right = (isinstance(end, OneMatrix) for end in (matrices[0], matrices[-1]))
+    if not left and not right:
+        return inner(matrices) if shape == ONE_BY_ONE else Product(shape, tuple(map(lower, matrices)))
+    result = product(matrices[left : len(matrices) - right])
+    rows, columns = result.shape
+    result = reduced("sum", left and rows != 1, right and columns != 1, result)
+    return result if result.shape == shape else Repeated(shape, result)
+
+
+def reduced(kind: str, rows: bool, columns: bool, of: Operation) -> Operation:
+    """The reduction over rows, columns or both; what comes out as one number is reduced over both."""
+    if not rows and not columns:
+        return of
+    shape = (Integer(1) if rows else of.shape[0], Integer(1) if columns else of.shape[1])
+    axis = None if shape == (1, 1) else ROW if rows else COLUMN
+    return Reduction(shape, kind, axis, of)
+
+
+@lower.register
+def _(value: Trace) -> Operation:
+    """Of a matrix with one row and column its entry, of a product the sum of the entries of P^T times those of Q."""
+    if shape_of(value.arg) == ONE_BY_ONE:
+        return lower(value.arg)
+    scale, factors = chain(value.arg)
+    return scaled(scale, Number(ONE_BY_ONE, "trace", lower(factors[0])) if len(factors) == 1 else inner(factors))
+
+
+def inner(factors: list[MatrixExpr]) -> Operation:
+    """tr(P Q ...), with the two outer factors in the first place where they are the same."""
+    first, *rest = factors
+    if len(rest) > 1 and rest[0] == first.T and not any(isinstance(factor, Inverse) for factor in factors):
+        first, rest = factors[-1], factors[:-1]
+    turned = first.arg if isinstance(first, Transpose) else Transpose(first)
+    return Inner(ONE_BY_ONE, lower(turned), product(rest))
+
+
+@lower.register
+def _(value: Determinant) -> Operation:
+    return Number(ONE_BY_ONE, "det", lower(value.arg))
+
+
+@lower.register
+def _(value: LogDet) -> Operation:
+    return Number(ONE_BY_ONE, "logdet", lower(value.arg))
+
+
+@lower.register
+def _(value: MatrixElement) -> Operation:
+    return Entry(ONE_BY_ONE, lower(value.parent), value.i, value.j)
+
+
+@lower.register
+def _(value: KroneckerProduct) -> Operation:
+    left, right = value.args
+    return Kronecker(shape_of(value), lower(left), lower(right))
+
+
+@lower.register
+def _(value: BlockSum) -> Operation:
+    return Contraction(shape_of(value), lower(value.matrix), lower(value.factor), value.inner)
+
+
+@lower.register
+def _(value: MatrixSlice) -> Operation:
+    return Slice(shape_of(value), lower(value.parent), value.rowslice[:2], value.colslice[:2])
+
+
+@lower.register
+def _(value: BlockMatrix) -> Operation:
+    rows, columns = value.blockshape
+    grid = tuple(tuple(lower(value.blocks[i, j]) for j in range(columns)) for i in range(rows))
+    return Blocks(shape_of(value), grid)

@@ -1,0 +1,46 @@
+"""python -m derive: lists what there is, and runs it."""
+
+import ast
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from derive import __main__ as front
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_every_command_is_listed(capsys):
+    """A command is a module of derive that ends with `finish(main)`."""
+    commands = {
+        path.stem
+        for path in (ROOT / "derive").glob("[!_]*.py")
+        if any("finish(main)" in ast.unparse(node) for node in ast.parse(path.read_text(encoding="utf-8")).body)
+    }
+    assert commands == set(front.COMMANDS)
+    assert front.main([]) == front.main(["--help"]) == 0
+    listed = capsys.readouterr().out
+    assert all(listed.count(f"  python -m derive.{name} ") == 2 for name in commands)
+
+
+def test_the_version_is_the_projects(capsys, monkeypatch, tmp_path):
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert front.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"derive {version}\n"
+    monkeypatch.setattr(front, "__file__", str(tmp_path / "derive" / "__main__.py"))
+    monkeypatch.setattr(metadata, "version", lambda name: {"derived-gradients": "1.2.3"}[name])
+    assert front.version() == "1.2.3"
+    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_a_command_gets_what_follows_its_name(capsys):
+    with pytest.raises(SystemExit) as ended:
+        front.main(["build", "--layers"])
+    assert ended.value.code == 2 and "--layers: expected one argument" in capsys.readouterr().err
+
+
+def test_an_unknown_command_is_named_with_those_that_are_known(capsys):
+    assert front.main(["biuld"]) == 2
+    assert capsys.readouterr().err == "python -m derive: no command 'biuld'; there are build, prove\n"

@@ -14,7 +14,7 @@ slow: .venv/installed
 	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
 
 mutate: .venv/mutmut
-	$(BIN)/python -m tests.tools.mutate $(if $(SAMPLE),--sample $(SAMPLE)) $(ONLY)
+	$(BIN)/python -m tests.tools.mutate $(if $(SAMPLE),--sample $(SAMPLE)) $(ROOM)
 
 build: .venv/installed
 	$(BIN)/python -m derive.build

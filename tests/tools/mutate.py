@@ -1,8 +1,8 @@
 """Mutation testing: a slip is put into a copy of the sources, and the tests run until one of them notices.
 
-    python -m tests.tools.mutate                                # every mutant of every module: days
-    python -m tests.tools.mutate generated derive/calculus/reverse.py    # of these
-    python -m tests.tools.mutate --sample 60                    # at most so many a module, drawn at random
+    python -m tests.tools.mutate calculus --sample 200    # of a room of derive/, so many that are drawn: below an hour
+    python -m tests.tools.mutate commands                 # what lies on derive/ itself
+    python -m tests.tools.mutate generated/fast.py        # a module, or a folder
 
 First each test of `make test` runs alone, to know which lines it executes, what programs it starts and how long it
 takes. A mutant then meets the tests that can notice it, the quick and successful ones first, for BUDGET seconds.
@@ -193,7 +193,7 @@ def judged(tree: Path, shares: list[list[Mutant]], tests: dict[str, dict[str, An
         else:
             with (WORK / "killed.txt").open("a") as memory:
                 memory.write(f"{key(mutant)} {verdicts[-1]}\n")
-        print(f"{done} of {len(shares[place])} mutants", end="\r", file=sys.stderr, flush=True)
+        print(f"{done} of {len(shares[place])} mutants", file=sys.stderr, flush=True)
     return verdicts
 
 
@@ -234,7 +234,10 @@ def key(mutant: Mutant) -> str:
 def keys_of(files: list[str]) -> dict[str, str]:
     """By test file: what changes when it, or what it may use, does."""
     beside = [p for p in (ROOT / "tests").rglob("*.py") if p.name not in files and p.parent.name != "tools"]
-    used = [*beside, *(p for folder in (*FOLDERS, "templates") for p in (ROOT / folder).glob("*.*"))]
+    used = [
+        *beside,
+        *(p for folder in (*FOLDERS, "templates") for p in (ROOT / folder).rglob("*.*") if p.suffix != ".pyc"),
+    ]
     base = digest(*(path.read_bytes() for path in sorted(used)))
     return {f"tests/{name}": digest(base.encode(), (ROOT / "tests" / name).read_bytes()) for name in files}
 
@@ -259,17 +262,29 @@ def measured(folders: list[Path]) -> dict[str, dict[str, Any]]:
     return tests
 
 
-def chosen(path: str, sample: int | None) -> tuple[list[Mutant], int]:
-    """The mutants of a module that are asked for, each text once, and how many there are."""
-    everything = mutants(path, (ROOT / path).read_text(encoding="utf-8"))
-    random.Random(path).shuffle(everything)
-    kept: dict[str, Mutant] = {}
+def sources(room: str) -> list[str]:
+    """The modules of a room of derive/, of its commands, of a folder, or the module of that path."""
+    folder = ROOT / ("derive" if room == "commands" else Path("derive", *room.split(".")))
+    if not folder.is_dir():
+        folder = ROOT / room
+    found = [folder] if folder.suffix == ".py" else sorted(folder.glob("*.py"))
+    if not found or not found[0].is_file():
+        raise SystemExit(f"{room}: neither a room of derive/ nor a folder or file with Python")
+    return [str(path.relative_to(ROOT)) for path in found]
+
+
+def chosen(paths: list[str], sample: int | None) -> tuple[list[Mutant], Counter[str]]:
+    """So many mutants of the modules as are asked for, each text once, and how many each module has."""
+    everything = [m for path in paths for m in mutants(path, (ROOT / path).read_text(encoding="utf-8"))]
+    sizes = Counter(mutant.path for mutant in everything)
+    random.Random(" ".join(paths)).shuffle(everything)
+    kept: dict[tuple[str, str], Mutant] = {}
     for mutant in everything:
         if len(kept) == sample:
-            return list(kept.values()), len(everything)
+            break
         if mutant.compiles and mutant.text != mutant.original:
-            kept.setdefault(mutant.text, mutant)
-    return list(kept.values()), len(kept)
+            kept.setdefault((mutant.path, mutant.text), mutant)
+    return list(kept.values()), sizes
 
 
 def margin(killed: int, tried: int) -> float:
@@ -291,29 +306,35 @@ def survivors(found: list[Mutant], folders: list[Path]) -> set[Mutant]:
     return {mutant for mutant, by in pairs if by == SURVIVED}
 
 
+def line(name: str, size: int, tried: int, left: int, open_: int) -> str:
+    """A line of the table. Survivors that are explained change nothing that can be seen: the share is of the others."""
+    rest = tried - left + open_
+    error = f" ± {margin(tried - left, rest):.1%}" if tried < size else ""
+    share = f"{(tried - left) / rest:.1%}{error}" if rest else ""
+    return f"{name:36} {size:7} {tried:6} {share:>14} {left - open_:9} {open_:5}"
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.tools.mutate", description=__doc__.splitlines()[0])
-    parser.add_argument("paths", nargs="*", default=FOLDERS, help="modules or folders (all)")
-    parser.add_argument("--sample", type=int, help="at most so many mutants a module (all)")
+    parser.add_argument(
+        "rooms", nargs="+", help="rooms of derive/ such as calculus, commands, generated, folders or files"
+    )
+    parser.add_argument("--sample", type=int, help="of so many mutants that are drawn (all)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants at a time (one a core)")
     options = parser.parse_args(argv)
+    paths = [path for room in options.rooms for path in sources(room)]
     for name in PRELOADED:
         importlib.import_module(name)
-    files = [file for path in options.paths for file in sorted((ROOT / path).glob("*.py")) or [ROOT / path]]
-    paths = [str(file.relative_to(ROOT)) for file in files]
-    modules = {path: chosen(path, options.sample) for path in paths}
-    alive = survivors([mutant for group, _ in modules.values() for mutant in group], trees(options.jobs))
+    group, sizes = chosen(paths, options.sample)
+    alive = survivors(group, trees(options.jobs))
     table = tomllib.loads((ROOT / "tests" / "tools" / "survivors.toml").read_text(encoding="utf-8"))
-    unexplained = []
-    print(f"{'module':32} {'mutants':>7} {'tried':>6} {'killed':>14} {'explained':>9} {'open':>5}")
-    for path, (group, size) in modules.items():
-        reasons = {change for row in table.get(path, []) for change in row["changes"]}
-        open_ = [mutant for mutant in group if mutant in alive and mutant.change not in reasons]
-        left = sum(mutant in alive for mutant in group)
-        killed, tried = len(group) - left, max(1, len(group))
-        rate = f"{killed / tried:.1%}" + (f" ± {margin(killed, tried):.1%}" if len(group) < size else "")
-        print(f"{path:32} {size:7} {len(group):6} {rate:>14} {left - len(open_):9} {len(open_):5}")
-        unexplained += open_
+    reasons = {(path, change) for path, rows in table.items() for row in rows for change in row["changes"]}
+    unexplained = [mutant for mutant in group if mutant in alive and (mutant.path, mutant.change) not in reasons]
+    tried, left, open_ = (Counter(m.path for m in found) for found in (group, alive, unexplained))
+    print(f"{'module':36} {'mutants':>7} {'tried':>6} {'noticed':>14} {'explained':>9} {'open':>5}")
+    for path in filter(tried.get, paths):
+        print(line(path, sizes[path], tried[path], left[path], open_[path]))
+    print(line("together", sizes.total(), tried.total(), left.total(), open_.total()))
     print(*unexplained, sep="\n", end="\n" if unexplained else "")
     return 1 if unexplained else 0
 

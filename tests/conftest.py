@@ -42,7 +42,7 @@ def circumstances() -> dict[str, object]:
     """What a test finds and must leave: state of the process that others depend on."""
     return {
         "folder": os.getcwd(),
-        "variables": {n: text for n, text in os.environ.items() if not re.match("PYTEST|TORCH|TRITON", n)},
+        "variables": {n: text for n, text in os.environ.items() if not re.match("MPL|PYTEST|TORCH|TRITON", n)},
         "path": list(sys.path),
         "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGALRM, signal.SIGXFSZ)],
         "profiler": (sys.getprofile(), sys.gettrace()),

@@ -2,7 +2,6 @@
 
 import math
 import re
-import warnings
 from collections.abc import Callable
 
 import mpmath
@@ -39,7 +38,6 @@ SATURATED = [-1e4, -1000, -200, -90, -40, -19, -3, -1e-3, 0, 1e-3, 3, 19, 21, 40
 # softplus: torch computes its slope as exp(z) / (1 + exp(z)), with one rounding more in a chain of widths one
 # gelu_tanh: tanh of a cubic, whose derivative torch rounds in another order
 BOUNDS = {"softsign": 1e3, "tanhshrink": 64, "softplus": 128, "gelu_tanh": 128}
-warnings.filterwarnings("ignore", message=".*reduction: 'mean'.*")
 
 
 def check(network: Network, emitted, times: float = 16.0) -> None:

@@ -27,8 +27,9 @@ from derive.packages.emit import TARGETS, render
 from derive.problems.network import Network
 
 # Tests and what they start see these variables of the shell, and no rank, locale, proxy, terminal or option of Python.
-SEEN = r"(PATH|HOME|USER|CI|TE?MP(DIR)?|LD_\w+|DYLD_\w+|PYTHON(PATH|HOME|DONTWRITEBYTECODE)|\w+_NUM_THREADS|PYTEST_\w+)"
-for variable in [name for name in os.environ if not re.fullmatch(SEEN, name)]:
+PLACES = r"PATH|HOME|USER|CI|TE?MP(DIR)?|LD_\w+|DYLD_\w+|PYTHON(PATH|HOME|DONTWRITEBYTECODE)|PYTEST_\w+"
+PROCESSORS = r"\w+_NUM_THREADS|(ATEN|MKL|DNNL|ONEDNN|CUDA)_\w+"
+for variable in [name for name in os.environ if not re.fullmatch(f"{PLACES}|{PROCESSORS}", name)]:
     del os.environ[variable]
 os.environ |= {"LC_ALL": "C.UTF-8", "TZ": "UTC"}
 with suppress(locale.Error):

@@ -173,7 +173,7 @@ def test_the_lowest_versions_that_are_tested_are_the_lowest_allowed():
 
 def test_printers_know_the_program_and_not_the_sweep():
     paper = (ROOT / "derive" / "paper" / f"{name}.py" for name in ("latex", "indices"))
-    for path in [*(ROOT / "derive" / "backends" / "torch").glob("*.py"), *paper]:
+    for path in [*(ROOT / "derive" / "backends" / "torch").rglob("*.py"), *paper]:
         assert not imports(path) & {"derive.calculus", "derive.reading"}, path.name
 
 
@@ -259,12 +259,13 @@ def leaning(tests: Path) -> list[str]:
 
     Helpers of several tests lie in tests/helpers. A parameter hides a fixture of its name, which then does not run.
     """
-    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(tests.glob("*.py"))}
+    files = [path for name in ("test_*.py", "conftest.py") for path in sorted(tests.rglob(name))]
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in files}
     functions = [(path, n) for path, tree in trees.items() for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
     everywhere = {f.name for _, f in functions if any("autouse=True" in ast.unparse(d) for d in f.decorator_list)}
     found = []
     for path in trees:
-        wrong = {name for name in imports(path) if re.match(r"(tests\.)?(test_|conftest)", name)}
+        wrong = {name for name in imports(path) if re.match(r"(tests\..*)?\b(test_|conftest)", name)}
         lost = {name for name in imports(path) if re.match(r"tests\.(?!helpers|house|tools)", name)} - wrong
         found += [f"{path.name}: imports {name}, a test" for name in sorted(wrong)]
         found += [f"{path.name}: imports {name}, which is not in tests/helpers" for name in sorted(lost)]

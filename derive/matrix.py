@@ -8,6 +8,7 @@ from sympy import (
     Lambda,
     MatMul,
     MatrixExpr,
+    MatrixSymbol,
     OneMatrix,
     ShapeError,
     Symbol,
@@ -37,27 +38,42 @@ def column_sum(matrix: MatrixExpr) -> MatrixExpr:
 def apply(function: Callable[..., Expr], *matrices: MatrixExpr) -> MatrixExpr:
     """A scalar function of the entries of matrices of one shape, entry by entry: apply(lambda a, b: a * exp(b), A, B).
 
-    Raises ShapeError where the shapes differ.
+    Raises ShapeError where the shapes differ, and TypeError where the function gives no SymPy expression.
     """
     if not matrices:
         raise TypeError("apply: needs at least one matrix")
     variables = tuple(Symbol(f"u{number}", real=True) for number in range(len(matrices)))
-    return Elementwise(Lambda(variables, sympify(function(*variables), strict=True)), *matrices)
+    formula = function(*variables)
+    if not isinstance(formula, Expr | int | float):
+        raise TypeError(f"apply: expected a function that gives a SymPy expression, got {type(formula).__name__}")
+    return Elementwise(Lambda(variables, sympify(formula)), *matrices)
 
 
 def logsumexp(matrix: MatrixExpr) -> MatrixExpr:
-    """The log of each row's sum of exp, a column (m, 1); finite wherever the entries are."""
+    """The log of each row's sum of exp, a column (m, 1); finite wherever the entries are.
+
+    Raises ShapeError for a column, whose rows have one entry each.
+    """
+    check_rows("logsumexp", matrix, "logsumexp({}.T) is the number")
     return RowLogSumExp(matrix)
 
 
 def log_softmax(matrix: MatrixExpr) -> MatrixExpr:
-    """Each row minus the log of its sum of exp."""
+    """Each row minus the log of its sum of exp; raises ShapeError for a column."""
+    check_rows("log_softmax", matrix, "log_softmax({}.T).T is the column")
     return matrix - RowLogSumExp(matrix) * OneMatrix(1, matrix.shape[1])
 
 
 def softmax(matrix: MatrixExpr) -> MatrixExpr:
-    """exp of the entries over the sum of exp of their row."""
+    """exp of the entries over the sum of exp of their row; raises ShapeError for a column."""
+    check_rows("softmax", matrix, "softmax({}.T).T is the column")
     return log_softmax(matrix).applyfunc(exp)
+
+
+def check_rows(name: str, matrix: MatrixExpr, right: str) -> None:
+    if matrix.shape[1] == 1 != matrix.shape[0]:
+        text = str(matrix) if isinstance(matrix, MatrixSymbol) else f"({matrix})"
+        raise ShapeError(f"{name} is along rows, and {matrix} is a column {matrix.shape}; {right.format(text)}")
 
 
 def diagonal(matrix: MatrixExpr) -> MatrixExpr:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from functools import cached_property
 
 from sympy import (
+    Basic,
     Expr,
     Float,
     Lambda,
@@ -16,7 +17,6 @@ from sympy import (
     MatrixSymbol,
     Rational,
     Symbol,
-    SympifyError,
     Trace,
     ZeroMatrix,
     sympify,
@@ -120,8 +120,8 @@ class MatrixDerivation:
         variable = self.variables[0] if variable is None else variable
         if not isinstance(variable, MatrixSymbol) or variable.shape[1] != 1:
             raise ValueError(f"hessian: expected a column, got {variable}; for a matrix there is hvp(direction)")
-        taken = {symbol.name for symbol in self.original}
-        names = ("v", "w", "direction", "direction_")
+        taken = {symbol.name for symbol in (*self.original, *self.original.values(), *self.sizes)}
+        names = ("v", "w", *(f"direction{number}" for number in range(len(taken))))
         v = MatrixSymbol(next(name for name in names if name not in taken), *variable.shape)
         along = MatrixDerivation(self.loss, [variable]).hvp(v)
         along.prove()
@@ -148,11 +148,10 @@ def gradient(loss: Expr, variable: MatrixSymbol | Symbol, prove: bool = True) ->
 
 def scalar_loss(loss: Expr) -> Expr:
     """The loss, with decimals as the fractions that they say."""
-    try:
-        loss = sympify(loss, strict=True)
-    except SympifyError:
-        raise TypeError(f"loss: expected a SymPy expression, got {type(loss).__name__}") from None
-    loss = loss.xreplace({number: Rational(str(number)) for number in loss.atoms(Float)})
+    if not isinstance(loss, Basic | MatrixBase):
+        raise TypeError(f"loss: expected a SymPy expression, got {type(loss).__name__}")
+    loss = sympify(loss)
+    loss = loss.xreplace({number: simplest(number) for number in loss.atoms(Float)})
     if isinstance(loss, MatrixExpr | MatrixBase):
         if tuple(loss.shape) != (1, 1):
             raise ValueError(
@@ -162,6 +161,16 @@ def scalar_loss(loss: Expr) -> Expr:
     elif not isinstance(loss, Expr) or isinstance(loss, Lambda):
         raise TypeError(f"loss: expected a SymPy expression, got {type(loss).__name__}")
     return loss
+
+
+def simplest(number: Float) -> Rational:
+    """The simplest fraction that is the same number to a computer, 2/3 of 0.6666666666666666, or the decimal itself."""
+    exact = Rational(number)
+    for digits in range(7):
+        fraction = exact.limit_denominator(10**digits)
+        if Float(fraction, precision=number._prec) == number:
+            return fraction
+    return Rational(repr(float(number)) if number._prec <= 53 else str(number))
 
 
 def checked_variables(variables: Iterable[MatrixSymbol | Symbol]) -> tuple[MatrixSymbol | Symbol, ...]:

@@ -1,6 +1,7 @@
 """Nodes that SymPy has none for."""
 
 from sympy import Basic, Expr, MatrixExpr, sympify
+from sympy.matrices.expressions.matexpr import MatrixElement
 
 
 class BlockSum(MatrixExpr):
@@ -28,6 +29,9 @@ class BlockSum(MatrixExpr):
     @property
     def shape(self):
         return tuple(whole / part for whole, part in zip(self.matrix.shape, self.factor.shape, strict=True))
+
+    def _entry(self, i, j, **kwargs) -> Expr:
+        return MatrixElement(self, i, j)
 
     def doit(self, **hints) -> "BlockSum":
         return self

@@ -20,6 +20,7 @@ from sympy import (
     ZeroMatrix,
     sympify,
 )
+from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.printing.precedence import PRECEDENCE
 
 from derive.programs.notation import Notation
@@ -69,6 +70,9 @@ class RowLogSumExp(MatrixExpr):
     @property
     def shape(self):
         return self.args[0].shape[0], Integer(1)
+
+    def _entry(self, i, j, **kwargs) -> Expr:
+        return MatrixElement(self, i, j)
 
     def doit(self, **hints) -> "RowLogSumExp":
         return self

@@ -69,6 +69,7 @@ from derive.programs import (
     Scalar,
     atom,
     chain,
+    constant,
     core,
     elementwise,
     entry,
@@ -77,6 +78,7 @@ from derive.programs import (
     repeated,
     transposed,
 )
+from derive.reading.agreement import check
 
 RESERVED = {"torch", "math", "Gradients", "NamedTuple", "value", "value_and_grad", "tensors"}
 LARGEST = int(sys.float_info.max)
@@ -104,12 +106,17 @@ class Reader:
 
     def program(self, loss: Basic, variables: Iterable[Basic]) -> Program:
         """The program of a scalar loss; the variables are its parameters."""
+        check(loss, variables)
         given = sorted(
-            {*loss.atoms(MatrixSymbol), *(v for v in variables if isinstance(v, MatrixSymbol))}, key=lambda m: m.name
+            {*loss.atoms(MatrixSymbol), *(v for v in variables if isinstance(v, MatrixSymbol))},
+            key=lambda matrix: (matrix.name, str(matrix.shape)),
         )
         for matrix in given:
             for symbol in sorted(set().union(*(sympify(size).free_symbols for size in matrix.shape)), key=str):
-                self.sizes.setdefault(symbol, Symbol(self.name(symbol.name), integer=True, positive=True))
+                if symbol not in self.sizes:
+                    name = self.name(symbol.name)
+                    self.check_name(symbol, name)
+                    self.sizes[symbol] = Symbol(name, integer=True, positive=True)
         for matrix in given:
             self.input(matrix)
         numbers = {s for s in loss.free_symbols | set(variables) if isinstance(s, Symbol) and s not in self.sizes}
@@ -166,10 +173,7 @@ class Reader:
         """The symbol of an input; a scalar symbol is a 1 x 1 matrix that torch has without dimensions."""
         if given not in self.inputs:
             name = self.name(given.name)
-            clash = [str(other) for symbol, other in self.original.items() if symbol.name == name]
-            clash += [str(size) for size, symbol in self.sizes.items() if symbol.name == name]
-            if clash:
-                raise ValueError(f"{given}: two different symbols with this name ({clash[0]} is the other); rename one")
+            self.check_name(given, name)
             shape = self.shape(given) if isinstance(given, MatrixSymbol) else (1, 1)
             symbol = MatrixSymbol(name, *shape)
             self.inputs[given] = symbol
@@ -178,8 +182,19 @@ class Reader:
                 self.numbers[entry(symbol)] = symbol
         return self.inputs[given]
 
+    def check_name(self, given: Basic, name: str) -> None:
+        """Raises ValueError where another symbol has it, and says what the two are."""
+        others = [other for symbol, other in self.original.items() if symbol.name == name]
+        others += [size for size, symbol in self.sizes.items() if symbol.name == name and size != given]
+        if others:
+            two = f"{described(others[0])} and {described(given)}"
+            raise ValueError(f"{given}: two different symbols with this name, {two}; rename one")
+
     def shape(self, node: MatrixExpr) -> tuple[Expr, Expr]:
         return tuple(sympify(size).xreplace(self.sizes) for size in node.shape)
+
+    def unknown(self, node: Basic) -> Exception:
+        return self.refuse(node, "see derive.matrix for what there is beside sums, products, inverses and applyfunc")
 
     def refuse(self, node: Basic, nearest: str) -> Exception:
         """The error for a node that is not supported: what it is, where it stands, what would work."""
@@ -213,9 +228,9 @@ class Reader:
             x, y = (v if v.shape[1] == 1 else v.T for v in node.args)
             return self.trace(x.T * y)
         if isinstance(node, log) and isinstance(node.args[0], Determinant):
-            return self.number(LogDet(self.matrix(node.args[0].arg)))
+            return self.determinant(LogDet, node.args[0].arg)
         if isinstance(node, Determinant):
-            return self.number(Determinant(self.matrix(node.arg)))
+            return self.determinant(Determinant, node.arg)
         if isinstance(node, MatrixElement):
             return self.element(node.parent, node.i, node.j)
         if isinstance(node, Sum):
@@ -268,16 +283,26 @@ class Reader:
         if isinstance(node, RowLogSumExp):
             if self.shape(node.args[0]) == (1, 1):
                 return self.scalar(node.args[0])
-            symbol = self.define(RowLogSumExp(self.matrix(node.args[0])), "s")
-            self.numbers[entry(symbol)] = symbol
-            return entry(symbol)
-        return self.traced([node])
+            return entry(self.logsumexp(self.matrix(node.args[0])))
+        if isinstance(node, MatrixSymbol):
+            return self.number(Trace(self.input(node)))
+        if isinstance(node, KroneckerProduct):
+            return Mul(*map(self.scalar, node.args))
+        if isinstance(node, BlockMatrix | BlockDiagMatrix):
+            return self.scalar(node.blocks[0, 0])
+        if isinstance(node, BlockSum):
+            return self.trace(node.matrix.T * node.factor)
+        raise self.unknown(node)
+
+    def determinant(self, kind: type[Expr], node: MatrixExpr) -> Expr:
+        """det or log det; of one entry it is the entry or its logarithm."""
+        if self.shape(node) == (1, 1):
+            return log(self.scalar(node)) if kind is LogDet else self.scalar(node)
+        return self.number(kind(self.matrix(node)))
 
     def number(self, value: Expr) -> Expr:
         """A trace, determinant or entry as an equation of its own."""
-        symbol = self.define(Scalar(value), "s")
-        self.numbers[entry(symbol)] = symbol
-        return entry(symbol)
+        return entry(self.define(Scalar(value)))
 
     def trace(self, node: MatrixExpr) -> Expr:
         if self.shape(node)[0] != self.shape(node)[1]:
@@ -345,6 +370,8 @@ class Reader:
         scale, parts = value.as_coeff_matrices() if isinstance(value, MatMul) else (1, [value])
         if isinstance(value, ZeroMatrix) or all(isinstance(part, OneMatrix) for part in parts):
             return Integer(0) if isinstance(value, ZeroMatrix) else scale
+        if len(parts) == 1:
+            return scale * self.viewed(*parts)
         return scale * self.number(Trace(MatMul(*parts)))
 
     def indexed(self, node: Expr, indices: tuple[Symbol, Symbol], shape: tuple[Expr, Expr]) -> Expr:
@@ -462,8 +489,10 @@ class Reader:
 
     def viewed(self, view: MatrixExpr) -> Expr:
         """The entry of a view, which is remembered as its operand."""
-        if isinstance(view, OneMatrix | ZeroMatrix):
-            return Integer(isinstance(view, OneMatrix))
+        if isinstance(view, OneMatrix | ZeroMatrix) or view == Identity(1):
+            return Integer(not isinstance(view, ZeroMatrix))
+        if isinstance(view, MatMul) and all(isinstance(factor, OneMatrix) for factor in view.args):
+            return Mul(*(ones.shape[0] for ones in view.args[1:]))
         u = entry(view)
         self.views[u, tuple(view.shape)] = view
         return u
@@ -534,7 +563,7 @@ class Reader:
         if isinstance(value, MatrixSymbol | Transpose | Identity | OneMatrix):
             return value
         scale, parts = value.as_coeff_matrices() if isinstance(value, MatMul) else (1, [value])
-        symbol = self.define(MatMul(*parts) if len(parts) > 1 else parts[0], "M")
+        symbol = self.define(MatMul(*parts) if len(parts) > 1 else parts[0])
         return symbol if scale == 1 else self.entries(scale * self.viewed(symbol), tuple(symbol.shape))
 
     def entries(self, formula: Expr, shape: tuple[Expr, Expr]) -> MatrixExpr:
@@ -546,11 +575,11 @@ class Reader:
         if formula == 1:
             return OneMatrix(*shape)
         if not operands:
-            return self.define(MatMul(formula, OneMatrix(*shape)), "M")
+            return self.define(MatMul(formula, OneMatrix(*shape)))
         value = elementwise(formula, operands)
         if isinstance(value, MatrixSymbol | Transpose | Identity):
             return value
-        return self.define(value, "M")
+        return self.define(value)
 
     def operands(self, formula: Expr, shape: tuple[Expr, Expr]) -> dict[Symbol, MatrixExpr]:
         """What each entry of a formula runs over, in order of name."""
@@ -621,13 +650,15 @@ class Reader:
         Z = transposed(Z) if isinstance(E, Transpose) else Z
         if isinstance(factors[0], OneMatrix):
             if isinstance(factors[-1], OneMatrix):
-                Z = self.define(RowLogSumExp(Z), "M")
+                Z = self.logsumexp(Z)
             Z = transposed(Z)
-        result = self.define(RowLogSumExp(Z), "s" if Z.shape[0] == 1 else "M")
-        if Z.shape[0] == 1:
-            self.numbers[entry(result)] = result
+        result = self.logsumexp(Z)
         result = transposed(result) if isinstance(factors[0], OneMatrix) else result
         return transposed(result) if isinstance(inner, Transpose) else result
+
+    def logsumexp(self, Z: MatrixExpr) -> MatrixExpr:
+        """The column of each row's logsumexp; of one column it is that column."""
+        return Z if Z.shape[1] == 1 else self.define(RowLogSumExp(Z))
 
     def reread(self, value: Elementwise) -> Expr:
         """The formula of an equation's value, its operands viewed as they stand there, which may be transposed."""
@@ -648,18 +679,20 @@ class Reader:
             self.path.pop()
 
     def _matrix(self, node: MatrixExpr) -> MatrixExpr:
+        if not isinstance(node, MatrixExpr | MatrixBase):
+            raise self.refuse(node, "a matrix is needed here")
+        shape = self.shape(node)
+        if shape == (1, 1):
+            return self.entries(self.single(node), shape)
         if isinstance(node, MatrixSymbol):
             return self.input(node)
         if isinstance(node, MatrixBase):
             return self.explicit(node)
-        if not isinstance(node, MatrixExpr):
-            raise self.refuse(node, "a matrix is needed here")
-        shape = self.shape(node)
         if isinstance(node, OneMatrix | ZeroMatrix | Identity):
             return node.xreplace(self.sizes)
         if isinstance(node, Transpose | Adjoint):
             return transposed(self.matrix(node.arg))
-        if shape == (1, 1) or isinstance(node, (*ENTRYWISE, MatMul)):
+        if isinstance(node, (*ENTRYWISE, MatMul)):
             return self.entries(self._formula(node), shape)
         if isinstance(node, Inverse):
             return self.product([self.factor(node)])
@@ -669,24 +702,28 @@ class Reader:
             inner = self.matrix(node.arg)
             return self.product([self.entries(*self.on_diagonal(inner)), OneMatrix(inner.shape[1], 1)])
         if isinstance(node, KroneckerProduct):
-            result, *others = map(self.matrix, node.args)
-            for other in others:
-                result = self.define(KroneckerProduct(result, other), "M")
-            return result
+            return self.kronecker(node, shape)
         if isinstance(node, BlockDiagMatrix):
             return self.matrix(BlockMatrix(node.blocks))
         if isinstance(node, BlockMatrix):
             rows, columns = node.blockshape
             blocks = [[self.matrix(node.blocks[i, j]) for j in range(columns)] for i in range(rows)]
-            return self.define(BlockMatrix(blocks), "M")
+            return self.define(BlockMatrix(blocks))
         if isinstance(node, MatrixSlice):
             return self.slice(node)
         if isinstance(node, RowLogSumExp):
-            inner = self.matrix(node.args[0])
-            return inner if inner.shape[1] == 1 else self.define(RowLogSumExp(inner), "M")
+            return self.logsumexp(self.matrix(node.args[0]))
         if isinstance(node, BlockSum):
-            return self.define(BlockSum(self.matrix(node.matrix), self.matrix(node.factor), node.inner), "M")
-        raise self.refuse(node, "see derive.matrix for what there is beside sums, products, inverses and applyfunc")
+            return self.define(BlockSum(self.matrix(node.matrix), self.matrix(node.factor), node.inner))
+        raise self.unknown(node)
+
+    def kronecker(self, node: KroneckerProduct, shape: tuple[Expr, Expr]) -> MatrixExpr:
+        """Two by two; a 1 x 1 factor is a number."""
+        numbers = [self.scalar(part) for part in node.args if self.shape(part) == (1, 1)]
+        result, *others = (self.matrix(part) for part in node.args if self.shape(part) != (1, 1))
+        for other in others:
+            result = self.define(KroneckerProduct(result, other))
+        return self.entries(Mul(*numbers) * self.viewed(result), shape) if numbers else result
 
     def power(self, node: MatPow) -> MatrixExpr:
         if not node.exp.is_Integer:
@@ -696,7 +733,7 @@ class Reader:
         base = self.matrix(node.base)
         if isinstance(base, Identity) or node.exp == 0:
             return Identity(base.shape[0])
-        positive = base if abs(node.exp) == 1 else self.define(MatPow(base, abs(node.exp)), "M")
+        positive = base if abs(node.exp) == 1 else self.define(MatPow(base, abs(node.exp)))
         return positive if node.exp > 0 else self.product([Inverse(positive)])
 
     def slice(self, node: MatrixSlice) -> MatrixExpr:
@@ -711,15 +748,15 @@ class Reader:
         if isinstance(matrix, OneMatrix | ZeroMatrix):
             return matrix.func(rows[1] - rows[0], columns[1] - columns[0])
         if isinstance(matrix, Transpose):
-            return transposed(self.define(MatrixSlice(matrix.arg, columns, rows), "M"))
-        return self.define(MatrixSlice(matrix, rows, columns), "M")
+            return transposed(self.define(MatrixSlice(matrix.arg, columns, rows)))
+        return self.define(MatrixSlice(matrix, rows, columns))
 
     def explicit(self, node: MatrixBase) -> MatrixExpr:
         """A matrix of numbers; one of scalar expressions is a sum of its entries, each in its place."""
         if all(part.is_number for part in node):
             if all(part == 0 for part in node):
                 return ZeroMatrix(*node.shape)
-            return self.define(ImmutableDenseMatrix(node), "M")
+            return self.define(ImmutableDenseMatrix(node))
         if len(node) > 100:
             raise self.refuse(node, "use a MatrixSymbol for a matrix of so many entries")
         shape = tuple(map(Integer, node.shape))
@@ -727,12 +764,16 @@ class Reader:
         for i in range(node.rows):
             for j in range(node.cols):
                 unit = ImmutableDenseMatrix(*node.shape, lambda *place, here=(i, j): int(place == here))
-                formula += self.scalar(node[i, j]) * self.viewed(self.define(unit, "M"))
+                formula += self.scalar(node[i, j]) * self.viewed(self.define(unit))
         return self.entries(formula, shape)
 
-    def define(self, value: MatrixExpr, stem: str) -> MatrixExpr:
-        """The symbol with this value, or the transpose of the symbol that has the transposed value."""
+    def define(self, value: MatrixExpr) -> MatrixExpr:
+        """The symbol with this value, or the transpose of the symbol that has the transposed value.
+
+        Of shape 1 x 1 it is a number.
+        """
         single = tuple(value.shape) == (1, 1)
+        value = number_of(value) if single else value
         if key(value) in self.known:
             return self.known[key(value)]
         if isinstance(value, Elementwise | MatMul | Inverse | MatPow | KroneckerProduct) and not single:
@@ -740,11 +781,18 @@ class Reader:
             if key(flipped) in self.known:
                 return Transpose(self.known[key(flipped)])
             if bars(flipped) < bars(value):
-                return Transpose(self.define(flipped, stem))
-        symbol = MatrixSymbol(self.fresh(stem), *value.shape)
+                return Transpose(self.define(flipped))
+        symbol = MatrixSymbol(self.fresh("s" if single else "M"), *value.shape)
         self.known[key(value)] = symbol
+        if single:
+            self.numbers[entry(symbol)] = symbol
         self.equations.append(Equation(symbol, value, "definition", symbol.name))
         return symbol
+
+
+def described(symbol: Basic) -> str:
+    """A symbol with its shape, or what else it is."""
+    return f"{symbol} {tuple(symbol.shape)}" if isinstance(symbol, MatrixSymbol) else f"the number {symbol}"
 
 
 def key(value: MatrixExpr) -> object:
@@ -752,6 +800,15 @@ def key(value: MatrixExpr) -> object:
     if isinstance(value, Elementwise):
         return value.formula, frozenset(value.operands.items())
     return value
+
+
+def number_of(value: MatrixExpr) -> MatrixExpr:
+    """A 1 x 1 matrix as what torch computes without dimensions."""
+    if isinstance(value, Scalar | Elementwise | RowLogSumExp) or constant(value) is not None:
+        return value
+    if isinstance(value, MatrixSlice):
+        return Scalar(MatrixElement(value.parent, value.rowslice[0], value.colslice[0]))
+    return Scalar(Trace(value))
 
 
 def bars(value: MatrixExpr) -> int:

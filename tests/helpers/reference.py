@@ -1,5 +1,8 @@
 """What a SymPy matrix expression is worth in torch, node by node, for autograd to differentiate: no code of ours."""
 
+import operator
+from functools import reduce
+
 import sympy as sp
 import torch
 from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
@@ -87,6 +90,11 @@ def operation(node, parts):
         sp.GreaterThan: lambda a, b: a >= b,
         sp.StrictLessThan: lambda a, b: a < b,
         sp.LessThan: lambda a, b: a <= b,
+        sp.Equality: lambda a, b: a == b,
+        sp.Unequality: lambda a, b: a != b,
+        sp.And: lambda *p: reduce(operator.and_, p),
+        sp.Or: lambda *p: reduce(operator.or_, p),
+        sp.Not: operator.invert,
     }
     for kind, function in simple.items():
         if isinstance(node, kind):

@@ -1,0 +1,190 @@
+"""What is given to derivation: read as it is meant, or refused in one line that names it and what would be right."""
+
+import numpy
+import pytest
+import torch
+from sympy import (
+    BlockMatrix,
+    Determinant,
+    Float,
+    HadamardPower,
+    HadamardProduct,
+    Identity,
+    Idx,
+    IndexedBase,
+    KroneckerProduct,
+    Matrix,
+    MatrixSymbol,
+    OneMatrix,
+    Rational,
+    Sum,
+    Symbol,
+    Trace,
+    exp,
+    log,
+    sqrt,
+    symbols,
+    tanh,
+)
+
+from derive import derivation, gradient
+from derive.matrix import apply, log_softmax, logsumexp, softmax, total
+from tests.helpers.expressions import by_autograd, draw_inputs
+
+n, d, h, m = symbols("n d h m", integer=True, positive=True)
+X, W, Y, P = MatrixSymbol("X", n, d), MatrixSymbol("W", d, h), MatrixSymbol("Y", n, h), MatrixSymbol("P", n, m)
+c, q, b = MatrixSymbol("c", 1, h), MatrixSymbol("q", n, 1), MatrixSymbol("b", 1, 1)
+A, z, s = MatrixSymbol("A", 3, 3), MatrixSymbol("z", 3, 1), Symbol("s")
+i, j = symbols("i j", integer=True)
+R = X * W
+ROW = "X*W + c: X*W is (n, h) and c is (1, h); OneMatrix(n, 1)*c adds the row to every row"
+
+REFUSED = {
+    "a row": (lambda: total(HadamardPower(R + c, 2)), ROW),
+    "a row in logsumexp": (lambda: total(logsumexp(R + c)), ROW),
+    "a row in a function": (lambda: total((R + c).applyfunc(tanh)), ROW),
+    "a row in a square": (
+        lambda: Trace((R + c - Y).T * (R + c - Y)),
+        "X*W is (n, h) and c is (1, h); OneMatrix(n, 1)*c adds the row to every row",
+    ),
+    "a column": (
+        lambda: total(R + q),
+        "X*W is (n, h) and q is (n, 1); q*OneMatrix(1, h) adds the column to every column",
+    ),
+    "a Hadamard product": (lambda: total(HadamardProduct(R, c)), "OneMatrix(n, 1)*c repeats the row in every row"),
+    "an entry": (lambda: total(R + b), "Trace(b)*OneMatrix(n, h) adds it to every entry"),
+    "a product": (lambda: total(X * MatrixSymbol("Q", m, n)), "X is (n, d) and Q is (m, n); the first needs as many"),
+    "a trace": (lambda: Trace(P), "Trace needs a square matrix, and P is (n, m); total(...) adds all entries"),
+    "a determinant": (lambda: log(Determinant(P)), "Determinant needs a square matrix, and P is (n, m)"),
+    "two shapes": (lambda: Trace(A) + total(MatrixSymbol("A", 4, 3)), "A (3, 3) and A (4, 3); rename one"),
+    "a number and a matrix": (lambda: Symbol("A") * Trace(A), "A (3, 3) and the number A; rename one"),
+    "two sizes": (
+        lambda: total(MatrixSymbol("B", n, Symbol("n"))),
+        "with this name, the number n and the number n",
+    ),
+    "an indexed base": (lambda: IndexedBase("u")[0] ** 2, "u[0]: Indexed is not supported; x[i, 0] is an entry"),
+    "an index": (lambda: IndexedBase("u")[Idx("k")] ** 2, "k: Idx is not supported"),
+    "no rows": (lambda: Trace(MatrixSymbol("Z", 0, 0)), "Z is (0, 0): a matrix needs at least one row and one column"),
+    "imaginary": (lambda: Symbol("y", imaginary=True) * Trace(A), "y: expected a real number"),
+    "complex": (lambda: Symbol("y", complex=True) * Trace(A), "y: expected a real number"),
+    "infinite": (lambda: Symbol("y", infinite=True) * Trace(A), "y: expected a real number"),
+    "noncommutative": (lambda: Symbol("y", commutative=False) * Trace(A), "y: expected a real number"),
+    "softmax of a column": (lambda: total(softmax(z)), "z is a column (3, 1); softmax(z.T).T is the column"),
+    "log_softmax of a column": (
+        lambda: total(log_softmax(q)),
+        "q is a column (n, 1); log_softmax(q.T).T is the column",
+    ),
+    "logsumexp of a column": (lambda: total(logsumexp(X.T * q)), "a column"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_has_no_meaning_is_named_with_what_has_one(name):
+    make, words = REFUSED[name]
+    with pytest.raises(ValueError) as error:
+        derivation(make(), [A], prove=False)
+    assert "\n" not in str(error.value)
+    assert words in str(error.value)
+
+
+OUTSIDERS = [torch.tensor(3.0), torch.ones(1, 1), numpy.float64(3), numpy.ones((1, 1)), 3, 3.0, 1j, "3", [A], len]
+
+
+@pytest.mark.parametrize("loss", OUTSIDERS, ids=lambda loss: type(loss).__name__)
+def test_what_is_no_expression_of_sympy_is_no_loss(loss):
+    with pytest.raises(TypeError, match=rf"^loss: expected a SymPy expression, got {type(loss).__name__}$"):
+        derivation(loss, [A])
+
+
+def test_what_acts_as_a_tensor_is_no_loss():
+    class Wrapped:
+        def __torch_function__(self, *given):
+            raise AssertionError
+
+        def __float__(self):
+            return 3.0
+
+        _sympy_ = property(lambda self: Trace(A))
+
+    with pytest.raises(TypeError, match=r"got Wrapped$"):
+        derivation(Wrapped(), [A])
+
+
+@pytest.mark.parametrize("kind", ["positive", "negative", "nonnegative", "integer", "nonzero"])
+def test_what_is_known_of_a_number_does_no_harm(kind):
+    t = Symbol("t", **{kind: True})
+    assert gradient(t**2 * Trace(A), t) == 2 * t * Trace(A)
+
+
+DECIMALS = {
+    2 / 3: Rational(2, 3),
+    1 / 3: Rational(1, 3),
+    0.1: Rational(1, 10),
+    0.044715: Rational(8943, 200000),
+    0.7978845608028654: Rational("0.7978845608028654"),
+    0.1 + 0.2: Rational("0.30000000000000004"),
+    -1e-7: Rational(-1, 10**7),
+    1.5e10: 15 * 10**9,
+}
+
+
+@pytest.mark.parametrize("number", DECIMALS)
+def test_a_decimal_is_the_simplest_number_that_a_computer_has_it_as(number):
+    (found,) = gradient(number * Trace(A), A, prove=False).as_coeff_mmul()[:1]
+    assert found == DECIMALS[number]
+    assert float(found) == number
+
+
+def test_a_decimal_of_many_digits_is_what_they_say():
+    digits = "0.12345678901234567890123"
+    assert gradient(Float(digits) * Trace(A), A, prove=False).args[0] == Rational(digits)
+
+
+x, H, B = MatrixSymbol("x", 3, 1), MatrixSymbol("H", 1, 3), MatrixSymbol("B", 3, 3)
+one, two, row = MatrixSymbol("one", 1, 1), MatrixSymbol("two", 1, 1), MatrixSymbol("row", 1, 3)
+ONES = {
+    "det of 1 x 1": Determinant(H * A * H.T + Identity(1)),
+    "log det of 1 x 1": log(Determinant(H * A.T * A * H.T + Identity(1))),
+    "det of a square": Determinant(x.T * x),
+    "det of a symbol": Determinant(one) * Trace(one),
+    "a 1 x 1 block": total(HadamardPower(BlockMatrix([[x.T * x, x.T], [x, B]]), 2)),
+    "a 1 x 1 input as a block": total(HadamardPower(BlockMatrix([[one, x.T], [x, B]]), 2)),
+    "one block": exp(Trace(BlockMatrix([[H * x]]))),
+    "Kronecker of 1 x 1": Trace(KroneckerProduct(one, two)) ** 2,
+    "Kronecker with 1 x 1": total(HadamardPower(KroneckerProduct(one, x, row), 2)),
+    "ones on both sides": total(HadamardProduct(A + OneMatrix(3, 3), A / 2 + OneMatrix(3, 3) / 2)),
+    "a multiple of ones": total(HadamardPower(A + 2 * OneMatrix(3, 3), 2)),
+    "a number of ones": total(HadamardPower(A + s * OneMatrix(3, 3), 2)),
+    "centering": Trace(A.T * A * (Identity(3) - OneMatrix(3, 3) / 3) * B),
+    "ones in the middle": Trace(A * OneMatrix(3, 3) * B),
+    "ones alone": total(OneMatrix(3, 2) * OneMatrix(2, 3)) * Trace(A),
+    "a sum over one row": Sum(row[i, j] ** 2, (i, 0, 0), (j, 0, 2)),
+    "a sum over one column": Sum(x[i, j] ** 3, (i, 0, 2), (j, 0, 0)),
+    "a sum over one entry": Sum(exp(one[i, j]), (i, 0, 0), (j, 0, 0)),
+    "a sum along a diagonal of one": Sum(one[i, i] ** 2, (i, 0, 0)),
+    "an entry of logsumexp": logsumexp(A)[1, 0] ** 2,
+    "a slice of one entry": total(A[1:2, 2:3] * row),
+    "softmax of one row": total(HadamardProduct(softmax(row), row)),
+    "an inverse of 1 x 1": total((H * A.T * A * H.T + Identity(1)).inv() * row),
+    "numbers": total(HadamardPower(A + Matrix([[1, 2, 3]] * 3), 2)) + Trace(Matrix([[2]]) * one),
+    "two that need a root": total(apply(lambda u, v: sqrt(1 + u**2 + v**2), x, row.T)),
+}
+
+
+@pytest.mark.parametrize("name", ONES)
+def test_what_has_size_one_or_is_made_of_ones_is_right_and_proved(name):
+    loss, namespace = ONES[name], {}
+    variables = sorted(loss.atoms(MatrixSymbol) | ({s} & loss.free_symbols), key=str)
+    derived = derivation(loss, variables)
+    exec(derived.torch(), namespace)
+    given = draw_inputs(variables, 1)
+    expected = by_autograd(loss, given)
+    mine, gradients = namespace["value_and_grad"](**{symbol.name: tensor for symbol, tensor in given.items()})
+    for found, wanted in zip((mine, *gradients), expected, strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+def test_a_hessian_finds_a_name_whatever_is_taken():
+    taken = [MatrixSymbol(name, 3, 1) for name in ("v", "w", "direction", "direction_", "direction0")]
+    loss = Trace(x.T * A * x) + sum(Trace(x.T * y) for y in taken)
+    assert derivation(loss, [x], prove=False).hessian(x) == A + A.T

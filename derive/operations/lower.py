@@ -173,6 +173,8 @@ def reduced(kind: str, rows: bool, columns: bool, of: Operation) -> Operation:
 @lower.register
 def _(value: Trace) -> Operation:
     """Of a matrix with one row and column its entry, of a product the sum of the entries of P^T times those of Q."""
+    if isinstance(value.arg, MatrixSymbol) and shape_of(value.arg) == ONE_BY_ONE:
+        return Entry(ONE_BY_ONE, lower(value.arg), Integer(0), Integer(0))
     if shape_of(value.arg) == ONE_BY_ONE:
         return lower(value.arg)
     scale, factors = chain(value.arg)
@@ -216,6 +218,8 @@ def _(value: BlockSum) -> Operation:
 
 @lower.register
 def _(value: MatrixSlice) -> Operation:
+    if shape_of(value) == ONE_BY_ONE:
+        return Entry(ONE_BY_ONE, lower(value.parent), value.rowslice[0], value.colslice[0])
     return Slice(shape_of(value), lower(value.parent), value.rowslice[:2], value.colslice[:2])
 
 

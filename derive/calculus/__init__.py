@@ -3,7 +3,7 @@
 from derive.calculus.closed import ClosedForms, coefficient
 from derive.calculus.reverse import derive
 from derive.calculus.tangent import tangents
-from derive.calculus.theorem import elementwise_pullback, pullback, rule
+from derive.calculus.theorem import elementwise_pullback, pullback, pushforward, rule
 
 __all__ = [
     "ClosedForms",
@@ -11,6 +11,7 @@ __all__ = [
     "derive",
     "elementwise_pullback",
     "pullback",
+    "pushforward",
     "rule",
     "tangents",
 ]

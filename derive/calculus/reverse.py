@@ -3,7 +3,7 @@
 from sympy import MatrixExpr, MatrixSymbol, OneMatrix, ZeroMatrix
 
 from derive.calculus.theorem import pullback, rule
-from derive.programs import Derivation, Equation, Program, add, core
+from derive.programs import Derivation, Equation, Program, Role, add, core
 
 
 def derive(program: Program) -> Derivation:
@@ -52,7 +52,7 @@ def backward_step(program: Program, through: Equation | None, symbol: MatrixSymb
         target=program.notation.cotangent(symbol),
         value=value,
         rule=rule(through, symbol) if through else "does not occur",
-        meaning=program.notation.meaning(f"grad_{symbol.name}"),
+        meaning=program.notation.meaning(program.notation.made(Role.COTANGENT, symbol).name),
         through=through,
         variable=symbol,
     )

@@ -105,10 +105,9 @@ def pushforward(equation: Equation, tangents: dict[MatrixSymbol, MatrixSymbol]) 
         return value.xreplace({inner[0]: formula_pushforward(inner[0], tangents)})
     for symbol, tangent in tangents.items():
         if isinstance(value, RowLogSumExp):
-            partial = row_partial(equation)
-            operands = {**partial.operands, entry(tangent): tangent}
-            moved = elementwise(partial.formula * entry(tangent), operands)
-            contributions.append(MatMul(moved, OneMatrix(symbol.shape[1], 1)))
+            partial, moving = row_partial(equation), value.args[0].xreplace({symbol: tangent})
+            moved = elementwise(partial.formula * entry(moving), {**partial.operands, entry(moving): moving})
+            contributions.append(MatMul(moved, OneMatrix(moving.shape[1], 1)))
         elif isinstance(value, Elementwise):
             for scalar, operand in value.operands.items():
                 if operand.has(symbol):

@@ -14,6 +14,7 @@ from derive.paper.blocks import (
     WIDEST_LINE,
     Block,
     Broken,
+    Bullets,
     Chain,
     Paragraph,
     Picture,
@@ -26,7 +27,7 @@ from derive.paper.blocks import (
 )
 from derive.paper.breaking import broken, inline
 from derive.paper.figures import computation_figure, network_figure
-from derive.paper.guide import making_section, notation_section, questions_section
+from derive.paper.guide import making_section, notation_section, questions_section, signs
 from derive.paper.latex import latex, scalar_latex, shape_latex
 from derive.paper.passes import backward_sections, forward_sections
 from derive.paper.rules import rules_sections
@@ -74,6 +75,7 @@ def expression_document(derivation: Derivation) -> list[Section]:
                 *(boxed(program, e) for e in results),
             ),
         ),
+        Section("Notation", "notation", (Bullets(tuple(signs(derivation))),)),
         *rules_sections(derivation),
         *forward_sections(derivation, derivation),
         *backward_sections(derivation, derivation),
@@ -199,8 +201,7 @@ def recursion_sections(network: Network, derivation: Derivation) -> list[Section
         return []
     program, h = derivation.program, network.depth - 1
     wanted = [e for e in program.equations if e.target.name in (f"Z{h}", f"A{h}")]
-    names = (f"grad_A{h}", f"Delta{h}", f"grad_W{h}", f"grad_b{h}")
-    wanted += [e for e in derivation.backward if e.target.name in names]
+    wanted += [e for e in derivation.backward if e.variable.name in (f"A{h}", f"Z{h}", f"W{h}", f"b{h}")]
     letters = {h: "l", h - 1: "l-1", h + 1: "l+1"}
 
     def any_layer(tex: str) -> str:

@@ -4,6 +4,7 @@ Coordinates are in points, y upwards; pages.py draws them as SVG or in LaTeX's p
 those that the latter knows: whole numbers up to 6 over 6.
 """
 
+import re
 from dataclasses import dataclass
 
 from sympy import MatrixSymbol
@@ -11,10 +12,11 @@ from sympy import MatrixSymbol
 from derive.paper.breaking import inline
 from derive.paper.latex import latex, shape_latex
 from derive.problems import Network
-from derive.programs import Derivation, Notation, Program, greek
+from derive.programs import Derivation, Notation, Program, Role, greek
 
 GAP, RADIUS, SLOTS, MOST_COLUMNS = 28, 8, 4, 7
 STEP, MOST_NODES = 56, 9
+PLAINLY = {Role.COTANGENT: "\u2202L/\u2202{0}", Role.TANGENT: "{0}\u0307", Role.DIFFERENTIAL: "d{0}"}
 SUBSCRIPTS = str.maketrans("0123456789", "\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089")
 
 
@@ -116,10 +118,14 @@ def named(program: Program, symbol: MatrixSymbol, x: float, y: float) -> list[La
 
 def characters(notation: Notation, name: str) -> str:
     """A symbol without markup."""
-    if name.startswith("grad_"):
-        return f"\u2202L/\u2202{characters(notation, name.removeprefix('grad_'))}"
+    role, other = notation.role(name)
+    if role is not None:
+        return PLAINLY[role].format(characters(notation, other))
     letters, index = notation.sign(name)
-    if letters.startswith("\\"):
+    word = re.fullmatch(r"\\mathrm\{(.*)\}", letters)
+    if word:
+        letters = word[1].replace(r"\_", "_")
+    elif letters.startswith("\\"):
         letters = greek(letters[1:])
     return letters + index.translate(SUBSCRIPTS)
 
@@ -159,7 +165,7 @@ def computation_figure(derivation: Derivation) -> Figure:
         if value in back:
             parts.append(symbol_label(program, back[value], x, backward))
             if before in back:
-                start, end = (22 if back[v].name.startswith("grad_") else 9 for v in (value, before))
+                start, end = (22 if program.notation.role(back[v].name)[0] else 9 for v in (value, before))
                 parts.append(Line(x - start, backward, x - STEP + end, backward, arrow=True))
         for side, parameter in zip((-1, 1), parameters.get(value, ()), strict=False):
             parts.append(symbol_label(program, parameter, x + 9 * side, top))

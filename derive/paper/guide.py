@@ -5,15 +5,16 @@ Here alone words are typed for the network at hand; their formulas are printed f
 
 import re
 
-from sympy import MatrixSymbol
+from sympy import Heaviside, KroneckerProduct, MatrixSymbol, preorder_traversal
+from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive.backends.torch import spell
 from derive.paper.blocks import WIDEST_CHANGE, Bullets, Paragraph, Section, Table
 from derive.paper.breaking import inline, width
-from derive.paper.latex import latex, shape_latex
+from derive.paper.latex import latex, shape_latex, symbolic_shape
 from derive.paper.passes import cotangent_of
 from derive.problems import Network
-from derive.programs import Derivation, Program
+from derive.programs import BlockSum, Derivation, Program, RowLogSumExp
 
 
 def notation_section(network: Network, derivation: Derivation) -> Section:
@@ -41,17 +42,12 @@ def notation_section(network: Network, derivation: Derivation) -> Section:
         (
             Bullets(
                 (
-                    "Rows are data points: $N$ of them, never named by a number.",
-                    r"$\odot$ multiplies entry by entry, $\top$ transposes, $\langle \boldsymbol{G}, \boldsymbol{H} "
-                    r"\rangle = "
-                    r"\sum_{i j} G_{i j} \, H_{i j} = \mathrm{tr}(\boldsymbol{G}^{\top} \boldsymbol{H})$ is the inner "
-                    r"product of two matrices of one shape.",
-                    r"$\boldsymbol{1}_{N}$ is a column of $N$ ones; a bare $\boldsymbol{1}$ is a matrix of ones of "
-                    "the shape that fits.",
+                    "Rows are data points, $N$ of them. Layer $l$ has $n_{l}$ units; $n_{0}$ is the number of inputs.",
                     "A layer is a subscript: a superscript would read as a power.",
-                    r"$\partial L / \partial \boldsymbol{V}$ always has the shape of $\boldsymbol{V}$: its entry $j "
-                    r"k$ is "
-                    r"$\partial L / \partial V_{j k}$. No choice between numerator and denominator layout arises.",
+                    r"In entries $i$ counts points, $j$ the units of the layer that an equation is about, and $k$ "
+                    r"those of the layer before. The layer's number comes first: $W_{1;j,k}$ is in row $j$ and column "
+                    r"$k$ of $\boldsymbol{W}_{1}$.",
+                    *signs(derivation),
                 )
             ),
             *map(Paragraph, sizes),
@@ -66,6 +62,33 @@ def notation_section(network: Network, derivation: Derivation) -> Section:
     )
 
 
+def signs(derivation: Derivation) -> list[str]:
+    """What is written in formulas, in words; what not every derivation has, where it has it."""
+    nodes = {kind for equation in derivation.equations for kind in map(type, preorder_traversal(equation.value))}
+    return [*SIGNS, *(words for kind, words in RARE_SIGNS.items() if kind in nodes)]
+
+
+SIGNS = (
+    r"$\odot$ multiplies entry by entry, $\oslash$ divides, $\top$ transposes; $\langle \boldsymbol{G}, \boldsymbol{H} "
+    r"\rangle = \sum_{i, j} G_{i,j} \, H_{i,j} = \mathrm{tr}(\boldsymbol{G}^{\top} \boldsymbol{H})$ is the inner "
+    "product of two matrices of one shape.",
+    r"$\boldsymbol{1}_{N}$ is a column of $N$ ones; a bare $\boldsymbol{1}$ is a matrix of ones of the shape that "
+    "fits.",
+    r"$\partial L / \partial \boldsymbol{V}$ always has the shape of $\boldsymbol{V}$: its entry $i,j$ is "
+    r"$\partial L / \partial V_{i,j}$. No choice between numerator and denominator layout arises.",
+)
+RARE_SIGNS = {
+    RowLogSumExp: r"$\mathrm{logsumexp}(\boldsymbol{X})$ is a column: the logarithm of the sum of $\exp$ over each "
+    "row.",
+    KroneckerProduct: r"$\boldsymbol{A} \otimes \boldsymbol{B}$ is made of blocks: block $i,j$ is "
+    r"$A_{i,j} \, \boldsymbol{B}$.",
+    BlockSum: r"$\mathrm{inblocks}(\boldsymbol{G}, \boldsymbol{X})$ sees $\boldsymbol{G}$ as blocks of the shape of "
+    r"$\boldsymbol{X}$; entry $i,j$ is the inner product of block $i,j$ and $\boldsymbol{X}$. "
+    r"$\mathrm{overblocks}(\boldsymbol{G}, \boldsymbol{A})$ sees as many blocks as $\boldsymbol{A}$ has entries; it is "
+    r"the sum over all $i,j$ of $A_{i,j}$ times block $i,j$.",
+    MatrixSlice: r"$\boldsymbol{X}_{1:2,3:4}$ is rows 1 to 2 and columns 3 to 4.",
+    Heaviside: r"$\mathrm{Heaviside}(x, c)$ is 0 below 0, 1 above and $c$ at 0.",
+}
 TRANSLATION = (
     (r"$\boldsymbol{X}$, a point a row", r"$x = a^{1}$, one point", r"$X = A^{[0]}$, a point a column", "`x`"),
     (r"$\boldsymbol{W}_{l}$", r"$w^{l}$", r"$W^{[l]}$", "`layer.weight`"),
@@ -90,10 +113,6 @@ TRANSLATION = (
 
 def meaning_of(program: Program, symbol: MatrixSymbol) -> str:
     return re.sub(r"dL/d(\w+)", r"`dL/d\1`", program.notation.meaning(symbol.name))
-
-
-def symbolic_shape(symbol: MatrixSymbol) -> str:
-    return r" \times ".join(latex(None, size) for size in symbol.shape)
 
 
 def questions_section(network: Network, derivation: Derivation) -> Section:

@@ -1,108 +1,129 @@
 """Equations entry by entry as LaTeX: each entry as a sum over indices of products of numbers."""
 
-from sympy import Expr, MatAdd, MatMul, MatrixExpr, MatrixSymbol, OneMatrix, Transpose
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from sympy import Expr, Integer, MatAdd, MatMul, MatrixExpr, MatrixSymbol, OneMatrix, Transpose, sympify
 
 from derive.paper.breaking import sized
-from derive.paper.latex import ATOM, FRACTION, PRODUCT, SCALED, SUM, FormulaPrinter, FormulaWriter, Piece
-from derive.programs import Elementwise, Notation, Program, RowLogSumExp
+from derive.paper.latex import ATOM, DIFFERENTIAL, PRODUCT, SUM, FormulaPrinter, FormulaWriter, Piece, level_of
+from derive.programs import MADE, Elementwise, Equation, Notation, Program, RowLogSumExp
 
-PREFIXES = {"grad_": r"\frac{{\partial L}}{{\partial {0}}}", "diff_": "d{0}", "dot_": r"\dot{{{0}}}"}
+LETTERS = "ijkmpqrstuvwhcgabyn"
+ONE = Integer(1)
+
+
+@dataclass(frozen=True)
+class Term:
+    """A number times a sum over indices of a product."""
+
+    sums: list[str] = field(default_factory=list)
+    factors: list[Piece] = field(default_factory=list)
+    scale: Expr = ONE
+
+    def __mul__(self, other: "Term") -> "Term":
+        return Term(self.sums + other.sums, self.factors + other.factors, self.scale * other.scale)
 
 
 class IndexWriter:
-    """The entries of a matrix expression: sums over indices of products of numbers."""
+    """The entries of a matrix expression: sums over indices of products of numbers.
 
-    def __init__(self, notation: Notation) -> None:
+    i and j count the rows and columns of the `first` matrix, and letters stay with the sizes that they were first given
+    to. None is a name that is taken.
+    """
+
+    def __init__(self, notation: Notation, taken: Iterable[str], first: MatrixSymbol) -> None:
         self.notation, self.printer = notation, FormulaPrinter(notation)
+        self.free = [letter for letter in LETTERS if letter not in set(taken)]
         self.letters: dict[str, Expr] = {}
+        self.target(first)
 
     def index(self, size: Expr) -> str:
-        """A letter that is free: n for a row of the batch, else j, k, i, m, ..., the same for the same size if free."""
+        """A letter that is not in use: one that this size has already, or a new one."""
         if size == 1:
             return ""
-        preferred = [letter for letter, other in self.letters.items() if other == size]
-        for letter in [*preferred, *("n" if str(size) == "N" else ""), *"jkimpqrstuvw"]:
-            if letter not in self.used:
-                self.letters.setdefault(letter, size)
-                if self.letters[letter] == size:
-                    self.used.add(letter)
-                    return letter
+        for letter in sorted(self.free, key=lambda letter: self.letters.get(letter) != size):
+            if letter not in self.used and self.letters.get(letter, size) == size:
+                self.letters[letter] = size
+                self.used.add(letter)
+                return letter
         raise NotImplementedError("more indices than letters")
 
     def target(self, matrix: MatrixSymbol) -> tuple[str, str, str]:
         """An entry of a symbol, and the two letters of its indices."""
         self.used: set[str] = set()
         row, column = (self.index(size) for size in matrix.shape)
-        return self.symbol(matrix, row, column), row, column
+        return self.symbol(matrix.name, row, column), row, column
 
-    def symbol(self, matrix: MatrixSymbol, row: str, column: str) -> str:
-        name = matrix.name
-        for prefix, form in PREFIXES.items():
-            if name.startswith(prefix):
-                return form.format(self.symbol(MatrixSymbol(name.removeprefix(prefix), *matrix.shape), row, column))
+    def symbol(self, name: str, row: str, column: str) -> str:
+        role, other = self.notation.role(name)
+        if role is not None:
+            return MADE[role].format(self.symbol(other, row, column))
         letters, number = self.notation.sign(name)
-        below = ",".join(part for part in (number, f"{row} {column}".strip()) if part)
+        below = ";".join(part for part in (number, ",".join(filter(None, (row, column)))) if part)
         return f"{letters}_{{{below}}}" if below else letters
 
-    def terms(self, expr: MatrixExpr, row: str, column: str) -> list[tuple[list[str], list[Piece]]]:
-        """A sum of products: of each the indices to sum over, and the factors.
+    def terms(self, expr: MatrixExpr, row: str, column: str) -> list[Term]:
+        """A sum of products.
 
         Raises NotImplementedError for an operation that has no such form.
         """
         if isinstance(expr, MatrixSymbol):
-            level = FRACTION if expr.name.startswith(("grad_", "diff_")) else ATOM
-            return [([], [Piece(self.symbol(expr, row, column), level)])]
+            return [Term([], [Piece(self.symbol(expr.name, row, column), level_of(self.notation, expr))])]
         if isinstance(expr, Transpose):
             return self.terms(expr.arg, column, row)
         if isinstance(expr, OneMatrix):
-            return [([], [])]
+            return [Term()]
         if isinstance(expr, MatAdd):
             return [term for part in expr.args for term in self.terms(part, row, column)]
         if isinstance(expr, Elementwise):
-            return [([], [self.formula(expr, row, column)])]
+            return [Term([], [self.formula(expr, row, column)])]
         if isinstance(expr, RowLogSumExp):
             along = self.index(expr.args[0].shape[1])
             terms = self.terms(expr.args[0], row, along)
             value = rf"\log({self.sums([along])}\exp({self.spelled(terms).tex}))"
-            return [([], [Piece(value, ATOM)])]
+            return [Term([], [Piece(value, ATOM)])]
         if isinstance(expr, MatMul):
             return self.product_terms(expr, row, column)
         raise NotImplementedError(type(expr).__name__)
 
-    def product_terms(self, expr: MatMul, row: str, column: str) -> list[tuple[list[str], list[Piece]]]:
+    def product_terms(self, expr: MatMul, row: str, column: str) -> list[Term]:
         scale, matrices = expr.as_coeff_matrices()
         inner = [self.index(matrix.shape[1]) for matrix in matrices[:-1]]
-        ways: list[tuple[list[str], list[Piece]]] = [([i for i in inner if i], [])]
-        if scale != 1:
-            ways[0][1].append(Piece(self.printer._print(scale), ATOM))
+        ways = [Term([i for i in inner if i], [], scale)]
         for matrix, left, right in zip(matrices, [row, *inner], [*inner, column], strict=True):
-            ways = [
-                (sums + more, factors + others)
-                for sums, factors in ways
-                for more, others in self.terms(matrix, left, right)
-            ]
+            ways = [way * more for way in ways for more in self.terms(matrix, left, right)]
         return ways
 
     def formula(self, expr: Elementwise, row: str, column: str) -> Piece:
         names = {}
         for scalar, operand in expr.operands.items():
-            terms = self.terms(operand, row, column)
-            if len(terms) != 1 or terms[0][0] or len(terms[0][1]) != 1:
+            (term, *others) = self.terms(operand, row, column)
+            if others or term.sums or len(term.factors) != 1 or term.scale != 1:
                 raise NotImplementedError("a sum inside a formula")
-            names[scalar] = terms[0][1][0]
+            names[scalar] = term.factors[0]
         return FormulaWriter(self.printer, names, matrix=False, in_line=True).piece(expr.formula)
 
-    def spelled(self, terms: list[tuple[list[str], list[Piece]]], inner: bool = False) -> Piece:
-        """The terms as text: sums, then their factors."""
-        texts = []
-        for sums, parts in terms:
-            body = " \\, ".join(part.at(PRODUCT) for part in parts) or "1"
-            if len(parts) == 1 and not sums:
-                body = parts[0].tex
-            texts.append(self.sums(sums) + body)
-        single = len(terms) == 1 and not terms[0][0]
-        level = SUM if len(terms) > 1 or not single else (PRODUCT if len(terms[0][1]) != 1 else terms[0][1][0].level)
-        return Piece(" + ".join(texts), level)
+    def spelled(self, terms: list[Term]) -> Piece:
+        """The terms as text, each with its sign."""
+        (negative, first), *others = [self.signed(term) for term in terms]
+        text = ("-" if negative else "") + first.tex
+        text += "".join(f" {'-' if minus else '+'} {piece.tex}" for minus, piece in others)
+        return Piece(text, SUM if negative or others or terms[0].sums else first.level)
+
+    def signed(self, term: Term) -> tuple[bool, Piece]:
+        """Whether a term is subtracted, and what: a number, the sums, their factors; a differential is the last."""
+        negative = term.scale.could_extract_minus_sign()
+        scale = -term.scale if negative else term.scale
+        number = [] if scale == 1 else [Piece(self.printer._print(scale), SUM if scale.is_Add else ATOM)]
+        factors = sorted(term.factors, key=lambda piece: piece.level == DIFFERENTIAL)
+        if len(factors) == 1 and not number:
+            level = PRODUCT if term.sums else SUM
+            return negative, Piece(self.sums(term.sums) + factors[0].at(level), factors[0].level)
+        number, factors = ([part.at(PRODUCT) for part in parts] for parts in (number, factors))
+        if term.sums:
+            factors = [self.sums(term.sums) + (r" \, ".join(factors) or "1")]
+        return negative, Piece(r" \, ".join([*number, *factors]) or "1", PRODUCT)
 
     def sums(self, indices: list[str]) -> str:
         """One sign of summation; a single index shows its range."""
@@ -111,30 +132,40 @@ class IndexWriter:
         return "".join(rf"\sum_{{{i}=1}}^{{{self.printer._print(self.letters[i])}}} " for i in indices)
 
 
-def entry_latex(program: Program, target: MatrixSymbol, value: MatrixExpr) -> str | None:
-    """target_jk = sum over n of ..., or None where the operation has no such form."""
-    writer = IndexWriter(program.notation)
-    left, row, column = writer.target(target)
+def names(matrices: Iterable[MatrixSymbol]) -> set[str]:
+    """What an index may not be called: matrices, and the letters of their sizes."""
+    sizes = (sympify(size) for matrix in matrices for size in matrix.shape)
+    return {matrix.name for matrix in matrices} | {str(letter) for size in sizes for letter in size.free_symbols}
+
+
+def writer_of(program: Program, equation: Equation) -> IndexWriter:
+    """What writes the entries of an equation; of a backward one with the indices of what it goes back through."""
+    matrices = (*program.inputs, *(equation.target for equation in program.equations))
+    return IndexWriter(program.notation, names(matrices), (equation.through or equation).target)
+
+
+def entry_latex(program: Program, equation: Equation) -> str | None:
+    """target_ij = sum over k of ..., or None where the operation has no such form."""
+    writer = writer_of(program, equation)
+    left, row, column = writer.target(equation.target)
     try:
-        return sized(f"{left} = {writer.spelled(writer.terms(value, row, column)).tex}")
+        return sized(f"{left} = {writer.spelled(writer.terms(equation.value, row, column)).tex}")
     except NotImplementedError:
         return None
 
 
 def index_proof(
-    notation: Notation, cotangent: MatrixSymbol, change: MatrixExpr, gradient: MatrixExpr, variation: MatrixSymbol
+    writer: IndexWriter, cotangent: MatrixSymbol, change: MatrixExpr, gradient: MatrixExpr, variation: MatrixSymbol
 ) -> list[str] | None:
     """<G, dF> as a sum over all indices, and the same sum with dV taken out, or None where there is no such form."""
-    writer = IndexWriter(notation)
     g, row, column = writer.target(cotangent)
     try:
-        first = writer.terms(change, row, column)
-        outer = [i for i in (row, column) if i]
-        lines = [writer.spelled([(outer + sums, [Piece(g, SCALED), *parts]) for sums, parts in first]).tex]
+        outer = Term([i for i in (row, column) if i], [Piece(g, level_of(writer.notation, cotangent))])
+        lines = [writer.spelled([outer * term for term in writer.terms(change, row, column)]).tex]
         dv, row, column = writer.target(variation)
         inner = writer.spelled(writer.terms(gradient, row, column))
     except NotImplementedError:
         return None
     outer = [i for i in (row, column) if i]
-    lines.append(f"{writer.sums(outer)}{inner.at(PRODUCT)} \\, {dv}")
+    lines.append(rf"{writer.sums(outer)}{inner.at(PRODUCT)} \, {dv}")
     return [sized(line) for line in lines]

@@ -10,10 +10,14 @@ from functools import lru_cache
 from sympy import (
     Abs,
     Add,
+    BlockMatrix,
     Expr,
     Integer,
+    Inverse,
+    KroneckerProduct,
     MatAdd,
     MatMul,
+    MatPow,
     MatrixExpr,
     MatrixSymbol,
     Mul,
@@ -30,31 +34,45 @@ from sympy.core.function import Application
 from sympy.core.parameters import distribute
 from sympy.core.relational import Relational
 from sympy.matrices.expressions.hadamard import HadamardPower, HadamardProduct
+from sympy.matrices.expressions.matexpr import MatrixElement
+from sympy.matrices.expressions.slice import MatrixSlice
 from sympy.printing.latex import LatexPrinter
 
 from derive.paper.breaking import sized, width
 from derive.programs import (
     FUNCTION_SIGNS,
     PLAIN,
+    BlockSum,
     Derivation,
     Elementwise,
     Equation,
     Notation,
     Program,
+    Role,
     RowLogSumExp,
     factors,
     terms,
 )
 
-SUM, PRODUCT, SCALED, FRACTION, ATOM = range(5)
+SUM, PRODUCT, DIFFERENTIAL, SCALED, FRACTION, POWER, ATOM = range(7)
+LEVELS = {
+    (MatAdd, Add): SUM,
+    (MatMul, Mul, HadamardProduct, KroneckerProduct): PRODUCT,
+    (Transpose, Inverse, MatPow, HadamardPower): POWER,
+}
 RELATIONS = {"<": "<", "<=": r"\le", ">": ">", ">=": r"\ge", "==": "=", "!=": r"\ne"}
 WIDEST_CASE = 44
 MOST_READABLE = 10**6  # a fraction with a larger denominator is written as a decimal, as in the code
 
 
+def is_row(ones: OneMatrix) -> bool:
+    """Whether it is written with a bar."""
+    return ones.shape[0] == 1 and ones.shape[1] != 1
+
+
 @dataclass(frozen=True)
 class Piece:
-    """A printed part and how tightly it holds together: a sum, a product, a number times an atom, ..., an atom."""
+    """A printed part and how tightly it holds together: a sum, a product, dV, a number times an atom, ..., an atom."""
 
     tex: str
     level: int
@@ -62,6 +80,15 @@ class Piece:
     def at(self, level: int) -> str:
         """The text, in brackets if it holds together less tightly than that."""
         return self.tex if self.level >= level else f"({self.tex})"
+
+    def last(self, level: int) -> str:
+        """The text as the last factor of a product, where nothing stands behind a d that could seem to belong to it."""
+        return self.tex if self.level == DIFFERENTIAL else self.at(level)
+
+
+def level_of(notation: Notation, symbol: MatrixSymbol) -> int:
+    role, _ = notation.role(symbol.name)
+    return {Role.COTANGENT: FRACTION, Role.DIFFERENTIAL: DIFFERENTIAL}.get(role, ATOM)
 
 
 class FormulaPrinter(LatexPrinter):
@@ -76,13 +103,13 @@ class FormulaPrinter(LatexPrinter):
             names = {scalar: self.piece(operand) for scalar, operand in expr.operands.items()}
             nested = self.in_line or any(not isinstance(operand, MatrixSymbol) for operand in expr.args[1:])
             return FormulaWriter(self, names, matrix=True, in_line=nested).piece(expr.formula)
-        if isinstance(expr, MatAdd | Add):
-            return Piece(self._print(expr), SUM)
-        if isinstance(expr, MatMul | Mul | HadamardProduct):
-            return Piece(self._print(expr), PRODUCT)
-        if isinstance(expr, MatrixSymbol) and expr.name.startswith(("grad_", "diff_")):
-            return Piece(self._print(expr), FRACTION)
-        return Piece(self._print(expr), ATOM)
+        if isinstance(expr, MatrixSymbol):
+            level = level_of(self.notation, expr)
+        elif isinstance(expr, OneMatrix):
+            level = POWER if is_row(expr) else ATOM
+        else:
+            level = next((level for kinds, level in LEVELS.items() if isinstance(expr, kinds)), ATOM)
+        return Piece(self._print(expr), level)
 
     def _print_Elementwise(self, expr: Elementwise) -> str:
         return self.piece(expr).tex
@@ -95,10 +122,47 @@ class FormulaPrinter(LatexPrinter):
         return rf"\boldsymbol{{I}}_{{{self._print(expr.shape[0])}}}"
 
     def _print_ZeroMatrix(self, expr: MatrixExpr) -> str:
-        return r"\boldsymbol{0}"
+        return rf"\boldsymbol{{0}}_{{{self.sides(expr)}}}"
+
+    def sides(self, matrix: MatrixExpr) -> str:
+        """rows x columns."""
+        return r" \times ".join(self.piece(side).at(PRODUCT) for side in matrix.shape)
+
+    def _print_Trace(self, expr: Expr) -> str:
+        return rf"\mathrm{{tr}}({self._print(expr.arg)})"
+
+    def _print_Determinant(self, expr: Expr) -> str:
+        return rf"\det({self._print(expr.arg)})"
 
     def _print_LogDet(self, expr: Expr) -> str:
-        return rf"\log \det({self._print(expr.arg)})"
+        return rf"\log(\det({self._print(expr.arg)}))"
+
+    def _print_MatrixElement(self, expr: MatrixElement) -> str:
+        """Rows and columns count from 1, as indices of sums do."""
+        return self.placed(expr.parent, self._print(expr.i + 1), self._print(expr.j + 1))
+
+    def _print_MatrixSlice(self, expr: MatrixSlice) -> str:
+        """The rows and columns from one to another, as first:last."""
+        return self.placed(expr.parent, *(f"{self._print(a + 1)}:{self._print(b)}" for a, b, _ in expr.args[1:]))
+
+    def placed(self, matrix: MatrixExpr, row: str, column: str) -> str:
+        """Part of a matrix."""
+        if not isinstance(matrix, MatrixSymbol) or level_of(self.notation, matrix) != ATOM:
+            return rf"({self._print(matrix)})_{{{row},{column}}}"
+        letters, number = self.notation.sign(matrix.name)
+        return rf"\boldsymbol{{{letters}}}_{{{f'{number};' if number else ''}{row},{column}}}"
+
+    def _print_BlockMatrix(self, expr: BlockMatrix) -> str:
+        rows, columns = expr.blockshape
+        body = r" \\ ".join(" & ".join(self._print(expr.blocks[i, j]) for j in range(columns)) for i in range(rows))
+        return rf"\begin{{bmatrix}} {body} \end{{bmatrix}}"
+
+    def _print_KroneckerProduct(self, expr: KroneckerProduct) -> str:
+        return r" \otimes ".join(self.piece(part).at(POWER) for part in expr.args)
+
+    def _print_BlockSum(self, expr: BlockSum) -> str:
+        name = "overblocks" if expr.inner else "inblocks"
+        return rf"\mathrm{{{name}}}({self._print(expr.matrix)}, {self._print(expr.factor)})"
 
     def _print_Scalar(self, expr: MatrixExpr) -> str:
         """A number as a 1 x 1 matrix."""
@@ -114,9 +178,9 @@ class FormulaPrinter(LatexPrinter):
         rows, columns = expr.shape
         if columns == 1:
             return rf"\boldsymbol{{1}}_{{{self._print(rows)}}}"
-        if rows == 1:
+        if is_row(expr):
             return rf"\boldsymbol{{1}}_{{{self._print(columns)}}}^{{\top}}"
-        return rf"\boldsymbol{{1}}_{{{self._print(rows)} \times {self._print(columns)}}}"
+        return rf"\boldsymbol{{1}}_{{{self.sides(expr)}}}"
 
     def _print_Transpose(self, expr: Transpose) -> str:
         return rf"{self.piece(expr.arg).at(ATOM)}^{{\top}}"
@@ -127,9 +191,16 @@ class FormulaPrinter(LatexPrinter):
         if scale.could_extract_minus_sign():
             sign, scale = "-", -scale
         number = [] if scale == 1 else [Piece(self._print(scale), SUM if scale.is_Add else ATOM).at(PRODUCT)]
-        first, *rest = (self.piece(matrix) for matrix in matrices)
-        product = " ".join([first.at(SCALED), *(piece.at(FRACTION) for piece in rest)])
-        return sign + r" \, ".join([*number, product])
+        *front, last = (self.piece(matrix) for matrix in matrices)
+        levels = (SCALED, *[FRACTION] * len(front))
+        texts = [piece.at(level) for piece, level in zip(front, levels, strict=False)]
+        return sign + r" \, ".join([*number, " ".join([*texts, last.last(levels[-1])])])
+
+    def _print_Inverse(self, expr: Inverse) -> str:
+        return rf"{self.piece(expr.arg).at(ATOM)}^{{-1}}"
+
+    def _print_MatPow(self, expr: MatPow) -> str:
+        return rf"{self.piece(expr.base).at(ATOM)}^{{{self._print(expr.exp)}}}"
 
     def _print_MatAdd(self, expr: MatAdd) -> str:
         """A row that is broadcast comes last, as a bias does."""
@@ -137,7 +208,7 @@ class FormulaPrinter(LatexPrinter):
         return first + "".join(f" - {part[1:]}" if part.startswith("-") else f" + {part}" for part in rest)
 
     def _print_HadamardProduct(self, expr: HadamardProduct) -> str:
-        return r" \odot ".join(self.piece(part).at(ATOM) for part in expr.args)
+        return r" \odot ".join(self.piece(part).at(POWER) for part in expr.args)
 
     def _print_HadamardPower(self, expr: HadamardPower) -> str:
         return rf"{self.piece(expr.base).at(ATOM)}^{{\odot {self._print(expr.exp)}}}"
@@ -207,10 +278,13 @@ class FormulaWriter:
             return Piece(rf"\frac{{{numerator}}}{{{self.joined([p.at(PRODUCT) for p in under], '')}}}", PRODUCT)
         one = len(over) == 1 and not under
         level = SCALED if self.matrix else PRODUCT
-        text = self.joined([piece.at(level) for piece in over], front)
+        texts = [piece.at(level) for piece in over]
+        if over and not under:
+            texts[-1] = over[-1].last(level)
+        text = self.joined(texts, front)
         if under:
             text = text or (rf"{front} \, \boldsymbol{{1}}" if front else r"\boldsymbol{1}")
-            text += "".join(rf" \oslash {piece.at(ATOM)}" for piece in under)
+            text += "".join(rf" \oslash {piece.at(POWER)}" for piece in under)
         return Piece(text, SCALED if one else PRODUCT)
 
     def joined(self, parts: list[str], front: str) -> str:
@@ -226,7 +300,7 @@ class FormulaWriter:
         if not self.matrix and exponent.is_number and exponent.is_negative:
             return Piece(rf"\frac{{1}}{{{self.piece(base**-exponent).tex}}}", PRODUCT)
         mark = r"\odot " if self.matrix else ""
-        return Piece(f"{self.piece(base).at(ATOM)}^{{{mark}{self.piece(exponent).tex}}}", ATOM)
+        return Piece(f"{self.piece(base).at(ATOM)}^{{{mark}{self.piece(exponent).tex}}}", POWER)
 
     def call(self, expr: Expr) -> Piece:
         name = type(expr).__name__
@@ -267,7 +341,7 @@ def latex(program: Program | None, expr: Expr, in_line: bool = False) -> str:
 
 
 @lru_cache(maxsize=4096)
-def written(notation: Notation, expr: Expr, in_line: bool) -> str:
+def written(notation: Notation, expr: Expr, in_line: bool = False) -> str:
     """SymPy forgets all that it knows when told how to multiply out: only formulas need it told."""
     if not expr.has(Elementwise):
         return sized(FormulaPrinter(notation, in_line).piece(expr).tex)
@@ -285,8 +359,13 @@ def scalar_latex(expr: Expr, notation: Notation = PLAIN) -> str:
 
 def shape_latex(program: Program, matrix: MatrixExpr) -> str:
     """rows x columns, numbers where they are known; 1 x 1 for the loss."""
-    rows, columns = (1, 1) if matrix == program.output else (size.xreplace(program.sizes) for size in matrix.shape)
-    return rf"{FormulaPrinter(PLAIN)._print(rows)} \times {FormulaPrinter(PLAIN)._print(columns)}"
+    sides = (1, 1) if matrix == program.output else (size.xreplace(program.sizes) for size in matrix.shape)
+    return FormulaPrinter(PLAIN).sides(MatrixSymbol("matrix", *sides))
+
+
+def symbolic_shape(matrix: MatrixExpr) -> str:
+    """rows x columns, sizes as symbols."""
+    return FormulaPrinter(PLAIN).sides(matrix)
 
 
 def equation_latex(equation: Equation) -> str:

@@ -17,7 +17,7 @@ from derive.paper.blocks import (
     listed,
 )
 from derive.paper.breaking import inline, width
-from derive.paper.indices import entry_latex
+from derive.paper.indices import entry_latex, writer_of
 from derive.paper.latex import latex, shape_latex
 from derive.paper.rules import examples, proof_rows
 from derive.programs import Derivation, Equation, Program
@@ -87,10 +87,10 @@ def in_code(derivation: Derivation, computed: Derivation) -> dict[MatrixSymbol, 
 
 
 def entry_blocks(program: Program, equation: Equation) -> list[Block]:
-    tex = entry_latex(program, equation.target, equation.value)
+    tex = entry_latex(program, equation)
     if tex and width(tex) > WIDEST_LINE:
         return []
-    return [Paragraph(f"One entry: ${inline(tex)}$.")] if tex else []
+    return [Paragraph(rf"One entry: $\displaystyle {tex}$.")] if tex else []
 
 
 def step_title(program: Program, step: Equation) -> str:
@@ -126,7 +126,7 @@ def unnamed_cotangents(derivation: Derivation) -> list[Block]:
     for equation in reversed(program.equations[:-1]):
         cotangent = None if equation.target in named else cotangent_of(derivation, equation.target)
         if cotangent is not None and not cotangent.has(MatrixSymbol):
-            target = MatrixSymbol(f"grad_{equation.target.name}", *equation.shape)
+            target = program.notation.cotangent(equation.target)
             rows.append(
                 Row(latex(program, target), latex(program, cotangent), "no data in it", shape_latex(program, target))
             )
@@ -139,7 +139,7 @@ def step_proof(derivation: Derivation, step: Equation) -> list[Block]:
     cotangent = cotangent_of(derivation, step.through.target) if step.through else None
     if cotangent is None or sum(step.variable in e.uses for e in program.equations) != 1:
         return []
-    rows = proof_rows(program, step.through, step.variable, cotangent, step.value)
+    rows = proof_rows(writer_of(program, step), step.through, step.variable, cotangent, step.value)
     return [Chain(tuple(rows))] if rows else []
 
 

@@ -3,14 +3,30 @@
 A rule is stated for matrices of any name and size. Its differential is SymPy's, its entries are printed by indices.
 """
 
-from sympy import Expr, Function, MatAdd, MatMul, MatrixExpr, MatrixSymbol, OneMatrix, Symbol, Transpose
+from collections.abc import Iterator
+from itertools import chain, count
 
-from derive.calculus import elementwise_pullback, pullback, rule
-from derive.paper.blocks import WIDEST_CHANGE, Boxed, Chain, Display, Paragraph, Row, Section
+from sympy import (
+    Expr,
+    Function,
+    Identity,
+    MatAdd,
+    MatMul,
+    MatrixExpr,
+    MatrixSymbol,
+    OneMatrix,
+    Symbol,
+    Transpose,
+    ZeroMatrix,
+    sympify,
+)
+
+from derive.calculus import pullback, pushforward, rule
+from derive.paper.blocks import WIDEST_CHANGE, Boxed, Chain, Display, Paragraph, Row, Section, listed
 from derive.paper.breaking import width
-from derive.paper.indices import index_proof
-from derive.paper.latex import latex
-from derive.programs import PLAIN, Derivation, Elementwise, Equation, Program, RowLogSumExp, elementwise, entry
+from derive.paper.indices import IndexWriter, index_proof, names
+from derive.paper.latex import latex, symbolic_shape, written
+from derive.programs import PLAIN, Derivation, Elementwise, Equation, RowLogSumExp, elementwise, entry
 
 
 def rules_sections(derivation: Derivation) -> list[Section]:
@@ -26,9 +42,8 @@ def rules_sections(derivation: Derivation) -> list[Section]:
                 r"A small change $d\boldsymbol{V}$ changes $\boldsymbol{F}$ by $d\boldsymbol{F}$ and the loss by"
             ),
             Display(
-                r"dL = \sum_{i j} \frac{\partial L}{\partial F_{i j}} \, dF_{i j} = \langle \boldsymbol{G}, "
-                r"d\boldsymbol{F} "
-                r"\rangle = \mathrm{tr}(\boldsymbol{G}^{\top} d\boldsymbol{F})."
+                r"dL = \sum_{i, j} \frac{\partial L}{\partial F_{i,j}} \, dF_{i,j} = \langle \boldsymbol{G}, "
+                r"d\boldsymbol{F} \rangle = \mathrm{tr}(\boldsymbol{G}^{\top} d\boldsymbol{F})."
             ),
             Paragraph(
                 r"Whatever stands beside $d\boldsymbol{V}$ once this is written as "
@@ -75,12 +90,17 @@ def rule_section(number: int, name: str, equation: Equation, variable: MatrixSym
     through, V = general(equation, variable)
     F, G = through.target, MatrixSymbol("G", *through.target.shape)
     gradient = pullback(through, V, G)
-    rows = proof_rows(None, through, V, G, gradient)
+    symbols = [V, *(symbol for symbol in through.uses if symbol != V)]
+    shapes = [f"${latex(None, s)}$ is ${symbolic_shape(s)}$" for s in (F, *symbols)]
+    note = ""
+    if isinstance(through.value, Elementwise):
+        note = " $f$ is any function, applied entry by entry, and $f'$ its slope."
+    rows = proof_rows(IndexWriter(PLAIN, names([*symbols, F, G]), F), through, V, G, gradient)
     return Section(
         f"R{number}. {name[0].upper()}{name[1:]}",
         f"R{number}",
         (
-            Paragraph(f"Let ${latex(None, F)} = {latex(None, through.value)}$. Then"),
+            Paragraph(f"Let ${latex(None, F)} = {latex(None, through.value)}$; {listed(shapes, 'and')}.{note} Then"),
             *([Chain(tuple(rows))] if rows else []),
             Boxed(rf"\frac{{\partial L}}{{\partial {latex(None, V)}}} = {latex(None, gradient)}"),
         ),
@@ -89,61 +109,62 @@ def rule_section(number: int, name: str, equation: Equation, variable: MatrixSym
 
 
 def general(equation: Equation, variable: MatrixSymbol) -> tuple[Equation, MatrixSymbol]:
-    """The operation that a step goes back through, as F of V and of A, B, ..., and V."""
+    """The operation that a step goes back through, as F of V and of A, B, ..., and V, of sizes p, q, ..."""
     value = equation.value
-    sizes = [Symbol(letter, integer=True, positive=True) for letter in "npqrst"]
     if isinstance(value, Elementwise):
-        V = MatrixSymbol("V", *sizes[:2])
+        V = MatrixSymbol("V", *(Symbol(letter, integer=True, positive=True) for letter in "pq"))
         return Equation(MatrixSymbol("F", *V.shape), elementwise(f(entry(V)), {entry(V): V}), equation.rule, ""), V
     terms = [term for term in MatAdd.make_args(value) if term.has(variable)]
     value = terms[0] if len(terms) == 1 else value
     if isinstance(value, MatMul):
         _, value = value.as_coeff_mmul()
-    symbols = sorted(value.atoms(MatrixSymbol) - {variable}, key=lambda symbol: symbol.name)
-    used = dict.fromkeys(size for symbol in (variable, *symbols) for size in symbol.shape if size.is_Symbol)
-    renamed = dict(zip(used, sizes, strict=False))
-    shapes = {symbol: [size.xreplace(renamed) for size in symbol.shape] for symbol in (variable, *symbols)}
-    names = dict(zip((variable, *symbols), "VABCDEH", strict=False))
-    value = value.xreplace({**renamed, **{symbol: MatrixSymbol(names[symbol], *shapes[symbol]) for symbol in shapes}})
-    return Equation(MatrixSymbol("F", *value.shape), value, equation.rule, ""), MatrixSymbol("V", *shapes[variable])
+    symbols = [variable, *sorted(value.atoms(MatrixSymbol) - {variable}, key=lambda symbol: symbol.name)]
+    matrices = [*symbols, *sorted(value.atoms(OneMatrix, Identity, ZeroMatrix), key=str)]
+    sides = dict.fromkeys(sympify(side) for matrix in (value, *matrices) for side in matrix.shape)
+    sizes = dict.fromkeys(size for side in sides for size in sorted(side.free_symbols, key=str))
+    letters = (Symbol(name, integer=True, positive=True) for name in plenty("pqrstu"))
+    renamed = dict(zip(sizes, letters, strict=False))
+    named = {
+        symbol: MatrixSymbol(name, *(sympify(size).xreplace(renamed) for size in symbol.shape))
+        for symbol, name in zip(symbols, plenty("VABCDEH"), strict=False)
+    }
+    value = value.xreplace({**renamed, **named})
+    return Equation(MatrixSymbol("F", *value.shape), value, equation.rule, ""), named[variable]
+
+
+def plenty(letters: str) -> Iterator[str]:
+    """The letters, and then the last one with numbers."""
+    return chain(letters, (f"{letters[-1]}{number}" for number in count(1)))
 
 
 def proof_rows(
-    program: Program | None, through: Equation, variable: MatrixSymbol, cotangent: MatrixExpr, gradient: MatrixExpr
+    writer: IndexWriter, through: Equation, variable: MatrixSymbol, cotangent: MatrixExpr, gradient: MatrixExpr
 ) -> list[Row]:
     """<G, dF> with dF from the equation, entry by entry, dV taken out; none where dF is no product and no formula."""
-    variation = MatrixSymbol(f"diff_{variable.name}", *variable.shape)
+    notation = writer.notation
+    variation = notation.differential(variable)
     change = differential(through, variable, variation)
-    if change is None or width(latex(program, change)) > WIDEST_CHANGE:
+    if change is None or width(written(notation, change)) > WIDEST_CHANGE:
         return []
-    target = MatrixSymbol(f"diff_{through.target.name}", *through.target.shape)
-    g, df, dv = (latex(program, part) for part in (cotangent, target, variation))
+    target = notation.differential(through.target)
+    g, df, dv, v = (written(notation, part) for part in (cotangent, target, variation, variable))
     scalar = r"1 \times 1"
     rows = [
         Row("dL", rf"\langle {g}, {df} \rangle", "the identity", scalar),
-        Row("", rf"\langle {g}, {latex(program, change)} \rangle", f"only ${latex(program, variable)}$ varies", scalar),
+        Row("", rf"\langle {g}, {written(notation, change)} \rangle", f"only ${v}$ varies", scalar),
     ]
     if isinstance(cotangent, MatrixSymbol):
-        notation = program.notation if program else PLAIN
-        proof = index_proof(notation, cotangent, change, gradient, variation)
+        proof = index_proof(writer, cotangent, change, gradient, variation)
         if proof:
-            rows += [Row("", proof[0], "entry by entry", scalar), Row("", proof[1], rf"${dv}$ taken out", scalar)]
-    return [*rows, Row("", rf"\langle {latex(program, gradient)}, {dv} \rangle", "as matrices again", scalar)]
+            rows += [Row("", proof[0], "entry by entry", scalar), Row("", proof[1], f"${dv}$ taken out", scalar)]
+    return [*rows, Row("", rf"\langle {written(notation, gradient)}, {dv} \rangle", "as matrices again", scalar)]
 
 
 def differential(equation: Equation, variable: MatrixSymbol, variation: MatrixSymbol) -> MatrixExpr | None:
     """The change of an equation's value for a change of one symbol in it, where that is a product or a formula."""
     value = equation.value
-    if isinstance(value, RowLogSumExp):
-        G = MatrixSymbol("G", *equation.shape)
-        slope = pullback(equation, variable, G)
-        operands = {entry(variation): variation, **{u: v for u, v in slope.operands.items() if u != entry(G)}}
-        along = elementwise(slope.formula.xreplace({entry(G): entry(variation)}), operands)
-        return along * OneMatrix(variable.shape[1], 1)
-    if isinstance(value, Elementwise):
-        if value.operands.get(entry(variable)) != variable:
-            return None
-        return elementwise_pullback(equation, entry(variable), variation)
+    if isinstance(value, RowLogSumExp | Elementwise):
+        return pushforward(equation, {variable: variation})
     changes = [replaced(term, variable, variation) for term in MatAdd.make_args(value) if term.has(variable)]
     return changes[0] if len(changes) == 1 else None
 

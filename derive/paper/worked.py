@@ -105,7 +105,7 @@ def by_hand(derivation: Derivation, inputs: dict[MatrixSymbol, Matrix], values: 
     step = next(e for e in derivation.backward if e.variable == weights)
     if len(step.uses) < 2:
         return []
-    left, right = step.uses if step.uses[0].name.startswith(("Delta", "grad_")) else reversed(step.uses)
+    left, right = step.uses if program.notation.is_cotangent(step.uses[0].name) else reversed(step.uses)
     gradient = values[step.target.name]
     sizes = [(round(abs(value), 12), -j, -k) for j, row in enumerate(gradient) for k, value in enumerate(row)]
     _, j, k = max(sizes)
@@ -119,7 +119,7 @@ def by_hand(derivation: Derivation, inputs: dict[MatrixSymbol, Matrix], values: 
         losses.append(evaluate(program.equations, {**inputs, weights: moved})[program.output.name][0][0])
     slope = (losses[0] - losses[1]) / (2 * NUDGE)
     digits = DIGITS + 2
-    left_hand = entry_latex(program, step.target, step.value).split(" = ")[0].replace("j k", f"{j + 1} {k + 1}")
+    left_hand = entry_latex(program, step).split(" = ")[0].replace("j,k", f"{j + 1},{k + 1}")
     return [
         Paragraph(f"*One entry by hand*, step {'B' + str(1 + derivation.backward.index(step))}:"),
         Chain((*rows_of(left_hand, products, "", ""), Row("", number(gradient[j][k]), "", ""))),

@@ -14,7 +14,19 @@ from derive.programs.forms import (
     weighted,
 )
 from derive.programs.nodes import BlockSum, LogDet
-from derive.programs.notation import FUNCTION_SIGNS, GREEK, NETWORK, PLAIN, Notation, factors, greek, is_number, terms
+from derive.programs.notation import (
+    FUNCTION_SIGNS,
+    GREEK,
+    MADE,
+    NETWORK,
+    PLAIN,
+    Notation,
+    Role,
+    factors,
+    greek,
+    is_number,
+    terms,
+)
 from derive.programs.numbers import Matrix, compiled, evaluate
 from derive.programs.parts import all_in_parts, in_parts, readable
 from derive.programs.program import (
@@ -35,6 +47,7 @@ from derive.programs.program import (
 __all__ = [
     "FUNCTION_SIGNS",
     "GREEK",
+    "MADE",
     "NETWORK",
     "PLAIN",
     "BlockSum",
@@ -45,6 +58,7 @@ __all__ = [
     "Matrix",
     "Notation",
     "Program",
+    "Role",
     "RowLogSumExp",
     "Scalar",
     "add",

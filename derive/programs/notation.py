@@ -6,6 +6,7 @@ of a matrix expression, whose names belong to the person who wrote it.
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from unicodedata import lookup
 
 from sympy import Add, Expr, MatrixSymbol, Mul, Pow, Symbol
@@ -31,7 +32,8 @@ FAMILIES = {
     "L": Family("loss", "L", "loss"),
     "Delta": Family("delta", r"\Delta", "error of layer {layer}, dL/dZ{layer}"),
 }
-_NAME = re.compile(r"((?:dot_)?(?:grad_)?)([A-Za-z_]+?)(?:(\d+)([a-z]*))?")
+_NAME = re.compile(r"([A-Za-z_]+?)(?:(\d+)([a-z]*))?")
+BETWEEN = " "  # a role and the name of the symbol that has it
 GREEK = frozenset(
     re.findall(
         r"\w+",
@@ -54,7 +56,7 @@ FUNCTION_SIGNS = {
 
 
 def _split(name: str) -> list[str]:
-    """Prefix, family, layer and letter of a name, each empty where it has none."""
+    """Family, layer and letter of a name, each empty where it has none."""
     return [part or "" for part in _NAME.fullmatch(name).groups()]
 
 
@@ -64,10 +66,51 @@ def greek(name: str) -> str:
     return lookup(f"GREEK {case} LETTER {name.upper().replace('LAMBDA', 'LAMDA')}")
 
 
+class Role(StrEnum):
+    """What a symbol is of another."""
+
+    COTANGENT = "grad"
+    TANGENT = "dot"
+    DIFFERENTIAL = "diff"
+
+
+MADE = {
+    Role.COTANGENT: r"\frac{{\partial L}}{{\partial {0}}}",
+    Role.TANGENT: r"\dot{{{0}}}",
+    Role.DIFFERENTIAL: "d{0}",
+}
+
+
+@dataclass(frozen=True)
 class Notation:
-    """The names of a program's symbols; this one takes them as they come."""
+    """The names of a program's symbols; this one takes them as they come.
+
+    A symbol that is made of another has its role in front of the other's name, and between them what no name of a
+    person's has: an input may be called grad_W or diff_X. `taken` are the inputs, whose names code keeps.
+    """
+
+    taken: frozenset[str] = frozenset()
+
+    def role(self, name: str) -> tuple[Role | None, str]:
+        """What the symbol is of another, and the other's name; of none, None and its own."""
+        head, _, other = name.partition(BETWEEN)
+        return (Role(head), other) if other and head in list(Role) else (None, name)
+
+    def made(self, role: Role, symbol: MatrixSymbol) -> MatrixSymbol:
+        """The symbol that is this of another; it has the other's shape."""
+        return MatrixSymbol(f"{role}{BETWEEN}{symbol.name}", *symbol.shape)
 
     def torch(self, name: str) -> str:
+        role, other = self.role(name)
+        if role is None:
+            return self.spelled(name)
+        made = f"{role}_{self.torch(other)}"
+        while made in self.taken:
+            made += "_"
+        return made
+
+    def spelled(self, name: str) -> str:
+        """A symbol that is made of no other, in code."""
         return name
 
     def latex(self, name: str) -> str:
@@ -75,12 +118,9 @@ class Notation:
 
         Raises ValueError for a name that is no plain identifier: in LaTeX it could be a command.
         """
-        if name.startswith("dot_"):
-            return rf"\dot{{{self.latex(name.removeprefix('dot_'))}}}"
-        if name.startswith("grad_"):
-            return rf"\frac{{\partial L}}{{\partial {self.latex(name.removeprefix('grad_'))}}}"
-        if name.startswith("diff_"):
-            return f"d{self.latex(name.removeprefix('diff_'))}"
+        role, other = self.role(name)
+        if role is not None:
+            return MADE[role].format(self.latex(other))
         letters, index = self.sign(name)
         return rf"\boldsymbol{{{letters}}}" + (f"_{{{index}}}" if index else "")
 
@@ -95,44 +135,53 @@ class Notation:
         return (stem if len(stem) == 1 else rf"\mathrm{{{stem}}}".replace("_", r"\_")), index
 
     def meaning(self, name: str) -> str:
-        if name.startswith("dot_"):
-            return f"tangent of {self.torch(name.removeprefix('dot_'))}"
-        return f"dL/d{name.removeprefix('grad_')}" if name.startswith("grad_") else name
+        role, other = self.role(name)
+        if role is Role.TANGENT:
+            return f"tangent of {self.torch(other)}"
+        return f"dL/d{other}" if role is Role.COTANGENT else name
 
     def cotangent(self, variable: MatrixSymbol) -> MatrixSymbol:
-        """The symbol of dL/dvariable; it has the variable's shape."""
-        return MatrixSymbol(f"grad_{variable.name}", *variable.shape)
+        """The symbol of dL/dvariable."""
+        return self.made(Role.COTANGENT, variable)
 
     def tangent(self, variable: MatrixSymbol) -> MatrixSymbol:
-        """The symbol of the variable's directional derivative; it has the variable's shape."""
-        return MatrixSymbol(f"dot_{variable.name}", *variable.shape)
+        """The symbol of the variable's directional derivative."""
+        return self.made(Role.TANGENT, variable)
+
+    def differential(self, variable: MatrixSymbol) -> MatrixSymbol:
+        """The symbol of a small change of the variable."""
+        return self.made(Role.DIFFERENTIAL, variable)
+
+    def is_differential(self, name: str) -> bool:
+        """Whether the symbol is written at the end of a product: what stands behind a d would seem to belong to it."""
+        return self.role(name)[0] is Role.DIFFERENTIAL
 
     def is_cotangent(self, name: str) -> bool:
-        """Whether the symbol is written in front of a product: a cotangent, a tangent, or a differential on a page."""
-        return name.startswith(("grad_", "dot_", "diff_"))
+        """Whether the symbol is written in front of a product: a cotangent or a tangent."""
+        return self.role(name)[0] in (Role.COTANGENT, Role.TANGENT)
 
 
 class NetworkNotation(Notation):
     """Layers are subscripts; dL/dZ has a name of its own, Delta, as in every textbook."""
 
-    def torch(self, name: str) -> str:
-        prefix, family, layer, letter = _split(name)
+    def spelled(self, name: str) -> str:
+        family, layer, letter = _split(name)
         known = FAMILIES[family].torch if family in FAMILIES else family
-        return f"{prefix}{known}{layer}{letter}"
+        return f"{known}{layer}{letter}"
 
     def latex(self, name: str) -> str:
         return "L" if name == "L" else super().latex(name)
 
     def sign(self, name: str) -> tuple[str, str]:
-        _, family, layer, letter = _split(name)
+        family, layer, letter = _split(name)
         if family not in FAMILIES:
             return rf"\mathrm{{{family}}}".replace("_", r"\_"), layer + letter
         return FAMILIES[family].latex, layer
 
     def meaning(self, name: str) -> str:
-        if name.startswith(("grad_", "dot_")):
+        if self.role(name)[0] is not None:
             return super().meaning(name)
-        _, family, layer, _ = _split(name)
+        family, layer, _ = _split(name)
         if family not in FAMILIES:
             return "part of the next formula"
         return FAMILIES[family].meaning.format(layer=layer)
@@ -161,10 +210,15 @@ def terms(expr: Expr) -> list[Expr]:
 
 
 def factors(expr: Expr, notation: Notation) -> list[Expr]:
-    """The factors of a product in the order in which autograd multiplies: number, cotangent, sums, then the rest."""
+    """The factors of a product in the order in which autograd multiplies: number, cotangent, sums, then the rest.
+
+    On a page, a differential is the last.
+    """
 
     def rank(factor: Expr) -> int:
         base = factor.base if isinstance(factor, Pow) else factor
+        if isinstance(base, Symbol) and notation.is_differential(base.name):
+            return 4
         if not any(s.is_real and not s.is_integer for s in factor.free_symbols):
             return 0
         if isinstance(base, Symbol) and notation.is_cotangent(base.name):

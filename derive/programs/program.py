@@ -247,7 +247,7 @@ def needed(
     return tuple(reversed(kept))
 
 
-def substitute(value: MatrixExpr, replacements: dict[MatrixSymbol, MatrixExpr]) -> MatrixExpr:
+def substitute(value: Basic, replacements: dict[MatrixSymbol, MatrixExpr]) -> Basic:
     """The value with symbols replaced, its form kept: SymPy would re-multiply, 2*(a - y) becomes 2*a - 2*y."""
     if value in replacements:
         return replacements[value]
@@ -256,8 +256,7 @@ def substitute(value: MatrixExpr, replacements: dict[MatrixSymbol, MatrixExpr]) 
         return Elementwise(value.args[0], *operands)
     if not value.has(MatrixSymbol):
         return value
-    arguments = [substitute(a, replacements) if isinstance(a, MatrixExpr) else a for a in value.args]
-    return value if isinstance(value, MatrixSymbol) else value.func(*arguments)
+    return value if isinstance(value, MatrixSymbol) else value.func(*(substitute(a, replacements) for a in value.args))
 
 
 def check(equation: Equation, known: set[str]) -> None:

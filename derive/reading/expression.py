@@ -64,6 +64,7 @@ from derive.programs import (
     Elementwise,
     Equation,
     LogDet,
+    Notation,
     Program,
     RowLogSumExp,
     Scalar,
@@ -80,7 +81,7 @@ from derive.programs import (
 )
 from derive.reading.agreement import check
 
-RESERVED = {"torch", "math", "Gradients", "NamedTuple", "value", "value_and_grad", "tensors"}
+RESERVED = {"torch", "math", "ctx", "Gradients", "NamedTuple", "value_and_grad", "tensors"}
 LARGEST = int(sys.float_info.max)
 MOST_FACTORS = 50  # of a matrix power; SymPy differentiates it factor by factor
 ENTRYWISE = (MatAdd, HadamardProduct, HadamardPower, ElementwiseApplyFunction, Elementwise, DiagMatrix, DiagonalMatrix)
@@ -132,14 +133,14 @@ class Reader:
             value = last.value
         self.equations.append(Equation(target, value, "loss", "loss"))
         equations = needed(tuple(self.equations), [target])
+        notation = Notation(frozenset(symbol.name for symbol in (*self.original, *self.sizes.values())))
+        scalars = [*self.numbers.values(), target]
         return Program(
             inputs=tuple(sorted(self.original, key=lambda symbol: symbol.name)),
             parameters=tuple(self.inputs[variable] for variable in variables),
             equations=equations,
-            notation=PLAIN,
-            scalars=frozenset(
-                f"{prefix}{symbol.name}" for symbol in [*self.numbers.values(), target] for prefix in ("", "grad_")
-            ),
+            notation=notation,
+            scalars=frozenset(symbol.name for s in scalars for symbol in (s, notation.cotangent(s))),
         )
 
     def check_sizes(self) -> None:
@@ -158,16 +159,15 @@ class Reader:
         name = re.sub(r"\W", "_", text)
         if not name or name[0].isdigit() or name[0] == "_":
             name = f"v{name}"
-        if keyword.iskeyword(name) or name in RESERVED or name.startswith("grad_"):
+        if keyword.iskeyword(name) or name in RESERVED:
             name += "_"
         return name
 
     def fresh(self, stem: str) -> str:
-        """A name that is not taken: the stem, or with a number."""
-        taken = {symbol.name for symbol in (*self.original, *self.known.values(), *self.sizes.values())}
-        taken |= {f"grad_{name}" for name in taken}
+        """A name that no symbol has, in code or on a page: the stem, or with a number."""
+        taken = {PLAIN.latex(s.name) for s in (*self.original, *self.known.values(), *self.sizes.values())}
         names = [f"{stem}{number}" for number in range(1, len(taken) + 2)]
-        return next(name for name in ([stem] if len(stem) > 1 else []) + names if name not in taken)
+        return next(name for name in ([stem] if len(stem) > 1 else []) + names if PLAIN.latex(name) not in taken)
 
     def input(self, given: Basic) -> MatrixSymbol:
         """The symbol of an input; a scalar symbol is a 1 x 1 matrix that torch has without dimensions."""

@@ -50,6 +50,9 @@ def forward(network: Network, mean_over: Expr = N) -> Program:
     total = MatMul(OneMatrix(1, N), E, OneMatrix(sizes[-1], 1))
     if network.reduction == "mean":
         total = total / (mean_over if loss.per_row else mean_over * sizes[-1])
+    biases = parameters[1::2]
+    gradients = [NETWORK.cotangent(b) for b in biases]
+    rows = [*biases, *gradients, *map(NETWORK.tangent, [*biases, *gradients])]
     define("L", total, f"{network.reduction} of the entries")
     return Program(
         inputs=(X, Y, *parameters),
@@ -57,7 +60,7 @@ def forward(network: Network, mean_over: Expr = N) -> Program:
         equations=tuple(equations),
         notation=NETWORK,
         sizes=dict(zip(sizes, map(Integer, network.layers), strict=True)),
-        rows=frozenset(f"{prefix}{b.name}" for prefix in ("", "grad_", "dot_", "dot_grad_") for b in parameters[1::2]),
+        rows=frozenset(symbol.name for symbol in rows),
         prediction=A,
     )
 

@@ -18,7 +18,7 @@ from derive.backends.fast.rows import OnlyGradients, Rows
 from derive.backends.fast.steps import Statement, occurs
 from derive.calculus import tangents
 from derive.operations import activations, affine, products
-from derive.programs import Derivation, Elementwise, Equation, elementwise, entry, needed
+from derive.programs import NETWORK, Derivation, Elementwise, Equation, Role, elementwise, entry, needed
 
 SLOPE = "slope_"
 
@@ -87,7 +87,7 @@ def by_slope(tangent: Equation, slopes: dict[MatrixSymbol, Equation]) -> Equatio
     slope = slopes.get(tangent.through.target)
     if slope is None:
         return tangent
-    S, (moving,) = slope.target, [symbol for symbol in tangent.uses if symbol.name.startswith("dot_")]
+    S, (moving,) = slope.target, [symbol for symbol in tangent.uses if symbol != undotted(symbol)]
     value = elementwise(entry(S) * entry(moving), {entry(S): S, entry(moving): moving})
     return replace(tangent, value=value)
 
@@ -317,7 +317,8 @@ class HessianOfColumns(Hessian, Columns):
 
 def undotted(symbol: MatrixSymbol) -> MatrixSymbol:
     """What a tangent is the tangent of; anything else itself."""
-    return MatrixSymbol(symbol.name.removeprefix("dot_"), *symbol.shape)
+    role, other = NETWORK.role(symbol.name)
+    return MatrixSymbol(other, *symbol.shape) if role is Role.TANGENT else symbol
 
 
 def inner(factor: MatrixExpr) -> MatrixExpr:

@@ -28,7 +28,7 @@ from derive.operations import (
     two_products,
     weight_gradient,
 )
-from derive.programs import Derivation, Elementwise, Equation, entry, in_parts, is_number, needed
+from derive.programs import Derivation, Elementwise, Equation, Role, entry, in_parts, is_number, needed
 
 FLAT = {
     "": "_parameter_blocks",
@@ -158,7 +158,8 @@ class Rows:
 
     def block_of(self, W: MatrixSymbol) -> tuple[str, str]:
         """The matrix that a parameter, or its direction, is part of, and how it is cut out of that."""
-        prefix, name = ("dot_", self.name(W)[4:]) if W.name.startswith("dot_") else ("", self.name(W))
+        dotted = self.program.notation.role(W.name)[0] is Role.TANGENT
+        prefix, name = ("dot_", self.name(W)[4:]) if dotted else ("", self.name(W))
         block = next(block for block in self.blocks() if name in block.views)
         return prefix + block.name, block.views[name]
 

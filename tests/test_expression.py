@@ -459,3 +459,22 @@ def test_log_det_of_a_negative_determinant_is_nan_as_in_torch():
     assert "nan where the determinant is negative" in derived.torch()
     result, _ = emitted(derived, {X: -torch.eye(3, dtype=torch.float64)})
     assert torch.isnan(result)
+
+
+@pytest.mark.parametrize(
+    "word", ["grad_W", "dot_W", "diff_W", "Delta3", "M", "M1", "value", "loss", "gradients", "result"]
+)
+def test_a_name_of_an_input_is_just_a_name(word):
+    """In code it is the argument's, beside the local names of what is computed."""
+    W, named = MatrixSymbol("W", m, n), MatrixSymbol(word, n, n)
+    loss = total((W * named).applyfunc(exp)) + total(HadamardProduct(W * named, W))
+    derived = derivation(loss, [W, named], prove=False)
+    given = {W: torch.randn(4, 3, dtype=torch.float64), named: torch.randn(3, 3, dtype=torch.float64)}
+    for function in ("value_and_grad", "loss"):
+        namespace = {}
+        exec(derived.torch(function=True), namespace)
+        leaves = {symbol.name: tensor.clone().requires_grad_() for symbol, tensor in given.items()}
+        result = namespace[function](**leaves)
+        found = result[1] if function == "value_and_grad" else torch.autograd.grad(result, list(leaves.values()))
+        for variable, mine in zip((W, named), found, strict=True):
+            close(mine, by_autograd(loss, variable, given))

@@ -11,8 +11,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 ROOMS = (  # from top to bottom; those of one line do not know each other
-    ("packages",),
     ("proof",),
+    ("packages",),
     ("paper.formats",),
     ("backends.fast", "paper"),
     ("backends.torch",),

@@ -43,8 +43,10 @@ from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive.proof.algebra import Algebra
 from derive.proof.definition import DIGITS, TooManyTerms, entries, scalar
+from derive.proof.grammar import check
 from derive.proof.judge import NotProved
-from derive.proof.stand_in import Tensor, run_source
+from derive.proof.source import run_source
+from derive.proof.tensor import read_only
 
 MOST_SYMBOLS = 40
 MOST_ON_A_LINE = 400  # entries of what is moved along a line, if the loss on it is to be written out
@@ -82,6 +84,7 @@ def certify(subject) -> Certificate:
     Raises NotProved where value or gradient differ, or where no point is found at which the loss is defined.
     """
     source = subject.torch()
+    check(source, source, "the emitted source")
     function = run_source(source, "the emitted source")["value_and_grad"]
     sizes = with_symbols(subject, function)
     if sizes is not None and next(defined_points(subject), None):
@@ -218,7 +221,7 @@ def slope(subject, variable: Basic, direction: object, point: dict) -> Expr:
 
 def run(function, subject, point: dict):
     """What the emitted source gives at a point."""
-    tensors = {symbol.name: Tensor(point[given]) for symbol, given in subject.original.items()}
+    tensors = {symbol.name: read_only(point[given]) for symbol, given in subject.original.items()}
     try:
         value, gradients = function(**tensors)
     except NonInvertibleMatrixError:

@@ -13,14 +13,16 @@ from typing import Any
 
 import numpy
 import sympy
-from sympy import Expr, Integer, Symbol, diff, exp, log
+from sympy import Expr, Integer, Symbol, diff, exp, log, nan
 
 from derive.formulas import NamedFunction, logsumexp, opened, p, slope, y, z
+from derive.packages import render
 from derive.problems import ANEW, Network, mentions, network_of, not_as_written, only_a_docstring, text_of
-from derive.proof.buffers import torch_with_buffers
+from derive.proof.grammar import check
 from derive.proof.intermediates import Intermediates
 from derive.proof.judge import Claim, Judge, NotProved
-from derive.proof.stand_in import Tensor, naming, run_source, symbols
+from derive.proof.source import run_source
+from derive.proof.tensor import Tensor, naming, symbols
 
 ROWS = (1, 2)
 FAST_ROWS = (1, 2, 3)  # 3 as a chunk of 2 and one of 1
@@ -87,6 +89,10 @@ def prove(folder: Path, progress: bool = False) -> Certificate:
     check_imports(path.parent)
     if mentions(source, "NETWORK") > 1:
         raise NotProved(f"{path}: NETWORK is assigned or used a second time; {ANEW}")
+    sources = {path: source, beside: fast_source} if beside.exists() else {path: source}
+    models = render(network, [file.name for file in sources])
+    for file, text in sources.items():
+        check(text, models[file.name], str(file))
     judge, narrow_judge = Judge(), Judge()
     for name, left, right in slopes(network):
         judge.show(name, left, right, str(path))
@@ -138,6 +144,7 @@ class Case:
 
     def __init__(self, network: Network, source: str, path: Path, rows: int, sums: Intermediates) -> None:
         self.network, self.path, self.rows, self.sums = network, path, rows, sums
+        self.where = path
         shapes = {}
         for layer in range(1, network.depth + 1):
             shapes[f"W{layer}"] = (network.layers[layer], network.layers[layer - 1])
@@ -211,10 +218,12 @@ class Case:
     def each(self, name: str, got: Tensor, expected: Tensor) -> Iterator[Claim]:
         """Entry by entry, once the shapes are known to be equal, and the entries to be SymPy's and not the source's."""
         if type(got) is not Tensor or not all(isinstance(entry, Expr) for entry in got.entries.flat):
-            raise NotProved(f"{self.path}: {name} is no tensor of numbers")
+            raise NotProved(f"{self.where}: {name} is no tensor of numbers")
         if got.entries.shape != expected.entries.shape:
-            raise NotProved(f"{self.path}: {name} has the shape {got.entries.shape}, not {expected.entries.shape}")
+            raise NotProved(f"{self.where}: {name} has the shape {got.entries.shape}, not {expected.entries.shape}")
         for index in numpy.ndindex(*got.entries.shape):
+            if got.entries[index].has(nan):
+                raise NotProved(f"{self.where}: {name} has an entry that nothing has set, or that is no number")
             yield (
                 f"{name}[{', '.join(map(str, index))}]" if index else name,
                 got.entries[index],
@@ -253,7 +262,7 @@ class Fast(Case):
 
     def __init__(self, network: Network, source: str, path: Path, rows: int, sums: Intermediates, fast: str) -> None:
         super().__init__(network, source, path, rows, sums)
-        self.fast = fast
+        self.fast, self.where = fast, path.with_name("fast.py")
 
     @staticmethod
     def entries(network: Network) -> int:
@@ -267,7 +276,7 @@ class Fast(Case):
         parameters, direction = list(self.parameters.values()), list(self.direction.values())
         backward = run_source(self.source, str(self.path))
         try:
-            namespace = run_source(self.fast, str(where), torch_with_buffers(), {"backward": backward})
+            namespace = run_source(self.fast, str(where), {"backward": backward})
             namespace["_EACH"] = 1
             module = namespace["FastGradient"](parameters)
             module._chunk, module._hvp_chunk = 2, 1

@@ -79,7 +79,7 @@ from derive.operations import (
 )
 from derive.programs import Equation, Program, factors, is_number, terms
 
-MOST_READABLE = 10**6  # a fraction with a larger denominator is written as a decimal
+MOST_READABLE = 10**6  # a fraction with a larger denominator is written as a decimal if that is as exact
 ONE = "one"  # the name of a 1 that is a tensor
 NUMBERS = {"trace": "torch.trace", "det": "torch.linalg.det", "logdet": "torch.logdet"}
 CONSTANTS = {"ones": "new_ones", "zeros": "new_zeros"}
@@ -302,7 +302,7 @@ class TorchPrinter:
     def rational(self, expr: Rational) -> Source:
         if expr.p < 0:
             return Minus(self.formula(-expr))
-        if expr.q > MOST_READABLE:
+        if is_decimal(expr):
             return Literal(repr(expr.p / expr.q))
         return Infix("/", Literal(str(expr.p)), Literal(str(expr.q)))
 
@@ -310,7 +310,7 @@ class TorchPrinter:
         """A number in front, but a division where it is one over a number."""
         if scale.could_extract_minus_sign():
             return Minus(self.scaled(-scale, of))
-        if scale.is_Rational and scale.q > MOST_READABLE:
+        if is_decimal(scale):
             return times(self.formula(scale), of)
         numerator, denominator = scale.as_numer_denom()
         if numerator == 1:
@@ -434,6 +434,11 @@ def joined(sources: list[Source], axis: int) -> Source:
 
 def is_zeros(operation: Operation) -> bool:
     return isinstance(operation, Constant) and operation.kind == "zeros"
+
+
+def is_decimal(number: Expr) -> bool:
+    """Whether it is written as a decimal: it has a large denominator, and the decimal says exactly the same."""
+    return number.is_Rational and number.q > MOST_READABLE and Rational(repr(number.p / number.q)) == number
 
 
 def lines(program: Program, equations: tuple[Equation, ...], one: str = "1") -> list[Line]:

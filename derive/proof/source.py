@@ -1,0 +1,86 @@
+"""Emitted source, run on symbols instead of numbers, exactly."""
+
+import ast
+import math
+from importlib import import_module
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+from sympy import Integer, Rational
+
+from derive.proof.stand_in import MATH, module, torch_stand_in
+
+STANDARD = ("collections", "collections.abc", "itertools", "typing")
+BUILTINS = (
+    *("AttributeError", "RuntimeError", "TypeError", "ValueError", "__build_class__", "any", "bool", "classmethod"),
+    *(
+        "dict",
+        "float",
+        "int",
+        "isinstance",
+        "len",
+        "list",
+        "map",
+        "max",
+        "min",
+        "next",
+        "property",
+        "range",
+        "sorted",
+        "str",
+    ),
+    *("sum", "tuple", "type", "zip"),
+)
+
+
+def run_source(source: str, filename: str, beside: dict[str, dict[str, Any]] | None = None) -> dict[str, Any]:
+    """The namespace of emitted source, run with symbolic tensors; `beside` has those of its package's other modules.
+
+    Only what `grammar.check` has let pass is safe to run. Raises ImportError where it imports anything but these,
+    torch, math and the typing modules.
+    """
+    stand_ins = {"torch": torch_stand_in(), "math": module(MATH | {"math.prod": math.prod})}
+
+    def limited_import(name, globals=None, locals=None, fromlist=(), level=0):
+        if name in stand_ins and not level:
+            return stand_ins[name]
+        if name in STANDARD and not level:
+            return public(import_module(name))
+        if level == 1 and name in (beside or {}):
+            return SimpleNamespace(**beside[name])
+        raise ImportError(f"{filename}: imports {name}, which emitted code does not")
+
+    tree = ast.fix_missing_locations(Exact().visit(ast.parse(source, filename)))
+    builtins = {name: getattr(import_module("builtins"), name) for name in BUILTINS} | {"__import__": limited_import}
+    namespace = {"__builtins__": builtins, "__name__": "emitted", "_exact": exact}
+    exec(compile(tree, filename, "exec"), namespace)
+    return namespace
+
+
+def public(module: ModuleType) -> SimpleNamespace:
+    """What a module offers, without what it imports itself."""
+    names = getattr(module, "__all__", None) or [name for name in vars(module) if not name.startswith("_")]
+    return SimpleNamespace(**{name: getattr(module, name) for name in names})
+
+
+def exact(value: Any) -> Any:
+    """A number as what it says: 0.01 is a hundredth; anything else itself."""
+    if isinstance(value, float):
+        return Rational(repr(value))
+    return Integer(value) if type(value) is int else value
+
+
+class Exact(ast.NodeTransformer):
+    """Reads decimals, and what is divided or raised to a power, as what they say: 1 / 3 is a third."""
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        return self.wrapped(node) if isinstance(node.value, float) and math.isfinite(node.value) else node
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        self.generic_visit(node)
+        if isinstance(node.op, ast.Div | ast.Pow):
+            node.left, node.right = self.wrapped(node.left), self.wrapped(node.right)
+        return node
+
+    def wrapped(self, node: ast.expr) -> ast.AST:
+        return ast.copy_location(ast.Call(ast.Name("_exact", ast.Load()), [node], []), node)

@@ -1,7 +1,7 @@
 """The one theorem, the sweep back and the sweep forward, and closed forms."""
 
 from derive.calculus.closed import ClosedForms, coefficient
-from derive.calculus.reverse import derive
+from derive.calculus.reverse import derive, reachable
 from derive.calculus.tangent import tangents
 from derive.calculus.theorem import elementwise_pullback, pullback, pushforward, rule
 
@@ -12,6 +12,7 @@ __all__ = [
     "elementwise_pullback",
     "pullback",
     "pushforward",
+    "reachable",
     "rule",
     "tangents",
 ]

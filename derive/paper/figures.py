@@ -5,17 +5,20 @@ those that the latter knows: whole numbers up to 6 over 6.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from sympy import MatrixSymbol
 
+from derive.calculus import reachable
 from derive.paper.breaking import inline
 from derive.paper.latex import latex, shape_latex
 from derive.problems import Network
 from derive.programs import Derivation, Notation, Program, Role, greek
 
 GAP, RADIUS, SLOTS, MOST_COLUMNS = 28, 8, 4, 7
-STEP, MOST_NODES = 56, 9
+STEP, WIDE_STEP, MOST_NODES = 64, 96, 9
 PLAINLY = {Role.COTANGENT: "\u2202L/\u2202{0}", Role.TANGENT: "{0}\u0307", Role.DIFFERENTIAL: "d{0}"}
 SUBSCRIPTS = str.maketrans("0123456789", "\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089")
 
@@ -81,10 +84,12 @@ def network_figure(network: Network, program: Program) -> Figure:
         parts += named(program, symbol, x, GAP * 0.9)
         before = units
     sizes = "-".join(map(str, network.layers))
+    dots = any(isinstance(part, Label) and "dots" in part.tex for part in parts)
+    left_out = " Where there are dots, a middle is left out." if dots else ""
     return Figure(
         "network",
         f"The network {sizes}: every unit feeds every unit of the next layer. Below each layer, what it holds for all "
-        "points, and its shape; middles of large layers are left out.",
+        f"points, and its shape.{left_out}",
         GAP * 3 * len(columns),
         height,
         tuple(parts),
@@ -144,40 +149,98 @@ def shown(items: list, most: int) -> list:
 
 
 def computation_figure(derivation: Derivation) -> Figure:
-    """A column an equation: parameters above, values in the middle, what the loss sends back below."""
+    """A column an equation: what is given above, values in a row, below them what the loss sends back, and gradients.
+
+    Each use of a value by a forward equation is an arrow, and the loss comes back through the same arrows. What a
+    backward equation takes from the forward pass is named beneath it.
+    """
     program = derivation.program
-    back = {e.variable: e.target for e in derivation.backward}
     chain = [program.inputs[0], *(e.target for e in program.equations)]
-    parameters = {e.target: [s for s in e.uses if s in program.parameters] for e in program.equations}
-    top, forward, backward, bottom = 158, 108, 52, 8
-    parts: list[Circle | Line | Label] = []
-    before = None
-    columns = shown(chain, MOST_NODES)
-    for place, value in enumerate(columns):
-        x = STEP * (place + 0.5)
+    return Computation(derivation, shown(chain, MOST_NODES)).figure()
+
+
+class Computation:
+    """Places the parts of the drawing."""
+
+    top, forward, backward, bottom = 166, 112, 56, 12
+
+    def __init__(self, derivation: Derivation, columns: list[MatrixSymbol | None]) -> None:
+        self.derivation, self.program, self.columns = derivation, derivation.program, columns
+        crowded = any(self.parameters(v) and self.parameters(w) for v, w in pairwise(columns))
+        step = WIDE_STEP if crowded else STEP
+        self.x = {value: step * (place + 0.5) for place, value in enumerate(columns)}
+        self.width = step * len(columns)
+        self.back = {e.variable: e for e in derivation.backward}
+        self.moving = reachable(self.program)
+
+    def figure(self) -> Figure:
+        left_out = " The middle is left out." if None in self.columns else ""
+        return Figure(
+            "computation",
+            "The computation. Above, the forward pass from left to right: an arrow goes from each value to what is "
+            "computed from it. Below, from right to left, what the loss sends back through the same arrows, and the "
+            f"gradients; beneath each stands what it takes from the forward pass.{left_out}",
+            self.width,
+            self.top + 12,
+            tuple(part for value in self.columns for part in self.column(value)),
+        )
+
+    def column(self, value: MatrixSymbol | None) -> Iterator[Circle | Line | Label]:
+        x = self.x[value]
         if value is None:
-            parts += [Label(x, y, r"\cdots", "\u22ef") for y in (forward, backward)]
-            before = None
-            continue
-        parts += named(program, value, x, forward)
-        if place:
-            parts.append(Line(x - STEP + 12, forward, x - 12, forward, arrow=True))
-        if value in back:
-            parts.append(symbol_label(program, back[value], x, backward))
-            if before in back:
-                start, end = (22 if program.notation.role(back[v].name)[0] else 9 for v in (value, before))
-                parts.append(Line(x - start, backward, x - STEP + end, backward, arrow=True))
-        for side, parameter in zip((-1, 1), parameters.get(value, ()), strict=False):
-            parts.append(symbol_label(program, parameter, x + 9 * side, top))
-            parts.append(Line(x + 9 * side, top - 9, x + 9 * side, forward + 9, arrow=True))
-            parts.append(Line(x + 9 * side, backward - 9, x + 9 * side, bottom + 10, arrow=True))
-            parts.append(symbol_label(program, back[parameter], x + 22 * side, bottom))
-        before = value
-    return Figure(
-        "computation",
-        "The computation. Middle row: the forward pass, left to right, with parameters from above. Lower row: the "
-        "errors, right to left; below them the gradients.",
-        STEP * len(columns),
-        top + 12,
-        tuple(parts),
-    )
+            yield from (Label(x, y, r"\cdots", "\u22ef") for y in (self.forward, self.backward))
+            return
+        yield from named(self.program, value, x, self.forward)
+        yield from self.uses(value)
+        if value == self.program.output:
+            yield Label(x, self.backward, "1", "1")
+            yield Line(x, self.forward - 24, x, self.backward + 9, arrow=True)
+        elif value in self.moving:
+            yield from self.sent_back(value, x, self.backward)
+        for side, parameter in zip((-1, 1), self.parameters(value), strict=False):
+            yield Line(x + 6 * side, self.backward - 20, x + 20 * side, self.bottom + 10, arrow=True)
+            yield from self.sent_back(parameter, x + 22 * side, self.bottom)
+
+    def uses(self, value: MatrixSymbol) -> Iterator[Line | Label]:
+        """Arrows from what a value is computed from, and back to what depends on a parameter."""
+        x = self.x[value]
+        given = [symbol for symbol in self.operands(value) if symbol in self.program.inputs[1:]]
+        for place, symbol in enumerate(given):
+            above = x + 26 * (place - (len(given) - 1) / 2)
+            yield symbol_label(self.program, symbol, above, self.top)
+            yield Line(above, self.top - 9, above, self.forward + 9, arrow=True)
+        for symbol in self.operands(value):
+            if symbol in self.x and symbol is not None:
+                columns = self.columns.index(value) - self.columns.index(symbol)
+                yield from path(self.x[symbol], x, self.forward, columns, 12)
+                if symbol in self.moving:
+                    yield from path(x, self.x[symbol], self.backward, columns, 22)
+
+    def sent_back(self, symbol: MatrixSymbol, x: float, y: float) -> Iterator[Label]:
+        """The gradient in a symbol, and beneath it what its equation takes from the forward pass."""
+        yield symbol_label(self.program, self.program.notation.cotangent(symbol), x, y)
+        step, sent = self.back.get(symbol), {e.target for e in self.back.values()}
+        taken = [use for use in step.uses if use not in sent] if step else []
+        if taken:
+            tex = ", ".join(inline(latex(self.program, use)) for use in taken)
+            plain = ", ".join(characters(self.program.notation, use.name) for use in taken)
+            yield Label(x, y - 13, rf"\scriptstyle \mathrm{{with}}\ {tex}", f"with {plain}")
+
+    def operands(self, value: MatrixSymbol | None) -> tuple[MatrixSymbol, ...]:
+        return next((e.uses for e in self.program.equations if e.target == value), ())
+
+    def parameters(self, value: MatrixSymbol | None) -> list[MatrixSymbol]:
+        return [symbol for symbol in self.operands(value) if symbol in self.program.parameters]
+
+
+def path(start: float, end: float, y: float, columns: int, gap: float) -> Iterator[Line]:
+    """An arrow to the next column, or over what lies between, the higher the further."""
+    ahead = 1 if end > start else -1
+    if columns == 1:
+        yield Line(start + gap * ahead, y, end - gap * ahead, y, arrow=True)
+        return
+    beside, over = (2 + 2 * columns) * ahead, y + 10 + 3 * columns
+    start, end = start + beside, end - beside
+    yield Line(start, y + 8, start, over)
+    yield Line(start, over, end, over)
+    yield Line(end, over, end, y + 8, arrow=True)

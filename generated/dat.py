@@ -2,6 +2,8 @@
 """Gradients in a text file: a header a gradient (dLdw3), then its numbers in brackets, as numpy prints them.
 
 The shortest decimals that read back to the same bits, never shortened to '...'. The reader is strict and runs nothing.
+A file that is written here has a time whose fraction of a second is a checksum of its content; what somebody else wrote
+or changed has another, and the commands do not replace it unasked.
 """
 
 import errno
@@ -9,7 +11,9 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy
@@ -17,6 +21,7 @@ import numpy
 from .command import alone_in, content, uninterrupted
 
 LARGEST = 2**30  # bytes that are read
+DECIMALS = 7  # of a rounded number
 _HEADER = re.compile(r"dLd[wb][1-9][0-9]{0,5}")
 _TOKEN = re.compile(r"[ \t\r]+|[\[\],]|[-+]?(?:inf|nan|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)(?=[\s,\]]|$)")
 
@@ -30,7 +35,7 @@ def format_dat(gradients: Sequence[numpy.ndarray], rounded: bool = False) -> str
     """The text of a file for gradients in the order w1, b1, w2, b2, ...; rounded gives 7 decimals, as the notebook."""
     layers = len(gradients) // 2
     arrays = {f"dLd{kind}{i + 1}": gradients[2 * i + k] for i in range(layers) for k, kind in enumerate("wb")}
-    style = {"floatmode": "maxprec", "precision": 7} if rounded else {"floatmode": "unique", "precision": None}
+    style = {"floatmode": "maxprec", "precision": DECIMALS} if rounded else {"floatmode": "unique", "precision": None}
     with numpy.printoptions(nanstr="nan", infstr="inf", formatter=None, legacy=False):
         texts = [f"\n{name}\n{_format(arrays[name], style)}" for name in headers(layers)]
     return "".join(texts)
@@ -54,16 +59,18 @@ def write(path: Path, content: str | bytes) -> None:
 
     Raises OSError, and then the old file is as it was. What a killed process left beside it is removed.
     """
-    path = Path(os.path.realpath(path))
+    path, content = Path(os.path.realpath(path)), _bytes(content)
     check(path)
     with alone_in(path.parent, path.name), uninterrupted():
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".unfinished", dir=path.parent)
         try:
             with open(handle, "wb") as file:
-                file.write(content.encode("ascii") if isinstance(content, str) else content)
+                file.write(content)
             umask = os.umask(0)
             os.umask(umask)
             os.chmod(temporary, 0o666 & ~umask)
+            second = (time.time_ns() // 10**9 - 1) * 10**9
+            os.utime(temporary, ns=(second, second + _mark(content)))
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
@@ -81,11 +88,58 @@ def check(path: Path) -> None:
         raise OSError(errno.EINVAL, "not a file that can be replaced", str(path))
 
 
+def refuse_to_replace(path: Path, content: str | bytes | None = None) -> None:
+    """Raises FileExistsError where a file lies that was not written here, unless it has this content."""
+    if not path.is_file():
+        return
+    there = path.read_bytes()
+    if path.stat().st_mtime_ns % 10**9 != _mark(there) and (content is None or there != _bytes(content)):
+        why = "not written by this package, or changed since; name another --out, or add --force to replace it"
+        raise FileExistsError(errno.EEXIST, why, str(path))
+
+
+def _bytes(content: str | bytes) -> bytes:
+    return content.encode("ascii") if isinstance(content, str) else content
+
+
+def _mark(content: bytes) -> int:
+    """Nanoseconds, less than a second, by which a file with this content is known; hundreds, as file systems keep."""
+    return zlib.crc32(content) % 10**7 * 100
+
+
+def units(*paths: Path) -> dict[str, numpy.ndarray]:
+    """What one unit of the last decimal is in each entry of files with rounded numbers; of several, the largest.
+
+    Raises ValueError as read does.
+    """
+    each = [_read(path, lambda tokens: list(map(_unit, tokens))) for path in paths]
+    return {name: numpy.maximum.reduce([arrays[name] for arrays in each]) for name in each[0]}
+
+
+def _unit(token: str) -> float:
+    exponent = int(token.lower().partition("e")[2] or 0)
+    return float(f"1e{exponent - DECIMALS}")
+
+
 def read(path: Path, dtype: type = numpy.float64) -> dict[str, numpy.ndarray]:
     """The gradients of a file by header, in the order of the file.
 
-    Raises ValueError with file, line and reason where the text is not of that form.
+    Raises ValueError with file, line and reason where the text is not of that form, or a number out of range.
     """
+    return _read(path, lambda tokens: _numbers(tokens, dtype))
+
+
+def _numbers(tokens: list[str], dtype: type) -> numpy.ndarray:
+    """Raises ValueError for a number that only infinity or zero is nearest to."""
+    with numpy.errstate(over="ignore"):
+        values = numpy.array([float(token) for token in tokens]).astype(dtype)
+    for index in numpy.flatnonzero(numpy.isinf(values) | (values == 0)):
+        if re.search("[1-9]", tokens[index].lower().partition("e")[0]):
+            raise ValueError(f"{tokens[index][:40]} is out of the range of {values.dtype}")
+    return values
+
+
+def _read(path: Path, numbers: Callable[[list[str]], Sequence[float]]) -> dict[str, numpy.ndarray]:
     lines = _lines(path)
     arrays: dict[str, numpy.ndarray] = {}
     name, started, tokens = "", 0, []
@@ -96,7 +150,7 @@ def read(path: Path, dtype: type = numpy.float64) -> dict[str, numpy.ndarray]:
                 raise ValueError(f"{path}:{number}: expected a header such as dLdw1 first, got {line.strip()[:40]!r}")
             continue
         if name:
-            arrays[name] = _array(path, started, name, tokens, dtype)
+            arrays[name] = _array(path, started, name, tokens, numbers)
         if line is not None:
             name, started, tokens = line.strip(), number, []
             if not _HEADER.fullmatch(name):
@@ -131,7 +185,7 @@ def _tokens(path: Path, number: int, line: str) -> list[str]:
     return tokens
 
 
-def _array(path: Path, line: int, name: str, tokens: list[str], dtype: type) -> numpy.ndarray:
+def _array(path: Path, line: int, name: str, tokens: list[str], numbers: Callable) -> numpy.ndarray:
     """[a, b] or [[a, b], [c, d]] from its tokens."""
     text = "".join("0" if token not in "[]," else token for token in tokens)
     row = r"\[0(?:,0)*\]"
@@ -140,5 +194,8 @@ def _array(path: Path, line: int, name: str, tokens: list[str], dtype: type) -> 
     lengths = {part.count("0") for part in re.findall(row, text)}
     if len(lengths) != 1:
         raise ValueError(f"{path}:{line}: {name} has rows of different lengths: {sorted(lengths)}")
-    values = numpy.array([float(token) for token in tokens if token not in "[],"]).astype(dtype)
+    try:
+        values = numpy.asarray(numbers([token for token in tokens if token not in "[],"]))
+    except ValueError as error:
+        raise ValueError(f"{path}:{line}: {name}: {error}") from None
     return values.reshape(-1, lengths.pop()) if text.startswith("[[") else values

@@ -16,7 +16,7 @@ import argparse
 import io
 import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -135,6 +135,18 @@ def rate(text: str) -> float:
     return value
 
 
+def a_path_to(*suffixes: str) -> Callable[[str], Path]:
+    """An argument type: a path whose suffix says what is written."""
+
+    def parse(text: str) -> Path:
+        path = a_path(text)
+        if path.suffix.lower() not in suffixes:
+            raise argparse.ArgumentTypeError(f"expected a name that ends in {' or '.join(suffixes)}, got {text!r}")
+        return path
+
+    return parse
+
+
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(prog=f"python -m {__package__}.train", description=__doc__, allow_abbrev=False)
     parser.add_argument("--epochs", type=whole(1, 1_000_000), default=200, help="passes over the points (200)")
@@ -146,9 +158,16 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="float32 or float64 (float32)")
     parser.add_argument("--device", type=device, default="cpu", help="where it is computed: cpu, or cuda (cpu)")
     parser.add_argument(
-        "--out", type=a_path, default=Path("weights.pt"), metavar="FILE", help="a .pt or .safetensors file (weights.pt)"
+        "--out",
+        type=a_path_to(*weights.SUFFIXES),
+        default=Path("weights.pt"),
+        metavar="FILE",
+        help="a .pt or .safetensors file (weights.pt)",
     )
-    parser.add_argument("--plot", type=a_path, metavar="PNG", help="draw the loss curve and the fit; needs matplotlib")
+    parser.add_argument(
+        "--plot", type=a_path_to(".png"), metavar="PNG", help="draw the loss curve and the fit; needs matplotlib"
+    )
+    parser.add_argument("--force", action="store_true", help="replace files that no command of this package wrote")
     return parser.parse_args(argv)
 
 
@@ -175,10 +194,13 @@ def trained(options: argparse.Namespace, ranks: Ranks, curve: list[float], show:
     """Trains, adds the loss of each epoch to the curve, and writes the files."""
     weights.check(options.out)
     if options.plot is not None:
-        weights.check(options.plot)
+        dat.check(options.plot)
         if options.plot.resolve() == options.out.resolve():
             raise ValueError(f"--plot: {options.plot} is where the weights go; name another file")
         _figure()
+    if not options.force:
+        for file in filter(None, (options.out, options.plot)):
+            dat.refuse_to_replace(file)
     drawn, x, y = sample(options.seed, options.points, DTYPES[options.dtype])
     parameters = Parameters(*[parameter.clone().to(ranks.device) for parameter in drawn])
     x, y = x.to(ranks.device), y.to(ranks.device)

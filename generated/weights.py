@@ -17,6 +17,7 @@ from .backward import SHAPES, Parameters
 
 KEYS = [f"fc{name[1:]}.{'weight' if name[0] == 'W' else 'bias'}" for name in SHAPES]
 SAFETENSORS = ".safetensors"
+SUFFIXES = (".pt", ".pth", SAFETENSORS)  # of what train writes
 LARGEST = 16 * sum(map(math.prod, SHAPES.values())) + 2**24  # bytes that are read
 
 
@@ -27,7 +28,7 @@ def save(path: Path, parameters: Parameters) -> None:
     """
     values = [value.detach().clone(memory_format=torch.contiguous_format) for value in parameters]
     state = dict(zip(KEYS, values, strict=True))
-    if path.suffix == SAFETENSORS:
+    if path.suffix.lower() == SAFETENSORS:
         dat.write(path, _safetensors().save(state))
         return
     buffer = io.BytesIO()
@@ -38,7 +39,7 @@ def save(path: Path, parameters: Parameters) -> None:
 def check(path: Path) -> None:
     """Raises what save would raise of this path, before there is anything to save."""
     dat.check(path)
-    if path.suffix == SAFETENSORS:
+    if path.suffix.lower() == SAFETENSORS:
         _safetensors()
 
 
@@ -49,10 +50,10 @@ def load(path: Path, dtype: torch.dtype) -> Parameters:
     where names or shapes do not match, lists both sides.
     """
     content = command.content(path, LARGEST)
-    state = _from_safetensors(path, content) if path.suffix == SAFETENSORS else _from_torch(path, content)
+    state = _from_safetensors(path, content) if path.suffix.lower() == SAFETENSORS else _from_torch(path, content)
     if set(state) == set(KEYS):
         state = {key: state[key] for key in KEYS}
-    elif path.suffix == SAFETENSORS:
+    elif path.suffix.lower() == SAFETENSORS:
         raise ValueError(f"{path}: expected the keys {', '.join(KEYS)}, got {', '.join(sorted(state)) or 'none'}")
     try:
         parameters = Parameters.from_module(state)

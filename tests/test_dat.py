@@ -26,6 +26,17 @@ def test_anything_else_is_refused_with_file_line_and_reason(text, tmp_path):
         dat.read(path)
 
 
+def test_a_number_that_the_type_cannot_hold_is_refused(tmp_path):
+    path = tmp_path / "a.dat"
+    path.write_text("dLdw1\n[3.4e38, 1e-45, 0e9, -.0, inf]\ndLdb1\n[1.]")
+    assert dat.read(path, numpy.float32)["dLdw1"].shape == (5,)
+    for number in ("4e38", "-4E+38", "1e-46"):
+        path.write_text(f"dLdw1\n[{number}]")
+        with pytest.raises(ValueError, match=r"a\.dat:1: dLdw1: .* is out of the range of float32"):
+            dat.read(path, numpy.float32)
+        assert dat.read(path)["dLdw1"] == float(number)
+
+
 def test_binary_is_refused(tmp_path):
     path = tmp_path / "bad.dat"
     path.write_bytes(b"dLdw1\n[1.]\n\xff\x00")

@@ -56,10 +56,10 @@ def test_training_gives_the_same_weights_for_any_number_of_processes(processes, 
     """A batch of 16 and a last one of 7 divide by neither; the sum over processes rounds otherwise, no more."""
     found = []
     for name, start in (("alone", lambda module: module_run(module)), ("spread", lambda m: torchrun(processes, m))):
-        done = start(["-m", "generated.train", *TRAINING, "--out", str(tmp_path / name)])
+        done = start(["-m", "generated.train", *TRAINING, "--out", str(tmp_path / f"{name}.pt")])
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("wrote") == done.stdout.count("in the last") == 1
-        found.append(weights.load(tmp_path / name, torch.float64))
+        found.append(weights.load(tmp_path / f"{name}.pt", torch.float64))
     assert_agree(*found, times=1e4)
 
 

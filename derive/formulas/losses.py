@@ -27,12 +27,15 @@ class logsumexp(Function):
 class Loss:
     """A formula in p and y; a mean divides by the number of entries, or of rows if `per_row`.
 
+    Targets are numbers from 0 to 1; with `distribution` those of a row add up to 1.
+
     `torch` calls torch's own, with {p}, {y} and {reduction} to fill in; empty if torch has none.
     """
 
     formula: Expr
     torch: str = ""
     per_row: bool = False
+    distribution: bool = False
 
 
 def _in_torch(name: str, arguments: str = "{p}, {y}", options: str = "") -> str:
@@ -57,13 +60,13 @@ LOSSES: dict[str, Loss] = {
     "binary_cross_entropy_with_logits": Loss(-logsigmoid(-p) - y * p, _in_torch("binary_cross_entropy_with_logits")),
     # torch's own backward divides by max(p (1 - p), 1e-12), which is no derivative: past |logit| 27 the two differ
     "binary_cross_entropy": Loss(-y * _log_p - (1 - y) * _log_1_p, _in_torch("binary_cross_entropy")),
-    "cross_entropy": Loss(y * (logsumexp(p) - p), _in_torch("cross_entropy"), per_row=True),
+    "cross_entropy": Loss(y * (logsumexp(p) - p), _in_torch("cross_entropy"), per_row=True, distribution=True),
     "poisson_nll_loss": Loss(exp(p) - y * p, _in_torch("poisson_nll_loss")),
     "soft_margin_loss": Loss(-logsigmoid(y * p), _in_torch("soft_margin_loss")),
     "gaussian_nll_loss": Loss(
         _d**2 / 2, _in_torch("gaussian_nll_loss", "{p}, {y}, torch.ones_like({y})")
     ),  # variance 1
-    "kl_div": Loss(Piecewise((y * (log(y) - p), y > 0), (0, True)), _in_torch("kl_div")),
+    "kl_div": Loss(Piecewise((y * (log(y) - p), y > 0), (0, True)), _in_torch("kl_div"), distribution=True),
 }
 
 REDUCTIONS = ("sum", "mean")

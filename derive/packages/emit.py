@@ -16,11 +16,10 @@ from derive.backends import WIDTH, Name, call
 from derive.backends.fast import Block, schedule
 from derive.backends.torch import ONE, Line, TorchPrinter, lines, spell, summands
 from derive.calculus import derive, tangents
-from derive.formulas import logsumexp
 from derive.operations import Affine, lower
 from derive.paper import Picture, Section, glossary, network_document, network_title
 from derive.paper.formats import HtmlPage, MarkdownPage, Page, TexPage, svg
-from derive.problems import Network
+from derive.problems import Network, no_least_value
 from derive.programs import Derivation, Equation, LogDet, Program, all_in_parts, needed, readable
 from derive.reading import forward
 
@@ -261,15 +260,20 @@ def reference_loss(subject: Subject) -> list[str]:
 
 
 def target(network: Network) -> str:
-    """The assignment's y, for as many outputs as there are; where the loss couples a row, a distribution over it."""
-    outputs, text = network.layers[-1], "(x**2).sum(1, keepdim=True) / 2"
-    if network.criterion().formula.has(logsumexp):
+    """The assignment's y, a mean of squares, once for each output; where the loss takes one, a distribution."""
+    outputs, text = network.layers[-1], "(x**2).mean(1, keepdim=True)"
+    if network.criterion().distribution:
         return f"torch.softmax({text} * torch.arange(1, {outputs + 1}, device=x.device), 1)"
-    return text if outputs == 1 else f"({text}).repeat(1, {outputs})"
+    return text if outputs == 1 else f"{text}.repeat(1, {outputs})"
 
 
 def run_page(subject: Subject) -> dict[str, Any]:
     return {"inputs": subject.network.layers[0], "target": target(subject.network)}
+
+
+def train_page(subject: Subject) -> dict[str, Any]:
+    reason = no_least_value(subject.network)
+    return {**title_page(subject), "refusal": [f'raise ValueError("{reason}")'] if reason else []}
 
 
 def title_page(subject: Subject) -> dict[str, Any]:
@@ -384,7 +388,7 @@ TARGETS: dict[str, Callable[[Subject], dict[str, Any]]] = {
     "reference.py": reference_page,
     "ranks.py": plain_page,
     "run.py": run_page,
-    "train.py": title_page,
+    "train.py": train_page,
     "weights.py": plain_page,
 }
 

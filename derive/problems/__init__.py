@@ -1,6 +1,6 @@
 """What is to be differentiated: a network, where it is undefined, its settings in a file, and the package for it."""
 
-from derive.problems.domain import warnings
+from derive.problems.domain import no_least_value, warnings
 from derive.problems.network import Network, parse_activations, parse_layers
 from derive.problems.package import ANEW, mentions, network_of, not_as_written, only_a_docstring, text_of
 from derive.problems.settings import settings
@@ -10,6 +10,7 @@ __all__ = [
     "Network",
     "mentions",
     "network_of",
+    "no_least_value",
     "not_as_written",
     "only_a_docstring",
     "parse_activations",

@@ -1,20 +1,21 @@
-"""Where a formula that a person typed has no value, tried at a few points, to warn of it."""
+"""Where a network has no value, no gradient or no least loss, tried at a few points, to warn of it."""
 
-from collections.abc import Iterator
-from itertools import product
-from math import isfinite
+from collections.abc import Callable, Iterator
+from itertools import pairwise, product
+from math import inf, isfinite
 
-from sympy import Expr, Integer, Lambda, Pow, Symbol, log, preorder_traversal
+from sympy import Expr, Integer, Lambda, Pow, Rational, Symbol, diff, log, preorder_traversal, simplify
 
-from derive.formulas import FUNCTIONS, LOSSES, logsumexp, p, y, z
+from derive.formulas import FUNCTIONS, LOSSES, logsumexp, p, shown, y, z
 from derive.problems.network import Network
 from derive.programs import compiled
 
+FAR = (0.0, 0.5, 1.0, 3.0, 8.0, 100.0, 200.0, 400.0, 600.0)
 POINTS = (-100.0, -8.0, -3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0, 8.0, 100.0)
 
 
 def warnings(network: Network) -> list[str]:
-    """A line for each formula of the network that is undefined somewhere."""
+    """A line for each formula of the network that is undefined somewhere, and for a loss that says nothing."""
     found = {}
     for layer in range(1, network.depth + 1):
         field = "output_activation" if layer == network.depth else "activation"
@@ -23,11 +24,48 @@ def warnings(network: Network) -> list[str]:
     if network.loss not in LOSSES:
         formula = network.criterion().formula.replace(logsumexp, lambda u: u)
         found["loss", network.loss] = formula, (p, y)
-    return [
+    return no_gradient(network) + [
         f"{field}: {text!r} is undefined for {' or '.join(conditions)}; there the results are nan or infinite"
         for (field, text), (formula, variables) in found.items()
         if (conditions := undefined(formula, variables))
     ]
+
+
+def no_gradient(network: Network) -> list[str]:
+    """That a loss over the entries of a row, of which there is one, is the same whatever is predicted."""
+    formula = network.criterion().formula
+    alone = diff(formula.replace(logsumexp, lambda u: u), p)
+    if network.layers[-1] > 1 or not formula.has(logsumexp) or simplify(alone) != 0:
+        return []
+    return [
+        f"loss: {shown(network.loss)} of one output, one class, is the same whatever is predicted, and its gradient is 0; "
+        "give the last layer an output a class, or take binary_cross_entropy_with_logits"
+    ]
+
+
+def no_least_value(network: Network) -> str:
+    """Why training would run to minus infinity: the loss falls without end as an output grows; else empty."""
+    formula = network.criterion().formula
+    if formula.has(logsumexp):
+        return ""
+    loss = compiled(Lambda(z, formula.subs(y, Rational(1, 2)).xreplace({p: network.function(network.depth)})))
+    for sign in (1, -1):
+        values = [value(loss, sign * point) for point in FAR]
+        if all(far < near - 0.01 for near, far in pairwise(values[-4:])) and values[-1] == min(values):
+            return (
+                f"{network.loss} of output_activation {network.output_activation} has no least value: it falls without "
+                f"end as an output goes to {'-' if sign < 0 else ''}infinity; another output_activation bounds it"
+            )
+    return ""
+
+
+def value(function: Callable[[float], float], point: float) -> float:
+    """Infinity where there is none."""
+    try:
+        found = function(point)
+    except (OverflowError, ValueError, ZeroDivisionError):
+        return inf
+    return inf if isinstance(found, complex) else float(found)
 
 
 def undefined(formula: Expr, variables: tuple[Symbol, ...]) -> list[str]:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from sympy import Expr
 
-from derive.formulas import FUNCTIONS, LOSSES, REDUCTIONS, Loss, p, parse, shown, y, z
+from derive.formulas import FUNCTIONS, LOSSES, REDUCTIONS, Loss, logsumexp, p, parse, shown, y, z
 
 MOST_LAYERS = 100
 WIDEST_LAYER = 1_000_000
@@ -37,7 +37,8 @@ class Network:
             if len(self.activation) == 1:
                 object.__setattr__(self, "activation", self.activation[0])
             elif len(self.activation) != hidden:
-                raise ValueError(f"activation: {hidden} hidden layers but {len(self.activation)} activations")
+                layers = f"{hidden} hidden layer{'s' * (hidden != 1)}"
+                raise ValueError(f"activation: {layers} but {len(self.activation)} activations")
         one_of("reduction", self.reduction, REDUCTIONS)
         for layer in range(1, self.depth + 1):
             self.function(layer)
@@ -99,7 +100,8 @@ class Network:
             raise TypeError(f"loss: expected a name or a formula, got {shown(self.loss)}")
         if self.loss.isidentifier() and self.loss not in ("p", "y"):
             return LOSSES[one_of("loss", self.loss, LOSSES)]
-        return Loss(parse("loss", self.loss, (p, y), coupled=True))
+        formula = parse("loss", self.loss, (p, y), coupled=True)
+        return Loss(formula, distribution=formula.has(logsumexp))
 
     def spec(self) -> dict[str, object]:
         """The fields by name, as they are written into an emitted package and read from it."""

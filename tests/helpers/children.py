@@ -9,7 +9,7 @@ from collections.abc import Callable
 from derive import build
 
 WRITES = {
-    *("chmod", "close", "flock", "link", "mkdir", "open", "rename", "replace", "rmdir", "unlink", "write"),
+    *("chmod", "close", "flock", "link", "mkdir", "open", "rename", "replace", "rmdir", "unlink", "utime", "write"),
     *("__enter__", "__exit__"),
 }
 

@@ -1,4 +1,6 @@
-"""When two gradients count as equal: ||g - r|| <= c * eps * ||r||, no absolute tolerance."""
+"""When two gradients count as equal: ||g - r|| <= c * eps * ||r||, no absolute tolerance, and all numbers finite."""
+
+import math
 
 import torch
 
@@ -6,10 +8,16 @@ from derive.problems.network import Network
 
 
 def distance(g: torch.Tensor, r: torch.Tensor) -> float:
-    """||g - r|| / (eps ||r||), 0 where both are zero."""
+    """||g - r|| / (eps ||r||): 0 where both are zero, infinity where only r is, and where a number is not finite."""
+    if not (g.isfinite().all() and r.isfinite().all()):
+        return math.inf
     if torch.equal(g, r):
         return 0.0
-    return float((g - r).norm() / (torch.finfo(r.dtype).eps * r.norm()))
+    mine, right = (part.detach().flatten().tolist() for part in (g, r))
+    _, exponent = math.frexp(max(map(abs, [*mine, *right])))  # with it taken off, no square overflows or vanishes
+    mine, right = ([math.ldexp(number, -exponent) for number in numbers] for numbers in (mine, right))
+    allowed = torch.finfo(r.dtype).eps * math.hypot(*right)
+    return math.dist(mine, right) / allowed if allowed else math.inf
 
 
 def assert_agree(got, want, times: float = 16.0) -> None:

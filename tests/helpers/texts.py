@@ -120,4 +120,6 @@ BAD = {
     "dLdw1\n[" + 90 * "x": f":2: '{20 * 'x'}': not a number$",
     "dLdw1\n[1_000]": "not a number",
     "dLdw1\n[1.]]": "not complete",
+    "dLdw1\n[1.]\ndLdb1\n[2, -1e400]": ":3: dLdb1: -1e400 is out of the range of float64",
+    "dLdw1\n[1e-400]": "1e-400 is out of the range of float64",
 }

@@ -35,27 +35,44 @@ def gradients(
     weights: Iterable[torch.Tensor] = (),
     device: torch.device | str = "cpu",
     rows: int | None = None,
+    moved: int | None = None,
 ) -> list[torch.Tensor]:
     """dL/dw and dL/db by autograd, in the order of Net.parameters(), for weights and points drawn from the seed.
 
     `weights`, where given, take the place of the drawn ones. With `rows`, so many points are taken at a time, and what
-    autograd gives for them is added in float64.
+    autograd gives for them is added in float64. With `moved`, a seed, entries of weights and points are moved first, by
+    a unit in the last place.
     """
     rows = rows or points
+    moves = None if moved is None else torch.Generator().manual_seed(moved)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = Net(dtype)
         if weights:
             net.load_state_dict(dict(zip(net.state_dict(), weights, strict=True)))
+        net.load_state_dict({name: _moved(value, moves) for name, value in net.state_dict().items()})
         net.to(device)
         if rows >= points:
-            return _gradients(net, torch.rand(points, 2, dtype=dtype).to(device))
+            return _gradients(net, _moved(torch.rand(points, 2, dtype=dtype), moves).to(device))
         totals = [torch.zeros_like(parameter, dtype=torch.float64) for parameter in net.parameters()]
         for start in range(0, points, rows):
-            x = torch.rand(min(rows, points - start), 2, dtype=dtype).to(device)
+            x = _moved(torch.rand(min(rows, points - start), 2, dtype=dtype), moves).to(device)
             for total, gradient in zip(totals, _gradients(net, x), strict=True):
                 total.add_(gradient, alpha=1)
     return [total.to(dtype) for total in totals]
+
+
+def noise(*drawn) -> list[float]:
+    """For each gradient of these arguments, how far an entry moves where weights and points do, in 4 tries."""
+    tries = zip(gradients(*drawn), *(gradients(*drawn, moved=seed) for seed in range(4)), strict=True)
+    return [max(float((other - right).abs().max()) for other in others) for right, *others in tries]
+
+
+def _moved(tensor: torch.Tensor, moves: torch.Generator | None) -> torch.Tensor:
+    if moves is None:
+        return tensor
+    steps = torch.randint(-1, 2, tensor.shape, generator=moves, dtype=tensor.dtype)
+    return tensor * (1 + torch.finfo(tensor.dtype).eps * steps)
 
 
 def _gradients(net: Net, x: torch.Tensor) -> list[torch.Tensor]:

@@ -130,6 +130,19 @@ def test_a_rounded_run_agrees_where_the_run_does(seed, tmp_path, emitted, capsys
     assert module.main(flags) == 0, capsys.readouterr().out
 
 
+@pytest.mark.parametrize("dtype", run.DTYPES.values(), ids=str)
+def test_noise_is_no_error_but_half_of_the_digits_are(dtype):
+    right = [torch.full(shape, 2.0, dtype=dtype) for shape in run.SHAPES.values()]
+    eps = torch.finfo(dtype).eps
+    for move, allowed in ((0.0, 0.0), (eps, 16 * eps), (1.0, 2 * eps**0.5), (inf, 2 * eps**0.5)):
+        assert set(run.tolerated(right, [move] * 6).values()) == {allowed}
+    drawn = 3, 50, dtype
+    for own, g in zip(reference.noise(*drawn), reference.gradients(*drawn), strict=True):
+        assert eps < own / g.abs().max() < 64 * eps
+    for one, other in zip(reference.gradients(*drawn, moved=7), reference.gradients(*drawn, moved=7), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_files_of_others_are_not_replaced_unasked(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     paths = [tmp_path / "my_autograd.dat", tmp_path / "torch_autograd.dat"]

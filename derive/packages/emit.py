@@ -272,8 +272,9 @@ def run_page(subject: Subject) -> dict[str, Any]:
 
 
 def train_page(subject: Subject) -> dict[str, Any]:
-    reason = no_least_value(subject.network)
-    return {**title_page(subject), "refusal": [f'raise ValueError("{reason}")'] if reason else []}
+    reason = pieces(no_least_value(subject.network), WIDTH - 10)
+    refusal = ["raise ValueError(", *(f"    {piece}" for piece in reason), ")"] if reason else []
+    return {**title_page(subject), "refusal": refusal}
 
 
 def title_page(subject: Subject) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def no_gradient(network: Network) -> list[str]:
     if network.layers[-1] > 1 or not formula.has(logsumexp) or simplify(alone) != 0:
         return []
     return [
-        f"loss: {shown(network.loss)} of one output, one class, is the same whatever is predicted, and its gradient is 0; "
+        f"loss: {shown(network.loss)} of one output, one class, is the same whatever is predicted, its gradient 0; "
         "give the last layer an output a class, or take binary_cross_entropy_with_logits"
     ]
 

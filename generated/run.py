@@ -196,9 +196,7 @@ def main(argv: list[str] | None = None) -> int:
     points = f"{options.points} point{'s' * (options.points != 1)}"
     print(f"loss {loss.item():.9g}, {points}, seed {options.seed}, {options.dtype}\n{table}")
     if noise:
-        print(
-            f"not counted: {GATE} times what autograd's own gradient moves by where weights and points move by an ulp"
-        )
+        print(f"not counted: {GATE} times what autograd's own gradient moves by if weights and points move by an ulp")
     print("all gradients agree" if agree else "NOT all gradients agree")
     return 0 if agree else 1
 

@@ -4,20 +4,15 @@ import os
 import re
 from pathlib import Path
 
-import numpy
 import pytest
 import sympy
-import torch
 
-from derive.backends.torch.printer import KERNELS
 from derive.build import write_package
 from derive.packages.emit import render
 from derive.problems.network import Network
 from derive.proof.algebra import Algebra
 from derive.proof.judge import Judge, NotProved
 from derive.proof.networks import Case, prove, slopes
-from derive.proof.stand_in import torch_stand_in
-from derive.proof.tensor import Tensor
 from derive.prove import main
 from tests.helpers.networks import NETWORKS
 
@@ -196,42 +191,6 @@ def test_what_is_no_source_is_refused_in_one_line(case, file, tmp_path, capsys):
     make(folder / file)
     assert main([str(folder)]) == 2
     assert re.fullmatch(f"python -m derive.prove: .*{file}: {message}.*\n", capsys.readouterr().err)
-
-
-def lookup(torch_module, path: str):
-    """torch.nn.functional.relu of a module that plays torch."""
-    for name in path.split(".")[1:]:
-        torch_module = getattr(torch_module, name)
-    return torch_module
-
-
-def test_the_stand_in_computes_what_torch_computes():
-    """On numbers, each operation that the stand-in offers gives torch's value."""
-    stand_in = torch_stand_in()
-    generator = torch.Generator().manual_seed(0)
-    a, b, c = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((3, 4), (4, 2), (3, 4)))
-    cases = [
-        lambda t, a, b, c: a @ b,
-        lambda t, a, b, c: b.T,
-        lambda t, a, b, c: a.sum(0),
-        lambda t, a, b, c: a.sum(1, keepdim=True),
-        lambda t, a, b, c: a.sum(),
-        lambda t, a, b, c: 2 * a - c / 4 + 1 - a * c,
-        lambda t, a, b, c: -(a**2),
-        lambda t, a, b, c: 1 / a,
-        lambda t, a, b, c: a + b.T[0],
-        lambda t, a, b, c: t.where(a <= c, a, 0),
-        lambda t, a, b, c: t.where(a > 0, a, c),
-    ]
-    for path in KERNELS.values():
-        arguments = (lambda a: a**2, lambda a: 1 / (2 + a**2), lambda a: 2 + a**2)  # asin is for some, acosh for others
-        argument = next(f for f in arguments if lookup(torch, path)(f(a)).isfinite().all())
-        cases.append(lambda t, a, b, c, path=path, argument=argument: lookup(t, path)(argument(a)))
-    for case in cases:
-        exact = case(stand_in, *(Tensor(numpy.vectorize(sympy.Float, otypes=[object])(t.numpy())) for t in (a, b, c)))
-        expected = case(torch, a, b, c)
-        values = torch.tensor(exact.entries.astype(float))
-        torch.testing.assert_close(values, expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from derive.proof.tensor import (
     Tensor,
     add_product,
     add_products,
+    arrays,
     entrywise,
     number,
     of_entries,
@@ -43,13 +44,14 @@ from derive.proof.tensor import (
 def where(condition: Tensor, value: Any, other: Any, /) -> Tensor:
     if not isinstance(condition, Tensor) or condition.dtype != BOOL:
         raise Refused("where: expected a condition")
-    chosen = entrywise(lambda a, b: sympy.Tuple(a, b), value, other).entries
-    choose = numpy.frompyfunc(lambda holds, pair: Piecewise((pair[0], holds), (pair[1], True)), 2, 1)
-    return Tensor(choose(condition.entries, chosen))
+    choose = numpy.frompyfunc(lambda holds, a, b: Piecewise((a, holds), (b, True)), 3, 1)
+    return Tensor(choose(condition.entries, *arrays(value, other)))
 
 
 def clamp(tensor: Tensor, /, min: Any = None, max: Any = None) -> Tensor:
     """At least min, then at most max, which is what counts where they cross."""
+    if min is max is None:
+        raise Refused("clamp: expected a bound")
     for function, bound in ((sympy.Max, min), (sympy.Min, max)):
         tensor = tensor if bound is None else entrywise(function, tensor, number(bound))
     return tensor
@@ -77,7 +79,7 @@ def function_of(name: str) -> Callable[[Expr], Expr]:
     return FUNCTIONS[name].func if name in FUNCTIONS else special.get(name) or getattr(sympy, name)
 
 
-def gelu(tensor: Tensor, /, approximate: str = "none") -> Tensor:
+def gelu(tensor: Tensor, /, *, approximate: str = "none") -> Tensor:
     return of_entries(function_of({"none": "gelu", "tanh": "gelu_tanh"}[approximate]))(tensor)
 
 
@@ -121,7 +123,7 @@ def eye(size: int, /, *, dtype: str, device: str) -> Tensor:
 # linear algebra
 
 
-def square(tensor: Tensor) -> sympy.Matrix:
+def squared(tensor: Tensor) -> sympy.Matrix:
     if tensor.ndim != 2 or tensor.shape[0] != tensor.shape[1]:
         raise Refused(f"expected a square matrix, got {tensor.shape}")
     matrix = sympy.Matrix(values(tensor))
@@ -139,7 +141,7 @@ def dense(matrix: sympy.Matrix) -> Tensor:
 
 def det(tensor: Tensor, /) -> Tensor:
     """Of symbols by products and sums alone: what SymPy simplifies in between can take minutes."""
-    matrix = square(tensor)
+    matrix = squared(tensor)
     with dotprodsimp(False):
         return Tensor(matrix.det("bareiss" if numeric(matrix) else "berkowitz"))
 
@@ -149,7 +151,7 @@ def logdet(tensor: Tensor, /) -> Tensor:
 
 
 def inv(tensor: Tensor, /) -> Tensor:
-    matrix = square(tensor)
+    matrix = squared(tensor)
     if numeric(matrix):
         return dense(matrix.inv())
     determinant = det(tensor)
@@ -164,6 +166,7 @@ def solve(a: Tensor, b: Tensor, /, *, left: bool = True) -> Tensor:
 
 
 def matrix_power(tensor: Tensor, power: int, /) -> Tensor:
+    squared(tensor)
     factor = inv(tensor) if power < 0 else tensor
     return reduce(matmul, [factor] * abs(power), eye(len(tensor), dtype=FLOAT, device="cpu"))
 
@@ -200,7 +203,9 @@ def sub(left: Tensor, right: Any, /, *, out: Tensor) -> Tensor:
 def index_select(tensor: Tensor, dim: int, index: Tensor, /, *, out: Tensor) -> Tensor:
     if index.dtype != INDEX or index.ndim != 1:
         raise Refused(f"index_select: expected a vector of places, got {index.shape}, {index.dtype}")
-    return stored(Tensor(numpy.take(values(tensor), index.entries.astype(int), dim)), out, tensor)
+    if numpy.shares_memory(tensor.entries, out.entries):
+        raise Refused("out: is what is selected from")
+    return stored(Tensor(numpy.take(values(tensor), index.entries.astype(int), dim)), out)
 
 
 def arange(stop: int, /, *, device: str) -> Tensor:
@@ -234,7 +239,7 @@ TORCH: dict[str, Callable] = {
     "torch.nn.functional.linear": linear,
     "torch.nn.functional.pad": pad,
     "torch.sqrt": of_entries(sympy.sqrt),
-    "torch.square": lambda tensor, /: tensor**2,
+    "torch.square": of_entries(lambda entry: entry**2),
     "torch.sub": sub,
     "torch.trace": trace,
     "torch.where": where,

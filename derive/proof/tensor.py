@@ -134,7 +134,10 @@ class Tensor:
         return self._view(self.entries.copy(order="K"))
 
     def new_tensor(self, entries: Any) -> "Tensor":
-        return self._view(numpy.vectorize(number, otypes=[object])(numpy.asarray(entries, dtype=object)))
+        def exact(part: Any) -> Any:
+            return list(map(exact, part)) if isinstance(part, list) else number(part)
+
+        return self._view(numpy.array(exact(entries), dtype=object))
 
     def new_ones(self, *shape: Any) -> "Tensor":
         return self._view(numpy.full(sizes(shape), Integer(1), dtype=object))
@@ -147,7 +150,7 @@ class Tensor:
 
     # sums and products
 
-    def sum(self, dim: int | None = None, keepdim: bool = False) -> "Tensor":
+    def sum(self, dim: int | None = None, *, keepdim: bool = False) -> "Tensor":
         return Tensor(numpy.sum(values(self), axis=dim, keepdims=keepdim, initial=Integer(0)))
 
     def __matmul__(self, other: "Tensor") -> "Tensor":
@@ -187,7 +190,10 @@ def is_whole(value: Any) -> bool:
 
 def sizes(shape: tuple) -> tuple[int, ...]:
     """A shape given as numbers or as one tuple."""
-    return tuple(map(int, shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape))
+    shape = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
+    if not all(map(is_whole, shape)):
+        raise Refused(f"no shape: {shape}")
+    return tuple(map(int, shape))
 
 
 def number(value: Any) -> Expr:
@@ -217,16 +223,20 @@ def real(value: Expr) -> Expr:
     return nan if value.is_number and (value.is_extended_real is False or value.is_finite is False) else value
 
 
-def entrywise(function: Callable[..., Expr], *operands: Any, dtype: str = FLOAT) -> Tensor:
-    """The function of each entry, or of each pair; numbers, and what is repeated, are operands too.
+def arrays(*operands: Any) -> list[Any]:
+    """The entries of tensors, and exact numbers, that torch computes with in float64.
 
-    Raises Refused where torch would round the result to its default dtype.
+    Raises Refused where it would not: where there is no tensor of float64 among them, or one of whole numbers.
     """
     dtypes = {operand.dtype for operand in operands if isinstance(operand, Tensor)}
     if not {FLOAT} <= dtypes <= {FLOAT, DEFAULT}:
-        raise Refused(f"torch would not compute this in float64, but as {', '.join(sorted(dtypes))} says")
-    arrays = [operand.entries if isinstance(operand, Tensor) else number(operand) for operand in operands]
-    return Tensor(numpy.frompyfunc(function, len(arrays), 1)(*arrays), dtype)
+        raise Refused(f"expected float64, got {', '.join(sorted(dtypes)) or 'numbers'}")
+    return [operand.entries if isinstance(operand, Tensor) else number(operand) for operand in operands]
+
+
+def entrywise(function: Callable[..., Expr], *operands: Any, dtype: str = FLOAT) -> Tensor:
+    """The function of each entry, or of each pair; numbers, and what is repeated, are operands too."""
+    return Tensor(numpy.frompyfunc(function, len(operands), 1)(*arrays(*operands)), dtype)
 
 
 def of_entries(function: Callable[[Expr], Expr]) -> Callable[[Tensor], Tensor]:
@@ -329,6 +339,7 @@ def add_product(
 
 def add_products(start: Tensor, left: Tensor, right: Tensor, out: Tensor, value: Any = 1) -> Tensor:
     """start + value left right, as a product where it is one, which the proof then need not expand."""
+    values(left), values(right)
     result = left * (right * value + 1) if start is left else start + left * right * value
     return stored(result, out, start, left, right)
 

@@ -27,7 +27,7 @@ from sympy import (
     tanh,
     true,
 )
-from sympy.core.relational import Ge, Gt, Le, Lt
+from sympy.core.relational import Eq, Ge, Gt, Le, Lt, Ne
 from sympy.logic.boolalg import And, Not, Or
 from sympy.polys.domains import QQ
 from sympy.polys.rings import PolyElement, ring
@@ -152,10 +152,19 @@ class Algebra:
             return 1 - self._indicator(condition.args[0])
         if isinstance(condition, Gt | Lt):
             return 1 - self._indicator(condition.negated)
+        if isinstance(condition, Ne):
+            return 1 - self._indicator(condition.negated)
+        if isinstance(condition, Eq):
+            u = expand(self.polynomial(condition.lhs - condition.rhs)).as_content_primitive()[1]
+            return self._either("zero", expand(-u) if u.could_extract_minus_sign() else u)
         if not isinstance(condition, Le | Ge):
             raise ValueError(f"the proof knows no condition {condition}")
         u = expand(self.polynomial(condition.lts - condition.gts))
-        symbol = self.atom(("nonpositive", u.as_content_primitive()[1]))
+        return self._either("nonpositive", u.as_content_primitive()[1])
+
+    def _either(self, what: str, u: Expr) -> Symbol:
+        """A symbol that is 0 or 1."""
+        symbol = self.atom((what, u))
         self.powers[symbol] = (2, symbol)
         return symbol
 

@@ -1,10 +1,13 @@
 """Matrix expressions by their definitions: entry by entry, and no rule of calculus; what proofs compare with."""
 
-from collections.abc import Callable
-from itertools import product
+from collections.abc import Callable, Iterable
+from copy import copy
+from functools import reduce
+from itertools import combinations, product
 
 import numpy
 from sympy import (
+    Abs,
     Add,
     Basic,
     BlockDiagMatrix,
@@ -15,12 +18,15 @@ from sympy import (
     DiagonalOf,
     DotProduct,
     Expr,
+    Float,
     HadamardPower,
     HadamardProduct,
+    Heaviside,
     Identity,
     Integer,
     Inverse,
     KroneckerProduct,
+    Lambda,
     MatAdd,
     MatMul,
     MatPow,
@@ -28,15 +34,25 @@ from sympy import (
     MatrixBase,
     MatrixExpr,
     MatrixSymbol,
+    Max,
+    Min,
     OneMatrix,
+    Piecewise,
     Sum,
     Symbol,
     Trace,
     Transpose,
     ZeroMatrix,
+    ceiling,
     exp,
+    false,
+    floor,
     log,
+    sign,
+    true,
 )
+from sympy.core.relational import Relational
+from sympy.logic.boolalg import Boolean
 from sympy.matrices.exceptions import NonInvertibleMatrixError
 from sympy.matrices.expressions.adjoint import Adjoint
 from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
@@ -45,95 +61,193 @@ from sympy.matrices.expressions.slice import MatrixSlice
 from sympy.polys.matrices import DomainMatrix
 from sympy.polys.matrices.exceptions import DMNonInvertibleMatrixError
 
+from derive.formulas import NamedFunction, z
 from derive.programs import BlockSum, Elementwise, RowLogSumExp
 
 Environment = dict[Basic, object]
 DIGITS = 150  # of numbers that are not rational
 LARGEST = 4  # determinant that is written out
+ROUNDING = Float(10, DIGITS) ** (10 - DIGITS // 2)
+STEPS = (Abs, sign, Heaviside)  # have a kink where their argument is 0
 
 
 class TooManyTerms(Exception):
     """What is not written out, for its length."""
 
 
+class OnKink(ArithmeticError):
+    """A point at which a condition is an equality, so that there may be no derivative."""
+
+
 def scalar(node: Expr, given: Environment) -> Expr:
     """The number that a scalar expression, or a 1 x 1 matrix, is for given entries of its symbols."""
-    if isinstance(node, MatrixExpr | MatrixBase):
-        return entries(node, given)[0, 0]
-    if isinstance(node, int):
-        return Integer(node)
-    if isinstance(node, Symbol):
-        return given.get(node, node)
-    if isinstance(node, Trace):
-        return Add(*entries(node.arg, given).diagonal())
-    if isinstance(node, Determinant):
-        return determinant(entries(node.arg, given))
-    if isinstance(node, DotProduct):
-        return Add(*(a * b for a, b in zip(*(entries(part, given).flat for part in node.args), strict=True)))
-    if isinstance(node, MatrixElement):
-        return entries(node.parent, given)[tuple(int(scalar(index, given)) for index in (node.i, node.j))]
-    if isinstance(node, Sum):
-        indices = [limit[0] for limit in node.limits]
-        ranges = [range(int(scalar(low, given)), int(scalar(high, given)) + 1) for _, low, high in node.limits]
-        places = [dict(zip(indices, map(Integer, place), strict=True)) for place in product(*ranges)]
-        return Add(*(scalar(node.function, {**given, **place}) for place in places))
-    return node.func(*(scalar(argument, given) for argument in node.args)) if node.args else node
+    return Definition(given).scalar(node)
 
 
 def entries(node: MatrixExpr | MatrixBase, given: Environment) -> numpy.ndarray:
     """The entries of a matrix expression for given entries of its symbols."""
-    if isinstance(node, MatrixSymbol):
-        return given[node]
-    if isinstance(node, MatrixBase):
-        return array(node.shape, lambda i, j: scalar(node[i, j], given))
-    if isinstance(node, MatrixSlice):
-        rows, columns = (slice(*(int(scalar(part, given)) for part in side)) for side in (node.rowslice, node.colslice))
-        return entries(node.parent, given)[rows, columns]
-    if isinstance(node, Elementwise):
-        operands = [entries(operand, given) for operand in node.operands.values()]
-        function = node.args[0]
-        return array(operands[0].shape, lambda i, j: with_numbers(function(*(o[i, j] for o in operands)), given))
-    if isinstance(node, ElementwiseApplyFunction):
-        inner = entries(node.expr, given)
-        return array(inner.shape, lambda i, j: with_numbers(node.function(inner[i, j]), given))
-    if isinstance(node, BlockMatrix | BlockDiagMatrix):
-        rows, columns = node.blockshape
-        return numpy.block([[entries(node.blocks[i, j], given) for j in range(columns)] for i in range(rows)])
-    shape = tuple(int(scalar(size, given)) for size in node.shape)
-    if isinstance(node, OneMatrix | ZeroMatrix | Identity):
-        diagonal, other = {OneMatrix: (1, 1), ZeroMatrix: (0, 0)}.get(type(node), (1, 0))
-        return array(shape, lambda i, j: Integer(diagonal if i == j else other))
-    if isinstance(node, BlockSum):
-        return block_sum(entries(node.matrix, given), entries(node.factor, given), node.inner, shape)
-    parts = [entries(a, given) if isinstance(a, MatrixExpr | MatrixBase) else scalar(a, given) for a in node.args]
-    if isinstance(node, MatAdd):
-        return sum(parts[1:], parts[0])
-    if isinstance(node, MatMul):
-        return multiplied(parts)
-    if isinstance(node, HadamardProduct):
-        return numpy.prod(numpy.stack(parts), axis=0)
-    if isinstance(node, HadamardPower | MatPow) and (shape == (1, 1) or isinstance(node, HadamardPower)):
-        return parts[0] ** parts[1]
-    if isinstance(node, Transpose | Adjoint):
-        return parts[0].T
-    if isinstance(node, Inverse):
-        return inverse(parts[0])
-    if isinstance(node, MatPow):
-        return power(inverse(parts[0]) if parts[1] < 0 else parts[0], abs(int(parts[1])))
-    if isinstance(node, DiagMatrix):
-        return array(shape, lambda i, j: parts[0].flat[i] if i == j else Integer(0))
-    if isinstance(node, DiagonalMatrix):
-        return array(shape, lambda i, j: parts[0][i, j] if i == j else Integer(0))
-    if isinstance(node, DiagonalOf):
-        return array(shape, lambda i, j: parts[0][i, i])
-    if isinstance(node, KroneckerProduct):
-        result = parts[0]
-        for part in parts[1:]:
-            result = numpy.kron(result, part)
-        return result
-    if isinstance(node, RowLogSumExp):
+    return Definition(given).entries(node)
+
+
+def in_decimals(number: Expr) -> Expr:
+    """A number that is not rational as a decimal of many digits."""
+    return number.evalf(DIGITS) if number.is_number and not number.is_Rational and not number.is_Float else number
+
+
+class Definition:
+    """What expressions are for given entries of their symbols; each part is worked out once.
+
+    Where a given entry is a decimal, every number that is not rational is one, too. Raises OnKink where numbers meet a
+    condition in an equality, ValueError or ZeroDivisionError where there is no value.
+    """
+
+    def __init__(self, given: Environment) -> None:
+        self.given = given
+        numbers = [number for part in given.values() for number in numpy.ravel(part)]
+        self.number = in_decimals if any(getattr(number, "is_Float", False) for number in numbers) else lambda n: n
+        self.known: dict[Basic, object] = {}
+
+    def within(self, more: Environment) -> "Definition":
+        """With the bound symbols of a sum or a function."""
+        inner = copy(self)
+        inner.given, inner.known = {**self.given, **more}, {}
+        return inner
+
+    def scalar(self, node: Expr | int) -> Expr:
+        if node not in self.known:
+            self.known[node] = self.number(self._scalar(node))
+        return self.known[node]
+
+    def entries(self, node: MatrixExpr | MatrixBase) -> numpy.ndarray:
+        if node not in self.known:
+            found = self._entries(node)
+            self.known[node] = numpy.frompyfunc(self.number, 1, 1)(found) if self.number is in_decimals else found
+        return self.known[node]
+
+    def _scalar(self, node: Expr) -> Expr:
+        if isinstance(node, MatrixExpr | MatrixBase):
+            return self.entries(node)[0, 0]
+        if isinstance(node, int):
+            return Integer(node)
+        if isinstance(node, Symbol):
+            return self.given.get(node, node)
+        if isinstance(node, Trace):
+            return Add(*self.entries(node.arg).diagonal())
+        if isinstance(node, Determinant):
+            return determinant(self.entries(node.arg))
+        if isinstance(node, DotProduct):
+            return Add(*(a * b for a, b in zip(*(self.entries(part).flat for part in node.args), strict=True)))
+        if isinstance(node, MatrixElement):
+            return self.entries(node.parent)[tuple(int(self.scalar(index)) for index in (node.i, node.j))]
+        if isinstance(node, Sum):
+            indices = [limit[0] for limit in node.limits]
+            ranges = [range(int(self.scalar(low)), int(self.scalar(high)) + 1) for _, low, high in node.limits]
+            places = [dict(zip(indices, map(Integer, place), strict=True)) for place in product(*ranges)]
+            return Add(*(self.within(place).scalar(node.function) for place in places))
+        if not node.args:
+            return node
+        if isinstance(node, Piecewise):
+            return self.branches(node)
+        if not isinstance(node, Expr | Boolean):
+            raise ValueError(f"no definition of {type(node).__name__} is known to the proof: {node}")
+        arguments = [self.scalar(argument) for argument in node.args]
+        if all(argument.is_number for argument in arguments):
+            check_smooth(node, arguments)
+            if isinstance(node, NamedFunction):
+                return self.within({z: arguments[0]}).scalar(node.definition)
+        return node.func(*arguments)
+
+    def branches(self, node: Piecewise) -> Expr:
+        """The branch that holds; all that may hold, where conditions are of symbols."""
+        open_branches = []
+        for value, condition in node.args:
+            holds = condition if condition in (true, false) else self.scalar(condition)
+            if holds == false:
+                continue
+            open_branches.append((self.scalar(value), holds))
+            if holds == true:
+                break
+        return Piecewise(*open_branches)
+
+    def _entries(self, node: MatrixExpr | MatrixBase) -> numpy.ndarray:
+        given = self.given
+        if isinstance(node, MatrixSymbol):
+            return given[node]
+        if isinstance(node, MatrixBase):
+            return array(node.shape, lambda i, j: self.scalar(node[i, j]))
+        if isinstance(node, MatrixSlice):
+            rows, columns = (slice(*(int(self.scalar(p)) for p in side)) for side in (node.rowslice, node.colslice))
+            return self.entries(node.parent)[rows, columns]
+        if isinstance(node, Elementwise):
+            return self.applied(node.args[0], list(node.operands.values()))
+        if isinstance(node, ElementwiseApplyFunction):
+            return self.applied(node.function, [node.expr])
+        if isinstance(node, BlockMatrix | BlockDiagMatrix):
+            rows, columns = node.blockshape
+            return numpy.block([[self.entries(node.blocks[i, j]) for j in range(columns)] for i in range(rows)])
+        shape = tuple(int(self.scalar(size)) for size in node.shape)
+        if isinstance(node, OneMatrix | ZeroMatrix | Identity):
+            diagonal, other = {OneMatrix: (1, 1), ZeroMatrix: (0, 0)}.get(type(node), (1, 0))
+            return array(shape, lambda i, j: Integer(diagonal if i == j else other))
+        if isinstance(node, BlockSum):
+            return block_sum(self.entries(node.matrix), self.entries(node.factor), node.inner, shape)
+        if not isinstance(node, DEFINED):
+            raise ValueError(f"no definition of {type(node).__name__} is known to the proof: {node}")
+        parts = [self.entries(a) if isinstance(a, MatrixExpr | MatrixBase) else self.scalar(a) for a in node.args]
+        if isinstance(node, MatAdd):
+            return sum(parts[1:], parts[0])
+        if isinstance(node, MatMul):
+            return multiplied(parts)
+        if isinstance(node, HadamardProduct):
+            return numpy.prod(numpy.stack(parts), axis=0)
+        if isinstance(node, HadamardPower | MatPow) and (shape == (1, 1) or isinstance(node, HadamardPower)):
+            return parts[0] ** parts[1]
+        if isinstance(node, Transpose | Adjoint):
+            return parts[0].T
+        if isinstance(node, Inverse):
+            return inverse(parts[0])
+        if isinstance(node, MatPow):
+            return power(inverse(parts[0]) if parts[1] < 0 else parts[0], abs(int(parts[1])))
+        if isinstance(node, DiagMatrix):
+            return array(shape, lambda i, j: parts[0].flat[i] if i == j else Integer(0))
+        if isinstance(node, DiagonalMatrix):
+            return array(shape, lambda i, j: parts[0][i, j] if i == j else Integer(0))
+        if isinstance(node, DiagonalOf):
+            return array(shape, lambda i, j: parts[0][i, i])
+        if isinstance(node, KroneckerProduct):
+            return reduce(numpy.kron, parts)
         return array(shape, lambda i, j: log(Add(*map(exp, parts[0][i]))))
-    raise TypeError(f"no definition of {type(node).__name__} is known to the proof")
+
+    def applied(self, function: Lambda, operands: list[MatrixExpr]) -> numpy.ndarray:
+        """A function of entries, entry by entry."""
+        matrices = [self.entries(operand) for operand in operands]
+
+        def entry(i: int, j: int) -> Expr:
+            values = (matrix[i, j] for matrix in matrices)
+            return self.within(dict(zip(function.variables, values, strict=True))).scalar(function.expr)
+
+        return array(matrices[0].shape, entry)
+
+
+DEFINED = (
+    *(MatAdd, MatMul, HadamardProduct, HadamardPower, MatPow, Transpose, Adjoint, Inverse),
+    *(DiagMatrix, DiagonalMatrix, DiagonalOf, KroneckerProduct, RowLogSumExp),
+)
+
+
+def check_smooth(node: Basic, numbers: list[Expr]) -> None:
+    """Raises OnKink where two numbers that are compared are the same, or a function jumps or bends at its argument."""
+    pairs: Iterable[tuple[Expr, Expr]] = ()
+    if isinstance(node, Relational):
+        pairs = [tuple(numbers)]
+    elif isinstance(node, STEPS):
+        pairs = [(numbers[0], Integer(0))]
+    elif isinstance(node, Max | Min):
+        pairs = combinations(numbers, 2)
+    elif isinstance(node, floor | ceiling):
+        pairs = [(numbers[0], round(numbers[0]))]
+    if any(abs((left - right).evalf(DIGITS)) < ROUNDING for left, right in pairs if left.is_real and right.is_real):
+        raise OnKink(f"{node}: both sides are {numbers[0]}")
 
 
 def array(shape: tuple[int, int], entry: Callable[[int, int], Expr]) -> numpy.ndarray:
@@ -141,11 +255,6 @@ def array(shape: tuple[int, int], entry: Callable[[int, int], Expr]) -> numpy.nd
     for i, j in numpy.ndindex(*result.shape):
         result[i, j] = entry(i, j)
     return result
-
-
-def with_numbers(formula: Expr, given: Environment) -> Expr:
-    """A formula of entries, with what else is in it replaced by what it is."""
-    return scalar(formula, given) if formula.has(MatrixSymbol) or formula.free_symbols & given.keys() else formula
 
 
 def multiplied(parts: list) -> numpy.ndarray:

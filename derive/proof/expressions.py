@@ -2,9 +2,9 @@
 
 The loss is written out by the definitions of its nodes at small sizes, with a symbol for each entry; what is emitted
 must be identical to it and to its derivatives. Where that is too large to expand, or holds what the algebra does not
-know, numbers stand for the entries: along a random line through a random point the loss is a function of one variable
-t, and its derivative by t, or where it is long a difference quotient of 150-digit numbers, must be the sum of the
-gradient's entries times the direction's.
+know, it is no proof but a check: numbers stand for the entries, along a random line through a random point the loss is
+a function of one variable t, and its derivative by t, or where it is long a difference quotient of 150-digit numbers,
+must be the sum of the gradient's entries times the direction's.
 """
 
 import hashlib
@@ -17,14 +17,21 @@ from random import Random
 
 import numpy
 from sympy import (
+    Abs,
     Basic,
     Dummy,
     Expr,
     Float,
+    Function,
+    HadamardPower,
     Integer,
     MatrixExpr,
     MatrixSymbol,
+    Max,
+    Min,
     Mul,
+    NumberSymbol,
+    Piecewise,
     Pow,
     Rational,
     Symbol,
@@ -33,6 +40,8 @@ from sympy import (
     floor,
     nan,
     oo,
+    postorder_traversal,
+    preorder_traversal,
     sign,
     sympify,
     zoo,
@@ -41,39 +50,48 @@ from sympy.matrices.exceptions import NonInvertibleMatrixError
 from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
+from derive.formulas import NamedFunction
+from derive.programs import RowLogSumExp
 from derive.proof.algebra import Algebra
-from derive.proof.definition import DIGITS, TooManyTerms, entries, scalar
+from derive.proof.definition import DIGITS, Definition, OnKink, TooManyTerms
 from derive.proof.grammar import check
 from derive.proof.judge import NotProved
 from derive.proof.source import run_source
-from derive.proof.tensor import read_only
+from derive.proof.tensor import naming, read_only
 
 MOST_SYMBOLS = 40
 MOST_ON_A_LINE = 400  # entries of what is moved along a line, if the loss on it is to be written out
 MOST_ENTRIES = 20_000
+MOST_POINTS = 300  # tried in search of one at which the loss is defined, beside the first of each order
+MAGNITUDES = ("1/100", "1/10", 1, 10, 100)
+PRIME = 1_000_003
 MOST_TERMS = 60_000  # of all that is compared, if every product in it were multiplied out
 ORDERS = 6
 POINTS = 2
 SHOWN = 45  # digits that must agree
+SMALLEST = 90  # decimals; what is smaller beside the loss than this is rounding
 STEP = Rational(1, 10**50)  # its square is the error of a difference quotient, and DIGITS leave as much beside it
+UNDEFINED = (ArithmeticError, NonInvertibleMatrixError, ValueError, TypeError)
 t = Dummy("t", real=True)
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was shown, of the source with this hash."""
+    """What was shown, of the source with this hash; `exact` if all is identical with a symbol for each entry."""
 
     loss: str
     variables: tuple[str, ...]
     sizes: dict[str, int]
     method: str
     sha256: str
+    exact: bool
 
     def __str__(self) -> str:
         sizes = ", ".join(f"{name} = {size}" for name, size in self.sizes.items())
+        shown = "proved" if self.exact else f"checked numerically to {SHOWN} digits"
         return (
-            f"proved: the value and the gradient in {', '.join(self.variables)} of {self.loss}\n"
-            f"{self.method}{f' at {sizes}' if sizes else ''}\n"
+            f"{shown}: the value and the gradient in {', '.join(self.variables)} of {self.loss}\n"
+            f"{self.method}{f', at {sizes}' if sizes else ''}\n"
             f"source sha256 {self.sha256}"
         )
 
@@ -87,8 +105,9 @@ def certify(subject) -> Certificate:
     check(source, source, "the emitted source")
     function = run_source(source, "the emitted source")["value_and_grad"]
     sizes = with_symbols(subject, function)
-    if sizes is not None and next(defined_points(subject), None):
-        method = "exact: identical, with a symbol for each entry,"
+    exact = sizes is not None and next(defined_points(subject), None) is not None
+    if exact:
+        method = "exact: identical, with a symbol for each entry"
     else:
         method, sizes = evaluated(subject, function)
     return Certificate(
@@ -97,6 +116,7 @@ def certify(subject) -> Certificate:
         sizes={str(symbol): int(size) for symbol, size in sizes.items()},
         method=method,
         sha256=hashlib.sha256(source.encode()).hexdigest(),
+        exact=exact,
     )
 
 
@@ -115,8 +135,9 @@ def identical(subject, function, sizes: dict) -> bool:
     if count(subject, sizes) > MOST_SYMBOLS:
         return False
     point = symbolic_point(subject, sizes)
+    definition = Definition(point)
     try:
-        loss = scalar(subject.loss, point)
+        loss = definition.scalar(subject.loss)
     except TooManyTerms:
         return False
     if terms(loss) * sum(numpy.size(point[variable]) for variable in subject.variables) ** 2 > MOST_TERMS:
@@ -127,7 +148,7 @@ def identical(subject, function, sizes: dict) -> bool:
         return False
     pairs = [(value, loss)]
     for variable in subject.variables:
-        for mine, closed, entry in zip(*gradient_in(subject, variable, gradients, point), strict=True):
+        for mine, closed, entry in zip(*gradient_in(subject, variable, gradients, definition), strict=True):
             slope = diff(loss, entry)
             pairs += [(mine, slope), (closed, slope)]
     if sum(terms(expr) for pair in pairs for expr in pair) > MOST_TERMS:
@@ -159,80 +180,113 @@ def terms(expr: Expr, known: dict[Expr, int] | None = None) -> int:
 def evaluated(subject, function) -> tuple[str, dict]:
     """How it was shown at random points, and for which sizes."""
     exact, shown = True, 0
-    for sizes, point, value in defined_points(subject):
+    for sizes, definition, value in defined_points(subject):
         try:
-            emitted_value, gradients = run(function, subject, point)
-        except NonInvertibleMatrixError:
+            emitted_value, gradients = run(function, subject, definition.given)
+            slopes = {v: slope(subject, v, definition.given, Random(shown)) for v in subject.variables}
+        except (NonInvertibleMatrixError, OnKink):
             continue
-        exact &= same(emitted_value, value, "the value")
+        floor = (1 + abs(value.evalf(DIGITS))) / 10**SMALLEST
+        exact &= same(emitted_value, value, "the value", floor)
         for variable in subject.variables:
-            exact &= check_gradient(subject, variable, gradients, point, Random(shown))
+            exact &= check_gradient(subject, variable, gradients, definition, slopes[variable], floor)
         shown += 1
         if shown == POINTS:
             how = "exact, in rational numbers" if exact else f"to {SHOWN} digits"
             return f"{how}, at {POINTS} random points and along random lines through them", sizes
-    raise NotProved(f"{subject.loss}: found no point at which it is defined and real")
+    raise NotProved(
+        f"{subject.loss}: found no point at which it is defined, real and smooth{nearest(subject)}; "
+        "prove=False derives without a proof"
+    )
 
 
-def gradient_in(subject, variable: Basic, gradients, point: dict) -> tuple[list[Expr], list[Expr], list[Expr]]:
+def nearest(subject) -> str:
+    """What is not defined at the first points, by the smallest part of the loss that is not."""
+    for _, point in islice(points(subject), 1):
+        definition = Definition(decimal(point))
+        for node in postorder_traversal(subject.loss):
+            if not isinstance(node, Expr) or isinstance(node, MatrixExpr) or not node.args:
+                continue
+            try:
+                value = definition.scalar(node)
+            except UNDEFINED as error:
+                return f": {node} has no value at the first ({error})"
+            if not is_real(value):
+                return f": {node} is {value.evalf(6)} at the first"
+    return ""
+
+
+def gradient_in(
+    subject, variable: Basic, gradients, definition: Definition
+) -> tuple[list[Expr], list[Expr], list[Expr]]:
     """The entries of a gradient as emitted and in closed form, and those of the variable.
 
     Raises NotProved where their shapes differ.
     """
-    place = numpy.array(point[variable], dtype=object)
+    place = numpy.array(definition.given[variable], dtype=object)
     emitted = getattr(gradients, subject.inputs[variable].name).entries
     given = subject.gradients[variable]
-    closed = entries(given, point) if isinstance(variable, MatrixSymbol) else numpy.array(scalar(given, point))
+    matrix = isinstance(variable, MatrixSymbol)
+    closed = definition.entries(given) if matrix else numpy.array(definition.scalar(given), dtype=object)
     if not emitted.shape == closed.shape == place.shape:
         raise NotProved(f"the gradient in {variable} has shape {emitted.shape}, closed form {closed.shape}")
     return list(emitted.flat), list(closed.flat), list(place.flat)
 
 
-def check_gradient(subject, variable: Basic, gradients, point: dict, random: Random) -> bool:
-    """Whether all was rational; the slope along a random line and the closed form, against the emitted gradient."""
-    emitted, closed, _ = gradient_in(subject, variable, gradients, point)
-    direction = Integer(1)
-    if isinstance(variable, MatrixSymbol):
-        direction = numpy.array([Integer(random.choice((-3, -2, -1, 1, 2, 3))) for _ in emitted], dtype=object)
-        direction = direction.reshape(point[variable].shape)
-    along = sum((mine * step for mine, step in zip(emitted, numpy.ravel(direction), strict=True)), Integer(0))
-    exact = same(along, slope(subject, variable, direction, point), f"the gradient in {variable}")
+def check_gradient(
+    subject, variable: Basic, gradients, definition: Definition, along: tuple[list, Expr], floor: Expr
+) -> bool:
+    """Whether all was rational; the slope along a line and the closed form, against the emitted gradient."""
+    emitted, closed, _ = gradient_in(subject, variable, gradients, definition)
+    steps, wanted = along
+    found = sum((mine * step for mine, step in zip(emitted, steps, strict=True)), Integer(0))
+    exact = same(found, wanted, f"the gradient in {variable}", floor)
     for mine, other in zip(emitted, closed, strict=True):
-        exact &= same(mine, other, f"the closed form of the gradient in {variable}")
+        exact &= same(mine, other, f"the closed form of the gradient in {variable}", floor)
     return exact
 
 
-def slope(subject, variable: Basic, direction: object, point: dict) -> Expr:
-    """The derivative of the loss along a line through the point, by SymPy's of the loss written out; at decimals, or
-    where that has too many terms, by the difference quotient.
+def slope(subject, variable: Basic, point: dict, random: Random) -> tuple[list, Expr]:
+    """A direction, and the derivative of the loss along it: by SymPy's of the loss written out; at decimals, or where
+    that has too many terms, by the difference quotient.
     """
+    numbers = numpy.ravel(numpy.array(point[variable], dtype=object))
+    steps = [Integer(random.choice((-3, -2, -1, 1, 2, 3))) for _ in numbers]
+    direction = (
+        numpy.array(steps, dtype=object).reshape(numpy.shape(point[variable]))
+        if numpy.ndim(point[variable])
+        else steps[0]
+    )
 
     def at(step: Expr) -> Expr:
-        return scalar(subject.loss, {**point, variable: point[variable] + step * direction})
+        return Definition({**point, variable: point[variable] + step * direction}).scalar(subject.loss)
 
-    numbers = numpy.ravel(point[variable])
     if len(numbers) <= MOST_ON_A_LINE and not any(number.is_Float for number in numbers):
         with suppress(TooManyTerms):
             line = at(t)
             line = line.xreplace({step: step.xreplace({t: Integer(0)}) for step in line.atoms(floor, ceiling, sign)})
-            return diff(line, t).xreplace({t: Integer(0)})
-    return (at(STEP).evalf(DIGITS) - at(-STEP).evalf(DIGITS)) / (2 * STEP)
+            return steps, diff(line, t).xreplace({t: Integer(0)})
+    return steps, (at(STEP).evalf(DIGITS) - at(-STEP).evalf(DIGITS)) / (2 * STEP)
 
 
 def run(function, subject, point: dict):
     """What the emitted source gives at a point."""
     tensors = {symbol.name: read_only(point[given]) for symbol, given in subject.original.items()}
     try:
-        value, gradients = function(**tensors)
+        with naming(Definition(point).number):
+            value, gradients = function(**tensors)
     except NonInvertibleMatrixError:
         raise
     except Exception as error:
-        raise NotProved(f"the emitted source fails on exact numbers: {type(error).__name__}: {error}") from error
+        raise NotProved(
+            f"the emitted source fails on exact numbers, which is a fault of this tool: {type(error).__name__}: "
+            f"{error}; prove=False derives without a proof"
+        ) from error
     return value.entries.item(), gradients
 
 
-def same(mine: Expr, other: Expr, what: str) -> bool:
-    """True where both are the same rational number, False where they agree to many digits.
+def same(mine: Expr, other: Expr, what: str, floor: Expr) -> bool:
+    """True where both are the same rational number, False where they agree to many digits; less than the floor is 0.
 
     Raises NotProved where they differ.
     """
@@ -240,20 +294,33 @@ def same(mine: Expr, other: Expr, what: str) -> bool:
     if mine.is_Rational and other.is_Rational and mine == other:
         return True
     mine, other = mine.evalf(DIGITS), other.evalf(DIGITS)
-    if not (mine.is_Float or mine.is_Rational) or not abs(mine - other) <= (1 + abs(other)) / 10**SHOWN:
-        raise NotProved(f"{what} came out as {mine.evalf(12)} where it is {other.evalf(12)}")
+    if not (mine.is_Float or mine.is_Rational) or not abs(mine - other) <= abs(other) / 10**SHOWN + floor:
+        found, wanted = first_difference(mine, other)
+        raise NotProved(f"{what} came out as {found} where it is {wanted}; prove=False derives without a proof")
     return False
 
 
-def with_digits(part: object) -> object:
+def first_difference(mine: Expr, other: Expr) -> tuple[str, str]:
+    """Two numbers with as many digits as show that they differ, and two more."""
+    for digits in range(4, DIGITS):
+        if mine.evalf(digits) != other.evalf(digits):
+            return str(mine.evalf(digits + 2)), str(other.evalf(digits + 2))
+    return str(mine), str(other)
+
+
+def decimal(point: dict) -> dict:
     """Numbers as decimals of many digits; sizes stay whole."""
-    if isinstance(part, numpy.ndarray):
-        return numpy.frompyfunc(lambda number: Float(number, DIGITS), 1, 1)(part)
-    return part if sympify(part).is_Integer else Float(part, DIGITS)
+
+    def one(part: object) -> object:
+        if isinstance(part, numpy.ndarray):
+            return numpy.frompyfunc(lambda number: Float(number, DIGITS), 1, 1)(part)
+        return part if sympify(part).is_Integer else Float(part, DIGITS)
+
+    return {given: one(part) for given, part in point.items()}
 
 
 def is_real(value: Expr) -> bool:
-    """Whether the loss is defined here."""
+    """Whether it is a finite real number."""
     if sympify(value).has(nan, oo, zoo):
         return False
     number = sympify(value).evalf(20)
@@ -272,7 +339,7 @@ def chosen_sizes(subject) -> Iterator[dict[Symbol, Integer]]:
 
 
 def points(subject) -> Iterator[tuple[dict, dict]]:
-    """Sizes and random rational points: of both signs, positive, and positive with a large diagonal."""
+    """Sizes and random rational points: of both signs, positive, and with a large diagonal; then of many magnitudes."""
     random = Random(0)
     for sizes in islice(chosen_sizes(subject), ORDERS):
         if count(subject, sizes) > MOST_ENTRIES:
@@ -280,23 +347,37 @@ def points(subject) -> Iterator[tuple[dict, dict]]:
                 f"{subject.loss}: {count(subject, sizes)} entries are too many to be proved one by one; "
                 "sizes that are symbols are proved at small numbers, and prove=False derives without a proof"
             )
-        for low, high, diagonal in ((-9, 9, 0), (-9, 9, 0), (1, 9, 0), (1, 9, 0), (1, 9, 3), (1, 9, 3)):
-            yield sizes, dict(sizes) | random_point(subject, sizes, random, low, high, diagonal)
+        for least, diagonal in ((-1, 0), (-1, 0), (0, 0), (0, 0), (0, 3), (0, 3)):
+            magnitudes = dict.fromkeys(subject.original.values(), Integer(1))
+            yield sizes, sizes | random_point(subject, sizes, random, magnitudes, least, diagonal)
+    sizes = next(chosen_sizes(subject))
+    for number in range(MOST_POINTS):
+        magnitudes = {given: Rational(random.choice(MAGNITUDES)) for given in subject.original.values()}
+        yield sizes, sizes | random_point(subject, sizes, random, magnitudes, -(number % 2), number % 3)
 
 
-def defined_points(subject) -> Iterator[tuple[dict, dict, Expr]]:
-    """Those at which the loss is real, and its value there; in decimals of many digits where that is not rational."""
+def defined_points(subject) -> Iterator[tuple[dict, Definition, Expr]]:
+    """Those at which the loss is real and smooth, and its value: a fraction, or a decimal of many digits."""
     for sizes, point in points(subject):
-        try:
-            value = scalar(subject.loss, point)
-        except (ZeroDivisionError, NonInvertibleMatrixError):
-            continue
-        if not is_real(value):
-            continue
-        if not value.is_Rational:
-            point = {given: with_digits(part) for given, part in point.items()}
-            value = scalar(subject.loss, point)
-        yield sizes, point, value
+        with suppress(*UNDEFINED):
+            definition = Definition(point if is_rational(subject.loss) else decimal(point))
+            value = definition.scalar(subject.loss)
+            if not is_real(value):
+                continue
+            if not value.is_Rational and not value.is_Float:
+                definition = Definition(decimal(point))
+                value = definition.scalar(subject.loss)
+            yield sizes, definition, value
+
+
+def is_rational(loss: Expr) -> bool:
+    """Whether it is made of rational operations alone, and of comparisons."""
+    return not any(
+        isinstance(node, NumberSymbol | RowLogSumExp | NamedFunction)
+        or (isinstance(node, Function) and not isinstance(node, Abs | sign | Max | Min | Piecewise | floor | ceiling))
+        or (isinstance(node, Pow | HadamardPower) and not node.exp.is_Integer)
+        for node in preorder_traversal(loss)
+    )
 
 
 def symbolic_point(subject, sizes: dict) -> dict:
@@ -322,15 +403,23 @@ def shape_at(given: MatrixExpr, sizes: dict) -> tuple[int, ...]:
     return tuple(int(sympify(size).xreplace(sizes)) for size in given.shape)
 
 
-def random_point(subject, sizes: dict, random: Random, low: int, high: int, diagonal: int) -> dict:
-    """Entries in tenths for each input."""
+def random_point(subject, sizes: dict, random: Random, magnitudes: dict, least: int, diagonal: int) -> dict:
+    """Entries that no sum of products of a few makes 0: odd numbers over a large prime, times a magnitude.
+
+    `least` is -1 for entries of both signs, and 0 for positive ones; a number is of the sign that it is declared to be.
+    """
+
+    def entry(given: Basic) -> Expr:
+        size = Rational(2 * random.randrange(PRIME // 20, PRIME // 2) + 1, PRIME) * magnitudes[given]
+        signed = size * random.choice((1, -1)) if least < 0 else size
+        return -size if given.is_negative else size if given.is_positive else signed
+
     point = {}
     for given in subject.original.values():
+        point[given] = entry(given)
         if isinstance(given, MatrixExpr):
             values = numpy.empty(shape_at(given, sizes), dtype=object)
             for i, j in numpy.ndindex(*values.shape):
-                values[i, j] = Rational(random.randint(low, high) or 1, 10) + (diagonal if i == j else 0)
+                values[i, j] = entry(given) + (diagonal * magnitudes[given] if i == j else 0)
             point[given] = values
-        else:
-            point[given] = Rational(random.randint(low, high) or 1, 10)
     return point

@@ -10,16 +10,19 @@ can reach what it was not given.
 
 import ast
 from collections.abc import Iterable
-from inspect import isfunction
 
+from derive.backends import IN_PLACE
 from derive.problems import ANEW
 from derive.proof.judge import NotProved
 from derive.proof.stand_in import MATH, TORCH
-from derive.proof.tensor import Tensor
 
 DERIVED = ("forward", "value_and_grad", "input_grad", "per_sample_grad", "jvp", "hvp")
 DERIVED_METHODS = ("_make_one_row", "_make_few_rows", "_make_rows", "_make_each", "_make_hvp")
-METHODS = {name for name, method in vars(Tensor).items() if isfunction(method) and not name.startswith("_")} - {"map"}
+METHODS = {"contiguous", "expand", "new_ones", "new_tensor", "new_zeros", "reshape", "sum", "unsqueeze"}
+IN_BUFFERS = {
+    *("add_", "addcmul_", "addmm_", "addmv_", "clone", "copy_", "fill_", "mul_", "new_empty", "view", "view_as"),
+    *(f"{name}_" for name in IN_PLACE),
+}
 OWNED = {
     "flat_gradient",
     "_loss",
@@ -97,11 +100,11 @@ class Lines:
     """The lines of a derived function, whose head the model has; of a fast one with a step that writes into buffers."""
 
     def __init__(self, model: ast.FunctionDef, fast: bool) -> None:
-        self.model, self.fast = model, fast
+        self.model, self.fast, self.is_step = model, fast, model.name == "step"
         self.matrices = any(argument.arg != "parameters" for argument in model.args.kwonlyargs)
         given = {part.arg for part in ast.walk(model.args) if isinstance(part, ast.arg)}
         self.sizes = given & {"n", "N", "beta"}
-        self.names = given - self.sizes
+        self.names = given - self.sizes - {"self"}
         self.functions: dict[str, str] = {}  # what they are called here, and their paths
 
     def check(self, body: list[ast.stmt]) -> None:
@@ -117,7 +120,7 @@ class Lines:
     def statement(self, node: ast.stmt) -> None:
         match node:
             case ast.Assign(value=value):
-                if not (self.fast and self.is_function(value)):
+                if not (self.is_size(value) or (self.fast and self.is_function(value))):
                     self.each(value) if isinstance(value, ast.Tuple) else self.value(value)
                 self.assigned(node)
             case ast.Expr(value=ast.Call() as call) if self.fast:
@@ -204,20 +207,25 @@ class Lines:
                 self.call(node)
             case ast.Subscript():
                 self.subscript(node)
-            case _ if ast.unparse(node) in MATH or self.is_size(node):
+            case _ if ast.unparse(node) in MATH:
                 pass
             case _:
                 raise Unknown(node, "no expression of emitted code is like this")
 
     def exponent(self, node: ast.expr) -> None:
-        numbers = [part for part in ast.walk(node) if isinstance(part, ast.Constant)]
-        plain = all(
-            isinstance(part, ast.Constant | ast.UnaryOp | ast.BinOp | ast.operator | ast.unaryop)
-            for part in ast.walk(node)
-        )
-        if not (self.matrices or plain) or any(not 0 <= part.value <= MOST for part in numbers):
-            raise Unknown(node, "not an exponent of emitted code")
-        self.value(node)
+        """A number, or one over another, that is not large; in a matrix expression any value."""
+        match node:
+            case ast.Constant(value=int() | float() as number) if not isinstance(number, bool) and number <= MOST:
+                pass
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                self.exponent(operand)
+            case ast.BinOp(op=ast.Div(), left=left, right=right):
+                self.exponent(left)
+                self.exponent(right)
+            case _ if self.matrices:
+                self.value(node)
+            case _:
+                raise Unknown(node, "no exponent of emitted code is like this")
 
     def scale(self, node: ast.expr) -> None:
         """A value, or a product of numbers and the number of rows, as a mean divides by."""
@@ -245,17 +253,17 @@ class Lines:
     def call(self, node: ast.Call) -> None:
         path, arguments = ast.unparse(node.func), list(node.args)
         match node.func:
-            case ast.Name(id="len") if self.fast and len(arguments) == 1 and isinstance(arguments[0], ast.Name):
-                pass
+            case ast.Attribute(value=ast.Name(id="torch"), attr="arange") if self.fast and len(arguments) == 1:
+                self.length(arguments.pop())
             case ast.Name(id=name) if self.fast and name in self.functions:
                 path = self.functions[name].removeprefix("self.flat_gradient.")
             case ast.Name(id="_blocks") if self.fast:
                 pass
             case ast.Attribute() if path in TORCH or path in MATH:
                 pass
-            case ast.Attribute(value=tensor, attr=method) if method in METHODS and (self.fast or method[-1] != "_"):
+            case ast.Attribute(value=tensor, attr=name) if name in METHODS or (self.fast and name in IN_BUFFERS):
                 self.value(tensor)
-                path = method
+                path = name
             case _:
                 raise Unknown(node, "no call of emitted code is like this")
         if path == "torch.where" and arguments:
@@ -269,6 +277,16 @@ class Lines:
                 self.scale(keyword.value)
             else:
                 self.argument(keyword.value, path in SHAPED)
+
+    def length(self, node: ast.expr) -> None:
+        """How many entries a buffer has."""
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name() as name, attr="numel"), args=[], keywords=[]):
+                self.value(name)
+            case ast.Call(func=ast.Name(id="len"), args=[ast.Name() as name], keywords=[]):
+                self.value(name)
+            case _:
+                raise Unknown(node, "no number of entries")
 
     def argument(self, node: ast.expr, is_size: bool) -> None:
         match node:
@@ -286,9 +304,9 @@ class Lines:
 
     def subscript(self, node: ast.Subscript) -> None:
         """Numbers of the layout, or the name of a block; in the lines of backward.py only to unpack parameters."""
-        if self.is_size(node):
-            return
-        if not (self.fast or self.matrices or ast.unparse(node.value) in ("parameters", "direction")):
+        cut = self.matrices or (self.fast and not self.is_step)
+        named = self.fast and isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str)
+        if not (cut or named or ast.unparse(node.value) in ("parameters", "direction")):
             raise Unknown(node, "no index of emitted code is like this")
         self.value(node.value)
         for part in node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]:

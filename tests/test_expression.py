@@ -1,8 +1,10 @@
 """Gradients of matrix expressions: against autograd, against what is published, and what is refused."""
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -481,3 +483,20 @@ def test_a_name_of_an_input_is_just_a_name(word):
         found = result[1] if function == "value_and_grad" else torch.autograd.grad(result, list(leaves.values()))
         for variable, mine in zip((W, named), found, strict=True):
             close(mine, by_autograd(loss, variable, given))
+
+
+def test_what_the_readme_shows_is_what_comes_out():
+    """Each line whose comment is a result; the first is SymPy's, and wrong."""
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    block = next(block for block in re.findall(r"```python\n(.*?)```", text, re.S) if "derivation(" in block)
+    names: dict[str, object] = {}
+    shown = {}
+    for line in block.splitlines():
+        code, _, result = line.partition("  # ")
+        if re.match(r"(log|d\.(gradients|hessian))", code):
+            shown[code] = (str(eval(code, names)), result)
+        else:
+            exec(code, names)
+    assert len(shown) == 3
+    assert shown["log(Determinant(S)).diff(S)"][0] == "0", "SymPy has learned it: show something that it gets wrong"
+    assert all(found == result for found, result in shown.values()), shown

@@ -1,6 +1,5 @@
 """The derivation on paper: it compiles, it says what holds, and it fits the network at hand."""
 
-import html
 import itertools
 import math
 import os
@@ -8,6 +7,7 @@ import random
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -22,14 +22,14 @@ from derive import build, derivation
 from derive.calculus.theorem import pullback
 from derive.matrix import apply, logsumexp, total
 from derive.packages.emit import TARGETS, environment, render, subject_of
-from derive.paper.blocks import Boxed, Broken, Chain, Display, Row, Section
-from derive.paper.breaking import broken, inline, sized, width
+from derive.paper import worked
+from derive.paper.blocks import Boxed, Broken, Chain, Display, Paragraph, Section
 from derive.paper.document import expression_document
 from derive.paper.formats.pages import HtmlPage, MarkdownPage, TexPage
 from derive.paper.latex import latex
 from derive.paper.rules import general
+from derive.problems import targets
 from derive.problems.network import Network
-from derive.programs.notation import PLAIN
 from derive.programs.program import Equation
 from tests.helpers.follow import equations_in
 from tests.helpers.programs import needs
@@ -151,27 +151,25 @@ def cotangent(variable: str) -> str:
 @pytest.mark.parametrize("network", FORMULAS.values(), ids=FORMULAS)
 def test_every_printed_digit_is_autograds(network):
     """The numbers are drawn again as the page says, computed again by torch, and compared as text."""
+    small = replace(network, layers=tuple(min(width, 4) for width in network.layers))
     draw = random.Random(127)
     drawn = []
-    for inputs, outputs in itertools.pairwise(network.layers):
+    for inputs, outputs in itertools.pairwise(small.layers):
         for columns, rows in ((inputs, outputs), (outputs, 1)):
             scale = math.sqrt(inputs)
             drawn.append([[round(draw.uniform(-1, 1) / scale, 2) for _ in range(columns)] for _ in range(rows)])
-    x = torch.tensor(
-        [[round(draw.random(), 2) for _ in range(network.layers[0])] for _ in range(3)], dtype=torch.float64
-    )
-    y = (x**2).mean(1, keepdim=True).repeat(1, network.layers[-1])
-    values = computed_by_torch(network, given=(x, y, [torch.tensor(rows, dtype=torch.float64) for rows in drawn]))
+    x = torch.tensor([[round(draw.random(), 2) for _ in range(small.layers[0])] for _ in range(3)], dtype=torch.float64)
+    y = eval(targets(small).torch, {"torch": torch, "x": x})
+    values = computed_by_torch(small, given=(x, y, [torch.tensor(rows, dtype=torch.float64) for rows in drawn]))
     section = next(s for s in document_of(network) if s.anchor == "numbers")
     *chains, by_hand = (block for block in section.blocks if isinstance(block, Chain))
     (quotient,) = (block.tex for block in section.blocks if isinstance(block, Display))
     checked = 0
     for row in (row for chain in chains for row in chain.rows):
         symbol, _ = name(row.left) if row.left != "L" else ("L", None)
-        for place, printed in printed_numbers(row.right, np.atleast_2d(values[symbol]).shape):
-            value = float(np.atleast_2d(values[symbol])[place])
+        for expected, printed in zip(np.ravel(values[symbol]), printed_numbers(row.right), strict=True):
             digits = len(printed.split(".")[1])
-            assert printed == f"{value:.{digits}f}" or float(printed) == 0 == round(value, digits), row
+            assert printed == f"{expected:.{digits}f}" or float(printed) == 0 == round(expected, digits), row
             checked += 1
     assert checked >= 25
     weights = values[f"grad W{network.depth}"]
@@ -181,150 +179,65 @@ def test_every_printed_digit_is_autograds(network):
     assert quotient.endswith(f"= {largest:.4f}")
 
 
-def printed_numbers(tex: str, shape: tuple[int, int]):
-    """The numbers of a printed matrix with their places; dots stand for the middle."""
+def printed_numbers(tex: str) -> list[str]:
+    """The numbers of a printed matrix, row by row; none is left out."""
     body = re.fullmatch(r"\\begin\{bmatrix\} (.*) \\end\{bmatrix\}", tex)
-    rows = [row.split(" & ") for row in (body[1] if body else tex).split(r" \\ ")]
-    for i, row in enumerate(rows):
-        for j, cell in enumerate(row):
-            if "dots" not in cell:
-                below = i if len(rows) == shape[0] or i < len(rows) - 1 else shape[0] - 1
-                yield (below, j if len(row) == shape[1] or j < len(row) - 1 else shape[1] - 1), cell
+    return re.split(r" & | \\\\ ", body[1] if body else tex)
 
 
-@needs("pdflatex", "pdffonts")
-@network
-def test_the_tex_compiles_without_overfull_boxes_and_with_type_1_fonts(network, tmp_path):
-    (tmp_path / "derivation.tex").write_text(files_of(network)["derivation.tex"])
-    command = ["pdflatex", "-no-shell-escape", "-interaction=nonstopmode", "-halt-on-error", "derivation.tex"]
-    for _ in range(2):
-        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
-        assert result.returncode == 0, result.stdout[-2000:]
-    log = (tmp_path / "derivation.log").read_text(errors="replace")
-    assert "undefined" not in log
-    assert [box for box in re.findall(r"Overfull \\hbox \((.*?)pt", log) if float(box) > 5] == []
-    fonts = subprocess.run(["pdffonts", "derivation.pdf"], cwd=tmp_path, capture_output=True, text=True).stdout
-    kinds = {line[37:54].strip() for line in fonts.splitlines()[2:]}
-    assert kinds == {"Type 1"}
+def section_of(network: Network, anchor: str) -> Section:
+    return next(section for section in document_of(network) if section.anchor == anchor)
 
 
-@network
-def test_the_markdown_uses_what_github_renders(network):
-    text = files_of(network)["derivation.md"]
-    assert text.count("```") % 2 == 0
-    formulas = re.findall(r"```math\n(.*?)```", text, re.S) + re.findall(r"\$`(.*?)`\$", text)
-    assert formulas
-    for formula in formulas:
-        assert not re.search(r"\\(operatorname|mbox|newcommand|bm)\b", formula)
-        assert formula.count("{") == formula.count("}")
-        assert formula.count("\\begin") == formula.count("\\end")
-    for row in re.findall(r"^\|.*\|$", text, re.M):
-        assert not any("|" in formula for formula in re.findall(r"\$`(.*?)`\$", row))
+def matrix_in(section: Section, left: str) -> np.ndarray:
+    """The numbers of a matrix of the worked example."""
+    rows = {row.left: row.right for block in section.blocks if isinstance(block, Chain) for row in block.rows}
+    numbers = np.array(printed_numbers(rows[left]), dtype=float)
+    return numbers.reshape(rows[left].count(r"\\ ") + 1, -1)
 
 
-@pytest.mark.parametrize("file", ["derivation.md", "derivation.tex"])
-def test_the_text_fits_the_network(file):
-    relu = files_of(NETWORKS["relu, mean"])[file]
-    assert "sigmoid" not in relu and "The loss here is a mean" in relu and "relu" in relu
-    assert "The loss here is a sum" in files_of(Network())[file]
-    assert "The recursion" in files_of(Network())[file]
-    assert "The recursion" not in files_of(NETWORKS["one layer"])[file]
-
-
-@network
-def test_every_step_stands_beside_the_line_of_code_that_computes_it(network):
-    files = files_of(network)
-    value_and_grad = files["backward.py"].partition("def value_and_grad")[2].partition("\ndef ")[0]
-    code = re.findall(r"^    (\w+ = .*?)  #", value_and_grad, re.M)
-    assert code
-    for line in code:
-        assert any(
-            line in text.split("\n") for text in re.findall(r"```python\n(.*?)```", files["derivation.md"], re.S)
-        )
-        verbatim = re.findall(r"\\begin\{verbatim\}\n(.*?)\\end", files["derivation.tex"], re.S)
-        assert any(line in text.split("\n") for text in verbatim)
-
-
-def test_text_is_escaped():
-    hostile = r"\input{/etc/passwd} $x$ 50% of #1 & a_b ^ ~ <b> |"
-    assert TexPage().escape(hostile) == (
-        r"\textbackslash{}input\{/etc/passwd\} \$x\$ 50\% of \#1 \& a\_b "
-        r"\textasciicircum{} \textasciitilde{} \textless{}b\textgreater{} \textbar{}"
-    )
-    assert MarkdownPage().escape(hostile) == r"\\input\{/etc/passwd\} \$x\$ 50% of \#1 \& a\_b ^ \~ \<b\> \|"
-    assert MarkdownPage().escape("`[x](y)`*") == r"\`\[x\](y)\`\*"
-    assert HtmlPage().escape('<b> & "') == "&lt;b&gt; &amp; &quot;"
-    with pytest.raises(ValueError, match="letters, digits"):
-        PLAIN.latex(r"\input{x}")
-
-
-HOSTILE = r"z*s_a_b*(z < 1 & 2 > z)**3 \input{x} #%$^~|[x](y)"
-WRITTEN = {
-    HtmlPage: r"<code>z*s_a_b*(z &lt; 1 &amp; 2 &gt; z)**3 \input{x} #%$^~|[x](y)</code>",
-    MarkdownPage: f"`{HOSTILE}`",
-    TexPage: r"\texttt{z*s\_a\_b*(z \textless{} 1 \& 2 \textgreater{} z)**3 \textbackslash{}input\{x\} "
-    r"\#\%\$\textasciicircum{}\textasciitilde{}\textbar{}[x](y)}",
+TARGETS_OF = {
+    "one output": Network(),
+    "two outputs": Network((2, 3, 2)),
+    "probabilities": Network((5, 3, 2), output_activation="sigmoid", loss="binary_cross_entropy"),
+    "distribution": Network((4, 5, 3), activation="relu", loss="cross_entropy", reduction="mean"),
+    "softmax in a formula": Network((4, 5, 3), loss="y*(logsumexp(p) - p)"),
 }
 
 
-@pytest.mark.parametrize("kind", WRITTEN, ids=lambda kind: kind.__name__)
-def test_a_name_reads_as_it_was_typed_in_headings_prose_and_reasons(kind):
-    page, name = kind(), f"`{HOSTILE}`"
-    assert page.text(f"*For* {name}, $x$ and {name}.").count(WRITTEN[kind]) == 2
-    assert WRITTEN[kind] in page.heading(Section(name, "a", ()))
-    if kind is not MarkdownPage:
-        assert WRITTEN[kind] in page.chain(Chain((Row("x", "y", f"{name}, entry by entry", ""),)))
-    else:
-        assert r"\text{z*s\_a\_b*(z < 1 \& 2 > z)**3 $\backslash$input\{x\} \#\%\$^~|[x](y)}" in page.reason(name)
+@pytest.mark.parametrize("network", TARGETS_OF.values(), ids=TARGETS_OF)
+def test_the_targets_of_the_worked_numbers_are_what_the_page_says_and_what_run_draws(network):
+    section = section_of(network, "numbers")
+    Y, X = (matrix_in(section, rf"\boldsymbol{{{letter}}}") for letter in "YX")
+    in_torch = eval(targets(network).torch, {"torch": torch, "x": torch.tensor(X)})
+    np.testing.assert_allclose(Y, in_torch, atol=5.1e-5)
+    assert targets(network).torch in render(network, ["run.py"])["run.py"]
+    text = " ".join(block.text for block in section.blocks if isinstance(block, Paragraph))
+    assert targets(network).words in text
+    assert ((Y >= 0) & (Y <= 1)).all()
+    assert len(np.unique(Y)) == Y.size
+    assert ("distribution" in text) == bool(np.allclose(Y.sum(1), 1, atol=2e-4) and Y.shape[1] > 1)
 
 
-def test_a_network_of_formulas_is_named_as_it_was_typed_on_every_page():
-    network = Network((2, 3, 1), activation="z*sigmoid(z)*z", loss="where(y < p, (p - y)**2*y, p)")
-    pages = render(network, ["derivation.html", "derivation.md", "derivation.tex"])
-    assert f"<code>{html.escape(str(network))}</code>" in pages["derivation.html"]
-    reasons = re.findall(r'<td class="reason">(.*?)</td>', pages["derivation.html"])
-    for formula in (network.activation, network.loss):
-        assert f"<code>{html.escape(formula)}</code>, entry by entry" in reasons
-        assert TexPage().code(formula) in pages["derivation.tex"]
-        assert f"`{formula}`" in pages["derivation.md"]
-        assert rf"\text{{{formula}, entry by entry}}" in pages["derivation.md"]
+def test_the_entry_by_hand_can_be_looked_up():
+    """Each factor stands in the numbers above, to fewer digits."""
+    section = section_of(Network(), "numbers")
+    delta, activation = (matrix_in(section, left) for left in (r"\boldsymbol{\Delta}_{3}", r"\boldsymbol{A}_{2}"))
+    *_, chain = (block for block in section.blocks if isinstance(block, Chain))
+    left, products = equations_in(chain)[0]
+    j, k = (int(place) - 1 for place in re.search(r"W_\{3;(\d),(\d)\}", left).groups())
+    found = re.findall(r"\((-?[\d.]+)\) \\cdot \((-?[\d.]+)\)", products)
+    expected = list(zip(delta[:, j], activation[:, k], strict=True))
+    np.testing.assert_allclose(np.array(found, dtype=float), expected, atol=6e-5)
+    assert "dots" not in repr(section)
 
 
-def test_brackets_grow_outwards_and_pair_up():
-    assert sized("(((x)))") == r"\Bigl(\bigl((x)\bigr)\Bigr)"
-    assert sized(r"(\frac{a}{b})") == r"\Bigl(\frac{a}{b}\Bigr)"
-
-
-@network
-def test_broken_lines_are_the_formula_and_narrow(network):
-    derivation = subject_of(network).derived
-    for symbol in derivation.program.parameters[-4:]:
-        form = latex(derivation.program, derivation.closed_form(derivation.gradients[symbol]), in_line=True)
-        lines = broken(form, 56)
-        whole = "".join(line for _, line in lines).replace("{} ", "").replace(" ", "")
-        assert whole == form.replace(" ", "")
-        assert all(width(line) <= 60 for _, line in lines)
-
-
-def test_a_fraction_is_never_broken():
-    fraction = r"\frac{a \, (b + c) + d \, (e + f)}{g}"
-    assert broken(fraction, 5) == [(0, fraction)]
-    activation = "z*exp(-z**2)/(1 + abs(z)*sin(z)**2) + tanh(z)*erf(z)"
-    sections = subject_of(Network((1, 1), output_activation=activation)).document
-    chains = (block for section in sections for block in section.blocks if isinstance(block, Chain))
-    assert all(row.right.count("{") == row.right.count("}") for chain in chains for row in chain.rows)
-    assert HtmlPage().body(sections)
-
-
-def test_any_matrix_expression_prints():
-    n = Symbol("n", integer=True, positive=True)
-    A, Sigma = MatrixSymbol("A", n, n), MatrixSymbol("Sigma1", n, n)
-    assert latex(None, A.T * Sigma) == r"\boldsymbol{A}^{\top} \boldsymbol{\Sigma}_{1}"
-    assert latex(None, A.inv()) == r"\boldsymbol{A}^{-1}"
-    assert r"\mathrm{tr}" in latex(None, Trace(A))
-    assert (
-        inline(r"\frac{\partial L}{\partial \boldsymbol{W}_{1}} = x") == r"\partial L / \partial \boldsymbol{W}_{1} = x"
-    )
+@pytest.mark.parametrize("points", [1, 2, 5])
+def test_the_worked_numbers_can_be_of_any_number_of_points(points, monkeypatch):
+    monkeypatch.setattr(worked, "POINTS", points)
+    subject = subject_of.__wrapped__(Network((2, 3, 2)))
+    (section,) = worked.numbers_sections(subject.network, subject.derived)
+    assert matrix_in(section, r"\boldsymbol{X}").shape[0] == points
 
 
 @needs("pdflatex")

@@ -19,7 +19,7 @@ from derive.calculus import derive, tangents
 from derive.operations import Affine, lower
 from derive.paper import Picture, Section, glossary, network_document, network_title
 from derive.paper.formats import HtmlPage, MarkdownPage, Page, TexPage, svg
-from derive.problems import Network, no_least_value
+from derive.problems import Network, no_least_value, targets
 from derive.programs import Derivation, Equation, LogDet, Program, all_in_parts, needed, readable
 from derive.reading import forward
 
@@ -230,7 +230,7 @@ def reference_page(subject: Subject) -> dict[str, Any]:
         "forward": reference_lines(program, forward_equations),
         "prediction": spell(program, program.prediction),
         "inputs": network.layers[0],
-        "target": target(network),
+        "target": targets(network).torch,
         "weight": "len(x) / points" if network.reduction == "mean" else "1",
         "loss": reference_loss(subject),
     }
@@ -259,16 +259,8 @@ def reference_loss(subject: Subject) -> list[str]:
     return [*rows, f"{prediction} = net(x)", *(line.code for line in body)]
 
 
-def target(network: Network) -> str:
-    """The assignment's y, a mean of squares, once for each output; where the loss takes one, a distribution."""
-    outputs, text = network.layers[-1], "(x**2).mean(1, keepdim=True)"
-    if network.criterion().distribution:
-        return f"torch.softmax({text} * torch.arange(1, {outputs + 1}, device=x.device), 1)"
-    return text if outputs == 1 else f"{text}.repeat(1, {outputs})"
-
-
 def run_page(subject: Subject) -> dict[str, Any]:
-    return {"inputs": subject.network.layers[0], "target": target(subject.network)}
+    return {"inputs": subject.network.layers[0], "target": targets(subject.network).torch}
 
 
 def train_page(subject: Subject) -> dict[str, Any]:

@@ -85,6 +85,7 @@ def expression_document(derivation: Derivation) -> list[Section]:
 
 def overview(network: Network, derivation: Derivation) -> Section:
     program = derivation.program
+    of_e = program.equations[-1].rule.replace("entries", r"entries of $\boldsymbol{E}$")
     return Section(
         "The result on one page",
         "result",
@@ -92,7 +93,7 @@ def overview(network: Network, derivation: Derivation) -> Section:
             Paragraph(
                 f"A fully connected network with {listed([f'{size}' for size in network.layers], 'and')} units from "
                 f"inputs to outputs takes $N$ data points at once, one a row. {activations_sentence(network)} "
-                f"The loss, `{network.loss}`, is {loss_words(network)} of $\\boldsymbol{{E}}$."
+                f"The loss, `{network.loss}`, is the {of_e}."
             ),
             Picture(network_figure(network, program)),
             summary(program, program.equations),
@@ -128,16 +129,6 @@ def glossary(derivation: Derivation) -> list[dict[str, str]]:
         }
         for symbol in sorted({*program.inputs, *targets}, key=lambda symbol: symbol.name)
     ]
-
-
-def loss_words(network: Network) -> str:
-    if network.reduction == "sum":
-        return "the sum over all entries"
-    return (
-        "the sum over all entries divided by the number of points"
-        if network.criterion().per_row
-        else ("the mean over all entries")
-    )
 
 
 def activations_sentence(network: Network) -> str:
@@ -183,8 +174,8 @@ def slope_sections(derivation: Derivation) -> list[Section]:
     if not blocks:
         return []
     note = (
-        "Where the slope can be written in the activation $a$ itself, the code does so: nothing is computed twice, and "
-        "nothing overflows. SymPy confirms that both forms are the same function. Where a function has a kink, the "
+        "Where the slope can be written in the activation $a$ itself, the code does so, as the forward pass has it "
+        "already. The proof of a package shows that both forms are the same function. Where a function has a kink, the "
         "slope there is the one that torch takes."
     )
     return [Section("Slopes of the activations", "slopes", (Paragraph(note), *blocks))]

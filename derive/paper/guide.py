@@ -9,11 +9,12 @@ from sympy import Heaviside, KroneckerProduct, MatrixSymbol, preorder_traversal
 from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive.backends.torch import spell
+from derive.formulas import logsumexp
 from derive.paper.blocks import WIDEST_CHANGE, Bullets, Paragraph, Section, Table
 from derive.paper.breaking import inline, width
 from derive.paper.latex import latex, shape_latex, symbolic_shape
 from derive.paper.passes import cotangent_of
-from derive.problems import Network
+from derive.problems import MOST_PROVED, Network
 from derive.programs import BlockSum, Derivation, Program, RowLogSumExp
 
 
@@ -52,10 +53,13 @@ def notation_section(network: Network, derivation: Derivation) -> Section:
             ),
             *map(Paragraph, sizes),
             Table(("symbol", "meaning", "shape", "here", "in the code"), tuple(rows), (0.12, 0.42, 0.15, 0.15, 0.16)),
-            Paragraph("The same in three books and programs:"),
+            Paragraph(
+                "The same in other words, for the same loss of a point. Nielsen writes for one point; Andrew Ng's cost "
+                "is the loss of all points, divided by their number $m$."
+            ),
             Table(
                 ("here", "Nielsen (columns)", "Andrew Ng (columns)", "torch"),
-                TRANSLATION,
+                tuple(translation(network)),
                 (0.25, 0.27, 0.27, 0.21),
             ),
         ),
@@ -89,26 +93,36 @@ RARE_SIGNS = {
     MatrixSlice: r"$\boldsymbol{X}_{1:2,3:4}$ is rows 1 to 2 and columns 3 to 4.",
     Heaviside: r"$\mathrm{Heaviside}(x, c)$ is 0 below 0, 1 above and $c$ at 0.",
 }
-TRANSLATION = (
-    (r"$\boldsymbol{X}$, a point a row", r"$x = a^{1}$, one point", r"$X = A^{[0]}$, a point a column", "`x`"),
-    (r"$\boldsymbol{W}_{l}$", r"$w^{l}$", r"$W^{[l]}$", "`layer.weight`"),
-    (r"$\boldsymbol{b}_{l}$, a row", r"$b^{l}$, a column", r"$b^{[l]}$, a column", "`layer.bias`"),
-    (r"$\boldsymbol{Z}_{l}^{\top}$", r"$z^{l}$", r"$Z^{[l]}$", "`z`, transposed"),
-    (r"$\boldsymbol{A}_{l}^{\top}$", r"$a^{l}$", r"$A^{[l]}$", "`a`, transposed"),
-    (r"$\boldsymbol{\Delta}_{l}^{\top}$", r"$\delta^{l}$", r"$dZ^{[l]}$, without the $1/m$", "`delta`, transposed"),
-    (
-        r"$\boldsymbol{\Delta}_{l}^{\top} \boldsymbol{A}_{l-1}$",
-        r"$\delta^{l} (a^{l-1})^{\top}$",
-        r"$dW^{[l]} = \frac{1}{m} dZ^{[l]} A^{[l-1] \top}$",
-        "`layer.weight.grad`",
-    ),
-    (
-        r"$\boldsymbol{1}_{N}^{\top} \boldsymbol{\Delta}_{l}$",
-        r"$\delta^{l}$",
-        r"$db^{[l]} = \frac{1}{m} \sum dZ^{[l]}$",
-        "`layer.bias.grad`",
-    ),
-)
+
+
+def translation(network: Network) -> list[tuple[str, str, str, str]]:
+    """Rows of the same in other books; how much of their gradients ours are depends on what a mean divides by."""
+    outputs = rf"n_{{{network.depth}}}"
+    error, gradient = {
+        "sum": ("", "m"),
+        "mean": (r"\frac{1}{m} ", ""),
+        "mean of entries": (rf"\frac{{1}}{{m \, {outputs}}} ", rf"\frac{{1}}{{{outputs}}} "),
+    }[network.reduction if network.reduction == "sum" or network.criterion().per_row else "mean of entries"]
+    return [
+        (r"$\boldsymbol{X}$, a point a row", r"$x = a^{1}$, one point", r"$X = A^{[0]}$, a point a column", "`x`"),
+        (r"$\boldsymbol{W}_{l}$", r"$w^{l}$", r"$W^{[l]}$", "`layer.weight`"),
+        (r"$\boldsymbol{b}_{l}$, a row", r"$b^{l}$, a column", r"$b^{[l]}$, a column", "`layer.bias`"),
+        (r"$\boldsymbol{Z}_{l}^{\top}$", r"$z^{l}$", r"$Z^{[l]}$", "`z`, transposed"),
+        (r"$\boldsymbol{A}_{l}^{\top}$", r"$a^{l}$", r"$A^{[l]}$", "`a`, transposed"),
+        (r"$\boldsymbol{\Delta}_{l}^{\top}$", r"$\delta^{l}$", rf"${error}dZ^{{[l]}}$", "`z.grad`, transposed"),
+        (
+            r"$\boldsymbol{\Delta}_{l}^{\top} \boldsymbol{A}_{l-1}$",
+            r"$\delta^{l} (a^{l-1})^{\top}$",
+            rf"${gradient} \, dW^{{[l]}} = {error}dZ^{{[l]}} A^{{[l-1] \top}}$".replace(r"$ \, ", "$"),
+            "`layer.weight.grad`",
+        ),
+        (
+            r"$\boldsymbol{1}_{N}^{\top} \boldsymbol{\Delta}_{l}$",
+            r"$\delta^{l}$",
+            rf"${gradient} \, db^{{[l]}} = {error}\sum dZ^{{[l]}}$".replace(r"$ \, ", "$"),
+            "`layer.bias.grad`",
+        ),
+    ]
 
 
 def meaning_of(program: Program, symbol: MatrixSymbol) -> str:
@@ -121,25 +135,20 @@ def questions_section(network: Network, derivation: Derivation) -> Section:
     delta = next((e.value for e in derivation.backward if e.variable == Z), cotangent_of(derivation, Z))
     value = latex(program, delta)
     formula = rf": $\boldsymbol{{\Delta}}_{{{last}}} = {value}$" if width(value) <= WIDEST_CHANGE else ""
+    both = r"Both are $\partial L / \partial \boldsymbol{Z}$ of the last layer, for different losses and outputs. "
     if network.output_activation == "identity":
-        where = (
-            r"Both are $\partial L / \partial \boldsymbol{Z}$ of the last layer, for different losses and outputs. "
-            r"Here the "
-            f"output layer has no activation, so that no slope enters{formula}."
-        )
+        where = f"{both}Here the output layer has no activation, so that all comes from the loss{formula}."
     else:
-        where = (
-            r"Both are $\partial L / \partial \boldsymbol{Z}$ of the last layer, for different losses and outputs. "
-            r"Here the "
-            f"output layer applies `{network.output_activation}`, so that its slope enters{formula}."
+        where = f"{both}Here the output layer applies `{network.output_activation}`, so that its slope enters{formula}."
+    scale = "The loss here is a sum, so there is no $1/N$ anywhere: twice the points, about twice the gradient."
+    if network.reduction == "mean":
+        per_row = network.criterion().per_row
+        scale = (
+            f"The loss here is divided by the number of {'points' if per_row else 'entries'}; that stands in the last "
+            "layer's error, once, and every other gradient inherits it from there."
         )
-    divisor = "points" if network.criterion().per_row else "entries"
-    scale = (
-        f"The loss here is a mean, so one over the number of {divisor} stands in the last layer's error, once; "
-        "every other gradient inherits it from there."
-        if network.reduction == "mean"
-        else "The loss here is a sum, so there is no $1/N$ anywhere: twice the points, about twice the gradient."
-    )
+        if network.criterion().formula.has(logsumexp) and not per_row:
+            scale += " torch's `cross_entropy` divides by the number of points alone."
     return Section(
         "What readers ask",
         "questions",
@@ -174,26 +183,33 @@ def questions_section(network: Network, derivation: Derivation) -> Section:
 
 
 def making_section(network: Network) -> Section:
+    proof = (
+        "`python -m derive.prove FOLDER` runs the emitted code on symbols and compares every entry of every gradient "
+        "with SymPy's derivative of the scalar loss, written out by loops."
+    )
+    if network.entries > MOST_PROVED:
+        proof = (
+            "`python -m derive.prove FOLDER` runs the code on symbols, entry by entry, and refuses more than "
+            f"{MOST_PROVED} weights and biases: these {network.entries} are not proved. A narrower network has the "
+            "same derivation, and is."
+        )
     return Section(
         "How this was made and checked",
         "making",
         (
             Paragraph(
                 "Every formula of the steps is printed from the list of equations that the code in `backward.py` is "
-                "printed "
-                "from, so the two cannot say different things. SymPy made each backward equation with "
-                "`Trace(G.T * F(V)).diff(V)`, one operation at a time, and each slope with `diff`; none is typed."
+                "printed from, so the two cannot say different things. SymPy made each backward equation with "
+                "`Trace(G.T * F(V)).diff(V)`, one operation at a time, and each slope with `diff`; none is typed. "
+                "FOLDER is the name of the folder of this page, and the commands run from where that lies:"
             ),
             Bullets(
                 (
-                    "`python -m derive.prove` runs the emitted code on symbols and compares every entry of every "
-                    "gradient with "
-                    "SymPy's derivative of the fully expanded scalar loss, exactly.",
-                    "`python -m generated.run --compare` computes the gradients in numbers, by this derivation and "
-                    "by torch's "
-                    "autograd, and compares the two files that it wrote.",
-                    "`python -m derive.build --check` says whether these pages and the code are what SymPy derives "
-                    "today.",
+                    proof,
+                    "`python -m FOLDER.run --compare` computes the gradients in numbers, by this derivation and by "
+                    "torch's autograd, and compares the two files that it wrote.",
+                    "`python -m derive.build --check --out FOLDER` says whether these pages and the code are what "
+                    "SymPy derives today.",
                 )
             ),
         ),

@@ -9,21 +9,21 @@ from sympy import MatrixSymbol
 from derive.paper.blocks import Block, Chain, Display, Listing, Paragraph, Row, Section, rows_of
 from derive.paper.indices import entry_latex
 from derive.paper.latex import latex
-from derive.problems import Network
+from derive.problems import Network, targets
 from derive.programs import Derivation, Equation, Matrix, Program, evaluate
 
 POINTS, SEED, DIGITS, NUDGE = 3, 127, 4, 0.001
-MOST_ROWS, MOST_COLUMNS = 4, 4
-WIDEST_NUMBERS, CUT_WIDTH = 32, 4
+WIDEST = 4  # units of a layer that fit beside each other, with all their numbers
 
 
 def numbers_sections(network: Network, derivation: Derivation) -> list[Section]:
-    """The whole computation for a few points; for a network too large for paper, for its like with narrow layers."""
+    """The whole computation for a few points, every number shown; of wide layers, for narrow ones like them."""
     small, note = network, ""
-    if any(width > WIDEST_NUMBERS for width in network.layers):
-        layers = tuple(min(width, CUT_WIDTH) for width in network.layers)
+    if any(width > WIDEST for width in network.layers):
+        layers = tuple(min(width, WIDEST) for width in network.layers)
         small = replace(network, layers=layers)
-        note = f" So that it fits on paper, no layer here is wider than {CUT_WIDTH}: {'-'.join(map(str, layers))}."
+        sizes = "-".join(map(str, layers))
+        note = f" So that every number can be looked up, no layer here is wider than {WIDEST}: {sizes}."
     program = derivation.program
     inputs = drawn(program, small)
     heading = f"Worked numbers for {POINTS} points"
@@ -58,10 +58,7 @@ def numbers_sections(network: Network, derivation: Derivation) -> list[Section]:
                     f"own generator draws them from the seed {SEED}:"
                 ),
                 Listing(draw),
-                Paragraph(
-                    "The target of a point is the mean of the squares of its inputs. Numbers are shown to "
-                    f"{DIGITS} decimals and computed with all."
-                ),
+                Paragraph(f"{targets(small).words} Numbers are shown to {DIGITS} decimals and computed with all."),
                 Chain(given),
                 Paragraph("The forward pass:"),
                 Chain(rows(program.equations)),
@@ -91,7 +88,7 @@ def drawn(program: Program, network: Network) -> dict[MatrixSymbol, Matrix]:
         scale = math.sqrt(network.layers[layer - 1])
         inputs[symbol] = [[round(draw.uniform(-1, 1) / scale, 2) for _ in range(columns)] for _ in range(rows)]
     x = [[round(draw.random(), 2) for _ in range(network.layers[0])] for _ in range(POINTS)]
-    y = [[sum(entry**2 for entry in row) / len(row)] * network.layers[-1] for row in x]
+    y = [targets(network).numbers(row, network.layers[-1]) for row in x]
     return {X: x, Y: y, **inputs}
 
 
@@ -110,7 +107,7 @@ def by_hand(derivation: Derivation, inputs: dict[MatrixSymbol, Matrix], values: 
     sizes = [(round(abs(value), 12), -j, -k) for j, row in enumerate(gradient) for k, value in enumerate(row)]
     _, j, k = max(sizes)
     j, k = -j, -k
-    pairs = [(values[left.name][n][j], values[right.name][n][k]) for n in range(POINTS)]
+    pairs = [(a[j], b[k]) for a, b in zip(values[left.name], values[right.name], strict=True)]
     products = " + ".join(rf"({number(a, 6)}) \cdot ({number(b, 6)})" for a, b in pairs)
     losses = []
     for move in (NUDGE, -NUDGE):
@@ -131,8 +128,8 @@ def by_hand(derivation: Derivation, inputs: dict[MatrixSymbol, Matrix], values: 
             rf"\frac{{{losses[0]:.{digits + 3}f} - {losses[1]:.{digits + 3}f}}}{{2 \cdot {NUDGE}}} = {number(slope)}"
         ),
         Paragraph(
-            "*And by torch's autograd*: the same digits. A test of this project computes every number of this section "
-            "again with autograd, and fails where a printed digit differs."
+            "*And by torch's autograd*: the same digits. Tests of this project compute such sections again with "
+            "autograd, for networks of many kinds, and fail where a printed digit differs."
         ),
     ]
 
@@ -144,16 +141,8 @@ def number(value: float, digits: int = DIGITS) -> str:
 
 
 def matrix_latex(rows: Matrix, digits: int = DIGITS) -> str:
-    """A matrix of numbers, its middle left out where it is large; a single number stands alone."""
+    """A matrix of numbers; a single number stands alone."""
     if len(rows) == len(rows[0]) == 1:
         return number(rows[0][0], digits)
-    shown = [cells(row, digits) for row in rows]
-    if len(shown) > MOST_ROWS:
-        dots = [r"\cdots" if cell == r"\cdots" else r"\vdots" for cell in shown[0]]
-        shown = [*shown[: MOST_ROWS - 2], dots, shown[-1]]
-    return r"\begin{bmatrix} " + r" \\ ".join(" & ".join(row) for row in shown) + r" \end{bmatrix}"
-
-
-def cells(row: list[float], digits: int) -> list[str]:
-    texts = [number(value, digits) for value in row]
-    return texts if len(texts) <= MOST_COLUMNS else [*texts[: MOST_COLUMNS - 2], r"\cdots", texts[-1]]
+    body = r" \\ ".join(" & ".join(number(value, digits) for value in row) for row in rows)
+    return rf"\begin{{bmatrix}} {body} \end{{bmatrix}}"

@@ -1,12 +1,14 @@
 """What is to be differentiated: a network, where it is undefined, its settings in a file, and the package for it."""
 
 from derive.problems.domain import no_least_value, warnings
-from derive.problems.network import Network, parse_activations, parse_layers
+from derive.problems.network import MOST_PROVED, Network, parse_activations, parse_layers
 from derive.problems.package import ANEW, mentions, network_of, not_as_written, only_a_docstring, text_of
 from derive.problems.settings import settings
+from derive.problems.targets import targets
 
 __all__ = [
     "ANEW",
+    "MOST_PROVED",
     "Network",
     "mentions",
     "network_of",
@@ -16,6 +18,7 @@ __all__ = [
     "parse_activations",
     "parse_layers",
     "settings",
+    "targets",
     "text_of",
     "warnings",
 ]

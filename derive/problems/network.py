@@ -11,6 +11,7 @@ from derive.formulas import FUNCTIONS, LOSSES, REDUCTIONS, Loss, logsumexp, p, p
 
 MOST_LAYERS = 100
 WIDEST_LAYER = 1_000_000
+MOST_PROVED = 2000  # weights and biases that can be proved entry by entry
 PROBABILITIES = ("sigmoid", "hardsigmoid")
 
 

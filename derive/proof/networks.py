@@ -17,7 +17,7 @@ from sympy import Expr, Integer, Symbol, diff, exp, log, nan
 
 from derive.formulas import NamedFunction, logsumexp, opened, p, slope, y, z
 from derive.packages import render
-from derive.problems import ANEW, Network, mentions, network_of, not_as_written, only_a_docstring, text_of
+from derive.problems import ANEW, MOST_PROVED, Network, mentions, network_of, not_as_written, only_a_docstring, text_of
 from derive.proof.grammar import check
 from derive.proof.intermediates import Intermediates
 from derive.proof.judge import Claim, Judge, NotProved
@@ -26,7 +26,6 @@ from derive.proof.tensor import Tensor, naming, symbols
 
 ROWS = (1, 2)
 FAST_ROWS = (1, 2, 3)  # 3 as a chunk of 2 and one of 1
-MOST_ENTRIES = 2000
 
 
 @dataclass(frozen=True)
@@ -79,9 +78,9 @@ def prove(folder: Path, progress: bool = False) -> Certificate:
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file; name the folder of a package that derive.build wrote") from None
     network = network_of(source, path)
-    if network.entries > MOST_ENTRIES:
+    if network.entries > MOST_PROVED:
         raise ValueError(
-            f"{path}: {network.entries} weights and biases are more than the {MOST_ENTRIES} that can be proved entry "
+            f"{path}: {network.entries} weights and biases are more than the {MOST_PROVED} that can be proved entry "
             "by entry; build and prove a narrower network, the derivation is the same for any widths"
         )
     beside = path.with_name("fast.py")

@@ -48,12 +48,14 @@ def forward(network: Network, mean_over: Expr = N) -> Program:
     formula = formula.xreplace({p: entry(A), y: entry(Y)})
     E = define("E", elementwise(formula, operands), f"`{network.loss}`, entry by entry")
     total = MatMul(OneMatrix(1, N), E, OneMatrix(sizes[-1], 1))
+    words = f"{network.reduction} of the entries"
     if network.reduction == "mean":
         total = total / (mean_over if loss.per_row else mean_over * sizes[-1])
+        words = "sum of the entries, divided by the number of points" if loss.per_row else words
     biases = parameters[1::2]
     gradients = [NETWORK.cotangent(b) for b in biases]
     rows = [*biases, *gradients, *map(NETWORK.tangent, [*biases, *gradients])]
-    define("L", total, f"{network.reduction} of the entries")
+    define("L", total, words)
     return Program(
         inputs=(X, Y, *parameters),
         parameters=tuple(parameters),

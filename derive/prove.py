@@ -9,10 +9,24 @@ from derive.system import Parser, a_path, begin, failed, finish, on_terminal, on
 if __name__ == "__main__":
     begin("python -m derive.prove", sympy="1.14", numpy="1.26")
 
+import resource
+import signal
 import sys
 from pathlib import Path
 
 from derive.proof import NotProved, prove
+
+LONGEST = 3600  # seconds of a processor; what is emitted takes minutes at most
+
+
+def end_after(seconds: int) -> None:
+    """Ends this process after so much work: no line of a source can loop, but numbers can grow without end."""
+
+    def stop(*_: object) -> None:
+        raise NotProved(f"no proof within {seconds} seconds of work")
+
+    signal.signal(signal.SIGXCPU, stop)
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 60))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,4 +45,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    end_after(LONGEST)
     finish(main)

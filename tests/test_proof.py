@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -164,6 +166,35 @@ def test_what_the_template_does_not_have_is_refused_and_leaves_no_trace(file, te
     with pytest.raises(NotProved, match=f"{file}:{line}: .*the template has no such line"):
         prove(folder)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+DOORS = (
+    "open('canary', 'w')",
+    "grown = torch.ones(1).shape[0].subs(1, \"__import__('os').mkdir('canary')\")",
+    "grown = z3.entries[0, 0].subs(0, \"__import__('os').mkdir('canary')\")",
+    "grown = f\"{open('canary', 'w')}\"",
+    "grown: open('canary', 'w') = z3",
+    "def grown(a=open('canary', 'w')): pass",
+)
+
+
+@pytest.mark.parametrize("text", DOORS, ids=range(len(DOORS)))
+def test_a_line_that_leads_outside_is_refused_before_any_runs(text, tmp_path, monkeypatch):
+    folder = emit(tmp_path / "package", SMALL)
+    path = folder / "backward.py"
+    source = path.read_text(encoding="utf-8")
+    path.write_text(source.replace("    delta3 =", f"    {text}\n    delta3 =", 1), encoding="utf-8")
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NotProved, match=r"backward\.py:\d+: .* of emitted code is like this"):
+        prove(folder)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_work_without_end_ends():
+    endless = "from derive.prove import end_after; end_after(1)\nwhile True: pass"
+    done = subprocess.run([sys.executable, "-c", endless], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "NotProved: no proof within 1 seconds of work" in done.stderr
 
 
 @pytest.mark.parametrize("text", ["", "raise SystemExit(0)", "\0"], ids=ascii)

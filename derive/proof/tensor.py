@@ -3,6 +3,9 @@
 A view shares memory with what it is a view of, and what is written into one shows in the other, as in torch. Memory
 that nobody has set, and a number that is not real and finite, is nan: nothing that is computed with it is a number
 again. The data that a proof hands out are read-only. Whatever torch refuses, rounds or leaves open is refused.
+
+SymPy simplifies as it computes: of symbols, x / x is 1 and exp(log(x)) is x. So what is shown to be identical is so
+where every step is defined, and as far as none rounds or overflows.
 """
 
 from collections.abc import Callable, Iterator, Sequence

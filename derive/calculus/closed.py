@@ -91,7 +91,7 @@ class ClosedForms:
             return BlockMatrix([[self.block(value.blocks[i, j]) for j in range(columns)] for i in range(rows)])
         if isinstance(value, OneMatrix | ZeroMatrix | Identity | MatrixBase):
             return value.xreplace(self.sizes)
-        raise TypeError(f"no closed form is known for {type(value).__name__}")
+        raise ValueError(f"no closed form is known for {type(value).__name__}: {value}")
 
     def block(self, value: MatrixExpr) -> MatrixExpr:
         """A block; a number is a block of one entry."""
@@ -105,6 +105,8 @@ class ClosedForms:
             return log(Determinant(self.of(value.arg)))
         if isinstance(value, Determinant):
             return Determinant(self.of(value.arg))
+        if not isinstance(value, MatrixElement):
+            raise ValueError(f"no closed form is known for {type(value).__name__}: {value}")
         parent, i, j = value.args
         return MatrixElement(self.of(parent), i.xreplace(self.sizes), j.xreplace(self.sizes))
 

@@ -44,6 +44,9 @@ def chain_pullback(
         factors = [part for factor in factors for part in repeated_factors(factor)]
         for index, factor in enumerate(factors):
             if factor.has(variable):
+                if atom(factor) != variable:
+                    node = atom(factor)
+                    raise ValueError(f"no derivative is known of {type(node).__name__}: {node}")
                 derivative = product_pullback(factors, index, seed)
                 if tuple(derivative.shape) != tuple(variable.shape):
                     raise ShapeError(f"d/d{variable} of {value} came out as {derivative.shape}, not {variable.shape}")

@@ -6,6 +6,8 @@ tr(G^T f(V)) is the sum of g f(v) over the entries, and its derivative is g f'(v
 cannot differentiate is taught here: determinants, Kronecker products, blocks, the logarithm of row sums of exp.
 """
 
+from dataclasses import replace
+
 from sympy import (
     BlockMatrix,
     Derivative,
@@ -25,6 +27,7 @@ from sympy import (
     Subs,
     Symbol,
     Trace,
+    Transpose,
     ZeroMatrix,
     ceiling,
     diff,
@@ -49,6 +52,7 @@ from derive.programs import (
     Scalar,
     add,
     constant,
+    core,
     elementwise,
     entry,
     formula_of,
@@ -80,6 +84,9 @@ def pullback(equation: Equation, variable: MatrixSymbol, cotangent: MatrixExpr) 
     Raises ShapeError where SymPy's answer has not the variable's shape.
     """
     value = equation.value
+    if isinstance(value, MatAdd) and value.has(Elementwise):
+        terms = [replace(equation, value=term) for term in value.args if term.has(variable)]
+        return add([pullback(term, variable, cotangent) for term in terms], variable.shape)
     if isinstance(value, Elementwise):
         contributions = []
         for scalar, operand in value.operands.items():
@@ -111,14 +118,23 @@ def pushforward(equation: Equation, tangents: dict[MatrixSymbol, MatrixSymbol]) 
         elif isinstance(value, Elementwise):
             for scalar, operand in value.operands.items():
                 if operand.has(symbol):
-                    along = elementwise_pullback(equation, scalar, operand.xreplace({symbol: tangent}))
+                    along = elementwise_pullback(equation, scalar, moved_view(operand, symbol, tangent))
                     contributions.append(along)
         else:
             G = MatrixSymbol("G", *value.shape)
-            pulled = matrix_pullback(value, symbol, G)
-            linear = Equation(equation.target, pulled, equation.rule, equation.meaning)
+            scalar = isinstance(value, Scalar)
+            pulled = scalar_pullback(equation, symbol, G) if scalar else matrix_pullback(value, symbol, G)
+            linear = Equation(MatrixSymbol("pulled back", *pulled.shape), pulled, equation.rule, equation.meaning)
             contributions.append(pullback(linear, G, tangent))
     return add(contributions, equation.shape)
+
+
+def moved_view(view: MatrixExpr, symbol: MatrixSymbol, tangent: MatrixSymbol) -> MatrixExpr:
+    """The view of the tangent in the place of that of the symbol."""
+    inner = core(view)
+    if inner not in (symbol, Transpose(symbol)):
+        raise ValueError(f"no derivative is known of {type(inner).__name__}: {inner}")
+    return view.xreplace({symbol: tangent})
 
 
 def formula_pushforward(value: Elementwise, tangents: dict[MatrixSymbol, MatrixSymbol]) -> MatrixExpr:
@@ -176,6 +192,8 @@ def scalar_pullback(equation: Equation, variable: MatrixSymbol, cotangent: Matri
         derivative = matrix_pullback(number.arg, variable, transposed(inverse(number.arg)))
         if isinstance(number, Determinant):
             derivative = weighted(repeated(equation.target, variable.shape), *formula_of(derivative))
+    elif not isinstance(number, MatrixElement):
+        raise ValueError(f"no derivative is known of {type(number).__name__}: {number}")
     else:
         place = MatrixSlice(number.parent, (number.i, number.i + 1), (number.j, number.j + 1))
         return matrix_pullback(place, variable, cotangent)

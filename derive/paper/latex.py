@@ -10,6 +10,7 @@ from functools import lru_cache
 from sympy import (
     Abs,
     Add,
+    Basic,
     BlockMatrix,
     Expr,
     Integer,
@@ -110,6 +111,9 @@ class FormulaPrinter(LatexPrinter):
         else:
             level = next((level for kinds, level in LEVELS.items() if isinstance(expr, kinds)), ATOM)
         return Piece(self._print(expr), level)
+
+    def _print_Basic(self, expr: Basic) -> str:
+        raise ValueError(f"no LaTeX is known for {type(expr).__name__}: {expr}")
 
     def _print_Elementwise(self, expr: Elementwise) -> str:
         return self.piece(expr).tex

@@ -21,12 +21,18 @@ def evaluate(equations: tuple[Equation, ...], inputs: dict[MatrixSymbol, Matrix]
     for equation in equations:
         try:
             value = arithmetic.value(equation.value)
+        except UnknownNode:
+            raise
         except (ArithmeticError, ValueError, TypeError):
             value = [[nan]]
         if not all(isfinite(number) for row in value for number in row):
             raise ValueError(f"{equation.target} has no real and finite value")
         arithmetic.values[equation.target.name] = value
     return arithmetic.values
+
+
+class UnknownNode(ValueError):
+    """What is no operation of a network."""
 
 
 class Arithmetic:
@@ -59,7 +65,7 @@ class Arithmetic:
             return self.formula(expr)
         if isinstance(expr, RowLogSumExp):
             return [[log(sum(map(exp, row)))] for row in self.value(expr.args[0])]
-        raise ValueError(f"no numbers here for {type(expr).__name__}")
+        raise UnknownNode(f"no numbers here for {type(expr).__name__}: {expr}")
 
     def product(self, expr: MatMul) -> Matrix:
         scale, matrices = expr.as_coeff_matrices()

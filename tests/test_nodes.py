@@ -1,0 +1,181 @@
+"""Every node of a program has its row in every table, and what has none is refused there by name."""
+
+from random import Random
+from types import SimpleNamespace
+
+import numpy
+import pytest
+from sympy import (
+    BlockMatrix,
+    Determinant,
+    Expr,
+    Identity,
+    ImmutableDenseMatrix,
+    Inverse,
+    KroneckerProduct,
+    MatAdd,
+    MatMul,
+    MatPow,
+    MatrixExpr,
+    MatrixSymbol,
+    OneMatrix,
+    Rational,
+    Trace,
+    ZeroMatrix,
+    preorder_traversal,
+    sin,
+)
+from sympy.matrices.expressions.matexpr import MatrixElement
+from sympy.matrices.expressions.slice import MatrixSlice
+
+from derive import derivation
+from derive.backends.torch.printer import TorchPrinter
+from derive.calculus import ClosedForms, pullback, pushforward
+from derive.matrix import total
+from derive.operations import lower
+from derive.paper.latex import latex
+from derive.programs import (
+    PLAIN,
+    BlockSum,
+    Equation,
+    LogDet,
+    Program,
+    RowLogSumExp,
+    Scalar,
+    elementwise,
+    entry,
+    evaluate,
+)
+from derive.proof.definition import Definition
+
+P, Q, S, T, K, c = (
+    MatrixSymbol(*given) for given in (("P", 2, 3), ("Q", 2, 3), ("S", 2, 2), ("T", 2, 2), ("K", 4, 6), ("c", 1, 3))
+)
+INPUTS = (P, Q, S, T, K, c)
+over = {entry(P): P, entry(Q): Q}
+VALUES = {
+    "symbol": MatAdd(P, Q),
+    "Transpose": MatMul(P.T, S),
+    "Inverse": Inverse(S),
+    "solve": MatMul(Inverse(S), P),
+    "MatPow": MatPow(S, 3),
+    "Elementwise": elementwise(sin(entry(P)) * entry(Q) ** 2, over),
+    "a view": elementwise(entry(P) * entry(c), {entry(P): P, entry(c): MatMul(OneMatrix(2, 1), c)}),
+    "RowLogSumExp": RowLogSumExp(P),
+    "Trace": Scalar(Trace(MatMul(S, T))),
+    "Determinant": Scalar(Determinant(S)),
+    "LogDet": Scalar(LogDet(S)),
+    "MatrixElement": Scalar(MatrixElement(P, 1, 2)),
+    "MatAdd": MatAdd(MatMul(3, S), MatMul(S, T)),
+    "OneMatrix": MatMul(OneMatrix(1, 2), P),
+    "KroneckerProduct": KroneckerProduct(P, S),
+    "BlockSum": BlockSum(K, P, False),
+    "BlockSum, inner": BlockSum(K, P, True),
+    "MatrixSlice": MatrixSlice(P, (0, 2), (1, 3)),
+    "BlockMatrix": BlockMatrix([[S, P], [T, Q]]),
+    "Identity": elementwise(entry(S) * entry(Identity(2)), {entry(S): S, entry(Identity(2)): Identity(2)}),
+    "ImmutableDenseMatrix": ImmutableDenseMatrix([[1, 2], [3, 4]]),
+    "ZeroMatrix": ZeroMatrix(2, 2),
+}
+
+
+def equation(value: MatrixExpr) -> Equation:
+    return Equation(MatrixSymbol("F", *value.shape), value, "definition", "F")
+
+
+def closed_forms(*known: Equation) -> ClosedForms:
+    """Closed forms over the inputs, and over the targets of some equations."""
+    program = SimpleNamespace(scalars=frozenset({e.target.name for e in known if isinstance(e.value, Scalar)}))
+    made = (MatrixSymbol(f"{role} {s.name}", *s.shape) for s in (*INPUTS, *(e.target for e in known)) for role in ROLES)
+    originals = {symbol: symbol for symbol in (*INPUTS, *made)}
+    return ClosedForms(SimpleNamespace(program=program, equations=known), originals, {})
+
+
+ROLES = ("grad", "dot")
+TABLES = {
+    "pullback": lambda e: [pullback(e, s, PLAIN.cotangent(e.target)) for s in e.uses],
+    "pushforward": lambda e: [pushforward(e, {s: PLAIN.tangent(s)}) for s in e.uses],
+    "torch": lambda e: TorchPrinter(Program(INPUTS, INPUTS, (e,), PLAIN)).line(e).code,
+    "closed forms": lambda e: closed_forms(e),
+    "definition": lambda e: worth(closed_forms().of(e.value), numbers(INPUTS)),
+    "LaTeX": lambda e: latex(None, e.value),
+}
+
+
+def test_each_node_that_is_an_operation_has_an_example():
+    known = {kind for kind in lower.registry if issubclass(kind, Expr)}
+    examples = {type(node) for value in VALUES.values() for node in preorder_traversal(value)}
+    assert {kind.__name__ for kind in known - examples} == set()
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("name", VALUES)
+def test_each_node_has_its_row_in_each_table(name, table):
+    TABLES[table](equation(VALUES[name]))
+
+
+def numbers(symbols) -> dict:
+    """An odd fraction for each entry."""
+    draw = Random(0)
+    return {
+        symbol: numpy.array(
+            [[Rational(2 * draw.randrange(50) + 1, 97) for _ in range(symbol.shape[1])] for _ in range(symbol.shape[0])]
+        )
+        for symbol in symbols
+    }
+
+
+def worth(value: Expr, given: dict) -> numpy.ndarray:
+    found = Definition(given)
+    return found.entries(value) if isinstance(value, MatrixExpr) else numpy.array([[found.scalar(value)]])
+
+
+@pytest.mark.parametrize("name", [name for name, value in VALUES.items() if value.has(MatrixSymbol)])
+def test_what_goes_back_is_the_transpose_of_what_goes_forward(name):
+    e = equation(VALUES[name])
+    g, forms = PLAIN.cotangent(e.target), closed_forms(e)
+    for symbol in e.uses:
+        v = PLAIN.tangent(symbol)
+        given = numbers([*INPUTS, g, v])
+        forwards = worth(forms.of(pushforward(e, {symbol: v})), given)
+        backwards = worth(forms.of(pullback(e, symbol, g)), given)
+        assert forwards.shape == e.target.shape
+        assert backwards.shape == symbol.shape
+        assert abs(((forwards * given[g]).sum() - (backwards * given[v]).sum()).evalf(40)) < 1e-30
+
+
+class Cholesky(MatrixExpr):
+    """A node that nobody knows."""
+
+    shape = property(lambda self: self.args[0].shape)
+
+
+class Permanent(Expr):
+    """A number that nobody knows."""
+
+    arg = property(lambda self: self.args[0])
+
+
+UNKNOWN = {
+    "square": Cholesky(S),
+    "not square": Cholesky(P),
+    "in a product": MatMul(Cholesky(S), P),
+    "turned": MatMul(Cholesky(P).T, S),
+    "inverted": Inverse(Cholesky(S)),
+    "in a sum": MatAdd(S, Cholesky(S)),
+    "a number": Scalar(Permanent(S)),
+    "in a block": BlockMatrix([[S, Cholesky(P)]]),
+    "in a formula": elementwise(entry(Cholesky(S)) + entry(S), {entry(Cholesky(S)): Cholesky(S), entry(S): S}),
+}
+REFUSING = {
+    **TABLES,
+    "reading": lambda e: derivation(total(e.value), [S], prove=False),
+    "numbers": lambda e: evaluate((e,), {s: [[0.5] * s.shape[1]] * s.shape[0] for s in INPUTS}),
+}
+
+
+@pytest.mark.parametrize("table", REFUSING)
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_a_node_that_nobody_knows_is_refused_by_name(name, table):
+    with pytest.raises(ValueError, match=r"Cholesky|Permanent"):
+        REFUSING[table](equation(UNKNOWN[name]))

@@ -98,7 +98,8 @@ class Alone:
         items[:] = items[self.first :: self.step]
 
     def pytest_runtest_protocol(self, item: pytest.Item) -> bool:
-        self.tests[item.nodeid] = in_fork(self.observe, item)
+        seen = in_fork(self.observe, item)
+        self.tests[item.nodeid] = {"passed": False} if seen == DIED else seen
         return True
 
     def observe(self, item: pytest.Item) -> dict[str, Any]:
@@ -248,12 +249,10 @@ def measured(folders: list[Path]) -> dict[str, dict[str, Any]]:
     known = json.loads(memory.read_text()) if memory.exists() else {}
     keys = keys_of(sorted(path.name for path in (ROOT / "tests").glob("test_*.py")))
     new = [name for name, key in keys.items() if known.get(name, {}).get("key") != key]
-    if new:
-        print(f"running each test of {len(new)} files alone", file=sys.stderr)
-        known |= {name: {"key": keys[name], "tests": {}} for name in new}
-        for part in shared(observed, folders, new, len(folders)):
-            for test, what in part.items():
-                known[test.partition("::")[0]]["tests"][test] = what
+    for name in new:
+        print(f"running each test of {name} alone", file=sys.stderr, flush=True)
+        tests = {test: what for part in shared(observed, folders, [name], len(folders)) for test, what in part.items()}
+        known[name] = {"key": keys[name], "tests": tests}
         memory.write_text(json.dumps(known))
     tests = {test: what for name in keys for test, what in known[name]["tests"].items()}
     for test in [test for test, what in tests.items() if not what["passed"]]:

@@ -184,6 +184,8 @@ def judged(tree: Path, shares: list[list[Mutant]], tests: dict[str, dict[str, An
         for name, sum_ in zip(best, until, strict=True):
             if sum_ <= BUDGET:
                 files.setdefault(name.partition("::")[0], {})[name] = tests[name]["seconds"]
+        if mutant.lines is None:  # where no test is begun for want of time, the file may fail to import
+            files |= {file: {} for file in (name.partition("::")[0] for name in best) if file not in files}
         put(tree / mutant.path, mutant.text)
         folder = mutant.path.partition("/")[0]
         verdicts.append(next(filter(None, (in_fork(meet, tree, folder, *each) for each in files.items())), SURVIVED))

@@ -1,7 +1,7 @@
 """python -m derive.prove: shows that an emitted package computes the gradient, exactly.
 
-Its source is run as it lies on disk, on symbols in place of numbers. Each entry of each result must be identical to
-SymPy's derivative of the scalar loss.
+Its source is run as it lies on disk, at numbers of many digits and on symbols in place of numbers. Each entry of each
+result must be what differences of the scalar loss say, and identical to SymPy's derivative of it.
 """
 
 from derive.system import Parser, a_path, begin, failed, finish, on_terminal, one_line
@@ -32,6 +32,7 @@ def end_after(seconds: int) -> None:
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="python -m derive.prove", description=__doc__ and __doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("folder", nargs="?", type=a_path, default=Path("generated"), help="of the package (generated)")
+    parser.add_argument("--json", action="store_true", help="the certificate for machines")
     options = parser.parse_args(argv)
     try:
         certificate = prove(options.folder, progress=on_terminal())
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except (OSError, ValueError, TypeError, SyntaxError) as error:
         return failed("python -m derive.prove", error)
-    print(certificate)
+    print(certificate.json() if options.json else certificate)
     return 0
 
 

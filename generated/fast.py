@@ -18,6 +18,7 @@ from .backward import Parameters, _checked
 
 _CACHED = 8  # numbers of rows whose buffers are kept
 _CACHE_BYTES = 1_200_000  # of buffers for one chunk of rows, to stay in a processor's cache
+_FEW = 128  # rows whose gradients come from one product
 _EACH = 2048  # rows at a time for per-sample gradients
 _SIZES = (  # of the parameters, one after the other in a flat vector
     20,
@@ -73,7 +74,7 @@ class FastGradient:
         with self._quick:
             if N == 1:
                 self._one_row(x, y)
-            elif 0 < N <= 128:
+            elif 0 < N <= _FEW:
                 self._step(self._make_few_rows, N)(x, y, N)
             else:
                 self._add(x, y, N, 0)

@@ -1,6 +1,10 @@
 """The proof holds for what is emitted, and for nothing that is nearly it."""
 
+import ast
+import hashlib
+import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -16,6 +20,7 @@ from derive.proof.algebra import Algebra
 from derive.proof.judge import Judge, NotProved
 from derive.proof.networks import Case, prove, slopes
 from derive.prove import main
+from generated.backward import NETWORK
 from tests.helpers.networks import NETWORKS
 
 SMALL = Network((2, 3, 2, 1))
@@ -44,9 +49,9 @@ def emit(folder: Path, network: Network) -> Path:
 @pytest.mark.parametrize("network", [n for n in NETWORKS if n.entries < 40], ids=str)
 def test_what_is_emitted_is_proved(network, tmp_path):
     certificate = prove(emit(tmp_path / "package", network))
-    assert certificate.entries == network.entries
-    assert certificate.sha256 in str(certificate) and certificate.fast_sha256 in str(certificate)
-    assert certificate.fast == 5 * (2 * network.entries + 1)
+    counts = {(shown.file, shown.functions[:2]): shown.entries for shown in certificate.shown if shown.entries}
+    assert counts["backward.py", ("value_and_grad",)] == 2 * (network.entries + 1)
+    assert counts["fast.py", ("value_and_grad", "per_sample_grad")] == 5 * (2 * network.entries + 1)
 
 
 @pytest.mark.parametrize("activation", ["tanh", ("tanh(tanh(z))", "relu(log(1 + z**2))"), ("gelu", "sigmoid")], ids=str)
@@ -56,12 +61,35 @@ def test_one_row_of_a_wide_network_is_proved(activation, tmp_path, monkeypatch):
     network = Network((1, 2, 2, 2), activation)
     folder = emit(tmp_path / "package", network)
     assert "outer" not in (folder / "fast.py").read_text()
-    assert prove(folder).fast == 5 * (2 * network.entries + 1)
+    assert 5 * (2 * network.entries + 1) in [shown.entries for shown in prove(folder).shown]
 
 
-def test_the_default_package_is_proved(capsys):
-    assert main([str(Path(__file__).parent.parent / "generated")]) == 0
-    assert "all 151 entries" in capsys.readouterr().out
+def test_the_certificate_is_there_for_machines(tmp_path, capsys):
+    folder = emit(tmp_path / "package", Network((1, 1)))
+    assert main([str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(prove(folder).json())
+
+
+def test_the_certificate_of_the_default_package_says_what_is_proved():
+    folder = Path(__file__).parent.parent / "generated"
+    certificate = prove(folder)
+    text, said = str(certificate), json.loads(certificate.json())
+    assert said["package"] == "generated" and "the package generated, 2-10-10-1" in text
+    assert said["network"] == {**NETWORK, "layers": list(NETWORK["layers"])}
+    for name, digest in said["sha256"].items():
+        assert digest == hashlib.sha256((folder / name).read_bytes()).hexdigest() and digest in text
+    assert said["versions"]["Python"] == platform.python_version()
+    functions = {name: set() for name in ("backward.py", "fast.py")}
+    for shown in said["shown"]:
+        functions[shown["file"]] |= {name.split("(")[0].split(" ")[0].split(".")[-1] for name in shown["functions"]}
+        assert all(name in text for name in shown["functions"])
+    for name, found in functions.items():
+        defined = {
+            node.name for node in ast.walk(ast.parse((folder / name).read_text())) if isinstance(node, ast.FunctionDef)
+        }
+        assert defined - found == {name for name in defined if name.startswith("_make_") or name == "step"}
+    modules = {path.name for path in folder.glob("*.py")}
+    assert {*said["sha256"], *said["unproved"], "__init__.py"} == modules
 
 
 @pytest.mark.parametrize("activations", [("mish", "tanh"), ("tanh", "mish")], ids=str)

@@ -176,10 +176,10 @@ ROWS = [
 @pytest.mark.slow
 @pytest.mark.parametrize("network", ROWS, ids=str)
 def test_each_row_is_proved(network, tmp_path):
-    for name, text in render(network, ["backward.py", "fast.py"]).items():
+    for name, text in render(network, ["__init__.py", "backward.py", "fast.py"]).items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     certificate = prove(tmp_path)
-    assert certificate.entries == network.entries and certificate.fast >= 4 * certificate.entries
+    assert sum(shown.entries for shown in certificate.shown) > 6 * network.entries
 
 
 @pytest.mark.slow

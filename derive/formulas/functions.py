@@ -64,6 +64,7 @@ class NamedFunction(Function):
     def fdiff(self, argindex: int = 1) -> Expr:
         return slope(type(self)).xreplace({z: self.args[0], type(self)(z): self})
 
+    @cacheit
     def _eval_evalf(self, precision):
         """The definition at the number that the argument is, with some bits to spare."""
         more = precision + 20

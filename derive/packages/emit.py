@@ -326,6 +326,7 @@ def fast_page(subject: Subject) -> dict[str, Any]:
         "refuse_no_rows": refusal,
         "inputs": network.layers[0],
         "outputs": network.layers[-1],
+        "limits": plan.limits,
         "made": plan.made,
         "scale": [*refusal, "self._results.div_(N)"] if refusal else [],
         "call": plan.call,

@@ -2,7 +2,7 @@
 
 from derive.problems.domain import no_least_value, warnings
 from derive.problems.network import MOST_PROVED, Network, parse_activations, parse_layers
-from derive.problems.package import ANEW, mentions, network_of, not_as_written, only_a_docstring, text_of
+from derive.problems.package import ANEW, network_of, not_as_written, only_a_docstring, text_of
 from derive.problems.settings import settings
 from derive.problems.targets import targets
 
@@ -10,7 +10,6 @@ __all__ = [
     "ANEW",
     "MOST_PROVED",
     "Network",
-    "mentions",
     "network_of",
     "no_least_value",
     "not_as_written",

@@ -45,12 +45,6 @@ def text_of(path: Path, most: int = LARGEST_SOURCE) -> str:
         raise ValueError(f"{path}: not UTF-8 at byte {error.start}") from None
 
 
-def mentions(source: str, name: str) -> int:
-    """How often a name stands in a source, whatever it is the name of."""
-    fields = (value for node in ast.walk(ast.parse(source)) for _, value in ast.iter_fields(node))
-    return sum(value == name for value in fields if isinstance(value, str))
-
-
 def not_as_written(folder: Path, modules: Iterable[str]) -> Iterator[str]:
     """A line for each module of which Python would run something else than the source, read as UTF-8."""
     folder = folder.absolute()

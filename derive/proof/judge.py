@@ -9,12 +9,17 @@ from collections.abc import Iterable
 from functools import lru_cache
 from random import Random
 
-from sympy import Add, Dummy, Expr, Mul, Rational, preorder_traversal
+from sympy import Add, Dummy, Expr, Mul, Rational, Symbol, preorder_traversal
 
 from derive.proof.algebra import Algebra
 from derive.proof.intermediates import Intermediates
 
 Claim = tuple[str, Expr, Expr]
+
+
+POINTS = 5  # branches differ from point to point
+DENOMINATOR = 10_007  # a prime, so that no sum of a few of its fractions lies on a kink
+TOLERANCE = Rational(1, 10**20)
 
 
 class NotProved(Exception):
@@ -27,6 +32,8 @@ class Judge:
     def __init__(self) -> None:
         self.algebras = Algebra(), Algebra(open_functions=True)
         self.sums = Intermediates(self.algebras[0])
+        self.points: list[dict[Symbol, Expr]] = [{} for _ in range(POINTS)]
+        self.random = Random(0)
 
     def establish(self, claims: Iterable[Claim], total: int, where: str, label: str) -> int:
         """Shows each claim and counts them, with a progress bar if it has a label."""
@@ -51,15 +58,37 @@ class Judge:
         emitted, derivative = self.sums.aligned(gathered(emitted), gathered(derivative))
         if self.algebras[0].same(*abstract(emitted, derivative)) or self.algebras[0].same(emitted, derivative):
             return
-        random = Random(0)
-        unknown = self.sums.variables(emitted) | self.sums.variables(derivative)
-        point = {s: Rational(random.randint(-200, 200), 100) for s in sorted(unknown, key=lambda symbol: symbol.name)}
-        got, wanted = (self.sums.at(expr, point, 30) for expr in (emitted, derivative))
-        if abs(got - wanted) > 1e-20:
-            raise NotProved(f"{where}: {name} is wrong: {got.n(6)} at a point where it should be {wanted.n(6)}")
+        for point in self.points:
+            if shown := self.differing(emitted, derivative, point):
+                raise NotProved(f"{where}: {name} is wrong: {shown[0]} at a point where it should be {shown[1]}")
         written_out = self.sums.written_out(emitted), self.sums.written_out(derivative)
         if not any(a.identical(*pair) for pair in ((emitted, derivative), written_out) for a in self.algebras):
-            raise NotProved(f"{where}: {name} could not be proved, although it is right at one point to 20 digits")
+            raise NotProved(
+                f"{where}: {name} could not be proved, although it is right at {POINTS} points to 20 digits"
+            )
+
+    def differing(self, emitted: Expr, derivative: Expr, point: dict[Symbol, Expr]) -> tuple[str, str] | None:
+        """What the two are at a point, where that differs; names in them become part of it."""
+        unknown = self.sums.variables(emitted) | self.sums.variables(derivative)
+        for symbol in sorted(unknown - point.keys(), key=lambda symbol: symbol.name):
+            point[symbol] = Rational(self.random.randint(-2 * DENOMINATOR, 2 * DENOMINATOR), DENOMINATOR)
+        got, wanted = (self.sums.at(expr, point, 30) for expr in (emitted, derivative))
+        difference = abs(got - wanted)
+        if difference.is_finite and difference > TOLERANCE * (1 + abs(wanted)):
+            return digits(got, wanted)
+        return None
+
+
+def digits(got: Expr, wanted: Expr) -> tuple[str, str]:
+    """Both to the first digit that differs, and one more."""
+    return next(
+        (
+            (str(got.n(count + 1)), str(wanted.n(count + 1)))
+            for count in range(5, 30)
+            if got.n(count) != wanted.n(count)
+        ),
+        (str(got), str(wanted)),
+    )
 
 
 def abstract(*exprs: Expr) -> list[Expr]:

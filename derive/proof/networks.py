@@ -1,69 +1,38 @@
-"""The proof of an emitted package: its source, run on symbols, against SymPy's derivatives of the scalar loss.
+"""The proof of an emitted package: its source, run at numbers and on symbols, against the scalar loss.
 
-The loss is written out here by loops over entries: no matrices. Each pre-activation of each row has a name in both; the
-derivative goes forwards through it, from a weight to the loss.
+For symbols, the loss is written out here by loops over entries: no matrices. Each pre-activation of each row has a name
+in both; the derivative goes forwards through it, from a weight to the loss.
 """
 
+import ast
 import hashlib
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy
-import sympy
 from sympy import Expr, Integer, Symbol, diff, exp, log, nan
 
 from derive.formulas import NamedFunction, logsumexp, opened, p, slope, y, z
 from derive.packages import render
-from derive.problems import ANEW, MOST_PROVED, Network, mentions, network_of, not_as_written, only_a_docstring, text_of
-from derive.proof.grammar import check
+from derive.problems import ANEW, MOST_PROVED, Network, network_of, not_as_written, only_a_docstring, text_of
+from derive.proof.calls import CALLED, FAST_FORMS, FUNCTIONS, LIMIT, Calls, running, shapes_of, unpacked
+from derive.proof.certificate import Certificate, Shown
+from derive.proof.grammar import DERIVED_METHODS, check
 from derive.proof.intermediates import Intermediates
 from derive.proof.judge import Claim, Judge, NotProved
+from derive.proof.points import SHOWN
 from derive.proof.source import run_source
 from derive.proof.tensor import Tensor, naming, symbols
 
 ROWS = (1, 2)
 FAST_ROWS = (1, 2, 3)  # 3 as a chunk of 2 and one of 1
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """What was shown of the source with this hash, for each number of `rows`.
-
-    The loss and the `entries` of its gradient for `network`; `others` entries of what else the package computes
-    (gradients in x and of a sample, Jacobian and Hessian times a direction) for `narrow`, its hidden layers cut down.
-    `fast` entries of what fast.py computes are those of backward.py; None where the package has no fast.py.
-    """
-
-    network: Network
-    entries: int
-    narrow: Network
-    others: int
-    rows: tuple[int, ...]
-    sha256: str
-    fast: int | None
-    fast_sha256: str
-
-    def __str__(self) -> str:
-        sizes = " and ".join(f"N = {rows}" for rows in self.rows)
-        narrow = "-".join(map(str, self.narrow.layers))
-        fast = ""
-        if self.fast is not None:
-            fast = (
-                f"proved: {self.fast} entries of what fast.py computes, {sizes} and N = 3 in chunks of 2,\n"
-                "are identically what backward.py computes\n"
-                f"fast.py sha256 {self.fast_sha256}\n"
-            )
-        return (
-            f"proved: the loss and all {self.entries} entries of its gradient, for {sizes}, are identically\n"
-            f"the scalar loss of {self.network}, and SymPy's derivatives of it\n"
-            f"proved at the sizes {narrow}: {self.others} entries of input_grad, per_sample_grad, jvp and hvp\n"
-            f"backward.py sha256 {self.sha256}\n"
-            f"{fast}"
-            f"SymPy {sympy.__version__}, Python {sys.version.split()[0]}"
-        )
+FAST_FUNCTIONS = ("value_and_grad", "per_sample_grad", "hvp")
+IDENTICAL = "every entry is identical to the scalar loss, or to SymPy's derivative of it"
+SAME = "every entry is identical to what backward.py computes"
+AT_POINTS = f"to {SHOWN} digits the scalar loss, and quotients of its differences, at random points"
+AGAIN = f"{LIMIT} rows at a time, and again with other data and parameters after all that a call wrote was unset"
+AS_THE_TEMPLATE = "word for word as the template has them, whose words tests hold"
 
 
 def prove(folder: Path, progress: bool = False) -> Certificate:
@@ -84,29 +53,64 @@ def prove(folder: Path, progress: bool = False) -> Certificate:
             "by entry; build and prove a narrower network, the derivation is the same for any widths"
         )
     beside = path.with_name("fast.py")
-    fast_source = text_of(beside) if beside.exists() else ""
+    sources = {path: source, beside: text_of(beside)} if beside.exists() else {path: source}
     check_imports(path.parent)
-    if mentions(source, "NETWORK") > 1:
-        raise NotProved(f"{path}: NETWORK is assigned or used a second time; {ANEW}")
-    sources = {path: source, beside: fast_source} if beside.exists() else {path: source}
     models = render(network, [file.name for file in sources])
     for file, text in sources.items():
         check(text, models[file.name], str(file))
+    shown = list(proved(network, sources, progress))
+    shown += [Shown(file.name, as_the_template(text), AS_THE_TEMPLATE) for file, text in sources.items()]
+    return Certificate(
+        package=path.parent.resolve().name,
+        network=network,
+        shown=tuple(shown),
+        sha256={file.name: hashlib.sha256(text.encode()).hexdigest() for file, text in sources.items()},
+        unproved=tuple(
+            sorted(file.name for file in path.parent.glob("*.py") if file.name not in (*models, "__init__.py"))
+        ),
+    )
+
+
+def proved(network: Network, sources: dict[Path, str], progress: bool) -> Iterator[Shown]:
+    """Shows what there is to show, at numbers first, where what is wrong is seen in seconds."""
+    (path, source), *others = sources.items()
+    calls = Calls(network)
+    with running(str(path)):
+        backward = run_source(source, str(path))
+    calls.backward(backward, path)
+    yield Shown(path.name, tuple(FUNCTIONS), AT_POINTS, network.layers, CALLED)
+    for beside, fast in others:
+        with running(str(beside)):
+            namespace = run_source(fast, str(beside), {"backward": backward})
+        calls.fast(namespace, beside)
+        yield Shown(beside.name, FAST_FORMS, f"{AT_POINTS}, {AGAIN}", network.layers, CALLED)
+
     judge, narrow_judge = Judge(), Judge()
     for name, left, right in slopes(network):
         judge.show(name, left, right, str(path))
-    narrow = Case(network.narrowed(), source, path, ROWS[-1], narrow_judge.sums)
     for rows in ROWS:
         claims = Case(network, source, path, rows, judge.sums).gradient()
         judge.establish(claims, network.entries + 1, f"{path} with N = {rows}", f"N = {rows}" if progress else "")
-    others = narrow_judge.establish(narrow.others(), narrow.count, str(path), "others" if progress else "")
-    fast = None
-    if beside.exists():
-        cases = (Fast(network, source, path, rows, judge.sums, fast_source) for rows in FAST_ROWS)
+    yield Shown(path.name, ("value_and_grad",), IDENTICAL, network.layers, ROWS, len(ROWS) * (network.entries + 1))
+    narrow = Case(network.narrowed(), source, path, ROWS[-1], narrow_judge.sums)
+    count = narrow_judge.establish(narrow.others(), narrow.count, str(path), "others" if progress else "")
+    functions = tuple(name for name in FUNCTIONS if name != "value_and_grad")
+    yield Shown(path.name, functions, IDENTICAL, narrow.network.layers, ROWS[-1:], count)
+    for beside, fast in others:
+        cases = (Fast(network, source, path, rows, judge.sums, fast) for rows in FAST_ROWS)
         claims = (claim for case in cases for claim in case.claims())
-        fast = judge.establish(claims, Fast.entries(network), str(beside), "fast" if progress else "")
-    sha256, fast_sha256 = (hashlib.sha256(text.encode()).hexdigest() for text in (source, fast_source))
-    return Certificate(network, network.entries, narrow.network, others, ROWS, sha256, fast, fast_sha256)
+        count = judge.establish(claims, Fast.entries(network), str(beside), "fast" if progress else "")
+        yield Shown(beside.name, FAST_FUNCTIONS, SAME, network.layers, FAST_ROWS, count)
+
+
+def as_the_template(source: str) -> tuple[str, ...]:
+    """The functions whose words are the template's, which the grammar has let pass."""
+    found = []
+    for node in ast.parse(source).body:
+        inside = [f"{node.name}.{part.name}" for part in getattr(node, "body", ()) if isinstance(part, ast.FunctionDef)]
+        found += inside if isinstance(node, ast.ClassDef) else [node.name] if isinstance(node, ast.FunctionDef) else []
+    run = {*FUNCTIONS, *DERIVED_METHODS, "__init__", "accumulate"}
+    return tuple(name for name in found if name.rpartition(".")[2] not in run)
 
 
 def check_imports(folder: Path) -> None:
@@ -144,10 +148,7 @@ class Case:
     def __init__(self, network: Network, source: str, path: Path, rows: int, sums: Intermediates) -> None:
         self.network, self.path, self.rows, self.sums = network, path, rows, sums
         self.where = path
-        shapes = {}
-        for layer in range(1, network.depth + 1):
-            shapes[f"W{layer}"] = (network.layers[layer], network.layers[layer - 1])
-            shapes[f"b{layer}"] = (network.layers[layer],)
+        shapes = shapes_of(network)
         self.parameters = {name: symbols(name, shape) for name, shape in shapes.items()}
         self.direction = {name: symbols(f"dot_{name}", shape) for name, shape in shapes.items()}
         self.x, self.y = symbols("x", (rows, network.layers[0])), symbols("y", (rows, network.layers[-1]))
@@ -157,26 +158,20 @@ class Case:
     def count(self) -> int:
         """How many claims `others` makes."""
         rows, n, outputs = self.rows, self.network.entries, self.network.layers[-1]
-        return rows * self.network.layers[0] + rows * n + 2 * rows * outputs + n
+        return rows * self.network.layers[0] + rows * n + 3 * rows * outputs + n
 
-    def run(self, function: str, *data: Tensor, direction: bool = False) -> list[Tensor]:
+    def run(self, function: str, *data: Tensor, direction: bool = False) -> Any:
         """What a function of the source returns; the widths of hidden layers are this case's."""
         along = [list(self.direction.values())] if direction else []
-        try:
+        with running(f"{self.path}: {function}"):
             namespace = run_source(self.source, str(self.path))
             namespace["SHAPES"].update(self.shapes)
             with naming(self.sums.recognised):
-                result = namespace[function](list(self.parameters.values()), *data, *along)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # SystemExit, too, would look like a proof
-            reason = f"{type(error).__name__}: {error}"
-            raise NotProved(f"{self.path}: {function} fails on symbols: {reason}; {ANEW}") from error
-        return [result] if isinstance(result, Tensor) else list(result)
+                return namespace[function](list(self.parameters.values()), *data, *along)
 
     def gradient(self) -> Iterator[Claim]:
         rows, divisor = self.row_losses(self.x, self.y), self.divisor(self.y)
-        loss, gradients = self.run("value_and_grad", self.x, self.y)
+        loss, gradients = unpacked(self.run("value_and_grad", self.x, self.y), 2, str(self.path))
         yield from self.each("the loss", loss, Tensor(sum(rows, Integer(0)) / divisor))
 
         def expected(entry: Symbol) -> Expr:
@@ -187,7 +182,7 @@ class Case:
 
     def others(self) -> Iterator[Claim]:
         scalar = self.loss(self.x, self.y)
-        (got,) = self.run("input_grad", self.x, self.y)
+        got = self.run("input_grad", self.x, self.y)
         yield from self.each("dL/dx", got, self.x.map(lambda entry: self.sums.derivative(scalar, entry)))
 
         samples = self.run("per_sample_grad", self.x, self.y)
@@ -199,7 +194,8 @@ class Case:
 
         predicted = Tensor([self.prediction(row) for row in self.x.entries])
         derivative, slope_along = predicted.map(self.along), self.along(scalar)
-        value, moved = self.run("jvp", self.x, direction=True)
+        yield from self.each("the prediction", self.run("forward", self.x), predicted)
+        value, moved = unpacked(self.run("jvp", self.x, direction=True), 2, str(self.path))
         yield from self.each("the prediction", value, predicted)
         yield from self.each("jvp", moved, derivative)
 
@@ -269,22 +265,17 @@ class Fast(Case):
         return (len(FAST_ROWS) + 2) * (network.entries + 1) + 5 * network.entries
 
     def claims(self) -> Iterator[Claim]:
-        where = self.path.with_name("fast.py")
         for row in self.x.entries[: ROWS[-1]]:
             list(map(self.along, self.prediction(row)))
         parameters, direction = list(self.parameters.values()), list(self.direction.values())
         backward = run_source(self.source, str(self.path))
-        try:
-            namespace = run_source(self.fast, str(where), {"backward": backward})
+        with running(f"{self.where}: FastGradient"):
+            namespace = run_source(self.fast, str(self.where), {"backward": backward})
             namespace["_EACH"] = 1
             module = namespace["FastGradient"](parameters)
             module._chunk, module._hvp_chunk = 2, 1
             with naming(self.sums.recognised):
                 results = self.results(module, direction)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            raise NotProved(f"{where}: fails on symbols: {type(error).__name__}: {error}; {ANEW}") from error
         for name, function, got in results:
             along = [direction] if function == "hvp" else []
             with naming(self.sums.recognised):

@@ -27,6 +27,10 @@ class Refused(RuntimeError):
     """What torch would not, or not surely, or not exactly compute."""
 
 
+class Cut(Refused):
+    """Some of the rows are taken by their numbers."""
+
+
 class Tensor:
     """An array of SymPy expressions with the methods of torch.Tensor that emitted code calls."""
 
@@ -92,6 +96,9 @@ class Tensor:
             step = part.step if isinstance(part, slice) else None
             if not (part is None or is_whole(part) or isinstance(part, slice)) or (step is not None and step < 1):
                 raise Refused(f"no index of a tensor: {part}")
+        cut = [part != slice(None) for part in index if part is not None]
+        if any(taken and not length % rows for rows in _uncut for taken, length in zip(cut, self.shape, strict=False)):
+            raise Cut(f"{index}: takes some of the rows only")
         return self._view(self.entries[(*index, ...)])
 
     def __iter__(self) -> Iterator["Tensor"]:
@@ -321,6 +328,8 @@ def stored(value: Tensor, out: Tensor, *read: Any) -> Tensor:
             if any(here[key] != there[key] for key in ("data", "shape", "strides")):
                 raise Refused("out: overlaps what is read")
     out.entries[...] = value.entries
+    for log in _logs:
+        log.append(out.entries)
     return out
 
 
@@ -366,6 +375,32 @@ def naming(name: Callable[[Expr], Expr]) -> Iterator[None]:
         yield
     finally:
         _names.pop()
+
+
+_uncut: list[int] = []
+
+
+@contextmanager
+def uncut(rows: int) -> Iterator[None]:
+    """Raises Cut where an axis of so many rows, or of a multiple, is indexed by numbers."""
+    _uncut.append(rows)
+    try:
+        yield
+    finally:
+        _uncut.pop()
+
+
+_logs: list[list[numpy.ndarray]] = []
+
+
+@contextmanager
+def recording() -> Iterator[list[numpy.ndarray]]:
+    """The memory that is written into, view by view."""
+    _logs.append([])
+    try:
+        yield _logs[-1]
+    finally:
+        _logs.pop()
 
 
 def read_only(entries: Any) -> Tensor:

@@ -14,7 +14,7 @@ from derive.operations import is_plain
 from derive.programs import Derivation
 
 WIDE, VECTOR = 64, 16  # batch by features where hidden layers are as wide and fill a processor's vectors
-FEW = 128  # rows whose gradients come from one product, if that is small
+FEW = "_FEW = 128  # rows whose gradients come from one product"
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Schedule:
     blocks_meaning: str
     blocks: list[Block]
     steps: list[Step]
+    limits: list[str]
     made: list[str]
     call: list[str]
 
@@ -41,15 +42,16 @@ def schedule(derivation: Derivation) -> Schedule:
     add = ["self._add(x, y, N, 0)"]
     if wide or not all(map(is_plain, derivation.equations)):
         steps = [kind(derivation).step() for kind in (Rows, EachOfRows, HessianOfRows)]
-        return Schedule("batch by features", "W and b of each layer", Rows(derivation).blocks(), steps, [], add)
+        return Schedule("batch by features", "W and b of each layer", Rows(derivation).blocks(), steps, [], [], add)
     kinds = [OneRow, FewRows, Columns, EachOfColumns, HessianOfColumns]
     made = ["self._one_row = self._make_one_row()"]
     call = ["if N == 1:", "    self._one_row(x, y)"]
-    if FewRows(derivation).joint:
-        call += [f"elif 0 < N <= {FEW}:", "    self._step(self._make_few_rows, N)(x, y, N)"]
+    limits = [FEW] if FewRows(derivation).joint else []
+    if limits:
+        call += ["elif 0 < N <= _FEW:", "    self._step(self._make_few_rows, N)(x, y, N)"]
     else:
         kinds.remove(FewRows)
     call += ["else:", *(f"    {line}" for line in add)]
     layout, meaning = "features by batch, a row of ones at the end", "[W b]^T of each layer"
     steps = [kind(derivation).step() for kind in kinds]
-    return Schedule(layout, meaning, Columns(derivation).blocks(), steps, made, call)
+    return Schedule(layout, meaning, Columns(derivation).blocks(), steps, limits, made, call)

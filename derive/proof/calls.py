@@ -1,0 +1,318 @@
+"""The functions of a package, called at points with few rows and many, and compared with what is true there.
+
+Each is called again and again with other data, and fast.py's buffers are unset in between: what a call leaves there is
+no part of the next one's result. Chunks are set to so few rows that some calls take several and a rest.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate, pairwise, product
+from math import prod
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+import numpy
+from mpmath import fdot, fsum, mp, mpf
+from sympy import Expr, nan
+
+from derive.problems import ANEW, Network
+from derive.proof.judge import NotProved
+from derive.proof.points import DIGITS, MORE, Point, Vector, agree, as_entries, as_number, digits
+from derive.proof.tensor import Cut, Tensor, naming, read_only, recording, uncut
+
+FAST_FORMS = tuple(
+    f"FastGradient.{form}"
+    for form in (
+        *("__init__", "value_and_grad", "value_and_grad(copy=True)", "accumulate"),
+        *("per_sample_grad", "per_sample_grad(out=)", "hvp", "hvp of a flat direction"),
+    )
+)
+FUNCTIONS = {  # of backward.py, and what they take after the parameters
+    "forward": ("x",),
+    "value_and_grad": ("x", "y"),
+    "input_grad": ("x", "y"),
+    "per_sample_grad": ("x", "y"),
+    "jvp": ("x", "direction"),
+    "hvp": ("x", "y", "direction"),
+}
+CALLED = (1, 2, 3, 5, 8)
+LIMIT = 3  # rows at a time: 8 are two chunks and a rest
+LIMITS = {"_FEW": LIMIT, "_EACH": LIMIT, "_CACHED": 100}  # in the module; the steps of all CALLED are kept
+UNCUT = (11, 13, 17, 19, 23)  # rows, of which none may be taken by its number; the first that no other axis has
+BATCHES = (2, 5, 1)
+
+
+def shapes_of(network: Network) -> dict[str, tuple[int, ...]]:
+    """The shape of each parameter, by its name."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer, (inputs, outputs) in enumerate(pairwise(network.layers), 1):
+        shapes |= {f"W{layer}": (outputs, inputs), f"b{layer}": (outputs,)}
+    return shapes
+
+
+@contextmanager
+def running(what: str) -> Iterator[None]:
+    """Raises NotProved where the source that runs fails, or tries to end us."""
+    try:
+        yield
+    except (KeyboardInterrupt, NotProved):
+        raise
+    except BaseException as error:  # SystemExit, too, would look like a proof
+        raise NotProved(f"{what} fails: {type(error).__name__}: {error}; {ANEW}") from error
+
+
+def evaluated(entry: Expr) -> Expr:
+    """A number with no constant of many digits, as pi, left in it."""
+    return entry if entry.is_Float or entry.is_Rational or not entry.is_number else entry.evalf(DIGITS)
+
+
+class Rows:
+    """Some rows of a point as tensors, and what is true of them."""
+
+    def __init__(self, network: Network, point: Point, places: Sequence[int]) -> None:
+        self.network, self.point, self.places, self.shapes = network, point, places, shapes_of(network)
+        self.parameters, self.direction = self.cut(point.parameters), self.cut(point.direction)
+        self.x, self.y = (read_only([as_entries(data[n]) for n in places]) for data in (point.x, point.y))
+
+    @property
+    def N(self) -> int:
+        return len(self.places)
+
+    def cut(self, numbers: Vector) -> list[Tensor]:
+        """A flat vector as parameters."""
+        stops = list(accumulate(map(prod, self.shapes.values()), initial=0))
+        parts = zip(pairwise(stops), self.shapes.values(), strict=True)
+        return [
+            read_only(numpy.array(as_entries(numbers[start:stop]), dtype=object).reshape(shape))
+            for (start, stop), shape in parts
+        ]
+
+    def divisor(self, rows: int) -> int:
+        """What a mean over so many rows divides by."""
+        if self.network.reduction == "sum":
+            return 1
+        return rows if self.network.criterion().per_row else rows * self.network.layers[-1]
+
+    def total(self, name: str, along: Vector | None = None) -> mpf:
+        """The loss, or how it or its slope moves with the parameters."""
+        with mp.workdps(MORE):
+            return fsum(self.point.true(name, n, along) for n in self.places) / self.divisor(self.N)
+
+    # what each function must give
+
+    def value_and_grad(self, what: str, result: Any) -> None:
+        loss, gradient = unpacked(result, 2, what)
+        self.entry(f"{what}: the loss", tensor(loss, (), what).entries.item(), self.total("loss"))
+        self.like_parameters(f"{what}: dL/d", gradient, lambda along=None: self.total("slope", along))
+
+    def hvp(self, what: str, result: Any) -> None:
+        self.like_parameters(f"{what}: entry ", result, lambda along=None: self.total("curvature", along))
+
+    def per_sample_grad(self, what: str, result: Any) -> None:
+        parts = unpacked(result, len(self.shapes), what)
+        shapes = [(self.N, *shape) for shape in self.shapes.values()]
+        parts = [tensor(part, shape, what) for part, shape in zip(parts, shapes, strict=True)]
+        for place, n in enumerate(self.places):
+
+            def wanted(along: Vector | None = None, n: int = n) -> mpf:
+                with mp.workdps(MORE):
+                    return self.point.true("slope", n, along) / self.divisor(1)
+
+            self.like_parameters(f"{what}: dL{place}/d", [part[place] for part in parts], wanted)
+
+    def input_grad(self, what: str, result: Any) -> None:
+        got = tensor(result, self.x.shape, what)
+        for place, n in enumerate(self.places):
+
+            def wanted(along: Vector | None = None, n: int = n) -> mpf:
+                with mp.workdps(MORE):
+                    return self.point.true("input_slope", n, along) / self.divisor(self.N)
+
+            names = [f"{what}: dL/dx[{place}, {column}]" for column in range(self.x.shape[1])]
+            self.along(names, list(got.entries[place]), self.point.row_weights[n], wanted)
+
+    def forward(self, what: str, result: Any) -> None:
+        self.outputs(f"{what}: the prediction", result, "prediction")
+
+    def jvp(self, what: str, result: Any) -> None:
+        value, moved = unpacked(result, 2, what)
+        self.outputs(f"{what}: the prediction", value, "prediction")
+        self.outputs(f"{what}: the tangent", moved, "tangent")
+
+    # how it is compared
+
+    def outputs(self, what: str, result: Any, name: str) -> None:
+        got = tensor(result, self.y.shape, what)
+        for place, n in enumerate(self.places):
+            for column, true in enumerate(self.point.true(name, n)):
+                self.entry(f"{what}[{place}, {column}]", got.entries[place, column], true)
+
+    def like_parameters(self, what: str, result: Any, wanted: Callable[..., mpf]) -> None:
+        parts = unpacked(result, len(self.shapes), what)
+        names, entries = [], []
+        for part, (name, shape) in zip(parts, self.shapes.items(), strict=True):
+            names += [f"{what}{name}[{', '.join(map(str, index))}]" for index in numpy.ndindex(*shape)]
+            entries += tensor(part, shape, f"{what}{name}").entries.flat
+        self.along(names, entries, self.point.weights, wanted)
+
+    def along(self, names: list[str], entries: list[Expr], weights: Vector, wanted: Callable[..., mpf]) -> None:
+        """Compares all entries along one direction; where that differs, one by one."""
+        got = [as_number(entry, name) for entry, name in zip(entries, names, strict=True)]
+        with mp.workdps(MORE):
+            together = fdot(got, weights)
+        if agree(together, wanted()):
+            return
+        for place, name in enumerate(names):
+            self.entry(name, entries[place], wanted([mpf(place == other) for other in range(len(names))]))
+        raise NotProved(
+            f"{names[0]} and the others are wrong together: {' where it should be '.join(digits(together, wanted()))}"
+        )
+
+    def entry(self, name: str, got: Expr, wanted: mpf) -> None:
+        number = as_number(got, name)
+        if not agree(number, wanted):
+            shown = digits(number, wanted)
+            raise NotProved(f"{name} is wrong: {shown[0]} at a point where it should be {shown[1]}")
+
+
+def unpacked(result: Any, count: int, what: str) -> list[Any]:
+    if not isinstance(result, tuple | list) or len(result) != count:
+        found = len(result) if isinstance(result, tuple | list) else type(result).__name__
+        raise NotProved(f"{what}: returns {found}, not {count} results")
+    return list(result)
+
+
+def tensor(result: Any, shape: tuple[int, ...], what: str) -> Tensor:
+    if type(result) is not Tensor:
+        raise NotProved(f"{what} is no tensor of numbers")
+    if result.entries.shape != shape:
+        raise NotProved(f"{what} has the shape {result.entries.shape}, not {shape}")
+    return result
+
+
+class Calls:
+    """Calls the functions of backward.py and of fast.py."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.points = [Point(network, max(CALLED), seed) for seed in range(2)]
+        self.random = Random(0)
+
+    def rows(self, point: Point, count: int) -> Rows:
+        """So many rows of a point, drawn at random."""
+        return Rows(self.network, point, self.random.choices(range(max(CALLED)), k=count))
+
+    def backward(self, namespace: dict[str, Any], path: Path) -> None:
+        """Raises NotProved where a function of backward.py is wrong, or changes what it was given."""
+        in_decimals(namespace)
+        for point, count in product(self.points, CALLED):
+            rows = self.rows(point, count)
+            given = {"x": rows.x, "y": rows.y, "direction": rows.direction}
+            for function, arguments in FUNCTIONS.items():
+                what = f"{path}: {function} with N = {count}"
+                with running(what), naming(evaluated):
+                    result = namespace[function](rows.parameters, *(given[name] for name in arguments))
+                getattr(rows, function)(what, result)
+
+    def fast(self, namespace: dict[str, Any], path: Path) -> None:
+        """Raises NotProved where a method of FastGradient is wrong, or uses what an earlier call left."""
+        first, second = self.points
+        in_decimals(namespace)
+        with running(f"{path}: FastGradient"):
+            for name in LIMITS.keys() & namespace.keys():
+                namespace[name] = LIMITS[name]
+            fast = namespace["FastGradient"](self.rows(first, 1).parameters)
+            if not all(type(rows) is int and rows > 0 for rows in (fast._chunk, fast._hvp_chunk)):
+                raise NotProved(f"{path}: chunks of {fast._chunk} and {fast._hvp_chunk} rows")
+            fast._chunk = fast._hvp_chunk = LIMIT
+        for point, forms, leave in ((first, False, True), (first, True, False), (second, False, False)):
+            one = self.rows(point, 1)
+            with running(f"{path}: parameters"):
+                put(one.direction, fast.parameters)
+                flat = read_only(fast.flat_parameters.entries)
+                put(one.parameters, fast.parameters)
+            kept = [self.called(fast, path, point, count, flat if forms else None, leave) for count in CALLED]
+            self.batches(fast, path, point, leave)
+            for rows, what, result in kept if forms else ():
+                rows.value_and_grad(f"{what}, copied,", result)
+            pairs = zip(fast.parameters, one.parameters, strict=True)
+            if any((mine.entries != given.entries).any() for mine, given in pairs):
+                raise NotProved(f"{path}: the parameters are no longer what they were")
+        self.all_rows(fast, namespace, path, point)
+
+    def all_rows(self, fast: Any, limits: dict[str, Any], path: Path, point: Point) -> None:
+        """Calls each step with so many rows that no other axis is as long, and refuses lines that take some of them."""
+        for N in UNCUT:
+            limits.update(dict.fromkeys(limits.keys() & {"_FEW", "_EACH"}, N))
+            fast._chunk = fast._hvp_chunk = N
+            rows = self.rows(point, N)
+            calls = (
+                ("value_and_grad", fast.value_and_grad, (rows.x, rows.y)),
+                ("value_and_grad", fast.accumulate, ([(rows.x, rows.y)],)),
+                ("per_sample_grad", fast.per_sample_grad, (rows.x, rows.y)),
+                ("hvp", fast.hvp, (rows.x, rows.y, rows.direction)),
+            )
+            try:
+                for name, method, given in calls:
+                    what = f"{path}: {name} with N = {N}"
+                    with self.run(what, True), uncut(N):
+                        result = method(*given)
+                    getattr(rows, name)(what, result)
+                return
+            except NotProved as error:
+                if UNCUT[-1] == N or not isinstance(error.__cause__, Cut):
+                    raise
+
+    def called(self, fast: Any, path: Path, point: Point, count: int, flat: Tensor | None, leave: bool) -> tuple:
+        """Calls each method; with a flat direction in its other form. What is written is unset after, unless left."""
+        rows, what = self.rows(point, count), f"{path}: value_and_grad with N = {count}"
+        with self.run(what, leave):
+            result = fast.value_and_grad(rows.x, rows.y) if flat is None else fast.value_and_grad(rows.x, rows.y, True)
+            rows.value_and_grad(what, result)
+        kept = rows, what, result
+
+        what = f"{path}: per_sample_grad with N = {count}"
+        out = None if flat is None else Tensor(numpy.full((self.network.entries, count), nan, dtype=object))
+        with self.run(what, leave):
+            result = fast.per_sample_grad(rows.x, rows.y, out)
+            rows.per_sample_grad(what, result)
+        if out is not None and not all(numpy.shares_memory(part.entries, out.entries) for part in result):
+            raise NotProved(f"{what}: is no view of out")
+
+        what = f"{path}: hvp with N = {count}"
+        with self.run(what, leave):
+            rows.hvp(what, fast.hvp(rows.x, rows.y, rows.direction if flat is None else flat))
+        return kept
+
+    def batches(self, fast: Any, path: Path, point: Point, leave: bool) -> None:
+        whole = self.rows(point, sum(BATCHES))
+        stops = pairwise(accumulate(BATCHES, initial=0))
+        batches = [Rows(self.network, point, whole.places[start:stop]) for start, stop in stops]
+        what = f"{path}: accumulate of {' and '.join(map(str, BATCHES))} rows"
+        with self.run(what, leave):
+            whole.value_and_grad(what, fast.accumulate((rows.x, rows.y) for rows in batches))
+
+    @contextmanager
+    def run(self, what: str, leave: bool) -> Iterator[None]:
+        with running(what), naming(evaluated), recording() as written:
+            yield
+        for memory in () if leave else written:
+            memory[...] = nan
+
+
+def in_decimals(namespace: dict[str, Any]) -> None:
+    """Lets a source compute with decimals of its constants, which are exact else."""
+    constants = vars(namespace.get("math", SimpleNamespace()))
+    for name, exact in list(constants.items()):
+        constants[name] = exact.evalf(DIGITS) if isinstance(exact, Expr) else decimals(exact)
+
+
+def decimals(function: Callable) -> Callable:
+    return lambda *numbers: evaluated(function(*numbers))
+
+
+def put(values: Sequence[Tensor], into: Sequence[Tensor]) -> None:
+    for value, place in zip(values, into, strict=True):
+        place.copy_(value)

@@ -1,0 +1,62 @@
+"""What was shown of a package, for people and for machines."""
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+import sympy
+
+from derive.problems import Network
+
+UNPROVED = "compared byte for byte by python -m derive.build --check, held by tests, and not proved here"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What was shown of some functions of a file: at which sizes, with which numbers of rows, of how many entries."""
+
+    file: str
+    functions: tuple[str, ...]
+    how: str
+    layers: tuple[int, ...] = ()
+    rows: tuple[int, ...] = ()
+    entries: int = 0
+
+    def __str__(self) -> str:
+        sizes = f", at {'-'.join(map(str, self.layers))} with N = {listed(self.rows)}" if self.layers else ""
+        entries = f" ({self.entries} entries)" if self.entries else ""
+        return f"{self.file}: {listed(self.functions)}{sizes}:\n    {self.how}{entries}"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was shown of the package: of its files with these hashes."""
+
+    package: str
+    network: Network
+    shown: tuple[Shown, ...]
+    sha256: dict[str, str]
+    unproved: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"proved: the package {self.package}, {self.network}", *map(str, self.shown)]
+        if self.unproved:
+            lines.append(f"{listed(self.unproved)}:\n    {UNPROVED}")
+        lines += [f"{file} sha256 {digest}" for file, digest in self.sha256.items()]
+        return "\n".join([*lines, ", ".join(f"{name} {version}" for name, version in versions().items())])
+
+    def json(self) -> str:
+        """The same for machines."""
+        fields = asdict(self) | {"network": self.network.spec(), "versions": versions()}
+        fields["unproved"] = dict.fromkeys(self.unproved, UNPROVED)
+        return json.dumps(fields, indent=2)
+
+
+def versions() -> dict[str, str]:
+    return {"SymPy": sympy.__version__, "Python": sys.version.split()[0]}
+
+
+def listed(parts: Iterable[object]) -> str:
+    *first, last = map(str, parts)
+    return f"{', '.join(first)} and {last}" if first else last

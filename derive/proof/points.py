@@ -1,0 +1,169 @@
+"""A network by its definition, at points: loops over entries, numbers of many digits, slopes by differences.
+
+No rule of calculus stands here. A gradient is compared along a random direction: one that differs from the truth in any
+entry differs along it, too.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from random import Random
+
+from mpmath import fdot, fsum, isfinite, mp, mpc, mpf
+from sympy import Dummy, Expr, Float, lambdify
+
+from derive.formulas import logsumexp, opened, p, y, z
+from derive.problems import Network
+from derive.proof.judge import NotProved
+
+DIGITS = 80  # of the numbers that a source is run on
+MORE = 200  # of those that it is compared with
+STEP = mpf(10) ** -50  # its square is the error of a quotient of differences, and MORE leaves as much beside it
+SHOWN = 45  # digits that must agree
+TRIES = 60
+STYLES = ((-2, 2), (-2, 2), (-1, 1), (0, 1), (1, 2))  # between what the entries are drawn
+Vector = Sequence[mpf]
+
+
+class Definition:
+    """Predictions and losses of a network, row by row."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.layers = [
+            (inputs, outputs, lambdify(z, opened(network.function(layer)), "mpmath"))
+            for layer, (inputs, outputs) in enumerate(pairwise(network.layers), 1)
+        ]
+        formula = opened(network.criterion().formula)
+        coupled = sorted(formula.atoms(logsumexp), key=str)
+        names = [Dummy() for _ in coupled]
+        self.inside = [lambdify((p, y), part.args[0], "mpmath") for part in coupled]
+        self.entry_loss = lambdify((p, y, *names), formula.xreplace(dict(zip(coupled, names, strict=True))), "mpmath")
+
+    def prediction(self, parameters: Vector, row: Vector) -> Vector:
+        place, a = 0, row
+        for inputs, outputs, activation in self.layers:
+            biases = place + inputs * outputs
+            weights = (parameters[start : start + inputs] for start in range(place, biases, inputs))
+            place = biases + outputs
+            a = [activation(fdot(w, a) + b) for w, b in zip(weights, parameters[biases:place], strict=True)]
+        return a
+
+    def loss(self, parameters: Vector, row: Vector, target: Vector) -> mpf:
+        """Of a row, before a mean divides."""
+        entries = list(zip(self.prediction(parameters, row), target, strict=True))
+        over_row = [mp.log(fsum(mp.exp(part(a, b)) for a, b in entries)) for part in self.inside]
+        return fsum(self.entry_loss(a, b, *over_row) for a, b in entries)
+
+
+class Point:
+    """Random parameters, a direction and rows, at which the network is defined, and what is true there.
+
+    `weights` and `row_weights` are the directions along which gradients are compared.
+    Raises NotProved where no such point is found.
+    """
+
+    def __init__(self, network: Network, rows: int, seed: int) -> None:
+        self.definition, self.known = Definition(network), {}
+        random = Random(seed)
+        inputs, outputs = network.layers[0], network.layers[-1]
+        with mp.workdps(MORE):
+            for attempt in range(TRIES):
+                style = STYLES[attempt % len(STYLES)]
+                self.parameters = drawn(random, network.entries, *style)
+                self.direction, self.weights = (drawn(random, network.entries, -2, 2) for _ in range(2))
+                self.x, self.y, self.row_weights = [], [], []
+                for _ in range(TRIES * rows):
+                    scale = random.choice((1, 1, 4))
+                    x, y = drawn(random, inputs, scale * style[0], scale * style[1]), drawn(random, outputs, *style)
+                    if self.is_defined(x, y):
+                        self.x.append(x)
+                        self.y.append(y)
+                        self.row_weights.append(drawn(random, inputs, -2, 2))
+                    if len(self.x) == rows:
+                        return
+        raise NotProved(f"{network}: found no point at which it is defined")
+
+    def is_defined(self, x: Vector, y: Vector) -> bool:
+        try:
+            value = self.definition.loss(self.parameters, x, y)
+        except (ZeroDivisionError, ValueError, TypeError, OverflowError):
+            return False
+        return not isinstance(value, mpc) and isfinite(value)
+
+    def moved(self, along: Vector, step: mpf, start: Vector | None = None) -> Vector:
+        return [entry + step * part for entry, part in zip(start or self.parameters, along, strict=True)]
+
+    def loss(self, n: int) -> mpf:
+        return self.definition.loss(self.parameters, self.x[n], self.y[n])
+
+    def prediction(self, n: int) -> Vector:
+        return self.definition.prediction(self.parameters, self.x[n])
+
+    def tangent(self, n: int) -> Vector:
+        """How the prediction moves along the direction."""
+        up, down = (self.definition.prediction(self.moved(self.direction, step), self.x[n]) for step in (STEP, -STEP))
+        return [(a - b) / (2 * STEP) for a, b in zip(up, down, strict=True)]
+
+    def slope(self, n: int, along: Vector, start: Vector | None = None) -> mpf:
+        """How the loss of a row moves with the parameters."""
+        up, down = (
+            self.definition.loss(self.moved(along, step, start), self.x[n], self.y[n]) for step in (STEP, -STEP)
+        )
+        return (up - down) / (2 * STEP)
+
+    def input_slope(self, n: int, along: Vector) -> mpf:
+        up, down = (
+            self.definition.loss(self.parameters, self.moved(along, step, self.x[n]), self.y[n])
+            for step in (STEP, -STEP)
+        )
+        return (up - down) / (2 * STEP)
+
+    def curvature(self, n: int, along: Vector) -> mpf:
+        """How that slope moves along the direction."""
+        up, down = (self.slope(n, along, self.moved(self.direction, step)) for step in (STEP, -STEP))
+        return (up - down) / (2 * STEP)
+
+    def true(self, name: str, n: int, along: Vector | None = None) -> object:
+        """What a method says of a row; once for all, along the weights, where no direction is given."""
+        with mp.workdps(MORE):
+            if along is not None:
+                return getattr(self, name)(n, along)
+            if (name, n) not in self.known:
+                weights = {"input_slope": [self.row_weights[n]], "slope": [self.weights], "curvature": [self.weights]}
+                self.known[name, n] = getattr(self, name)(n, *weights.get(name, []))
+            return self.known[name, n]
+
+
+def drawn(random: Random, count: int, low: int, high: int) -> Vector:
+    """Random numbers that have few binary digits, and so are the same numbers wherever they are computed with."""
+    return [mpf(random.randint(low * 2**30, high * 2**30)) / 2**30 for _ in range(count)]
+
+
+def as_entries(numbers: Vector) -> list[Float]:
+    """The numbers as a source is given them."""
+    return [Float(number, DIGITS) for number in numbers]
+
+
+def as_number(entry: object, where: str) -> mpf:
+    """The number that a source computed.
+
+    Raises NotProved where it is none, as memory that nobody has set.
+    """
+    value = entry.evalf(DIGITS) if isinstance(entry, Expr) else None
+    if value is None or not (value.is_Float or value.is_Rational):
+        raise NotProved(f"{where} is no number: {str(entry)[:40]}")
+    with mp.workdps(MORE):
+        return mpf(value._mpf_) if value.is_Float else mpf(value.p) / value.q
+
+
+def agree(got: mpf, wanted: mpf) -> bool:
+    return abs(got - wanted) <= (1 + abs(wanted)) / mpf(10) ** SHOWN
+
+
+def digits(got: mpf, wanted: mpf) -> tuple[str, str]:
+    """Both to the first digit that differs, and two more."""
+    for count in range(6, MORE):
+        texts = mp.nstr(got, count), mp.nstr(wanted, count)
+        if texts[0] != texts[1]:
+            return mp.nstr(got, count + 2), mp.nstr(wanted, count + 2)
+    return str(got), str(wanted)

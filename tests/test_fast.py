@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+from derive.backends import INTO, PULLBACKS, WHOLE
 from derive.formulas.functions import FUNCTIONS
 from derive.problems.network import Network
 from generated import backward
@@ -254,3 +255,35 @@ def test_inputs_with_a_record_and_strides_of_their_own_work():
         loss, gradient = fast.value_and_grad(a, b)
         assert not loss.requires_grad and not gradient[0].requires_grad
         assert_agree(gradient, autograd(Network(), net, a, b), 100)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (4, 1), (1, 5)], ids=str)
+def test_each_kernel_runs_as_the_tables_write_it(shape, dtype):
+    """In both orders of memory; a cotangent is one number, a row, a column or whole, and of WHOLE only the last."""
+    for z in (torch.randn(shape, dtype=dtype), torch.randn(shape[::-1], dtype=dtype).T):
+        for call in INTO.values():
+            exec(call.format(z="z", out="out"), {"torch": torch, "z": z, "out": torch.empty_like(z)})
+        for name, call in PULLBACKS.items():
+            code = call.format(g="g", z="z", a="z", out="out")
+            for size in [shape] if name in WHOLE else ((), shape[1:], (shape[0], 1), shape):
+                g, got, expected = torch.randn(size, dtype=dtype), torch.empty_like(z), torch.empty_like(z)
+                exec(code, {"torch": torch, "z": z, "g": g, "out": got})
+                exec(code, {"torch": torch, "z": z, "g": g.expand(shape).clone(), "out": expected})
+                assert_agree([got], [expected], 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("loss", ["mse_loss", "cross_entropy"], ids=["columns", "rows"])
+@pytest.mark.parametrize("activation", FUNCTIONS)
+def test_the_curvature_through_each_activation_is_that_of_the_readable_module(activation, loss, dtype, emitted):
+    for layers, rows in itertools.product([(2, 3, 2), (2, 1, 2)], (1, 2, 5)):
+        network = Network(layers, activation, loss=loss)
+        net, x, _ = example(network, rows, dtype)
+        y = torch.rand(rows, layers[-1], dtype=dtype)
+        parameters = [value.detach() for value in net.parameters()]
+        direction = [torch.randn_like(value) for value in parameters]
+        got = emitted(network, "fast").FastGradient(parameters).hvp(x, y, direction)
+        expected = emitted(network).hvp(parameters, x, y, direction)
+        for g, r in zip(got, expected, strict=True):
+            torch.testing.assert_close(g, r, rtol=1e3 * torch.finfo(dtype).eps, atol=1e3 * torch.finfo(dtype).eps)

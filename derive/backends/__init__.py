@@ -21,7 +21,7 @@ from derive.backends.source import (
     method,
     plus,
 )
-from derive.backends.words import IN_PLACE, INTO, KERNELS, NUMBER_FUNCTIONS, OPTIONS, PULLBACKS
+from derive.backends.words import IN_PLACE, INTO, KERNELS, NUMBER_FUNCTIONS, OPTIONS, PULLBACKS, WHOLE
 
 __all__ = [
     "ATOM",
@@ -32,6 +32,7 @@ __all__ = [
     "OPTIONS",
     "PRODUCT",
     "PULLBACKS",
+    "WHOLE",
     "WIDTH",
     "Attribute",
     "Call",

@@ -76,3 +76,4 @@ PULLBACKS = {  # cotangent g times slope, where torch has a kernel for it, at z 
     "softplus": "torch.ops.aten.softplus_backward.grad_input({g}, {z}, 1, 20, grad_input={out})",
     "tanh": "torch.ops.aten.tanh_backward.grad_input({g}, {a}, grad_input={out})",
 }
+WHOLE = frozenset({"gelu"})  # pullbacks whose cotangent is not broadcast: oneDNN refuses that

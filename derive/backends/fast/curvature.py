@@ -12,7 +12,7 @@ from math import prod
 
 from sympy import Integer, MatrixExpr, MatrixSymbol, OneMatrix, Transpose
 
-from derive.backends import PULLBACKS
+from derive.backends import PULLBACKS, WHOLE
 from derive.backends.fast.columns import Columns, stop
 from derive.backends.fast.rows import OnlyGradients, Rows
 from derive.backends.fast.steps import Statement, occurs
@@ -123,10 +123,13 @@ class Hessian(OnlyGradients):
     def entrywise(self, equation: Equation) -> Iterable[Statement]:
         if (call := self.slope_kernel(equation)) is None:
             return super().entrywise(equation)
-        reads = self.reads(equation)
-        at = self.name(reads[0])
-        call = call.format(g=self.view("one", "new_ones(())"), a=at, z=at, out=self.name(equation.target))
-        return [Statement(self.kernel(call), reads, (equation.target,))]
+        reads, target = self.reads(equation), equation.target
+        at, out = self.name(reads[0]), self.name(target)
+        if self.activations[equation.through.target] in WHOLE:
+            ones, g = [Statement(f"{out}.fill_(1)", (), (target,))], out
+        else:
+            ones, g = [], self.view("one", "new_ones(())")
+        return [*ones, Statement(self.kernel(call.format(g=g, a=at, z=at, out=out)), reads, (target,))]
 
 
 class HessianOfRows(Hessian, Rows):

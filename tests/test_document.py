@@ -94,8 +94,10 @@ def computed_by_torch(network: Network, given=None) -> dict[str, np.ndarray]:
             a = values[f"A{layer}"] = ACTIVATIONS.get(activation, getattr(torch.nn.functional, activation, None))(a)
     loss = getattr(torch.nn.functional, network.loss)
     if network.loss == "cross_entropy":
-        values["M1"] = torch.logsumexp(a, 1, keepdim=True)
-        values["E"] = y * (values["M1"] - a)
+        values["C1"] = a.detach().amax(1, keepdim=True)
+        values["U1"] = a - values["C1"]
+        values["M1"] = torch.logsumexp(values["U1"], 1, keepdim=True)
+        values["E"] = y * (values["M1"] - values["U1"])
         values["L"] = values["E"].sum() / (len(x) if network.reduction == "mean" else 1)
         torch.testing.assert_close(values["L"], loss(a, y, reduction=network.reduction))
     else:

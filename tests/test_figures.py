@@ -63,10 +63,11 @@ def test_every_use_is_an_arrow_and_every_arrow_a_use(network):
     uses = {(use.name, e.target.name) for e in program.equations for use in e.uses}
     moving = set(program.parameters)
     for equation in program.equations:
-        if moving & set(equation.uses):
+        if moving & set(equation.varies_with):
             moving.add(equation.target)
     back = {symbol.name: program.notation.cotangent(symbol).name for symbol in moving} | {"L": LOSS}
-    uses |= {(back[target], back[use]) for use, target in uses if use in back} | {("L", LOSS)}
+    back |= {e.variable.name: e.target.name for e in derivation.backward}  # of what is shifted it is that of the whole
+    uses |= {(back[target], back[use]) for use, target in uses if use in back and target in back} | {("L", LOSS)}
     shown = {(one, other) for one, other in uses if {one, other} <= drawn | {LOSS}}
     if "middle" not in figure.caption:
         assert shown == uses

@@ -41,6 +41,7 @@ from derive.programs import (
     LogDet,
     Program,
     RowLogSumExp,
+    RowMax,
     Scalar,
     elementwise,
     entry,
@@ -62,6 +63,7 @@ VALUES = {
     "Elementwise": elementwise(sin(entry(P)) * entry(Q) ** 2, over),
     "a view": elementwise(entry(P) * entry(c), {entry(P): P, entry(c): MatMul(OneMatrix(2, 1), c)}),
     "RowLogSumExp": RowLogSumExp(P),
+    "RowMax": RowMax(P),
     "Trace": Scalar(Trace(MatMul(S, T))),
     "Determinant": Scalar(Determinant(S)),
     "LogDet": Scalar(LogDet(S)),
@@ -93,8 +95,8 @@ def closed_forms(*known: Equation) -> ClosedForms:
 
 ROLES = ("grad", "dot")
 TABLES = {
-    "pullback": lambda e: [pullback(e, s, PLAIN.cotangent(e.target)) for s in e.uses],
-    "pushforward": lambda e: [pushforward(e, {s: PLAIN.tangent(s)}) for s in e.uses],
+    "pullback": lambda e: [pullback(e, s, PLAIN.cotangent(e.target)) for s in e.varies_with],
+    "pushforward": lambda e: [pushforward(e, {s: PLAIN.tangent(s)}) for s in e.varies_with],
     "torch": lambda e: TorchPrinter(Program(INPUTS, INPUTS, (e,), PLAIN)).line(e).code,
     "closed forms": lambda e: closed_forms(e),
     "definition": lambda e: worth(closed_forms().of(e.value), numbers(INPUTS)),
@@ -134,7 +136,7 @@ def worth(value: Expr, given: dict) -> numpy.ndarray:
 def test_what_goes_back_is_the_transpose_of_what_goes_forward(name):
     e = equation(VALUES[name])
     g, forms = PLAIN.cotangent(e.target), closed_forms(e)
-    for symbol in e.uses:
+    for symbol in e.varies_with:
         v = PLAIN.tangent(symbol)
         given = numbers([*INPUTS, g, v])
         forwards = worth(forms.of(pushforward(e, {symbol: v})), given)

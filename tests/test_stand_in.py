@@ -66,7 +66,8 @@ r = t.square(a); r = t.sqrt(p); r = one - a; r = one + a; r = t.clamp(k, 0, 5); 
 r = t.clamp(k, max=5, min=0); r = t.clamp(k, min=1); r = t.clamp(k, max=1); r = t.clamp(k, 5, 0); r = t.maximum(a, b)
 r = t.minimum(a, b); r = t.atan2(a, b); r = t.atan2(a, v); r = t.trace(s); r = t.trace(a @ b.T); r = t.kron(s, u)
 r = t.kron(s, u.T.contiguous()); r = t.cat((a, b), 1); r = t.cat((a, b), 0); r = t.logsumexp(a, 1, keepdim=True)
-r = t.logsumexp(a, (0, 1)); r = t.logsumexp(a, 0); r = t.einsum("ikjl,kl->ij", big.reshape(2, 2, 3, 2), s)
+r = t.logsumexp(a, (0, 1)); r = t.amax(a, 1, keepdim=True); r = t.amax(a, (0, 1)); r = t.amax(b, 0)
+r = t.logsumexp(a, 0); r = t.einsum("ikjl,kl->ij", big.reshape(2, 2, 3, 2), s)
 r = t.einsum("kilj,kl->ij", big.reshape(2, 2, 2, 3), s); r = t.eye(3, dtype=a.dtype, device=a.device)
 r = t.nn.functional.pad(a, (1, 0, 2, 1)); r = t.nn.functional.linear(b, a, p[:2]); r = t.linalg.inv(s)
 r = t.linalg.det(s); r = t.linalg.solve(s, a); r = t.linalg.solve(s, a.T, left=False); r = t.logdet(s)
@@ -94,7 +95,7 @@ r = t.eye(2, 3, dtype=a.dtype, device=device); r = t.cat((a, v), 0); r = t.cat((
 r = t.cat((a, b), 2); r = t.nn.functional.pad(a, (1, 1)); r = t.nn.functional.pad(v, (1, 1, 0, 0))
 r = t.nn.functional.pad(a, (-1, 0, 0, 0)); r = t.einsum("ij->ji", a); r = t.einsum("ik,kj->ij", a, b); r = t.clamp(a)
 r = t.clamp(a, v, v); r = t.clamp(a, n); r = t.clamp(k, 0, 5, 6); r = t.clamp(0, 1, 2); r = t.square(2); r = t.exp(2)
-r = t.where(a > 0); r = t.logsumexp(a, 5); r = t.logsumexp(n, 0); r = t.logsumexp(a); r = a.new_tensor(a)
+r = t.where(a > 0); r = t.logsumexp(a, 5); r = t.logsumexp(n, 0); r = t.logsumexp(a); r = t.amax(a); r = a.new_tensor(a)
 r = a.new_tensor([a, b]); r = a.new_tensor("1"); r = a.new_tensor([True]); r = a.new_ones(-1); r = a.new_ones(2.5)
 r = a.new_ones([2, 3]); r = t.arange(3, device=device) + 1; r = t.arange(3, device=device) * a[0]
 a[0].copy_(t.arange(3, device=device)); t.arange(3, device=device).copy_(v); r = v.clone()

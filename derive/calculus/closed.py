@@ -38,6 +38,7 @@ from derive.programs import (
     Elementwise,
     LogDet,
     RowLogSumExp,
+    RowMax,
     Scalar,
     core,
     product,
@@ -81,6 +82,8 @@ class ClosedForms:
             return self.of(value.base) ** value.exp
         if isinstance(value, KroneckerProduct | RowLogSumExp):
             return value.func(*map(self.of, value.args))
+        if isinstance(value, RowMax):  # any number gives the same results; 0 leaves nothing of it
+            return ZeroMatrix(*(size.xreplace(self.sizes) for size in value.shape))
         if isinstance(value, BlockSum):
             return BlockSum(self.of(value.matrix), self.of(value.factor), value.inner)
         if isinstance(value, MatrixSlice):

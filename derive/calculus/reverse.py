@@ -3,37 +3,39 @@
 from sympy import MatrixExpr, MatrixSymbol, OneMatrix, ZeroMatrix
 
 from derive.calculus.theorem import pullback, rule
-from derive.programs import Derivation, Equation, Program, Role, add, core
+from derive.programs import Derivation, Equation, Program, Role, add, core, shifts
 
 
 def derive(program: Program) -> Derivation:
     """One pass over the equations, last to first; each sends its cotangent back to what it was made from.
 
     A cotangent that no data enters (the loss adds its entries: all ones), or that only repeats another, needs no name
-    and goes into the next step. A parameter that the loss does not reach has the gradient zero.
+    and goes into the next step. What is another but for a constant has the cotangent of that, if it is all that the
+    loss sees of it. A parameter that the loss does not reach has the gradient zero.
     """
-    active = reachable(program)
-    first_use = {symbol: equation for equation in reversed(program.equations) for symbol in equation.uses}
+    active, same = reachable(program), alike(program)
+    first_use = {symbol: equation for equation in reversed(program.equations) for symbol in equation.varies_with}
     ways: dict[MatrixSymbol, list[tuple[Equation, MatrixExpr]]] = {symbol: [] for symbol in active}
     cotangents: dict[MatrixSymbol, MatrixExpr] = {program.output: OneMatrix(1, 1)}
     backward: list[Equation] = []
 
     for equation in reversed(program.equations):
-        used = [symbol for symbol in equation.uses if symbol in active]
+        used = [symbol for symbol in equation.varies_with if symbol in active]
         for symbol in used:
             ways[symbol].append((equation, pullback(equation, symbol, cotangents[equation.target])))
         for symbol in sorted(used, key=lambda symbol: symbol not in program.parameters):
             if first_use[symbol] == equation:
                 value = add([part for _, part in ways[symbol]], symbol.shape)
-                if needs_name(value, program) or symbol in program.parameters:
+                named = value == program.notation.cotangent(symbol)
+                if needs_name(value, program) or (symbol in program.parameters and not named):
                     through = ways[symbol][0][0]
-                    step = backward_step(program, through, symbol, value)
+                    step = backward_step(program, through, symbol, value, same.get(symbol, symbol))
                     backward.append(step)
                     value = step.target
                 cotangents[symbol] = value
     for symbol in program.parameters:
         if symbol not in first_use:
-            backward.append(backward_step(program, None, symbol, ZeroMatrix(*symbol.shape)))
+            backward.append(backward_step(program, None, symbol, ZeroMatrix(*symbol.shape), symbol))
             cotangents[symbol] = backward[-1].target
     return Derivation(program, tuple(backward), {s: cotangents[s] for s in program.parameters})
 
@@ -46,13 +48,15 @@ def needs_name(value: MatrixExpr, program: Program) -> bool:
     return value.has(MatrixSymbol) and not repeats
 
 
-def backward_step(program: Program, through: Equation | None, symbol: MatrixSymbol, value: MatrixExpr) -> Equation:
+def backward_step(
+    program: Program, through: Equation | None, symbol: MatrixSymbol, value: MatrixExpr, named_for: MatrixSymbol
+) -> Equation:
     """The equation that names the gradient in a symbol."""
     return Equation(
-        target=program.notation.cotangent(symbol),
+        target=program.notation.cotangent(named_for),
         value=value,
         rule=rule(through, symbol) if through else "does not occur",
-        meaning=program.notation.meaning(program.notation.made(Role.COTANGENT, symbol).name),
+        meaning=program.notation.meaning(program.notation.made(Role.COTANGENT, named_for).name),
         through=through,
         variable=symbol,
     )
@@ -62,6 +66,12 @@ def reachable(program: Program) -> set[MatrixSymbol]:
     """The symbols that depend on a parameter."""
     active = set(program.parameters)
     for equation in program.equations:
-        if active.intersection(equation.uses):
+        if active.intersection(equation.varies_with):
             active.add(equation.target)
     return active
+
+
+def alike(program: Program) -> dict[MatrixSymbol, MatrixSymbol]:
+    """For each symbol that is another one less a constant: that one, if nothing else varies with it."""
+    users = [symbol for equation in program.equations for symbol in equation.varies_with]
+    return {shifted: whole for shifted, whole in shifts(program.equations).items() if users.count(whole) == 1}

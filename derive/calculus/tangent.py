@@ -3,7 +3,7 @@
 from sympy import MatrixSymbol
 
 from derive.calculus.theorem import pushforward
-from derive.programs import Equation, Notation
+from derive.programs import Equation, Notation, shifts
 
 
 def tangents(
@@ -13,10 +13,13 @@ def tangents(
 
     Over a forward pass this gives Jacobian times direction; over forward and reverse pass, Hessian times direction.
     """
-    known, sweep = dict(directions), []
+    known, sweep, same = dict(directions), [], shifts(equations)
     for equation in equations:
-        moving = {symbol: known[symbol] for symbol in equation.uses if symbol in known}
+        moving = {symbol: known[symbol] for symbol in equation.varies_with if symbol in known}
         if not moving:
+            continue
+        if equation.target in same:
+            known[equation.target] = known[same[equation.target]]
             continue
         value = pushforward(equation, moving)
         if not value.has(MatrixSymbol):

@@ -1,7 +1,7 @@
 """Scalar formulas: the tables of activations and losses, typed formulas, slopes, forms that do not overflow."""
 
 from derive.formulas.functions import FUNCTIONS, NamedFunction, opened, slope, stable, z
-from derive.formulas.losses import LOSSES, REDUCTIONS, Loss, logsumexp, p, y
+from derive.formulas.losses import LOSSES, REDUCTIONS, Loss, apart, logsumexp, p, y
 from derive.formulas.typed import parse, shown
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "REDUCTIONS",
     "Loss",
     "NamedFunction",
+    "apart",
     "logsumexp",
     "opened",
     "p",

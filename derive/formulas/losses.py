@@ -6,7 +6,7 @@ logsumexp(p), the log of the sum of exp over the row: this is what couples the e
 
 from dataclasses import dataclass
 
-from sympy import Abs, Expr, Function, Piecewise, Rational, Symbol, exp, log
+from sympy import Abs, Add, Expr, Function, Piecewise, Rational, Symbol, exp, log
 
 from derive.formulas.functions import logsigmoid
 
@@ -21,6 +21,22 @@ class logsumexp(Function):
 
     def _eval_is_extended_real(self) -> bool:
         return True
+
+
+def apart(formula: Expr, whole: Expr, q: Expr, u: Expr, m: Expr) -> Expr:
+    """The formula with k (whole - q) in its sums as k (m - u).
+
+    For whole = logsumexp(q), u = q - c and m = logsumexp(u) the two are one; c, which may be large, is not in m - u.
+    """
+
+    def in_sum(part: Add) -> Expr:
+        k = part.coeff(whole)
+        others = part - k * whole
+        rest = others + k * q
+        shorter = rest == 0 or len(Add.make_args(rest)) < len(Add.make_args(others))
+        return rest + k * (m - u) if k != 0 and shorter else part
+
+    return formula.replace(lambda part: isinstance(part, Add) and part.has(whole), in_sum)
 
 
 @dataclass(frozen=True)

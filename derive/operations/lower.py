@@ -48,7 +48,7 @@ from derive.operations.operations import (
     Transposed,
     Value,
 )
-from derive.programs import BlockSum, Elementwise, LogDet, RowLogSumExp, Scalar, chain
+from derive.programs import BlockSum, Elementwise, LogDet, RowLogSumExp, RowMax, Scalar, chain
 
 ROW, COLUMN = 0, 1
 ONE_BY_ONE = Integer(1), Integer(1)
@@ -96,6 +96,11 @@ def _(value: Elementwise) -> Operation:
 @lower.register
 def _(value: RowLogSumExp) -> Operation:
     return reduced("logsumexp", False, True, lower(value.args[0]))
+
+
+@lower.register
+def _(value: RowMax) -> Operation:
+    return reduced("amax", False, True, lower(value.args[0]))
 
 
 @lower.register

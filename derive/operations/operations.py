@@ -82,7 +82,7 @@ class Entrywise(Operation):
 
 @dataclass(frozen=True)
 class Reduction(Operation):
-    """The sum, or the logarithm of the sum of exp, over the rows (axis 0), the columns (axis 1) or both (None)."""
+    """Sum, logarithm of the sum of exp, or largest, over the rows (axis 0), the columns (axis 1) or both (None)."""
 
     kind: str
     axis: int | None

@@ -33,7 +33,7 @@ from derive.paper.passes import backward_sections, forward_sections
 from derive.paper.rules import rules_sections
 from derive.paper.worked import numbers_sections
 from derive.problems import Network
-from derive.programs import Derivation, Elementwise, Equation, substitute
+from derive.programs import Derivation, Elementwise, Equation, RowMax, substitute
 
 LONGEST_CLOSED_FORM = 24
 MOST_EXPANDED, MOST_CLOSED_FORMS = 8, 12
@@ -258,7 +258,8 @@ def closed_form_sections(derivation: Derivation) -> list[Section]:
         )
     values: dict[MatrixSymbol, MatrixExpr] = {}
     for equation in derivation.backward if deep else derivation.equations:
-        values[equation.target] = substitute(equation.value, values)
+        if not isinstance(equation.value, RowMax):
+            values[equation.target] = substitute(equation.value, values)
     if len(chosen) > MOST_CLOSED_FORMS:
         chosen = chosen[:MOST_CLOSED_FORMS]
         note += " The forms grow towards the inputs; these are the last layers', and the others continue the pattern."

@@ -18,7 +18,7 @@ from derive.problems import Network
 from derive.programs import Derivation, Notation, Program, Role, greek
 
 GAP, RADIUS, SLOTS, MOST_COLUMNS = 28, 8, 4, 7
-STEP, WIDE_STEP, MOST_NODES = 64, 96, 9
+STEP, WIDE_STEP, MOST_NODES = 64, 96, 11
 PLAINLY = {Role.COTANGENT: "\u2202L/\u2202{0}", Role.TANGENT: "{0}\u0307", Role.DIFFERENTIAL: "d{0}"}
 SUBSCRIPTS = str.maketrans("0123456789", "\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089")
 
@@ -213,13 +213,13 @@ class Computation:
             if symbol in self.x and symbol is not None:
                 columns = self.columns.index(value) - self.columns.index(symbol)
                 yield from path(self.x[symbol], x, self.forward, columns, 12)
-                if symbol in self.moving:
+                if symbol in self.moving and value in self.moving:
                     yield from path(x, self.x[symbol], self.backward, columns, 22)
 
     def sent_back(self, symbol: MatrixSymbol, x: float, y: float) -> Iterator[Label]:
         """The gradient in a symbol, and beneath it what its equation takes from the forward pass."""
-        yield symbol_label(self.program, self.program.notation.cotangent(symbol), x, y)
         step, sent = self.back.get(symbol), {e.target for e in self.back.values()}
+        yield symbol_label(self.program, step.target if step else self.program.notation.cotangent(symbol), x, y)
         taken = [use for use in step.uses if use not in sent] if step else []
         if taken:
             tex = ", ".join(inline(latex(self.program, use)) for use in taken)

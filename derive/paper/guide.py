@@ -132,7 +132,9 @@ def meaning_of(program: Program, symbol: MatrixSymbol) -> str:
 def questions_section(network: Network, derivation: Derivation) -> Section:
     program, last = derivation.program, network.depth
     Z = next(e.target for e in program.equations if e.target.name == f"Z{last}")
-    delta = next((e.value for e in derivation.backward if e.variable == Z), cotangent_of(derivation, Z))
+    delta = next(
+        (e.value for e in derivation.backward if e.target == program.notation.cotangent(Z)), cotangent_of(derivation, Z)
+    )
     value = latex(program, delta)
     formula = rf": $\boldsymbol{{\Delta}}_{{{last}}} = {value}$" if width(value) <= WIDEST_CHANGE else ""
     both = r"Both are $\partial L / \partial \boldsymbol{Z}$ of the last layer, for different losses and outputs. "

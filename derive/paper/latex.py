@@ -51,6 +51,7 @@ from derive.programs import (
     Program,
     Role,
     RowLogSumExp,
+    RowMax,
     factors,
     terms,
 )
@@ -174,6 +175,9 @@ class FormulaPrinter(LatexPrinter):
 
     def _print_RowLogSumExp(self, expr: RowLogSumExp) -> str:
         return rf"\mathrm{{logsumexp}}({self._print(expr.args[0])})"
+
+    def _print_RowMax(self, expr: RowMax) -> str:
+        return rf"\mathrm{{rowmax}}({self._print(expr.args[0])})"
 
     def _print_MatrixSymbol(self, expr: MatrixSymbol) -> str:
         return self.notation.latex(expr.name)

@@ -20,7 +20,7 @@ from derive.paper.breaking import inline, width
 from derive.paper.indices import entry_latex, writer_of
 from derive.paper.latex import latex, shape_latex
 from derive.paper.rules import examples, proof_rows
-from derive.programs import Derivation, Equation, Program
+from derive.programs import Derivation, Equation, Program, RowMax, shifts
 
 
 def forward_sections(derivation: Derivation, computed: Derivation) -> list[Section]:
@@ -36,7 +36,12 @@ def forward_sections(derivation: Derivation, computed: Derivation) -> list[Secti
             Section(
                 f"F{number}. {title(program, equation.target)}",
                 f"F{number}",
-                (Chain(tuple(rows)), *entry_blocks(program, equation), Listing(code[equation.target][1])),
+                (
+                    Chain(tuple(rows)),
+                    *entry_blocks(program, equation),
+                    *reason(program, equation),
+                    Listing(code[equation.target][1]),
+                ),
                 level=3,
                 step=True,
             )
@@ -93,6 +98,18 @@ def entry_blocks(program: Program, equation: Equation) -> list[Block]:
     return [Paragraph(rf"One entry: $\displaystyle {tex}$.")] if tex else []
 
 
+def reason(program: Program, equation: Equation) -> list[Block]:
+    """Why a row's largest entry is subtracted, and why no derivative goes through it."""
+    if not isinstance(equation.value, RowMax):
+        return []
+    C = f"${latex(program, equation.target)}$"
+    text = (
+        "It is subtracted before exp, so that no exp is above 1 and no digit is lost where the entries are large. Any "
+        f"number in the place of {C} would give the same loss, whose derivative in {C} is then 0: nothing is sent back."
+    )
+    return [Paragraph(text)]
+
+
 def step_title(program: Program, step: Equation) -> str:
     return title(program, step.variable or step.target)
 
@@ -108,13 +125,19 @@ def goal(derivation: Derivation, step: Equation, rules: list[str]) -> str:
     if step.variable is None:
         return step.meaning
     variable, shape = f"${inline(latex(program, step.variable))}$", shape_latex(program, step.variable)
-    uses = [(f"F{i}", e) for i, e in enumerate(program.equations, 1) if step.variable in e.uses]
+    uses = [(f"F{i}", e) for i, e in enumerate(program.equations, 1) if step.variable in e.varies_with]
     if not uses:
         return f"The loss does not see {variable}, ${shape}$: its gradient is zero."
     places = listed([f"${latex(program, e.target)}$ in {label}" for label, e in uses], "and")
     used = dict.fromkeys(rule(e, step.variable) for _, e in uses)
     named = listed([f"R{rules.index(r) + 1}, {r}" for r in used], "and")
     more = " What comes back by each way is added." if len(uses) > 1 else ""
+    for shifted, whole in shifts(program.equations).items():
+        if shifted == step.variable and step.target == program.notation.cotangent(whole):
+            whole = inline(latex(program, whole))
+            more += (
+                f" For {variable} is ${whole}$ less a number for each row, this is how it changes with ${whole}$, too."
+            )
     return f"How the loss changes with {variable}, ${shape}$, which enters {places}: rule {named}.{more}"
 
 
@@ -137,7 +160,7 @@ def step_proof(derivation: Derivation, step: Equation) -> list[Block]:
     """The proof of one backward step; none where the variable is used more than once."""
     program = derivation.program
     cotangent = cotangent_of(derivation, step.through.target) if step.through else None
-    if cotangent is None or sum(step.variable in e.uses for e in program.equations) != 1:
+    if cotangent is None or sum(step.variable in e.varies_with for e in program.equations) != 1:
         return []
     rows = proof_rows(writer_of(program, step), step.through, step.variable, cotangent, step.value)
     return [Chain(tuple(rows))] if rows else []
@@ -146,10 +169,10 @@ def step_proof(derivation: Derivation, step: Equation) -> list[Block]:
 def cotangent_of(derivation: Derivation, symbol: MatrixSymbol) -> MatrixExpr | None:
     """The symbol of dL/dsymbol, or its constant value where it has no name."""
     for e in derivation.backward:
-        if e.variable == symbol:
+        if e.variable == symbol or e.target == derivation.program.notation.cotangent(symbol):
             return e.target
     if symbol == derivation.program.output:
         return OneMatrix(1, 1)
-    uses = [e for e in derivation.program.equations if symbol in e.uses]
+    uses = [e for e in derivation.program.equations if symbol in e.varies_with]
     outer = cotangent_of(derivation, uses[0].target) if len(uses) == 1 else None
     return None if outer is None else pullback(uses[0], symbol, outer)

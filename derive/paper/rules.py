@@ -69,7 +69,7 @@ def examples(derivation: Derivation) -> dict[str, tuple[Equation, MatrixSymbol]]
     found: dict[str, tuple[Equation, MatrixSymbol]] = {}
     for step in derivation.backward:
         for equation in derivation.program.equations:
-            if step.variable in equation.uses:
+            if step.variable in equation.varies_with:
                 found.setdefault(rule(equation, step.variable), (equation, step.variable))
     return found
 

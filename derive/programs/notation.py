@@ -26,6 +26,8 @@ FAMILIES = {
     "b": Family("b", "b", "biases of layer {layer}"),
     "Z": Family("z", "Z", "pre-activation of layer {layer}"),
     "A": Family("a", "A", "activation of layer {layer}"),
+    "C": Family("max", "C", "largest entry of each row"),
+    "U": Family("u", "U", "the same less the largest entry of its row"),
     "M": Family("lse", "M", "log of the row sums of exp"),
     "Q": Family("q", "Q", "what logsumexp runs over"),
     "E": Family("e", "E", "loss of each entry"),

@@ -7,7 +7,7 @@ from math import exp, isfinite, log, nan
 from sympy import Expr, Lambda, MatAdd, MatMul, MatrixExpr, MatrixSymbol, OneMatrix, Symbol, Transpose, lambdify
 
 from derive.formulas import FUNCTIONS, NamedFunction, z
-from derive.programs.program import Elementwise, Equation, RowLogSumExp
+from derive.programs.program import Elementwise, Equation, RowLogSumExp, RowMax
 
 Matrix = list[list[float]]
 
@@ -65,6 +65,8 @@ class Arithmetic:
             return self.formula(expr)
         if isinstance(expr, RowLogSumExp):
             return [[log(sum(map(exp, row)))] for row in self.value(expr.args[0])]
+        if isinstance(expr, RowMax):
+            return [[max(row)] for row in self.value(expr.args[0])]
         raise UnknownNode(f"no numbers here for {type(expr).__name__}: {expr}")
 
     def product(self, expr: MatMul) -> Matrix:

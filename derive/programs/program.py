@@ -78,6 +78,24 @@ class RowLogSumExp(MatrixExpr):
         return self
 
 
+class RowMax(MatrixExpr):
+    """The column of the largest entry of each row, of a matrix symbol.
+
+    It is subtracted before exp, so that nothing overflows and no digit is lost. Any number in its place would give the
+    same results, so that no derivative goes through it.
+    """
+
+    def __new__(cls, operand: MatrixSymbol) -> "RowMax":
+        return Basic.__new__(cls, operand)
+
+    @property
+    def shape(self):
+        return self.args[0].shape[0], Integer(1)
+
+    def doit(self, **hints) -> "RowMax":
+        return self
+
+
 class Scalar(MatrixExpr):
     """A number of a matrix, a trace or a determinant, as the 1 x 1 matrix that holds it."""
 
@@ -164,6 +182,11 @@ class Equation:
         """The matrix symbols of the right-hand side, in order of name."""
         return tuple(sorted(self.value.atoms(MatrixSymbol), key=lambda symbol: symbol.name))
 
+    @property
+    def varies_with(self) -> tuple[MatrixSymbol, ...]:
+        """The symbols that a derivative goes through."""
+        return () if isinstance(self.value, RowMax) else self.uses
+
 
 @dataclass(frozen=True)
 class Program:
@@ -231,6 +254,19 @@ class Derivation:
         for equation in self.equations:
             values[equation.target] = substitute(equation.value, values)
         return values[symbol]
+
+
+def shifts(equations: Iterable[Equation]) -> dict[MatrixSymbol, MatrixSymbol]:
+    """Z, for each U = Z - C 1' where C is the largest of each row of something: they have the same derivatives."""
+    largest = {equation.target for equation in equations if isinstance(equation.value, RowMax)}
+    found = {}
+    for equation in equations:
+        operands = equation.value.operands if isinstance(equation.value, Elementwise) else {}
+        for c, C in operands.items():
+            for z, Z in operands.items():
+                if equation.value.formula == z - c and isinstance(Z, MatrixSymbol) and largest & C.atoms(MatrixSymbol):
+                    found[equation.target] = Z
+    return found
 
 
 def needed(

@@ -23,6 +23,7 @@ from sympy import (
     exp,
     expand,
     false,
+    log,
     sign,
     tanh,
     true,
@@ -93,6 +94,8 @@ class Algebra:
 
     def _function(self, expr: Expr) -> Expr:
         arguments = tuple(expand(self.polynomial(argument)) for argument in expr.args)
+        if isinstance(expr, log):
+            return self._log(arguments[0])
         orientation = Integer(1)
         if isinstance(expr, Abs | sign) and arguments[0].could_extract_minus_sign():
             arguments = (expand(-arguments[0]),)
@@ -101,6 +104,17 @@ class Algebra:
         if isinstance(expr, Abs):
             self.powers[symbol] = (2, arguments[0] ** 2)
         return orientation * symbol
+
+    def _log(self, argument: Expr) -> Expr:
+        """log(exp(a) u) as a + log(u), with all of exp that the terms of the argument share."""
+        terms = [term.as_powers_dict() for term in Add.make_args(argument)]
+        exponents = {symbol: key[1] for key, symbol in self.atoms.items() if isinstance(key, tuple) and key[0] is exp}
+        exponents |= {symbol: -exponents[base] for symbol, base in self.reciprocals.items() if base in exponents}
+        shared = {symbol: min(term.get(symbol, 0) for term in terms) for symbol in exponents}
+        shared = {symbol: power for symbol, power in shared.items() if power > 0}
+        rest = expand(argument / Mul(*(symbol**power for symbol, power in shared.items())))
+        outside = Add(*(power * self.polynomial(exponents[symbol]) for symbol, power in shared.items()))
+        return outside if rest == 1 else outside + self.atom((log, (rest,)))
 
     def _exp(self, argument: Expr) -> Expr:
         """exp of a sum as a product, so that exp(a) exp(b) and exp(a + b) are one."""

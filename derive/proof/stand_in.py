@@ -5,7 +5,7 @@ What a row does not say, other arguments or another keyword, it does not know, a
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import partial, reduce
+from functools import cache, partial, reduce
 from operator import matmul
 from types import SimpleNamespace
 from typing import Any
@@ -93,6 +93,27 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor, /) -> Tensor:
 def logsumexp(tensor: Tensor, dim: int | tuple[int, ...], /, keepdim: bool = False) -> Tensor:
     total = numpy.sum(of_entries(sympy.exp)(tensor).entries, axis=dim, keepdims=keepdim)
     return of_entries(sympy.log)(Tensor(total))
+
+
+def amax(tensor: Tensor, dim: int | tuple[int, ...], /, keepdim: bool = False) -> Tensor:
+    entries = values(tensor)
+    rows = entries.reshape(1, -1) if isinstance(dim, tuple) else numpy.moveaxis(entries, dim, -1)
+    if rows.shape[-1] == 0:
+        raise Refused("amax: of no entries")
+    found = numpy.frompyfunc(lambda index: largest(*rows.reshape(-1, rows.shape[-1])[index]), 1, 1)(
+        numpy.arange(rows.size // rows.shape[-1]).reshape(rows.shape[:-1])
+    )
+    if isinstance(dim, tuple):
+        return Tensor(numpy.reshape(found, ()))
+    return Tensor(numpy.expand_dims(found, dim) if keepdim else found)
+
+
+@cache
+def largest(*row: Expr) -> Expr:
+    """Of numbers; of symbols any number that is the same for the same row, so that a proof holds whichever it is."""
+    if all(entry.is_number for entry in row):
+        return sympy.Max(*row)
+    return sympy.Symbol(f"amax{largest.cache_info().misses}", real=True)
 
 
 def kron(left: Tensor, right: Tensor, /) -> Tensor:
@@ -216,6 +237,7 @@ TORCH: dict[str, Callable] = {
     **{path: of_entries(function_of(name)) for name, path in KERNELS.items()},
     "torch.addcmul": addcmul,
     "torch.addmm": addmm,
+    "torch.amax": amax,
     "torch.arange": arange,
     "torch.atan2": of_pairs(atan2),
     "torch.cat": cat,

@@ -57,7 +57,7 @@ from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
-from derive.formulas import stable
+from derive.formulas import apart, stable
 from derive.programs import (
     PLAIN,
     BlockSum,
@@ -67,6 +67,7 @@ from derive.programs import (
     Notation,
     Program,
     RowLogSumExp,
+    RowMax,
     Scalar,
     atom,
     chain,
@@ -101,6 +102,7 @@ class Reader:
         self.numbers: dict[Symbol, MatrixSymbol] = {}
         self.views: dict[Symbol, MatrixExpr] = {}
         self.known: dict[object, MatrixSymbol] = {}
+        self.shifts: list[tuple[MatrixExpr, ...]] = []
         self.equations: list[Equation] = []
         self.path: list[str] = []
         self.bound: dict[Symbol, Expr] = {}
@@ -568,7 +570,7 @@ class Reader:
 
     def entries(self, formula: Expr, shape: tuple[Expr, Expr]) -> MatrixExpr:
         """The matrix of a formula, as a symbol, its transpose or a constant."""
-        formula = stable(self.collected(formula))
+        formula = self.shifted_apart(stable(self.collected(formula)), shape)
         if formula == 0:
             return ZeroMatrix(*shape)
         operands = self.operands(formula, shape)
@@ -648,17 +650,45 @@ class Reader:
             return None
         Z = self.entries(self.reread(terms).args[0], tuple(terms.shape))
         Z = transposed(Z) if isinstance(E, Transpose) else Z
-        if isinstance(factors[0], OneMatrix):
-            if isinstance(factors[-1], OneMatrix):
-                Z = self.logsumexp(Z)
+        of_all = isinstance(factors[0], OneMatrix) and isinstance(factors[-1], OneMatrix)
+        if isinstance(factors[0], OneMatrix) and not of_all:
             Z = transposed(Z)
-        result = self.logsumexp(Z)
+        result = self.logsumexp(Z, of_all)
         result = transposed(result) if isinstance(factors[0], OneMatrix) else result
         return transposed(result) if isinstance(inner, Transpose) else result
 
-    def logsumexp(self, Z: MatrixExpr) -> MatrixExpr:
-        """The column of each row's logsumexp; of one column it is that column."""
-        return Z if Z.shape[1] == 1 else self.define(RowLogSumExp(Z))
+    def logsumexp(self, Z: MatrixExpr, of_all: bool = False) -> MatrixExpr:
+        """The logsumexp of each row, or of all entries: the largest is taken out first, and added last.
+
+        Of L, Z, U and M in `shifts` it is known that L - Z = M - U, in which nothing is as large as Z may be.
+        """
+        rows = [known for known in self.shifts if known[0] == transposed(Z) and isinstance(Z, Transpose)]
+        if rows:
+            Z, of_all = rows[0][1], True
+        if of_all and 1 in Z.shape:
+            Z, of_all = Z if Z.shape[0] == 1 else transposed(Z), False
+        if Z.shape[1] == 1:
+            return Z
+        C, shape = self.define(RowMax(Z)), tuple(Z.shape)
+        C = self.define(RowMax(transposed(C))) if of_all else C
+        U = self.entries(self.viewed(Z) - self.viewed(repeated(C, shape)), shape)
+        M = each = self.define(RowLogSumExp(U))
+        M = self.define(RowLogSumExp(transposed(each))) if of_all else M
+        L = self.entries(self.viewed(C) + self.viewed(M), tuple(C.shape))
+        self.shifts += [(L, Z, U, M), *((L, known[0], each, M) for known in rows)]
+        return L
+
+    def shifted_apart(self, formula: Expr, shape: tuple[Expr, Expr]) -> Expr:
+        """The formula with logsumexp(Z) - Z in its sums as logsumexp(U) - U, where U = Z - C 1'."""
+        for L, Z, U, M in self.shifts:
+            for turned in (lambda matrix: matrix, transposed):
+                if tuple(turned(Z).shape) == shape and entry(turned(L)) in formula.free_symbols:
+                    z, u, m = (self.viewed(repeated(turned(matrix), shape)) for matrix in (Z, U, M))
+                    value = self.value(atom(Z))
+                    written = turned(value if atom(Z) == Z else transposed(value)) if value is not None else Z
+                    for q in (z, self.reread(written) if isinstance(written, Elementwise) else z):
+                        formula = apart(formula, entry(turned(L)), q, u, m)
+        return formula
 
     def reread(self, value: Elementwise) -> Expr:
         """The formula of an equation's value, its operands viewed as they stand there, which may be transposed."""
@@ -804,7 +834,7 @@ def key(value: MatrixExpr) -> object:
 
 def number_of(value: MatrixExpr) -> MatrixExpr:
     """A 1 x 1 matrix as what torch computes without dimensions."""
-    if isinstance(value, Scalar | Elementwise | RowLogSumExp) or constant(value) is not None:
+    if isinstance(value, Scalar | Elementwise | RowLogSumExp | RowMax) or constant(value) is not None:
         return value
     if isinstance(value, MatrixSlice):
         return Scalar(MatrixElement(value.parent, value.rowslice[0], value.colslice[0]))

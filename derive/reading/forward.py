@@ -5,9 +5,9 @@ Sizes stay symbols: at size 1 SymPy folds OneMatrix(1, 1) away.
 
 from sympy import Expr, Integer, MatMul, MatrixExpr, MatrixSymbol, OneMatrix, Symbol
 
-from derive.formulas import logsumexp, p, stable, y, z
+from derive.formulas import apart, logsumexp, p, stable, y, z
 from derive.problems import Network
-from derive.programs import NETWORK, Equation, Program, RowLogSumExp, elementwise, entry
+from derive.programs import NETWORK, Equation, Program, RowLogSumExp, RowMax, elementwise, entry
 
 N = Symbol("N", integer=True, positive=True)
 
@@ -42,9 +42,11 @@ def forward(network: Network, mean_over: Expr = N) -> Program:
     loss = network.criterion()
     formula, operands = stable(loss.formula), {entry(A): A, entry(Y): Y}
     for index, coupled in enumerate(sorted(formula.atoms(logsumexp), key=str), 1):
-        whole = couple(coupled.args[0], A, Y, index, define)
-        formula = formula.xreplace({coupled: entry(whole)})
-        operands[entry(whole)] = whole * OneMatrix(1, sizes[-1])
+        C, U, M = couple(coupled.args[0], A, Y, index, define)
+        formula = apart(formula, coupled, coupled.args[0], entry(U), entry(M))
+        formula = formula.xreplace({coupled: entry(C) + entry(M)})
+        ones = OneMatrix(1, sizes[-1])
+        operands |= {entry(U): U, entry(C): C * ones, entry(M): M * ones}
     formula = formula.xreplace({p: entry(A), y: entry(Y)})
     E = define("E", elementwise(formula, operands), f"`{network.loss}`, entry by entry")
     total = MatMul(OneMatrix(1, N), E, OneMatrix(sizes[-1], 1))
@@ -67,10 +69,13 @@ def forward(network: Network, mean_over: Expr = N) -> Program:
     )
 
 
-def couple(argument: Expr, A: MatrixSymbol, Y: MatrixSymbol, index: int, define) -> MatrixSymbol:
-    """The column of logsumexp over each row of a formula of the prediction and the target."""
+def couple(argument: Expr, A: MatrixSymbol, Y: MatrixSymbol, index: int, define) -> tuple[MatrixSymbol, ...]:
+    """Of a formula of the prediction and the target: the largest of each row, what is less by that, its logsumexp."""
     matrix = A
     if argument != p:
         formula = stable(argument).xreplace({p: entry(A), y: entry(Y)})
         matrix = define(f"Q{index}", elementwise(formula, {entry(A): A, entry(Y): Y}), "entry by entry")
-    return define(f"M{index}", RowLogSumExp(matrix), "logsumexp over the row")
+    C = define(f"C{index}", RowMax(matrix), "largest entry of the row")
+    shifted = {entry(matrix): matrix, entry(C): C * OneMatrix(1, matrix.shape[1])}
+    U = define(f"U{index}", elementwise(entry(matrix) - entry(C), shifted), "a number less for each row")
+    return C, U, define(f"M{index}", RowLogSumExp(U), "logsumexp over the row")

@@ -63,6 +63,8 @@ class Reading:
                 gradient, _ = name(left)
                 named[gradient] = self.values[gradient] = as_matrix(compute(right, self.values))
         variable = re.sub("^Delta", "Z", gradient).removeprefix("grad ")
+        if lines:
+            variable = name(re.search(r", (d[^,]*) \\rangle$", lines[-1])[1])[0].removeprefix("diff ")
         gain = self.move(variable, self.loss)
         along = np.sum(self.values[gradient] * self.values[f"diff {variable}"])
         self.same(along, gain, f"{section.anchor}: {gradient}")

@@ -38,6 +38,7 @@ FUNCTIONS = {
     "selu": lambda z: 1.0507009873554805 * numpy.where(z > 0, z, 1.6732632423543772 * numpy.expm1(z)),
     "sign": numpy.sign,
     "Heaviside": numpy.heaviside,
+    "rowmax": lambda z: z.max(1, keepdims=True),
     "logsumexp": lambda z: numpy.log(numpy.exp(z).sum(1, keepdims=True)),
     "where": numpy.where,
     "inblocks": lambda G, X: numpy.einsum("ikjl,kl->ij", blocks(G, X.shape), X),
@@ -177,6 +178,8 @@ class Reader:
         self.scope |= set(indices)
         body = self.product()
         self.scope -= set(indices)
+        if limit is not None:  # an index may be in nothing that is added
+            self.ranges.setdefault(indices[0], int(limit({})))
         ranges = [self.ranges[index] for index in indices]
         if limit is not None:
             assert ranges == [limit({})], f"{below} runs to {ranges}"

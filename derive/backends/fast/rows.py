@@ -10,11 +10,12 @@ from functools import cached_property
 
 from sympy import Expr, Integer, MatrixExpr, MatrixSymbol, Mul, OneMatrix, Symbol, Transpose, sympify
 
-from derive.backends import IN_PLACE, INTO, PULLBACKS, Source
+from derive.backends import IN_PLACE, INTO, PULLBACKS, Literal, Source, call, method
 from derive.backends.fast.steps import Block, Statement, Step, occurs, share
 from derive.backends.torch import TorchPrinter
 from derive.operations import (
     Quadratic,
+    Reduction,
     activations,
     affine,
     backward_product,
@@ -44,6 +45,13 @@ class StepPrinter(TorchPrinter):
     def sizes(self, shape: tuple[Expr, ...]) -> tuple[Source, ...]:
         rows = {self.program.inputs[0].shape[0]: Symbol("n", integer=True, positive=True)}
         return super().sizes(tuple(sympify(size).xreplace(rows) for size in shape))
+
+    def reduction(self, reduction: Reduction) -> Source:
+        """In the rows of a network's logsumexp 0 is the largest; torch's own would look for that once more."""
+        if reduction.kind != "logsumexp":
+            return super().reduction(reduction)
+        total = method(call("torch.exp", self.of(reduction.of)), "sum", Literal("1"), keepdim=Literal("True"))
+        return call("torch.log", total)
 
 
 class Rows:

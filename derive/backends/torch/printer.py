@@ -228,10 +228,11 @@ class TorchPrinter:
     def reduction(self, reduction: Reduction) -> Source:
         of, axis = self.of(reduction.of), reduction.axis
         keep = {"keepdim": Literal("True")}
-        if reduction.kind == "logsumexp":
+        if reduction.kind != "sum":
+            path = f"torch.{reduction.kind}"
             if axis is None:
-                return call("torch.logsumexp", of, Group((Literal("0"), Literal("1"))))
-            return call("torch.logsumexp", of, Literal(str(axis)), **keep)
+                return call(path, of, Group((Literal("0"), Literal("1"))))
+            return call(path, of, Literal(str(axis)), **keep)
         if axis is None:
             return method(of, "sum")
         return method(of, "sum", Literal(str(axis)), **({} if self.flat and axis == 0 else keep))

@@ -39,6 +39,7 @@ def test_a_loss_with_the_same_slope_everywhere_is_refused(text):
         ("softmax(softmax(p))", "logsumexp, log_softmax, softmax cannot stand inside one another"),
         ("logsumexp(p - log_softmax(p))", "logsumexp, log_softmax, softmax cannot stand inside one another"),
         ("softmax(p) > y", "not allowed here: softmax(p) > y; allowed: numbers, p, y,"),
+        ("logsumexp(p, y)", "logsumexp takes 1 arguments, got 2"),
     ],
 )
 def test_a_loss_that_couples_a_row_twice_or_compares_is_refused(text, message):

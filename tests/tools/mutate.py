@@ -179,6 +179,9 @@ def judged(tree: Path, shares: list[list[Mutant]], tests: dict[str, dict[str, An
     verdicts = []
     for done, mutant in enumerate(shares[place], 1):
         best = sorted(able(mutant, tests), key=lambda name: (0.1 + tests[name]["seconds"]) / (1 + kills[name]))
+        if mutant.lines is None:  # many tests are able: first those whose name says what the line is about
+            about = re.findall(r"\w{5,}", mutant.change.partition(" => ")[0])
+            best.sort(key=lambda name, about=about: not set(about) & set(re.findall(r"\w{5,}", name)))
         until = itertools.accumulate(tests[name]["seconds"] for name in best)
         files: dict[str, dict[str, float]] = {}
         for name, sum_ in zip(best, until, strict=True):

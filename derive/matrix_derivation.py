@@ -166,7 +166,7 @@ def scalar_loss(loss: Expr) -> Expr:
 def simplest(number: Float) -> Rational:
     """The simplest fraction that is the same number to a computer, 2/3 of 0.6666666666666666, or the decimal itself."""
     exact = Rational(number)
-    for digits in range(7):
+    for digits in range(7) if abs(exact) < 2**53 else ():
         fraction = exact.limit_denominator(10**digits)
         if Float(fraction, precision=number._prec) == number:
             return fraction

@@ -21,6 +21,7 @@ from sympy import (
     Symbol,
     Trace,
     exp,
+    factorial,
     log,
     sqrt,
     symbols,
@@ -133,6 +134,18 @@ def test_a_decimal_is_the_simplest_number_that_a_computer_has_it_as(number):
     (found,) = gradient(number * Trace(A), A, prove=False).as_coeff_mmul()[:1]
     assert found == DECIMALS[number]
     assert float(found) == number
+
+
+LARGE = [1e20, -1e20, 1e300, 12345678901234567891, 10**25 + 1, 2**63, 1 - 2**64]
+
+
+@pytest.mark.parametrize("number", LARGE)
+def test_numbers_beyond_64_bits_run_and_are_proved(number):
+    for loss, slope in ((number * Trace(A), number), (Trace(A) / factorial(30) / number, 1 / factorial(30) / number)):
+        namespace = {}
+        exec(derivation(loss, [A]).torch(), namespace)
+        _, (gradient,) = namespace["value_and_grad"](A=torch.ones(3, 3, dtype=torch.float64))
+        torch.testing.assert_close(gradient, float(slope) * torch.eye(3, dtype=torch.float64))
 
 
 def test_a_decimal_of_many_digits_is_what_they_say():

@@ -298,7 +298,13 @@ class TorchPrinter:
         return Name(self.program.notation.torch(expr.name))
 
     def integer(self, expr: Integer) -> Source:
-        return Literal(str(expr.p)) if expr.p >= 0 else Minus(Literal(str(-expr.p)))
+        """Beyond what torch has in 64 bits as a decimal, or as a quotient if no decimal says the same."""
+        if expr.p < 0:
+            return Minus(self.formula(-expr))
+        if expr.p < 2**63:
+            return Literal(str(expr.p))
+        decimal = repr(float(expr.p))
+        return Literal(decimal) if Rational(decimal) == expr else Infix("/", Literal(str(expr.p)), Literal("1"))
 
     def rational(self, expr: Rational) -> Source:
         if expr.p < 0:

@@ -1,5 +1,6 @@
 """Scalar formulas: the tables of activations and losses, typed formulas, slopes, forms that do not overflow."""
 
+from derive.formulas.compiled import compiled
 from derive.formulas.functions import FUNCTIONS, NamedFunction, opened, slope, stable, z
 from derive.formulas.losses import LOSSES, REDUCTIONS, Loss, apart, logsumexp, p, y
 from derive.formulas.typed import parse, shown
@@ -11,6 +12,7 @@ __all__ = [
     "Loss",
     "NamedFunction",
     "apart",
+    "compiled",
     "logsumexp",
     "opened",
     "p",

@@ -1,6 +1,7 @@
 """What an equation computes: one representation that code, numbers and pages read."""
 
 from derive.operations.lower import lower
+from derive.operations.numbers import evaluate
 from derive.operations.operations import (
     Affine,
     Blocks,
@@ -66,6 +67,7 @@ __all__ = [
     "backward_product",
     "bias_gradient",
     "difference",
+    "evaluate",
     "is_plain",
     "lower",
     "one_plus",

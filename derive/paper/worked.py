@@ -4,14 +4,17 @@ import math
 import random
 from dataclasses import replace
 
+from numpy import array, ndarray
 from sympy import MatrixSymbol
 
+from derive.operations import evaluate
 from derive.paper.blocks import Block, Chain, Display, Listing, Paragraph, Row, Section, rows_of
 from derive.paper.indices import entry_latex
 from derive.paper.latex import latex
 from derive.problems import Network, targets
-from derive.programs import Derivation, Equation, Matrix, Program, evaluate
+from derive.programs import Derivation, Equation, Program
 
+Values = dict[MatrixSymbol, ndarray]
 POINTS, SEED, DIGITS, NUDGE = 3, 127, 4, 0.001
 WIDEST = 4  # units of a layer that fit beside each other, with all their numbers
 
@@ -46,7 +49,7 @@ def numbers_sections(network: Network, derivation: Derivation) -> list[Section]:
 
     def rows(equations: tuple[Equation, ...]) -> tuple[Row, ...]:
         targets = [e.target for e in equations]
-        return tuple(Row(latex(program, t), matrix_latex(values[t.name]), numbers[t.name], "") for t in targets)
+        return tuple(Row(latex(program, t), matrix_latex(values[t]), numbers[t.name], "") for t in targets)
 
     return [
         Section(
@@ -70,29 +73,31 @@ def numbers_sections(network: Network, derivation: Derivation) -> list[Section]:
     ]
 
 
-def given_row(program: Program, symbol: MatrixSymbol, values: dict[str, Matrix]) -> Row:
+def given_row(program: Program, symbol: MatrixSymbol, values: Values) -> Row:
     target = symbol == program.inputs[1]
-    text = matrix_latex(values[symbol.name], DIGITS if target else 2)
+    text = matrix_latex(values[symbol], DIGITS if target else 2)
     return Row(latex(program, symbol), text, "the targets" if target else "drawn", "")
 
 
-def drawn(program: Program, network: Network) -> dict[MatrixSymbol, Matrix]:
+def drawn(program: Program, network: Network) -> Values:
     """Parameters, inputs and targets for a few points; the same on every machine."""
     draw = random.Random(SEED)
     sizes = dict(zip(program.sizes, network.layers, strict=True))
     X, Y, *_ = program.inputs
-    inputs: dict[MatrixSymbol, Matrix] = {}
+    inputs: Values = {}
     for symbol in program.parameters:
         rows, columns = (int(size.xreplace(sizes)) for size in symbol.shape)
         layer = int(symbol.name[1:])
         scale = math.sqrt(network.layers[layer - 1])
-        inputs[symbol] = [[round(draw.uniform(-1, 1) / scale, 2) for _ in range(columns)] for _ in range(rows)]
+        inputs[symbol] = array([[round(draw.uniform(-1, 1) / scale, 2) for _ in range(columns)] for _ in range(rows)])
     x = [[round(draw.random(), 2) for _ in range(network.layers[0])] for _ in range(POINTS)]
     y = [targets(network).numbers(row, network.layers[-1]) for row in x]
-    return {X: x, Y: y, **inputs}
+    return {X: array(x), Y: array(y), **inputs}
 
 
-def by_hand(derivation: Derivation, inputs: dict[MatrixSymbol, Matrix], values: dict[str, Matrix]) -> list[Block]:
+def by_hand(
+    derivation: Derivation, inputs: dict[MatrixSymbol, ndarray], values: dict[MatrixSymbol, ndarray]
+) -> list[Block]:
     """The largest entry of the last weights' gradient as a sum to type into a calculator, and a check of it.
 
     Of entries that differ by rounding alone, and so by machine, it is the first.
@@ -103,17 +108,17 @@ def by_hand(derivation: Derivation, inputs: dict[MatrixSymbol, Matrix], values: 
     if len(step.uses) < 2:
         return []
     left, right = step.uses if program.notation.is_cotangent(step.uses[0].name) else reversed(step.uses)
-    gradient = values[step.target.name]
+    gradient = values[step.target]
     sizes = [(round(abs(value), 12), -j, -k) for j, row in enumerate(gradient) for k, value in enumerate(row)]
     _, j, k = max(sizes)
     j, k = -j, -k
-    pairs = [(a[j], b[k]) for a, b in zip(values[left.name], values[right.name], strict=True)]
+    pairs = [(a[j], b[k]) for a, b in zip(values[left], values[right], strict=True)]
     products = " + ".join(rf"({number(a, 6)}) \cdot ({number(b, 6)})" for a, b in pairs)
     losses = []
     for move in (NUDGE, -NUDGE):
-        moved = [list(row) for row in inputs[weights]]
-        moved[j][k] += move
-        losses.append(evaluate(program.equations, {**inputs, weights: moved})[program.output.name][0][0])
+        moved = inputs[weights].copy()
+        moved[j, k] += move
+        losses.append(evaluate(program.equations, {**inputs, weights: moved})[program.output].item())
     slope = (losses[0] - losses[1]) / (2 * NUDGE)
     digits = DIGITS + 2
     left_hand = entry_latex(program, step).split(" = ")[0].replace("j,k", f"{j + 1},{k + 1}")
@@ -140,7 +145,7 @@ def number(value: float, digits: int = DIGITS) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def matrix_latex(rows: Matrix, digits: int = DIGITS) -> str:
+def matrix_latex(rows: ndarray, digits: int = DIGITS) -> str:
     """A matrix of numbers; a single number stands alone."""
     if len(rows) == len(rows[0]) == 1:
         return number(rows[0][0], digits)

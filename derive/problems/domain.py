@@ -6,9 +6,8 @@ from math import inf, isfinite
 
 from sympy import Expr, Integer, Lambda, Pow, Rational, Symbol, diff, log, preorder_traversal, simplify
 
-from derive.formulas import FUNCTIONS, LOSSES, logsumexp, p, shown, y, z
+from derive.formulas import FUNCTIONS, LOSSES, compiled, logsumexp, p, shown, y, z
 from derive.problems.network import Network
-from derive.programs import compiled
 
 FAR = (0.0, 0.5, 1.0, 3.0, 8.0, 100.0, 200.0, 400.0, 600.0)
 POINTS = (-100.0, -8.0, -3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0, 8.0, 100.0)

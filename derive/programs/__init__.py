@@ -27,7 +27,6 @@ from derive.programs.notation import (
     is_number,
     terms,
 )
-from derive.programs.numbers import Matrix, compiled, evaluate
 from derive.programs.parts import all_in_parts, in_parts, readable
 from derive.programs.program import (
     Derivation,
@@ -57,7 +56,6 @@ __all__ = [
     "Elementwise",
     "Equation",
     "LogDet",
-    "Matrix",
     "Notation",
     "Program",
     "Role",
@@ -68,12 +66,10 @@ __all__ = [
     "all_in_parts",
     "atom",
     "chain",
-    "compiled",
     "constant",
     "core",
     "elementwise",
     "entry",
-    "evaluate",
     "factors",
     "formula_of",
     "greek",

@@ -1,0 +1,115 @@
+"""Operations on numbers, as numpy has them: what the worked example shows."""
+
+from collections.abc import Iterable
+from functools import reduce
+
+import numpy
+from numpy import ndarray
+from sympy import Expr, Lambda, MatrixSymbol, Symbol, sympify
+
+from derive.formulas import compiled
+from derive.operations.lower import lower
+from derive.operations.operations import (
+    Affine,
+    Blocks,
+    Constant,
+    Contraction,
+    Entry,
+    Entrywise,
+    Inner,
+    Kronecker,
+    Number,
+    Operation,
+    Power,
+    Product,
+    Reduction,
+    Repeated,
+    Scaled,
+    Slice,
+    Sum,
+    Transposed,
+    Value,
+)
+from derive.programs import Equation
+
+CONSTANTS = {"ones": numpy.ones, "zeros": numpy.zeros}
+REDUCTIONS = {"sum": numpy.sum, "logsumexp": numpy.logaddexp.reduce, "amax": numpy.max}
+NUMBERS = {"trace": numpy.trace, "det": numpy.linalg.det, "logdet": lambda matrix: numpy.log(numpy.linalg.det(matrix))}
+
+
+def evaluate(equations: Iterable[Equation], inputs: dict[MatrixSymbol, ndarray]) -> dict[MatrixSymbol, ndarray]:
+    """The value of each symbol, inputs included, one equation after the other; each an array of its two dimensions.
+
+    Raises ValueError that names the first symbol without a real and finite value.
+    """
+    numbers = Numbers(inputs)
+    for equation in equations:
+        operation = lower(equation.value)
+        try:
+            with numpy.errstate(all="ignore"):
+                value = numbers.of(operation)
+        except (ArithmeticError, ValueError, TypeError):
+            value = numpy.array([[numpy.nan]])
+        if not numpy.isfinite(value).all():
+            raise ValueError(f"{equation.target} has no real and finite value")
+        numbers.values[equation.target] = value
+    return numbers.values
+
+
+class Numbers:
+    """The values of symbols, and with them those of operations."""
+
+    def __init__(self, values: dict[MatrixSymbol, ndarray]) -> None:
+        self.values = dict(values)
+        pairs = [zip(symbol.shape, array.shape, strict=True) for symbol, array in values.items()]
+        self.sizes = {size: n for pair in pairs for size, n in pair if isinstance(size, Symbol)}
+
+    def size(self, expr: Expr) -> int:
+        return int(sympify(expr).xreplace(self.sizes))
+
+    def of(self, operation: Operation) -> ndarray:
+        match operation:
+            case Value(symbol=symbol):
+                return self.values[symbol]
+            case Constant(kind="entries", entries=entries):
+                return numpy.array([[float(entry) for entry in row] for row in entries])
+            case Constant(kind="identity"):
+                return numpy.eye(self.size(operation.shape[0]))
+            case Constant(kind=kind):
+                return CONSTANTS[kind](tuple(map(self.size, operation.shape)))
+            case Transposed(of=of):
+                return self.of(of).T
+            case Power(of=of, exponent=exponent):
+                return numpy.linalg.matrix_power(self.of(of), int(exponent))
+            case Product(factors=factors):
+                return reduce(numpy.matmul, map(self.of, factors))
+            case Scaled(scale=scale, of=of):
+                return float(scale.xreplace(self.sizes)) * self.of(of)
+            case Sum(terms=terms):
+                return sum(map(self.of, terms))
+            case Affine(input=X, weight=W, bias=b):
+                return self.of(X) @ self.of(W).T + self.of(b)
+            case Entrywise(formula=formula, operands=operands):
+                function = compiled(Lambda(tuple(u for u, _ in operands), formula.xreplace(self.sizes)))
+                return numpy.vectorize(function, otypes=[float])(*(self.of(operand) for _, operand in operands))
+            case Reduction(kind=kind, axis=axis, of=of):
+                return REDUCTIONS[kind](self.of(of), axis=(0, 1) if axis is None else axis, keepdims=True)
+            case Repeated(of=of):
+                return numpy.broadcast_to(self.of(of), tuple(map(self.size, operation.shape)))
+            case Inner(left=left, right=right):
+                return numpy.sum(self.of(left) * self.of(right), keepdims=True)
+            case Number(kind=kind, of=of):
+                return numpy.full((1, 1), NUMBERS[kind](self.of(of)))
+            case Entry(of=of, row=row, column=column):
+                return numpy.full((1, 1), self.of(of)[self.size(row), self.size(column)])
+            case Kronecker(left=left, right=right):
+                return numpy.kron(self.of(left), self.of(right))
+            case Contraction(blocks=blocks, factor=factor, inner=inner):
+                (m, n), (p, q) = self.of(factor).shape, map(self.size, operation.shape)
+                shape, pattern = ((m, p, n, q), "kilj,kl->ij") if inner else ((p, m, q, n), "ikjl,kl->ij")
+                return numpy.einsum(pattern, self.of(blocks).reshape(shape), self.of(factor))
+            case Slice(of=of, rows=rows, columns=columns):
+                return self.of(of)[slice(*map(self.size, rows)), slice(*map(self.size, columns))]
+            case Blocks(rows=rows):
+                return numpy.block([list(map(self.of, row)) for row in rows])
+        raise NotImplementedError(f"no numbers are known for {type(operation).__name__}")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import torch
+from torch.autograd import forward_ad
 
 one = torch.ones((), device="cpu")  # as a tensor: with the number 1, torch takes three times as long
 
@@ -285,6 +286,7 @@ def _checked(parameters: Iterable[torch.Tensor], prefix: str = "", **data: torch
             for tensor, shape in zip(tensors, shapes, strict=True)
         ]
         fit.append(dtype is torch.float64 or not data or not torch.is_autocast_enabled(device.type))
+        fit.append(forward_ad._current_level < 0 and not torch._C._are_functorch_transforms_active())
     except (AttributeError, RuntimeError, TypeError, ValueError):
         fit = [False]
     if False in fit or (dtype is not torch.float32 and dtype is not torch.float64):
@@ -293,9 +295,37 @@ def _checked(parameters: Iterable[torch.Tensor], prefix: str = "", **data: torch
     return tensors[: len(SHAPES)], *tensors[len(SHAPES) :]
 
 
+def _differentiated(tensor: torch.Tensor) -> bool:
+    """Whether forward mode or torch.func takes a derivative in the tensor; a vmap that it is in takes none."""
+    wrapped = torch._C._functorch
+    while True:
+        follows = tensor.requires_grad and wrapped.is_gradtrackingtensor(tensor)
+        if follows or forward_ad.unpack_dual(tensor).tangent is not None:
+            return True
+        if not wrapped.is_functorch_wrapped_tensor(tensor):
+            return False
+        tensor = wrapped.get_unwrapped(tensor)
+
+
+def _refuse_differentiated(tensors: dict[str, torch.Tensor]) -> None:
+    """Raises ValueError that names one in which a derivative is taken: through code that detaches it would be 0."""
+    if forward_ad._current_level < 0 and not torch._C._are_functorch_transforms_active():
+        return
+    for name, tensor in tensors.items():
+        if _differentiated(tensor):
+            raise ValueError(
+                f"{name}: torch.func or forward mode would take a derivative in it through here and find 0; jvp, hvp "
+                f"are derivatives, function.loss is for autograd, and {name}.detach() says that none is wanted"
+            )
+
+
 def _refuse(parameters: tuple, prefix: str, data: dict[str, torch.Tensor]) -> None:
     """Raises ValueError or TypeError that names the first that is not as it should be."""
     whole = prefix.removesuffix(".") or "parameters"
+    for given in (parameters, *(parameters if isinstance(parameters, tuple) else ())):
+        if isinstance(given, torch.nn.Module | str):
+            hint = "pass net.parameters(), or Parameters.from_module(net), which also takes a state_dict"
+            raise TypeError(f"{whole}: expected a sequence of tensors, got {type(given).__name__}; {hint}")
     if not isinstance(parameters, tuple):
         raise TypeError(f"{whole}: expected a sequence of tensors, got {type(parameters).__name__}")
     if len(parameters) != len(SHAPES):
@@ -329,3 +359,4 @@ def _refuse(parameters: tuple, prefix: str, data: dict[str, torch.Tensor]) -> No
             "autocast is on, which computes in fewer digits than float32 has; around the call, "
             f"torch.autocast({W1.device.type!r}, enabled=False) turns it off"
         )
+    _refuse_differentiated(tensors)

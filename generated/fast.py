@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable
 from itertools import chain, repeat
 
 import torch
+from torch.autograd import forward_ad
 
-from .backward import Parameters, _checked
+from .backward import Parameters, _checked, _refuse_differentiated
 
 _CACHED = 8  # numbers of rows whose buffers are kept
 _CACHE_BYTES = 1_200_000  # of buffers for one chunk of rows, to stay in a processor's cache
@@ -42,6 +43,7 @@ class FastGradient:
     `parameters` as in backward.py; they are copied. float32 or float64, on one device.
     `parameters` and `gradient` are views of `flat_parameters` and `flat_gradient`: change the first in place and read
     the second. Raises ValueError or TypeError that names the argument, what was expected and what was given.
+    Neither the data nor `out` may lie in what a call overwrites.
     """
 
     def __init__(self, parameters: Iterable[torch.Tensor]) -> None:
@@ -59,10 +61,20 @@ class FastGradient:
         for parameter, value in zip(self.parameters, given, strict=True):
             parameter.copy_(value)
         self._dtype, self._device = given[0].dtype, given[0].device
+        self._written = _places(self._results)
+        self._bound: list[tuple[torch.nn.Parameter, torch.Tensor, torch.Tensor]] = []
         self._chunk, self._hvp_chunk = self._rows_in_cache(36), self._rows_in_cache(91)
         self._steps: OrderedDict[tuple[str, int], Callable] = OrderedDict()
         self._quick = torch.inference_mode()  # a call of torch costs less in it; only buffers are made there
         self._one_row = self._make_one_row()
+
+    def __setattr__(self, name: str, value: torch.Tensor) -> None:
+        if name in self.__dict__ and not name.startswith("_"):
+            raise AttributeError(f"{name}: stays what this object computes with; {name}.copy_(value) puts values there")
+        self.__dict__[name] = value
+
+    def __reduce_ex__(self, protocol: int) -> None:
+        raise TypeError("FastGradient: cannot be copied or pickled; FastGradient(fast.parameters) makes another")
 
     def value_and_grad(self, x: torch.Tensor, y: torch.Tensor, copy: bool = False) -> tuple[torch.Tensor, Parameters]:
         """The loss and its gradient in each parameter.
@@ -78,6 +90,7 @@ class FastGradient:
                 self._step(self._make_few_rows, N)(x, y, N)
             else:
                 self._add(x, y, N, 0)
+        self._attach()
         if copy:
             return self._loss.clone(), _views(self.flat_gradient.clone())
         return self._loss, self.gradient
@@ -87,6 +100,7 @@ class FastGradient:
 
         Returns the views that value_and_grad returns, and raises what it raises.
         """
+        self._attach()
         self._results.zero_()
         N = 0
         for x, y in _pairs(batches):
@@ -108,6 +122,8 @@ class FastGradient:
         else:
             self._expect("out", out, (151, N))
             _refuse_overlap(out)
+            for name, tensor in {"x": x, "y": y, "parameters": self._point, "gradient": self._results}.items():
+                _refuse_shared("out", out, name, tensor)
         with self._quick:
             if N <= _EACH:
                 self._step(self._make_each, N)(x, y, _blocks(out))
@@ -122,8 +138,11 @@ class FastGradient:
         x and y as in value_and_grad; `direction` as the parameters, or a flat vector as flat_parameters.
         """
         x, y, N = self._data(x, y)
+        direction = self._flat(direction)
+        for name, tensor in {"x": x, "y": y}.items():
+            _refuse_shared(name, tensor, "the product of the call before", self._product)
         with self._quick:
-            self._direction.copy_(self._flat(direction))
+            self._direction.copy_(direction)
             for beta, x_chunk, y_chunk in _chunks(x, y, self._hvp_chunk, 0):
                 self._step(self._make_hvp, x_chunk.shape[0])(x_chunk, y_chunk, N, beta)
         return self._product_views
@@ -144,6 +163,7 @@ class FastGradient:
             raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
         if tensor.layout != torch.strided:
             raise TypeError(f"{name}: expected a dense tensor, got {tensor.layout}; {name}.to_dense() makes one")
+        _refuse_differentiated({name: tensor})
         if tensor.shape != shape or tensor.dtype != self._dtype or tensor.device != self._device:
             found = f"{tuple(tensor.shape)}, {tensor.dtype}, {tensor.device}"
             raise ValueError(f"{name}: expected {shape}, {self._dtype}, {self._device}, got {found}")
@@ -156,10 +176,11 @@ class FastGradient:
     def bind(self, module: torch.nn.Module) -> None:
         """Makes a module's parameters views of this object's, so that a torch optimizer steps on them.
 
-        Their values are taken over, and each .grad is a view of the gradient: call value_and_grad in place of backward.
+        Their values are taken over, and each .grad is a view of the gradient: call value_and_grad in place of backward;
+        it and accumulate put the views back where zero_grad has taken them away.
 
         The module's parameters must have the shapes, order, dtype and device of this object's, else ValueError or
-        TypeError. zero_grad(set_to_none=True) and moving the module undo the bond.
+        TypeError. Once another FastGradient has them, or the module was moved, this object's calls raise ValueError.
         """
         if not isinstance(module, torch.nn.Module):
             raise TypeError(f"module: expected an nn.Module, got {type(module).__name__}")
@@ -168,9 +189,25 @@ class FastGradient:
         if values[0].dtype != self._dtype or values[0].device != self._device:
             have = f"{values[0].dtype} on {values[0].device}"
             raise ValueError(f"module: expected {self._dtype} on {self._device}, got {have}")
+        if self._bound and not {id(parameter) for parameter, *_ in self._bound} <= {*map(id, theirs)}:
+            raise ValueError("module: this object is bound to another; FastGradient(module.parameters()) is for it")
+        self._bound = []
         for mine, gradient, parameter in zip(self.parameters, self.gradient, theirs, strict=True):
             mine.copy_(parameter.detach())
             parameter.data, parameter.grad = mine, gradient
+            self._bound.append((parameter, mine, gradient))
+
+    def _attach(self) -> None:
+        """Makes each .grad of a bound module the view of the gradient again."""
+        for parameter, _, gradient in self._bound:
+            if parameter.grad is not gradient:
+                parameter.grad = gradient
+
+    def _refuse_moved(self) -> None:
+        """Raises ValueError where the parameters of the bound module are no longer those of this object."""
+        for parameter, mine, _ in self._bound:
+            if parameter.data_ptr() != mine.data_ptr():
+                raise ValueError("the bound module has other parameters now, by a move or another bind; bind it again")
 
     def _add(self, x: torch.Tensor, y: torch.Tensor, N: int, beta: int) -> None:
         """Puts (beta 0) or adds (beta 1) loss and gradient of these rows, out of N in all, chunk by chunk."""
@@ -532,6 +569,8 @@ class FastGradient:
 
     def _data(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
         """The rows and their number, once they are known to be of the right kind and shape."""
+        if self._bound:
+            self._refuse_moved()
         try:
             N, inputs = x.shape
             if (
@@ -541,11 +580,18 @@ class FastGradient:
                 and x.dtype is y.dtype is self._dtype
                 and x.device == y.device == self._device
                 and x.layout is y.layout is torch.strided
+                and x.data_ptr() not in self._written
+                and y.data_ptr() not in self._written
+                and forward_ad._current_level < 0
             ):
                 return x, y, N
         except (AttributeError, RuntimeError, TypeError, ValueError):
             pass
         _, x, y = _checked(self.parameters, x=x, y=y)
+        for name, tensor in {"x": x, "y": y}.items():
+            if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+                raise ValueError(f"{name}: torch.func does not go through buffers; vmap goes through backward.py")
+            _refuse_shared(name, tensor, "the loss and gradient of the call before", self._results)
         return x, y, x.shape[0]
 
 
@@ -557,6 +603,20 @@ def _pairs(batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> Iterable[tup
         if not isinstance(batch, tuple | list) or len(batch) != 2:
             raise TypeError(f"batches: expected pairs (x, y), got a {type(batch).__name__} among them")
         yield batch
+
+
+def _places(tensor: torch.Tensor) -> range:
+    """The bytes of memory from its first to its last entry."""
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    start = tensor.data_ptr()
+    return range(start, start + (last + 1) * tensor.element_size() if tensor.numel() else start)
+
+
+def _refuse_shared(name: str, tensor: torch.Tensor, other: str, whole: torch.Tensor) -> None:
+    """Raises ValueError where entries of the one may lie in the memory of the other."""
+    first, second = _places(tensor), _places(whole)
+    if max(first.start, second.start) < min(first.stop, second.stop):
+        raise ValueError(f"{name}: shares memory with {other}; {name}.clone() has its own")
 
 
 def _refuse_overlap(out: torch.Tensor) -> None:

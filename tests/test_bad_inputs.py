@@ -86,7 +86,7 @@ BAD_TENSORS = {
     "a state_dict": (
         lambda a: {"parameters": a["parameters"]._asdict()},
         TypeError,
-        r"W1: expected a torch.Tensor, got str",
+        r"parameters: expected a sequence of tensors, got str; pass net.parameters\(\), or Parameters.from_module.*",
     ),
     "no sequence": (lambda a: {"parameters": 3}, TypeError, r"parameters: expected a sequence of tensors, got int"),
 }

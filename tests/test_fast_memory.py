@@ -1,12 +1,14 @@
 """What fast.py keeps in memory, chunks that fill the cache and no more, and whose memory it takes or refuses."""
 
+import copy
+import pickle
 import re
 
 import pytest
 import torch
 
 from derive.problems.network import Network
-from generated import backward
+from generated import backward, reference, run
 from generated.fast import FastGradient
 from tests.helpers.gate import assert_agree
 from tests.helpers.networks import LAYOUTS, example
@@ -153,3 +155,128 @@ def test_nothing_is_recorded():
     results = (fast.value_and_grad(x, y, copy=True), fast.per_sample_grad(x, y), fast.hvp(x, y, given))
     flat = fast.hvp(x, y, fast.flat_parameters.clone().requires_grad_())
     assert "grad" not in repr((results, flat, fast.accumulate([(x, y)])))  # neither grad_fn nor requires_grad
+
+
+def test_a_loop_with_zero_grad_trains_as_autograd_does():
+    """zero_grad sets .grad to None, which took the gradient from the optimizer in silence."""
+    parameters, x, y = run.sample(3, 20, torch.float64)
+    net, twin = (parameters.to_module(reference.Net(torch.float64)) for _ in range(2))
+    fast = FastGradient(net.parameters())
+    fast.bind(net)
+    mine, theirs = (torch.optim.SGD(module.parameters(), 1e-3, momentum=0.9) for module in (net, twin))
+    for step in range(5):
+        mine.zero_grad()
+        loss, _ = fast.accumulate([(x, y)]) if step % 2 else fast.value_and_grad(x, y)
+        mine.step()
+        theirs.zero_grad()
+        expected = torch.nn.functional.mse_loss(twin(x), y, reduction="sum")
+        expected.backward()
+        theirs.step()
+        assert_agree([loss], [expected.detach()])
+    assert_agree([p.detach() for p in net.parameters()], [p.detach() for p in twin.parameters()], 64)
+    assert all(p.grad is g for p, g in zip(net.parameters(), fast.gradient, strict=True))
+
+
+def test_a_gradient_of_before_is_not_put_back_by_other_calls():
+    parameters, x, y = run.sample(3, 4, torch.float64)
+    net = parameters.to_module(reference.Net(torch.float64))
+    fast = FastGradient(net.parameters())
+    fast.bind(net)
+    net.zero_grad()
+    fast.hvp(x, y, list(parameters))
+    fast.per_sample_grad(x, y)
+    assert all(p.grad is None for p in net.parameters())
+
+
+CALLS = {
+    "value_and_grad": lambda fast, x, y: fast.value_and_grad(x, y),
+    "accumulate": lambda fast, x, y: fast.accumulate([(x, y)]),
+    "per_sample_grad": lambda fast, x, y: fast.per_sample_grad(x, y),
+    "hvp": lambda fast, x, y: fast.hvp(x, y, torch.ones_like(fast.flat_parameters)),
+}
+MOVES = {
+    "another bind": lambda net: FastGradient(net.parameters()).bind(net),
+    "a move": lambda net: net.float(),
+    "one parameter": lambda net: setattr(net.fc2.bias, "data", net.fc2.bias.data.clone()),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("move", MOVES)
+def test_stale_parameters_are_not_computed_with(move, call):
+    parameters, x, y = run.sample(3, 4, torch.float64)
+    net = parameters.to_module(reference.Net(torch.float64))
+    fast = FastGradient(net.parameters())
+    fast.bind(net)
+    MOVES[move](net)
+    with pytest.raises(
+        ValueError, match="the bound module has other parameters now, by a move or another bind; bind it"
+    ):
+        CALLS[call](fast, x, y)
+    net.double()
+    fast.bind(net)
+    CALLS[call](fast, x, y)
+
+
+def test_a_second_module_is_not_bound_over_the_first():
+    nets = [reference.Net(), reference.Net()]
+    fast = FastGradient(nets[0].parameters())
+    fast.bind(nets[0])
+    fast.bind(nets[0])
+    before = [p.clone() for p in nets[0].parameters()]
+    with pytest.raises(ValueError, match="bound to another"):
+        fast.bind(nets[1])
+    assert all(map(torch.equal, before, nets[0].parameters()))
+
+
+def test_what_belongs_to_the_object_is_neither_replaced_nor_copied_in_silence():
+    fast = FastGradient(run.sample(3, 1, torch.float64)[0])
+    for name in ("parameters", "gradient", "flat_parameters", "flat_gradient"):
+        with pytest.raises(AttributeError, match=rf"^{name}: stays .*; {name}.copy_\(value\) puts values there"):
+            setattr(fast, name, torch.zeros(151, dtype=torch.float64))
+    for copied in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match=r"^FastGradient: cannot be copied or pickled; FastGradient\("):
+            copied(fast)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_data_in_what_is_overwritten_is_refused(call):
+    parameters, x, y = run.sample(3, 5, torch.float64)
+    fast = FastGradient(parameters)
+    loss, gradient = fast.value_and_grad(x, y)
+    for a, b, name in (
+        (gradient.W1[:5], y, "x"),
+        (x, gradient.W1[:5, :1], "y"),
+        (x[:1], loss.view(1, 1), "y"),
+        (x, gradient.b1[:5, None].detach(), "y"),
+    ):
+        with pytest.raises(ValueError, match=rf"^{name}: shares memory with .*; {name}.clone\(\) has its own"):
+            CALLS[call](fast, a, b)
+    CALLS[call](fast, fast.parameters.W1, fast.parameters.W1[:, :1])
+
+
+def test_a_product_that_is_the_next_data_is_refused_and_may_be_the_next_direction():
+    parameters, x, y = run.sample(3, 5, torch.float64)
+    fast = FastGradient(parameters)
+    product = fast.hvp(x, y, list(parameters))
+    with pytest.raises(ValueError, match=r"^x: shares memory with the product"):
+        fast.hvp(product.W1[:5], y, list(parameters))
+    twice = backward.hvp(parameters, x, y, backward.hvp(parameters, x, y, parameters))
+    assert_agree(fast.hvp(x, y, product), twice, 256)
+
+
+def test_per_sample_gradients_are_put_nowhere_else():
+    parameters, x, y = run.sample(3, 1, torch.float64)
+    fast = FastGradient(parameters)
+    room = torch.zeros(151 + 3, 1, dtype=torch.float64)
+    room[151:153, 0], room[153] = x[0], y[0]
+    inside = room[151:153].view(1, 2), room[153:]
+    for out, data, other in (
+        (fast.flat_parameters.view(151, 1), (x, y), "parameters"),
+        (fast.flat_gradient.view(151, 1), (x, y), "gradient"),
+        (room[1:152], inside, "x"),
+        (room[3:], inside, "x"),
+    ):
+        with pytest.raises(ValueError, match=f"^out: shares memory with {other}; "):
+            fast.per_sample_grad(*data, out=out)
+    assert_agree(fast.per_sample_grad(*inside, out=room[:151]), backward.per_sample_grad(parameters, x, y), 64)

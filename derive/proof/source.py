@@ -40,6 +40,7 @@ def run_source(source: str, filename: str, beside: dict[str, dict[str, Any]] | N
     torch, math and the typing modules.
     """
     stand_ins = {"torch": torch_stand_in(), "math": module(MATH | {"math.prod": math.prod})}
+    stand_ins["torch.autograd"] = SimpleNamespace(forward_ad=SimpleNamespace(_current_level=-1))
 
     def limited_import(name, globals=None, locals=None, fromlist=(), level=0):
         if name in stand_ins and not level:

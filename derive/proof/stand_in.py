@@ -271,6 +271,7 @@ TORCH: dict[str, Callable] = {
 TORCH |= {path: dispatched(path, TORCH.get(path)) for path in KERNEL_CALLS}
 AROUND = {  # what templates say of torch besides
     "torch.Tensor": Tensor,
+    "torch._C._are_functorch_transforms_active": lambda: False,
     "torch.empty_like": lambda tensor, dtype, device: tensor.new_empty(tensor.shape),
     "torch.float32": DEFAULT,
     "torch.float64": FLOAT,

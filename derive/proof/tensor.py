@@ -69,6 +69,9 @@ class Tensor:
     def element_size(self) -> int:
         return self.entries.itemsize
 
+    def data_ptr(self) -> int:
+        return self.entries.__array_interface__["data"][0]
+
     def stride(self, dim: int | None = None) -> Any:
         strides = tuple(step // self.entries.itemsize for step in self.entries.strides)
         return strides if dim is None else strides[dim]

@@ -10,9 +10,9 @@ import sympy
 import torch
 
 from derive.backends import INTO, KERNELS, PULLBACKS
-from derive.proof.grammar import IN_BUFFERS, METHODS
+from derive.proof.grammar import IN_BUFFERS, METHODS, OF_MATRICES
 from derive.proof.source import Exact, exact
-from derive.proof.stand_in import TORCH, torch_stand_in
+from derive.proof.stand_in import MATRICES, TORCH, torch_stand_in
 from derive.proof.tensor import BOOL, Refused, Tensor, read_only, symbols
 
 KINKS = (-3, -1, 0, 1, 3, 6, 20, 21, Fraction(-1, 2), Fraction(1, 4), Fraction(5, 2), -21)
@@ -245,8 +245,12 @@ def test_what_emitted_code_says_is_known(text):
 
 def test_each_function_and_method_has_a_row():
     text = " ".join([*rows(USED), *kernel_rows()])
-    missing = [path for path in TORCH if not re.search(rf"\bt{re.escape(path.removeprefix('torch'))}\(", text)]
-    assert not missing + [name for name in METHODS | IN_BUFFERS if not re.search(rf"\.{name}\(", text)]
+    missing = [
+        path for path in [*TORCH, *MATRICES] if not re.search(rf"\bt{re.escape(path.removeprefix('torch'))}\(", text)
+    ]
+    assert not missing + [
+        name for name in METHODS | IN_BUFFERS | OF_MATRICES - MATRICES.keys() if not re.search(rf"\.{name}\(", text)
+    ]
 
 
 def test_what_is_lent_is_not_written_into():

@@ -14,11 +14,12 @@ from collections.abc import Iterable
 from derive.backends import IN_PLACE
 from derive.problems import ANEW
 from derive.proof.judge import NotProved
-from derive.proof.stand_in import MATH, TORCH
+from derive.proof.stand_in import MATH, MATRICES, TORCH
 
 DERIVED = ("forward", "value_and_grad", "input_grad", "per_sample_grad", "jvp", "hvp")
 DERIVED_METHODS = ("_make_one_row", "_make_few_rows", "_make_rows", "_make_each", "_make_hvp")
-METHODS = {"contiguous", "expand", "new_ones", "new_tensor", "new_zeros", "reshape", "sum", "unsqueeze"}
+METHODS = {"expand", "new_ones", "new_tensor", "new_zeros", "sum", "unsqueeze"}
+OF_MATRICES = {"contiguous", "reshape", *MATRICES}
 IN_BUFFERS = {
     *("add_", "addcmul_", "addmm_", "addmv_", "clone", "copy_", "fill_", "mul_", "new_empty", "view", "view_as"),
     *(f"{name}_" for name in IN_PLACE),
@@ -103,6 +104,8 @@ class Lines:
         self.model, self.fast, self.is_step = model, fast, model.name == "step"
         self.matrices = any(argument.arg != "parameters" for argument in model.args.kwonlyargs)
         given = {part.arg for part in ast.walk(model.args) if isinstance(part, ast.arg)}
+        self.known = METHODS | TORCH.keys() | MATH.keys()
+        self.known |= (OF_MATRICES if self.matrices else set()) | (IN_BUFFERS if fast else set())
         self.sizes = given & {"n", "N", "beta"}
         self.names = given - self.sizes - {"self"}
         self.functions: dict[str, str] = {}  # what they are called here, and their paths
@@ -259,9 +262,9 @@ class Lines:
                 path = self.functions[name].removeprefix("self.flat_gradient.")
             case ast.Name(id="_blocks") if self.fast:
                 pass
-            case ast.Attribute() if path in TORCH or path in MATH:
+            case ast.Attribute() if path in self.known:
                 pass
-            case ast.Attribute(value=tensor, attr=name) if name in METHODS or (self.fast and name in IN_BUFFERS):
+            case ast.Attribute(value=tensor, attr=name) if name in self.known:
                 self.value(tensor)
                 path = name
             case _:

@@ -239,18 +239,8 @@ TORCH: dict[str, Callable] = {
     "torch.addmm": addmm,
     "torch.amax": amax,
     "torch.arange": arange,
-    "torch.atan2": of_pairs(atan2),
-    "torch.cat": cat,
     "torch.clamp": clamp,
-    "torch.einsum": einsum,
-    "torch.eye": eye,
     "torch.index_select": index_select,
-    "torch.kron": kron,
-    "torch.linalg.det": det,
-    "torch.linalg.inv": inv,
-    "torch.linalg.matrix_power": matrix_power,
-    "torch.linalg.solve": solve,
-    "torch.logdet": logdet,
     "torch.logsumexp": logsumexp,
     "torch.maximum": of_pairs(sympy.Max),
     "torch.minimum": of_pairs(sympy.Min),
@@ -259,16 +249,29 @@ TORCH: dict[str, Callable] = {
     "torch.mv": partial(product, 1),
     "torch.nn.functional.gelu": gelu,
     "torch.nn.functional.linear": linear,
-    "torch.nn.functional.pad": pad,
     "torch.sqrt": of_entries(sympy.sqrt),
     "torch.square": of_entries(lambda entry: entry**2),
     "torch.sub": sub,
-    "torch.trace": trace,
     "torch.where": where,
     "torch.zeros_like": lambda tensor, /: tensor.new_zeros(tensor.shape),
 }
 """What emitted lines call. A form of call that INTO or PULLBACKS has is what these say, and only that."""
 TORCH |= {path: dispatched(path, TORCH.get(path)) for path in KERNEL_CALLS}
+MATRICES: dict[str, Callable] = {
+    "torch.atan2": of_pairs(atan2),
+    "torch.cat": cat,
+    "torch.einsum": einsum,
+    "torch.eye": eye,
+    "torch.kron": kron,
+    "torch.linalg.det": det,
+    "torch.linalg.inv": inv,
+    "torch.linalg.matrix_power": matrix_power,
+    "torch.linalg.solve": solve,
+    "torch.logdet": logdet,
+    "torch.nn.functional.pad": pad,
+    "torch.trace": trace,
+}
+"""What the lines of matrix expressions call besides."""
 AROUND = {  # what templates say of torch besides
     "torch.Tensor": Tensor,
     "torch._C._are_functorch_transforms_active": lambda: False,
@@ -306,4 +309,4 @@ def module(rows: dict[str, Any]) -> SimpleNamespace:
 
 def torch_stand_in() -> SimpleNamespace:
     """The module that emitted source imports as torch."""
-    return module(TORCH | AROUND)
+    return module(TORCH | MATRICES | AROUND)

@@ -28,7 +28,7 @@ from importlib.machinery import PathFinder
 from itertools import chain
 from pathlib import Path
 
-from derive.packages import render
+from derive.packages import TARGETS, render
 from derive.problems import (
     Network,
     network_of,
@@ -67,13 +67,15 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--loss", metavar="NAME", help=f"a name of torch.nn.functional or a formula in p and y ({default.loss})"
     )
-    parser.add_argument("--reduction", metavar="NAME", help=f"sum or mean of the entries ({default.reduction})")
+    parser.add_argument(
+        "--reduction", metavar="NAME", help=f"sum or mean of the entries ({default.reduction}; torch takes the mean)"
+    )
     parser.add_argument("--out", type=a_path, metavar="DIR", help="the folder of the package (generated)")
     parser.add_argument(
         "--check", action="store_true", help="write nothing; say what differs, and exit 1 if anything does"
     )
     parser.add_argument(
-        "--force", action="store_true", help="replace a folder that holds files not written by the build"
+        "--force", action="store_true", help="replace files not written by the build, or another network in generated"
     )
     parser.add_argument("--pdf", action="store_true", help="also derivation.pdf, by pdflatex")
     return parser.parse_args(argv)
@@ -104,6 +106,14 @@ def ask_for_what_is_there(options: argparse.Namespace, folder: Path) -> None:
     for name, value in network_of(text_of(source), source).spec().items():
         if value != default[name]:
             setattr(options, name, joined[name].join(map(str, value)) if isinstance(value, tuple) else value)
+
+
+def network_there(folder: Path) -> Network | None:
+    """The network of the package in the folder; None where there is none, or none that can be read."""
+    source = folder / "backward.py"
+    with suppress(OSError, ValueError, TypeError):
+        return network_of(text_of(source), source)
+    return None
 
 
 def folder_from(options: argparse.Namespace) -> Path:
@@ -183,11 +193,7 @@ def write_package(folder: Path, files: dict[str, str], force: bool = False, pdf:
     With `pdf` they are joined by the PDF; without it an old one stays if it is of the same derivation.
     Raises OSError or FileExistsError, or ValueError for what is no Python, and then the folder is as it was.
     """
-    for parent in (folder, *folder.parents):
-        if parent.exists() and not parent.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(parent))
-    if folder.exists() and not os.access(folder, os.W_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+    check_place(folder)
     for name, text in files.items():
         if name.endswith(".py"):
             check_python(name, text)
@@ -203,6 +209,15 @@ def write_package(folder: Path, files: dict[str, str], force: bool = False, pdf:
             for path in kept:
                 keep(path, place / path.name)
             swap(place, folder)
+
+
+def check_place(folder: Path) -> None:
+    """Raises OSError where no folder can be, or none that can be written to."""
+    for parent in (folder, *folder.parents):
+        if parent.exists() and not parent.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(parent))
+    if folder.exists() and not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 def check_python(name: str, text: str) -> None:
@@ -277,13 +292,17 @@ def swap(staging: Path, folder: Path) -> None:
         path.replace(folder / path.name)
 
 
+def check_pdflatex() -> None:
+    if shutil.which("pdflatex") is None:
+        raise FileNotFoundError("--pdf: needs pdflatex; on Debian, apt-get install texlive-latex-base")
+
+
 def typeset(tex: str, place: Path) -> bytes:
     """The PDF of a LaTeX document, made in a folder that is gone after; the same bytes for the same document.
 
     Raises OSError where pdflatex is missing or refuses the document.
     """
-    if shutil.which("pdflatex") is None:
-        raise FileNotFoundError("--pdf: needs pdflatex; on Debian, apt-get install texlive-latex-base")
+    check_pdflatex()
     variables = {**os.environ, "SOURCE_DATE_EPOCH": "0", "FORCE_SOURCE_DATE": "1"}
     command = ["pdflatex", "-no-shell-escape", "-interaction=nonstopmode", "-halt-on-error", "derivation.tex"]
     place.mkdir()
@@ -351,6 +370,16 @@ def main(argv: list[str] | None = None) -> int:
         if options.check and options.out is not None:
             ask_for_what_is_there(options, folder)
         network = network_from(options)
+        there = None if options.check else network_there(folder)
+        if not options.check:
+            check_place(folder)
+            staying(folder, dict.fromkeys(TARGETS, ""), options.force, options.pdf)
+            if options.out is None and there not in (None, network) and not options.force:
+                raise FileExistsError(
+                    f"{folder}: holds {there}; name a folder with --out, or add --force to replace it"
+                )
+            if options.pdf:
+                check_pdflatex()
         files = rendered(network)
         if options.check:
             report = differences(folder, files)
@@ -366,7 +395,8 @@ def main(argv: list[str] | None = None) -> int:
         return 1 if report else 0
     for warning in [*warnings(network), *name_warnings(folder.name)]:
         print(f"python -m derive.build: warning: {one_line(warning)}", file=sys.stderr)
-    print(f"wrote {len(files)} files to {one_line(str(folder))}: {network}")
+    before = f", where it was {there}" if there not in (None, network) else ""
+    print(f"wrote {len(files)} files to {one_line(str(folder))}: {network}{before}")
     return 0
 
 

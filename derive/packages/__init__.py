@@ -1,8 +1,9 @@
 """Which template makes which file of a package."""
 
-from derive.packages.emit import expression_source, render
+from derive.packages.emit import TARGETS, expression_source, render
 
 __all__ = [
+    "TARGETS",
     "expression_source",
     "render",
 ]

@@ -3,7 +3,7 @@
 __all__ = ["derivation", "gradient"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     """Loaded when asked for, so that the commands of this package start without them."""
     if name in __all__:
         from derive import matrix_derivation

@@ -91,7 +91,7 @@ def network_from(options: argparse.Namespace) -> Network:
     try:
         return Network(**{**given, **flags})
     except (ValueError, TypeError) as error:
-        if re.match(r"\w+", str(error))[0] not in given.keys() - flags.keys():
+        if re.split(r"\W", str(error), maxsplit=1)[0] not in given.keys() - flags.keys():
             raise
         raise type(error)(f"{options.spec or 'pyproject.toml'}: {error}") from None
 

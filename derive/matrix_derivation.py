@@ -62,7 +62,7 @@ class MatrixDerivation:
 
         With `function`, also loss(*, A, X, ...) that autograd can go through, for use in a model.
         """
-        return expression_source(self.derivation, self.original, str(self.loss), function)
+        return expression_source(self.derivation, str(self.loss), function)
 
     def latex(self) -> str:
         """The steps in LaTeX, forward and backward, one under the other."""

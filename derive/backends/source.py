@@ -149,7 +149,7 @@ class Group(Source):
 
     @property
     def text(self) -> str:
-        opening, closing = self.brackets
+        opening, closing = self.brackets[0], self.brackets[1]
         comma = "," if len(self.items) == 1 and opening == "(" else ""
         return f"{opening}{', '.join(item.text for item in self.items)}{comma}{closing}"
 

@@ -123,17 +123,19 @@ class ClosedForms:
             else:
                 matrices[u] = self.of(operand)
         formula = value.formula.xreplace(self.sizes)
-        shape = tuple(size.xreplace(self.sizes) for size in value.shape)
+        rows, columns = (size.xreplace(self.sizes) for size in value.shape)
         if not matrices:
             result = formula.xreplace(scalars)
-            return result if shape == (1, 1) else product(result, [OneMatrix(*shape)])
-        return Entries(scalars, matrices, shape).of(formula)
+            return result if (rows, columns) == (1, 1) else product(result, [OneMatrix(rows, columns)])
+        return Entries(scalars, matrices, (rows, columns)).of(formula)
 
 
 class Entries:
     """A formula over the entries of matrices, as a matrix expression."""
 
-    def __init__(self, scalars: dict[Symbol, Expr], matrices: dict[Symbol, MatrixExpr], shape: tuple) -> None:
+    def __init__(
+        self, scalars: dict[Symbol, Expr], matrices: dict[Symbol, MatrixExpr], shape: tuple[Expr, Expr]
+    ) -> None:
         self.scalars, self.matrices, self.shape = scalars, matrices, shape
 
     def of(self, formula: Expr) -> Expr:
@@ -184,7 +186,8 @@ class Entries:
 
     def product(self, formula: Mul) -> MatrixExpr:
         """Numbers in front; what runs over one matrix is one function of it."""
-        scale, plain, functions = Add(1), [], {}
+        scale, plain = Add(1), []
+        functions: dict[Symbol, Expr] = {}
         for factor in formula.args:
             inside = [u for u in self.matrices if u in factor.free_symbols]
             if not inside:
@@ -201,7 +204,7 @@ def added(parts: list[MatrixExpr]) -> MatrixExpr:
     """The sum, with equal terms as one; of numbers the number."""
     if not all(isinstance(part, MatrixExpr) for part in parts):
         return Add(*map(trace, parts))
-    coefficients: dict[tuple, Expr] = {}
+    coefficients: dict[tuple[MatrixExpr, ...], Expr] = {}
     for part in parts:
         for term in MatAdd.make_args(part):
             scale, factors = term.as_coeff_matrices() if isinstance(term, MatMul) else (1, [term])

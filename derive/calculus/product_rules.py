@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from sympy import (
+    Expr,
     Identity,
     Inverse,
     MatAdd,
@@ -56,6 +57,9 @@ def chain_pullback(
     return times(weight, add(contributions, variable.shape))
 
 
+Kind = tuple[str | int, ...]  # of a factor, see `kind`
+
+
 @dataclass(frozen=True)
 class Rule:
     """d/dF_i tr(G^T F_1 ... F_n) at sizes that are symbols; G is None for the derivative of the trace itself."""
@@ -66,7 +70,7 @@ class Rule:
 
 
 @cache
-def product_rule(kinds: tuple[tuple, ...], index: int, traced: bool) -> Rule:
+def product_rule(kinds: tuple[Kind, ...], index: int, traced: bool) -> Rule:
     """The rule for a product of factors of these kinds, by SymPy."""
     sizes = [Symbol("g0", integer=True, positive=True)]
     for number, steps in enumerate(kinds, 1):
@@ -99,7 +103,7 @@ def product_pullback(factors: list[MatrixExpr], index: int, cotangent: MatrixExp
     return instantiate(rule.derivative, values, sizes)
 
 
-def kind(factor: MatrixExpr) -> tuple:
+def kind(factor: MatrixExpr) -> Kind:
     """What is done to the matrix of a factor, innermost first: T transposed, I inverted, a number for a power."""
     if isinstance(factor, Transpose):
         return (*kind(factor.arg), "T")
@@ -116,7 +120,7 @@ def repeated_factors(factor: MatrixExpr) -> list[MatrixExpr]:
     return [factor.base] * int(factor.exp) if power else [factor]
 
 
-def instantiate(expr: MatrixExpr, values: dict, sizes: dict) -> MatrixExpr:
+def instantiate(expr: MatrixExpr, values: dict[MatrixSymbol, MatrixExpr], sizes: dict[Symbol, Expr]) -> MatrixExpr:
     """A rule's expression at these matrices and sizes."""
     if expr in values:
         return values[expr]

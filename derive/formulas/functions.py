@@ -62,10 +62,10 @@ class NamedFunction(Function):
         return self.fdiff() * diff(self.args[0], symbol)
 
     def fdiff(self, argindex: int = 1) -> Expr:
-        return slope(type(self)).xreplace({z: self.args[0], type(self)(z): self})
+        return slope(self.func).xreplace({z: self.args[0], self.func(z): self})
 
     @cacheit
-    def _eval_evalf(self, precision):
+    def _eval_evalf(self, precision: int) -> Expr:
         """The definition at the number that the argument is, with some bits to spare."""
         more = precision + 20
         return self.definition.xreplace({z: self.args[0]._evalf(more)})._evalf(more)

@@ -7,6 +7,7 @@ logsumexp(p), the log of the sum of exp over the row: this is what couples the e
 from dataclasses import dataclass
 
 from sympy import Abs, Add, Expr, Function, Piecewise, Rational, Symbol, exp, log
+from sympy.logic.boolalg import Boolean
 
 from derive.formulas.functions import logsigmoid
 
@@ -58,7 +59,7 @@ def _in_torch(name: str, arguments: str = "{p}, {y}", options: str = "") -> str:
     return f'torch.nn.functional.{name}({arguments}, reduction="{{reduction}}"{options})'
 
 
-def _near(condition) -> Expr:
+def _near(condition: Boolean) -> Expr:
     """Squared where the two are near, else their distance."""
     return Piecewise((_d**2 / 2, condition), (Abs(_d) - Rational(1, 2), True))
 

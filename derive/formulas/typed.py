@@ -3,7 +3,7 @@
 import ast
 import difflib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import prod
 from reprlib import Repr
@@ -80,7 +80,7 @@ BRANCHES = {
     if isinstance(row, NamedFunction) and isinstance(row.func.definition, Piecewise)
 }
 CONSTANTS = {"pi": pi}
-OPERATORS = {
+OPERATORS: dict[type[ast.operator], Callable[[Expr, Expr], Expr]] = {
     ast.Add: lambda a, b: a + b,
     ast.Sub: lambda a, b: a - b,
     ast.Mult: lambda a, b: a * b,
@@ -196,8 +196,8 @@ class _Reader:
             raise ValueError(f"{self.field}: a formula nested more than {DEEPEST} deep")
         below = depth + 1
         match node:
-            case ast.Constant(value=int() | float()) if not isinstance(node.value, bool):
-                return self.number(node.value)
+            case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+                return self.number(value)
             case ast.Name(id=name) if name in self.names:
                 return self.names[name]
             case ast.UnaryOp(op=ast.USub(), operand=operand):
@@ -212,7 +212,7 @@ class _Reader:
                 return self.call(name, arguments, below)
         raise ValueError(f"{self.field}: not allowed here: {ast.unparse(node)[:60]}{self.hint(node)}")
 
-    def call(self, name: str, arguments: list[ast.AST], depth: int) -> Expr:
+    def call(self, name: str, arguments: Sequence[ast.AST], depth: int) -> Expr:
         expected = ARGUMENTS.get(name, 1)
         if len(arguments) != expected:
             raise ValueError(f"{self.field}: {name} takes {expected} arguments, got {len(arguments)}")

@@ -1,6 +1,6 @@
 """Operations on numbers, as numpy has them: what the worked example shows."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import reduce
 
 import numpy
@@ -32,9 +32,17 @@ from derive.operations.operations import (
 )
 from derive.programs import Equation
 
-CONSTANTS = {"ones": numpy.ones, "zeros": numpy.zeros}
-REDUCTIONS = {"sum": numpy.sum, "logsumexp": numpy.logaddexp.reduce, "amax": numpy.max}
-NUMBERS = {"trace": numpy.trace, "det": numpy.linalg.det, "logdet": lambda matrix: numpy.log(numpy.linalg.det(matrix))}
+CONSTANTS: dict[str, Callable[..., ndarray]] = {"ones": numpy.ones, "zeros": numpy.zeros}
+REDUCTIONS: dict[str, Callable[..., ndarray]] = {
+    "sum": numpy.sum,
+    "logsumexp": numpy.logaddexp.reduce,
+    "amax": numpy.max,
+}
+NUMBERS: dict[str, Callable[[ndarray], float]] = {
+    "trace": numpy.trace,
+    "det": numpy.linalg.det,
+    "logdet": lambda matrix: numpy.log(numpy.linalg.det(matrix)),
+}
 
 
 def evaluate(equations: Iterable[Equation], inputs: dict[MatrixSymbol, ndarray]) -> dict[MatrixSymbol, ndarray]:
@@ -86,7 +94,7 @@ class Numbers:
             case Scaled(scale=scale, of=of):
                 return float(scale.xreplace(self.sizes)) * self.of(of)
             case Sum(terms=terms):
-                return sum(map(self.of, terms))
+                return sum(map(self.of, terms), start=numpy.zeros(()))
             case Affine(input=X, weight=W, bias=b):
                 return self.of(X) @ self.of(W).T + self.of(b)
             case Entrywise(formula=formula, operands=operands):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound, TemplateSyntaxError
-from sympy import Integer, Inverse, MatrixSymbol
+from sympy import Integer, Inverse, MatrixSymbol, Symbol
 
 from derive.backends import WIDTH, Name, call
 from derive.backends.fast import Block, schedule
@@ -88,7 +88,9 @@ def backward_page(subject: Subject) -> dict[str, Any]:
     }
 
 
-def function_body(program: Program, equations: tuple[Equation, ...], results: dict[str, MatrixSymbol | None]) -> dict:
+def function_body(
+    program: Program, equations: tuple[Equation, ...], results: dict[str, MatrixSymbol | None]
+) -> dict[str, Any]:
     """The lines that the results need, and each result by name; one that nothing moves is zero."""
     wanted = [symbol for symbol in results.values() if symbol is not None]
     body = lines(program, all_in_parts(needed(equations, wanted), program.notation), ONE)
@@ -142,7 +144,7 @@ def hvp(subject: Subject) -> dict[str, Any]:
     return function_body(program, derivation.equations + sweep, results)
 
 
-def spec_lines(field: str, value: object) -> list[str]:
+def spec_lines(field: str, value: str | tuple[str | int, ...]) -> list[str]:
     """An item of a dict literal, on one line where it fits."""
     line = f'"{field}": {value!r},'.replace("'", '"')
     if len(line) <= WIDTH - 4:
@@ -154,10 +156,10 @@ def spec_lines(field: str, value: object) -> list[str]:
     return [f'"{field}": (', *(f"    {part}" for part in parts), "),"]
 
 
-def item_lines(item: object) -> list[str]:
+def item_lines(item: str | int) -> list[str]:
     """An item of a tuple that has a line for each."""
     line = f"{item!r},".replace("'", '"')
-    return [line] if len(line) <= WIDTH - 8 else ["(", *(f"    {part}" for part in pieces(item, WIDTH - 14)), "),"]
+    return [line] if len(line) <= WIDTH - 8 else ["(", *(f"    {part}" for part in pieces(str(item), WIDTH - 14)), "),"]
 
 
 def pieces(text: str, width: int) -> list[str]:
@@ -422,7 +424,7 @@ def filled(pages: Environment, template: str, holes: dict[str, Any]) -> str:
         raise ValueError(f"templates/{template}{line}: {error}; a hole is one of: {', '.join(holes)}") from None
 
 
-def expression_source(derivation: Derivation, original: dict, title: str, function: bool) -> str:
+def expression_source(derivation: Derivation, title: str, function: bool) -> str:
     """The module of a matrix expression."""
     pages = environment()
     text = filled(pages, "expression.py.j2", expression_page(derivation, title))
@@ -470,7 +472,7 @@ def dimension_lines(program: Program) -> list[str]:
 
     Raises ValueError where a size is in no input by itself.
     """
-    sizes = {}
+    sizes: dict[Symbol, str] = {}
     for symbol in program.inputs:
         for axis, size in enumerate(program.shape(symbol)):
             if size.is_Symbol:

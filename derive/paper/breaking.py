@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 
 SIZES = ("", r"\bigl", r"\Bigl", r"\biggl")
 BRACKET = re.compile(r"(?:\\left|\\right|\\(?:big|Big|bigg|Bigg)[lr])?(?<!\\)([()])")
@@ -10,7 +11,8 @@ BRACKET = re.compile(r"(?:\\left|\\right|\\(?:big|Big|bigg|Bigg)[lr])?(?<!\\)([(
 def sized(tex: str) -> str:
     r"""The brackets as large as what they hold: plain, \bigl, \Bigl, \biggl."""
     tex = tex.replace(r"\operatorname", r"\mathrm")
-    tokens, opened, pairs = list(BRACKET.finditer(tex)), [], {}
+    tokens, opened = list(BRACKET.finditer(tex)), []
+    pairs: dict[int, int] = {}
     for token in tokens:
         if token[1] == "(":
             opened.append(token)
@@ -22,7 +24,7 @@ def sized(tex: str) -> str:
             pairs[start.start()] = pairs[token.start()] = min(3, max(tall, 1 + max(held) if held else 0))
     size = {at: SIZES[height] for at, height in pairs.items()}
 
-    def resize(token: re.Match) -> str:
+    def resize(token: re.Match[str]) -> str:
         mark = size.get(token.start(), "")
         return (mark[:-1] + ("l" if token[1] == "(" else "r") if mark else "") + token[1]
 
@@ -44,7 +46,7 @@ def broken(tex: str, limit: int, indent: int = 0) -> list[tuple[int, str]]:
     if len(arguments) > 1:
         return [line for part in arguments for line in broken(part, limit, indent)]
     for signs in ((" + ", " - "), (r" \odot ", r" \oslash ")):
-        parts = split(tex, lambda at, signs=signs: next((s for s in signs if tex.startswith(s, at)), ""))
+        parts = split(tex, partial(tex.startswith, signs))
         if len(parts) > 1:
             lines = broken(parts[0], limit, indent)
             for part in parts[1:]:
@@ -91,7 +93,7 @@ def split(tex: str, sign_at: Callable[[int], object]) -> list[str]:
     return [*parts, tex[start:]]
 
 
-def top_groups(tex: str) -> list[tuple[re.Match, re.Match]]:
+def top_groups(tex: str) -> list[tuple[re.Match[str], re.Match[str]]]:
     """The outermost pairs of round brackets; those within braces are left whole, as a line ends in none."""
     opened, groups = [], []
     for token in () if r"\begin" in tex else BRACKET.finditer(tex):

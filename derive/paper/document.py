@@ -149,7 +149,8 @@ def applied(function: str) -> str:
 
 def slope_sections(derivation: Derivation) -> list[Section]:
     """Each activation: its definition, its slope from the definition, and its slope as the code computes it."""
-    program, blocks, seen = derivation.program, [], set()
+    program, seen = derivation.program, set()
+    blocks: list[Block] = []
     z, a = Symbol("z", real=True), Symbol("a", real=True)
     for equation in program.equations:
         if not isinstance(equation.value, Elementwise) or not equation.target.name.startswith("A"):
@@ -192,7 +193,8 @@ def recursion_sections(network: Network, derivation: Derivation) -> list[Section
         return []
     program, h = derivation.program, network.depth - 1
     wanted = [e for e in program.equations if e.target.name in (f"Z{h}", f"A{h}")]
-    wanted += [e for e in derivation.backward if e.variable.name in (f"A{h}", f"Z{h}", f"W{h}", f"b{h}")]
+    about = {f"A{h}", f"Z{h}", f"W{h}", f"b{h}"}
+    wanted += [e for e in derivation.backward if e.variable is not None and e.variable.name in about]
     letters = {h: "l", h - 1: "l-1", h + 1: "l+1"}
 
     def any_layer(tex: str) -> str:

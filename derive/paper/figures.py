@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 from sympy import MatrixSymbol
 
@@ -20,6 +21,8 @@ from derive.programs import Derivation, Notation, Program, Role, greek
 GAP, RADIUS, SLOTS, MOST_COLUMNS = 28, 8, 4, 7
 STEP, WIDE_STEP, MOST_NODES = 64, 96, 11
 PLAINLY = {Role.COTANGENT: "\u2202L/\u2202{0}", Role.TANGENT: "{0}\u0307", Role.DIFFERENTIAL: "d{0}"}
+T = TypeVar("T")
+
 SUBSCRIPTS = str.maketrans("0123456789", "\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089")
 
 
@@ -84,8 +87,8 @@ def network_figure(network: Network, program: Program) -> Figure:
         parts += named(program, symbol, x, GAP * 0.9)
         before = units
     sizes = "-".join(map(str, network.layers))
-    dots = any(isinstance(part, Label) and "dots" in part.tex for part in parts)
-    left_out = " Where there are dots, a middle is left out." if dots else ""
+    dotted = any(isinstance(part, Label) and "dots" in part.tex for part in parts)
+    left_out = " Where there are dots, a middle is left out." if dotted else ""
     return Figure(
         "network",
         f"The network {sizes}: every unit feeds every unit of the next layer. Below each layer, what it holds for all "
@@ -143,9 +146,9 @@ def last_symbol(program: Program, layer: int) -> MatrixSymbol:
     return targets.get(f"A{layer}", targets[f"Z{layer}"])
 
 
-def shown(items: list, most: int) -> list:
+def shown(items: list[T], most: int) -> list[T | None]:
     """All of them, or the first and the last with None between."""
-    return items if len(items) <= most else [*items[: most // 2], None, *items[-(most - most // 2 - 1) :]]
+    return [*items] if len(items) <= most else [*items[: most // 2], None, *items[-(most - most // 2 - 1) :]]
 
 
 def computation_figure(derivation: Derivation) -> Figure:

@@ -120,10 +120,11 @@ class IndexWriter:
         if len(factors) == 1 and not number:
             level = PRODUCT if term.sums else SUM
             return negative, Piece(self.sums(term.sums) + factors[0].at(level), factors[0].level)
-        number, factors = ([part.at(PRODUCT) for part in parts] for parts in (number, factors))
+        product = [part.at(PRODUCT) for part in factors]
         if term.sums:
-            factors = [self.sums(term.sums) + (r" \, ".join(factors) or "1")]
-        return negative, Piece(r" \, ".join([*number, *factors]) or "1", PRODUCT)
+            product = [self.sums(term.sums) + (r" \, ".join(product) or "1")]
+        before = [part.at(PRODUCT) for part in number]
+        return negative, Piece(r" \, ".join([*before, *product]) or "1", PRODUCT)
 
     def sums(self, indices: list[str]) -> str:
         """One sign of summation; a single index shows its range."""
@@ -166,6 +167,6 @@ def index_proof(
         inner = writer.spelled(writer.terms(gradient, row, column))
     except NotImplementedError:
         return None
-    outer = [i for i in (row, column) if i]
-    lines.append(rf"{writer.sums(outer)}{inner.at(PRODUCT)} \, {dv}")
+    over = [i for i in (row, column) if i]
+    lines.append(rf"{writer.sums(over)}{inner.at(PRODUCT)} \, {dv}")
     return [sized(line) for line in lines]

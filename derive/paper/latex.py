@@ -90,7 +90,8 @@ class Piece:
 
 def level_of(notation: Notation, symbol: MatrixSymbol) -> int:
     role, _ = notation.role(symbol.name)
-    return {Role.COTANGENT: FRACTION, Role.DIFFERENTIAL: DIFFERENTIAL}.get(role, ATOM)
+    levels: dict[Role | None, int] = {Role.COTANGENT: FRACTION, Role.DIFFERENTIAL: DIFFERENTIAL}
+    return levels.get(role, ATOM)
 
 
 class FormulaPrinter(LatexPrinter):

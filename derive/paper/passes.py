@@ -57,6 +57,7 @@ def backward_sections(derivation: Derivation, computed: Derivation) -> list[Sect
     for number, step in enumerate(derivation.backward, 1):
         *parts, last = code[step.target][0]
         rows = [row for part in parts for row in equation_rows(program, part, "a part")]
+        in_parts: list[Block] = [Paragraph("In parts:"), Chain(tuple(rows))] if rows else []
         sections.append(
             Section(
                 f"B{number}. {step_title(program, step)}",
@@ -64,7 +65,7 @@ def backward_sections(derivation: Derivation, computed: Derivation) -> list[Sect
                 (
                     Paragraph(goal(derivation, step, rules)),
                     *step_proof(derivation, step),
-                    *([Paragraph("In parts:"), Chain(tuple(rows))] if rows else []),
+                    *in_parts,
                     boxed(program, last),
                     *entry_blocks(program, step),
                     Listing(code[step.target][1]),
@@ -159,7 +160,9 @@ def unnamed_cotangents(derivation: Derivation) -> list[Block]:
 def step_proof(derivation: Derivation, step: Equation) -> list[Block]:
     """The proof of one backward step; none where the variable is used more than once."""
     program = derivation.program
-    cotangent = cotangent_of(derivation, step.through.target) if step.through else None
+    if step.through is None:
+        return []
+    cotangent = cotangent_of(derivation, step.through.target)
     if cotangent is None or sum(step.variable in e.varies_with for e in program.equations) != 1:
         return []
     rows = proof_rows(writer_of(program, step), step.through, step.variable, cotangent, step.value)

@@ -105,7 +105,8 @@ def by_hand(
     program = derivation.program
     weights = program.parameters[-2]
     step = next(e for e in derivation.backward if e.variable == weights)
-    if len(step.uses) < 2:
+    formula = entry_latex(program, step)
+    if formula is None or len(step.uses) < 2:
         return []
     left, right = step.uses if program.notation.is_cotangent(step.uses[0].name) else reversed(step.uses)
     gradient = values[step.target]
@@ -121,7 +122,7 @@ def by_hand(
         losses.append(evaluate(program.equations, {**inputs, weights: moved})[program.output].item())
     slope = (losses[0] - losses[1]) / (2 * NUDGE)
     digits = DIGITS + 2
-    left_hand = entry_latex(program, step).split(" = ")[0].replace("j,k", f"{j + 1},{k + 1}")
+    left_hand = formula.split(" = ")[0].replace("j,k", f"{j + 1},{k + 1}")
     return [
         Paragraph(f"*One entry by hand*, step {'B' + str(1 + derivation.backward.index(step))}:"),
         Chain((*rows_of(left_hand, products, "", ""), Row("", number(gradient[j][k]), "", ""))),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from itertools import pairwise, product
 from math import inf, isfinite
+from typing import Any
 
 from sympy import Expr, Integer, Lambda, Pow, Rational, Symbol, diff, log, preorder_traversal, simplify
 
@@ -15,7 +16,7 @@ POINTS = (-100.0, -8.0, -3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0, 8.0, 100.0)
 
 def warnings(network: Network) -> list[str]:
     """A line for each formula of the network that is undefined somewhere, and for a loss that says nothing."""
-    found = {}
+    found: dict[tuple[str, str], tuple[Expr, tuple[Symbol, ...]]] = {}
     for layer in range(1, network.depth + 1):
         field = "output_activation" if layer == network.depth else "activation"
         if network.activation_of(layer) not in FUNCTIONS:
@@ -78,7 +79,7 @@ def undefined(formula: Expr, variables: tuple[Symbol, ...]) -> list[str]:
     ]
 
 
-def has_value(function, point: tuple[float, ...]) -> bool:
+def has_value(function: Callable[..., Any], point: tuple[float, ...]) -> bool:
     """Whether there is a real value; one that is too large for a float is one."""
     try:
         value = function(*point)

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
+from typing import Any
 
 from sympy import Expr
 
@@ -104,7 +105,7 @@ class Network:
         formula = parse("loss", self.loss, (p, y), coupled=True)
         return Loss(formula, distribution=formula.has(logsumexp))
 
-    def spec(self) -> dict[str, object]:
+    def spec(self) -> dict[str, str | tuple[str | int, ...]]:
         """The fields by name, as they are written into an emitted package and read from it."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
@@ -126,7 +127,7 @@ def function(field: str, text: str) -> Expr:
     return parse(field, text, (z,))
 
 
-def listed(field: str, values: Iterable, of: str = "names") -> Iterable:
+def listed(field: str, values: Iterable[Any], of: str = "names") -> Iterable[Any]:
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise TypeError(f"{field}: expected a list of {of}, got {shown(values)}")
     return values

@@ -5,8 +5,9 @@ import codecs
 import importlib
 import io
 import tokenize
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from importlib.machinery import PathFinder, SourceFileLoader
 from importlib.util import cache_from_source
 from pathlib import Path
@@ -97,9 +98,12 @@ def stale(path: Path) -> Iterator[Path]:
 class Compiled(SourceFileLoader):
     """Loads a source as Python does that finds this compiled file beside it; nothing is written."""
 
+    source_to_code: Callable[..., CodeType]
+
     def __init__(self, compiled: Path, level: int) -> None:
         super().__init__(compiled.name.partition(".")[0], "")
-        self.compiled, self.level = compiled, level
+        self.compiled = compiled
+        self.source_to_code = partial(compile, mode="exec", dont_inherit=True, optimize=level)
 
     def is_of(self, source: Path) -> bool:
         """Whether what is run is what the source says."""
@@ -110,9 +114,6 @@ class Compiled(SourceFileLoader):
 
     def get_data(self, path: str) -> bytes:
         return super().get_data(path if path == self.path else str(self.compiled))
-
-    def source_to_code(self, data: bytes, path: str, **_: int) -> CodeType:
-        return compile(data, path, "exec", dont_inherit=True, optimize=self.level)
 
     def set_data(self, *_: object, **__: object) -> None:
         pass

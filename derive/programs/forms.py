@@ -158,7 +158,9 @@ def times(weight: MatrixExpr, matrix: MatrixExpr) -> MatrixExpr:
 
 def add(contributions: list[MatrixExpr], shape: tuple[Expr, Expr]) -> MatrixExpr:
     """The sum of what reaches a variable by several ways; formulas entry by entry become one formula."""
-    formula, number, operands, others = Integer(0), Integer(0), {}, {}
+    formula, number = Integer(0), Integer(0)
+    operands: dict[Symbol, MatrixExpr] = {}
+    others: dict[tuple[MatrixExpr, ...], Expr] = {}
     for part in contributions:
         for term in MatAdd.make_args(part):
             if isinstance(term, Elementwise):

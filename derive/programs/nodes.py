@@ -1,5 +1,7 @@
 """Nodes that SymPy has none for."""
 
+from typing import Any
+
 from sympy import Basic, Expr, MatrixExpr, sympify
 from sympy.matrices.expressions.matexpr import MatrixElement
 
@@ -27,13 +29,14 @@ class BlockSum(MatrixExpr):
         return bool(self.args[2])
 
     @property
-    def shape(self):
-        return tuple(whole / part for whole, part in zip(self.matrix.shape, self.factor.shape, strict=True))
+    def shape(self) -> tuple[Expr, Expr]:
+        (m, n), (p, q) = self.matrix.shape, self.factor.shape
+        return m / p, n / q
 
-    def _entry(self, i, j, **kwargs) -> Expr:
+    def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:
         return MatrixElement(self, i, j)
 
-    def doit(self, **hints) -> "BlockSum":
+    def doit(self, **hints: Any) -> "BlockSum":
         return self
 
 

@@ -34,7 +34,7 @@ FAMILIES = {
     "L": Family("loss", "L", "loss"),
     "Delta": Family("delta", r"\Delta", "error of layer {layer}, dL/dZ{layer}"),
 }
-_NAME = re.compile(r"([A-Za-z_]+?)(?:(\d+)([a-z]*))?")
+_NAME = re.compile(r"\A([A-Za-z_]+?)(?:(\d+)([a-z]*))?\Z")
 BETWEEN = " "  # a role and the name of the symbol that has it
 GREEK = frozenset(
     re.findall(
@@ -57,9 +57,10 @@ FUNCTION_SIGNS = {
 }
 
 
-def _split(name: str) -> list[str]:
+def _split(name: str) -> tuple[str, str, str]:
     """Family, layer and letter of a name, each empty where it has none."""
-    return [part or "" for part in _NAME.fullmatch(name).groups()]
+    ((family, layer, letter),) = _NAME.findall(name)
+    return family, layer, letter
 
 
 def greek(name: str) -> str:

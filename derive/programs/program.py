@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
+from typing import Any, ClassVar
 
 from sympy import (
     Basic,
@@ -51,13 +52,13 @@ class Elementwise(MatrixExpr):
         return dict(zip(self.args[0].variables, self.args[1:], strict=True))
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[Expr, Expr]:
         return self.args[1].shape
 
-    def _entry(self, i, j, **kwargs) -> Expr:
+    def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:
         return self.formula.xreplace({u: operand[i, j] for u, operand in self.operands.items()})
 
-    def doit(self, **hints) -> "Elementwise":
+    def doit(self, **hints: Any) -> "Elementwise":
         return self
 
 
@@ -68,13 +69,13 @@ class RowLogSumExp(MatrixExpr):
         return Basic.__new__(cls, operand)
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[Expr, Expr]:
         return self.args[0].shape[0], Integer(1)
 
-    def _entry(self, i, j, **kwargs) -> Expr:
+    def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:
         return MatrixElement(self, i, j)
 
-    def doit(self, **hints) -> "RowLogSumExp":
+    def doit(self, **hints: Any) -> "RowLogSumExp":
         return self
 
 
@@ -89,10 +90,10 @@ class RowMax(MatrixExpr):
         return Basic.__new__(cls, operand)
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[Expr, Expr]:
         return self.args[0].shape[0], Integer(1)
 
-    def doit(self, **hints) -> "RowMax":
+    def doit(self, **hints: Any) -> "RowMax":
         return self
 
 
@@ -107,13 +108,13 @@ class Scalar(MatrixExpr):
         return self.args[0]
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[Expr, Expr]:
         return Integer(1), Integer(1)
 
-    def _entry(self, i, j, **kwargs) -> Expr:
+    def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:
         return self.number
 
-    def doit(self, **hints) -> "Scalar":
+    def doit(self, **hints: Any) -> "Scalar":
         return self
 
 
@@ -172,6 +173,7 @@ class Equation:
     meaning: str
     through: "Equation | None" = None
     variable: MatrixSymbol | None = None
+    _repr_latex_: ClassVar[Callable[["Equation"], str]]  # the paper's
 
     @property
     def shape(self) -> tuple[Expr, Expr]:
@@ -237,6 +239,7 @@ class Derivation:
     program: Program
     backward: tuple[Equation, ...]
     gradients: dict[MatrixSymbol, MatrixSymbol]
+    _repr_latex_: ClassVar[Callable[["Derivation"], str]]  # the paper's
 
     def __post_init__(self) -> None:
         known = {e.target.name for e in self.program.equations} | {s.name for s in self.program.inputs}

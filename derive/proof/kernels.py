@@ -4,7 +4,7 @@ Which function a call is for, its numbers and words say: a call that is not one 
 """
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sympy import Expr, Piecewise, Rational, diff
@@ -13,10 +13,10 @@ from derive.backends import INTO, PULLBACKS
 from derive.formulas import FUNCTIONS, z
 from derive.proof.tensor import Refused, Tensor, entrywise, of_entries, stored
 
-Form = tuple[tuple, frozenset]
+Form = tuple[tuple[Any, ...], frozenset[tuple[str, Any]]]
 
 
-def form(positional: list, keywords: dict[str, Any]) -> Form:
+def form(positional: Iterable[Any], keywords: dict[str, Any]) -> Form:
     """How a call is written, whatever its tensors."""
 
     def shown(value: Any) -> Any:
@@ -35,7 +35,7 @@ def parsed(call: str) -> tuple[str, Form]:
         value = Tensor(0) if isinstance(part, ast.Name) else ast.literal_eval(part)
         return Rational(repr(value)) if isinstance(value, float) else value
 
-    return ast.unparse(node.func), form([*map(read, node.args)], {k.arg: read(k.value) for k in node.keywords})
+    return ast.unparse(node.func), form(map(read, node.args), {str(k.arg): read(k.value) for k in node.keywords})
 
 
 def of_pullback(name: str) -> Callable[[Tensor, Tensor], Tensor]:
@@ -69,14 +69,14 @@ def known() -> dict[str, dict[Form, Callable[..., Tensor]]]:
 KERNEL_CALLS = known()
 
 
-def dispatched(path: str, otherwise: Callable | None) -> Callable[..., Tensor]:
+def dispatched(path: str, otherwise: Callable[..., Tensor] | None) -> Callable[..., Tensor]:
     """The function of this path: in the forms that are known as those say, else as `otherwise` has it."""
 
     def call(*positional: Any, **keywords: Any) -> Tensor:
         meant = KERNEL_CALLS[path].get(form(positional, keywords))
-        if meant is None and otherwise is None:
-            raise Refused(f"{path}: not in this form")
         if meant is None:
+            if otherwise is None:
+                raise Refused(f"{path}: not in this form")
             return otherwise(*positional, **keywords)
         read = [argument for argument in positional if isinstance(argument, Tensor)]
         outs = [argument for argument in keywords.values() if isinstance(argument, Tensor)]

@@ -42,12 +42,12 @@ def run_source(source: str, filename: str, beside: dict[str, dict[str, Any]] | N
     stand_ins = {"torch": torch_stand_in(), "math": module(MATH | {"math.prod": math.prod})}
     stand_ins["torch.autograd"] = SimpleNamespace(forward_ad=SimpleNamespace(_current_level=-1))
 
-    def limited_import(name, globals=None, locals=None, fromlist=(), level=0):
+    def limited_import(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
         if name in stand_ins and not level:
             return stand_ins[name]
         if name in STANDARD and not level:
             return public(import_module(name))
-        if level == 1 and name in (beside or {}):
+        if level == 1 and beside is not None and name in beside:
             return SimpleNamespace(**beside[name])
         raise ImportError(f"{filename}: imports {name}, which emitted code does not")
 
@@ -74,7 +74,7 @@ def exact(value: Any) -> Any:
 class Exact(ast.NodeTransformer):
     """Reads decimals, and what is divided or raised to a power, as what they say: 1 / 3 is a third."""
 
-    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
         return self.wrapped(node) if isinstance(node.value, float) and math.isfinite(node.value) else node
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
@@ -83,5 +83,5 @@ class Exact(ast.NodeTransformer):
             node.left, node.right = self.wrapped(node.left), self.wrapped(node.right)
         return node
 
-    def wrapped(self, node: ast.expr) -> ast.AST:
+    def wrapped(self, node: ast.expr) -> ast.expr:
         return ast.copy_location(ast.Call(ast.Name("_exact", ast.Load()), [node], []), node)

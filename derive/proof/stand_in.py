@@ -233,7 +233,7 @@ def arange(stop: int, /, *, device: str) -> Tensor:
     return Tensor(numpy.array(range(stop), dtype=object), INDEX)
 
 
-TORCH: dict[str, Callable] = {
+TORCH: dict[str, Callable[..., Any]] = {
     **{path: of_entries(function_of(name)) for name, path in KERNELS.items()},
     "torch.addcmul": addcmul,
     "torch.addmm": addmm,

@@ -201,7 +201,7 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, int | Integer) and not isinstance(value, bool)
 
 
-def sizes(shape: tuple) -> tuple[int, ...]:
+def sizes(shape: tuple[Any, ...]) -> tuple[int, ...]:
     """A shape given as numbers or as one tuple."""
     shape = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
     if not all(map(is_whole, shape)):

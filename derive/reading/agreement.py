@@ -8,6 +8,7 @@ from sympy import (
     Determinant,
     DiagonalMatrix,
     DiagonalOf,
+    Expr,
     HadamardPower,
     HadamardProduct,
     Indexed,
@@ -63,7 +64,7 @@ def unreal(symbol: Basic) -> Iterator[str]:
         yield f"{symbol}: expected a real number, but the symbol is declared to be of another kind"
 
 
-def same(shape: Iterable, other: Iterable) -> bool:
+def same(shape: Iterable[Expr], other: Iterable[Expr]) -> bool:
     return all(sympify(size - second).expand() == 0 for size, second in zip(shape, other, strict=True))
 
 

@@ -7,7 +7,7 @@ and its transpose are one symbol. Every entry of a matrix is a variable of its o
 import keyword
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from sympy import (
     Add,
@@ -86,6 +86,7 @@ RESERVED = {"torch", "math", "ctx", "Gradients", "NamedTuple", "value_and_grad",
 LARGEST = int(sys.float_info.max)
 MOST_FACTORS = 50  # of a matrix power; SymPy differentiates it factor by factor
 ENTRYWISE = (MatAdd, HadamardProduct, HadamardPower, ElementwiseApplyFunction, Elementwise, DiagMatrix, DiagonalMatrix)
+TURNS: tuple[Callable[[MatrixExpr], MatrixExpr], ...] = (lambda matrix: matrix, transposed)
 
 
 class Reader:
@@ -100,7 +101,7 @@ class Reader:
         self.inputs: dict[Basic, MatrixSymbol] = {}
         self.sizes: dict[Symbol, Symbol] = {}
         self.numbers: dict[Symbol, MatrixSymbol] = {}
-        self.views: dict[Symbol, MatrixExpr] = {}
+        self.views: dict[tuple[Symbol, tuple[Expr, Expr]], MatrixExpr] = {}
         self.known: dict[object, MatrixSymbol] = {}
         self.shifts: list[tuple[MatrixExpr, ...]] = []
         self.equations: list[Equation] = []
@@ -358,7 +359,7 @@ class Reader:
         body = Sum(node.function, *inner) if inner else node.function
         return self.totalled(body, (first[0], second[0]), self.lengths(node, [first, second]))
 
-    def lengths(self, node: Sum, limits: Iterable[tuple]) -> tuple[Expr, ...]:
+    def lengths(self, node: Sum, limits: Iterable[tuple[Symbol, Expr, Expr]]) -> tuple[Expr, ...]:
         if any(low != 0 for _, low, _ in limits):
             raise self.refuse(node, "a sum runs from 0 to the size minus 1; total(...) and Trace are sums")
         return tuple((high + 1).xreplace(self.sizes) for _, _, high in limits)
@@ -417,11 +418,11 @@ class Reader:
 
     def indexed_entry(self, node: MatrixElement, indices: tuple[Symbol, Symbol], shape: tuple[Expr, Expr]) -> Expr:
         matrix = self.matrix(node.parent)
-        place = []
+        place: list[int | None] = []
         for axis, index in enumerate((node.i, node.j)):
             if index in indices:
-                place.append(indices.index(index))
-                if matrix.shape[axis] != shape[place[-1]]:
+                place.append(along := indices.index(index))
+                if matrix.shape[axis] != shape[along]:
                     raise self.refuse(node, "each index of a Sum runs over a whole row or column")
             elif set(indices) & sympify(index).free_symbols:
                 raise self.refuse(node, "each index of a Sum runs over a whole row or column")
@@ -605,7 +606,7 @@ class Reader:
                     formula = self.shifted(formula, m, exponents)
         return formula
 
-    def meanings(self, u: Symbol) -> list[tuple[tuple | None, MatrixExpr]]:
+    def meanings(self, u: Symbol) -> list[tuple[tuple[Expr, Expr] | None, MatrixExpr]]:
         """The views that an entry stands for, with their shapes."""
         numbers = [(None, self.numbers[u])] if u in self.numbers else []
         return numbers + [(shape, view) for (known, shape), view in self.views.items() if known == u]
@@ -640,7 +641,9 @@ class Reader:
         symbol = inner.arg if isinstance(inner, Transpose) else inner
         value = self.value(symbol)
         value = value.number.arg if isinstance(value, Scalar) and isinstance(value.number, Trace) else value
-        factors = value.args if isinstance(value, MatMul) else ()
+        if not isinstance(value, MatMul):
+            return None
+        factors = value.args
         summed = [factor for factor in factors if not isinstance(factor, OneMatrix)]
         if len(summed) != 1 or not isinstance(summed[0], MatrixSymbol | Transpose):
             return None
@@ -681,7 +684,7 @@ class Reader:
     def shifted_apart(self, formula: Expr, shape: tuple[Expr, Expr]) -> Expr:
         """The formula with logsumexp(Z) - Z in its sums as logsumexp(U) - U, where U = Z - C 1'."""
         for L, Z, U, M in self.shifts:
-            for turned in (lambda matrix: matrix, transposed):
+            for turned in TURNS:
                 if tuple(turned(Z).shape) == shape and entry(turned(L)) in formula.free_symbols:
                     z, u, m = (self.viewed(repeated(turned(matrix), shape)) for matrix in (Z, U, M))
                     value = self.value(atom(Z))
@@ -774,7 +777,7 @@ class Reader:
         )
         return self.sliced(self.matrix(node.parent), rows, columns)
 
-    def sliced(self, matrix: MatrixExpr, rows: tuple, columns: tuple) -> MatrixExpr:
+    def sliced(self, matrix: MatrixExpr, rows: tuple[Expr, ...], columns: tuple[Expr, ...]) -> MatrixExpr:
         if isinstance(matrix, OneMatrix | ZeroMatrix):
             return matrix.func(rows[1] - rows[0], columns[1] - columns[0])
         if isinstance(matrix, Transpose):

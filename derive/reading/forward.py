@@ -3,6 +3,8 @@
 Sizes stay symbols: at size 1 SymPy folds OneMatrix(1, 1) away.
 """
 
+from collections.abc import Callable
+
 from sympy import Expr, Integer, MatMul, MatrixExpr, MatrixSymbol, OneMatrix, Symbol
 
 from derive.formulas import apart, logsumexp, p, stable, y, z
@@ -69,7 +71,9 @@ def forward(network: Network, mean_over: Expr = N) -> Program:
     )
 
 
-def couple(argument: Expr, A: MatrixSymbol, Y: MatrixSymbol, index: int, define) -> tuple[MatrixSymbol, ...]:
+def couple(
+    argument: Expr, A: MatrixSymbol, Y: MatrixSymbol, index: int, define: Callable[[str, MatrixExpr, str], MatrixSymbol]
+) -> tuple[MatrixSymbol, MatrixSymbol, MatrixSymbol]:
     """Of a formula of the prediction and the target: the largest of each row, what is less by that, its logsumexp."""
     matrix = A
     if argument != p:

@@ -87,7 +87,7 @@ class Reader:
     def peek(self) -> str:
         return self.tokens[self.at][0] if self.at < len(self.tokens) else ""
 
-    def next(self) -> re.Match:
+    def next(self) -> re.Match[str]:
         self.at += 1
         if self.at > len(self.tokens):
             raise ValueError(f"ends too early: {self.tex}")

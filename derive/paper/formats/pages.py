@@ -36,7 +36,13 @@ WIDEST_CODE = 84
 
 
 class Page:
-    """Writes each kind of block by the method of its name."""
+    """Writes each kind of block by the method of its name; a format has these, too."""
+
+    escape: Callable[[str], str]
+    formula: Callable[[str], str]
+    code: Callable[[str], str]
+    emphasis: Callable[[str], str]
+    heading: Callable[[Section], str]
 
     def text(self, text: str) -> str:
         """Prose with formulas, code and emphasis in it."""
@@ -160,8 +166,8 @@ class TexPage(Page):
             return rf"\put({part.x:g},{part.y:g}){{\makebox(0,0){{${part.tex}$}}}}"
         dx, dy = part.x2 - part.x1, part.y2 - part.y1
         slope = Fraction(dy / dx if dx else 0).limit_denominator(6)
-        steps = (slope.denominator, slope.numerator) if dx else (0, 1)
-        steps = tuple(int(math.copysign(step, move)) if step else 0 for step, move in zip(steps, (dx, dy), strict=True))
+        steps = [slope.denominator, slope.numerator] if dx else [0, 1]
+        steps = [int(math.copysign(step, move)) if step else 0 for step, move in zip(steps, (dx, dy), strict=True)]
         command = "vector" if part.arrow else "line"
         return rf"\put({part.x1:.2f},{part.y1:.2f}){{\{command}({steps[0]},{steps[1]}){{{abs(dx or dy):.2f}}}}}"
 

@@ -123,7 +123,8 @@ def assert_equal(left: str, right: str, values: dict[str, np.ndarray], at: dict[
 def blocks_of(network: Network, kind: type | tuple[type, ...]) -> list:
     """The blocks of a kind in the sections on this network's own matrices."""
     sections = document_of(network)
-    own = [s for s in sections if s.anchor not in ("slopes", "recursion", "numbers") and not s.anchor.startswith("R")]
+    others = re.compile(r"slopes|softmax|recursion|numbers|R\d+")
+    own = [section for section in sections if not others.fullmatch(section.anchor)]
     return [block for section in own for block in section.blocks if isinstance(block, kind)]
 
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from derive.packages.emit import render, subject_of
-from derive.paper import Bullets, Paragraph, Section, Table
+from derive.paper import Bullets, Chain, Paragraph, Section, Table
 from derive.problems.network import MOST_PROVED, Network
 from derive.proof import prove
+from tests.helpers.follow import equations_of, reading_of
 from tests.helpers.networks import targets as random_targets
 from tests.helpers.read_tex import compute
 
@@ -141,3 +142,34 @@ def test_nothing_is_said_to_be_computed_once_that_is_computed_twice():
     twice = len(re.findall(r"torch\.sigmoid\(z1\)", body)) > 1
     text = " ".join(words_of(section) for section in subject_of(network).document)
     assert twice and "computed twice" not in text
+
+
+SOFTMAX = {
+    "sum": Network((3, 4, 3), activation="tanh", loss="cross_entropy"),
+    "mean": Network((3, 4, 3), activation="tanh", loss="cross_entropy", reduction="mean"),
+    "after an activation": Network((3, 4, 3), "tanh", "tanh", "cross_entropy", "mean"),
+    "formula": Network((3, 4, 3), activation="tanh", loss="y*(logsumexp(p) - p)", reduction="mean"),
+    "another loss": Network((3, 4, 3), activation="tanh", loss="(softmax(p) - y)**2"),
+}
+
+
+@pytest.mark.parametrize("network", SOFTMAX.values(), ids=SOFTMAX)
+def test_the_softmax_is_named_and_its_short_form_is_the_gradient_for_distributions(network):
+    """The whole page is read for targets whose rows sum to 1, and then the section on softmax."""
+    subject = subject_of(network)
+    reading = reading_of(subject.derived.program)
+    for symbol in subject.derived.program.inputs:
+        reading.values[symbol.name] = reading.draw.normal(size=reading.values[symbol.name].shape)
+    Y = reading.draw.uniform(0.1, 0.9, reading.values["Y"].shape)
+    reading.values["Y"] = Y / Y.sum(1, keepdims=True)
+    reading.of(subject.document)
+    prediction = reading.values["Z2" if network.output_activation == "identity" else "A2"]
+    P = np.exp(prediction) / np.exp(prediction).sum(1, keepdims=True)
+    equations = equations_of(section_of(network, "softmax"), (Chain,))
+    np.testing.assert_allclose(compute(equations[0][1], reading.values), P)
+    reading.values["P"] = P
+    assert len(equations) == (1 if network.loss.startswith("(") else 2)
+    for left, right in equations[1:]:
+        reading.same(compute(left, reading.values), compute(right, reading.values), right)
+        divisor = {"sum": 1, "mean": 8 if network.criterion().per_row else 24}[network.reduction]
+        np.testing.assert_allclose(compute(left, reading.values), (P - reading.values["Y"]) / divisor)

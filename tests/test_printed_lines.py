@@ -31,11 +31,10 @@ from derive.matrix_derivation import MatrixDerivation
 from derive.packages.emit import subject_of
 from derive.paper import Boxed, Broken, Chain, Paragraph
 from derive.paper.document import expression_document
-from derive.paper.latex import latex
 from derive.problems.network import Network
 from tests.helpers.cookbook import PROBLEMS
-from tests.helpers.follow import Reading
-from tests.helpers.read_tex import compute, name
+from tests.helpers.follow import reading_of
+from tests.helpers.read_tex import compute
 
 m, n, k = symbols("m n k", integer=True, positive=True)
 A, B, Q, X = (MatrixSymbol(letter, m, n) for letter in "ABQX")
@@ -88,19 +87,6 @@ NETWORKS = {
     "probabilities": Network((3, 4, 2), "mish", "sigmoid", "binary_cross_entropy"),
     "branches": Network((3, 4, 2), "selu", "sigmoid", "kl_div"),
 }
-
-
-def reading_of(program) -> Reading:
-    """Random inputs of sizes that differ, by the names that the page has."""
-    reading = Reading({})
-    sizes = {size for symbol in program.inputs for side in symbol.shape for size in side.free_symbols}
-    numbers = {size: program.sizes.get(size, 8 - place) for place, size in enumerate(sorted(sizes, key=str))}
-    numbers.update({size: 8 for size in sizes if str(size) == "m"})
-    reading.values.update({str(size): int(number) for size, number in numbers.items()})
-    for symbol in program.inputs:
-        shape = [int(side.xreplace(numbers)) for side in symbol.shape]
-        reading.values[name(latex(program, symbol))[0]] = reading.random(shape)
-    return reading
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)

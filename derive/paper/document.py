@@ -31,6 +31,7 @@ from derive.paper.guide import making_section, notation_section, questions_secti
 from derive.paper.latex import latex, scalar_latex, shape_latex
 from derive.paper.passes import backward_sections, forward_sections
 from derive.paper.rules import rules_sections
+from derive.paper.softmax import softmax_sections
 from derive.paper.worked import numbers_sections
 from derive.problems import Network
 from derive.programs import Derivation, Elementwise, Equation, RowMax, substitute
@@ -51,6 +52,7 @@ def network_document(network: Network, derivation: Derivation, computed: Derivat
         *rules_sections(derivation),
         *forward_sections(derivation, computed),
         *backward_sections(derivation, computed),
+        *softmax_sections(derivation),
         *slope_sections(derivation),
         *recursion_sections(network, derivation),
         gradients_section(derivation),
@@ -270,7 +272,8 @@ def closed_form_sections(derivation: Derivation) -> list[Section]:
         target = derivation.gradients[symbol]
         form = broken(latex(program, values[target], in_line=True), WIDEST_LINE)
         if len(form) > LONGEST_CLOSED_FORM:
-            blocks.append(Paragraph("The others are longer than a page has room for; the steps above make them up."))
+            rest = "The others" if len(blocks) > 1 else "They"
+            blocks.append(Paragraph(f"{rest} are longer than a page has room for; the steps above make them up."))
             break
         blocks.append(Broken(latex(program, target), tuple(form)))
     return [Section("Closed forms", "closed-forms", tuple(blocks))]

@@ -201,8 +201,8 @@ class Computation:
         elif value in self.moving:
             yield from self.sent_back(value, x, self.backward)
         for side, parameter in zip((-1, 1), self.parameters(value), strict=False):
-            yield Line(x + 6 * side, self.backward - 20, x + 20 * side, self.bottom + 10, arrow=True)
-            yield from self.sent_back(parameter, x + 22 * side, self.bottom)
+            yield Line(x + 8 * side, self.backward - 20, x + 22 * side, self.bottom + 10, arrow=True)
+            yield from self.sent_back(parameter, x + 26 * side, self.bottom)
 
     def uses(self, value: MatrixSymbol) -> Iterator[Line | Label]:
         """Arrows from what a value is computed from, and back to what depends on a parameter."""

@@ -142,6 +142,8 @@ def questions_section(network: Network, derivation: Derivation) -> Section:
         where = f"{both}Here the output layer has no activation, so that all comes from the loss{formula}."
     else:
         where = f"{both}Here the output layer applies `{network.output_activation}`, so that its slope enters{formula}."
+    if any(isinstance(equation.value, RowLogSumExp) for equation in program.equations):
+        where += " A softmax comes in by the loss: see *Where the softmax is*."
     scale = "The loss here is a sum, so there is no $1/N$ anywhere: twice the points, about twice the gradient."
     if network.reduction == "mean":
         per_row = network.criterion().per_row

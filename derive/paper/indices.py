@@ -9,7 +9,7 @@ from derive.paper.breaking import sized
 from derive.paper.latex import ATOM, DIFFERENTIAL, PRODUCT, SUM, FormulaPrinter, FormulaWriter, Piece, level_of
 from derive.programs import MADE, Elementwise, Equation, Notation, Program, RowLogSumExp
 
-LETTERS = "ijkmpqrstuvwhcgabyn"
+LETTERS = "ijkmhvwxyabcgnpqrstu"
 ONE = Integer(1)
 
 

@@ -51,7 +51,8 @@ def rules_sections(derivation: Derivation) -> list[Section]:
                 r"where "
                 "every transpose comes from; that the dimensions then fit is a consequence and no reason. "
                 r"SymPy computes it as $\frac{\partial}{\partial \boldsymbol{V}} \mathrm{tr}(\boldsymbol{G}^{\top} "
-                r"\boldsymbol{F}(\boldsymbol{V}))$ with $\boldsymbol{G}$ held fixed."
+                r"\boldsymbol{F}(\boldsymbol{V}))$ with $\boldsymbol{G}$ held fixed. Each rule has letters of its own; "
+                "an index runs over the rows or the columns of the matrix that it stands at."
             ),
         ),
     )

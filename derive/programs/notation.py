@@ -30,6 +30,7 @@ FAMILIES = {
     "U": Family("u", "U", "the same less the largest entry of its row"),
     "M": Family("lse", "M", "log of the row sums of exp"),
     "Q": Family("q", "Q", "what logsumexp runs over"),
+    "P": Family("p", "P", "softmax of each row"),
     "E": Family("e", "E", "loss of each entry"),
     "L": Family("loss", "L", "loss"),
     "Delta": Family("delta", r"\Delta", "error of layer {layer}, dL/dZ{layer}"),

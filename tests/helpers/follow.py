@@ -9,6 +9,8 @@ from collections.abc import Callable
 import numpy as np
 
 from derive.paper import Boxed, Broken, Chain, Paragraph, Section
+from derive.paper.latex import latex
+from derive.programs import Program
 from tests.helpers.read_tex import compute, name
 
 STEP = 1e-4
@@ -148,6 +150,19 @@ class Reading:
         scale = 1 + np.abs(other).max()
         assert one.shape == other.shape and np.abs(one - other).max() <= 1e-8 * scale, f"{what}: {one} is not {other}"
         self.lines += 1
+
+
+def reading_of(program: Program) -> Reading:
+    """Random inputs of sizes that differ, by the names that the page has."""
+    reading = Reading({})
+    sizes = {size for symbol in program.inputs for side in symbol.shape for size in side.free_symbols}
+    numbers = {size: program.sizes.get(size, 8 - place) for place, size in enumerate(sorted(sizes, key=str))}
+    numbers.update({size: 8 for size in sizes if str(size) == "m"})
+    reading.values.update({str(size): int(number) for size, number in numbers.items()})
+    for symbol in program.inputs:
+        shape = [int(side.xreplace(numbers)) for side in symbol.shape]
+        reading.values[name(latex(program, symbol))[0]] = reading.random(shape)
+    return reading
 
 
 def appears(symbol: str, line: str, values: dict[str, object]) -> bool:

@@ -7,8 +7,8 @@ import torch
 from derive.problems.network import Network
 
 
-def distance(g: torch.Tensor, r: torch.Tensor) -> float:
-    """||g - r|| / (eps ||r||): 0 where both are zero, infinity where only r is, and where a number is not finite."""
+def relative(g: torch.Tensor, r: torch.Tensor) -> float:
+    """||g - r|| / ||r||: 0 where both are zero, infinity where only r is, and where a number is not finite."""
     if not (g.isfinite().all() and r.isfinite().all()):
         return math.inf
     if torch.equal(g, r):
@@ -16,8 +16,13 @@ def distance(g: torch.Tensor, r: torch.Tensor) -> float:
     mine, right = (part.detach().flatten().tolist() for part in (g, r))
     _, exponent = math.frexp(max(map(abs, [*mine, *right])))  # with it taken off, no square overflows or vanishes
     mine, right = ([math.ldexp(number, -exponent) for number in numbers] for numbers in (mine, right))
-    allowed = torch.finfo(r.dtype).eps * math.hypot(*right)
-    return math.dist(mine, right) / allowed if allowed else math.inf
+    size = math.hypot(*right)
+    return math.dist(mine, right) / size if size else math.inf
+
+
+def distance(g: torch.Tensor, r: torch.Tensor) -> float:
+    """The same in eps."""
+    return relative(g, r) / torch.finfo(r.dtype).eps
 
 
 def assert_agree(got, want, times: float = 16.0) -> None:

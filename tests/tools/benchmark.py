@@ -25,6 +25,7 @@ import torch
 from derive.build import write_package
 from derive.packages.emit import render
 from derive.problems.network import Network
+from tests.helpers.gate import relative
 from tests.tools import peers
 from tests.tools.peers import Call
 
@@ -208,7 +209,7 @@ def distances(got: Iterable, want: Iterable[torch.Tensor]) -> list[float]:
             if isinstance(g, torch.Tensor)
             else torch.from_numpy(numpy.array(g, numpy.float64))
         )
-        found.append(float((g.reshape(r.shape) - r.cpu()).norm() / r.cpu().norm()))
+        found.append(relative(g.reshape(r.shape), r.cpu()))
     return found
 
 

@@ -42,7 +42,7 @@ from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive.calculus.product_rules import chain_pullback
-from derive.formulas import stable
+from derive.formulas import is_fraction, stable
 from derive.programs import (
     BlockSum,
     Elementwise,
@@ -156,7 +156,9 @@ def elementwise_pullback(equation: Equation, scalar: Expr, cotangent: MatrixExpr
     partial = diff(value.formula.xreplace(steps), scalar).xreplace({step: part for part, step in steps.items()})
     if partial.has(Derivative, Subs):
         raise ValueError(f"{value.formula}: SymPy knows no derivative of it; write it with other functions")
-    partial = stable(between_jumps(partial).xreplace({value.formula: output}))
+    if not is_fraction(value.formula):
+        partial = partial.xreplace({value.formula: output})
+    partial = stable(between_jumps(partial))
     return weighted(cotangent, partial, {**value.operands, output: equation.target})
 
 

@@ -1,7 +1,8 @@
 """Scalar formulas: the tables of activations and losses, typed formulas, slopes, forms that do not overflow."""
 
 from derive.formulas.compiled import compiled
-from derive.formulas.functions import FUNCTIONS, NamedFunction, opened, slope, stable, z
+from derive.formulas.fractions import is_fraction
+from derive.formulas.functions import FUNCTIONS, NamedFunction, opened, sigmoid, slope, stable, z
 from derive.formulas.losses import LOSSES, REDUCTIONS, Loss, apart, logsumexp, p, y
 from derive.formulas.typed import parse, shown
 
@@ -13,11 +14,13 @@ __all__ = [
     "NamedFunction",
     "apart",
     "compiled",
+    "is_fraction",
     "logsumexp",
     "opened",
     "p",
     "parse",
     "shown",
+    "sigmoid",
     "slope",
     "stable",
     "y",

@@ -39,6 +39,8 @@ from sympy import (
 from sympy.core.cache import cacheit
 from sympy.core.parameters import distribute
 
+from derive.formulas.fractions import uncancelled
+
 z = Symbol("z", real=True)
 C, E, q = (Symbol(name, positive=True) for name in "CEq")
 
@@ -144,7 +146,11 @@ def in_output(function: type[NamedFunction], derivative: Expr) -> Expr | None:
 
 
 def stable(expr: Expr) -> Expr:
-    """The same function, written so that nothing overflows: 1/(1 + exp(-u)) as sigmoid(u), log(1 + exp(u)) likewise."""
+    """The same function, written so that nothing overflows and no equals are subtracted.
+
+    1/(1 + exp(-u)) is sigmoid(u), log(1 + exp(u)) likewise; 1 - sigmoid(u) is sigmoid(-u); fractions are brought over
+    one denominator.
+    """
     if expr.is_Atom or not expr.args:
         return expr
     if isinstance(expr, log) or _overflows(expr):
@@ -156,13 +162,34 @@ def stable(expr: Expr) -> Expr:
     with distribute(False):
         parts = (stable(part) if not _overflows(part) else stable(part.base) ** part.exp for part in expr.args)
         expr = expr.func(*(parts if isinstance(expr, Mul) else map(stable, expr.args)))
-    if expr.is_rational_function(z) and expr.free_symbols == {z}:
-        return factor(cancel(expr)) if expr.as_numer_denom()[1].has(z) else expr
+    if isinstance(expr, Add | Mul):
+        expr = _complement(expr) if isinstance(expr, Add) else expr
+        expr = uncancelled(expr)
     if not expr.has(exp):
         return expr
     if _overflows(expr) or (isinstance(expr, Mul) and expr.has(sigmoid)):
         expr = _logistic(expr)
     return _over_sums(Mul.make_args(expr)) if _overflows(expr) else expr
+
+
+def _complement(total: Add) -> Expr:
+    """1 - sigmoid(u) as sigmoid(-u), and what else a number and a function that is near it leave of each other."""
+    number = total.as_coeff_Add()[0]
+    for term in total.args:
+        k, part = term.as_coeff_Mul()
+        if number == 0 or abs(k) != abs(number):
+            continue
+        sign, u = k / number, part.args[0] if part.args else part
+        if isinstance(part, sigmoid) and sign == -1:
+            left = sigmoid(-u)
+        elif isinstance(part, tanh):
+            left = 2 * sigmoid(2 * sign * u)
+        elif isinstance(part, Pow) and isinstance(part.base, tanh) and part.exp == 2 and sign == -1:
+            left = 4 * sigmoid(2 * u.args[0]) * sigmoid(-2 * u.args[0])
+        else:
+            continue
+        return total - number - term + number * left
+    return total
 
 
 def _overflows(expr: Expr) -> bool:

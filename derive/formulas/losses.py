@@ -74,7 +74,9 @@ LOSSES: dict[str, Loss] = {
     "l1_loss": Loss(Abs(_d), _in_torch("l1_loss")),
     "smooth_l1_loss": Loss(_near(Abs(_d) < 1), _in_torch("smooth_l1_loss")),
     "huber_loss": Loss(_near(Abs(_d) <= 1), _in_torch("huber_loss")),
-    "binary_cross_entropy_with_logits": Loss(-logsigmoid(-p) - y * p, _in_torch("binary_cross_entropy_with_logits")),
+    "binary_cross_entropy_with_logits": Loss(
+        -y * logsigmoid(p) - (1 - y) * logsigmoid(-p), _in_torch("binary_cross_entropy_with_logits")
+    ),
     # torch's own backward divides by max(p (1 - p), 1e-12), which is no derivative: past |logit| 27 the two differ
     "binary_cross_entropy": Loss(-y * _log_p - (1 - y) * _log_1_p, _in_torch("binary_cross_entropy")),
     "cross_entropy": Loss(y * (logsumexp(p) - p), _in_torch("cross_entropy"), per_row=True, distribution=True),

@@ -63,7 +63,7 @@ def next_part(formula: Expr) -> tuple[Expr, Expr] | None:
     if length(formula) <= LONGEST:
         return None
     proper = [part for part in found[1:] if isinstance(part, Expr) and not part.is_Atom and has_entry(part)]
-    fitting = [part for part in proper if length(part) <= LONGEST and len(part.args) > 0]
+    fitting = [part for part in proper if length(part) <= LONGEST and part.args and not is_power(part)]
     if fitting:
         return (max(fitting, key=lambda part: (length(part), str(part))),) * 2
     for whole in filter(lambda part: isinstance(part, Add | Mul), found):
@@ -89,6 +89,11 @@ def length(formula: Expr) -> int:
 
 def is_call(part: Expr) -> bool:
     return isinstance(part, Function) and not isinstance(part, Piecewise)
+
+
+def is_power(part: Expr) -> bool:
+    """A square or a higher power: its base gets a name, so that it can be multiplied one factor at a time."""
+    return part.is_Pow and part.exp.is_Integer and part.exp > 1
 
 
 def has_entry(part: Expr) -> bool:

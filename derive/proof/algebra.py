@@ -4,7 +4,7 @@ Every transcendental value, condition, root and reciprocal becomes a symbol; wha
 difference is zero or it is not.
 """
 
-from math import prod
+from math import lcm, prod
 
 from sympy import (
     Abs,
@@ -33,19 +33,21 @@ from sympy.logic.boolalg import And, Not, Or
 from sympy.polys.domains import QQ
 from sympy.polys.rings import PolyElement, ring
 
-from derive.formulas import NamedFunction
+from derive.formulas import NamedFunction, sigmoid
 
 
 class Algebra:
     """Expressions as polynomials over atoms; the same value is the same atom wherever it occurs.
 
-    With `open_functions`, sigmoid, tanh and their like are replaced by what they are in exp; without, they are atoms.
+    With `open_functions`, sigmoid, tanh and their like are replaced by what they are in exp; without, they are atoms,
+    with `logistic` those of sigmoid alone.
     """
 
-    def __init__(self, open_functions: bool = False) -> None:
-        self.open_functions = open_functions
+    def __init__(self, open_functions: bool = False, logistic: bool = False) -> None:
+        self.open_functions, self.logistic = open_functions, logistic
         self.atoms: dict[object, Symbol] = {}
         self.powers: dict[Symbol, tuple[int, Expr]] = {}
+        self.units: dict[Expr, dict[int, Symbol]] = {}
         self.reciprocals: dict[Symbol, Expr] = {}
         self.memo: dict[Expr, Expr] = {}
 
@@ -96,6 +98,8 @@ class Algebra:
         arguments = tuple(expand(self.polynomial(argument)) for argument in expr.args)
         if isinstance(expr, log):
             return self._log(arguments[0])
+        if self.logistic and isinstance(expr, sigmoid | tanh):
+            return self._logistic(expr, arguments[0])
         orientation = Integer(1)
         if isinstance(expr, Abs | sign) and arguments[0].could_extract_minus_sign():
             arguments = (expand(-arguments[0]),)
@@ -104,6 +108,14 @@ class Algebra:
         if isinstance(expr, Abs):
             self.powers[symbol] = (2, arguments[0] ** 2)
         return orientation * symbol
+
+    def _logistic(self, expr: Expr, argument: Expr) -> Expr:
+        """sigmoid(-u) as 1 - sigmoid(u), and tanh(u) as 2 sigmoid(2 u) - 1."""
+        u = expand(2 * argument) if isinstance(expr, tanh) else argument
+        minus = u.could_extract_minus_sign()
+        symbol = self.atom((sigmoid, expand(-u) if minus else u))
+        value = 1 - symbol if minus else symbol
+        return 2 * value - 1 if isinstance(expr, tanh) else value
 
     def _log(self, argument: Expr) -> Expr:
         """log(exp(a) u) as a + log(u), with all of exp that the terms of the argument share."""
@@ -121,10 +133,21 @@ class Algebra:
         factors = []
         for term in Add.make_args(argument):
             coefficient, rest = term.as_coeff_Mul()
-            numerator, denominator = coefficient.as_numer_denom()
-            symbol = self.atom((exp, rest / denominator))
-            factors.append(symbol**numerator if numerator > 0 else self._reciprocal(symbol) ** -numerator)
+            symbol, unit = self._exp_of(rest, coefficient.q)
+            power = coefficient.p * unit // coefficient.q
+            factors.append(symbol**power if power > 0 else self._reciprocal(symbol) ** -power)
         return Mul(*factors)
+
+    def _exp_of(self, rest: Expr, denominator: int) -> tuple[Symbol, int]:
+        """exp of a fraction of the argument that the denominator divides, and which; of it, others are powers."""
+        units = self.units.setdefault(rest, {})
+        if not any(unit % denominator == 0 for unit in units):
+            finest = lcm(denominator, *units)
+            symbol = self.atom((exp, rest / finest))
+            self.powers |= {other: (1, symbol ** (finest // unit)) for unit, other in units.items()}
+            units[finest] = symbol
+        finest = max(units)
+        return units[finest], finest
 
     def _power(self, expr: Pow) -> Expr:
         base, exponent = self.polynomial(expr.base), expr.exp
@@ -227,7 +250,7 @@ def reduced(value: PolyElement, symbol: Symbol, degree: int, replacement: PolyEl
     while max(parts := by_power(value, symbol), default=0) >= degree:
         value = value.ring.zero
         for power, part in parts.items():
-            value += part * (atom**power if power < degree else atom ** (power - degree) * replacement)
+            value += part * atom ** (power % degree) * replacement ** (power // degree)
     return value
 
 

@@ -30,7 +30,7 @@ class Judge:
     """What decides, and the names of sums that the claims are written with."""
 
     def __init__(self) -> None:
-        self.algebras = Algebra(), Algebra(open_functions=True)
+        self.algebras = Algebra(), Algebra(logistic=True), Algebra(open_functions=True)
         self.sums = Intermediates(self.algebras[0])
         self.points: list[dict[Symbol, Expr]] = [{} for _ in range(POINTS)]
         self.random = Random(0)

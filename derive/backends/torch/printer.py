@@ -1,8 +1,10 @@
 """Operations as torch source. What torch has no name for here is an error, at build time."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
+from itertools import zip_longest
 
 from sympy import (
     Add,
@@ -22,6 +24,7 @@ from sympy import (
     Rational,
     Symbol,
     atan2,
+    exp,
     pi,
     sympify,
     to_nnf,
@@ -53,7 +56,7 @@ from derive.backends import (
     method,
     plus,
 )
-from derive.formulas import NamedFunction, opened
+from derive.formulas import NamedFunction, opened, sigmoid
 from derive.operations import (
     Affine,
     Blocks,
@@ -351,8 +354,12 @@ class TorchPrinter:
             numbers, denominator = expr.as_numer_denom()
             source = chained("*", map(self.formula, Mul.make_args(numbers)))
             return source if denominator == 1 else Infix("/", source, self.formula(denominator))
+        over, large, under = in_steps(over, under)
         source = self.scaled(scale, chained("*", map(self.formula, over))) if over else self.formula(scale)
-        return chained("/", [source, *map(self.formula, under)])
+        for above, below in zip_longest(large, under):
+            source = source if above is None else Infix("*", source, self.formula(above))
+            source = source if below is None else Infix("/", source, self.formula(below))
+        return source
 
     def pow(self, expr: Pow) -> Source:
         base, exponent = expr.as_base_exp()
@@ -431,6 +438,43 @@ def times(ratio: Source, of: Source) -> Source:
     if isinstance(of, Infix) and of.level == PRODUCT:
         return Infix(of.operator, times(ratio, of.left), of.right)
     return Infix("*", ratio, of)
+
+
+def in_steps(over: list[Expr], under: list[Expr]) -> tuple[list[Expr], list[Expr], list[Expr]]:
+    """The factors of a quotient, those among them that may be large where others are small, and the divisors.
+
+    A power of these comes one factor at a time, each divided at once: z / (1 + z**2) * z is finite where
+    z**2 / (1 + z**2) is not, and exp(-z**2) * z * z is 0 where exp(-z**2) * z**2 is nan.
+    """
+    below = set().union(*(factor.free_symbols for factor in under))
+    fading = [factor for factor in over if fades(factor.as_base_exp()[0])]
+
+    def grows(factor: Expr) -> bool:
+        base, power = factor.as_base_exp()
+        beside = factor not in fading and (base.is_Symbol or (bool(fading) and base.is_Add)) and len(over) > 1
+        return (beside and power.is_Integer and power > 1) or bool(factor.free_symbols & below)
+
+    large = [factor for factor in over if grows(factor)]
+    if len(over) == len(large) == 1 == len(singles(large)):
+        return over, [], singles(under)
+    rest = [factor for factor in over if factor not in large]
+    if large and fading:
+        rest.sort(key=lambda factor: factor not in fading)
+    return rest, singles(large), singles(under) if large else under
+
+
+def fades(base: Expr) -> bool:
+    """Whether it is an exp or a sigmoid, or the name that a part of a long formula has as one."""
+    return isinstance(base, exp | sigmoid) or (base.is_Symbol and bool(re.match(r"(exp|sigmoid)[\d_]", base.name)))
+
+
+def singles(factors: list[Expr]) -> list[Expr]:
+    """The factors, a whole power as often as it says."""
+    found = []
+    for factor in factors:
+        base, power = factor.as_base_exp()
+        found += [base] * int(power) if power.is_Integer and 1 < power <= 4 else [factor]
+    return found
 
 
 def joined(sources: list[Source], axis: int) -> Source:

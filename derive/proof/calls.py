@@ -37,6 +37,7 @@ FUNCTIONS = {  # of backward.py, and what they take after the parameters
     "jvp": ("x", "direction"),
     "hvp": ("x", "y", "direction"),
 }
+POINTS = 2
 CALLED = (1, 2, 3, 5, 8)
 LIMIT = 3  # rows at a time: 8 are two chunks and a rest
 LIMITS = {"_FEW": LIMIT, "_EACH": LIMIT, "_CACHED": 100}  # in the module; the steps of all CALLED are kept
@@ -197,7 +198,7 @@ class Calls:
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        self.points = [Point(network, max(CALLED), seed) for seed in range(2)]
+        self.points = [Point(network, max(CALLED), seed) for seed in range(POINTS)]
         self.random = Random(0)
 
     def rows(self, point: Point, count: int) -> Rows:

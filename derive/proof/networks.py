@@ -16,7 +16,7 @@ from sympy import Expr, Integer, Symbol, diff, exp, log, nan
 from derive.formulas import NamedFunction, logsumexp, opened, p, slope, y, z
 from derive.packages import render
 from derive.problems import ANEW, MOST_PROVED, Network, network_of, not_as_written, only_a_docstring, text_of
-from derive.proof.calls import CALLED, FAST_FORMS, FUNCTIONS, LIMIT, Calls, running, shapes_of, unpacked
+from derive.proof.calls import CALLED, FAST_FORMS, FUNCTIONS, LIMIT, POINTS, UNCUT, Calls, running, shapes_of, unpacked
 from derive.proof.certificate import Certificate, Shown
 from derive.proof.grammar import DERIVED_METHODS, check
 from derive.proof.intermediates import Intermediates
@@ -30,8 +30,11 @@ FAST_ROWS = (1, 2, 3)  # 3 as a chunk of 2 and one of 1
 FAST_FUNCTIONS = ("value_and_grad", "per_sample_grad", "hvp")
 IDENTICAL = "every entry is identical to the scalar loss, or to SymPy's derivative of it"
 SAME = "every entry is identical to what backward.py computes"
-AT_POINTS = f"to {SHOWN} digits the scalar loss, and quotients of its differences, at random points"
-AGAIN = f"{LIMIT} rows at a time, and again with other data and parameters after all that a call wrote was unset"
+AT_POINTS = f"to {SHOWN} digits the scalar loss, and quotients of its differences, at {POINTS} random points"
+AGAIN = (
+    f"{LIMIT} rows at a time, again with other data and parameters after all that a call wrote was unset, and "
+    f"{UNCUT[0]} rows or more at once, where no line takes some of them by their numbers"
+)
 AS_THE_TEMPLATE = "word for word as the template has them, whose words tests hold"
 
 

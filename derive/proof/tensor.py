@@ -204,7 +204,7 @@ def is_whole(value: Any) -> bool:
 def sizes(shape: tuple[Any, ...]) -> tuple[int, ...]:
     """A shape given as numbers or as one tuple."""
     shape = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
-    if not all(map(is_whole, shape)):
+    if not all(is_whole(size) and size >= -1 for size in shape):
         raise Refused(f"no shape: {shape}")
     return tuple(map(int, shape))
 

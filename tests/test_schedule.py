@@ -6,7 +6,7 @@ from derive.backends.fast.schedule import schedule
 from derive.packages.emit import subject_of
 from derive.problems.network import Network
 
-FEW = "elif 0 < N <= 128:"
+FEW = "elif 0 < N <= _FEW:"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from sympy import (
     BlockMatrix,
     Function,
     HadamardProduct,
+    Heaviside,
     Identity,
     Lambda,
     MatrixSymbol,
@@ -500,3 +501,13 @@ def test_what_the_readme_shows_is_what_comes_out():
     assert len(shown) == 3
     assert shown["log(Determinant(S)).diff(S)"][0] == "0", "SymPy has learned it: show something that it gets wrong"
     assert all(found == result for found, result in shown.values()), shown
+
+
+@pytest.mark.parametrize("at_zero", [0, Rational(1, 4), Rational(1, 2), 1])
+def test_a_step_has_the_value_at_zero_that_it_says(at_zero):
+    t, namespace = Symbol("t"), {}
+    derived = derivation((t + 3) * Heaviside(t, at_zero), [t])
+    exec(derived.torch(), namespace)
+    for point, step in ((-1.0, 0.0), (0.0, float(at_zero)), (1.0, 1.0)):
+        value, gradients = namespace["value_and_grad"](t=torch.tensor(point, dtype=torch.float64))
+        assert (value, gradients.t) == ((point + 3) * step, step)

@@ -384,6 +384,9 @@ class TorchPrinter:
         return call(path, *map(self.formula, expr.args), **dict(options))
 
     def heaviside(self, expr: Heaviside) -> Source:
+        """A step, with its own value at 0; half of 1 + sign where that is a half."""
+        if expr.args[1] != Rational(1, 2):
+            return self.formula(expr.rewrite(Piecewise))
         return Infix("/", Infix("+", call("torch.sign", self.formula(expr.args[0])), Literal("1")), Literal("2"))
 
     def extremum(self, expr: Max | Min) -> Source:

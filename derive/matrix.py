@@ -17,6 +17,7 @@ from sympy import (
     sympify,
 )
 
+from derive.formulas import FUNCTIONS
 from derive.programs import Elementwise, RowLogSumExp
 
 
@@ -47,6 +48,16 @@ def apply(function: Callable[..., Expr], *matrices: MatrixExpr) -> MatrixExpr:
     if not isinstance(formula, Expr | int | float):
         raise TypeError(f"apply: expected a function that gives a SymPy expression, got {type(formula).__name__}")
     return Elementwise(Lambda(variables, sympify(formula)), *matrices)
+
+
+def relu(matrix: MatrixExpr) -> MatrixExpr:
+    """Each entry, or 0 where it is negative; the slope at 0 is 0, as torch's, where that of Max(t, 0) is 1/2."""
+    return matrix.applyfunc(FUNCTIONS["relu"].func)
+
+
+def sigmoid(matrix: MatrixExpr) -> MatrixExpr:
+    """1 / (1 + exp(-t)) of each entry t."""
+    return matrix.applyfunc(FUNCTIONS["sigmoid"].func)
 
 
 def logsumexp(matrix: MatrixExpr) -> MatrixExpr:

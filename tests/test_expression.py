@@ -34,7 +34,7 @@ from sympy import (
 )
 
 from derive import derivation, gradient
-from derive.matrix import apply, column_sum, logsumexp, softmax, total
+from derive.matrix import apply, column_sum, logsumexp, relu, sigmoid, softmax, total
 from derive.matrix_derivation import MatrixDerivation
 from derive.proof import expressions as certify
 from derive.proof.judge import NotProved
@@ -511,3 +511,13 @@ def test_a_step_has_the_value_at_zero_that_it_says(at_zero):
     for point, step in ((-1.0, 0.0), (0.0, float(at_zero)), (1.0, 1.0)):
         value, gradients = namespace["value_and_grad"](t=torch.tensor(point, dtype=torch.float64))
         assert (value, gradients.t) == ((point + 3) * step, step)
+
+
+def test_relu_and_sigmoid_are_torchs_at_zero_too():
+    X, namespace = MatrixSymbol("X", 2, 3), {}
+    exec(derivation(total(relu(X)) + total(sigmoid(X)), [X]).torch(), namespace)
+    x = torch.tensor([[-1.0, 0.0, 2.0], [0.0, -40.0, 40.0]], dtype=torch.float64, requires_grad=True)
+    expected = x.relu().sum() + x.sigmoid().sum()
+    value, gradients = namespace["value_and_grad"](X=x.detach())
+    torch.testing.assert_close(value, expected.detach())
+    torch.testing.assert_close(gradients.X, torch.autograd.grad(expected, x)[0], rtol=1e-14, atol=0)

@@ -2,7 +2,9 @@
 
 import numpy
 import pytest
+import torch
 from sympy import (
+    ITE,
     Abs,
     Eq,
     Float,
@@ -42,6 +44,7 @@ from derive.proof import expressions as certify
 from derive.proof.algebra import Algebra
 from derive.proof.definition import DIGITS, Definition, OnKink
 from derive.proof.judge import NotProved
+from tests.helpers.expressions import draw_inputs
 
 A, B = MatrixSymbol("A", 3, 4), MatrixSymbol("B", 1, 2)
 x, b, y, z = (MatrixSymbol(*given) for given in (("x", 4, 1), ("b", 3, 1), ("y", 6, 1), ("z", 6, 1)))
@@ -137,9 +140,25 @@ def test_attention_with_a_root_for_a_scale_is_checked_in_seconds():
     assert "to 45 digits" in str(derivation(loss, [S]).prove())
 
 
+CONDITIONS = [Eq(p, t1), Ne(p, t1), Not(p < t1), (p > 0) & (t1 > 0), (p > 0) | Eq(t1, 0), (p > 0) ^ (t1 > 0)]
+CONDITIONS += [ITE(p > 1, t1 < p**2, t1 < 2 * p), ((p > 0) | (t1 > 2)) & (p < t1), ~((p > 0) & (t1 > 2))]
+
+
+@pytest.mark.parametrize("condition", CONDITIONS, ids=str)
+def test_conditions_of_every_kind_run_and_are_proved_and_written(condition):
+    loss = total(apply(lambda u, v: Piecewise((u**2, condition.xreplace({p: u, t1: v})), (v, True)), y, z))
+    derived, namespace = derivation(loss, [y, z]), {}
+    exec(derived.torch(), namespace)
+    given = draw_inputs([y, z], 0)
+    _, (grad_y, _) = namespace["value_and_grad"](**{own.name: given[s] for own, s in derived.original.items()})
+    holds = [bool(condition.subs({p: float(u), t1: float(v)})) for u, v in zip(given[y], given[z], strict=True)]
+    torch.testing.assert_close(grad_y, torch.where(torch.tensor(holds)[:, None], 2 * given[y], 0))
+    assert "where" in derived.latex()
+
+
 def test_conditions_of_every_kind_are_indicators():
     algebra = Algebra()
-    for condition in (Eq(p, t1), Ne(p, t1), Not(p < t1), (p > 0) & (t1 > 0), (p > 0) | Eq(t1, 0)):
+    for condition in CONDITIONS:
         left = Piecewise((p, condition), (t1, True))
         assert algebra.identical(left, t1 + Piecewise((p - t1, condition), (0, True)))
         assert not algebra.identical(left, p)

@@ -10,6 +10,7 @@ from functools import lru_cache
 from sympy import (
     Abs,
     Add,
+    And,
     Basic,
     BlockMatrix,
     Expr,
@@ -23,12 +24,14 @@ from sympy import (
     MatrixSymbol,
     Mul,
     OneMatrix,
+    Or,
     Piecewise,
     Pow,
     Rational,
     Symbol,
     Transpose,
     exp,
+    to_nnf,
     true,
 )
 from sympy.core.function import Application
@@ -335,10 +338,14 @@ class FormulaWriter:
         return Piece(r"\begin{cases} " + r" \\ ".join(rows) + r" \end{cases}", PRODUCT)
 
     def condition(self, condition: Expr) -> str:
+        condition = to_nnf(condition, simplify=False)
         if isinstance(condition, Relational):
             return self.piece(condition).tex
-        joint = r" \text{ and } " if type(condition).__name__ == "And" else r" \text{ or } "
-        return joint.join(self.condition(part) for part in sorted(condition.args, key=str))
+        if not isinstance(condition, And | Or):
+            raise ValueError(f"no LaTeX is known for {type(condition).__name__}: {condition}")
+        joint = r" \text{ and } " if isinstance(condition, And) else r" \text{ or } "
+        parts = ((part, self.condition(part)) for part in sorted(condition.args, key=str))
+        return joint.join(f"({text})" if isinstance(part, And | Or) else text for part, text in parts)
 
     def relation(self, expr: Relational) -> Piece:
         return Piece(f"{self.piece(expr.lhs).tex} {RELATIONS[expr.rel_op]} {self.piece(expr.rhs).tex}", SUM)

@@ -29,7 +29,7 @@ from sympy import (
     true,
 )
 from sympy.core.relational import Eq, Ge, Gt, Le, Lt, Ne
-from sympy.logic.boolalg import And, Not, Or
+from sympy.logic.boolalg import And, BooleanFunction, Or, to_nnf
 from sympy.polys.domains import QQ
 from sympy.polys.rings import PolyElement, ring
 
@@ -185,8 +185,8 @@ class Algebra:
             return Mul(*map(self._indicator, condition.args))
         if isinstance(condition, Or):
             return 1 - Mul(*(1 - self._indicator(part) for part in condition.args))
-        if isinstance(condition, Not):
-            return 1 - self._indicator(condition.args[0])
+        if isinstance(condition, BooleanFunction):
+            return self._indicator(to_nnf(condition, simplify=False))
         if isinstance(condition, Gt | Lt):
             return 1 - self._indicator(condition.negated)
         if isinstance(condition, Ne):

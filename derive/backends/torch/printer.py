@@ -17,7 +17,6 @@ from sympy import (
     Max,
     Min,
     Mul,
-    Not,
     Or,
     Piecewise,
     Pow,
@@ -33,6 +32,7 @@ from sympy import (
 from sympy.core.numbers import Exp1
 from sympy.core.parameters import distribute
 from sympy.core.relational import Relational
+from sympy.logic.boolalg import BooleanFunction
 
 from derive.backends import (
     KERNELS,
@@ -429,9 +429,9 @@ SPELLINGS: dict[type, Callable[[TorchPrinter, Expr], Source]] = {
     Heaviside: TorchPrinter.heaviside,
     atan2: lambda printer, expr: call("torch.atan2", *map(printer.formula, expr.args)),
     Relational: TorchPrinter.relational,
-    Not: lambda printer, expr: printer.formula(to_nnf(expr)),
     And: lambda printer, expr: chained("&", map(printer.formula, expr.args)),
     Or: lambda printer, expr: chained("|", map(printer.formula, expr.args)),
+    BooleanFunction: lambda printer, expr: printer.formula(to_nnf(expr, simplify=False)),
     Function: TorchPrinter.function,
 }
 

@@ -34,6 +34,7 @@ pdf: .venv/installed
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/python -m tests.house
 
 # The versions that pyproject.toml allows. torch is the one of constraints.txt throughout: on Linux, the others that PyPI
@@ -76,4 +77,4 @@ pythons:
 	touch $@
 
 clean:
-	rm -rf .venv .venv-* build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -181,7 +181,7 @@ def _complement(total: Add) -> Expr:
             continue
         sign, u = k / number, part.args[0] if part.args else part
         if isinstance(part, sigmoid) and sign == -1:
-            left = sigmoid(-u)
+            left: Expr = sigmoid(-u)
         elif isinstance(part, tanh):
             left = 2 * sigmoid(2 * sign * u)
         elif isinstance(part, Pow) and isinstance(part.base, tanh) and part.exp == 2 and sign == -1:

@@ -43,6 +43,8 @@ def softmax_rows(derivation: Derivation, column: Equation) -> list[Row]:
     whole = latex(program, shifts(program.equations).get(Z, Z))
     rows = [Row(latex(program, P), latex(program, value), f"softmax of each row of ${whole}$", "")]
     sent = next((e for e in derivation.backward if e.variable == M), None)
+    if sent is None:
+        return rows
     scale = of_row_sums(sent, program.inputs[1])
     if scale is not None:
         short = factor_terms(step.value.formula.xreplace({entry(sent.target): scale, share: entry(P)}))
@@ -53,9 +55,9 @@ def softmax_rows(derivation: Derivation, column: Equation) -> list[Row]:
     return rows
 
 
-def of_row_sums(equation: Equation | None, Y: MatrixSymbol) -> Expr | None:
+def of_row_sums(equation: Equation, Y: MatrixSymbol) -> Expr | None:
     """c, of an equation whose value is c times the sums of the rows of Y."""
-    scale, factors = chain(equation.value) if equation else (None, [])
+    scale, factors = chain(equation.value)
     if len(factors) != 2 or factors[1] != OneMatrix(Y.shape[1], 1):
         return None
     multiple = formula_of(factors[0])[0] / entry(Y)

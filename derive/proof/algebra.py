@@ -29,7 +29,7 @@ from sympy import (
     true,
 )
 from sympy.core.relational import Eq, Ge, Gt, Le, Lt, Ne
-from sympy.logic.boolalg import And, BooleanFunction, Or, to_nnf
+from sympy.logic.boolalg import And, Boolean, BooleanFunction, Or, to_nnf
 from sympy.polys.domains import QQ
 from sympy.polys.rings import PolyElement, ring
 
@@ -177,7 +177,7 @@ class Algebra:
             otherwise *= 1 - indicator
         return value
 
-    def _indicator(self, condition) -> Expr:
+    def _indicator(self, condition: Boolean) -> Expr:
         """1 where the condition holds, else 0; every comparison is written with u <= 0."""
         if condition in (true, false):
             return Integer(1) if condition == true else Integer(0)
@@ -209,7 +209,8 @@ class Algebra:
         """Whether the polynomial over atoms vanishes, given what the atoms are to each other."""
         if not in_ring(difference, difference.free_symbols):
             return True
-        symbols, seen = set(difference.free_symbols), set()
+        symbols: set[Symbol] = set(difference.free_symbols)
+        seen: set[Symbol] = set()
         while found := symbols & (self.reciprocals.keys() | self.powers.keys()) - seen:
             seen |= found
             symbols = symbols.union(*(self._related(symbol).free_symbols for symbol in found))
@@ -230,7 +231,8 @@ class Algebra:
 
 def by_power(value: PolyElement, symbol: Symbol) -> dict[int, PolyElement]:
     """The coefficients of the powers of a symbol."""
-    index, parts = value.ring.symbols.index(symbol), {}
+    index = value.ring.symbols.index(symbol)
+    parts: dict[int, PolyElement] = {}
     for monomial, coefficient in value.items():
         part = parts.setdefault(monomial[index], value.ring.zero)
         part[(*monomial[:index], 0, *monomial[index + 1 :])] = coefficient

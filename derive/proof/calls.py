@@ -152,7 +152,8 @@ class Rows:
 
     def like_parameters(self, what: str, result: Any, wanted: Callable[..., mpf]) -> None:
         parts = unpacked(result, len(self.shapes), what)
-        names, entries = [], []
+        names: list[str] = []
+        entries: list[Expr] = []
         for part, (name, shape) in zip(parts, self.shapes.items(), strict=True):
             names += [f"{what}{name}[{', '.join(map(str, index))}]" for index in numpy.ndindex(*shape)]
             entries += tensor(part, shape, f"{what}{name}").entries.flat
@@ -266,7 +267,9 @@ class Calls:
                 if UNCUT[-1] == N or not isinstance(error.__cause__, Cut):
                     raise
 
-    def called(self, fast: Any, path: Path, point: Point, count: int, flat: Tensor | None, leave: bool) -> tuple:
+    def called(
+        self, fast: Any, path: Path, point: Point, count: int, flat: Tensor | None, leave: bool
+    ) -> tuple[Rows, str, Any]:
         """Calls each method; with a flat direction in its other form. What is written is unset after, unless left."""
         rows, what = self.rows(point, count), f"{path}: value_and_grad with N = {count}"
         with self.run(what, leave):
@@ -310,7 +313,7 @@ def in_decimals(namespace: dict[str, Any]) -> None:
         constants[name] = exact.evalf(DIGITS) if isinstance(exact, Expr) else decimals(exact)
 
 
-def decimals(function: Callable) -> Callable:
+def decimals(function: Callable[..., Expr]) -> Callable[..., Expr]:
     return lambda *numbers: evaluated(function(*numbers))
 
 

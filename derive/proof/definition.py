@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from copy import copy
 from functools import reduce
 from itertools import combinations, product
+from typing import Any
 
 import numpy
 from sympy import (
@@ -64,7 +65,7 @@ from sympy.polys.matrices.exceptions import DMNonInvertibleMatrixError
 from derive.formulas import NamedFunction, z
 from derive.programs import BlockSum, Elementwise, RowLogSumExp
 
-Environment = dict[Basic, object]
+Environment = dict[Basic, Any]  # a number, or entries
 DIGITS = 150  # of numbers that are not rational
 LARGEST = 4  # determinant that is written out
 ROUNDING = Float(10, DIGITS) ** (10 - DIGITS // 2)
@@ -105,7 +106,7 @@ class Definition:
         self.given = given
         numbers = [number for part in given.values() for number in numpy.ravel(part)]
         self.number = in_decimals if any(getattr(number, "is_Float", False) for number in numbers) else lambda n: n
-        self.known: dict[Basic, object] = {}
+        self.known: dict[Basic, Any] = {}
 
     def within(self, more: Environment) -> "Definition":
         """With the bound symbols of a sum or a function."""
@@ -185,7 +186,8 @@ class Definition:
         if isinstance(node, BlockMatrix | BlockDiagMatrix):
             rows, columns = node.blockshape
             return numpy.block([[self.entries(node.blocks[i, j]) for j in range(columns)] for i in range(rows)])
-        shape = tuple(int(self.scalar(size)) for size in node.shape)
+        height, width = (int(self.scalar(size)) for size in node.shape)
+        shape = height, width
         if isinstance(node, OneMatrix | ZeroMatrix | Identity):
             diagonal, other = {OneMatrix: (1, 1), ZeroMatrix: (0, 0)}.get(type(node), (1, 0))
             return array(shape, lambda i, j: Integer(diagonal if i == j else other))
@@ -257,14 +259,11 @@ def array(shape: tuple[int, int], entry: Callable[[int, int], Expr]) -> numpy.nd
     return result
 
 
-def multiplied(parts: list) -> numpy.ndarray:
-    result = None
-    for part in parts:
-        if result is None:
-            result = part
-        else:
-            matrices = isinstance(part, numpy.ndarray) and isinstance(result, numpy.ndarray)
-            result = result @ part if matrices else result * part
+def multiplied(parts: Iterable[Any]) -> numpy.ndarray:
+    result, *others = parts
+    for part in others:
+        matrices = isinstance(part, numpy.ndarray) and isinstance(result, numpy.ndarray)
+        result = result @ part if matrices else result * part
     return result
 
 

@@ -8,12 +8,13 @@ must be the sum of the gradient's entries times the direction's.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice, permutations
 from math import prod
 from random import Random
+from typing import Any, Protocol
 
 import numpy
 from sympy import (
@@ -53,11 +54,11 @@ from sympy.matrices.expressions.slice import MatrixSlice
 from derive.formulas import NamedFunction
 from derive.programs import RowLogSumExp
 from derive.proof.algebra import Algebra
-from derive.proof.definition import DIGITS, Definition, OnKink, TooManyTerms
+from derive.proof.definition import DIGITS, Definition, Environment, OnKink, TooManyTerms
 from derive.proof.grammar import check
 from derive.proof.judge import NotProved
 from derive.proof.source import run_source
-from derive.proof.tensor import naming, read_only
+from derive.proof.tensor import Tensor, naming, read_only
 
 MOST_SYMBOLS = 40
 MOST_ON_A_LINE = 400  # entries of what is moved along a line, if the loss on it is to be written out
@@ -96,7 +97,29 @@ class Certificate:
         )
 
 
-def certify(subject) -> Certificate:
+class Subject(Protocol):
+    """A matrix derivation: a loss of some inputs, and its gradient in some of these, which `torch` emits.
+
+    `original` maps what the code takes to what it is in the loss, `inputs` the other way; `sizes` are symbols.
+    """
+
+    loss: Expr
+    variables: tuple[Basic, ...]
+    original: dict[MatrixSymbol, Basic]
+    inputs: dict[Basic, MatrixSymbol]
+    sizes: dict[Symbol, Symbol]
+
+    @property
+    def gradients(self) -> dict[Basic, Expr]: ...
+
+    def torch(self) -> str: ...
+
+
+Emitted = Callable[..., tuple[Tensor, Any]]  # value_and_grad
+Sizes = dict[Symbol, Integer]
+
+
+def certify(subject: Subject) -> Certificate:
     """The certificate of a matrix derivation.
 
     Raises NotProved where value or gradient differ, or where no point is found at which the loss is defined.
@@ -105,11 +128,9 @@ def certify(subject) -> Certificate:
     check(source, source, "the emitted source")
     function = run_source(source, "the emitted source")["value_and_grad"]
     sizes = with_symbols(subject, function)
-    exact = sizes is not None and next(defined_points(subject), None) is not None
-    if exact:
-        method = "exact: identical, with a symbol for each entry"
-    else:
-        method, sizes = evaluated(subject, function)
+    exact, method = True, "exact: identical, with a symbol for each entry"
+    if sizes is None or next(defined_points(subject), None) is None:
+        exact, (method, sizes) = False, evaluated(subject, function)
     return Certificate(
         loss=str(subject.loss),
         variables=tuple(map(str, subject.variables)),
@@ -120,7 +141,7 @@ def certify(subject) -> Certificate:
     )
 
 
-def with_symbols(subject, function) -> dict | None:
+def with_symbols(subject: Subject, function: Emitted) -> Sizes | None:
     """The sizes at which all was shown to be identical; None where it was not shown."""
     for sizes in islice(chosen_sizes(subject), ORDERS):
         try:
@@ -130,7 +151,7 @@ def with_symbols(subject, function) -> dict | None:
     return None
 
 
-def identical(subject, function, sizes: dict) -> bool:
+def identical(subject: Subject, function: Emitted, sizes: Sizes) -> bool:
     """Whether value, gradients and closed forms are shown to be the loss and its derivatives in every entry."""
     if count(subject, sizes) > MOST_SYMBOLS:
         return False
@@ -177,7 +198,7 @@ def terms(expr: Expr, known: dict[Expr, int] | None = None) -> int:
     return known[expr]
 
 
-def evaluated(subject, function) -> tuple[str, dict]:
+def evaluated(subject: Subject, function: Emitted) -> tuple[str, Sizes]:
     """How it was shown at random points, and for which sizes."""
     exact, shown = True, 0
     for sizes, definition, value in defined_points(subject):
@@ -200,7 +221,7 @@ def evaluated(subject, function) -> tuple[str, dict]:
     )
 
 
-def nearest(subject) -> str:
+def nearest(subject: Subject) -> str:
     """What is not defined at the first points, by the smallest part of the loss that is not."""
     for _, point in islice(points(subject), 1):
         definition = Definition(decimal(point))
@@ -217,7 +238,7 @@ def nearest(subject) -> str:
 
 
 def gradient_in(
-    subject, variable: Basic, gradients, definition: Definition
+    subject: Subject, variable: Basic, gradients: Any, definition: Definition
 ) -> tuple[list[Expr], list[Expr], list[Expr]]:
     """The entries of a gradient as emitted and in closed form, and those of the variable.
 
@@ -234,7 +255,12 @@ def gradient_in(
 
 
 def check_gradient(
-    subject, variable: Basic, gradients, definition: Definition, along: tuple[list, Expr], floor: Expr
+    subject: Subject,
+    variable: Basic,
+    gradients: Any,
+    definition: Definition,
+    along: tuple[list[Integer], Expr],
+    floor: Expr,
 ) -> bool:
     """Whether all was rational; the slope along a line and the closed form, against the emitted gradient."""
     emitted, closed, _ = gradient_in(subject, variable, gradients, definition)
@@ -246,7 +272,7 @@ def check_gradient(
     return exact
 
 
-def slope(subject, variable: Basic, point: dict, random: Random) -> tuple[list, Expr]:
+def slope(subject: Subject, variable: Basic, point: Environment, random: Random) -> tuple[list[Integer], Expr]:
     """A direction, and the derivative of the loss along it: by SymPy's of the loss written out; at decimals, or where
     that has too many terms, by the difference quotient.
     """
@@ -269,7 +295,7 @@ def slope(subject, variable: Basic, point: dict, random: Random) -> tuple[list, 
     return steps, (at(STEP).evalf(DIGITS) - at(-STEP).evalf(DIGITS)) / (2 * STEP)
 
 
-def run(function, subject, point: dict):
+def run(function: Emitted, subject: Subject, point: Environment) -> tuple[Expr, Any]:
     """What the emitted source gives at a point."""
     tensors = {symbol.name: read_only(point[given]) for symbol, given in subject.original.items()}
     try:
@@ -308,7 +334,7 @@ def first_difference(mine: Expr, other: Expr) -> tuple[str, str]:
     return str(mine), str(other)
 
 
-def decimal(point: dict) -> dict:
+def decimal(point: Environment) -> Environment:
     """Numbers as decimals of many digits; sizes stay whole."""
 
     def one(part: object) -> object:
@@ -327,7 +353,7 @@ def is_real(value: Expr) -> bool:
     return number.is_number and number.is_real is not False and abs(number.as_real_imag()[1]) == 0
 
 
-def chosen_sizes(subject) -> Iterator[dict[Symbol, Integer]]:
+def chosen_sizes(subject: Subject) -> Iterator[Sizes]:
     """Small, pairwise different numbers for the sizes that are symbols, large enough for every index; then others."""
     least = 2
     for node in subject.loss.atoms(MatrixElement) | subject.loss.atoms(MatrixSlice):
@@ -338,7 +364,7 @@ def chosen_sizes(subject) -> Iterator[dict[Symbol, Integer]]:
         yield {given: Integer(least + place) for given, place in zip(symbols, order, strict=True)}
 
 
-def points(subject) -> Iterator[tuple[dict, dict]]:
+def points(subject: Subject) -> Iterator[tuple[Sizes, Environment]]:
     """Sizes and random rational points: of both signs, positive, and with a large diagonal; then of many magnitudes."""
     random = Random(0)
     for sizes in islice(chosen_sizes(subject), ORDERS):
@@ -356,7 +382,7 @@ def points(subject) -> Iterator[tuple[dict, dict]]:
         yield sizes, sizes | random_point(subject, sizes, random, magnitudes, -(number % 2), number % 3)
 
 
-def defined_points(subject) -> Iterator[tuple[dict, Definition, Expr]]:
+def defined_points(subject: Subject) -> Iterator[tuple[Sizes, Definition, Expr]]:
     """Those at which the loss is real and smooth, and its value: a fraction, or a decimal of many digits."""
     for sizes, point in points(subject):
         with suppress(*UNDEFINED):
@@ -380,7 +406,7 @@ def is_rational(loss: Expr) -> bool:
     )
 
 
-def symbolic_point(subject, sizes: dict) -> dict:
+def symbolic_point(subject: Subject, sizes: Sizes) -> Environment:
     """A symbol of its own for each entry of each input."""
     point = dict(sizes)
     for given in subject.original.values():
@@ -394,16 +420,18 @@ def symbolic_point(subject, sizes: dict) -> dict:
     return point
 
 
-def count(subject, sizes: dict) -> int:
+def count(subject: Subject, sizes: Sizes) -> int:
     """How many entries the inputs have."""
     return sum(prod(shape_at(g, sizes)) if isinstance(g, MatrixExpr) else 1 for g in subject.original.values())
 
 
-def shape_at(given: MatrixExpr, sizes: dict) -> tuple[int, ...]:
+def shape_at(given: MatrixExpr, sizes: Sizes) -> tuple[int, ...]:
     return tuple(int(sympify(size).xreplace(sizes)) for size in given.shape)
 
 
-def random_point(subject, sizes: dict, random: Random, magnitudes: dict, least: int, diagonal: int) -> dict:
+def random_point(
+    subject: Subject, sizes: Sizes, random: Random, magnitudes: dict[Basic, Rational], least: int, diagonal: int
+) -> Environment:
     """Entries that no sum of products of a few makes 0: odd numbers over a large prime, times a magnitude.
 
     `least` is -1 for entries of both signs, and 0 for positive ones; a number is of the sign that it is declared to be.

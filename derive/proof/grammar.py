@@ -64,8 +64,12 @@ def shown(node: ast.AST) -> str:
 def same_text(body: list[ast.stmt], model: list[ast.stmt], derived: tuple[str, ...]) -> None:
     """Statement by statement the same, but for the lines of derived functions."""
     for node, wanted in zip(body, model, strict=False):
-        name = getattr(wanted, "name", "")
-        if name in derived and isinstance(node, ast.FunctionDef) and node.name == name:
+        if (
+            isinstance(wanted, ast.FunctionDef)
+            and wanted.name in derived
+            and isinstance(node, ast.FunctionDef)
+            and node.name == wanted.name
+        ):
             same_head(node, wanted)
             Lines(wanted, derived is DERIVED_METHODS).check(node.body)
         elif isinstance(wanted, ast.ClassDef) and isinstance(node, ast.ClassDef):

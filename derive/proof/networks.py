@@ -7,6 +7,7 @@ in both; the derivative goes forwards through it, from a weight to the loss.
 import ast
 import hashlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +111,10 @@ def as_the_template(source: str) -> tuple[str, ...]:
     """The functions whose words are the template's, which the grammar has let pass."""
     found = []
     for node in ast.parse(source).body:
-        inside = [f"{node.name}.{part.name}" for part in getattr(node, "body", ()) if isinstance(part, ast.FunctionDef)]
-        found += inside if isinstance(node, ast.ClassDef) else [node.name] if isinstance(node, ast.FunctionDef) else []
+        if isinstance(node, ast.ClassDef):
+            found += [f"{node.name}.{part.name}" for part in node.body if isinstance(part, ast.FunctionDef)]
+        elif isinstance(node, ast.FunctionDef):
+            found.append(node.name)
     run = {*FUNCTIONS, *DERIVED_METHODS, "__init__", "accumulate"}
     return tuple(name for name in found if name.rpartition(".")[2] not in run)
 
@@ -134,10 +137,8 @@ def check_imports(folder: Path) -> None:
 
 def slopes(network: Network) -> Iterator[Claim]:
     """The slope of each named function that the network uses, against the derivative of its definition."""
-    used = {
-        type(part) for layer in range(1, network.depth + 1) for part in network.function(layer).atoms(NamedFunction)
-    }
-    used |= {type(part) for part in network.criterion().formula.atoms(NamedFunction)}
+    used = {part.func for layer in range(1, network.depth + 1) for part in network.function(layer).atoms(NamedFunction)}
+    used |= {part.func for part in network.criterion().formula.atoms(NamedFunction)}
     for function in sorted(used, key=str):
         yield f"the slope of {function}", slope(function), diff(opened(function.definition), z)
 
@@ -192,7 +193,7 @@ class Case:
         for n in range(self.rows):
             own = self.loss(self.x[n : n + 1], self.y[n : n + 1])
             for (name, parameter), gradient in zip(self.parameters.items(), samples, strict=True):
-                expected = parameter.map(lambda entry, own=own: self.sums.derivative(own, entry))
+                expected = parameter.map(partial(self.sums.derivative, own))
                 yield from self.each(f"dL{n}/d{name}", gradient[n], expected)
 
         predicted = Tensor([self.prediction(row) for row in self.x.entries])
@@ -219,12 +220,12 @@ class Case:
             raise NotProved(f"{self.where}: {name} is no tensor of numbers")
         if got.entries.shape != expected.entries.shape:
             raise NotProved(f"{self.where}: {name} has the shape {got.entries.shape}, not {expected.entries.shape}")
-        for index in numpy.ndindex(*got.entries.shape):
-            if got.entries[index].has(nan):
+        for index, entry in numpy.ndenumerate(got.entries):
+            if entry.has(nan):
                 raise NotProved(f"{self.where}: {name} has an entry that nothing has set, or that is no number")
             yield (
                 f"{name}[{', '.join(map(str, index))}]" if index else name,
-                got.entries[index],
+                entry,
                 expected.entries[index],
             )
 

@@ -7,6 +7,7 @@ entry differs along it, too.
 from collections.abc import Sequence
 from itertools import pairwise
 from random import Random
+from typing import Any
 
 from mpmath import fdot, fsum, isfinite, mp, mpc, mpf
 from sympy import Dummy, Expr, Float, lambdify
@@ -63,7 +64,8 @@ class Point:
     """
 
     def __init__(self, network: Network, rows: int, seed: int) -> None:
-        self.definition, self.known = Definition(network), {}
+        self.definition = Definition(network)
+        self.known: dict[tuple[str, int], Any] = {}
         random = Random(seed)
         inputs, outputs = network.layers[0], network.layers[-1]
         with mp.workdps(MORE):
@@ -123,7 +125,7 @@ class Point:
         up, down = (self.slope(n, along, self.moved(self.direction, step)) for step in (STEP, -STEP))
         return (up - down) / (2 * STEP)
 
-    def true(self, name: str, n: int, along: Vector | None = None) -> object:
+    def true(self, name: str, n: int, along: Vector | None = None) -> Any:
         """What a method says of a row; once for all, along the weights, where no direction is given."""
         with mp.workdps(MORE):
             if along is not None:

@@ -257,7 +257,7 @@ TORCH: dict[str, Callable[..., Any]] = {
 }
 """What emitted lines call. A form of call that INTO or PULLBACKS has is what these say, and only that."""
 TORCH |= {path: dispatched(path, TORCH.get(path)) for path in KERNEL_CALLS}
-MATRICES: dict[str, Callable] = {
+MATRICES: dict[str, Callable[..., Any]] = {
     "torch.atan2": of_pairs(atan2),
     "torch.cat": cat,
     "torch.einsum": einsum,

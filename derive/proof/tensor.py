@@ -31,6 +31,9 @@ class Cut(Refused):
     """Some of the rows are taken by their numbers."""
 
 
+Operator = Callable[["Tensor", Any], "Tensor"]
+
+
 class Tensor:
     """An array of SymPy expressions with the methods of torch.Tensor that emitted code calls."""
 
@@ -38,6 +41,9 @@ class Tensor:
     device, layout = "cpu", "strided"
     requires_grad = is_meta = is_nested = False
     __hash__ = object.__hash__
+    __add__: Operator  # and more, from the tables below
+    __mul__: Operator
+    __truediv__: Operator
 
     def __init__(self, entries: Any, dtype: str = FLOAT) -> None:
         self.entries = numpy.asarray(entries, dtype=object)

@@ -4,9 +4,10 @@ A last row of ones makes one product of an affine map, and one of the gradients 
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property
 
-from sympy import MatrixSymbol
+from sympy import Expr, MatrixSymbol
 
 from derive.backends import PULLBACKS
 from derive.backends.fast.rows import Each, Rows, for_one_row
@@ -56,7 +57,7 @@ class Columns(Rows):
         yield Statement(f"{rows}.copy_(x)")
         yield Statement("y = y.T")
 
-    def affine(self, Z, A, W, b) -> Iterable[Statement]:
+    def affine(self, Z: MatrixSymbol, A: MatrixSymbol, W: MatrixSymbol, b: MatrixSymbol) -> Iterable[Statement]:
         block = self.transposed(self.block_of(W)[0])
         yield Statement(f"torch.mm({block}, {self.with_one(A)}, out={self.name(Z)})", (A,), (Z,))
 
@@ -65,21 +66,21 @@ class Columns(Rows):
         block, cut = self.block_of(W)
         return self.view(f"{self.name(W)}_T", f"{block}{cut.removesuffix('.T')}")
 
-    def backward_product(self, target, Delta, W) -> Iterable[Statement]:
+    def backward_product(self, target: MatrixSymbol, Delta: MatrixSymbol, W: MatrixSymbol) -> Iterable[Statement]:
         code = f"torch.mm({self.weights(W)}, {self.name(Delta)}, out={self.name(target)})"
         yield Statement(code, (Delta,), (target,))
 
-    def weight_gradient(self, W, Delta, A) -> Iterable[Statement]:
+    def weight_gradient(self, W: MatrixSymbol, Delta: MatrixSymbol, A: MatrixSymbol) -> Iterable[Statement]:
         """The gradient of [W b] in one product; that of b is its last row."""
         delta = self.transposed(self.name(Delta))
         yield Statement(f"{self.gradient_of(W)}.addmm_({self.with_one(A)}, {delta}, beta=beta)", (Delta, A))
 
-    def bias_gradient(self, b, Delta) -> Iterable[Statement]:
+    def bias_gradient(self, b: MatrixSymbol, Delta: MatrixSymbol) -> Iterable[Statement]:
         return ()
 
 
 class EachOfColumns(Each, Columns):
-    def weight_gradient(self, W, Delta, A) -> Iterable[Statement]:
+    def weight_gradient(self, W: MatrixSymbol, Delta: MatrixSymbol, A: MatrixSymbol) -> Iterable[Statement]:
         """Of [W b], whose last row is one times Delta."""
         column = self.view(f"{self.with_one(A)}_column", f"{self.with_one(A)}[:, None]")
         block = f'blocks["{self.block_of(W)[0]}"]'
@@ -133,32 +134,33 @@ class FewRows(Columns):
 
     def operation(self, equation: Equation) -> Iterable[Statement]:
         yield from super().operation(equation)
-        if equation == self.derivation.backward[0] and self.common_activation:
-            yield self.all_slopes()
+        if self.common_activation and equation == self.derivation.backward[0]:
+            yield self.all_slopes(self.common_activation)
 
     @cached_property
     def common_activation(self) -> str | None:
         """The activation of all hidden layers, where it is one whose slope torch finds from its output."""
-        names = {self.activations.get(A) for A in self.inputs if A != self.X}
+        names = {self.activations.get(A, "") for A in self.inputs if A != self.X}
         return names.pop() if len(names) == 1 and all("{a}" in PULLBACKS.get(name, "") for name in names) else None
 
-    def all_slopes(self) -> Statement:
+    def all_slopes(self, activation: str) -> Statement:
         """The slopes at all inputs at once: the pullback of a cotangent of one."""
         self.view("one", "new_ones(())")
         self.view("slopes", "new_empty(inputs.shape)")
-        call = PULLBACKS[self.common_activation].format(g="one", a="inputs", out="slopes")
+        call = PULLBACKS[activation].format(g="one", a="inputs", out="slopes")
         return Statement(self.kernel(call), tuple(self.inputs))
 
     def pullback(self, equation: Equation, slope: str) -> Statement:
         """As elsewhere, but with the slopes that all hidden layers have computed at once."""
-        A, g = equation.through.target, self.cotangent(equation)
-        if not self.common_activation or A not in self.inputs:
+        through, g = equation.through, self.cotangent(equation)
+        if not self.common_activation or through is None or through.target not in self.inputs:
             return super().pullback(equation, slope)
+        A = through.target
         start, end = self.inputs[A]
         slopes = self.view(f"slope_{self.name(A)}", f"slopes[{start}:{end - 1}]")
         return Statement(f"{self.name(g)}.mul_({slopes})", (g,), (equation.target,), (g,))
 
-    def weight_gradient(self, W, Delta, A) -> Iterable[Statement]:
+    def weight_gradient(self, W: MatrixSymbol, Delta: MatrixSymbol, A: MatrixSymbol) -> Iterable[Statement]:
         return ()
 
     def epilogue(self) -> Iterable[Statement]:
@@ -180,6 +182,16 @@ class FewRows(Columns):
         return Statement(added.code.replace(", alpha", ", beta=0, alpha"), added.reads)
 
 
+@dataclass(frozen=True)
+class Fused:
+    """scale (prediction - y), where the prediction is an affine map of the input."""
+
+    prediction: MatrixSymbol
+    scale: Expr
+    input: MatrixSymbol
+    weight: MatrixSymbol
+
+
 class OneRow(FewRows):
     """One sample: vectors instead of matrices."""
 
@@ -197,25 +209,25 @@ class OneRow(FewRows):
             yield Statement("y = y.T" if self.fused else "y = y.view(-1)")
 
     @cached_property
-    def fused(self) -> MatrixSymbol | None:
-        """The prediction, where the error is c (prediction - y): one operation computes both."""
+    def fused(self) -> Fused | None:
+        """Where one operation computes both the prediction and the error."""
         error = self.derivation.backward[0]
         found = difference(error.value) if self.quadratic else None
-        if found and found[2] == self.Y:
-            equation = next(e for e in self.program.equations if e.target == found[1])
-            return found[1] if affine(equation.value) and self.dies(found[1], error) else None
-        return None
+        if found is None or found[2] != self.Y:
+            return None
+        scale, Z, _ = found
+        operands = affine(next(e.value for e in self.program.equations if e.target == Z))
+        return Fused(Z, scale, *operands[:2]) if operands and self.dies(Z, error) else None
 
-    def affine(self, Z, A, W, b) -> Iterable[Statement]:
-        if self.fused != Z:
+    def affine(self, Z: MatrixSymbol, A: MatrixSymbol, W: MatrixSymbol, b: MatrixSymbol) -> Iterable[Statement]:
+        if self.fused is None or self.fused.prediction != Z:
             block = self.transposed(self.block_of(W)[0])
             yield Statement(f"torch.mv({block}, {self.with_one(A)}, out={self.name(Z)})", (A,), (Z,))
 
     def entrywise(self, equation: Equation) -> Iterable[Statement]:
-        if self.fused not in equation.uses:
+        if self.fused is None or self.fused.prediction not in equation.uses:
             return super().entrywise(equation)
-        A, W, _ = next(affine(e.value) for e in self.program.equations if e.target == self.fused)
-        c = self.printer.text(difference(equation.value)[0])
+        A, W, c = self.fused.input, self.fused.weight, self.printer.text(self.fused.scale)
         block, out = self.transposed(self.block_of(W)[0]), self.column(self.name(equation.target))
         code = f"torch.addmm(y, {block}, {self.column(self.with_one(A))}, beta=-{c}, alpha={c}, out={out})"
         return [Statement(code, (A,), (equation.target,))]
@@ -223,7 +235,7 @@ class OneRow(FewRows):
     def column(self, name: str) -> str:
         return self.view(f"{name}_column", f"{name}.view(-1, 1)")
 
-    def backward_product(self, target, Delta, W) -> Iterable[Statement]:
+    def backward_product(self, target: MatrixSymbol, Delta: MatrixSymbol, W: MatrixSymbol) -> Iterable[Statement]:
         weights, delta = self.weights(W), self.name(Delta)
         if self.width(Delta) == 1:
             column = self.view(f"{self.name(W)}_column", f"{weights}.view(-1)")
@@ -232,7 +244,7 @@ class OneRow(FewRows):
             code = f"torch.mv({weights}, {delta}, out={self.name(target)})"
         yield Statement(code, (Delta,), (target,))
 
-    def weight_gradient(self, W, Delta, A) -> Iterable[Statement]:
+    def weight_gradient(self, W: MatrixSymbol, Delta: MatrixSymbol, A: MatrixSymbol) -> Iterable[Statement]:
         if not self.joint:
             column = self.column(self.with_one(A))
             yield Statement(f"torch.mul({column}, {self.name(Delta)}, out={self.gradient_of(W)})", (Delta, A))

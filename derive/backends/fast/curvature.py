@@ -14,7 +14,7 @@ from sympy import Integer, MatrixExpr, MatrixSymbol, OneMatrix, Transpose
 
 from derive.backends import PULLBACKS, WHOLE
 from derive.backends.fast.columns import Columns, stop
-from derive.backends.fast.rows import OnlyGradients, Rows
+from derive.backends.fast.rows import OnlyGradients
 from derive.backends.fast.steps import Statement, occurs
 from derive.calculus import tangents
 from derive.operations import activations, affine, products
@@ -30,14 +30,13 @@ def with_slopes(derivation: Derivation) -> Derivation:
     for equation in derivation.backward:
         found = [symbol for symbol in equation.uses if program.notation.is_cotangent(symbol.name)]
         through = equation.through
-        formulas = isinstance(equation.value, Elementwise) and isinstance(through and through.value, Elementwise)
-        if formulas and len(found) == 1 and len(through.uses) == 1:
+        if through and is_formula(equation) and is_formula(through) and len(found) == len(through.uses) == 1:
             g, A = found[0], through.target
             value = elementwise(equation.value.formula.xreplace({entry(g): Integer(1)}), equation.value.operands)
             if isinstance(value, Elementwise):
                 S = MatrixSymbol(SLOPE + program.notation.torch(A.name), *equation.shape)
                 rule = f"slope of {through.rule}"
-                at_output = A in value.atoms(MatrixSymbol) or "{a}" in PULLBACKS.get(names.get(A), "")
+                at_output = A in value.atoms(MatrixSymbol) or "{a}" in PULLBACKS.get(names.get(A, ""), "")
                 forward.insert(forward.index(through) + at_output, Equation(S, value, rule, rule, through))
                 equation = replace(equation, value=elementwise(entry(g) * entry(S), {entry(g): g, entry(S): S}))
         backward.append(equation)
@@ -52,7 +51,7 @@ def curvature(derivation: Derivation) -> Derivation:
     sweep, moved = tangents(named.equations, directions, program.notation)
     gradients = {symbol: moved[gradient] for symbol, gradient in named.gradients.items() if gradient in moved}
     kept = {equation.target for equation in needed(named.equations + sweep, gradients.values())}
-    slopes = {equation.through.target: equation for equation in program.equations if is_slope(equation)}
+    slopes = {equation.through: equation for equation in program.equations if is_slope(equation)}
     waiting = {tangent.through: by_slope(tangent, slopes) for tangent in sweep if tangent.target in kept}
     known = {*program.inputs, *directions.values()}
     delayed: list[Equation] = []
@@ -78,13 +77,17 @@ def curvature(derivation: Derivation) -> Derivation:
     return Derivation(program, backward, gradients)
 
 
+def is_formula(equation: Equation) -> bool:
+    return isinstance(equation.value, Elementwise)
+
+
 def is_slope(equation: Equation) -> bool:
     return equation.target.name.startswith(SLOPE)
 
 
-def by_slope(tangent: Equation, slopes: dict[MatrixSymbol, Equation]) -> Equation:
+def by_slope(tangent: Equation, slopes: dict[Equation | None, Equation]) -> Equation:
     """The tangent of an activation as its slope times the tangent of what it is applied to."""
-    slope = slopes.get(tangent.through.target)
+    slope = slopes.get(tangent.through)
     if slope is None:
         return tangent
     S, (moving,) = slope.target, [symbol for symbol in tangent.uses if symbol != undotted(symbol)]
@@ -111,29 +114,32 @@ class Hessian(OnlyGradients):
     def has_kernel(self, equation: Equation) -> bool:
         return super().has_kernel(equation) or self.slope_kernel(equation) is not None
 
-    def slope_kernel(self, equation: Equation) -> str | None:
-        """The call that computes a slope, as the pullback of a cotangent of one; None where torch has none."""
-        return PULLBACKS.get(self.activations.get(equation.through.target)) if is_slope(equation) else None
+    def slope_kernel(self, equation: Equation) -> tuple[str, Equation] | None:
+        """The call that computes a slope, as the pullback of a cotangent of one, and what it is the slope of.
+
+        None where torch has none.
+        """
+        through = equation.through if is_slope(equation) else None
+        call = PULLBACKS.get(self.activations.get(through.target, "")) if through else None
+        return (call, through) if call and through else None
 
     def reads(self, equation: Equation) -> tuple[MatrixSymbol, ...]:
-        if call := self.slope_kernel(equation):
-            return (equation.through.target,) if "{a}" in call else equation.through.uses
+        if found := self.slope_kernel(equation):
+            call, through = found
+            return (through.target,) if "{a}" in call else through.uses
         return super().reads(equation)
 
     def entrywise(self, equation: Equation) -> Iterable[Statement]:
-        if (call := self.slope_kernel(equation)) is None:
+        if (found := self.slope_kernel(equation)) is None:
             return super().entrywise(equation)
+        call, through = found
         reads, target = self.reads(equation), equation.target
         at, out = self.name(reads[0]), self.name(target)
-        if self.activations[equation.through.target] in WHOLE:
+        if self.activations[through.target] in WHOLE:
             ones, g = [Statement(f"{out}.fill_(1)", (), (target,))], out
         else:
             ones, g = [], self.view("one", "new_ones(())")
         return [*ones, Statement(self.kernel(call.format(g=g, a=at, z=at, out=out)), reads, (target,))]
-
-
-class HessianOfRows(Hessian, Rows):
-    pass
 
 
 class HessianOfColumns(Hessian, Columns):
@@ -239,7 +245,7 @@ class HessianOfColumns(Hessian, Columns):
             Z = next(e.target for e in self.program.equations if (found := affine(e.value)) and found[1] == W)
             both = (Z, self.program.notation.tangent(Z))
             for half, target in enumerate(symbol for symbol in both if symbol in self.assigned):
-                for left, right in products(self.definition(target).value):
+                for left, right in self.terms(target):
                     if not isinstance(left, OneMatrix):
                         lines.append(f"{name}[{self.stack_rows(left)}, :, {half}].copy_({self.stacked(left, right)})")
         return lines if self.stacks else []
@@ -314,8 +320,9 @@ class HessianOfColumns(Hessian, Columns):
                 cut = self.view(f"{block}_weights", f"{block}[:{self.width(A)}]")
                 yield Statement(f"{cut}.addmm_({self.name(A)}, {delta}, beta=beta)", (Delta, A))
 
-    def definition(self, symbol: MatrixSymbol) -> Equation:
-        return next(equation for equation in self.derivation.equations if equation.target == symbol)
+    def terms(self, symbol: MatrixSymbol) -> list[tuple[MatrixExpr, MatrixExpr]]:
+        """The products that a symbol is the sum of."""
+        return next(found for e in self.derivation.equations if e.target == symbol and (found := products(e.value)))
 
 
 def undotted(symbol: MatrixSymbol) -> MatrixSymbol:

@@ -204,22 +204,22 @@ class Rows:
             return self.weight_gradient(self.gradients[target], *operands)
         if target in self.gradients and (operands := bias_gradient(value)):
             return self.bias_gradient(self.gradients[target], *operands)
-        if operands := products(value):
-            return self.products(target, operands)
+        if terms := products(value):
+            return self.products(target, terms)
         return self.other(equation)
 
-    def affine(self, Z, A, W, b) -> Iterable[Statement]:
+    def affine(self, Z: MatrixSymbol, A: MatrixSymbol, W: MatrixSymbol, b: MatrixSymbol) -> Iterable[Statement]:
         code = f"torch.addmm({self.name(b)}, {self.name(A)}, {self.transposed(self.name(W))}, out={self.name(Z)})"
         yield Statement(code, (A,), (Z,))
 
-    def backward_product(self, target, Delta, W) -> Iterable[Statement]:
+    def backward_product(self, target: MatrixSymbol, Delta: MatrixSymbol, W: MatrixSymbol) -> Iterable[Statement]:
         yield Statement(f"torch.mm({self.name(Delta)}, {self.name(W)}, out={self.name(target)})", (Delta,), (target,))
 
-    def weight_gradient(self, W, Delta, A) -> Iterable[Statement]:
+    def weight_gradient(self, W: MatrixSymbol, Delta: MatrixSymbol, A: MatrixSymbol) -> Iterable[Statement]:
         delta = self.transposed(self.name(Delta))
         yield Statement(f"{self.gradient_of(W)}.addmm_({delta}, {self.name(A)}, beta=beta)", (Delta, A))
 
-    def bias_gradient(self, b, Delta) -> Iterable[Statement]:
+    def bias_gradient(self, b: MatrixSymbol, Delta: MatrixSymbol) -> Iterable[Statement]:
         yield Statement(f"{self.gradient_of(b)}.addmv_({self.transposed(self.name(Delta))}, ones, beta=beta)", (Delta,))
 
     def products(self, target: MatrixSymbol, terms: list[tuple[MatrixExpr, MatrixExpr]]) -> Iterable[Statement]:
@@ -293,8 +293,8 @@ class Rows:
             (P, c, Q), p, q = found, *map(self.name, found[::2])
             code = f"torch.addcmul({p}, {p}, {q}, value={self.printer.text(c)}, out={out})"
             yield Statement(code, uses, (target,), uses)
-        elif found := two_products(value):
-            (P, Q), (R, S) = found
+        elif pairs := two_products(value):
+            (P, Q), (R, S) = pairs
             yield Statement(f"torch.mul({self.name(P)}, {self.name(Q)}, out={out})", (P, Q), (target,), (P, Q))
             yield Statement(f"{out}.addcmul_({self.name(R)}, {self.name(S)})", (R, S, target))
         else:
@@ -322,8 +322,7 @@ class Rows:
 
     def reads(self, equation: Equation) -> tuple[MatrixSymbol, ...]:
         """What the scheduled operation reads; a kernel of torch may read z where the formula has a, or a for z."""
-        if slope := self.slope(equation):
-            through = equation.through
+        if (slope := self.slope(equation)) and (through := equation.through):
             return self.cotangent(equation), through.target if "{a}" in PULLBACKS[slope] else through.uses[0]
         return equation.uses
 
@@ -376,7 +375,7 @@ class Rows:
         return set(self.quadratic.replaced) if self.quadratic else set()
 
 
-class OnlyGradients:
+class OnlyGradients(Rows):
     """Leaves out the loss, and what only it needs."""
 
     quadratic = None
@@ -397,12 +396,12 @@ class Each(OnlyGradients):
         super().__init__(for_one_row(derivation))
 
 
-class EachOfRows(Each, Rows):
-    def weight_gradient(self, W, Delta, A) -> Iterable[Statement]:
+class EachOfRows(Each):
+    def weight_gradient(self, W: MatrixSymbol, Delta: MatrixSymbol, A: MatrixSymbol) -> Iterable[Statement]:
         delta = self.view(f"{self.name(Delta)}_column", f"{self.name(Delta)}.T[:, None]")
         yield Statement(f'torch.mul({delta}, {self.name(A)}.T, out=blocks["{self.name(W)}"])', (Delta, A))
 
-    def bias_gradient(self, b, Delta) -> Iterable[Statement]:
+    def bias_gradient(self, b: MatrixSymbol, Delta: MatrixSymbol) -> Iterable[Statement]:
         yield Statement(f'blocks["{self.name(b)}"].copy_({self.transposed(self.name(Delta))})', (Delta,))
 
 

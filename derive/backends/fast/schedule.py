@@ -7,7 +7,7 @@ narrow, so that rows are long; batch by features where they are wide; vectors fo
 from dataclasses import dataclass
 
 from derive.backends.fast.columns import Columns, EachOfColumns, FewRows, OneRow
-from derive.backends.fast.curvature import HessianOfColumns, HessianOfRows
+from derive.backends.fast.curvature import Hessian, HessianOfColumns
 from derive.backends.fast.rows import EachOfRows, Rows
 from derive.backends.fast.steps import Block, Step
 from derive.operations import is_plain
@@ -41,7 +41,7 @@ def schedule(derivation: Derivation) -> Schedule:
     wide = all(width >= WIDE and width % VECTOR == 0 for width in widths[:-1] or [inputs])
     add = ["self._add(x, y, N, 0)"]
     if wide or not all(map(is_plain, derivation.equations)):
-        steps = [kind(derivation).step() for kind in (Rows, EachOfRows, HessianOfRows)]
+        steps = [kind(derivation).step() for kind in (Rows, EachOfRows, Hessian)]
         return Schedule("batch by features", "W and b of each layer", Rows(derivation).blocks(), steps, [], [], add)
     kinds = [OneRow, FewRows, Columns, EachOfColumns, HessianOfColumns]
     made = ["self._one_row = self._make_one_row()"]

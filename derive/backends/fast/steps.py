@@ -1,7 +1,7 @@
 """What the fast module is made of: flat vectors cut into blocks, and steps, whose statements share a few buffers."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sympy import MatrixSymbol
@@ -42,7 +42,7 @@ class Statement:
     over: tuple[MatrixSymbol, ...] = ()
     in_place: str = ""
 
-    def line(self, buffer: dict[MatrixSymbol, object]) -> str:
+    def line(self, buffer: Mapping[MatrixSymbol, object]) -> str:
         """The code, once it is known what lies where."""
         taken = any(buffer.get(symbol) == buffer[target] for target in self.writes for symbol in self.over)
         return self.in_place if self.in_place and taken else self.code

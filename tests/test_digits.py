@@ -51,6 +51,10 @@ TYPED_LOSSES: dict[str, Callable] = {
     "log(1 + (p - y)**2)": lambda p, y: torch.log(1 + (p - y) ** 2),
     "sqrt(1 + (p - y)**2) - 1": lambda p, y: torch.sqrt(1 + (p - y) ** 2) - 1,
     "(p - y)**2/(1 + (p - y)**2)": lambda p, y: (p - y) ** 2 / (1 + (p - y) ** 2),
+    "log(1 + exp(-y*p))": lambda p, y: functional.softplus(-y * p),
+    "log(1 + exp(-2*y*p))": lambda p, y: functional.softplus(-2 * y * p),
+    "log(1 + exp(-y*(p - 1)))": lambda p, y: functional.softplus(-y * (p - 1)),
+    "log(1 + exp(-2*p))*y": lambda p, y: functional.softplus(-2 * p) * y,
     "y*softplus(-p) + (1 - y)*softplus(p)": lambda p, y: functional.binary_cross_entropy_with_logits(
         p, y, reduction="none"
     ),

@@ -236,22 +236,34 @@ def _log(logarithm: Expr) -> Expr:
     if found is None:
         return _log_of_sum(logarithm.args[0]) or log(inner)
     rational, u = found
-    total = Integer(0)
+    number, slope_of_u = Integer(0), Integer(0)
+    pluses: list[tuple[Expr, Expr, Expr]] = []  # s, d, c of s softplus(d u + c)
     for part, sign in zip(fraction(rational), (1, -1), strict=True):
-        number, factors = factor_list(part, E)
-        if number.free_symbols or not number.is_positive:
+        scale, factors = factor_list(part, E)
+        if scale.free_symbols or not scale.is_positive:
             return log(inner)
-        total += sign * log(number)
+        number += sign * log(scale)
         for base, power in factors:
             terms = [term.as_coeff_exponent(E) for term in Add.make_args(base)]
-            if len(terms) == 1 and terms[0][0].is_positive:
-                total += sign * power * (log(terms[0][0]) + terms[0][1] * u)
-            elif len(terms) == 2 and all(c.is_positive for c, _ in terms):
-                (a, k), (b, m) = sorted(terms, key=lambda term: term[1])
-                total += sign * power * (log(a) + k * u + _softplus((m - k) * u + log(b / a)))
-            else:
+            if len(terms) > 2 or not all(c.is_positive for c, _ in terms):
                 return log(inner)
-    return total
+            (a, k), *rest = sorted(terms, key=lambda term: term[1])
+            number += sign * power * log(a)
+            slope_of_u += sign * power * k
+            pluses += [(Integer(sign * power), m - k, log(b / a)) for b, m in rest]
+    return number + _without_opposites(slope_of_u, pluses, u)
+
+
+def _without_opposites(slope_of_u: Expr, pluses: list[tuple[Expr, Expr, Expr]], u: Expr) -> Expr:
+    """slope u + the sum of s softplus(d u + c); softplus(v) - v is softplus(-v), which leaves no small difference."""
+    total = Integer(0)
+    for s, d, c in pluses:
+        if slope_of_u * s * d < 0 and abs(slope_of_u) >= abs(s * d):
+            slope_of_u += s * d
+            total += s * c
+            d, c = -d, -c
+        total += s * _softplus(d * u + c)
+    return total + slope_of_u * u
 
 
 def _log_of_sum(argument: Expr) -> Expr | None:

@@ -82,9 +82,12 @@ def occurrences(formula: Expr, part: Expr) -> int:
 
 
 def length(formula: Expr) -> int:
-    return len(str(formula).replace("*", " * ").replace("sqrt", "math.sqrt").replace("pi", "math.pi")) + CALL * sum(
-        is_call(part) for part in preorder_traversal(formula)
-    )
+    """How long the formula is as code, where each factor of a power is written."""
+    text = str(formula).replace("*", " * ").replace("sqrt", "math.sqrt").replace("pi", "math.pi")
+    parts = list(preorder_traversal(formula))
+    powers = [part for part in parts if part.is_Pow and part.exp.is_Integer and not part.base.is_Atom]
+    again = sum((abs(int(part.exp)) - 1) * (len(str(part.base)) + 3) for part in powers)
+    return len(text) + again + CALL * sum(map(is_call, parts))
 
 
 def is_call(part: Expr) -> bool:

@@ -4,7 +4,8 @@ Every transcendental value, condition, root and reciprocal becomes a symbol; wha
 difference is zero or it is not.
 """
 
-from math import lcm, prod
+from functools import reduce
+from math import lcm
 
 from sympy import (
     Abs,
@@ -51,9 +52,12 @@ class Algebra:
         self.reciprocals: dict[Symbol, Expr] = {}
         self.memo: dict[Expr, Expr] = {}
 
-    def identical(self, left: Expr, right: Expr) -> bool:
-        """Whether left = right for all real values of the symbols where both are defined."""
-        return self.is_zero(self.polynomial(left) - self.polynomial(right))
+    def identical(self, left: Expr, right: Expr, most: int | None = None) -> bool:
+        """Whether left = right for all real values of the symbols where both are defined.
+
+        Raises TooLarge where that takes polynomials of more terms.
+        """
+        return self.is_zero(self.polynomial(left) - self.polynomial(right), most)
 
     def same(self, left: Expr, right: Expr) -> bool:
         """Whether they are identical whatever the values of the atoms, which is found out at once."""
@@ -205,23 +209,23 @@ class Algebra:
         self.powers[symbol] = (2, symbol)
         return symbol
 
-    def is_zero(self, difference: Expr) -> bool:
+    def is_zero(self, difference: Expr, most: int | None = None) -> bool:
         """Whether the polynomial over atoms vanishes, given what the atoms are to each other."""
-        if not in_ring(difference, difference.free_symbols):
+        if not in_ring(difference, difference.free_symbols, most):
             return True
         symbols: set[Symbol] = set(difference.free_symbols)
         seen: set[Symbol] = set()
         while found := symbols & (self.reciprocals.keys() | self.powers.keys()) - seen:
             seen |= found
             symbols = symbols.union(*(self._related(symbol).free_symbols for symbol in found))
-        value = in_ring(difference, symbols)
+        value = in_ring(difference, symbols, most)
         for symbol in reversed(self.reciprocals):
             if symbol in seen:
-                value = cleared(value, symbol, in_ring(self.reciprocals[symbol], symbols))
+                value = cleared(value, symbol, in_ring(self.reciprocals[symbol], symbols), most)
         for symbol in reversed(self.powers):
             if symbol in seen:
                 degree, replacement = self.powers[symbol]
-                value = reduced(value, symbol, degree, in_ring(replacement, symbols))
+                value = reduced(value, symbol, degree, in_ring(replacement, symbols), most)
         return not value
 
     def _related(self, symbol: Symbol) -> Expr:
@@ -239,25 +243,51 @@ def by_power(value: PolyElement, symbol: Symbol) -> dict[int, PolyElement]:
     return parts
 
 
-def cleared(value: PolyElement, symbol: Symbol, primitive: PolyElement) -> PolyElement:
+class TooLarge(Exception):
+    """A polynomial that is not written out, for its length."""
+
+
+def times(left: PolyElement, right: PolyElement, most: int | None) -> PolyElement:
+    """The product.
+
+    Raises TooLarge where it may have more than so many terms.
+    """
+    if most is not None and len(left) * len(right) > most:
+        raise TooLarge
+    return left * right
+
+
+def to_the(base: PolyElement, power: int, most: int | None) -> PolyElement:
+    result = base.ring.one
+    for _ in range(power):
+        result = times(result, base, most)
+    return result
+
+
+def cleared(value: PolyElement, symbol: Symbol, primitive: PolyElement, most: int | None) -> PolyElement:
     """The polynomial times that power of the denominator which leaves none of the reciprocal."""
     parts = by_power(value, symbol)
     degree = max(parts, default=0)
-    return sum((part * primitive ** (degree - power) for power, part in parts.items()), value.ring.zero)
+    terms = (times(part, to_the(primitive, degree - power, most), most) for power, part in parts.items())
+    return sum(terms, value.ring.zero)
 
 
-def reduced(value: PolyElement, symbol: Symbol, degree: int, replacement: PolyElement) -> PolyElement:
+def reduced(value: PolyElement, symbol: Symbol, degree: int, replacement: PolyElement, most: int | None) -> PolyElement:
     """The polynomial with symbol**degree replaced until no such power is left."""
     atom = value.ring(symbol)
     while max(parts := by_power(value, symbol), default=0) >= degree:
         value = value.ring.zero
         for power, part in parts.items():
-            value += part * atom ** (power % degree) * replacement ** (power // degree)
+            whole = to_the(replacement, power // degree, most)
+            value += times(part * atom ** (power % degree), whole, most)
     return value
 
 
-def in_ring(expr: Expr, symbols: set[Symbol]) -> PolyElement:
-    """The expanded polynomial, by sparse arithmetic that is many times faster than expand."""
+def in_ring(expr: Expr, symbols: set[Symbol], most: int | None = None) -> PolyElement:
+    """The expanded polynomial, by sparse arithmetic that is many times faster than expand.
+
+    Raises TooLarge where a product may have more than so many terms.
+    """
     polynomials, *elements = ring(sorted(symbols, key=lambda symbol: symbol.name), QQ)
     known: dict[Expr, PolyElement] = dict(zip(polynomials.symbols, elements, strict=True))
 
@@ -266,11 +296,12 @@ def in_ring(expr: Expr, symbols: set[Symbol]) -> PolyElement:
             if part.is_Number:
                 known[part] = polynomials(QQ(part.p, part.q))
             elif part.is_Pow:
-                known[part] = convert(part.base) ** int(part.exp)
+                known[part] = to_the(convert(part.base), int(part.exp), most)
             elif part.is_Add:
                 known[part] = sum(map(convert, part.args), polynomials.zero)
             else:
-                known[part] = prod(sorted(map(convert, part.args), key=len), start=polynomials.one)
+                factors = sorted(map(convert, part.args), key=len)
+                known[part] = reduce(lambda left, right: times(left, right, most), factors, polynomials.one)
         return known[part]
 
     return convert(expr)

@@ -11,7 +11,7 @@ from random import Random
 
 from sympy import Add, Dummy, Expr, Mul, Rational, Symbol, preorder_traversal
 
-from derive.proof.algebra import Algebra
+from derive.proof.algebra import Algebra, TooLarge
 from derive.proof.intermediates import Intermediates
 
 Claim = tuple[str, Expr, Expr]
@@ -19,6 +19,7 @@ Claim = tuple[str, Expr, Expr]
 
 POINTS = 5  # branches differ from point to point
 DENOMINATOR = 10_007  # a prime, so that no sum of a few of its fractions lies on a kink
+MOST_TERMS = (3_000, 30_000)  # of a product, in one attempt after the other
 TOLERANCE = Rational(1, 10**20)
 
 
@@ -30,42 +31,58 @@ class Judge:
     """What decides, and the names of sums that the claims are written with."""
 
     def __init__(self) -> None:
-        self.algebras = Algebra(), Algebra(logistic=True), Algebra(open_functions=True)
-        self.sums = Intermediates(self.algebras[0])
+        self.plain = Algebra()
+        self.algebras = Algebra(logistic=True), self.plain, Algebra(open_functions=True)  # the quickest to decide first
+        self.sums = Intermediates(self.plain)
         self.points: list[dict[Symbol, Expr]] = [{} for _ in range(POINTS)]
         self.random = Random(0)
 
     def establish(self, claims: Iterable[Claim], total: int, where: str, label: str) -> int:
-        """Shows each claim and counts them, with a progress bar if it has a label."""
-        done = 0
-        for name, emitted, derivative in claims:
-            self.show(name, emitted, derivative, where)
-            done += 1
+        """Shows each claim and counts those that are identities, with a progress bar if it has a label."""
+        identities = 0
+        for done, (name, emitted, derivative) in enumerate(claims, 1):
+            identities += self.show(name, emitted, derivative, where)
             if label:
                 bar = "#" * (done * 30 // total)
                 print(f"\r{label:6} [{bar:30}] {done}/{total}", end="", file=sys.stderr, flush=True)
         if label:
             print(file=sys.stderr)
-        return done
+        return identities
 
-    def show(self, name: str, emitted: Expr, derivative: Expr, where: str) -> None:
-        """Passes where the two are identical.
+    def show(self, name: str, emitted: Expr, derivative: Expr, where: str) -> bool:
+        """Whether the two are identical; not if they agree at points, and more is too long to be written out.
 
         Raises NotProved otherwise, with their values at a random point where these differ.
         """
         if emitted == derivative:
-            return
+            return True
         emitted, derivative = self.sums.aligned(gathered(emitted), gathered(derivative))
-        if self.algebras[0].same(*abstract(emitted, derivative)) or self.algebras[0].same(emitted, derivative):
-            return
+        if self.plain.same(*abstract(emitted, derivative)) or self.plain.same(emitted, derivative):
+            return True
         for point in self.points:
             if shown := self.differing(emitted, derivative, point):
                 raise NotProved(f"{where}: {name} is wrong: {shown[0]} at a point where it should be {shown[1]}")
         written_out = self.sums.written_out(emitted), self.sums.written_out(derivative)
-        if not any(a.identical(*pair) for pair in ((emitted, derivative), written_out) for a in self.algebras):
+        found = self.identical((emitted, derivative), written_out)
+        if found is False:
             raise NotProved(
                 f"{where}: {name} could not be proved, although it is right at {POINTS} points to 20 digits"
             )
+        return found is True
+
+    def identical(self, *pairs: tuple[Expr, Expr]) -> bool | None:
+        """Whether the two of a pair are identical, by the algebra that needs fewest terms; None if all need more."""
+        undecided = False
+        for most in MOST_TERMS:
+            undecided = False
+            for pair in pairs:
+                for algebra in self.algebras:
+                    try:
+                        if algebra.identical(*pair, most):
+                            return True
+                    except TooLarge:
+                        undecided = True
+        return None if undecided else False
 
     def differing(self, emitted: Expr, derivative: Expr, point: dict[Symbol, Expr]) -> tuple[str, str] | None:
         """What the two are at a point, where that differs; names in them become part of it."""

@@ -92,19 +92,31 @@ def proved(network: Network, sources: dict[Path, str], progress: bool) -> Iterat
     judge, narrow_judge = Judge(), Judge()
     for name, left, right in slopes(network):
         judge.show(name, left, right, str(path))
+    count = 0
     for rows in ROWS:
         claims = Case(network, source, path, rows, judge.sums).gradient()
-        judge.establish(claims, network.entries + 1, f"{path} with N = {rows}", f"N = {rows}" if progress else "")
-    yield Shown(path.name, ("value_and_grad",), IDENTICAL, network.layers, ROWS, len(ROWS) * (network.entries + 1))
+        label = f"N = {rows}" if progress else ""
+        count += judge.establish(claims, network.entries + 1, f"{path} with N = {rows}", label)
+    how = told(IDENTICAL, count, len(ROWS) * (network.entries + 1))
+    yield Shown(path.name, ("value_and_grad",), how, network.layers, ROWS, count)
     narrow = Case(network.narrowed(), source, path, ROWS[-1], narrow_judge.sums)
     count = narrow_judge.establish(narrow.others(), narrow.count, str(path), "others" if progress else "")
     functions = tuple(name for name in FUNCTIONS if name != "value_and_grad")
-    yield Shown(path.name, functions, IDENTICAL, narrow.network.layers, ROWS[-1:], count)
+    how = told(IDENTICAL, count, narrow.count)
+    yield Shown(path.name, functions, how, narrow.network.layers, ROWS[-1:], count)
     for beside, fast in others:
         cases = (Fast(network, source, path, rows, judge.sums, fast) for rows in FAST_ROWS)
         claims = (claim for case in cases for claim in case.claims())
         count = judge.establish(claims, Fast.entries(network), str(beside), "fast" if progress else "")
-        yield Shown(beside.name, FAST_FUNCTIONS, SAME, network.layers, FAST_ROWS, count)
+        how = told(SAME, count, Fast.entries(network))
+        yield Shown(beside.name, FAST_FUNCTIONS, how, network.layers, FAST_ROWS, count)
+
+
+def told(how: str, count: int, total: int) -> str:
+    """How entries are shown, where some are too long to be shown identical."""
+    if count == total:
+        return how
+    return f"{how}, but for {total - count} of {total} entries, which agree at random points and are too long for more"
 
 
 def as_the_template(source: str) -> tuple[str, ...]:

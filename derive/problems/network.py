@@ -81,9 +81,9 @@ class Network:
         return not (activations <= FUNCTIONS.keys() and self.loss in LOSSES)
 
     def narrowed(self) -> "Network":
-        """The same network with hidden layers of at most 3 and 2 neurons by turns."""
+        """The same network with hidden layers of at most 2 neurons."""
         first, *hidden, last = self.layers
-        return replace(self, layers=(first, *(min(width, 3 - place % 2) for place, width in enumerate(hidden)), last))
+        return replace(self, layers=(first, *(min(width, 2) for width in hidden), last))
 
     def activation_of(self, layer: int) -> str:
         """The name or formula of a layer's activation; layers count from 1."""

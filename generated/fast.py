@@ -90,7 +90,8 @@ class FastGradient:
                 self._step(self._make_few_rows, N)(x, y, N)
             else:
                 self._add(x, y, N, 0)
-        self._attach()
+        if self._bound:
+            self._attach()
         if copy:
             return self._loss.clone(), _views(self.flat_gradient.clone())
         return self._loss, self.gradient

@@ -161,12 +161,7 @@ def stable(expr: Expr) -> Expr:
         return _log(expr)
     with distribute(False):
         parts = (stable(part) if not _overflows(part) else stable(part.base) ** part.exp for part in expr.args)
-        parts = list(parts if isinstance(expr, Mul) else map(stable, expr.args))
-        outer = expr.func if expr.is_Function else None
-        expr = expr if outer else expr.func(*parts)
-    if outer:  # Abs finds the sign of a sum by multiplying it out, and would try for ever
-        with distribute(True):
-            expr = outer(*parts)
+        expr = expr.func(*(parts if isinstance(expr, Mul) else map(stable, expr.args)))
     if isinstance(expr, Add | Mul):
         expr = _complement(expr) if isinstance(expr, Add) else expr
         expr = uncancelled(expr)

@@ -85,7 +85,7 @@ def length(formula: Expr) -> int:
     """How long the formula is as code, where each factor of a power is written."""
     text = str(formula).replace("*", " * ").replace("sqrt", "math.sqrt").replace("pi", "math.pi")
     parts = list(preorder_traversal(formula))
-    powers = [p for p in parts if p.is_Pow and p.exp.is_Integer and abs(p.exp) > 2 and not p.base.is_Atom]
+    powers = [p for p in parts if p.is_Pow and p.exp.is_Integer and (abs(p.exp) > 2 or len(str(p.base)) > 20)]
     again = sum((abs(int(part.exp)) - 1) * (len(str(part.base)) + 3) for part in powers)
     return len(text) + again + CALL * sum(map(is_call, parts))
 

@@ -116,7 +116,8 @@ def test_each_slope_is_as_right_as_torchs_where_it_is_saturated(activation, dtyp
         with mpmath.workdps(400):
             truth = exact(mpmath.mpf(torch.tensor(point, dtype=dtype).item()))
         assert math.isfinite(got), point
-        floor = eps if activation == "gelu" else torch.finfo(dtype).tiny  # of 1 + erf below -5 rounding is left
+        of_erf = activation == "gelu" and point < -5  # where of 1 + erf(z) nothing is left but rounding
+        floor = eps / 2 if of_erf else torch.finfo(dtype).tiny
         assert abs(got - truth) <= 4 * abs(want - truth) + 64 * eps * abs(truth) + floor, point
 
 

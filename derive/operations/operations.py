@@ -152,18 +152,3 @@ class Blocks(Operation):
     """Blocks in rows, side by side."""
 
     rows: tuple[tuple[Operation, ...], ...]
-
-
-def operands(operation: Operation) -> tuple[Operation, ...]:
-    """The operations that one is made of."""
-    if isinstance(operation, Entrywise):
-        return tuple(operand for _, operand in operation.operands)
-    if isinstance(operation, Blocks):
-        return tuple(block for row in operation.rows for block in row)
-    found = (getattr(operation, name) for name in operation.__dataclass_fields__)
-    return tuple(
-        part
-        for value in found
-        for part in (value if isinstance(value, tuple) else (value,))
-        if isinstance(part, Operation)
-    )

@@ -82,7 +82,7 @@ def occurrences(formula: Expr, part: Expr) -> int:
 
 
 def length(formula: Expr) -> int:
-    """How long the formula is as code, where each factor of a power is written."""
+    """How long the formula is as code, at the most: high and long powers may be written factor by factor."""
     text = str(formula).replace("*", " * ").replace("sqrt", "math.sqrt").replace("pi", "math.pi")
     parts = list(preorder_traversal(formula))
     powers = [p for p in parts if p.is_Pow and p.exp.is_Integer and (abs(p.exp) > 2 or len(str(p.base)) > 20)]

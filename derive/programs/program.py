@@ -251,13 +251,6 @@ class Derivation:
     def equations(self) -> tuple[Equation, ...]:
         return self.program.equations + self.backward
 
-    def closed_form(self, symbol: MatrixSymbol) -> MatrixExpr:
-        """The symbol's value with every intermediate replaced, down to the inputs."""
-        values: dict[MatrixSymbol, MatrixExpr] = {}
-        for equation in self.equations:
-            values[equation.target] = substitute(equation.value, values)
-        return values[symbol]
-
 
 def shifts(equations: Iterable[Equation]) -> dict[MatrixSymbol, MatrixSymbol]:
     """Z, for each U = Z - C 1' where C is the largest of each row of something: they have the same derivatives."""

@@ -72,7 +72,6 @@ class Judge:
 
     def identical(self, *pairs: tuple[Expr, Expr]) -> bool | None:
         """Whether the two of a pair are identical, by the algebra that needs fewest terms; None if all need more."""
-        undecided = False
         for most in MOST_TERMS:
             undecided = False
             for pair in pairs:
@@ -82,7 +81,9 @@ class Judge:
                             return True
                     except TooLarge:
                         undecided = True
-        return None if undecided else False
+            if not undecided:
+                return False
+        return None
 
     def differing(self, emitted: Expr, derivative: Expr, point: dict[Symbol, Expr]) -> tuple[str, str] | None:
         """What the two are at a point, where that differs; names in them become part of it."""

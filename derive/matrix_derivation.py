@@ -152,6 +152,10 @@ def scalar_loss(loss: Expr) -> Expr:
         raise TypeError(f"loss: expected a SymPy expression, got {type(loss).__name__}")
     loss = sympify(loss)
     loss = loss.xreplace({number: simplest(number) for number in loss.atoms(Float)})
+    try:
+        str(loss)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"loss: SymPy itself cannot write it, {type(error).__name__}: {error}") from None
     if isinstance(loss, MatrixExpr | MatrixBase):
         if tuple(loss.shape) != (1, 1):
             raise ValueError(

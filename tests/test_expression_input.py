@@ -4,6 +4,7 @@ import numpy
 import pytest
 import torch
 from sympy import (
+    Abs,
     BlockMatrix,
     Determinant,
     Float,
@@ -175,6 +176,9 @@ ONES = {
     "a sum over one column": Sum(x[i, j] ** 3, (i, 0, 2), (j, 0, 0)),
     "a sum over one entry": Sum(exp(one[i, j]), (i, 0, 0), (j, 0, 0)),
     "a sum along a diagonal of one": Sum(one[i, i] ** 2, (i, 0, 0)),
+    "an entry of a Kronecker product": Trace(KroneckerProduct(x, row)[:1, :1]),
+    "a column of a Kronecker product": Trace(KroneckerProduct(one, row)[:, :1]),
+    "Abs of log(1 + exp)": total(apply(lambda u: Abs(log(1 + exp(u)) - Rational(1, 3)), x)),
     "an entry of logsumexp": logsumexp(A)[1, 0] ** 2,
     "a slice of one entry": total(A[1:2, 2:3] * row),
     "softmax of one row": total(HadamardProduct(softmax(row), row)),

@@ -161,7 +161,9 @@ def stable(expr: Expr) -> Expr:
         return _log(expr)
     with distribute(False):
         parts = (stable(part) if not _overflows(part) else stable(part.base) ** part.exp for part in expr.args)
-        expr = expr.func(*(parts if isinstance(expr, Mul) else map(stable, expr.args)))
+        made = list(parts if isinstance(expr, Mul) else map(stable, expr.args))
+    with distribute(expr.is_Function):  # Abs finds the sign of a sum by multiplying it out, and would else try for ever
+        expr = expr.func(*made)
     if isinstance(expr, Add | Mul):
         expr = _complement(expr) if isinstance(expr, Add) else expr
         expr = uncancelled(expr)

@@ -280,7 +280,7 @@ class TorchPrinter:
     def block(self, block: Operation) -> Source:
         """A block has two dimensions, also where torch has a number without any."""
         source, inner = self.of(block), block.of if isinstance(block, Scaled) else block
-        if block.shape != (1, 1) or isinstance(inner, Constant):
+        if block.shape != (1, 1) or (isinstance(inner, Constant) and not self.single):
             return source
         return method(source, "reshape", Literal("1"), Literal("1"))
 

@@ -64,6 +64,31 @@ def test_one_row_of_a_wide_network_is_proved(activation, tmp_path, monkeypatch):
     assert 5 * (2 * network.entries + 1) in [shown.entries for shown in prove(folder).shown]
 
 
+def test_what_is_too_long_is_counted_and_not_called_proved(tmp_path, capsys, monkeypatch):
+    """Some are identical only when products are multiplied out, and here none of more than one term is."""
+    folder = emit(tmp_path / "package", Network((1, 2, 1), "tanh(z)**2"))
+    exact = prove(folder)
+    monkeypatch.setattr("derive.proof.judge.MOST_TERMS", (1,))
+    assert main([str(folder), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert exact.exact is True and said["exact"] is False
+    for before, after in zip(exact.shown, said["shown"], strict=True):
+        assert after["entries"] + after["checked"] == before.entries
+        agree = f"but for {after['checked']} that agree at random points and are too long for more"
+        assert after["how"].endswith(agree) == (after["checked"] > 0)
+    text = str(prove(folder))
+    assert text.startswith("checked numerically: the package") and "proved: " not in text
+
+
+def test_what_is_a_number_at_no_point_is_not_called_right(monkeypatch):
+    monkeypatch.setattr("derive.proof.judge.MOST_TERMS", (0,))
+    a, b = sympy.symbols("a b", real=True)
+    nowhere = sympy.Function("nowhere", nargs=1)
+    nowhere._eval_evalf = lambda self, digits: sympy.nan
+    with pytest.raises(NotProved, match="no point says anything"):
+        Judge().show("it", nowhere(a) * (b + 1) * (a + 1), nowhere(a) * (b + 2), "here")
+
+
 def test_the_certificate_is_there_for_machines(tmp_path, capsys):
     folder = emit(tmp_path / "package", Network((1, 1)))
     assert main([str(folder), "--json"]) == 0
@@ -74,7 +99,8 @@ def test_the_certificate_of_the_default_package_says_what_is_proved():
     folder = Path(__file__).parent.parent / "generated"
     certificate = prove(folder)
     text, said = str(certificate), json.loads(certificate.json())
-    assert said["package"] == "generated" and "the package generated, 2-10-10-1" in text
+    assert said["exact"] is True and not any(part["checked"] for part in said["shown"])
+    assert said["package"] == "generated" and text.startswith("proved: the package generated, 2-10-10-1")
     assert said["network"] == {**NETWORK, "layers": list(NETWORK["layers"])}
     for name, digest in said["sha256"].items():
         assert digest == hashlib.sha256((folder / name).read_bytes()).hexdigest() and digest in text

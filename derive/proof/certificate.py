@@ -14,7 +14,11 @@ UNPROVED = "compared byte for byte by python -m derive.build --check, held by te
 
 @dataclass(frozen=True)
 class Shown:
-    """What was shown of some functions of a file: at which sizes, with which numbers of rows, of how many entries."""
+    """What was shown of some functions of a file: at which sizes, with which numbers of rows, of how many entries.
+
+    Of so many `entries` it is an identity; those that are only `checked` agree at random points and are too long for
+    more.
+    """
 
     file: str
     functions: tuple[str, ...]
@@ -22,6 +26,7 @@ class Shown:
     layers: tuple[int, ...] = ()
     rows: tuple[int, ...] = ()
     entries: int = 0
+    checked: int = 0
 
     def __str__(self) -> str:
         sizes = f", at {'-'.join(map(str, self.layers))} with N = {listed(self.rows)}" if self.layers else ""
@@ -31,7 +36,10 @@ class Shown:
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was shown of the package: of its files with these hashes."""
+    """What was shown of the package: of its files with these hashes.
+
+    It is `exact` if every entry that was compared on symbols is identical to what it must be.
+    """
 
     package: str
     network: Network
@@ -39,8 +47,13 @@ class Certificate:
     sha256: dict[str, str]
     unproved: tuple[str, ...]
 
+    @property
+    def exact(self) -> bool:
+        return not any(part.checked for part in self.shown)
+
     def __str__(self) -> str:
-        lines = [f"proved: the package {self.package}, {self.network}", *map(str, self.shown)]
+        shown = "proved" if self.exact else "checked numerically"
+        lines = [f"{shown}: the package {self.package}, {self.network}", *map(str, self.shown)]
         if self.unproved:
             lines.append(f"{listed(self.unproved)}:\n    {UNPROVED}")
         lines += [f"{file} sha256 {digest}" for file, digest in self.sha256.items()]
@@ -48,7 +61,7 @@ class Certificate:
 
     def json(self) -> str:
         """The same for machines."""
-        fields = asdict(self) | {"network": self.network.spec(), "versions": versions()}
+        fields = asdict(self) | {"exact": self.exact, "network": self.network.spec(), "versions": versions()}
         fields["unproved"] = dict.fromkeys(self.unproved, UNPROVED)
         return json.dumps(fields, indent=2)
 

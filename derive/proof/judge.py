@@ -5,6 +5,7 @@ the expressions are made of, and a symbol for what both have in common, as long 
 """
 
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 from random import Random
@@ -37,17 +38,17 @@ class Judge:
         self.points: list[dict[Symbol, Expr]] = [{} for _ in range(POINTS)]
         self.random = Random(0)
 
-    def establish(self, claims: Iterable[Claim], total: int, where: str, label: str) -> int:
-        """Shows each claim and counts those that are identities, with a progress bar if it has a label."""
-        identities = 0
+    def establish(self, claims: Iterable[Claim], where: str, total: int = 0, label: str = "") -> Counter[bool]:
+        """Shows each claim, with a progress bar if it has a label; how many are identities, and how many agree."""
+        shown: Counter[bool] = Counter()
         for done, (name, emitted, derivative) in enumerate(claims, 1):
-            identities += self.show(name, emitted, derivative, where)
+            shown[self.show(name, emitted, derivative, where)] += 1
             if label:
                 bar = "#" * (done * 30 // total)
                 print(f"\r{label:6} [{bar:30}] {done}/{total}", end="", file=sys.stderr, flush=True)
         if label:
             print(file=sys.stderr)
-        return identities
+        return shown
 
     def show(self, name: str, emitted: Expr, derivative: Expr, where: str) -> bool:
         """Whether the two are identical; not if they agree at points, and more is too long to be written out.
@@ -59,15 +60,12 @@ class Judge:
         emitted, derivative = self.sums.aligned(gathered(emitted), gathered(derivative))
         if self.plain.same(*abstract(emitted, derivative)) or self.plain.same(emitted, derivative):
             return True
-        for point in self.points:
-            if shown := self.differing(emitted, derivative, point):
-                raise NotProved(f"{where}: {name} is wrong: {shown[0]} at a point where it should be {shown[1]}")
+        points = sum(self.agrees(name, emitted, derivative, point, where) for point in self.points)
         written_out = self.sums.written_out(emitted), self.sums.written_out(derivative)
         found = self.identical((emitted, derivative), written_out)
-        if found is False:
-            raise NotProved(
-                f"{where}: {name} could not be proved, although it is right at {POINTS} points to 20 digits"
-            )
+        if found is False or (found is None and not points):
+            right = f"although it is right at {points} points to 20 digits" if points else "and no point says anything"
+            raise NotProved(f"{where}: {name} could not be proved, {right}")
         return found is True
 
     def identical(self, *pairs: tuple[Expr, Expr]) -> bool | None:
@@ -85,16 +83,22 @@ class Judge:
                 return False
         return None
 
-    def differing(self, emitted: Expr, derivative: Expr, point: dict[Symbol, Expr]) -> tuple[str, str] | None:
-        """What the two are at a point, where that differs; names in them become part of it."""
+    def agrees(self, name: str, emitted: Expr, derivative: Expr, point: dict[Symbol, Expr], where: str) -> bool:
+        """Whether the two are the same number at a point, of which names in them become part; not if they are none.
+
+        Raises NotProved where they differ.
+        """
         unknown = self.sums.variables(emitted) | self.sums.variables(derivative)
         for symbol in sorted(unknown - point.keys(), key=lambda symbol: symbol.name):
             point[symbol] = Rational(self.random.randint(-2 * DENOMINATOR, 2 * DENOMINATOR), DENOMINATOR)
         got, wanted = (self.sums.at(expr, point, 30) for expr in (emitted, derivative))
         difference = abs(got - wanted)
-        if difference.is_finite and difference > TOLERANCE * (1 + abs(wanted)):
-            return digits(got, wanted)
-        return None
+        if not difference.is_finite:
+            return False
+        if difference > TOLERANCE * (1 + abs(wanted)):
+            found, true = digits(got, wanted)
+            raise NotProved(f"{where}: {name} is wrong: {found} at a point where it should be {true}")
+        return True
 
 
 def digits(got: Expr, wanted: Expr) -> tuple[str, str]:

@@ -6,6 +6,7 @@ in both; the derivative goes forwards through it, from a weight to the loss.
 
 import ast
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -90,33 +91,30 @@ def proved(network: Network, sources: dict[Path, str], progress: bool) -> Iterat
         yield Shown(beside.name, FAST_FORMS, f"{AT_POINTS}, {AGAIN}", network.layers, CALLED)
 
     judge, narrow_judge = Judge(), Judge()
-    for name, left, right in slopes(network):
-        judge.show(name, left, right, str(path))
-    count = 0
+    decided = Counter({False: judge.establish(slopes(network), str(path))[False]})
     for rows in ROWS:
         claims = Case(network, source, path, rows, judge.sums).gradient()
         label = f"N = {rows}" if progress else ""
-        count += judge.establish(claims, network.entries + 1, f"{path} with N = {rows}", label)
-    how = told(IDENTICAL, count, len(ROWS) * (network.entries + 1))
-    yield Shown(path.name, ("value_and_grad",), how, network.layers, ROWS, count)
+        decided += judge.establish(claims, f"{path} with N = {rows}", network.entries + 1, label)
+    yield on_symbols(path, ("value_and_grad",), IDENTICAL, network, ROWS, decided)
     narrow = Case(network.narrowed(), source, path, ROWS[-1], narrow_judge.sums)
-    count = narrow_judge.establish(narrow.others(), narrow.count, str(path), "others" if progress else "")
+    decided = narrow_judge.establish(narrow.others(), str(path), narrow.count, "others" if progress else "")
     functions = tuple(name for name in FUNCTIONS if name != "value_and_grad")
-    how = told(IDENTICAL, count, narrow.count)
-    yield Shown(path.name, functions, how, narrow.network.layers, ROWS[-1:], count)
+    yield on_symbols(path, functions, IDENTICAL, narrow.network, ROWS[-1:], decided)
     for beside, fast in others:
         cases = (Fast(network, source, path, rows, judge.sums, fast) for rows in FAST_ROWS)
         claims = (claim for case in cases for claim in case.claims())
-        count = judge.establish(claims, Fast.entries(network), str(beside), "fast" if progress else "")
-        how = told(SAME, count, Fast.entries(network))
-        yield Shown(beside.name, FAST_FUNCTIONS, how, network.layers, FAST_ROWS, count)
+        decided = judge.establish(claims, str(beside), Fast.entries(network), "fast" if progress else "")
+        yield on_symbols(beside, FAST_FUNCTIONS, SAME, network, FAST_ROWS, decided)
 
 
-def told(how: str, count: int, total: int) -> str:
-    """How entries are shown, where some are too long to be shown identical."""
-    if count == total:
-        return how
-    return f"{how}, but for {total - count} of {total} entries, which agree at random points and are too long for more"
+def on_symbols(
+    path: Path, functions: tuple[str, ...], how: str, network: Network, rows: tuple[int, ...], decided: Counter[bool]
+) -> Shown:
+    """What the judge has decided, and of how many entries not to the end."""
+    if decided[False]:
+        how += f", but for {decided[False]} that agree at random points and are too long for more"
+    return Shown(path.name, functions, how, network.layers, rows, decided[True], decided[False])
 
 
 def as_the_template(source: str) -> tuple[str, ...]:

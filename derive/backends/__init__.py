@@ -1,5 +1,6 @@
 """Programs as code: source as a tree, and what torch calls each function; a room for each target."""
 
+from derive.backends.formulas import FormulaPrinter
 from derive.backends.source import (
     ATOM,
     PRODUCT,
@@ -36,6 +37,7 @@ __all__ = [
     "WIDTH",
     "Attribute",
     "Call",
+    "FormulaPrinter",
     "Group",
     "Index",
     "Infix",

@@ -9,6 +9,7 @@ ELEMENTARY = (
 NUMBER_FUNCTIONS = {"cos", "cosh", "erf", "exp", "gamma", "log", "sin", "sinh", "tan", "tanh"}
 KERNELS = {
     "Abs": "torch.abs",
+    "atan2": "torch.atan2",
     "ceiling": "torch.ceil",
     "loggamma": "torch.lgamma",
     **{name: f"torch.{name}" for name in ELEMENTARY},

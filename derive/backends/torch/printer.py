@@ -1,46 +1,18 @@
 """Operations as torch source. What torch has no name for here is an error, at build time."""
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
-from itertools import zip_longest
 
-from sympy import (
-    Add,
-    And,
-    Expr,
-    Function,
-    Heaviside,
-    Integer,
-    MatrixExpr,
-    Max,
-    Min,
-    Mul,
-    Or,
-    Piecewise,
-    Pow,
-    Rational,
-    Symbol,
-    atan2,
-    exp,
-    pi,
-    sympify,
-    to_nnf,
-    true,
-)
-from sympy.core.numbers import Exp1
+from sympy import Expr, Function, Heaviside, Integer, MatrixExpr, Max, Min, Piecewise, Rational, pi, sympify, true
 from sympy.core.parameters import distribute
-from sympy.core.relational import Relational
-from sympy.logic.boolalg import BooleanFunction
 
 from derive.backends import (
     KERNELS,
     NUMBER_FUNCTIONS,
     OPTIONS,
-    PRODUCT,
     WIDTH,
     Attribute,
+    FormulaPrinter,
     Group,
     Index,
     Infix,
@@ -56,7 +28,7 @@ from derive.backends import (
     method,
     plus,
 )
-from derive.formulas import NamedFunction, opened, sigmoid
+from derive.formulas import NamedFunction, opened
 from derive.operations import (
     Affine,
     Blocks,
@@ -80,9 +52,8 @@ from derive.operations import (
     Value,
     lower,
 )
-from derive.programs import Equation, Program, factors, is_number, terms
+from derive.programs import Equation, Program, is_number
 
-MOST_READABLE = 10**6  # a fraction with a larger denominator is written as a decimal if that is as exact
 ONE = "one"  # the name of a 1 that is a tensor
 NUMBERS = {"trace": "torch.trace", "det": "torch.linalg.det", "logdet": "torch.logdet"}
 CONSTANTS = {"ones": "new_ones", "zeros": "new_zeros"}
@@ -113,16 +84,10 @@ class Line:
         return assigned(self.target, self.value, WIDTH - len(f"      # {self.shape}"))
 
 
-class TorchPrinter:
-    """Spells the operations and formulas of a program; sizes become numbers where the program knows them.
+class TorchPrinter(FormulaPrinter):
+    """Spells the operations and formulas of a program."""
 
-    `one` is how the 1 of 1 - a is spelled.
-    """
-
-    def __init__(self, program: Program, one: str = "1") -> None:
-        self.program, self.one = program, one
-        self.bound: dict[Symbol, Operation] = {}
-        self.flat = self.single = False
+    flat = single = False  # whether a target is kept 1-D, or 0-D
 
     def line(self, equation: Equation) -> Line:
         self.flat = equation.target.name in self.program.rows
@@ -286,19 +251,11 @@ class TorchPrinter:
 
     # formulas of numbers
 
-    def formula(self, expr: Expr) -> Source:
-        """A formula as source, its symbols as what they run over."""
-        for kind, spell in SPELLINGS.items():
-            if isinstance(expr, kind):
-                return spell(self, expr)
-        raise ValueError(f"torch has no name here for {type(expr).__name__}: {expr}")
+    def entry(self, operand: Operation) -> Source:
+        return self.unrepeated(operand)
 
-    def symbol(self, expr: Symbol) -> Source:
-        if expr in self.bound:
-            return self.unrepeated(self.bound[expr])
-        if expr.is_integer:
-            return self.formula(self.program.sizes[expr]) if expr in self.program.sizes else Name(expr.name)
-        return Name(self.program.notation.torch(expr.name))
+    def constant_number(self, expr: Expr) -> Source:
+        return dotted("math.pi" if expr == pi else "math.e")
 
     def integer(self, expr: Integer) -> Source:
         """Beyond what torch has in 64 bits as a decimal, or as a quotient if no decimal says the same."""
@@ -309,62 +266,10 @@ class TorchPrinter:
         decimal = repr(float(expr.p))
         return Literal(decimal) if Rational(decimal) == expr else Infix("/", Literal(str(expr.p)), Literal("1"))
 
-    def rational(self, expr: Rational) -> Source:
-        if expr.p < 0:
-            return Minus(self.formula(-expr))
-        if is_decimal(expr):
-            return Literal(repr(expr.p / expr.q))
-        return Infix("/", Literal(str(expr.p)), Literal(str(expr.q)))
+    def decimal(self, text: str) -> Source:
+        return Literal(text)
 
-    def scaled(self, scale: Expr, of: Source) -> Source:
-        """A number in front, but a division where it is one over a number."""
-        if scale.could_extract_minus_sign():
-            return Minus(self.scaled(-scale, of))
-        if is_decimal(scale):
-            return times(self.formula(scale), of)
-        numerator, denominator = scale.as_numer_denom()
-        if numerator == 1:
-            return of if denominator == 1 else Infix("/", of, self.formula(denominator))
-        ratio = self.formula(numerator)
-        if denominator != 1:
-            ratio = Infix("/", ratio, self.formula(denominator))
-        return times(ratio, of)
-
-    def add(self, expr: Add) -> Source:
-        first, *rest = terms(expr)
-        source = Name(self.one) if first == 1 and self.one != "1" and not is_number(expr) else self.formula(first)
-        for term in rest:
-            negative = term.could_extract_minus_sign()
-            source = Infix("-", source, self.formula(-term)) if negative else Infix("+", source, self.formula(term))
-        return source
-
-    def mul(self, expr: Mul) -> Source:
-        """Left to right, numbers and sizes as one factor in front: 2 / N * (p - y)."""
-        if expr.could_extract_minus_sign():
-            return Minus(self.formula(-expr))
-        scale, over, under = Integer(1), [], []
-        for factor in factors(expr, self.program.notation):
-            if is_number(factor):
-                scale *= factor
-            elif factor.is_Pow and factor.exp.is_number and factor.exp.is_negative:
-                under.append(1 / factor)
-            else:
-                over.append(factor)
-        if not over and not under:
-            numbers, denominator = expr.as_numer_denom()
-            source = chained("*", map(self.formula, Mul.make_args(numbers)))
-            return source if denominator == 1 else Infix("/", source, self.formula(denominator))
-        over, large, under = in_steps(over, under)
-        source = self.scaled(scale, chained("*", map(self.formula, over))) if over else self.formula(scale)
-        for above, below in zip_longest(large, under):
-            source = source if above is None else Infix("*", source, self.formula(above))
-            source = source if below is None else Infix("/", source, self.formula(below))
-        return source
-
-    def pow(self, expr: Pow) -> Source:
-        base, exponent = expr.as_base_exp()
-        if exponent.is_number and exponent.is_negative:
-            return Infix("/", Literal("1"), self.formula(base**-exponent))
+    def power(self, base: Expr, exponent: Expr) -> Source:
         if exponent == Rational(1, 2):
             return call("math.sqrt" if is_number(base) else "torch.sqrt", self.formula(base))
         if exponent == 2 and not is_number(base):
@@ -384,7 +289,7 @@ class TorchPrinter:
         return call(path, *map(self.formula, expr.args), **dict(options))
 
     def heaviside(self, expr: Heaviside) -> Source:
-        """A step, with its own value at 0; half of 1 + sign where that is a half."""
+        """Half of 1 + sign where the value at 0 is a half."""
         if expr.args[1] != Rational(1, 2):
             return self.formula(expr.rewrite(Piecewise))
         return Infix("/", Infix("+", call("torch.sign", self.formula(expr.args[0])), Literal("1")), Literal("2"))
@@ -410,75 +315,6 @@ class TorchPrinter:
             source = call("torch.where", self.formula(condition), self.formula(value), source)
         return source
 
-    def relational(self, expr: Relational) -> Source:
-        return Infix(expr.rel_op, self.formula(expr.lhs), self.formula(expr.rhs))
-
-
-SPELLINGS: dict[type, Callable[[TorchPrinter, Expr], Source]] = {
-    Symbol: TorchPrinter.symbol,
-    Integer: TorchPrinter.integer,
-    Rational: TorchPrinter.rational,
-    type(pi): lambda _, expr: dotted("math.pi"),
-    Exp1: lambda _, expr: dotted("math.e"),
-    Add: TorchPrinter.add,
-    Mul: TorchPrinter.mul,
-    Pow: TorchPrinter.pow,
-    Piecewise: TorchPrinter.piecewise,
-    Max: TorchPrinter.extremum,
-    Min: TorchPrinter.extremum,
-    Heaviside: TorchPrinter.heaviside,
-    atan2: lambda printer, expr: call("torch.atan2", *map(printer.formula, expr.args)),
-    Relational: TorchPrinter.relational,
-    And: lambda printer, expr: chained("&", map(printer.formula, expr.args)),
-    Or: lambda printer, expr: chained("|", map(printer.formula, expr.args)),
-    BooleanFunction: lambda printer, expr: printer.formula(to_nnf(expr, simplify=False)),
-    Function: TorchPrinter.function,
-}
-
-
-def times(ratio: Source, of: Source) -> Source:
-    """A number times a product, which comes after it from left to right."""
-    if isinstance(of, Infix) and of.level == PRODUCT:
-        return Infix(of.operator, times(ratio, of.left), of.right)
-    return Infix("*", ratio, of)
-
-
-def in_steps(over: list[Expr], under: list[Expr]) -> tuple[list[Expr], list[Expr], list[Expr]]:
-    """The factors of a quotient, those among them that may be large where others are small, and the divisors.
-
-    A power of these comes one factor at a time, each divided at once: z / (1 + z**2) * z is finite where
-    z**2 / (1 + z**2) is not, and exp(-z**2) * z * z is 0 where exp(-z**2) * z**2 is nan.
-    """
-    below = set().union(*(factor.free_symbols for factor in under))
-    fading = [factor for factor in over if fades(factor.as_base_exp()[0])]
-
-    def grows(factor: Expr) -> bool:
-        base, power = factor.as_base_exp()
-        beside = factor not in fading and (base.is_Symbol or (bool(fading) and base.is_Add)) and len(over) > 1
-        return (beside and power.is_Integer and power > 1) or bool(factor.free_symbols & below)
-
-    large = [factor for factor in over if grows(factor)]
-    if len(over) == len(large) == 1 == len(singles(large)):
-        return over, [], singles(under)
-    rest = [factor for factor in over if factor not in large]
-    if large and fading:
-        rest.sort(key=lambda factor: factor not in fading)
-    return rest, singles(large), singles(under) if large else under
-
-
-def fades(base: Expr) -> bool:
-    """Whether it is an exp or a sigmoid, or the name that a part of a long formula has as one."""
-    return isinstance(base, exp | sigmoid) or (base.is_Symbol and bool(re.match(r"(exp|sigmoid)[\d_]", base.name)))
-
-
-def singles(factors: list[Expr]) -> list[Expr]:
-    """The factors, a whole power as often as it says."""
-    found = []
-    for factor in factors:
-        base, power = factor.as_base_exp()
-        found += [base] * int(power) if power.is_Integer and 1 < power <= 4 else [factor]
-    return found
-
 
 def joined(sources: list[Source], axis: int) -> Source:
     if len(sources) == 1:
@@ -488,11 +324,6 @@ def joined(sources: list[Source], axis: int) -> Source:
 
 def is_zeros(operation: Operation) -> bool:
     return isinstance(operation, Constant) and operation.kind == "zeros"
-
-
-def is_decimal(number: Expr) -> bool:
-    """Whether it is written as a decimal: it has a large denominator, and the decimal says exactly the same."""
-    return number.is_Rational and number.q > MOST_READABLE and Rational(repr(number.p / number.q)) == number
 
 
 def lines(program: Program, equations: tuple[Equation, ...], one: str = "1") -> list[Line]:

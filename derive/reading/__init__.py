@@ -1,9 +1,12 @@
 """Turns a network or a matrix expression into a straight-line program."""
 
-from derive.reading.expression import Reader
+from derive.reading import matrices, scalars  # which give Reader its rules
 from derive.reading.forward import forward
+from derive.reading.reader import Reader
 
 __all__ = [
     "Reader",
     "forward",
+    "matrices",
+    "scalars",
 ]

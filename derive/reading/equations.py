@@ -1,0 +1,147 @@
+"""The equations of a program as they are made: one operation each, and nothing twice."""
+
+from sympy import (
+    Expr,
+    Identity,
+    Integer,
+    Inverse,
+    KroneckerProduct,
+    MatMul,
+    MatPow,
+    MatrixExpr,
+    MatrixSymbol,
+    Mul,
+    OneMatrix,
+    Symbol,
+    Trace,
+    Transpose,
+    ZeroMatrix,
+    sympify,
+)
+from sympy.matrices.expressions.matexpr import MatrixElement
+from sympy.matrices.expressions.slice import MatrixSlice
+
+from derive.programs import (
+    PLAIN,
+    Elementwise,
+    Equation,
+    RowLogSumExp,
+    RowMax,
+    Scalar,
+    constant,
+    entry,
+    repeated,
+    transposed,
+)
+from derive.reading.names import Names
+
+
+class Equations(Names):
+    """Equations over symbols of their own; `views` says what an entry in a formula of some shape is the entry of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.views: dict[tuple[Symbol, tuple[Expr, Expr]], MatrixExpr] = {}
+        self.known: dict[object, MatrixSymbol] = {}
+        self.equations: list[Equation] = []
+
+    def define(self, value: MatrixExpr) -> MatrixSymbol:
+        """The symbol with this value, or the transpose of the symbol that has the transposed value.
+
+        Of shape 1 x 1 it is a number.
+        """
+        single = tuple(value.shape) == (1, 1)
+        value = number_of(value) if single else value
+        if key(value) in self.known:
+            return self.known[key(value)]
+        if isinstance(value, Elementwise | MatMul | Inverse | MatPow | KroneckerProduct) and not single:
+            flipped = transposed(value)
+            if key(flipped) in self.known:
+                return Transpose(self.known[key(flipped)])
+            if bars(flipped) < bars(value):
+                return Transpose(self.define(flipped))
+        symbol = MatrixSymbol(self.fresh("s" if single else "M"), *value.shape)
+        self.known[key(value)] = symbol
+        if single:
+            self.numbers[entry(symbol)] = symbol
+        self.equations.append(Equation(symbol, value, "definition", symbol.name))
+        return symbol
+
+    def fresh(self, stem: str) -> str:
+        """A name that no symbol has, in code or on a page: the stem, or with a number."""
+        taken = {PLAIN.latex(s.name) for s in (*self.original, *self.known.values(), *self.sizes.values())}
+        names = [f"{stem}{number}" for number in range(1, len(taken) + 2)]
+        return next(name for name in ([stem] if len(stem) > 1 else []) + names if PLAIN.latex(name) not in taken)
+
+    def number(self, value: Expr) -> Expr:
+        """A trace, determinant or entry as an equation of its own."""
+        return entry(self.define(Scalar(value)))
+
+    def value(self, symbol: MatrixExpr) -> MatrixExpr | None:
+        """What a symbol stands for."""
+        return next((equation.value for equation in self.equations if equation.target == symbol), None)
+
+    def viewed(self, view: MatrixExpr) -> Expr:
+        """The entry of a view, which is remembered as its operand."""
+        if isinstance(view, OneMatrix | ZeroMatrix) or view == Identity(1):
+            return Integer(not isinstance(view, ZeroMatrix))
+        if isinstance(view, MatMul) and all(isinstance(factor, OneMatrix) for factor in view.args):
+            return Mul(*(ones.shape[0] for ones in view.args[1:]))
+        u = entry(view)
+        self.views[u, tuple(view.shape)] = view
+        return u
+
+    def on_diagonal(self, matrix: MatrixExpr) -> tuple[Expr, tuple[Expr, Expr]]:
+        """The formula and the shape of a matrix with zeros off its diagonal."""
+        return self.viewed(matrix) * self.viewed(Identity(matrix.shape[0])), tuple(matrix.shape)
+
+    def reread(self, value: Elementwise) -> Expr:
+        """The formula of an equation's value, its operands viewed as they stand there, which may be transposed."""
+        return value.formula.xreplace({u: self.viewed(operand) for u, operand in value.operands.items()})
+
+    def meanings(self, u: Symbol) -> list[tuple[tuple[Expr, Expr] | None, MatrixExpr]]:
+        """The views that an entry stands for, with their shapes."""
+        numbers = [(None, self.numbers[u])] if u in self.numbers else []
+        return numbers + [(shape, view) for (known, shape), view in self.views.items() if known == u]
+
+    def operands(self, formula: Expr, shape: tuple[Expr, Expr]) -> dict[Symbol, MatrixExpr]:
+        """What each entry of a formula runs over, in order of name."""
+        symbols = sorted(formula.free_symbols - set(self.sizes.values()), key=lambda symbol: symbol.name)
+        return {u: self.views.get((u, shape)) or repeated(self.numbers[u], shape) for u in symbols}
+
+    def sliced(self, matrix: MatrixExpr, rows: tuple[Expr, ...], columns: tuple[Expr, ...]) -> MatrixExpr:
+        if isinstance(matrix, OneMatrix | ZeroMatrix):
+            return matrix.func(rows[1] - rows[0], columns[1] - columns[0])
+        if isinstance(matrix, Transpose):
+            return transposed(self.define(MatrixSlice(matrix.arg, columns, rows)))
+        return self.define(MatrixSlice(matrix, rows, columns))
+
+    def check_sizes(self) -> None:
+        """Every size is that of an input, so that it is known when the code runs."""
+        known = set(self.sizes.values())
+        for equation in self.equations:
+            unknown = set().union(*(sympify(size).free_symbols for size in equation.shape)) - known
+            if unknown:
+                size = min(map(str, unknown))
+                raise ValueError(f"the size {size} is that of no MatrixSymbol in the loss; give it a number")
+
+
+def key(value: MatrixExpr) -> object:
+    """Equal for equal values."""
+    return (value.formula, frozenset(value.operands.items())) if isinstance(value, Elementwise) else value
+
+
+def number_of(value: MatrixExpr) -> MatrixExpr:
+    """A 1 x 1 matrix as what torch computes without dimensions."""
+    if isinstance(value, Scalar | Elementwise | RowLogSumExp | RowMax) or constant(value) is not None:
+        return value
+    if isinstance(value, MatrixSlice):
+        return Scalar(MatrixElement(value.parent, value.rowslice[0], value.colslice[0]))
+    return Scalar(Trace(value))
+
+
+def bars(value: MatrixExpr) -> int:
+    """How many transposes are written in it, less those of what only repeats."""
+    if isinstance(value, Elementwise):
+        return sum(isinstance(operand, Transpose) for operand in value.operands.values())
+    return sum(isinstance(part, Transpose) for part in value.args) if not isinstance(value, MatPow | Inverse) else 0

@@ -1,0 +1,128 @@
+"""Any scalar SymPy expression of matrices as a straight-line program: one operation an equation, nothing twice.
+
+Whatever acts entry by entry (sums, Hadamard products, applyfunc, a number times a matrix) becomes one formula. A matrix
+and its transpose are one symbol. Every entry of a matrix is a variable of its own, and every symbol is real.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from sympy import Basic, Expr, Integer, Lambda, MatrixBase, MatrixExpr, MatrixSymbol, OneMatrix, Symbol, sympify
+
+from derive.formulas import stable
+from derive.programs import Equation, Notation, Program, elementwise, needed
+from derive.reading.agreement import check
+from derive.reading.logsumexp import StableEquations
+
+Rule = Callable[["Reader", Any], Any]
+NUMBERS: dict[type, Rule] = {}  # by type of node: a number as a formula, and a 1 x 1 matrix as its entry
+ENTRIES: dict[type, Rule] = {}  # an entry of a matrix as a formula
+MATRICES: dict[type, Rule] = {}  # a matrix that is no formula entry by entry
+
+
+def rule(table: dict[type, Rule], node: Basic, default: Rule) -> Rule:
+    """The rule for a node: that of its type, or of the nearest type that it is one of."""
+    return next((table[kind] for kind in type(node).__mro__ if kind in table), default)
+
+
+class Reader(StableEquations):
+    """Reads an expression into equations over symbols of its own, each node by the rule for its type.
+
+    `matrix` gives a symbol, its transpose or a constant; `formula` an entry of a matrix and `scalar` a number as a
+    formula over entries.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.path: list[str] = []
+        self.bound: dict[Symbol, Expr] = {}
+
+    def program(self, loss: Basic, variables: Iterable[Basic]) -> Program:
+        """The program of a scalar loss; the variables are its parameters."""
+        check(loss, variables)
+        given = sorted(
+            {*loss.atoms(MatrixSymbol), *(v for v in variables if isinstance(v, MatrixSymbol))},
+            key=lambda matrix: (matrix.name, str(matrix.shape)),
+        )
+        for matrix in given:
+            for symbol in sorted(set().union(*(sympify(size).free_symbols for size in matrix.shape)), key=str):
+                self.size(symbol)
+        for matrix in given:
+            self.input(matrix)
+        numbers = {s for s in loss.free_symbols | set(variables) if isinstance(s, Symbol) and s not in self.sizes}
+        for symbol in sorted(numbers, key=lambda symbol: symbol.name):
+            self.input(symbol)
+        formula = stable(self.collected(self.scalar(loss)))
+        self.check_sizes()
+        operands = self.operands(formula, (Integer(1), Integer(1)))
+        value = elementwise(formula, operands or {Symbol("1"): OneMatrix(1, 1)})
+        target = MatrixSymbol(self.fresh("value"), 1, 1)
+        if isinstance(value, MatrixSymbol) and self.equations and self.equations[-1].target == value:
+            value = self.equations.pop().value
+        self.equations.append(Equation(target, value, "loss", "loss"))
+        notation = Notation(frozenset(symbol.name for symbol in (*self.original, *self.sizes.values())))
+        scalars = [*self.numbers.values(), target]
+        return Program(
+            inputs=tuple(sorted(self.original, key=lambda symbol: symbol.name)),
+            parameters=tuple(self.inputs[variable] for variable in variables),
+            equations=needed(tuple(self.equations), [target]),
+            notation=notation,
+            scalars=frozenset(symbol.name for s in scalars for symbol in (s, notation.cotangent(s))),
+        )
+
+    def scalar(self, node: Basic) -> Expr:
+        """A number, also the one entry of a 1 x 1 matrix, as a formula over the entries of 1 x 1 symbols."""
+        with self.at(node):
+            if isinstance(node, MatrixExpr | MatrixBase) and self.shape(node) != (1, 1):
+                raise self.refuse(node, "a number is needed here: its Trace, total(...) or an entry [i, j] is one")
+            return self.single(node)
+
+    def single(self, node: Basic) -> Expr:
+        return rule(NUMBERS, node, Reader.unknown)(self, node)
+
+    def formula(self, node: Basic) -> Expr:
+        """An entry of a matrix, or a number, as a formula over entries of symbols and their views."""
+        with self.at(node):
+            if not isinstance(node, MatrixExpr | MatrixBase) or self.shape(node) == (1, 1):
+                return self.single(node)
+            return rule(ENTRIES, node, lambda read, node: read.viewed(read.matrix(node)))(self, node)
+
+    def matrix(self, node: Basic) -> MatrixExpr:
+        """A matrix as a symbol, the transpose of one, or ones, zeros or the identity."""
+        with self.at(node):
+            if not isinstance(node, MatrixExpr | MatrixBase):
+                raise self.refuse(node, "a matrix is needed here")
+            if self.shape(node) == (1, 1):
+                return self.entries(self.single(node), self.shape(node))
+            return rule(MATRICES, node, Reader.entrywise)(self, node)
+
+    def entrywise(self, node: MatrixExpr) -> MatrixExpr:
+        return self.entries(rule(ENTRIES, node, Reader.unknown)(self, node), self.shape(node))
+
+    def applied(self, function: Lambda, arguments: Iterable[Expr]) -> Expr:
+        """A function's formula with arguments in the place of its variables."""
+        outer, self.bound = self.bound, {**self.bound, **dict(zip(function.variables, arguments, strict=True))}
+        try:
+            return self.scalar(function.expr)
+        finally:
+            self.bound = outer
+
+    @contextmanager
+    def at(self, node: Basic) -> Iterator[None]:
+        """What is read in it is read for that node."""
+        self.path.append(type(node).__name__)
+        yield
+        self.path.pop()
+
+    def unknown(self, node: Basic) -> NoReturn:
+        raise self.refuse(node, "see derive.matrix for what there is beside sums, products, inverses and applyfunc")
+
+    def refuse(self, node: Basic, nearest: str) -> ValueError:
+        """The error for a node that is not supported: what it is, where it stands, what would work."""
+        shape = f" of shape {tuple(node.shape)}" if isinstance(node, MatrixExpr | MatrixBase) else ""
+        text = str(node)
+        return ValueError(
+            f"{type(node).__name__}{shape} is not supported: {text if len(text) < 80 else text[:77] + '...'}; "
+            f"it stands at {' > '.join(self.path[:-1]) or 'the loss itself'}; {nearest}"
+        )

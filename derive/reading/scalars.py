@@ -1,0 +1,134 @@
+"""What a number is read as, and a matrix of one entry."""
+
+import sys
+
+import sympy
+from sympy.core.function import AppliedUndef
+from sympy.logic.boolalg import Boolean
+from sympy.matrices.expressions.adjoint import Adjoint
+from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
+from sympy.matrices.expressions.matexpr import MatrixElement
+from sympy.matrices.expressions.slice import MatrixSlice
+
+from derive.programs import BlockSum, Elementwise, LogDet, RowLogSumExp, entry
+from derive.reading.matrices import solved, split
+from derive.reading.reader import NUMBERS, Reader
+from derive.reading.sums import summed
+
+LARGEST = int(sys.float_info.max)
+ONE_INSIDE = (sympy.Transpose, Adjoint, sympy.DiagMatrix, sympy.DiagonalMatrix, sympy.DiagonalOf)
+
+
+def any_other(read: Reader, node: sympy.Basic) -> sympy.Expr:
+    """A function of numbers, as that function of what they are read as; or a number itself."""
+    if node.args:
+        return node.func(*map(read.scalar, node.args))
+    if not isinstance(node, sympy.Expr | Boolean):
+        raise read.refuse(node, "a loss is a scalar expression")
+    if node is sympy.nan or getattr(node, "is_real", True) is False or getattr(node, "is_finite", True) is False:
+        raise read.refuse(node, "only real, finite numbers are supported")
+    if node.is_Rational and abs(node) > LARGEST:
+        raise read.refuse(node, "a number of torch is at most 1.8e308")
+    return node
+
+
+def variable(read: Reader, node: sympy.Symbol) -> sympy.Expr:
+    known = {**read.sizes, **read.bound}
+    return known[node] if node in known else entry(read.input(node))
+
+
+def worked_out(read: Reader, node: sympy.Expr) -> sympy.Expr:
+    done = node.doit()
+    if done.has(sympy.Derivative, sympy.Integral):
+        raise read.refuse(node, "work it out first, or write the loss itself")
+    return read.scalar(done)
+
+
+def open_function(read: Reader, node: sympy.Expr) -> sympy.Expr:
+    raise read.refuse(node, "give the function a formula, such as sin(t) or log(1 + exp(t))")
+
+
+def logarithm(read: Reader, node: sympy.log) -> sympy.Expr:
+    (inner,) = node.args
+    return determinant(read, LogDet(inner.arg)) if isinstance(inner, sympy.Determinant) else any_other(read, node)
+
+
+def determinant(read: Reader, node: sympy.Determinant | LogDet) -> sympy.Expr:
+    """det or log det; of one entry it is the entry or its logarithm."""
+    if read.shape(node.arg) == (1, 1):
+        return sympy.log(read.scalar(node.arg)) if isinstance(node, LogDet) else read.scalar(node.arg)
+    return read.number(node.func(read.matrix(node.arg)))
+
+
+def trace(read: Reader, node: sympy.MatrixExpr) -> sympy.Expr:
+    if read.shape(node)[0] != read.shape(node)[1]:
+        raise read.refuse(node, "only a square matrix has a trace; total(...) adds all entries")
+    if isinstance(node, sympy.MatAdd):
+        return sympy.Add(*(trace(read, part) for part in node.args))
+    if isinstance(node, sympy.MatMul):
+        return traced(read, node)
+    return read.scalar(node) if read.shape(node) == (1, 1) else read.trace_of(solved(read, [node]))
+
+
+def traced(read: Reader, node: sympy.MatMul) -> sympy.Expr:
+    scales, matrices = split(read, node)
+    return sympy.Mul(*scales) * (read.trace_of(solved(read, matrices)) if matrices else 1)
+
+
+def dot(read: Reader, node: sympy.DotProduct) -> sympy.Expr:
+    x, y = (v if v.shape[1] == 1 else v.T for v in node.args)
+    return trace(read, x.T * y)
+
+
+def element(read: Reader, parent: sympy.MatrixExpr, i: sympy.Expr, j: sympy.Expr) -> sympy.Expr:
+    if isinstance(parent, sympy.MatrixBase):
+        return read.scalar(parent[i, j])
+    if read.shape(parent) == (1, 1):
+        return read.scalar(parent)
+    i, j = (sympy.sympify(index).xreplace(read.sizes) for index in (i, j))
+    matrix = read.matrix(parent)
+    if isinstance(matrix, sympy.OneMatrix | sympy.ZeroMatrix):
+        return sympy.Integer(isinstance(matrix, sympy.OneMatrix))
+    if isinstance(matrix, sympy.Transpose):
+        matrix, i, j = matrix.arg, j, i
+    if not (i.free_symbols | j.free_symbols) <= set(read.sizes.values()):
+        raise read.refuse(parent[i, j], "an index is a number, or bound by a Sum over a whole row or column")
+    return sympy.Integer(i == j) if isinstance(matrix, sympy.Identity) else read.number(MatrixElement(matrix, i, j))
+
+
+def logsumexp(read: Reader, node: RowLogSumExp) -> sympy.Expr:
+    (inner,) = node.args
+    return read.scalar(inner) if read.shape(inner) == (1, 1) else entry(read.logsumexp(read.matrix(inner)))
+
+
+NUMBERS |= {
+    sympy.Basic: any_other,
+    sympy.MatrixExpr: Reader.unknown,
+    sympy.Symbol: variable,
+    **dict.fromkeys((sympy.Derivative, sympy.Integral), worked_out),
+    AppliedUndef: open_function,
+    sympy.Sum: summed,
+    sympy.log: logarithm,
+    sympy.Determinant: determinant,
+    sympy.Trace: lambda read, node: trace(read, node.arg),
+    sympy.DotProduct: dot,
+    MatrixElement: lambda read, node: element(read, node.parent, node.i, node.j),
+    sympy.MatrixSymbol: lambda read, node: read.number(sympy.Trace(read.input(node))),
+    sympy.MatrixBase: lambda read, node: read.scalar(node[0, 0]),
+    sympy.MatAdd: lambda read, node: sympy.Add(*map(read.scalar, node.args)),
+    **dict.fromkeys(
+        (sympy.HadamardProduct, sympy.KroneckerProduct), lambda read, node: sympy.Mul(*map(read.scalar, node.args))
+    ),
+    sympy.MatMul: traced,
+    sympy.MatPow: lambda read, node: sympy.Pow(read.scalar(node.base), read.scalar(node.exp)),
+    sympy.HadamardPower: lambda read, node: sympy.Pow(*map(read.scalar, node.args)),
+    **dict.fromkeys(ONE_INSIDE, lambda read, node: read.scalar(node.args[0])),
+    ElementwiseApplyFunction: lambda read, node: read.applied(node.function, [read.scalar(node.expr)]),
+    Elementwise: lambda read, node: read.applied(node.args[0], map(read.scalar, node.args[1:])),
+    **dict.fromkeys((sympy.Identity, sympy.OneMatrix), lambda read, node: sympy.Integer(1)),
+    sympy.ZeroMatrix: lambda read, node: sympy.Integer(0),
+    MatrixSlice: lambda read, node: element(read, node.parent, node.rowslice[0], node.colslice[0]),
+    RowLogSumExp: logsumexp,
+    sympy.BlockMatrix: lambda read, node: read.scalar(node.blocks[0, 0]),
+    BlockSum: lambda read, node: trace(read, node.matrix.T * node.factor),
+}

@@ -13,6 +13,7 @@ import pytest
 from derive import build
 from derive.packages.emit import TARGETS, render
 from derive.problems.network import Network
+from derive.system import write_package
 from tests.helpers.networks import NETWORKS
 
 ROOT = Path(__file__).parent.parent
@@ -26,7 +27,7 @@ def python(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.
 @pytest.fixture
 def package(tmp_path):
     folder = tmp_path / "package"
-    build.write_package(folder, render(Network((2, 3, 1))))
+    write_package(folder, render(Network((2, 3, 1))))
     return folder
 
 
@@ -156,7 +157,7 @@ def test_what_is_no_place_is_named_before_anything_is_derived(tmp_path, monkeypa
     ):
         assert build.main(flags) == 2
         assert message in capsys.readouterr().err
-    monkeypatch.setattr(build.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     assert build.main(["--out", str(tmp_path / "new"), "--pdf"]) == 2
     assert "--pdf: needs pdflatex" in capsys.readouterr().err
 
@@ -165,7 +166,7 @@ def test_other_files_of_the_folder_stay(package):
     (package / "my_autograd.dat").write_text("numbers")
     (package / "notes").mkdir()
     (package / "notes" / "a.txt").write_text("note")
-    build.write_package(package, render(Network((2, 4, 1))))
+    write_package(package, render(Network((2, 4, 1))))
     assert (package / "my_autograd.dat").read_text() == "numbers"
     assert (package / "notes" / "a.txt").read_text() == "note"
     assert [path.name for path in package.parent.iterdir()] == ["package"]
@@ -191,7 +192,7 @@ def test_emitted_code_is_formatted_and_clean(tmp_path):
         Network((2, 3, 3, 1), ("z*exp(-z**2)/(1 + abs(z)*sin(z)**2) + tanh(z)*erf(z)", "elu"), loss="abs(p - y)**3"),
     ]
     for index, network in enumerate(networks):
-        build.write_package(tmp_path / f"package{index}", render(network, CODE))
+        write_package(tmp_path / f"package{index}", render(network, CODE))
     configuration = str(ROOT / "pyproject.toml")
     for command in (["format", "--diff"], ["check"]):
         done = python("-m", "ruff", *command, "--config", configuration, "--no-cache", str(tmp_path))

@@ -9,13 +9,13 @@ import mpmath
 import pytest
 import sympy
 
-from derive.build import write_package
 from derive.packages.emit import render
 from derive.problems.network import Network
 from derive.proof import NotProved, prove
 from derive.proof.judge import Judge
 from derive.proof.networks import Case
 from derive.proof.points import STEP, Point, agree, as_number
+from derive.system import write_package
 
 SMALL = Network((2, 3, 2, 1))
 ROWS = Network((2, 64, 1), reduction="mean")

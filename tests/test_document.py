@@ -5,6 +5,7 @@ import math
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -31,6 +32,7 @@ from derive.paper.rules import general
 from derive.problems import targets
 from derive.problems.network import Network
 from derive.programs.program import Equation
+from derive.system import typesetting
 from tests.helpers.follow import equations_in
 from tests.helpers.programs import needs
 from tests.helpers.read_tex import compute, name
@@ -254,7 +256,7 @@ def test_the_build_typesets_the_derivation(tmp_path):
 
 
 def test_without_pdflatex_nothing_is_written_and_the_message_says_what_is_missing(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(build.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     assert build.main(["--layers", "2-1", "--out", str(tmp_path / "package"), "--pdf"]) == 2
     assert "needs pdflatex" in capsys.readouterr().err
 
@@ -266,7 +268,7 @@ def test_a_pdflatex_that_makes_no_pdf_or_does_not_end_is_named_and_nothing_is_wr
     (tmp_path / "pdflatex").write_text(f"#!/bin/sh\n{script}\n")
     (tmp_path / "pdflatex").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(build, "MOST_TYPESETTING", 0.5)
+    monkeypatch.setattr(typesetting, "MOST_TYPESETTING", 0.5)
     assert build.main(["--layers", "2-1", "--out", str(tmp_path / "package"), "--pdf"]) == 2
     assert re.search(r"--pdf: pdflatex failed: (no|not done within 0.5 seconds)", capsys.readouterr().err)
     assert os.listdir(tmp_path) == ["pdflatex"]

@@ -23,6 +23,7 @@ import torch
 from derive import build
 from derive.packages.emit import render
 from derive.problems.network import Network
+from derive.system import disk, write_package
 from generated import dat, run, train, weights
 from tests.helpers.children import in_a_child
 from tests.helpers.programs import PATIENCE, needs
@@ -47,7 +48,7 @@ def state(folder: Path) -> dict[str, bytes]:
 
 
 def small(word: str) -> dict[str, str]:
-    return dict.fromkeys(("__init__.py", "backward.py", "derivation.tex"), f"# {build.MARK}\n# {word}\n")
+    return dict.fromkeys(("__init__.py", "backward.py", "derivation.tex"), f"# {disk.MARK}\n# {word}\n")
 
 
 OLD, NEW = small("old"), small("new")
@@ -57,7 +58,7 @@ OLD, NEW = small("old"), small("new")
 def package(tmp_path) -> Path:
     """A package in which a person keeps things, too."""
     folder = tmp_path / "package"
-    build.write_package(folder, OLD)
+    write_package(folder, OLD)
     (folder / "my_autograd.dat").write_text("numbers")
     (folder / "notes").mkdir()
     (folder / "notes" / "a.txt").write_text("note")
@@ -75,9 +76,9 @@ def states(package: Path, old: dict[str, str] = OLD, new: dict[str, str] = NEW) 
 
 def test_a_build_killed_at_any_step_leaves_one_whole_package(package):
     either = states(package)
-    for _ in at_each_step(lambda: build.write_package(package, NEW)):
+    for _ in at_each_step(lambda: write_package(package, NEW)):
         assert state(package) in either
-        build.write_package(package, OLD)
+        write_package(package, OLD)
         assert state(package) == either[0] and os.listdir(package.parent) == ["package"]
     assert state(package) == either[1]
 
@@ -85,19 +86,19 @@ def test_a_build_killed_at_any_step_leaves_one_whole_package(package):
 @pytest.mark.slow
 def test_a_real_build_killed_here_and_there_leaves_one_whole_package(package):
     old, new = (render(network) for network in (Network((2, 3, 1)), Network((3, 2, 2), "tanh")))
-    build.write_package(package, old)
+    write_package(package, old)
     either = states(package, old, new)
-    for _ in at_each_step(lambda: build.write_package(package, new), stride=7):
+    for _ in at_each_step(lambda: write_package(package, new), stride=7):
         assert state(package) in either
-        build.write_package(package, old)
+        write_package(package, old)
         assert os.listdir(package.parent) == ["package"]
 
 
 def test_a_first_build_killed_at_any_step_leaves_no_package_or_a_whole_one(tmp_path):
     folder, whole = tmp_path / "package", encoded(NEW)
-    for _ in at_each_step(lambda: build.write_package(folder, NEW)):
+    for _ in at_each_step(lambda: write_package(folder, NEW)):
         assert not folder.exists() or state(folder) == whole
-        build.write_package(folder, OLD)
+        write_package(folder, OLD)
         assert os.listdir(tmp_path) == ["package"]
         for name in os.listdir(folder):
             (folder / name).unlink()
@@ -106,29 +107,29 @@ def test_a_first_build_killed_at_any_step_leaves_no_package_or_a_whole_one(tmp_p
 
 def test_a_build_interrupted_at_any_step_leaves_one_whole_package_and_nothing_else(package):
     either = states(package)
-    for _ in at_each_step(lambda: build.write_package(package, NEW), signal.SIGINT):
+    for _ in at_each_step(lambda: write_package(package, NEW), signal.SIGINT):
         assert state(package) in either
         assert os.listdir(package.parent) == ["package"]
-        build.write_package(package, OLD)
+        write_package(package, OLD)
 
 
 def test_a_pdf_killed_at_any_step_belongs_to_its_package(package, monkeypatch):
     """pdflatex is played by one that takes as many steps on the disk."""
 
     def pdflatex(arguments, cwd, **options):
-        (cwd / build.PDF).write_bytes(b"%PDF of " + (cwd / "derivation.tex").read_bytes())
+        (cwd / disk.PDF).write_bytes(b"%PDF of " + (cwd / "derivation.tex").read_bytes())
         return subprocess.CompletedProcess(arguments, 0, "", "")
 
-    monkeypatch.setattr(build.subprocess, "run", pdflatex)
-    monkeypatch.setattr(build.shutil, "which", lambda name: name)
-    build.write_package(package, OLD, pdf=True)
-    for _ in at_each_step(lambda: build.write_package(package, NEW, pdf=True)):
+    monkeypatch.setattr(subprocess, "run", pdflatex)
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    write_package(package, OLD, pdf=True)
+    for _ in at_each_step(lambda: write_package(package, NEW, pdf=True)):
         found = state(package)
-        assert found[build.PDF] == b"%PDF of " + found["derivation.tex"]
-        build.write_package(package, OLD, pdf=True)
+        assert found[disk.PDF] == b"%PDF of " + found["derivation.tex"]
+        write_package(package, OLD, pdf=True)
         assert os.listdir(package.parent) == ["package"]
-    build.write_package(package, OLD)
-    assert build.PDF not in state(package)
+    write_package(package, OLD)
+    assert disk.PDF not in state(package)
 
 
 def drawn(seed: int) -> weights.Parameters:
@@ -179,7 +180,7 @@ def test_files_of_a_killed_command_are_each_whole(name, tmp_path, monkeypatch):
 @pytest.mark.parametrize("limit", [500, 6000, 30000])
 def test_a_build_without_space_says_so_and_changes_nothing(limit, tmp_path, capfd):
     package = tmp_path / "package"
-    build.write_package(package, small("old"))
+    write_package(package, small("old"))
     before = state(package)
 
     def without_space() -> int:
@@ -234,7 +235,7 @@ def theirs():
 @pytest.mark.parametrize("locked", ["the folder", "its parent"])
 def test_a_folder_that_may_not_be_written_is_named_and_stays(locked, theirs, capfd):
     package = theirs / "package"
-    build.write_package(package, small("old"))
+    write_package(package, small("old"))
     before = state(package)
     (package if locked == "the folder" else theirs).chmod(0o555)
 
@@ -262,7 +263,7 @@ def test_of_two_builds_at_once_the_last_wins_whole(rounds, tmp_path):
             if not child:
                 os.close(opened)
                 os.read(gate, 1)
-                os._exit(in_this_process(lambda files=files: build.write_package(folder, files)))
+                os._exit(in_this_process(lambda files=files: write_package(folder, files)))
             children.append(child)
         os.close(gate)
         os.close(opened)
@@ -326,11 +327,11 @@ def test_builds_killed_at_random_leave_one_whole_package(tmp_path):
     draw, folder = random.Random(0), tmp_path / "package"
     networks = [Network((2, 10, 10, 10, 10, 1)), Network((2, 2))]
     either = [encoded(render(network)) for network in networks]
-    build.write_package(folder, render(networks[1]))
+    write_package(folder, render(networks[1]))
     for _ in range(12):
         stopped("derive.build", draw.uniform(0, 3), signal.SIGKILL, tmp_path)
         assert state(folder) in either
-        build.write_package(folder, render(networks[1]))
+        write_package(folder, render(networks[1]))
         assert os.listdir(tmp_path) == ["package"]
 
 

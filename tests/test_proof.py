@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import sympy
 
-from derive.build import write_package
 from derive.packages.emit import render
 from derive.problems.network import Network
 from derive.proof.algebra import Algebra
 from derive.proof.judge import Judge, NotProved
 from derive.proof.networks import Case, prove, slopes
 from derive.prove import main
+from derive.system import write_package
 from generated.backward import NETWORK
 from tests.helpers.networks import NETWORKS
 

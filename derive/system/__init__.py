@@ -13,17 +13,24 @@ from derive.system.command import (
     one_line,
     uninterrupted,
 )
+from derive.system.disk import check_place, differences, staying, write_package
+from derive.system.typesetting import check_pdflatex
 
 __all__ = [
     "Parser",
     "a_path",
     "alone_in",
     "begin",
+    "check_pdflatex",
+    "check_place",
     "content",
     "current_folder",
+    "differences",
     "failed",
     "finish",
     "on_terminal",
     "one_line",
+    "staying",
     "uninterrupted",
+    "write_package",
 ]

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from derive import build
+from derive.system import disk
 
 WRITES = {
     *("chmod", "close", "flock", "link", "mkdir", "open", "rename", "replace", "rmdir", "unlink", "utime", "write"),
@@ -16,7 +16,7 @@ WRITES = {
 
 def touches_the_disk(event: str, called: object) -> bool:
     if event in ("call", "return"):
-        return called.f_code is build.swap.__code__
+        return called.f_code is disk.swap.__code__
     name, home = getattr(called, "__name__", ""), getattr(called, "__module__", None)
     files = home in ("posix", "io", "_io", "fcntl") or isinstance(getattr(called, "__self__", None), io.IOBase)
     return event == "c_call" and files and name in WRITES

@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy
 import torch
 
-from derive.build import write_package
 from derive.packages.emit import render
 from derive.problems.network import Network
+from derive.system import write_package
 from tests.helpers.gate import relative
 from tests.tools import peers
 from tests.tools.peers import Call

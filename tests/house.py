@@ -1,4 +1,4 @@
-"""python -m tests.house: which room of derive/ may import what, and each line that does not keep to it.
+"""python -m tests.house: which room of derive/ may import what, how large a file may be, and each line against it.
 
 A room imports from rooms below it, by their doors: what the `__all__` of a room's `__init__` offers. The commands,
 which lie on derive/ itself, are above all rooms.
@@ -25,6 +25,8 @@ ROOMS = (  # from top to bottom; those of one line do not know each other
 )
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 FORBIDDEN = {"torch", "generated", "tests"}
+LONGEST_FILE, LONGEST_CLASS = 400, 200  # lines
+UNSPLIT = {"derive/packages/emit.py", "derive/proof/expressions.py", "derive/proof/tensor.py"}  # files that are longer
 
 
 def room_of(module: str) -> str:
@@ -51,7 +53,7 @@ def imported(tree: ast.AST) -> Iterator[tuple[int, str, str]]:
 
 
 def offences(derive: Path) -> list[str]:
-    """The lines below a folder `derive` that import what they may not, as `file:line: why`."""
+    """The lines below a folder `derive` that import what they may not or are too many, as `file:line: why`."""
     found = []
     for path in sorted(derive.rglob("*.py")):
         place = path.relative_to(derive.parent)
@@ -59,10 +61,17 @@ def offences(derive: Path) -> list[str]:
         own = room_of(".".join(parts))
         if not own and len(parts) > 2 and path.name != "__init__.py":
             found.append(f"{place}:1: lies in no room of tests/house.py")
-        for line, module, name in imported(ast.parse(path.read_text(encoding="utf-8"))):
+        text = path.read_text(encoding="utf-8")
+        tree = ast.parse(text)
+        for line, module, name in imported(tree):
             reason = offence(derive, own, module, name)
             if reason:
                 found.append(f"{place}:{line}: {reason}")
+        lengths = [(1, LONGEST_FILE, text.count("\n"))] if place.as_posix() not in UNSPLIT else []
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef) and node.end_lineno:
+                lengths.append((node.lineno, LONGEST_CLASS, node.end_lineno - node.lineno + 1))
+        found += [f"{place}:{line}: {n} lines, of {most} at most" for line, most, n in lengths if n > most]
     return found
 
 

@@ -138,6 +138,15 @@ def test_a_planted_import_is_named_with_its_place(derive_copy, line):
     assert found.startswith(place) and PLANTED[line] in found
 
 
+def test_a_planted_class_and_file_that_are_too_long_are_named_with_their_lines(derive_copy):
+    (derive_copy / "calculus" / "long.py").write_text("class Long:\n" + "    x = 0\n" * 200, encoding="utf-8")
+    (derive_copy / "reading" / "long.py").write_text("\n" * 401, encoding="utf-8")
+    assert house.offences(derive_copy) == [
+        "derive/calculus/long.py:1: 201 lines, of 200 at most",
+        "derive/reading/long.py:1: 401 lines, of 400 at most",
+    ]
+
+
 def test_a_planted_cycle_a_slope_and_a_file_outside_all_rooms_are_noticed(derive_copy):
     path = derive_copy / "calculus" / "theorem.py"
     path.write_text("from derive.calculus.reverse import derive\n" + path.read_text(encoding="utf-8"), encoding="utf-8")

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from sympy import Expr, Integer, MatAdd, MatMul, MatrixExpr, MatrixSymbol, OneMatrix, Transpose, sympify
 
 from derive.paper.breaking import sized
-from derive.paper.latex import ATOM, DIFFERENTIAL, PRODUCT, SUM, FormulaPrinter, FormulaWriter, Piece, level_of
+from derive.paper.formulas import ATOM, DIFFERENTIAL, PRODUCT, SUM, FormulaWriter, Piece
+from derive.paper.latex import TexPrinter, level_of
 from derive.programs import MADE, Elementwise, Equation, Notation, Program, RowLogSumExp
 
 LETTERS = "ijkmhvwxyabcgnpqrstu"
@@ -33,7 +34,7 @@ class IndexWriter:
     """
 
     def __init__(self, notation: Notation, taken: Iterable[str], first: MatrixSymbol) -> None:
-        self.notation, self.printer = notation, FormulaPrinter(notation)
+        self.notation, self.printer = notation, TexPrinter(notation)
         self.free = [letter for letter in LETTERS if letter not in set(taken)]
         self.letters: dict[str, Expr] = {}
         self.target(first)

@@ -3,18 +3,13 @@ r"""Equations as LaTeX: matrices bold, \odot entry by entry, sums and products i
 Only amsmath and amssymb are needed, and only what GitHub renders is used (no \operatorname, no \bm).
 """
 
-import re
-from dataclasses import dataclass
 from functools import lru_cache
 
 from sympy import (
-    Abs,
     Add,
-    And,
     Basic,
     BlockMatrix,
     Expr,
-    Integer,
     Inverse,
     KroneckerProduct,
     MatAdd,
@@ -24,27 +19,18 @@ from sympy import (
     MatrixSymbol,
     Mul,
     OneMatrix,
-    Or,
-    Piecewise,
-    Pow,
     Rational,
-    Symbol,
     Transpose,
-    exp,
-    to_nnf,
-    true,
 )
-from sympy.core.function import Application
 from sympy.core.parameters import distribute
-from sympy.core.relational import Relational
 from sympy.matrices.expressions.hadamard import HadamardPower, HadamardProduct
 from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 from sympy.printing.latex import LatexPrinter
 
-from derive.paper.breaking import sized, width
+from derive.paper.breaking import sized
+from derive.paper.formulas import ATOM, DIFFERENTIAL, FRACTION, POWER, PRODUCT, SCALED, SUM, FormulaWriter, Piece
 from derive.programs import (
-    FUNCTION_SIGNS,
     PLAIN,
     BlockSum,
     Derivation,
@@ -55,18 +41,13 @@ from derive.programs import (
     Role,
     RowLogSumExp,
     RowMax,
-    factors,
-    terms,
 )
 
-SUM, PRODUCT, DIFFERENTIAL, SCALED, FRACTION, POWER, ATOM = range(7)
 LEVELS = {
     (MatAdd, Add): SUM,
     (MatMul, Mul, HadamardProduct, KroneckerProduct): PRODUCT,
     (Transpose, Inverse, MatPow, HadamardPower): POWER,
 }
-RELATIONS = {"<": "<", "<=": r"\le", ">": ">", ">=": r"\ge", "==": "=", "!=": r"\ne"}
-WIDEST_CASE = 44
 MOST_READABLE = 10**6  # a fraction with a larger denominator is written as a decimal, as in the code
 
 
@@ -75,29 +56,13 @@ def is_row(ones: OneMatrix) -> bool:
     return ones.shape[0] == 1 and ones.shape[1] != 1
 
 
-@dataclass(frozen=True)
-class Piece:
-    """A printed part and how tightly it holds together: a sum, a product, dV, a number times an atom, ..., an atom."""
-
-    tex: str
-    level: int
-
-    def at(self, level: int) -> str:
-        """The text, in brackets if it holds together less tightly than that."""
-        return self.tex if self.level >= level else f"({self.tex})"
-
-    def last(self, level: int) -> str:
-        """The text as the last factor of a product, where nothing stands behind a d that could seem to belong to it."""
-        return self.tex if self.level == DIFFERENTIAL else self.at(level)
-
-
 def level_of(notation: Notation, symbol: MatrixSymbol) -> int:
     role, _ = notation.role(symbol.name)
     levels: dict[Role | None, int] = {Role.COTANGENT: FRACTION, Role.DIFFERENTIAL: DIFFERENTIAL}
     return levels.get(role, ATOM)
 
 
-class FormulaPrinter(LatexPrinter):
+class TexPrinter(LatexPrinter):
     """Any SymPy matrix expression as LaTeX. Brackets come out plain; `latex` gives them their sizes."""
 
     def __init__(self, notation: Notation, in_line: bool = False) -> None:
@@ -226,131 +191,6 @@ class FormulaPrinter(LatexPrinter):
         return rf"{self.piece(expr.base).at(ATOM)}^{{\odot {self._print(expr.exp)}}}"
 
 
-class FormulaWriter:
-    """A scalar formula, over whole matrices (entry by entry) or over single entries."""
-
-    def __init__(
-        self, printer: FormulaPrinter, names: dict[Symbol, Piece], matrix: bool, in_line: bool = False
-    ) -> None:
-        self.printer, self.names, self.matrix, self.in_line = printer, names, matrix, in_line
-        self.dot = r" \odot " if matrix else r" \, "
-
-    def piece(self, expr: Expr) -> Piece:
-        if expr in self.names:
-            return self.names[expr]
-        if self.is_constant(expr):
-            return Piece(self.printer._print(expr), SUM if expr.is_Add or expr.could_extract_minus_sign() else ATOM)
-        for kind, method in (
-            (Add, self.sum),
-            (Mul, self.product),
-            (exp, self.call),
-            (Pow, self.power),
-            (Piecewise, self.cases),
-            (Relational, self.relation),
-            (Abs, self.modulus),
-            (Application, self.call),
-        ):
-            if isinstance(expr, kind):
-                return method(expr)
-        return Piece(self.printer._print(expr), ATOM)
-
-    def is_constant(self, expr: Expr) -> bool:
-        return not expr.free_symbols & self.names.keys()
-
-    def sum(self, expr: Add) -> Piece:
-        first, *rest = terms(expr)
-        text = self.term(first, SUM)
-        for term in rest:
-            negative = term.could_extract_minus_sign()
-            text += f" - {self.term(-term, PRODUCT)}" if negative else f" + {self.term(term, SUM)}"
-        return Piece(text, SUM)
-
-    def term(self, expr: Expr, level: int) -> str:
-        """A number in a sum of matrices stands for a matrix full of it."""
-        text = self.piece(expr).at(level)
-        if self.matrix and self.is_constant(expr):
-            return r"\boldsymbol{1}" if expr == 1 else rf"{text} \, \boldsymbol{{1}}"
-        return text
-
-    def product(self, expr: Mul) -> Piece:
-        """Numbers and sizes as one factor in front, then left to right as the code multiplies."""
-        if expr.could_extract_minus_sign():
-            return Piece(f"-{self.piece(-expr).at(PRODUCT)}", SUM)
-        scale, over, under = Integer(1), [], []
-        for factor in factors(expr, self.printer.notation):
-            if self.is_constant(factor):
-                scale *= factor
-            elif factor.is_Pow and factor.exp.is_number and factor.exp.is_negative:
-                under.append(self.piece(1 / factor))
-            else:
-                over.append(self.piece(factor))
-        front = "" if scale == 1 else self.piece(scale).at(PRODUCT)
-        if not self.matrix and under:
-            numerator = self.joined([piece.at(PRODUCT) for piece in over], front) or front or "1"
-            return Piece(rf"\frac{{{numerator}}}{{{self.joined([p.at(PRODUCT) for p in under], '')}}}", PRODUCT)
-        one = len(over) == 1 and not under
-        level = SCALED if self.matrix else PRODUCT
-        texts = [piece.at(level) for piece in over]
-        if over and not under:
-            texts[-1] = over[-1].last(level)
-        text = self.joined(texts, front)
-        if under:
-            text = text or (rf"{front} \, \boldsymbol{{1}}" if front else r"\boldsymbol{1}")
-            text += "".join(rf" \oslash {piece.at(POWER)}" for piece in under)
-        return Piece(text, SCALED if one else PRODUCT)
-
-    def joined(self, parts: list[str], front: str) -> str:
-        text = self.dot.join(parts)
-        if front and text:
-            return front + ("" if text.startswith("(") else r" \, ") + text
-        return text
-
-    def power(self, expr: Pow) -> Piece:
-        base, exponent = expr.as_base_exp()
-        if not self.matrix and exponent == Rational(1, 2):
-            return Piece(rf"\sqrt{{{self.piece(base).tex}}}", ATOM)
-        if not self.matrix and exponent.is_number and exponent.is_negative:
-            return Piece(rf"\frac{{1}}{{{self.piece(base**-exponent).tex}}}", PRODUCT)
-        mark = r"\odot " if self.matrix else ""
-        return Piece(f"{self.piece(base).at(ATOM)}^{{{mark}{self.piece(exponent).tex}}}", POWER)
-
-    def call(self, expr: Expr) -> Piece:
-        name = type(expr).__name__
-        sign = FUNCTION_SIGNS.get(name) or rf"\mathrm{{{escape_math(name)}}}"
-        return Piece(f"{sign}({', '.join(self.piece(argument).tex for argument in expr.args)})", ATOM)
-
-    def modulus(self, expr: Abs) -> Piece:
-        return Piece(rf"\lvert {self.piece(expr.args[0]).tex} \rvert", ATOM)
-
-    def cases(self, expr: Piecewise) -> Piece:
-        """Branches under one another, or in line where(condition, value, otherwise), as torch has it."""
-        if self.in_line:
-            (value, condition), *rest = expr.args
-            parts = [self.condition(condition), self.piece(value).tex, self.piece(Piecewise(*rest)).tex]
-            return Piece(rf"\mathrm{{where}}({', '.join(parts)})", ATOM)
-        rows = []
-        for value, condition in expr.args:
-            when = r"\text{otherwise}" if condition is true else rf"\text{{where }} {self.condition(condition)}"
-            rows.append(rf"{self.piece(value).tex} & {when}")
-        if max(map(width, rows)) > WIDEST_CASE:
-            self.in_line = True
-            return self.cases(expr)
-        return Piece(r"\begin{cases} " + r" \\ ".join(rows) + r" \end{cases}", PRODUCT)
-
-    def condition(self, condition: Expr) -> str:
-        condition = to_nnf(condition, simplify=False)
-        if isinstance(condition, Relational):
-            return self.piece(condition).tex
-        if not isinstance(condition, And | Or):
-            raise ValueError(f"no LaTeX is known for {type(condition).__name__}: {condition}")
-        joint = r" \text{ and } " if isinstance(condition, And) else r" \text{ or } "
-        parts = ((part, self.condition(part)) for part in sorted(condition.args, key=str))
-        return joint.join(f"({text})" if isinstance(part, And | Or) else text for part, text in parts)
-
-    def relation(self, expr: Relational) -> Piece:
-        return Piece(f"{self.piece(expr.lhs).tex} {RELATIONS[expr.rel_op]} {self.piece(expr.rhs).tex}", SUM)
-
-
 def latex(program: Program | None, expr: Expr, in_line: bool = False) -> str:
     """The expression as LaTeX, in the program's notation; `in_line` writes its branches so that lines can break."""
     return written(program.notation if program else PLAIN, expr, in_line)
@@ -360,14 +200,14 @@ def latex(program: Program | None, expr: Expr, in_line: bool = False) -> str:
 def written(notation: Notation, expr: Expr, in_line: bool = False) -> str:
     """SymPy forgets all that it knows when told how to multiply out: only formulas need it told."""
     if not expr.has(Elementwise):
-        return sized(FormulaPrinter(notation, in_line).piece(expr).tex)
+        return sized(TexPrinter(notation, in_line).piece(expr).tex)
     with distribute(False):
-        return sized(FormulaPrinter(notation, in_line).piece(expr).tex)
+        return sized(TexPrinter(notation, in_line).piece(expr).tex)
 
 
 def scalar_latex(expr: Expr, notation: Notation = PLAIN) -> str:
     """A scalar formula, as sigma'(z) = sigma(z) (1 - sigma(z)); its variables are written as they come."""
-    printer = FormulaPrinter(notation)
+    printer = TexPrinter(notation)
     names = {symbol: Piece(printer._print(symbol), ATOM) for symbol in expr.free_symbols}
     with distribute(False):
         return sized(FormulaWriter(printer, names, matrix=False).piece(expr).tex)
@@ -376,12 +216,12 @@ def scalar_latex(expr: Expr, notation: Notation = PLAIN) -> str:
 def shape_latex(program: Program, matrix: MatrixExpr) -> str:
     """rows x columns, numbers where they are known; 1 x 1 for the loss."""
     sides = (1, 1) if matrix == program.output else (size.xreplace(program.sizes) for size in matrix.shape)
-    return FormulaPrinter(PLAIN).sides(MatrixSymbol("matrix", *sides))
+    return TexPrinter(PLAIN).sides(MatrixSymbol("matrix", *sides))
 
 
 def symbolic_shape(matrix: MatrixExpr) -> str:
     """rows x columns, sizes as symbols."""
-    return FormulaPrinter(PLAIN).sides(matrix)
+    return TexPrinter(PLAIN).sides(matrix)
 
 
 def equation_latex(equation: Equation) -> str:
@@ -394,11 +234,6 @@ def derivation_latex(derivation: Derivation) -> str:
     program = derivation.program
     rows = [rf"{latex(program, e.target)} &= {latex(program, e.value)}" for e in derivation.equations]
     return r"$\displaystyle \begin{aligned} " + r" \\ ".join(rows) + r" \end{aligned}$"
-
-
-def escape_math(name: str) -> str:
-    """A name inside a formula."""
-    return re.sub(r"[^A-Za-z0-9]", lambda match: r"\_" if match[0] == "_" else "", name)
 
 
 # A notebook asks the object itself; program.py knows no printer, so its classes get the method here.

@@ -101,8 +101,8 @@ def checks(model: list[ast.stmt]) -> int:
     return max((place for place, node in enumerate(model, 1) if is_check(node)), default=0)
 
 
-class Lines:
-    """The lines of a derived function, whose head the model has; of a fast one with a step that writes into buffers."""
+class Values:
+    """What stands on the right in the lines of a derived function, whose head the model has."""
 
     def __init__(self, model: ast.FunctionDef, fast: bool) -> None:
         self.model, self.fast, self.is_step = model, fast, model.name == "step"
@@ -113,78 +113,6 @@ class Lines:
         self.sizes = given & {"n", "N", "beta"}
         self.names = given - self.sizes - {"self"}
         self.functions: dict[str, str] = {}  # what they are called here, and their paths
-
-    def check(self, body: list[ast.stmt]) -> None:
-        head = checks(self.model.body)
-        same_text(body[:head], self.model.body[:head], ())
-        for node in self.model.body[:head]:
-            for part in ast.walk(node):
-                if isinstance(part, ast.Assign):
-                    self.assigned(part)
-        for node in body[head:]:
-            self.statement(node)
-
-    def statement(self, node: ast.stmt) -> None:
-        match node:
-            case ast.Assign(value=value):
-                if not (self.is_size(value) or (self.fast and self.is_function(value))):
-                    self.each(value) if isinstance(value, ast.Tuple) else self.value(value)
-                self.assigned(node)
-            case ast.Expr(value=ast.Call() as call) if self.fast:
-                self.call(call)
-            case ast.Expr(value=ast.IfExp(test, body=ast.Call() as first, orelse=ast.Call() as rest)) if self.fast:
-                if ast.unparse(test) != "beta == 0":
-                    raise Unknown(node, "a branch")
-                self.each([first, rest])
-            case ast.FunctionDef(name="step") if self.fast:
-                wanted = next(part for part in self.model.body if isinstance(part, ast.FunctionDef))
-                same_head(node, wanted)
-                inside = Lines(wanted, fast=True)
-                inside.names |= self.names
-                inside.functions = self.functions
-                inside.check(node.body)
-                self.names.add("step")
-            case ast.Return(value=ast.Tuple(elts=results)):
-                self.results(results)
-            case ast.Return(value=ast.expr() as result):
-                self.results([result])
-            case ast.Pass() if self.fast:
-                pass
-            case _:
-                raise Unknown(node, "no line of emitted code is like this")
-
-    def assigned(self, node: ast.Assign) -> None:
-        """Adds the names to those that are known."""
-        for target in node.targets:
-            for name in target.elts if isinstance(target, ast.Tuple) else [target]:
-                if not isinstance(name, ast.Name) or name.id in RESERVED | self.functions.keys():
-                    raise Unknown(node, "assigns to what is no new name")
-                if self.fast and self.is_function(node.value):
-                    self.functions[name.id] = ast.unparse(node.value)
-                else:
-                    (self.sizes if self.is_size(node.value) else self.names).add(name.id)
-
-    def results(self, nodes: Iterable[ast.expr]) -> None:
-        for node in nodes:
-            match node:
-                case ast.Call(func=ast.Name(id="Parameters" | "Gradients"), args=[], keywords=fields):
-                    self.each(field.value for field in fields)
-                case _:
-                    self.value(node)
-
-    def is_function(self, node: ast.expr) -> bool:
-        """A function of torch by its path, or a way to make memory."""
-        path = ast.unparse(node)
-        made = isinstance(node, ast.Attribute) and node.attr in SHAPED and path.startswith("self.flat_gradient.new_")
-        return path in TORCH or made
-
-    def is_size(self, node: ast.expr) -> bool:
-        match node:
-            case ast.Subscript(value=ast.Attribute(value=ast.Name(), attr="shape"), slice=ast.Constant(value=int())):
-                return True
-        return False
-
-    # what stands on the right
 
     def each(self, nodes: Iterable[ast.expr] | ast.Tuple) -> None:
         for node in nodes.elts if isinstance(nodes, ast.Tuple) else nodes:
@@ -324,3 +252,77 @@ class Lines:
                     self.value(number)
                 elif not (number is None or isinstance(number, ast.Constant)):
                     raise Unknown(node, "no index of emitted code is like this")
+
+
+class Lines(Values):
+    """The lines of a derived function; of a fast one with a step that writes into buffers."""
+
+    def check(self, body: list[ast.stmt]) -> None:
+        head = checks(self.model.body)
+        same_text(body[:head], self.model.body[:head], ())
+        for node in self.model.body[:head]:
+            for part in ast.walk(node):
+                if isinstance(part, ast.Assign):
+                    self.assigned(part)
+        for node in body[head:]:
+            self.statement(node)
+
+    def statement(self, node: ast.stmt) -> None:
+        match node:
+            case ast.Assign(value=value):
+                if not (self.is_size(value) or (self.fast and self.is_function(value))):
+                    self.each(value) if isinstance(value, ast.Tuple) else self.value(value)
+                self.assigned(node)
+            case ast.Expr(value=ast.Call() as call) if self.fast:
+                self.call(call)
+            case ast.Expr(value=ast.IfExp(test, body=ast.Call() as first, orelse=ast.Call() as rest)) if self.fast:
+                if ast.unparse(test) != "beta == 0":
+                    raise Unknown(node, "a branch")
+                self.each([first, rest])
+            case ast.FunctionDef(name="step") if self.fast:
+                wanted = next(part for part in self.model.body if isinstance(part, ast.FunctionDef))
+                same_head(node, wanted)
+                inside = Lines(wanted, fast=True)
+                inside.names |= self.names
+                inside.functions = self.functions
+                inside.check(node.body)
+                self.names.add("step")
+            case ast.Return(value=ast.Tuple(elts=results)):
+                self.results(results)
+            case ast.Return(value=ast.expr() as result):
+                self.results([result])
+            case ast.Pass() if self.fast:
+                pass
+            case _:
+                raise Unknown(node, "no line of emitted code is like this")
+
+    def assigned(self, node: ast.Assign) -> None:
+        """Adds the names to those that are known."""
+        for target in node.targets:
+            for name in target.elts if isinstance(target, ast.Tuple) else [target]:
+                if not isinstance(name, ast.Name) or name.id in RESERVED | self.functions.keys():
+                    raise Unknown(node, "assigns to what is no new name")
+                if self.fast and self.is_function(node.value):
+                    self.functions[name.id] = ast.unparse(node.value)
+                else:
+                    (self.sizes if self.is_size(node.value) else self.names).add(name.id)
+
+    def results(self, nodes: Iterable[ast.expr]) -> None:
+        for node in nodes:
+            match node:
+                case ast.Call(func=ast.Name(id="Parameters" | "Gradients"), args=[], keywords=fields):
+                    self.each(field.value for field in fields)
+                case _:
+                    self.value(node)
+
+    def is_function(self, node: ast.expr) -> bool:
+        """A function of torch by its path, or a way to make memory."""
+        path = ast.unparse(node)
+        made = isinstance(node, ast.Attribute) and node.attr in SHAPED and path.startswith("self.flat_gradient.new_")
+        return path in TORCH or made
+
+    def is_size(self, node: ast.expr) -> bool:
+        match node:
+            case ast.Subscript(value=ast.Attribute(value=ast.Name(), attr="shape"), slice=ast.Constant(value=int())):
+                return True
+        return False

@@ -3,20 +3,17 @@
 The operations are those of the equations, in their order, each in one call of torch where torch has one for it.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 
-from sympy import Expr, Integer, MatrixExpr, MatrixSymbol, Mul, OneMatrix, Symbol, Transpose, sympify
+from sympy import Expr, Integer, MatrixExpr, MatrixSymbol, Mul, OneMatrix, Transpose
 
-from derive.backends import IN_PLACE, INTO, PULLBACKS, Literal, Source, call, method
-from derive.backends.fast.steps import Block, Statement, Step, occurs, share
-from derive.backends.torch import TorchPrinter
+from derive.backends import IN_PLACE, INTO, PULLBACKS
+from derive.backends.fast.layout import Layout
+from derive.backends.fast.steps import Statement
 from derive.operations import (
     Quadratic,
-    Reduction,
-    activations,
     affine,
     backward_product,
     bias_gradient,
@@ -29,32 +26,10 @@ from derive.operations import (
     two_products,
     weight_gradient,
 )
-from derive.programs import Derivation, Elementwise, Equation, Role, entry, in_parts, is_number, needed
-
-FLAT = {
-    "": "_parameter_blocks",
-    "grad_": "_gradient_blocks",
-    "dot_": "_direction_blocks",
-    "dot_grad_": "_product_blocks",
-}
+from derive.programs import Derivation, Elementwise, Equation, entry, is_number, needed
 
 
-class StepPrinter(TorchPrinter):
-    """A step has n rows, out of N in all."""
-
-    def sizes(self, shape: tuple[Expr, ...]) -> tuple[Source, ...]:
-        rows = {self.program.inputs[0].shape[0]: Symbol("n", integer=True, positive=True)}
-        return super().sizes(tuple(sympify(size).xreplace(rows) for size in shape))
-
-    def reduction(self, reduction: Reduction) -> Source:
-        """In the rows of a network's logsumexp 0 is the largest; torch's own would look for that once more."""
-        if reduction.kind != "logsumexp":
-            return super().reduction(reduction)
-        total = method(call("torch.exp", self.of(reduction.of)), "sum", Literal("1"), keepdim=Literal("True"))
-        return call("torch.log", total)
-
-
-class Rows:
+class Rows(Layout):
     """Loss and gradient of n rows out of N, put in place or added to what is there."""
 
     head = (
@@ -62,120 +37,6 @@ class Rows:
         "step(x, y, N, beta)",
         "For n of N rows: puts (beta 0) or adds (beta 1) their part.",
     )
-    gradient_prefix = "grad_"
-
-    def __init__(self, derivation: Derivation) -> None:
-        self.program, self.activations = derivation.program, activations(derivation)
-        self.derivation = self.split(derivation)
-        self.program = self.derivation.program
-        self.X, self.Y = self.program.inputs[:2]
-        self.layers = list(zip(self.program.parameters[::2], self.program.parameters[1::2], strict=True))
-        self.gradients = {gradient: parameter for parameter, gradient in derivation.gradients.items()}
-        self.printer = StepPrinter(self.program)
-        self.views: dict[str, str] = {}
-
-    def split(self, derivation: Derivation) -> Derivation:
-        """Formulas that torch has no kernel for in parts that fit on a line."""
-        taken = {equation.target.name for equation in derivation.equations}
-
-        def parts(equations: tuple[Equation, ...]) -> tuple[Equation, ...]:
-            return tuple(
-                part
-                for equation in equations
-                for part in (
-                    [equation] if self.has_kernel(equation) else in_parts(equation, derivation.program.notation, taken)
-                )
-            )
-
-        program = replace(derivation.program, equations=parts(derivation.program.equations))
-        return replace(derivation, program=program, backward=parts(derivation.backward))
-
-    # what is written where
-
-    def blocks(self) -> list[Block]:
-        """W1, b1, W2, ... one after the other."""
-        shapes = {symbol: tuple(map(int, self.program.shape(symbol))) for symbol in self.program.parameters}
-        return [Block(self.name(symbol), shape, {self.name(symbol): ""}) for symbol, shape in shapes.items()]
-
-    def name(self, symbol: MatrixSymbol) -> str:
-        return self.program.notation.torch(symbol.name)
-
-    def width(self, symbol: MatrixSymbol) -> int:
-        return int(symbol.shape[1].xreplace(self.program.sizes))
-
-    def view(self, name: str, code: str) -> str:
-        """A view that is made at setup."""
-        self.views[name] = code
-        return name
-
-    def transposed(self, name: str) -> str:
-        return self.view(f"{name}_T", f"{name}.T")
-
-    def step(self) -> Step:
-        statements = list(self.statements())
-        buffers = share(statements, self.buffer_width, self.place)
-        homes = {symbol: (number, self.place(symbol)[1]) for number, b in enumerate(buffers) for symbol in b}
-        lines = [statement.line(homes) for statement in statements]
-        functions = sorted({name for line in lines for name in re.findall(r"\btorch\.(\w+)\(", line)})
-        self.views |= {name: f"torch.{name}" for name in functions}
-        lines = [re.sub(r"\btorch\.(\w+)\(", r"\1(", line) for line in lines] or ["pass"]
-        used = "\n".join([*lines, *self.views.values()])
-        made, entries = self.buffers(buffers, used)
-        views = [f"{name} = {code}" for name, code in self.views.items()]
-        setup = [*self.flat_views(used), *made, *views, *self.places()]
-        owned = {"new_empty": "flat_gradient.new_empty", "new_ones": "flat_gradient.new_ones"}
-        owned |= {"new_zeros": "flat_gradient.new_zeros", "flat_gradient": "flat_gradient", "loss": "_loss"}
-        code = "\n".join([*setup, *lines])
-        mine = [f"{name} = self.{source}" for name, source in owned.items() if occurs(name, code)]
-        return Step(*self.head, mine + setup, lines, entries)
-
-    def flat_views(self, used: str) -> list[str]:
-        """The matrices of the flat vectors, those that are used."""
-        return [
-            f'{prefix}{block.name} = self.{source}["{block.name}"]'
-            for prefix, source in FLAT.items()
-            for block in self.blocks()
-            if occurs(f"{prefix}{block.name}", used)
-        ]
-
-    def place(self, symbol: MatrixSymbol) -> tuple[str, int]:
-        """The name of what lies in one buffer together, and where in it the symbol is."""
-        return symbol.name, 0
-
-    def buffer_width(self, symbol: MatrixSymbol) -> tuple[int, bool]:
-        """How many features a buffer has, and whether each is a pair."""
-        return self.width(symbol), False
-
-    def buffers(self, buffers: list[list[MatrixSymbol]], used: str) -> tuple[list[str], int]:
-        """The lines that make the buffers, and how many entries a row takes."""
-        made, entries = [], 0
-        for symbols in buffers:
-            made.append(f"{self.names(symbols, used)} = new_empty(n, {self.width(symbols[0])})")
-            entries += self.width(symbols[0])
-        if occurs("ones", used):
-            made.append("ones = new_ones(n)")
-        return made, entries
-
-    def places(self) -> list[str]:
-        """The lines that say where entries are taken from."""
-        return []
-
-    def names(self, symbols: Iterable[MatrixSymbol], used: str) -> str:
-        """Those of the symbols that are used, as the targets of one assignment."""
-        return " = ".join(name for name in map(self.name, symbols) if occurs(name, used))
-
-    def block_of(self, W: MatrixSymbol) -> tuple[str, str]:
-        """The matrix that a parameter, or its direction, is part of, and how it is cut out of that."""
-        dotted = self.program.notation.role(W.name)[0] is Role.TANGENT
-        prefix, name = ("dot_", self.name(W)[4:]) if dotted else ("", self.name(W))
-        block = next(block for block in self.blocks() if name in block.views)
-        return prefix + block.name, block.views[name]
-
-    def gradient_of(self, parameter: MatrixSymbol) -> str:
-        """The matrix that a parameter's gradient is part of."""
-        return self.gradient_prefix + self.block_of(parameter)[0]
-
-    # the operations
 
     def statements(self) -> Iterable[Statement]:
         yield from self.prologue()
@@ -281,13 +142,10 @@ class Rows:
             yield Statement(call, uses, (target,), uses if in_place else (), in_place)
         elif slope := self.slope(equation):
             yield self.pullback(equation, slope)
-        elif found := difference(value):
+        elif found := difference(value) or product(value):
             scale, P, Q = found
-            code = f"torch.sub({self.name(P)}, {self.name(Q)}, out={out}){self.times(scale)}"
-            yield Statement(code, uses, (target,), uses)
-        elif found := product(value):
-            scale, P, Q = found
-            code = f"torch.mul({self.name(P)}, {self.name(Q)}, out={out}){self.times(scale)}"
+            function = "sub" if difference(value) else "mul"
+            code = f"torch.{function}({self.name(P)}, {self.name(Q)}, out={out}){self.times(scale)}"
             yield Statement(code, uses, (target,), uses)
         elif found := one_plus(value):
             (P, c, Q), p, q = found, *map(self.name, found[::2])
@@ -302,15 +160,6 @@ class Rows:
 
     def times(self, scale: Expr) -> str:
         return "" if scale == 1 else f".mul_({self.number(scale)})"
-
-    def number(self, scale: Expr) -> str:
-        """A number; if it is known at setup as a tensor, with which torch takes less time."""
-        number = self.printer.text(scale)
-        if scale.free_symbols - set(self.program.sizes):
-            return number
-        code = f"new_ones(()) * {number}"
-        known = [name for name, made in self.views.items() if made == code]
-        return known[0] if known else self.view("two" if scale == 2 else f"number{len(self.views)}", code)
 
     def slope(self, equation: Equation) -> str | None:
         """The name of the function that a backward formula goes back through, where torch has a kernel for that."""
@@ -331,13 +180,6 @@ class Rows:
         g, at = reads = self.reads(equation)
         names = {"g": self.name(g), "z": self.name(at), "a": self.name(at), "out": self.name(equation.target)}
         return Statement(self.kernel(PULLBACKS[slope].format(**names)), reads, (equation.target,), (g,))
-
-    def kernel(self, call: str) -> str:
-        """The call, with a kernel that torch finds slowly found at setup."""
-        if found := re.search(r"torch\.ops\.aten\.(\w+)\.\w+", call):
-            name = found[1] if found[1].endswith("backward") else f"{found[1]}_"
-            return call.replace(found[0], self.view(name, found[0]))
-        return call
 
     def formula(self, equation: Equation) -> Statement:
         """A product with a cotangent in its buffer; anything else as one expression."""

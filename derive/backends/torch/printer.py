@@ -84,7 +84,77 @@ class Line:
         return assigned(self.target, self.value, WIDTH - len(f"      # {self.shape}"))
 
 
-class TorchPrinter(FormulaPrinter):
+class TorchFormulas(FormulaPrinter):
+    """Spells formulas of numbers and of tensors entry by entry."""
+
+    @property
+    def like(self) -> Source:
+        """A tensor whose dtype and device constants take."""
+        return Name(self.program.notation.torch(self.program.inputs[0].name))
+
+    def constant_number(self, expr: Expr) -> Source:
+        return dotted("math.pi" if expr == pi else "math.e")
+
+    def integer(self, expr: Integer) -> Source:
+        """Beyond what torch has in 64 bits as a decimal, or as a quotient if no decimal says the same."""
+        if expr.p < 0:
+            return Minus(self.formula(-expr))
+        if expr.p < 2**63:
+            return Literal(str(expr.p))
+        decimal = repr(float(expr.p))
+        return Literal(decimal) if Rational(decimal) == expr else Infix("/", Literal(str(expr.p)), Literal("1"))
+
+    def decimal(self, text: str) -> Source:
+        return Literal(text)
+
+    def power(self, base: Expr, exponent: Expr) -> Source:
+        if exponent == Rational(1, 2):
+            return call("math.sqrt" if is_number(base) else "torch.sqrt", self.formula(base))
+        if exponent == 2 and not is_number(base):
+            return call("torch.square", self.formula(base))
+        return Infix("**", self.formula(base), self.formula(exponent))
+
+    def function(self, expr: Function) -> Source:
+        name = type(expr).__name__
+        if is_number(expr):
+            if isinstance(expr, NamedFunction):
+                return self.formula(opened(expr))
+            if name in NUMBER_FUNCTIONS:
+                return call(f"math.{name}", *map(self.formula, expr.args))
+        path, *options = OPTIONS[name] if name in OPTIONS else (KERNELS.get(name),)
+        if path is None or is_number(expr):
+            raise ValueError(f"torch has no name here for {name}: {expr}")
+        return call(path, *map(self.formula, expr.args), **dict(options))
+
+    def heaviside(self, expr: Heaviside) -> Source:
+        """Half of 1 + sign where the value at 0 is a half."""
+        if expr.args[1] != Rational(1, 2):
+            return self.formula(expr.rewrite(Piecewise))
+        return Infix("/", Infix("+", call("torch.sign", self.formula(expr.args[0])), Literal("1")), Literal("2"))
+
+    def extremum(self, expr: Max | Min) -> Source:
+        name, bound = ("maximum", "min") if isinstance(expr, Max) else ("minimum", "max")
+        numbers = [argument for argument in expr.args if is_number(argument)]
+        others = [self.formula(argument) for argument in expr.args if not is_number(argument)]
+        source = reduce(lambda found, other: call(f"torch.{name}", found, other), others)
+        for number in numbers:
+            source = call("torch.clamp", source, **{bound: self.formula(number)})
+        return source
+
+    def piecewise(self, expr: Piecewise) -> Source:
+        """Nested torch.where; of numbers alone torch would make a tensor of its default dtype."""
+        *branches, (last, condition) = expr.args
+        if condition is not true:
+            raise ValueError(f"torch needs a value where no condition holds: {expr}")
+        source = self.formula(last)
+        if all(is_number(branch) for branch, _ in expr.args):
+            source = method(self.like, "new_tensor", source)
+        for value, condition in reversed(branches):
+            source = call("torch.where", self.formula(condition), self.formula(value), source)
+        return source
+
+
+class TorchPrinter(TorchFormulas):
     """Spells the operations and formulas of a program."""
 
     flat = single = False  # whether a target is kept 1-D, or 0-D
@@ -148,11 +218,6 @@ class TorchPrinter(FormulaPrinter):
 
     def sizes(self, shape: tuple[Expr, ...]) -> tuple[Source, ...]:
         return tuple(self.formula(sympify(size).xreplace(self.program.sizes)) for size in shape)
-
-    @property
-    def like(self) -> Source:
-        """A tensor whose dtype and device constants take."""
-        return Name(self.program.notation.torch(self.program.inputs[0].name))
 
     def constant(self, constant: Constant) -> Source:
         if constant.kind == "identity":
@@ -249,71 +314,8 @@ class TorchPrinter(FormulaPrinter):
             return source
         return method(source, "reshape", Literal("1"), Literal("1"))
 
-    # formulas of numbers
-
     def entry(self, operand: Operation) -> Source:
         return self.unrepeated(operand)
-
-    def constant_number(self, expr: Expr) -> Source:
-        return dotted("math.pi" if expr == pi else "math.e")
-
-    def integer(self, expr: Integer) -> Source:
-        """Beyond what torch has in 64 bits as a decimal, or as a quotient if no decimal says the same."""
-        if expr.p < 0:
-            return Minus(self.formula(-expr))
-        if expr.p < 2**63:
-            return Literal(str(expr.p))
-        decimal = repr(float(expr.p))
-        return Literal(decimal) if Rational(decimal) == expr else Infix("/", Literal(str(expr.p)), Literal("1"))
-
-    def decimal(self, text: str) -> Source:
-        return Literal(text)
-
-    def power(self, base: Expr, exponent: Expr) -> Source:
-        if exponent == Rational(1, 2):
-            return call("math.sqrt" if is_number(base) else "torch.sqrt", self.formula(base))
-        if exponent == 2 and not is_number(base):
-            return call("torch.square", self.formula(base))
-        return Infix("**", self.formula(base), self.formula(exponent))
-
-    def function(self, expr: Function) -> Source:
-        name = type(expr).__name__
-        if is_number(expr):
-            if isinstance(expr, NamedFunction):
-                return self.formula(opened(expr))
-            if name in NUMBER_FUNCTIONS:
-                return call(f"math.{name}", *map(self.formula, expr.args))
-        path, *options = OPTIONS[name] if name in OPTIONS else (KERNELS.get(name),)
-        if path is None or is_number(expr):
-            raise ValueError(f"torch has no name here for {name}: {expr}")
-        return call(path, *map(self.formula, expr.args), **dict(options))
-
-    def heaviside(self, expr: Heaviside) -> Source:
-        """Half of 1 + sign where the value at 0 is a half."""
-        if expr.args[1] != Rational(1, 2):
-            return self.formula(expr.rewrite(Piecewise))
-        return Infix("/", Infix("+", call("torch.sign", self.formula(expr.args[0])), Literal("1")), Literal("2"))
-
-    def extremum(self, expr: Max | Min) -> Source:
-        name, bound = ("maximum", "min") if isinstance(expr, Max) else ("minimum", "max")
-        numbers = [argument for argument in expr.args if is_number(argument)]
-        others = [self.formula(argument) for argument in expr.args if not is_number(argument)]
-        source = reduce(lambda found, other: call(f"torch.{name}", found, other), others)
-        for number in numbers:
-            source = call("torch.clamp", source, **{bound: self.formula(number)})
-        return source
-
-    def piecewise(self, expr: Piecewise) -> Source:
-        """Nested torch.where; of numbers alone torch would make a tensor of its default dtype."""
-        *branches, (last, condition) = expr.args
-        if condition is not true:
-            raise ValueError(f"torch needs a value where no condition holds: {expr}")
-        source = self.formula(last)
-        if all(is_number(branch) for branch, _ in expr.args):
-            source = method(self.like, "new_tensor", source)
-        for value, condition in reversed(branches):
-            source = call("torch.where", self.formula(condition), self.formula(value), source)
-        return source
 
 
 def joined(sources: list[Source], axis: int) -> Source:

@@ -3,6 +3,7 @@
 import ast
 import re
 from fractions import Fraction
+from pathlib import Path
 
 import numpy
 import pytest
@@ -10,6 +11,7 @@ import sympy
 import torch
 
 from derive.backends import INTO, KERNELS, PULLBACKS
+from derive.proof import stand_in
 from derive.proof.grammar import IN_BUFFERS, METHODS, OF_MATRICES
 from derive.proof.source import Exact, exact
 from derive.proof.stand_in import MATRICES, TORCH, torch_stand_in
@@ -242,6 +244,17 @@ def test_what_the_stand_in_computes_torch_computes(layout):
 @pytest.mark.parametrize("text", rows(USED))
 def test_what_emitted_code_says_is_known(text):
     assert run(text, "dense", exactly=True) is not None
+
+
+def test_each_word_that_a_printer_writes_has_a_row_and_each_row_a_word():
+    backends = Path(stand_in.__file__).parent.parent / "backends"
+    sources = "".join(path.read_text(encoding="utf-8") for path in backends.rglob("*.py"))
+    written = set(re.findall(r"[\"{ ](torch(?:\.[a-z]\w*)+)[(\"]", sources)) - {"torch.ops.aten"}
+    assert written - TORCH.keys() - MATRICES.keys() == set()
+    tree = ast.parse(Path(stand_in.__file__).read_text(encoding="utf-8"))
+    read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    rows = {name for name, value in vars(stand_in).items() if getattr(value, "__module__", "") == stand_in.__name__}
+    assert rows - read - {path.rpartition(".")[2] for path in TORCH | MATRICES} == {"torch_stand_in"}
 
 
 def test_each_function_and_method_has_a_row():

@@ -22,10 +22,22 @@ from derive.backends.source import (
     method,
     plus,
 )
-from derive.backends.words import IN_PLACE, INTO, KERNELS, NUMBER_FUNCTIONS, OPTIONS, PULLBACKS, WHOLE
+from derive.backends.words import (
+    CALLS,
+    CALLS_OF_MATRICES,
+    IN_PLACE,
+    INTO,
+    KERNELS,
+    NUMBER_FUNCTIONS,
+    OPTIONS,
+    PULLBACKS,
+    WHOLE,
+)
 
 __all__ = [
     "ATOM",
+    "CALLS",
+    "CALLS_OF_MATRICES",
     "INTO",
     "IN_PLACE",
     "KERNELS",

@@ -33,9 +33,15 @@ KERNELS = {
         )
     },
 }
+CALLS = (  # by what stands behind torch., in the lines of networks, and besides in those of matrix expressions
+    *("addcmul", "addmm", "amax", "arange", "clamp", "index_select", "logsumexp", "maximum", "minimum", "mm", "mul"),
+    *("mv", "nn.functional.linear", "sqrt", "square", "sub", "where", "zeros_like"),
+)
+CALLS_OF_MATRICES = (
+    *("cat", "einsum", "eye", "kron", "linalg.det", "linalg.inv", "linalg.matrix_power", "linalg.solve", "logdet"),
+    *("nn.functional.pad", "trace"),
+)
 OPTIONS = {"gelu_tanh": ("torch.nn.functional.gelu", ("approximate", Literal('"tanh"')))}
-
-
 IN_PLACE = ("relu", "sigmoid", "sin", "tanh")  # as methods with an underscore
 INTO = {
     "celu": "torch.ops.aten.elu.out({z}, out={out})",

@@ -1,11 +1,11 @@
-"""A stand-in for torch whose tensors hold SymPy expressions: one row for each function that emitted code may call.
+"""A stand-in for torch whose tensors hold SymPy expressions: a function here for each word that printers may write.
 
-What a row does not say, other arguments or another keyword, it does not know, and a proof that needs it fails.
+What it does not say, other arguments or another keyword, it does not know, and a proof that needs it fails.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from functools import cache, partial, reduce
+from functools import cache, reduce
 from operator import matmul
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +16,7 @@ from sympy import Expr, Integer, Piecewise, nan
 from sympy.matrices import dotprodsimp
 from sympy.matrices.exceptions import NonInvertibleMatrixError
 
-from derive.backends import KERNELS, NUMBER_FUNCTIONS
+from derive.backends import CALLS, CALLS_OF_MATRICES, KERNELS, NUMBER_FUNCTIONS
 from derive.formulas import FUNCTIONS
 from derive.proof.definition import DIGITS
 from derive.proof.kernels import KERNEL_CALLS, dispatched
@@ -69,8 +69,9 @@ def lgamma(entry: Expr) -> Expr:
     return sympy.log(abs(sympy.gamma(entry))) if entry.is_number else sympy.loggamma(entry)
 
 
-def atan2(y: Expr, x: Expr) -> Expr:
-    return Integer(0) if x == y == 0 else sympy.atan2(y, x)
+atan2 = of_pairs(lambda y, x: Integer(0) if x == y == 0 else sympy.atan2(y, x))
+maximum, minimum = of_pairs(sympy.Max), of_pairs(sympy.Min)
+sqrt, square = of_entries(sympy.sqrt), of_entries(lambda entry: entry**2)
 
 
 def function_of(name: str) -> Callable[[Expr], Expr]:
@@ -201,8 +202,12 @@ def trace(tensor: Tensor, /) -> Tensor:
 # into memory that is there
 
 
-def product(dimensions: int, left: Tensor, right: Tensor, /, *, out: Tensor) -> Tensor:
-    return add_product(out, left, right, out, dimensions, beta=0)
+def mm(left: Tensor, right: Tensor, /, *, out: Tensor) -> Tensor:
+    return add_product(out, left, right, out, 2, beta=0)
+
+
+def mv(left: Tensor, right: Tensor, /, *, out: Tensor) -> Tensor:
+    return add_product(out, left, right, out, 1, beta=0)
 
 
 def addmm(start: Tensor, left: Tensor, right: Tensor, /, *, out: Tensor, beta: Any = 1, alpha: Any = 1) -> Tensor:
@@ -233,45 +238,19 @@ def arange(stop: int, /, *, device: str) -> Tensor:
     return Tensor(numpy.array(range(stop), dtype=object), INDEX)
 
 
-TORCH: dict[str, Callable[..., Any]] = {
-    **{path: of_entries(function_of(name)) for name, path in KERNELS.items()},
-    "torch.addcmul": addcmul,
-    "torch.addmm": addmm,
-    "torch.amax": amax,
-    "torch.arange": arange,
-    "torch.clamp": clamp,
-    "torch.index_select": index_select,
-    "torch.logsumexp": logsumexp,
-    "torch.maximum": of_pairs(sympy.Max),
-    "torch.minimum": of_pairs(sympy.Min),
-    "torch.mm": partial(product, 2),
-    "torch.mul": mul,
-    "torch.mv": partial(product, 1),
-    "torch.nn.functional.gelu": gelu,
-    "torch.nn.functional.linear": linear,
-    "torch.sqrt": of_entries(sympy.sqrt),
-    "torch.square": of_entries(lambda entry: entry**2),
-    "torch.sub": sub,
-    "torch.where": where,
-    "torch.zeros_like": lambda tensor, /: tensor.new_zeros(tensor.shape),
-}
-"""What emitted lines call. A form of call that INTO or PULLBACKS has is what these say, and only that."""
-TORCH |= {path: dispatched(path, TORCH.get(path)) for path in KERNEL_CALLS}
-MATRICES: dict[str, Callable[..., Any]] = {
-    "torch.atan2": of_pairs(atan2),
-    "torch.cat": cat,
-    "torch.einsum": einsum,
-    "torch.eye": eye,
-    "torch.kron": kron,
-    "torch.linalg.det": det,
-    "torch.linalg.inv": inv,
-    "torch.linalg.matrix_power": matrix_power,
-    "torch.linalg.solve": solve,
-    "torch.logdet": logdet,
-    "torch.nn.functional.pad": pad,
-    "torch.trace": trace,
-}
-"""What the lines of matrix expressions call besides."""
+def zeros_like(tensor: Tensor, /) -> Tensor:
+    return tensor.new_zeros(tensor.shape)
+
+
+def rows(words: Iterable[str]) -> dict[str, Callable[..., Tensor]]:
+    """The functions of torch by their paths; each is the function here that has the last name of its path."""
+    return {f"torch.{word}": globals()[word.rpartition(".")[2]] for word in words}
+
+
+TORCH = {path: of_entries(function_of(name)) for name, path in KERNELS.items()}
+TORCH |= rows((*CALLS, "atan2", "nn.functional.gelu"))
+TORCH |= {path: dispatched(path, TORCH.get(path)) for path in KERNEL_CALLS}  # the forms that INTO or PULLBACKS have
+MATRICES = rows(CALLS_OF_MATRICES)
 AROUND = {  # what templates say of torch besides
     "torch.Tensor": Tensor,
     "torch._C._are_functorch_transforms_active": lambda: False,

@@ -34,11 +34,14 @@ from pathlib import Path
 
 from derive.packages import TARGETS, render
 from derive.problems import (
+    NAMES,
     Network,
+    as_flag,
     network_of,
     not_as_written,
     parse_activations,
     parse_layers,
+    parse_skip,
     settings,
     text_of,
     warnings,
@@ -69,6 +72,12 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--reduction", metavar="NAME", help=f"sum or mean of the entries ({default.reduction}; torch takes the mean)"
     )
+    parser.add_argument(
+        "--penalty", metavar="FORMULA", help="in w, added to the loss for each weight and for no bias, as 0.05*w**2"
+    )
+    parser.add_argument(
+        "--skip", metavar="PAIRS", help="1-3 adds the activation of layer 1 to the pre-activation of layer 3"
+    )
     parser.add_argument("--out", type=a_path, metavar="DIR", help="the folder of the package (generated)")
     parser.add_argument(
         "--check", action="store_true", help="write nothing; say what differs, and exit 1 if anything does"
@@ -81,11 +90,13 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def network_from(options: argparse.Namespace) -> Network:
-    flags = {name: value for name, value in vars(options).items() if name in Network().spec() and value is not None}
+    flags = {name: value for name, value in vars(options).items() if name in NAMES and value is not None}
     if "layers" in flags:
         flags["layers"] = parse_layers(flags["layers"])
     if "activation" in flags:
         flags["activation"] = parse_activations(flags["activation"])
+    if "skip" in flags:
+        flags["skip"] = parse_skip(flags["skip"])
     given = settings(options.spec)
     try:
         return Network(**{**given, **flags})
@@ -97,14 +108,13 @@ def network_from(options: argparse.Namespace) -> Network:
 
 def ask_for_what_is_there(options: argparse.Namespace, folder: Path) -> None:
     """A check that names no network is of the one that the package says it is for."""
-    default, source = Network().spec(), folder / "backward.py"
-    asked = settings(options.spec) or any(getattr(options, name) is not None for name in default)
+    default, source = vars(Network()), folder / "backward.py"
+    asked = settings(options.spec) or any(getattr(options, name) is not None for name in NAMES)
     if asked or not source.is_file():
         return
-    joined = {"layers": "-", "activation": ","}
     for name, value in network_of(text_of(source), source).spec().items():
         if value != default[name]:
-            setattr(options, name, joined[name].join(map(str, value)) if isinstance(value, tuple) else value)
+            setattr(options, name, as_flag(name, value))
 
 
 def network_there(folder: Path) -> Network | None:

@@ -31,7 +31,7 @@ GATE = 16  # ||g - r|| <= GATE * eps * ||r||, eps of the dtype; no number agrees
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 MOST_POINTS = 100_000_000
 BLOCK = 262_144  # points drawn at a time
-CHUNK = 16_384  # points that autograd takes at a time where blocks are compared with it: longer float32 sums are coarse
+CHUNK = 16_384  # points whose gradients are added in float32, by autograd, too: longer sums are coarse
 
 
 def draw(seed: int, dtype: torch.dtype) -> tuple[Parameters, torch.Generator]:
@@ -74,10 +74,11 @@ def gradient_of_blocks(
         x, y = points_from(generator, min(BLOCK, points - start), dtype)
         if number % ranks.size != ranks.rank:
             continue
-        loss, _ = fast.value_and_grad(x.to(ranks.device), y.to(ranks.device))
-        weight = len(x) / points if NETWORK["reduction"] == "mean" else 1
-        total[:-1].add_(fast.flat_gradient, alpha=weight)
-        total[-1] += loss * weight
+        for x_chunk, y_chunk in zip(x.split(CHUNK), y.split(CHUNK), strict=True):
+            loss, _ = fast.value_and_grad(x_chunk.to(ranks.device), y_chunk.to(ranks.device))
+            weight = len(x_chunk) / points if NETWORK["reduction"] == "mean" else 1
+            total[:-1].add_(fast.flat_gradient, alpha=weight)
+            total[-1] += loss.double() * weight
         if ranks.first and on_terminal():
             done = min(1.0, (start + BLOCK) / points)
             print(f"\r[{'#' * int(30 * done):30}] {done:4.0%}", end="", file=sys.stderr, flush=True)

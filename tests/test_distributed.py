@@ -1,6 +1,5 @@
 """Several processes on this machine give what one gives; one that dies ends them all and leaves no file."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,16 +9,10 @@ import torch
 
 from generated import dat, run, weights
 from tests.helpers.gate import assert_agree, relative
-from tests.helpers.programs import PATIENCE
+from tests.helpers.programs import torchrun
 
 ROOT = Path(__file__).parent.parent
 POINTS = 2 * run.BLOCK + 12_345
-
-
-def torchrun(processes: int, module: list[str], **environment: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    found = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
-    return subprocess.run([*command, *module], cwd=ROOT, env=found, capture_output=True, text=True, timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")

@@ -49,6 +49,8 @@ NETWORKS = {
     ),
     "branches": Network(layers=(3, 4, 2), activation="selu", output_activation="sigmoid", loss="kl_div"),
     "wide": Network(layers=(784, 1024, 1024, 10), activation="relu"),
+    "a penalty": Network((3, 4, 2), "tanh", penalty="w**4/4", reduction="mean"),
+    "a penalty, and layers skipped": Network((3, 4, 4, 4, 2), "tanh", penalty="0.05*w**2", skip=((1, 2), (1, 3))),
 }
 network = pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 
@@ -87,13 +89,16 @@ def random_numbers(network: Network, rows: int = 3):
 def computed_by_torch(network: Network, given=None) -> dict[str, np.ndarray]:
     """Every symbol of a network's derivation by name: values by torch's operations, gradients by its autograd."""
     x, y, parameters = given or random_numbers(network)
-    values, a = {"X": x, "Y": y}, x
+    values, a, handed_on = {"X": x, "Y": y}, x, [x]
     for layer in range(1, network.depth + 1):
         values[f"W{layer}"], values[f"b{layer}"] = (p.requires_grad_() for p in parameters[2 * layer - 2 : 2 * layer])
-        a = values[f"Z{layer}"] = torch.nn.functional.linear(a, values[f"W{layer}"], values[f"b{layer}"])
+        skipping = [handed_on[start] for start, end in network.skip if end == layer]
+        a = torch.nn.functional.linear(a, values[f"W{layer}"], values[f"b{layer}"])
+        a = values[f"Z{layer}"] = sum(skipping, start=a)
         activation = network.output_activation if layer == network.depth else network.activation
         if activation != "identity":
             a = values[f"A{layer}"] = ACTIVATIONS.get(activation, getattr(torch.nn.functional, activation, None))(a)
+        handed_on.append(a)
     loss = getattr(torch.nn.functional, network.loss)
     if network.loss == "cross_entropy":
         values["C1"] = a.detach().amax(1, keepdim=True)
@@ -105,12 +110,16 @@ def computed_by_torch(network: Network, given=None) -> dict[str, np.ndarray]:
     else:
         values["E"] = loss(a, y, reduction="none")
         values["L"] = loss(a, y, reduction=network.reduction)
-    tracked = {key: value for key, value in values.items() if value.requires_grad and key not in "EL"}
+    for layer in range(1, network.depth + 1) if network.penalty else ():
+        R = values[f"R{layer}"] = eval(network.penalty, {"w": values[f"W{layer}"]})
+        values["L"] = values["L"] + R.sum()
+    tracked = {key: value for key, value in values.items() if value.requires_grad and key[0] not in "ELR"}
     gradients = torch.autograd.grad(values["L"], list(tracked.values()), retain_graph=True)
     for key, gradient in zip(tracked, gradients, strict=True):
         values[f"Delta{key[1:]}" if key.startswith("Z") else f"grad {key}"] = gradient
     entries = values["E"].numel() if network.loss != "cross_entropy" else len(x)
     values["grad E"] = torch.full_like(values["E"], 1 / entries if network.reduction == "mean" else 1)
+    values |= {f"grad {key}": torch.ones_like(R) for key, R in values.items() if key.startswith("R")}
     numbers = {key: value.detach().numpy() for key, value in values.items()}
     sizes = {f"n{layer}": size for layer, size in enumerate(network.layers)}
     changes = {f"diff {key}": np.random.default_rng(0).normal(size=numbers[key].shape) for key in tracked}

@@ -19,6 +19,8 @@ NETWORKS = {
     "softmax in a formula": Network((3, 3), loss="(softmax(2*p) - y)**2"),
     "two row sums": Network((3, 3), loss="logsumexp(p)*logsumexp(p - y)"),
     "deep": Network((2, 3, 3, 3, 3, 3, 1)),
+    "a penalty": Network((3, 4, 2), "tanh", penalty="w**4/4", reduction="mean"),
+    "a penalty, and layers skipped": Network((4, 4, 4, 2), "tanh", penalty="0.05*w**2", skip=((0, 2), (1, 2))),
 }
 network = pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 LOSS = "1"  # what stands where the loss comes back: dL/dL

@@ -86,6 +86,8 @@ NETWORKS = {
     "kinks": Network((3, 4, 2), activation="hardswish", loss="huber_loss", reduction="mean"),
     "probabilities": Network((3, 4, 2), "mish", "sigmoid", "binary_cross_entropy"),
     "branches": Network((3, 4, 2), "selu", "sigmoid", "kl_div"),
+    "a penalty": Network((3, 4, 2), "tanh", penalty="w**4/4", reduction="mean"),
+    "a penalty, and layers skipped": Network((3, 4, 4, 4, 2), "tanh", penalty="0.05*w**2", skip=((1, 2), (1, 3))),
 }
 
 

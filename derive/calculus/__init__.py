@@ -1,15 +1,21 @@
-"""The one theorem, the sweep back and the sweep forward, and closed forms."""
+"""The one theorem, the sweep back and the sweep forward, what they make of a loss, and closed forms."""
 
 from derive.calculus.closed import ClosedForms, coefficient
+from derive.calculus.derivations import Computed, hvp, input_grad, jvp, of_parameters_alone
 from derive.calculus.reverse import derive, reachable
 from derive.calculus.tangent import tangents
 from derive.calculus.theorem import elementwise_pullback, pullback, pushforward, rule
 
 __all__ = [
     "ClosedForms",
+    "Computed",
     "coefficient",
     "derive",
     "elementwise_pullback",
+    "hvp",
+    "input_grad",
+    "jvp",
+    "of_parameters_alone",
     "pullback",
     "pushforward",
     "reachable",

@@ -28,8 +28,7 @@ def derive(program: Program) -> Derivation:
                 value = add([part for _, part in ways[symbol]], symbol.shape)
                 named = value == program.notation.cotangent(symbol)
                 if needs_name(value, program) or (symbol in program.parameters and not named):
-                    through = ways[symbol][0][0]
-                    step = backward_step(program, through, symbol, value, same.get(symbol, symbol))
+                    step = backward_step(program, equation, symbol, value, same.get(symbol, symbol))
                     backward.append(step)
                     value = step.target
                 cotangents[symbol] = value

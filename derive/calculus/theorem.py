@@ -107,6 +107,11 @@ def pushforward(equation: Equation, tangents: dict[MatrixSymbol, MatrixSymbol]) 
     It is the pullback transposed: <G, dF> = <pullback(G), dV> for every G, so dF = d/dG tr(dV^T pullback(G)).
     """
     value, contributions = equation.value, []
+    if isinstance(value, MatAdd) and value.has(Elementwise):
+        for term in value.args:
+            moving = {symbol: tangent for symbol, tangent in tangents.items() if term.has(symbol)}
+            contributions.append(pushforward(replace(equation, value=term), moving))
+        return add(contributions, equation.shape)
     inner = [part for part in MatMul.make_args(value) if isinstance(part, Elementwise)]
     if inner and not isinstance(value, Elementwise):
         return value.xreplace({inner[0]: formula_pushforward(inner[0], tangents)})

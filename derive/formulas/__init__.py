@@ -3,7 +3,7 @@
 from derive.formulas.compiled import compiled
 from derive.formulas.fractions import is_fraction
 from derive.formulas.functions import FUNCTIONS, NamedFunction, opened, sigmoid, slope, stable, z
-from derive.formulas.losses import LOSSES, REDUCTIONS, Loss, apart, logsumexp, p, y
+from derive.formulas.losses import LOSSES, REDUCTIONS, Loss, apart, logsumexp, p, w, y
 from derive.formulas.typed import parse, shown
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "sigmoid",
     "slope",
     "stable",
+    "w",
     "y",
     "z",
 ]

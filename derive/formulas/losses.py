@@ -13,6 +13,7 @@ from derive.formulas.functions import logsigmoid
 
 p = Symbol("p", real=True)
 y = Symbol("y", real=True)
+w = Symbol("w", real=True)  # a weight, in a penalty
 
 
 class logsumexp(Function):

@@ -130,13 +130,16 @@ def _(value: ImmutableDenseMatrix) -> Operation:
 
 @lower.register
 def _(value: MatAdd) -> Operation:
+    """The only product, with a row that is repeated, is an affine map; what else is added comes after it."""
     terms = tuple(map(lower, value.args))
-    if len(terms) == 2:
-        product, bias = sorted(terms, key=lambda term: isinstance(term, Repeated))
-        match product, bias:
+    products = [term for term in terms if isinstance(term, Product)]
+    for bias in terms if len(products) == 1 else ():
+        match products[0], bias:
             case Product(factors=(Value() as input, Transposed(of=Value() as weight))), Repeated(of=Value() as row):
                 if row.shape[0] == 1 and bias.shape[1] == row.shape[1]:
-                    return Affine(shape_of(value), input, weight, row)
+                    affine = Affine(shape_of(value), input, weight, row)
+                    others = tuple(term for term in terms if term not in (products[0], bias))
+                    return Sum(affine.shape, (affine, *others)) if others else affine
     return Sum(shape_of(value), terms)
 
 

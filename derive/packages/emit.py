@@ -4,23 +4,22 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import count
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound, TemplateSyntaxError
-from sympy import Integer, Inverse, MatrixSymbol, Symbol
+from sympy import Integer, Inverse, Symbol
 
-from derive.backends import WIDTH, Name, call
+from derive.backends import WIDTH, Source, call
 from derive.backends.fast import Block, schedule
 from derive.backends.torch import ONE, Line, TorchPrinter, lines, spell, summands
-from derive.calculus import derive, tangents
-from derive.operations import Affine, lower
+from derive.calculus import Computed, derive, hvp, input_grad, jvp, of_parameters_alone
+from derive.operations import Affine
 from derive.paper import Picture, Section, glossary, network_document, network_title
 from derive.paper.formats import HtmlPage, MarkdownPage, Page, TexPage, svg
 from derive.problems import Network, no_least_value, targets
-from derive.programs import Derivation, Equation, LogDet, Program, all_in_parts, needed, readable
+from derive.programs import Derivation, LogDet, Program, all_in_parts, needed, readable
 from derive.reading import forward
 
 DERIVE = Path(__file__).parent.parent
@@ -42,6 +41,11 @@ class Subject:
         return readable(self.derived)
 
     @cached_property
+    def of_rows(self) -> Derivation:
+        """Without the penalty: what comes from the data alone."""
+        return derive(forward(self.network.of_rows())) if self.network.penalty else self.derived
+
+    @cached_property
     def document(self) -> list[Section]:
         """What the derivation says, whatever the format."""
         return network_document(self.network, self.derived, self.derivation)
@@ -55,10 +59,10 @@ def backward_page(subject: Subject) -> dict[str, Any]:
     backward_lines = lines(program, derivation.backward, ONE)
     names = [spell(program, symbol) for symbol in program.parameters]
     others = {
-        "input_grad": input_grad(subject),
+        "input_grad": function_body(subject, input_grad(subject.derived.program)),
         "per_sample": per_sample(subject),
-        "jvp": jvp(subject),
-        "hvp": hvp(subject),
+        "jvp": function_body(subject, jvp(subject.derived.program)),
+        "hvp": function_body(subject, hvp(subject.derived)),
     }
     body = [*forward_lines, *loss_lines, *backward_lines]
     everything = [*body, *(line for function in others.values() for line in function["lines"])]
@@ -84,64 +88,47 @@ def backward_page(subject: Subject) -> dict[str, Any]:
         "size_lines": size_lines(body),
         "loss": loss_lines,
         "backward": backward_lines,
+        "penalties": penalties(subject),
         **others,
     }
 
 
-def function_body(
-    program: Program, equations: tuple[Equation, ...], results: dict[str, MatrixSymbol | None]
-) -> dict[str, Any]:
+def function_body(subject: Subject, computed: Computed) -> dict[str, Any]:
     """The lines that the results need, and each result by name; one that nothing moves is zero."""
+    program, results = computed.program, computed.results
     wanted = [symbol for symbol in results.values() if symbol is not None]
-    body = lines(program, all_in_parts(needed(equations, wanted), program.notation), ONE)
+    body = lines(program, all_in_parts(needed(computed.equations, wanted), program.notation), ONE)
     used = names(body) | {name for name, symbol in results.items() if symbol is None}
     spelled = [
         {"name": name, "value": f"torch.zeros_like({name})" if symbol is None else spell(program, symbol)}
         for name, symbol in results.items()
     ]
-    return {"unpack": unpack(program, used), "lines": body, "size_lines": size_lines(body), "results": spelled}
-
-
-def input_grad(subject: Subject) -> dict[str, Any]:
-    """The same reverse sweep, carried on to the inputs."""
-    program = subject.derived.program
-    X = program.inputs[0]
-    derivation = derive(replace(program, parameters=(X,)))
-    return function_body(program, derivation.equations, {"x": derivation.gradients[X]})
+    return {"unpack": unpack(subject, used), "lines": body, "size_lines": size_lines(body), "results": spelled}
 
 
 def per_sample(subject: Subject) -> dict[str, Any]:
     """The sweep over the sum of the rows' own losses; the sums over the rows, which come last, are left undone."""
-    derivation = readable(derive(forward(subject.network, mean_over=Integer(1))))
+    derivation = readable(derive(forward(subject.network.of_rows(), mean_over=Integer(1))))
     program, last = derivation.program, set(derivation.gradients.values())
     equations = needed(derivation.equations, last)
     body = lines(program, tuple(equation for equation in equations if equation.target not in last), ONE)
     terms = [summands(program, equation) for equation in equations if equation.target in last]
-    unpacked = unpack(program, names([*body, *terms]))
+    unpacked = unpack(subject, names([*body, *terms]))
     return {"unpack": unpacked, "lines": body, "size_lines": size_lines(body), "terms": terms}
 
 
-def directions(program: Program) -> dict[MatrixSymbol, MatrixSymbol]:
-    return {symbol: program.notation.tangent(symbol) for symbol in program.parameters}
-
-
-def jvp(subject: Subject) -> dict[str, Any]:
-    """The forward sweep over the forward pass."""
-    program = subject.derived.program
-    equations, _ = program.predicting()
-    sweep, moved = tangents(equations, directions(program), program.notation)
-    return function_body(
-        program, equations + sweep, {"prediction": program.prediction, "dot": moved[program.prediction]}
-    )
-
-
-def hvp(subject: Subject) -> dict[str, Any]:
-    """The forward sweep over forward and reverse pass."""
-    derivation = subject.derived
-    program = derivation.program
-    sweep, moved = tangents(derivation.equations, directions(program), program.notation)
-    results = {spell(program, s): moved.get(gradient) for s, gradient in derivation.gradients.items()}
-    return function_body(program, derivation.equations + sweep, results)
+def penalties(subject: Subject) -> list[dict[str, Any]]:
+    """The penalty by itself, with its gradient and its curvature; none where there is no penalty."""
+    program = of_parameters_alone(subject.derived.program)
+    if program is None:
+        return []
+    derivation = derive(program)
+    parameters = subject.derived.program.parameters
+    gradients = {symbol.name: derivation.gradients.get(symbol) for symbol in parameters}
+    value_and_grad = Computed(program, derivation.equations, {"": program.output, **gradients})
+    along = hvp(derivation)
+    product = replace(along, results={symbol.name: along.results.get(symbol.name) for symbol in parameters})
+    return [{"gradient": function_body(subject, value_and_grad), "product": function_body(subject, product)}]
 
 
 def spec_lines(field: str, value: str | tuple[str | int, ...]) -> list[str]:
@@ -180,11 +167,11 @@ def names(body: Iterable[Line]) -> set[str]:
     return set().union(*(line.value.names for line in body))
 
 
-def unpack(program: Program, used: set[str]) -> list[str]:
+def unpack(subject: Subject, used: set[str]) -> list[str]:
     """Names for those parameters, and components of a direction, that are used."""
-    text = []
+    program, text = subject.derived.program, []
     for prefix, source in (("", "parameters"), ("dot_", "direction")):
-        kept = [name if name in used else "_" for name in (f"{prefix}{spell(program, s)}" for s in program.inputs[2:])]
+        kept = [name if name in used else "_" for name in (f"{prefix}{spell(program, s)}" for s in program.parameters)]
         if set(kept) != {"_"}:
             text += unpack_lines(kept, source)
     return text
@@ -220,55 +207,68 @@ def no_rows_lines(body: list[Line]) -> list[str]:
     return ["if N == 0:", f"    {refusal}"]
 
 
+class LayersPrinter(TorchPrinter):
+    """Calls a layer for each affine map, as it is in torch.nn."""
+
+    def affine(self, affine: Affine) -> Source:
+        layer = affine.weight.symbol.name.removeprefix("W")
+        return call(f"self.fc{layer}", self.of(affine.input))
+
+
 def reference_page(subject: Subject) -> dict[str, Any]:
-    network, program = subject.network, subject.derivation.program
-    forward_equations, _ = program.predicting()
+    network, program = subject.network, readable(subject.of_rows).program
+    forward_equations, loss_equations = program.predicting()
+    printer, by_rows = LayersPrinter(program), network.penalty and network.reduction == "sum"
     return {
         "network": described(network),
         "layers": [
             {"number": i + 1, "inputs": network.layers[i], "outputs": network.layers[i + 1]}
             for i in range(network.depth)
         ],
-        "forward": reference_lines(program, forward_equations),
+        "forward": [printer.line(equation).code for equation in forward_equations],
         "prediction": spell(program, program.prediction),
         "inputs": network.layers[0],
         "target": targets(network).torch,
         "weight": "len(x) / points" if network.reduction == "mean" else "1",
-        "loss": reference_loss(subject),
+        "share": ", len(x) / points" if by_rows else "",
+        "loss": reference_loss(network, lines(program, loss_equations), spell(program, program.prediction)),
+        "penalty": reference_penalty(subject),
     }
 
 
-def reference_lines(program: Program, equations: tuple[Equation, ...]) -> list[str]:
-    """The forward pass as lines; each affine map is a layer, called as it is in torch.nn."""
-    code, layers = [], count(1)
-    for line, equation in zip(lines(program, equations), equations, strict=True):
-        operation = lower(equation.value)
-        if isinstance(operation, Affine):
-            line = replace(line, value=call(f"self.fc{next(layers)}", Name(spell(program, operation.input.symbol))))
-        code.append(line.code)
-    return code
-
-
-def reference_loss(subject: Subject) -> list[str]:
+def reference_loss(network: Network, body: list[Line], prediction: str) -> list[str]:
     """The loss as lines: torch's own where it has one, else as the formula says."""
-    network, program = subject.network, subject.derivation.program
-    prediction = spell(program, program.prediction)
     spelled = network.criterion().torch
     if spelled:
         return [f"loss = {spelled.format(p='net(x)', y='y', reduction=network.reduction)}"]
-    body = lines(program, program.predicting()[1])
     rows = ["N = x.shape[0]"] if "N" in names(body) else []
     return [*rows, f"{prediction} = net(x)", *(line.code for line in body)]
 
 
+def reference_penalty(subject: Subject) -> list[str]:
+    """The penalty as lines that add it to the loss."""
+    program = of_parameters_alone(subject.derived.program)
+    if program is None:
+        return []
+    weights = [f"{spell(program, W)} = net.fc{layer}.weight" for layer, W in enumerate(program.parameters, 1)]
+    *each, total = lines(program, all_in_parts(program.equations, program.notation))
+    return [*weights, *(line.code for line in each), f"loss = loss + share * ({total.value.text})"]
+
+
 def run_page(subject: Subject) -> dict[str, Any]:
-    return {"inputs": subject.network.layers[0], "target": targets(subject.network).torch}
+    return {"inputs": subject.network.layers[0], "target": targets(subject.network).torch, **penalty_page(subject)}
 
 
 def train_page(subject: Subject) -> dict[str, Any]:
     reason = pieces(no_least_value(subject.network), WIDTH - 10)
     refusal = ["raise ValueError(", *(f"    {piece}" for piece in reason), ")"] if reason else []
-    return {**title_page(subject), "refusal": refusal}
+    repeated = penalty_page(subject)["penalties"] if subject.network.reduction == "sum" else []
+    return {**title_page(subject), "repeated_penalties": repeated, "refusal": refusal}
+
+
+def penalty_page(subject: Subject) -> dict[str, Any]:
+    """Fills what a template has for penalties alone: once, or not at all."""
+    return {"penalties": [subject.network.penalty] if subject.network.penalty else []}
 
 
 def title_page(subject: Subject) -> dict[str, Any]:
@@ -317,10 +317,11 @@ def figure_page(name: str) -> Callable[[Subject], dict[str, Any]]:
 
 
 def fast_page(subject: Subject) -> dict[str, Any]:
-    network, plan = subject.network, schedule(subject.derived)
-    refusal = no_rows_lines(lines(subject.derived.program, subject.derived.equations))
+    network, plan = subject.network, schedule(subject.of_rows)
+    refusal = no_rows_lines(lines(subject.of_rows.program, subject.of_rows.equations))
     return {
         "network": described(network),
+        **penalty_page(subject),
         "layout": plan.layout,
         "entries": network.entries,
         "entries_per_row": plan.entries("_make_rows"),

@@ -190,8 +190,12 @@ def nested(formula: Expr) -> bool:
 
 
 def recursion_sections(network: Network, derivation: Derivation) -> list[Section]:
-    """The equations of one hidden layer with its number replaced by l."""
-    if network.depth < 3 or len({network.activation_of(layer) for layer in range(1, network.depth)}) > 1:
+    """The equations of one hidden layer with its number replaced by l; none where layers differ."""
+    if (
+        network.depth < 3
+        or network.skip
+        or len({network.activation_of(layer) for layer in range(1, network.depth)}) > 1
+    ):
         return []
     program, h = derivation.program, network.depth - 1
     wanted = [e for e in program.equations if e.target.name in (f"Z{h}", f"A{h}")]

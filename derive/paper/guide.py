@@ -114,7 +114,7 @@ def translation(network: Network) -> list[tuple[str, str, str, str]]:
             r"$\boldsymbol{\Delta}_{l}^{\top} \boldsymbol{A}_{l-1}$",
             r"$\delta^{l} (a^{l-1})^{\top}$",
             rf"${gradient} \, dW^{{[l]}} = {error}dZ^{{[l]}} A^{{[l-1] \top}}$".replace(r"$ \, ", "$"),
-            "`layer.weight.grad`",
+            "`layer.weight.grad`" + (", without the penalty" if network.penalty else ""),
         ),
         (
             r"$\boldsymbol{1}_{N}^{\top} \boldsymbol{\Delta}_{l}$",
@@ -153,12 +153,18 @@ def questions_section(network: Network, derivation: Derivation) -> Section:
         )
         if network.criterion().formula.has(logsumexp) and not per_row:
             scale += " torch's `cross_entropy` divides by the number of points alone."
+    regularised = (
+        f"*Is the bias regularised?* No: the penalty `{network.penalty}` is taken of each weight and of no bias. It is "
+        "added after the reduction, once for all points; the rows' own gradients (`per_sample_grad`) are without it. "
+        r"`weight_decay=c` of `torch.optim.SGD` is the penalty `c*w**2/2`, of biases, too."
+    )
     return Section(
         "What readers ask",
         "questions",
         (
             Bullets(
                 (
+                    *([regularised] if network.penalty else []),
                     r"*Is it z = Wx or z = xW?* A point is a row here, so $\boldsymbol{z} = \boldsymbol{x} "
                     r"\boldsymbol{W}^{\top} + \boldsymbol{b}$; the transpose is there because `torch.nn.Linear` stores "
                     r"$\boldsymbol{W}$ as outputs by inputs. Transpose the whole equation and you have "

@@ -5,7 +5,7 @@ import random
 from dataclasses import replace
 
 from numpy import array, ndarray
-from sympy import MatrixSymbol
+from sympy import MatAdd, MatMul, MatrixSymbol
 
 from derive.operations import evaluate
 from derive.paper.blocks import Block, Chain, Display, Listing, Paragraph, Row, Section, rows_of
@@ -82,8 +82,8 @@ def given_row(program: Program, symbol: MatrixSymbol, values: Values) -> Row:
 def drawn(program: Program, network: Network) -> Values:
     """Parameters, inputs and targets for a few points; the same on every machine."""
     draw = random.Random(SEED)
-    sizes = dict(zip(program.sizes, network.layers, strict=True))
     X, Y, *_ = program.inputs
+    sizes = dict(zip((X.shape[1], *(b.shape[1] for b in program.parameters[1::2])), network.layers, strict=True))
     inputs: Values = {}
     for symbol in program.parameters:
         rows, columns = (int(size.xreplace(sizes)) for size in symbol.shape)
@@ -106,15 +106,19 @@ def by_hand(
     weights = program.parameters[-2]
     step = next(e for e in derivation.backward if e.variable == weights)
     formula = entry_latex(program, step)
-    if formula is None or len(step.uses) < 2:
+    product = next((term for term in MatAdd.make_args(step.value) if isinstance(term, MatMul)), None)
+    if formula is None or product is None or len(product.atoms(MatrixSymbol)) < 2:
         return []
-    left, right = step.uses if program.notation.is_cotangent(step.uses[0].name) else reversed(step.uses)
+    delta, right = product.args[-2:]
     gradient = values[step.target]
     sizes = [(round(abs(value), 12), -j, -k) for j, row in enumerate(gradient) for k, value in enumerate(row)]
     _, j, k = max(sizes)
     j, k = -j, -k
-    pairs = [(a[j], b[k]) for a, b in zip(values[left], values[right], strict=True)]
-    products = " + ".join(rf"({number(a, 6)}) \cdot ({number(b, 6)})" for a, b in pairs)
+    pairs = [(a[j], b[k]) for a, b in zip(values[delta.arg], values[right], strict=True)]
+    products = [rf"({number(a, 6)}) \cdot ({number(b, 6)})" for a, b in pairs]
+    for other in [term for term in MatAdd.make_args(step.value) if term != product]:
+        (value,) = evaluate([replace(step, value=other)], values)[step.target][j, k : k + 1]
+        products.append(f"({number(value, 6)})")
     losses = []
     for move in (NUDGE, -NUDGE):
         moved = inputs[weights].copy()
@@ -125,7 +129,7 @@ def by_hand(
     left_hand = formula.split(" = ")[0].replace("j,k", f"{j + 1},{k + 1}")
     return [
         Paragraph(f"*One entry by hand*, step {'B' + str(1 + derivation.backward.index(step))}:"),
-        Chain((*rows_of(left_hand, products, "", ""), Row("", number(gradient[j][k]), "", ""))),
+        Chain((*rows_of(left_hand, " + ".join(products), "", ""), Row("", number(gradient[j][k]), "", ""))),
         Paragraph(
             f"*The same entry without any derivation*: the loss with this one weight moved up and down by ${NUDGE}$, "
             "as a difference quotient:"

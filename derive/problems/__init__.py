@@ -1,7 +1,7 @@
 """What is to be differentiated: a network, where it is undefined, its settings in a file, and the package for it."""
 
 from derive.problems.domain import no_least_value, warnings
-from derive.problems.network import MOST_PROVED, Network, parse_activations, parse_layers
+from derive.problems.network import MOST_PROVED, NAMES, Network, as_flag, parse_activations, parse_layers, parse_skip
 from derive.problems.package import ANEW, network_of, not_as_written, only_a_docstring, text_of
 from derive.problems.settings import settings
 from derive.problems.targets import targets
@@ -9,13 +9,16 @@ from derive.problems.targets import targets
 __all__ = [
     "ANEW",
     "MOST_PROVED",
+    "NAMES",
     "Network",
+    "as_flag",
     "network_of",
     "no_least_value",
     "not_as_written",
     "only_a_docstring",
     "parse_activations",
     "parse_layers",
+    "parse_skip",
     "settings",
     "targets",
     "text_of",

@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
 
-from sympy import Expr
+from sympy import Expr, Integer
 
-from derive.formulas import FUNCTIONS, LOSSES, REDUCTIONS, Loss, logsumexp, p, parse, shown, y, z
+from derive.formulas import FUNCTIONS, LOSSES, REDUCTIONS, Loss, logsumexp, p, parse, shown, w, y, z
 
 MOST_LAYERS = 100
 WIDEST_LAYER = 1_000_000
@@ -22,6 +22,8 @@ class Network:
 
     `layers` runs from the number of inputs to the number of outputs, as (2, 10, 10, 1). `activation` is a row of
     FUNCTIONS or a formula in z, for all hidden layers or one a layer; `loss` a row of LOSSES or a formula in p and y.
+    `penalty`, a formula in w, is added to the loss after the reduction, for each weight and for no bias. Each pair
+    (from, to) of `skip` adds the activation of a layer, 0 for the inputs, to the pre-activation of a later one.
     Raises ValueError or TypeError that names the field, what was given and what would be right.
     """
 
@@ -30,6 +32,8 @@ class Network:
     output_activation: str = "identity"
     loss: str = "mse_loss"
     reduction: str = "sum"
+    penalty: str = ""
+    skip: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         self._check_layers()
@@ -47,6 +51,8 @@ class Network:
         if isinstance(self.activation, str):
             function("activation", self.activation)
         self.criterion()
+        self.weight_penalty()
+        object.__setattr__(self, "skip", tuple(sorted(checked_skips(self.layers, listed("skip", self.skip, "pairs")))))
         if self.loss == "binary_cross_entropy" and self.output_activation not in PROBABILITIES:
             raise ValueError(
                 f"loss: binary_cross_entropy takes probabilities: output_activation must be one of "
@@ -76,14 +82,24 @@ class Network:
 
     @property
     def has_formulas(self) -> bool:
-        """Whether an activation or the loss is a formula, and not a name of the tables."""
+        """Whether an activation, the loss or the penalty is a formula, and not a name of the tables."""
         activations = {self.activation_of(layer) for layer in range(1, self.depth + 1)}
-        return not (activations <= FUNCTIONS.keys() and self.loss in LOSSES)
+        return bool(self.penalty) or not (activations <= FUNCTIONS.keys() and self.loss in LOSSES)
+
+    def as_wide(self) -> list[int]:
+        """For each layer, the first that is as wide because of what skips."""
+        first = list(range(self.depth + 1))
+        for start, end in self.skip:
+            one, other = sorted((first[start], first[end]))
+            first = [one if layer == other else layer for layer in first]
+        return first
 
     def narrowed(self) -> "Network":
-        """The same network with hidden layers of at most 2 neurons."""
-        first, *hidden, last = self.layers
-        return replace(self, layers=(first, *(min(width, 2) for width in hidden), last))
+        """The same network with hidden layers of at most 2 neurons, but those that are as wide as inputs or outputs."""
+        first = self.as_wide()
+        kept = {first[0], first[-1]}
+        widths = zip(self.layers, first, strict=True)
+        return replace(self, layers=tuple(width if layer in kept else min(width, 2) for width, layer in widths))
 
     def activation_of(self, layer: int) -> str:
         """The name or formula of a layer's activation; layers count from 1."""
@@ -105,9 +121,24 @@ class Network:
         formula = parse("loss", self.loss, (p, y), coupled=True)
         return Loss(formula, distribution=formula.has(logsumexp))
 
-    def spec(self) -> dict[str, str | tuple[str | int, ...]]:
+    def weight_penalty(self) -> Expr:
+        """What each weight adds to the loss, as a formula in w; 0 where there is no penalty."""
+        if not isinstance(self.penalty, str):
+            raise TypeError(f"penalty: expected a formula in w, got {shown(self.penalty)}")
+        return parse("penalty", self.penalty, (w,)) if self.penalty else Integer(0)
+
+    def skipped_to(self, layer: int) -> list[int]:
+        """The layers whose activation is added to this one's pre-activation; 0 for the inputs."""
+        return [start for start, end in self.skip if end == layer]
+
+    def of_rows(self) -> "Network":
+        """The same network without its penalty, which belongs to no row."""
+        return replace(self, penalty="")
+
+    def spec(self) -> dict[str, Any]:
         """The fields by name, as they are written into an emitted package and read from it."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if name not in LATER or value}
 
     def __str__(self) -> str:
         sizes = "-".join(map(str, self.layers))
@@ -115,7 +146,13 @@ class Network:
             first, last = ("-".join(map(str, part)) for part in (self.layers[:4], self.layers[-3:]))
             sizes = f"{first}-...-{last} ({self.depth} layers)"
         hidden = self.activation if isinstance(self.activation, str) else " then ".join(self.activation)
-        return f"{sizes}, {hidden}, output {self.output_activation}, {self.loss}, {self.reduction}"
+        text = f"{sizes}, {hidden}, output {self.output_activation}, {self.loss}, {self.reduction}"
+        text += f", penalty {self.penalty}" if self.penalty else ""
+        return text + (f", skip {as_flag('skip', self.skip)}" if self.skip else "")
+
+
+NAMES = tuple(field.name for field in fields(Network))  # of the settings
+LATER = ("penalty", "skip")  # a package without them does not mention them
 
 
 def function(field: str, text: str) -> Expr:
@@ -145,6 +182,44 @@ def one_of(field: str, name: str, known: Iterable[str]) -> str:
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(f"{field}: no {shown(name)}; {hint}known: {', '.join(known)}")
     return name
+
+
+def checked_skips(layers: tuple[int, ...], pairs: Iterable[Any]) -> Iterable[tuple[int, int]]:
+    """The pairs of layers, each known to be one: from an earlier to a later layer, as wide, and not twice."""
+    seen, depth = set(), len(layers) - 1
+    for index, pair in enumerate(pairs):
+        pair = tuple(listed(f"skip[{index}]", pair, "two layers"))
+        if len(pair) != 2 or not all(isinstance(layer, int) and not isinstance(layer, bool) for layer in pair):
+            raise TypeError(f"skip[{index}]: expected two layers, as (1, 3), got {shown(pair)}")
+        start, end = pair
+        if not 0 <= start < end <= depth:
+            expected = f"an earlier layer and a later one, from 0, the inputs, to {depth}"
+            raise ValueError(f"skip[{index}]: {start}-{end}: expected {expected}")
+        if layers[start] != layers[end]:
+            widths = f"{layers[start]} and {layers[end]}"
+            raise ValueError(f"skip[{index}]: {start}-{end}: of {widths} units; only equal widths can be added")
+        if pair in seen:
+            raise ValueError(f"skip[{index}]: {start}-{end} stands twice")
+        seen.add(pair)
+        yield pair
+
+
+def parse_skip(text: str) -> tuple[tuple[int, ...], ...]:
+    """The pairs in a text like 1-3,3-5.
+
+    Raises ValueError that shows the text and the form that is expected.
+    """
+    pairs = [part.strip().split("-") for part in text.split(",")]
+    if not all(len(pair) == 2 and all(n.isascii() and n.isdigit() and len(n) <= 9 for n in pair) for pair in pairs):
+        raise ValueError(f"skip: expected pairs of layers, as 1-3 or 1-3,3-5, got {shown(text)}")
+    return tuple(tuple(map(int, pair)) for pair in pairs)
+
+
+def as_flag(field: str, value: Any) -> str:
+    """A field's value as the text that a flag of the command takes."""
+    if field == "skip":
+        return ",".join(f"{start}-{end}" for start, end in value)
+    return {"layers": "-", "activation": ","}[field].join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def parse_layers(text: str) -> tuple[int, ...]:

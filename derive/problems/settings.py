@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 from derive.formulas import shown
-from derive.problems.network import Network
+from derive.problems.network import NAMES
 from derive.problems.package import text_of
 
 LARGEST = 2**17  # bytes
@@ -33,7 +33,7 @@ def document(path: Path) -> dict[str, object]:
     try:
         text = text_of(path, LARGEST).removeprefix("\ufeff")
     except FileNotFoundError:
-        raise ValueError(f"{path}: no such file; expected TOML with the keys {', '.join(Network().spec())}") from None
+        raise ValueError(f"{path}: no such file; expected TOML with the keys {', '.join(NAMES)}") from None
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -46,7 +46,7 @@ def document(path: Path) -> dict[str, object]:
 
 
 def fields(path: Path, table: dict[str, object]) -> dict[str, object]:
-    known = list(Network().spec())
+    known = list(NAMES)
     if not table:
         raise ValueError(f"{path}: empty; keys are {', '.join(known)}, as layers = [2, 10, 10, 1]")
     for key in table:

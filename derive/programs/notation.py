@@ -32,6 +32,7 @@ FAMILIES = {
     "Q": Family("q", "Q", "what logsumexp runs over"),
     "P": Family("p", "P", "softmax of each row"),
     "E": Family("e", "E", "loss of each entry"),
+    "R": Family("penalty", "R", "penalty of each weight of layer {layer}"),
     "L": Family("loss", "L", "loss"),
     "Delta": Family("delta", r"\Delta", "error of layer {layer}, dL/dZ{layer}"),
 }

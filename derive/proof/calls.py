@@ -37,6 +37,7 @@ FUNCTIONS = {  # of backward.py, and what they take after the parameters
     "jvp": ("x", "direction"),
     "hvp": ("x", "y", "direction"),
 }
+OF_PENALTY = {"penalty_and_grad": (), "penalty_hvp": ("direction",)}  # where there is one
 POINTS = 2
 CALLED = (1, 2, 3, 5, 8)
 LIMIT = 3  # rows at a time: 8 are two chunks and a rest
@@ -51,6 +52,11 @@ def shapes_of(network: Network) -> dict[str, tuple[int, ...]]:
     for layer, (inputs, outputs) in enumerate(pairwise(network.layers), 1):
         shapes |= {f"W{layer}": (outputs, inputs), f"b{layer}": (outputs,)}
     return shapes
+
+
+def functions_of(network: Network) -> dict[str, tuple[str, ...]]:
+    """The functions of backward.py that compute, and what they take after the parameters."""
+    return FUNCTIONS | OF_PENALTY if network.penalty else FUNCTIONS
 
 
 @contextmanager
@@ -97,9 +103,10 @@ class Rows:
         return rows if self.network.criterion().per_row else rows * self.network.layers[-1]
 
     def total(self, name: str, along: Vector | None = None) -> mpf:
-        """The loss, or how it or its slope moves with the parameters."""
+        """The loss with its penalty, or how it or its slope moves with the parameters."""
         with mp.workdps(MORE):
-            return fsum(self.point.true(name, n, along) for n in self.places) / self.divisor(self.N)
+            rows = fsum(self.point.true(name, n, along) for n in self.places) / self.divisor(self.N)
+            return rows + self.point.true(name, None, along)
 
     # what each function must give
 
@@ -110,6 +117,14 @@ class Rows:
 
     def hvp(self, what: str, result: Any) -> None:
         self.like_parameters(f"{what}: entry ", result, lambda along=None: self.total("curvature", along))
+
+    def penalty_and_grad(self, what: str, result: Any) -> None:
+        penalty, gradient = unpacked(result, 2, what)
+        self.entry(f"{what}: the penalty", tensor(penalty, (), what).entries.item(), self.point.true("loss", None))
+        self.like_parameters(f"{what}: d/d", gradient, lambda along=None: self.point.true("slope", None, along))
+
+    def penalty_hvp(self, what: str, result: Any) -> None:
+        self.like_parameters(f"{what}: entry ", result, lambda along=None: self.point.true("curvature", None, along))
 
     def per_sample_grad(self, what: str, result: Any) -> None:
         parts = unpacked(result, len(self.shapes), what)
@@ -212,7 +227,7 @@ class Calls:
         for point, count in product(self.points, CALLED):
             rows = self.rows(point, count)
             given = {"x": rows.x, "y": rows.y, "direction": rows.direction}
-            for function, arguments in FUNCTIONS.items():
+            for function, arguments in functions_of(self.network).items():
                 what = f"{path}: {function} with N = {count}"
                 with running(what), naming(evaluated):
                     result = namespace[function](rows.parameters, *(given[name] for name in arguments))

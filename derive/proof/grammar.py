@@ -16,7 +16,10 @@ from derive.problems import ANEW
 from derive.proof.judge import NotProved
 from derive.proof.stand_in import MATH, MATRICES, TORCH
 
-DERIVED = ("forward", "value_and_grad", "input_grad", "per_sample_grad", "jvp", "hvp")
+DERIVED = (
+    *("forward", "value_and_grad", "input_grad", "per_sample_grad", "jvp", "hvp"),
+    *("penalty_and_grad", "penalty_hvp"),
+)
 DERIVED_METHODS = ("_make_one_row", "_make_few_rows", "_make_rows", "_make_each", "_make_hvp")
 METHODS = {"expand", "new_ones", "new_tensor", "new_zeros", "sum", "unsqueeze"}
 OF_MATRICES = {"contiguous", "reshape", *MATRICES}

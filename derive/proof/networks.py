@@ -15,10 +15,23 @@ from typing import Any
 import numpy
 from sympy import Expr, Integer, Symbol, diff, exp, log, nan
 
-from derive.formulas import NamedFunction, logsumexp, opened, p, slope, y, z
+from derive.formulas import NamedFunction, logsumexp, opened, p, slope, w, y, z
 from derive.packages import render
 from derive.problems import ANEW, MOST_PROVED, Network, network_of, not_as_written, only_a_docstring, text_of
-from derive.proof.calls import CALLED, FAST_FORMS, FUNCTIONS, LIMIT, POINTS, UNCUT, Calls, running, shapes_of, unpacked
+from derive.proof.calls import (
+    CALLED,
+    FAST_FORMS,
+    FUNCTIONS,
+    LIMIT,
+    OF_PENALTY,
+    POINTS,
+    UNCUT,
+    Calls,
+    functions_of,
+    running,
+    shapes_of,
+    unpacked,
+)
 from derive.proof.certificate import Certificate, Shown
 from derive.proof.grammar import DERIVED_METHODS, check
 from derive.proof.intermediates import Intermediates
@@ -83,7 +96,7 @@ def proved(network: Network, sources: dict[Path, str], progress: bool) -> Iterat
     with running(str(path)):
         backward = run_source(source, str(path))
     calls.backward(backward, path)
-    yield Shown(path.name, tuple(FUNCTIONS), AT_POINTS, network.layers, CALLED)
+    yield Shown(path.name, tuple(functions_of(network)), AT_POINTS, network.layers, CALLED)
     for beside, fast in others:
         with running(str(beside)):
             namespace = run_source(fast, str(beside), {"backward": backward})
@@ -99,7 +112,7 @@ def proved(network: Network, sources: dict[Path, str], progress: bool) -> Iterat
     yield on_symbols(path, ("value_and_grad",), IDENTICAL, network, ROWS, decided)
     narrow = Case(network.narrowed(), source, path, ROWS[-1], narrow_judge.sums)
     decided = narrow_judge.establish(narrow.others(), str(path), narrow.count, "others" if progress else "")
-    functions = tuple(name for name in FUNCTIONS if name != "value_and_grad")
+    functions = tuple(name for name in functions_of(network) if name != "value_and_grad")
     yield on_symbols(path, functions, IDENTICAL, narrow.network, ROWS[-1:], decided)
     for beside, fast in others:
         cases = (Fast(network, source, path, rows, judge.sums, fast) for rows in FAST_ROWS)
@@ -125,7 +138,7 @@ def as_the_template(source: str) -> tuple[str, ...]:
             found += [f"{node.name}.{part.name}" for part in node.body if isinstance(part, ast.FunctionDef)]
         elif isinstance(node, ast.FunctionDef):
             found.append(node.name)
-    run = {*FUNCTIONS, *DERIVED_METHODS, "__init__", "accumulate"}
+    run = {*FUNCTIONS, *OF_PENALTY, *DERIVED_METHODS, "__init__", "accumulate"}
     return tuple(name for name in found if name.rpartition(".")[2] not in run)
 
 
@@ -167,12 +180,16 @@ class Case:
         self.direction = {name: symbols(f"dot_{name}", shape) for name, shape in shapes.items()}
         self.x, self.y = symbols("x", (rows, network.layers[0])), symbols("y", (rows, network.layers[-1]))
         self.source, self.shapes = source, shapes
+        weights = (W for name, W in self.parameters.items() if name.startswith("W"))
+        penalty = network.weight_penalty()
+        self.penalties = {entry: penalty.xreplace({w: entry}) for W in weights for entry in W.entries.flat}
 
     @property
     def count(self) -> int:
         """How many claims `others` makes."""
         rows, n, outputs = self.rows, self.network.entries, self.network.layers[-1]
-        return rows * self.network.layers[0] + rows * n + 3 * rows * outputs + n
+        of_penalty = 1 + 2 * n if self.network.penalty else 0
+        return rows * self.network.layers[0] + rows * n + 3 * rows * outputs + n + of_penalty
 
     def run(self, function: str, *data: Tensor, direction: bool = False) -> Any:
         """What a function of the source returns; the widths of hidden layers are this case's."""
@@ -184,18 +201,19 @@ class Case:
                 return namespace[function](list(self.parameters.values()), *data, *along)
 
     def gradient(self) -> Iterator[Claim]:
-        rows, divisor = self.row_losses(self.x, self.y), self.divisor(self.y)
+        rows, divisor, penalty = self.row_losses(self.x, self.y), self.divisor(self.y), self.penalty()
         loss, gradients = unpacked(self.run("value_and_grad", self.x, self.y), 2, str(self.path))
-        yield from self.each("the loss", loss, Tensor(sum(rows, Integer(0)) / divisor))
+        yield from self.each("the loss", loss, Tensor(sum(rows, Integer(0)) / divisor + penalty))
 
         def expected(entry: Symbol) -> Expr:
-            return sum((self.sums.derivative(row, entry) for row in rows), Integer(0)) / divisor
+            of_rows = sum((self.sums.derivative(row, entry) for row in rows), Integer(0)) / divisor
+            return of_rows + self.penalty_slope(entry)
 
         for (name, parameter), gradient in zip(self.parameters.items(), gradients, strict=True):
             yield from self.each(f"dL/d{name}", gradient, parameter.map(expected))
 
     def others(self) -> Iterator[Claim]:
-        scalar = self.loss(self.x, self.y)
+        scalar = self.loss(self.x, self.y) + self.penalty()
         got = self.run("input_grad", self.x, self.y)
         yield from self.each("dL/dx", got, self.x.map(lambda entry: self.sums.derivative(scalar, entry)))
 
@@ -217,6 +235,19 @@ class Case:
         for (name, parameter), product in zip(self.parameters.items(), curved, strict=True):
             expected = parameter.map(lambda entry: self.sums.derivative(slope_along, entry))
             yield from self.each(f"hvp {name}", product, expected)
+        if self.network.penalty:
+            yield from self.of_penalty()
+
+    def of_penalty(self) -> Iterator[Claim]:
+        penalty, gradient = unpacked(self.run("penalty_and_grad"), 2, str(self.path))
+        yield from self.each("the penalty", penalty, Tensor(self.penalty()))
+        curved = self.run("penalty_hvp", direction=True)
+        parts = zip(self.parameters.items(), self.direction.values(), gradient, curved, strict=True)
+        for (name, parameter), along, moved, product in parts:
+            slopes = parameter.map(self.penalty_slope)
+            yield from self.each(f"the penalty's slope in {name}", moved, slopes)
+            expected = parameter.map(lambda entry: diff(self.penalty_slope(entry), entry)) * along
+            yield from self.each(f"penalty_hvp {name}", product, expected)
 
     def along(self, scalar: Expr) -> Expr:
         """The directional derivative of a scalar."""
@@ -241,19 +272,25 @@ class Case:
 
     def prediction(self, row: list[Expr]) -> list[Expr]:
         """The network's output for a row of inputs, by its definition."""
-        a = list(row)
+        handed_on = [list(row)]
         for layer in range(1, self.network.depth + 1):
             W, b = self.parameters[f"W{layer}"].entries, self.parameters[f"b{layer}"].entries
-            activation = self.network.function(layer)
-            a = [
-                activation.xreplace({z: self.sums.name(sum((W[i, j] * a[j] for j in range(len(a))), b[i]), b[i])})
-                for i in range(self.network.layers[layer])
-            ]
-        return a
+            activation, a = self.network.function(layer), handed_on[-1]
+            z_of = [sum((W[i, j] * a[j] for j in range(len(a))), b[i]) for i in range(len(b))]
+            for start in self.network.skipped_to(layer):
+                z_of = [one + other for one, other in zip(z_of, handed_on[start], strict=True)]
+            handed_on.append([activation.xreplace({z: self.sums.name(total, b[i])}) for i, total in enumerate(z_of)])
+        return handed_on[-1]
 
     def loss(self, x: Tensor, y: Tensor) -> Expr:
-        """The loss by its definition, entry by entry."""
+        """The loss of the rows by its definition, entry by entry."""
         return sum(self.row_losses(x, y), Integer(0)) / self.divisor(y)
+
+    def penalty(self) -> Expr:
+        return sum(self.penalties.values(), Integer(0))
+
+    def penalty_slope(self, entry: Symbol) -> Expr:
+        return diff(self.penalties.get(entry, Integer(0)), entry)
 
     def row_losses(self, x: Tensor, y: Tensor) -> list[Expr]:
         """What each row adds to the loss, before a mean divides."""
@@ -312,6 +349,8 @@ class Fast(Case):
             keep("per_sample_grad", "per_sample_grad", *module.per_sample_grad(self.x, self.y))
             keep("hvp", "hvp", *module.hvp(self.x, self.y, direction))
         module._add(self.x, self.y, Integer(self.rows), 0)
+        if self.network.penalty:
+            module._add_penalty()
         keep("chunks", "value_and_grad", module._loss, *module.gradient)
         return found
 

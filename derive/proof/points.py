@@ -12,7 +12,7 @@ from typing import Any
 from mpmath import fdot, fsum, isfinite, mp, mpc, mpf
 from sympy import Dummy, Expr, Float, lambdify
 
-from derive.formulas import logsumexp, opened, p, y, z
+from derive.formulas import logsumexp, opened, p, w, y, z
 from derive.problems import Network
 from derive.proof.judge import NotProved
 
@@ -26,7 +26,7 @@ Vector = Sequence[mpf]
 
 
 class Definition:
-    """Predictions and losses of a network, row by row."""
+    """Predictions and losses of a network, row by row, and the penalty on its weights."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
@@ -39,15 +39,26 @@ class Definition:
         names = [Dummy() for _ in coupled]
         self.inside = [lambdify((p, y), part.args[0], "mpmath") for part in coupled]
         self.entry_loss = lambdify((p, y, *names), formula.xreplace(dict(zip(coupled, names, strict=True))), "mpmath")
+        self.weight_penalty = lambdify(w, opened(network.weight_penalty()), "mpmath")
 
     def prediction(self, parameters: Vector, row: Vector) -> Vector:
-        place, a = 0, row
-        for inputs, outputs, activation in self.layers:
+        place, handed_on = 0, [row]
+        for layer, (inputs, outputs, activation) in enumerate(self.layers, 1):
             biases = place + inputs * outputs
             weights = (parameters[start : start + inputs] for start in range(place, biases, inputs))
             place = biases + outputs
-            a = [activation(fdot(w, a) + b) for w, b in zip(weights, parameters[biases:place], strict=True)]
-        return a
+            z = [fdot(w, handed_on[-1]) + b for w, b in zip(weights, parameters[biases:place], strict=True)]
+            for start in self.network.skipped_to(layer):
+                z = [one + other for one, other in zip(z, handed_on[start], strict=True)]
+            handed_on.append([activation(entry) for entry in z])
+        return handed_on[-1]
+
+    def penalty(self, parameters: Vector) -> mpf:
+        place, total = 0, []
+        for inputs, outputs, _ in self.layers:
+            total += [self.weight_penalty(weight) for weight in parameters[place : place + inputs * outputs]]
+            place += (inputs + 1) * outputs
+        return fsum(total)
 
     def loss(self, parameters: Vector, row: Vector, target: Vector) -> mpf:
         """Of a row, before a mean divides."""
@@ -65,7 +76,7 @@ class Point:
 
     def __init__(self, network: Network, rows: int, seed: int) -> None:
         self.definition = Definition(network)
-        self.known: dict[tuple[str, int], Any] = {}
+        self.known: dict[tuple[str, int | None], Any] = {}
         random = Random(seed)
         inputs, outputs = network.layers[0], network.layers[-1]
         with mp.workdps(MORE):
@@ -95,8 +106,10 @@ class Point:
     def moved(self, along: Vector, step: mpf, start: Vector | None = None) -> Vector:
         return [entry + step * part for entry, part in zip(start or self.parameters, along, strict=True)]
 
-    def loss(self, n: int) -> mpf:
-        return self.definition.loss(self.parameters, self.x[n], self.y[n])
+    def loss(self, n: int | None, parameters: Vector | None = None) -> mpf:
+        """Of a row; the penalty where there is none."""
+        given = parameters or self.parameters
+        return self.definition.penalty(given) if n is None else self.definition.loss(given, self.x[n], self.y[n])
 
     def prediction(self, n: int) -> Vector:
         return self.definition.prediction(self.parameters, self.x[n])
@@ -106,11 +119,9 @@ class Point:
         up, down = (self.definition.prediction(self.moved(self.direction, step), self.x[n]) for step in (STEP, -STEP))
         return [(a - b) / (2 * STEP) for a, b in zip(up, down, strict=True)]
 
-    def slope(self, n: int, along: Vector, start: Vector | None = None) -> mpf:
-        """How the loss of a row moves with the parameters."""
-        up, down = (
-            self.definition.loss(self.moved(along, step, start), self.x[n], self.y[n]) for step in (STEP, -STEP)
-        )
+    def slope(self, n: int | None, along: Vector, start: Vector | None = None) -> mpf:
+        """How the loss of a row, or the penalty, moves with the parameters."""
+        up, down = (self.loss(n, self.moved(along, step, start)) for step in (STEP, -STEP))
         return (up - down) / (2 * STEP)
 
     def input_slope(self, n: int, along: Vector) -> mpf:
@@ -120,19 +131,20 @@ class Point:
         )
         return (up - down) / (2 * STEP)
 
-    def curvature(self, n: int, along: Vector) -> mpf:
+    def curvature(self, n: int | None, along: Vector) -> mpf:
         """How that slope moves along the direction."""
         up, down = (self.slope(n, along, self.moved(self.direction, step)) for step in (STEP, -STEP))
         return (up - down) / (2 * STEP)
 
-    def true(self, name: str, n: int, along: Vector | None = None) -> Any:
+    def true(self, name: str, n: int | None, along: Vector | None = None) -> Any:
         """What a method says of a row; once for all, along the weights, where no direction is given."""
         with mp.workdps(MORE):
             if along is not None:
                 return getattr(self, name)(n, along)
             if (name, n) not in self.known:
-                weights = {"input_slope": [self.row_weights[n]], "slope": [self.weights], "curvature": [self.weights]}
-                self.known[name, n] = getattr(self, name)(n, *weights.get(name, []))
+                weights = [self.row_weights[n]] if name == "input_slope" and n is not None else [self.weights]
+                given = weights if name in ("input_slope", "slope", "curvature") else []
+                self.known[name, n] = getattr(self, name)(n, *given)
             return self.known[name, n]
 
 

@@ -81,7 +81,8 @@ class Rows(Layout):
         yield Statement(f"{self.gradient_of(W)}.addmm_({delta}, {self.name(A)}, beta=beta)", (Delta, A))
 
     def bias_gradient(self, b: MatrixSymbol, Delta: MatrixSymbol) -> Iterable[Statement]:
-        yield Statement(f"{self.gradient_of(b)}.addmv_({self.transposed(self.name(Delta))}, ones, beta=beta)", (Delta,))
+        g, total = self.gradient_of(b), f"{self.name(Delta)}.sum(0)"
+        yield Statement(f"{g}.copy_({total}) if beta == 0 else {g}.add_({total})", (Delta,))
 
     def products(self, target: MatrixSymbol, terms: list[tuple[MatrixExpr, MatrixExpr]]) -> Iterable[Statement]:
         """A sum of products, term by term into one place; a row that is broadcast comes with the first."""

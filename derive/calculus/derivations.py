@@ -1,11 +1,10 @@
 """What else is derived from a forward pass: gradients in the inputs, tangents, curvature, and parts of the loss."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from sympy import MatAdd, MatrixSymbol
 
-from derive.calculus.reverse import derive
+from derive.calculus.reverse import derive, reachable
 from derive.calculus.tangent import tangents
 from derive.programs import Derivation, Equation, Program, needed
 
@@ -49,7 +48,7 @@ def directions(program: Program) -> dict[MatrixSymbol, MatrixSymbol]:
 def of_parameters_alone(program: Program) -> Program | None:
     """The terms of the loss that no data enter, as a program of those parameters that they have; None without any."""
     *_, last = program.equations
-    moving = reached(program, program.inputs[:2])
+    moving = reachable(program, program.inputs[:2])
     terms = [term for term in MatAdd.make_args(last.value) if not moving & term.atoms(MatrixSymbol)]
     if not terms:
         return None
@@ -57,12 +56,3 @@ def of_parameters_alone(program: Program) -> Program | None:
     equations = needed((*program.equations[:-1], loss), [loss.target])
     used = tuple(symbol for symbol in program.parameters if any(symbol in e.uses for e in equations))
     return replace(program, inputs=used, parameters=used, equations=equations, prediction=None)
-
-
-def reached(program: Program, symbols: Iterable[MatrixSymbol]) -> set[MatrixSymbol]:
-    """The symbols, and all that is computed from one of them."""
-    found = set(symbols)
-    for equation in program.equations:
-        if found.intersection(equation.uses):
-            found.add(equation.target)
-    return found

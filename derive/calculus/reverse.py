@@ -1,5 +1,7 @@
 """The reverse sweep: from a program to the equations of its gradient."""
 
+from collections.abc import Iterable
+
 from sympy import MatrixExpr, MatrixSymbol, OneMatrix, ZeroMatrix
 
 from derive.calculus.theorem import pullback, rule
@@ -13,7 +15,7 @@ def derive(program: Program) -> Derivation:
     and goes into the next step. What is another but for a constant has the cotangent of that, if it is all that the
     loss sees of it. A parameter that the loss does not reach has the gradient zero.
     """
-    active, same = reachable(program), alike(program)
+    active, same = reachable(program, program.parameters), alike(program)
     first_use = {symbol: equation for equation in reversed(program.equations) for symbol in equation.varies_with}
     ways: dict[MatrixSymbol, list[tuple[Equation, MatrixExpr]]] = {symbol: [] for symbol in active}
     cotangents: dict[MatrixSymbol, MatrixExpr] = {program.output: OneMatrix(1, 1)}
@@ -28,13 +30,13 @@ def derive(program: Program) -> Derivation:
                 value = add([part for _, part in ways[symbol]], symbol.shape)
                 named = value == program.notation.cotangent(symbol)
                 if needs_name(value, program) or (symbol in program.parameters and not named):
-                    step = backward_step(program, equation, symbol, value, same.get(symbol, symbol))
+                    step = backward_step(program, symbol, value, same.get(symbol, symbol))
                     backward.append(step)
                     value = step.target
                 cotangents[symbol] = value
     for symbol in program.parameters:
         if symbol not in first_use:
-            backward.append(backward_step(program, None, symbol, ZeroMatrix(*symbol.shape), symbol))
+            backward.append(backward_step(program, symbol, ZeroMatrix(*symbol.shape), symbol))
             cotangents[symbol] = backward[-1].target
     return Derivation(program, tuple(backward), {s: cotangents[s] for s in program.parameters})
 
@@ -47,23 +49,22 @@ def needs_name(value: MatrixExpr, program: Program) -> bool:
     return value.has(MatrixSymbol) and not repeats
 
 
-def backward_step(
-    program: Program, through: Equation | None, symbol: MatrixSymbol, value: MatrixExpr, named_for: MatrixSymbol
-) -> Equation:
-    """The equation that names the gradient in a symbol."""
+def backward_step(program: Program, symbol: MatrixSymbol, value: MatrixExpr, named_for: MatrixSymbol) -> Equation:
+    """The equation that names the gradient in a symbol; it goes back through the first that uses it."""
+    uses = [equation for equation in program.equations if symbol in equation.varies_with]
     return Equation(
         target=program.notation.cotangent(named_for),
         value=value,
-        rule=rule(through, symbol) if through else "does not occur",
+        rule=", ".join(dict.fromkeys(rule(use, symbol) for use in uses)) or "does not occur",
         meaning=program.notation.meaning(program.notation.made(Role.COTANGENT, named_for).name),
-        through=through,
+        through=uses[0] if uses else None,
         variable=symbol,
     )
 
 
-def reachable(program: Program) -> set[MatrixSymbol]:
-    """The symbols that depend on a parameter."""
-    active = set(program.parameters)
+def reachable(program: Program, start: Iterable[MatrixSymbol]) -> set[MatrixSymbol]:
+    """The symbols, and those that depend on one of them."""
+    active = set(start)
     for equation in program.equations:
         if active.intersection(equation.varies_with):
             active.add(equation.target)

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from sympy import MatrixSymbol
 
-from derive.calculus import reachable
+from derive.calculus import of_parameters_alone, reachable
 from derive.paper.breaking import inline
 from derive.paper.latex import latex, shape_latex
 from derive.problems import Network
@@ -89,10 +89,11 @@ def network_figure(network: Network, program: Program) -> Figure:
     sizes = "-".join(map(str, network.layers))
     dotted = any(isinstance(part, Label) and "dots" in part.tex for part in parts)
     left_out = " Where there are dots, a middle is left out." if dotted else ""
+    skipping = "".join(f" Layer {start} is also added to layer {end}." for start, end in network.skip)
     return Figure(
         "network",
-        f"The network {sizes}: every unit feeds every unit of the next layer. Below each layer, what it holds for all "
-        f"points, and its shape.{left_out}",
+        f"The network {sizes}: every unit feeds every unit of the next layer.{skipping} Below each layer, what it "
+        f"holds for all points, and its shape.{left_out}",
         GAP * 3 * len(columns),
         height,
         tuple(parts),
@@ -158,7 +159,9 @@ def computation_figure(derivation: Derivation) -> Figure:
     backward equation takes from the forward pass is named beneath it.
     """
     program = derivation.program
-    chain = [program.inputs[0], *(e.target for e in program.equations)]
+    penalties = of_parameters_alone(program)
+    hidden = {e.target for e in penalties.equations[:-1]} if penalties else set()
+    chain = [program.inputs[0], *(e.target for e in program.equations if e.target not in hidden)]
     return Computation(derivation, shown(chain, MOST_NODES)).figure()
 
 
@@ -174,10 +177,12 @@ class Computation:
         self.x = {value: step * (place + 0.5) for place, value in enumerate(columns)}
         self.width = step * len(columns)
         self.back = {e.variable: e for e in derivation.backward}
-        self.moving = reachable(self.program)
+        self.moving = reachable(self.program, self.program.parameters)
 
     def figure(self) -> Figure:
         left_out = " The middle is left out." if None in self.columns else ""
+        if of_parameters_alone(self.program):
+            left_out += " The penalties, which no data enter, are left out."
         return Figure(
             "computation",
             "The computation. Above, the forward pass from left to right: an arrow goes from each value to what is "

@@ -47,6 +47,7 @@ class Algebra:
     def __init__(self, open_functions: bool = False, logistic: bool = False) -> None:
         self.open_functions, self.logistic = open_functions, logistic
         self.atoms: dict[object, Symbol] = {}
+        self.keys: dict[Symbol, object] = {}
         self.powers: dict[Symbol, tuple[int, Expr]] = {}
         self.units: dict[Expr, dict[int, Symbol]] = {}
         self.reciprocals: dict[Symbol, Expr] = {}
@@ -59,10 +60,13 @@ class Algebra:
         """
         return self.is_zero(self.polynomial(left) - self.polynomial(right), most)
 
-    def same(self, left: Expr, right: Expr) -> bool:
-        """Whether they are identical whatever the values of the atoms, which is found out at once."""
+    def same(self, left: Expr, right: Expr, most: int) -> bool:
+        """Whether they are identical whatever the values of the atoms, in polynomials of so many terms."""
         difference = self.polynomial(left) - self.polynomial(right)
-        return not in_ring(difference, difference.free_symbols)
+        try:
+            return not in_ring(difference, difference.free_symbols, most)
+        except TooLarge:
+            return False
 
     def polynomial(self, expr: Expr) -> Expr:
         """The expression with symbols in the place of everything that is not + and *."""
@@ -96,7 +100,9 @@ class Algebra:
         raise ValueError(f"the proof knows no {type(expr).__name__}: {expr}")
 
     def atom(self, key: object) -> Symbol:
-        return self.atoms.setdefault(key, Symbol(f"@{len(self.atoms)}"))
+        symbol = self.atoms.setdefault(key, Symbol(f"@{len(self.atoms)}"))
+        self.keys[symbol] = key
+        return symbol
 
     def _function(self, expr: Expr) -> Expr:
         arguments = tuple(expand(self.polynomial(argument)) for argument in expr.args)

@@ -1,79 +1,136 @@
-"""Names for the sums that a long scalar expression is made of, and derivatives through them.
+"""Names for what a long scalar expression is made of, and derivatives through them.
 
-An expression over names is short. What holds of it whatever the names stand for holds for the sums that they name; its
-derivative is what moves in it directly and what moves through each name.
+An expression over names is short. What holds of it whatever the names stand for holds for what they name. Its
+derivative by a name is what moves with it directly, and through each later name that moves with it.
 """
 
-from sympy import Add, Expr, Integer, Symbol, diff
+from collections.abc import Callable
 
-from derive.proof.algebra import Algebra
+from sympy import Add, Expr, Symbol, diff
+
+from derive.proof.residues import PRIME, Residues, Undefined, fraction, inverse
+
+POINTS = 6  # a product of a few branches, each of which is 0 at half of them, is not 0 at two
 
 
 class Intermediates:
-    """Each named sum and its definition, in which names given before may stand."""
+    """Each name and its definition, in which names given before may stand; `identical` decides of two expressions."""
 
-    def __init__(self, algebra: Algebra) -> None:
-        self._algebra = algebra
+    def __init__(self, identical: Callable[[Expr, Expr], bool]) -> None:
+        self._identical = identical
         self.definitions: dict[Symbol, Expr] = {}
-        self._names: dict[Expr, Symbol] = {}
-        self._marks: dict[Symbol, Symbol] = {}
-        self._marked: dict[Symbol, list[Symbol]] = {}
-        self._derivatives: dict[tuple[Expr, Symbol], Expr] = {}
-        self._slopes: dict[Expr, dict[Symbol, Expr]] = {}
-        self._written_out: dict[Symbol, Expr] = {}
+        self._names: dict[Expr, Expr] = {}
+        self._points = [Residues(seed, self.definitions) for seed in range(POINTS)]
+        self._alike: dict[object, list[tuple[Symbol, int]]] = {}
+        self._order: dict[Symbol, int] = {}
+        self._inside: dict[Symbol, list[Symbol]] = {}
+        self._variables: dict[Symbol, set[Symbol]] = {}
+        self._slopes: dict[tuple[Expr, Symbol], Expr] = {}
+        self._backwards: dict[Expr, dict[Symbol, Expr]] = {}
 
-    def name(self, definition: Expr, mark: Symbol) -> Symbol:
-        """The name of a sum, the same for the same sum; the mark is a term that few other sums have."""
-        if definition not in self._names:
-            symbol = Symbol(f"sum{len(self.definitions)}", real=True)
-            self._written_out[symbol] = self.written_out(definition)
-            self._names[definition], self.definitions[symbol] = symbol, definition
-            self._marks[symbol] = mark
-            self._marked.setdefault(mark, []).append(symbol)
-        return self._names[definition]
+    def name(self, definition: Expr) -> Expr:
+        """The name of an expression, the same for identical ones; times a number for its multiples.
+
+        What is no longer than a name is itself.
+        """
+        known = self.recognised(definition)
+        if known is not definition or len(definition.free_symbols) < 2:
+            return known
+        symbol = Symbol(f"part{len(self.definitions)}", real=True)
+        self._inside[symbol], self._variables[symbol] = self.inside(definition), self.variables(definition)
+        self._order[symbol] = len(self.definitions)
+        self.definitions[symbol], self._names[definition] = definition, symbol
+        if (place := self._place(definition)) is not None:
+            self._alike.setdefault(place[0], []).append((symbol, place[1]))
+        return symbol
 
     def recognised(self, expr: Expr) -> Expr:
-        """The name of what is identical to its definition, else the expression itself."""
-        if expr not in self._names and expr.is_Add:
-            candidates = (symbol for term in expr.args for symbol in self._marked.get(term, ()))
-            for symbol in candidates:
-                if self._algebra.same(expr, self.definitions[symbol]):
-                    self._names[expr] = symbol
-                    break
-        return self._names.get(expr, expr)
+        """The name of what is identical to its definition, times a number; else the expression itself."""
+        if not expr.args:
+            return expr
+        if expr not in self._names:
+            self._names[expr] = self._found(expr)
+        return self._names[expr]
+
+    def _found(self, expr: Expr) -> Expr:
+        shared, here = self._place(expr) or (None, 0)
+        for symbol, residue in self._alike.get(shared, ()):
+            times = fraction(here * inverse(residue))
+            if times is not None and self._identical(expr, times * self.definitions[symbol]):
+                return times * symbol
+        return expr
+
+    def _place(self, expr: Expr) -> tuple[tuple[int, int], int] | None:
+        """What all multiples of an expression share, by two points at which it is not 0, and what differs there."""
+        found: list[tuple[int, int]] = []
+        for number, residues in enumerate(self._points):
+            try:
+                found += [(number, residue)] if (residue := residues.of(expr)) else []
+            except Undefined:
+                return None
+            if len(found) == 2:
+                (_, first), (last, second) = found
+                return (last, first * inverse(second) % PRIME), first
+        return None
+
+    def alike(self, left: Expr, right: Expr) -> bool:
+        """Whether the two are the same number at random points modulo a prime, so that they seem identical."""
+        try:
+            return all(residues.of(left) == residues.of(right) for residues in self._points)
+        except Undefined:
+            return False
 
     def inside(self, expr: Expr) -> list[Symbol]:
-        """The names that stand in an expression."""
-        return [symbol for symbol in expr.free_symbols if symbol in self.definitions]
+        """The names that stand in an expression, the last first."""
+        return sorted(expr.free_symbols & self.definitions.keys(), key=self._order.__getitem__, reverse=True)
 
     def derivative(self, expr: Expr, variable: Symbol) -> Expr:
         """By SymPy, of what the expression stands for."""
-        if variable not in self.variables(expr):
-            return Integer(0)
-        if (expr, variable) not in self._derivatives:
-            slopes = self._through(expr).items()
-            through = (slope * self.derivative(self.definitions[name], variable) for name, slope in slopes)
-            self._derivatives[expr, variable] = Add(diff(expr, variable), *through)
-        return self._derivatives[expr, variable]
+        through = (
+            moved * self._slope(self.definitions[name], variable) for name, moved in self.backwards(expr).items()
+        )
+        return Add(self._slope(expr, variable), *through)
+
+    def backwards(self, expr: Expr) -> dict[Symbol, Expr]:
+        """The derivative of what the expression stands for by each name that it depends on, which has a name itself."""
+        if expr not in self._backwards:
+            users: dict[Symbol, list[Symbol]] = {name: [] for name in self.inside(expr)}
+            found: dict[Symbol, Expr] = {}
+            while left := users.keys() - found.keys():
+                name = max(left, key=self._order.__getitem__)
+                through = (found[user] * self._slope(self.definitions[user], name) for user in users[name])
+                found[name] = self.name(Add(self._slope(expr, name), *through))
+                for part in self._inside[name]:
+                    users.setdefault(part, []).append(name)
+            self._backwards[expr] = found
+        return self._backwards[expr]
 
     def along(self, expr: Expr, direction: dict[Symbol, Expr]) -> Expr:
         """The directional derivative of what the expression stands for; that of each name has a name, too."""
-        direct = (diff(expr, entry) * direction[entry] for entry in expr.free_symbols & direction.keys())
-        through = (slope * self._moved(name, direction) for name, slope in self._through(expr).items())
-        return Add(*direct, *through)
+        moved: dict[Symbol, Expr] = {}
 
-    def _moved(self, name: Symbol, direction: dict[Symbol, Expr]) -> Symbol:
-        return self.name(self.along(self.definitions[name], direction), direction[self._marks[name]])
+        def of(expr: Expr) -> Expr:
+            direct = (self._slope(expr, entry) * direction[entry] for entry in expr.free_symbols & direction.keys())
+            names = self.inside(expr)
+            for name in names:
+                if name not in moved:
+                    moved[name] = self.name(of(self.definitions[name]))
+            return Add(*direct, *(self._slope(expr, name) * moved[name] for name in names))
 
-    def _through(self, expr: Expr) -> dict[Symbol, Expr]:
-        """How the expression moves with each name in it."""
-        if expr not in self._slopes:
-            self._slopes[expr] = {name: diff(expr, name) for name in self.inside(expr)}
-        return self._slopes[expr]
+        return of(expr)
+
+    def _slope(self, expr: Expr, variable: Symbol) -> Expr:
+        """By SymPy, term by term."""
+        if (expr, variable) not in self._slopes:
+            terms = (term for term in Add.make_args(expr) if variable in term.free_symbols)
+            self._slopes[expr, variable] = Add(*(diff(term, variable) for term in terms))
+        return self._slopes[expr, variable]
 
     def written_out(self, expr: Expr) -> Expr:
         """The same without names."""
-        return expr.xreplace({name: self._written_out[name] for name in self.inside(expr)})
+        while names := self.inside(expr):
+            expr = expr.xreplace({names[0]: self.definitions[names[0]]})
+        return expr
 
     def aligned(self, left: Expr, right: Expr) -> tuple[Expr, Expr]:
         """The two with definitions in the place of names that only one of them has."""
@@ -85,11 +142,11 @@ class Intermediates:
     def variables(self, expr: Expr) -> set[Symbol]:
         """What the expression depends on, directly or through names."""
         names = self.inside(expr)
-        return expr.free_symbols.difference(names).union(*(self._written_out[name].free_symbols for name in names))
+        return expr.free_symbols.difference(names).union(*(self._variables[name] for name in names))
 
     def at(self, expr: Expr, point: dict[Symbol, Expr], digits: int) -> Expr:
         """The number that the expression is at a point, to which the names in it are added."""
-        for name in self.inside(expr):
+        for name in reversed(self.inside(expr)):
             if name not in point:
                 point[name] = self.at(self.definitions[name], point, digits)
         return expr.xreplace(point).evalf(digits)

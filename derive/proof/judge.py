@@ -34,7 +34,7 @@ class Judge:
     def __init__(self) -> None:
         self.plain = Algebra()
         self.algebras = Algebra(logistic=True), self.plain, Algebra(open_functions=True)  # the quickest to decide first
-        self.sums = Intermediates(self.plain)
+        self.sums = Intermediates(self.decided)
         self.points: list[dict[Symbol, Expr]] = [{} for _ in range(POINTS)]
         self.random = Random(0)
 
@@ -58,19 +58,32 @@ class Judge:
         if emitted == derivative:
             return True
         emitted, derivative = self.sums.aligned(gathered(emitted), gathered(derivative))
-        if self.plain.same(*abstract(emitted, derivative)) or self.plain.same(emitted, derivative):
+        alike, found = self.sums.alike(emitted, derivative), None
+        if alike:
+            found = self.decided(emitted, derivative) or self.in_full(emitted, derivative)
+        if found:
             return True
         points = sum(self.agrees(name, emitted, derivative, point, where) for point in self.points)
-        written_out = self.sums.written_out(emitted), self.sums.written_out(derivative)
-        found = self.identical((emitted, derivative), written_out)
+        found = found if alike else self.in_full(emitted, derivative)
         if found is False or (found is None and not points):
             right = f"although it is right at {points} points to 20 digits" if points else "and no point says anything"
             raise NotProved(f"{where}: {name} could not be proved, {right}")
         return found is True
 
-    def identical(self, *pairs: tuple[Expr, Expr]) -> bool | None:
+    def decided(self, left: Expr, right: Expr) -> bool:
+        """Whether the two are identical over their names, and short enough for that to be found out soon."""
+        left, right = self.sums.aligned(left, right)
+        shorter = abstract(left, right)
+        return self.plain.same(*shorter, MOST_TERMS[0]) or self.identical(MOST_TERMS[:1], (left, right)) is True
+
+    def in_full(self, left: Expr, right: Expr) -> bool | None:
+        """Whether the two are identical, over their names or written out; None if that is too long to be found out."""
+        written_out = self.sums.written_out(left), self.sums.written_out(right)
+        return self.identical(MOST_TERMS, (left, right), written_out)
+
+    def identical(self, bounds: tuple[int, ...], *pairs: tuple[Expr, Expr]) -> bool | None:
         """Whether the two of a pair are identical, by the algebra that needs fewest terms; None if all need more."""
-        for most in MOST_TERMS:
+        for most in bounds:
             undecided = False
             for pair in pairs:
                 for algebra in self.algebras:
@@ -113,11 +126,14 @@ def digits(got: Expr, wanted: Expr) -> tuple[str, str]:
     )
 
 
-def abstract(*exprs: Expr) -> list[Expr]:
-    """The expressions with a symbol in the place of each sum of one symbol, as slopes are, that all have."""
-    sums = [{p for p in preorder_traversal(expr) if isinstance(p, Add) and len(p.free_symbols) == 1} for expr in exprs]
+def abstract(left: Expr, right: Expr) -> tuple[Expr, Expr]:
+    """The two with a symbol in the place of each sum of one symbol, as slopes are, that both have."""
+    sums = (
+        {p for p in preorder_traversal(expr) if isinstance(p, Add) and len(p.free_symbols) == 1}
+        for expr in (left, right)
+    )
     symbols = {part: Dummy(real=True) for part in set.intersection(*sums)}
-    return [expr.xreplace(symbols) for expr in exprs]
+    return left.xreplace(symbols), right.xreplace(symbols)
 
 
 @lru_cache(maxsize=100_000)

@@ -7,10 +7,11 @@ import ast
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from sympy import Expr, Piecewise, Rational, diff
+from sympy import Expr, Float, Piecewise, Rational, diff
 
 from derive.backends import INTO, PULLBACKS
 from derive.formulas import FUNCTIONS, z
+from derive.proof.numerical import numerically
 from derive.proof.tensor import Refused, Tensor, entrywise, of_entries, stored
 
 Form = tuple[tuple[Any, ...], frozenset[tuple[str, Any]]]
@@ -46,6 +47,8 @@ def of_pullback(name: str) -> Callable[[Tensor, Tensor], Tensor]:
         slope = slope.xreplace({formula: z})
 
     def times(cotangent: Expr, entry: Expr) -> Expr:
+        if isinstance(entry, Float):
+            return cotangent * numerically(slope)(entry)
         if at_value and slope.has(Piecewise) and entry.func == formula.func:
             entry = entry.args[0]  # relu(z) is at most 0 just where z is
         here = slope.xreplace({z: entry})

@@ -202,6 +202,7 @@ class Case:
 
     def gradient(self) -> Iterator[Claim]:
         rows, divisor, penalty = self.row_losses(self.x, self.y), self.divisor(self.y), self.penalty()
+        self.name_slopes(rows)
         loss, gradients = unpacked(self.run("value_and_grad", self.x, self.y), 2, str(self.path))
         yield from self.each("the loss", loss, Tensor(sum(rows, Integer(0)) / divisor + penalty))
 
@@ -213,28 +214,32 @@ class Case:
             yield from self.each(f"dL/d{name}", gradient, parameter.map(expected))
 
     def others(self) -> Iterator[Claim]:
-        scalar = self.loss(self.x, self.y) + self.penalty()
-        got = self.run("input_grad", self.x, self.y)
-        yield from self.each("dL/dx", got, self.x.map(lambda entry: self.sums.derivative(scalar, entry)))
+        rows, divisor = self.row_losses(self.x, self.y), self.divisor(self.y)
+        moved = [self.along(row) for row in rows]
+        self.name_slopes([*rows, *moved])
+
+        def mean(scalars: list[Expr], entry: Symbol) -> Expr:
+            return sum((self.sums.derivative(scalar, entry) for scalar in scalars), Integer(0)) / divisor
+
+        yield from self.each("dL/dx", self.run("input_grad", self.x, self.y), self.x.map(partial(mean, rows)))
 
         samples = self.run("per_sample_grad", self.x, self.y)
-        for n in range(self.rows):
-            own = self.loss(self.x[n : n + 1], self.y[n : n + 1])
+        for n, row in enumerate(rows):
             for (name, parameter), gradient in zip(self.parameters.items(), samples, strict=True):
-                expected = parameter.map(partial(self.sums.derivative, own))
-                yield from self.each(f"dL{n}/d{name}", gradient[n], expected)
+                expected = parameter.map(partial(self.sums.derivative, row))
+                yield from self.each(f"dL{n}/d{name}", gradient[n], expected / self.divisor(self.y[n : n + 1]))
 
         predicted = Tensor([self.prediction(row) for row in self.x.entries])
-        derivative, slope_along = predicted.map(self.along), self.along(scalar)
+        derivative = predicted.map(self.along)
         yield from self.each("the prediction", self.run("forward", self.x), predicted)
-        value, moved = unpacked(self.run("jvp", self.x, direction=True), 2, str(self.path))
+        value, tangent = unpacked(self.run("jvp", self.x, direction=True), 2, str(self.path))
         yield from self.each("the prediction", value, predicted)
-        yield from self.each("jvp", moved, derivative)
+        yield from self.each("jvp", tangent, derivative)
 
-        curved = self.run("hvp", self.x, self.y, direction=True)
+        curved, curved_penalty = self.run("hvp", self.x, self.y, direction=True), self.along(self.penalty())
         for (name, parameter), product in zip(self.parameters.items(), curved, strict=True):
-            expected = parameter.map(lambda entry: self.sums.derivative(slope_along, entry))
-            yield from self.each(f"hvp {name}", product, expected)
+            bent = parameter.map(partial(self.sums.derivative, curved_penalty))
+            yield from self.each(f"hvp {name}", product, parameter.map(partial(mean, moved)) + bent)
         if self.network.penalty:
             yield from self.of_penalty()
 
@@ -248,6 +253,11 @@ class Case:
             yield from self.each(f"the penalty's slope in {name}", moved, slopes)
             expected = parameter.map(lambda entry: diff(self.penalty_slope(entry), entry)) * along
             yield from self.each(f"penalty_hvp {name}", product, expected)
+
+    def name_slopes(self, scalars: list[Expr]) -> None:
+        """Gives names to the derivatives by what has a name, which the source computes on its way."""
+        for scalar in scalars:
+            self.sums.backwards(scalar)
 
     def along(self, scalar: Expr) -> Expr:
         """The directional derivative of a scalar."""
@@ -279,12 +289,8 @@ class Case:
             z_of = [sum((W[i, j] * a[j] for j in range(len(a))), b[i]) for i in range(len(b))]
             for start in self.network.skipped_to(layer):
                 z_of = [one + other for one, other in zip(z_of, handed_on[start], strict=True)]
-            handed_on.append([activation.xreplace({z: self.sums.name(total, b[i])}) for i, total in enumerate(z_of)])
+            handed_on.append([activation.xreplace({z: self.sums.name(total)}) for total in z_of])
         return handed_on[-1]
-
-    def loss(self, x: Tensor, y: Tensor) -> Expr:
-        """The loss of the rows by its definition, entry by entry."""
-        return sum(self.row_losses(x, y), Integer(0)) / self.divisor(y)
 
     def penalty(self) -> Expr:
         return sum(self.penalties.values(), Integer(0))
@@ -316,8 +322,8 @@ class Fast(Case):
         return (len(FAST_ROWS) + 2) * (network.entries + 1) + 5 * network.entries
 
     def claims(self) -> Iterator[Claim]:
-        for row in self.x.entries[: ROWS[-1]]:
-            list(map(self.along, self.prediction(row)))
+        rows = self.row_losses(self.x, self.y)
+        self.name_slopes([*rows, *map(self.along, rows[: ROWS[-1]])])
         parameters, direction = list(self.parameters.values()), list(self.direction.values())
         backward = run_source(self.source, str(self.path))
         with running(f"{self.where}: FastGradient"):

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy
 import sympy
-from sympy import Expr, Integer, nan
+from sympy import Expr, Float, Integer, nan
 
 from derive.backends import IN_PLACE
-from derive.formulas import FUNCTIONS
+from derive.formulas import FUNCTIONS, NamedFunction, z
+from derive.proof.numerical import numerically, product
 
 FLOAT, DEFAULT, INDEX, BOOL = "float64", "float32", "int64", "bool"  # DEFAULT: made without a dtype, so rounded
 MOST_BITS = 100_000  # of a number: longer ones only come from code that is not ours
@@ -176,7 +177,8 @@ class Tensor:
         left, right = values(self), values(other)
         if left.shape[-1] == 0 and left.ndim == right.ndim == 2:
             return Tensor(numpy.full((left.shape[0], right.shape[1]), Integer(0)))
-        return named(left @ right)
+        decimals = product(left, right)
+        return named(left @ right) if decimals is None else Tensor(decimals)
 
     def __neg__(self) -> "Tensor":
         return Tensor(-values(self))
@@ -237,6 +239,8 @@ def values(tensor: Any) -> numpy.ndarray:
 
 def real(value: Expr) -> Expr:
     """The value; nan where it is a number that is not real and finite."""
+    if value.is_Float:
+        return value
     if value.is_Rational and max(value.p.bit_length(), value.q.bit_length()) > MOST_BITS:
         raise Refused("a number of so many digits")
     return nan if value.is_number and (value.is_extended_real is False or value.is_finite is False) else value
@@ -255,16 +259,23 @@ def arrays(*operands: Any) -> list[Any]:
 
 def entrywise(function: Callable[..., Expr], *operands: Any, dtype: str = FLOAT) -> Tensor:
     """The function of each entry, or of each pair; numbers, and what is repeated, are operands too."""
-    return Tensor(numpy.frompyfunc(function, len(operands), 1)(*arrays(*operands)), dtype)
+    results = numpy.frompyfunc(function, len(operands), 1)(*arrays(*operands))
+    return named(results) if dtype == FLOAT else Tensor(results, dtype)
 
 
 def of_entries(function: Callable[[Expr], Expr]) -> Callable[[Tensor], Tensor]:
-    return lambda tensor, /: entrywise(lambda entry: real(function(entry)), tensor)
+    """The function of each entry; one that has a name is compiled for numbers."""
+    has_name = isinstance(function, type) and issubclass(function, NamedFunction)
+
+    def of_entry(entry: Expr) -> Expr:
+        return numerically(function(z))(entry) if has_name and isinstance(entry, Float) else real(function(entry))
+
+    return lambda tensor, /: entrywise(of_entry, tensor)
 
 
 def _arithmetic(function: Callable[[Expr, Expr], Expr], swapped: bool = False) -> Callable[[Tensor, Any], Tensor]:
     def method(self: Tensor, other: Any) -> Tensor:
-        return named(entrywise(function, *((other, self) if swapped else (self, other))).entries)
+        return entrywise(function, *((other, self) if swapped else (self, other)))
 
     return method
 

@@ -1,0 +1,151 @@
+"""Expressions modulo a prime, at random points: what differs there is not identical, and the rest is worth a proof."""
+
+from math import gcd
+from random import Random
+
+from sympy import (
+    Abs,
+    Add,
+    Basic,
+    DiracDelta,
+    Expr,
+    Max,
+    Min,
+    Mul,
+    NumberSymbol,
+    Piecewise,
+    Pow,
+    Rational,
+    Symbol,
+    exp,
+    log,
+    sign,
+    tanh,
+)
+
+from derive.formulas import NamedFunction
+from derive.proof.algebra import Algebra
+
+PRIME = 2**61 - 1  # one more is a multiple of 4, so that a root of a square is a power of it
+UNIT = 5040  # exp of a term is this power of what has been drawn for the term, so that its roots are known
+
+
+class Undefined(ArithmeticError):
+    """What has no residue at this point."""
+
+
+class Residues:
+    """What expressions are at one point: each symbol is a random residue, and each function of each residue another.
+
+    Names are what their definitions are, exp turns sums into products, and a root is one where there is one.
+    """
+
+    def __init__(self, seed: int, definitions: dict[Symbol, Expr]) -> None:
+        self.definitions, self.algebra = definitions, Algebra(open_functions=True)
+        self.random = Random(seed)
+        self.known: dict[Basic, int | None] = {}
+        self.drawn: dict[object, int] = {}
+
+    def of(self, expr: Basic) -> int:
+        """The residue.
+
+        Raises Undefined where there is none.
+        """
+        if expr not in self.known:
+            try:
+                self.known[expr] = self._of(expr) % PRIME
+            except (Undefined, ValueError):
+                self.known[expr] = None
+        residue = self.known[expr]
+        if residue is None:
+            raise Undefined(expr)
+        return residue
+
+    def _of(self, expr: Basic) -> int:
+        if isinstance(expr, Symbol):
+            return self._symbol(expr)
+        if isinstance(expr, Rational):
+            return int(expr.p) * inverse(int(expr.q))
+        if isinstance(expr, Add):
+            return sum(map(self.of, expr.args))
+        if isinstance(expr, Mul):
+            result = 1
+            for factor in expr.args:
+                result = result * self.of(factor) % PRIME
+            return result
+        if isinstance(expr, Pow) and isinstance(expr.exp, Rational):
+            base, (whole, part) = self.of(expr.base), divmod(int(expr.exp.p), int(expr.exp.q))
+            root = pow(self._root(base, int(expr.exp.q)), part, PRIME) if part else 1
+            return pow(base if whole > 0 else inverse(base), abs(whole), PRIME) * root
+        if isinstance(expr, exp | log | Piecewise | Max | Min):
+            return self.of(self.algebra.polynomial(expr))
+        if isinstance(expr, NamedFunction):
+            return self.of(expr.expanded())
+        if isinstance(expr, tanh):
+            return self.of(expr.rewrite(exp))
+        if isinstance(expr, DiracDelta):
+            return 0
+        if isinstance(expr, NumberSymbol):
+            return self._draw(expr)
+        if isinstance(expr, Expr) and expr.is_Function:
+            return self._function(expr.func, tuple(map(self.of, expr.args)))
+        raise Undefined(expr)
+
+    def _symbol(self, symbol: Symbol) -> int:
+        """What a name or an atom of the algebra stands for; of others a random residue."""
+        if symbol in self.definitions:
+            return self.of(self.definitions[symbol])
+        key = self.algebra.keys.get(symbol, symbol)
+        if not isinstance(key, tuple):
+            return self._draw(key)
+        what, argument, *degree = key
+        if what == "reciprocal":
+            return inverse(self.of(argument))
+        if what is exp:
+            power, rest = argument.as_coeff_Mul()
+            if UNIT % power.q:
+                raise Undefined(symbol)
+            base, power = self._draw((exp, self.of(rest))), int(power * UNIT)
+            return pow(base if power > 0 else inverse(base), abs(power), PRIME)
+        if what is Pow:
+            return self._root(self.of(argument), *degree)
+        if isinstance(what, str):  # a condition
+            return self._draw((what, self.of(argument))) % 2
+        return self._function(what, tuple(map(self.of, argument)))
+
+    def _function(self, function: object, arguments: tuple[int, ...]) -> int:
+        if function is Abs:
+            return min(arguments[0], PRIME - arguments[0])
+        if function is sign:
+            first = self._draw((sign, min(arguments[0], PRIME - arguments[0])))
+            return (1 if (first + (2 * arguments[0] < PRIME)) % 2 else -1) if arguments[0] else 0
+        return self._draw((function, arguments))
+
+    def _root(self, base: int, degree: int) -> int:
+        """A root; where there is none, or several that cannot be told apart, the same for the same number."""
+        if degree == 2:
+            found = pow(base, (PRIME + 1) // 4, PRIME)
+            return found if found * found % PRIME == base else self._draw((Pow, base, degree))
+        if gcd(degree, PRIME - 1) == 1:
+            return pow(base, pow(degree, -1, PRIME - 1), PRIME)
+        return self._draw((Pow, base, degree))
+
+    def _draw(self, key: object) -> int:
+        if key not in self.drawn:
+            self.drawn[key] = self.random.randrange(1, PRIME)
+        return self.drawn[key]
+
+
+def inverse(residue: int) -> int:
+    if residue % PRIME == 0:
+        raise Undefined(residue)
+    return pow(residue, -1, PRIME)
+
+
+def fraction(residue: int) -> Rational | None:
+    """The fraction of small numbers that has this residue, by Euclid's algorithm, which meets it on the way."""
+    large, small, before, here = PRIME, residue % PRIME, 0, 1
+    while small >= 2**28:
+        quotient = large // small
+        large, small, before, here = small, large - quotient * small, here, before - quotient * here
+    return Rational(small, here) if 0 < abs(here) < 2**28 else None

@@ -12,7 +12,7 @@ COMMANDS = {
 HELP = "-h", "--help"
 
 
-def listed() -> str:
+def commands_listed() -> str:
     """The commands, and what each does."""
     widest = max(map(len, COMMANDS))
     rows = (f"  python -m derive.{name:<{widest}}  {purpose}" for name, purpose in COMMANDS.items())
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     """Lists the commands, says the version, or runs a command with what follows its name."""
     name, *rest = (sys.argv[1:] if argv is None else argv) or [HELP[0]]
     if name in HELP:
-        print(listed())
+        print(commands_listed())
         return 0
     if name == "--version":
         print(f"derive {version()}")

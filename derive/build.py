@@ -48,7 +48,7 @@ from derive.problems import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent
-LONGEST = 60  # seconds of computing for formulas that somebody typed
+MOST_SECONDS = 60  # seconds of computing for formulas that somebody typed
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -188,7 +188,7 @@ def rendered(network: Network) -> dict[str, str]:
     if not network.has_formulas:
         return render(network)
     try:
-        with within(LONGEST):
+        with within(MOST_SECONDS):
             return render(network)
     except TimeoutError as error:
         raise TimeoutError(f"{network}: {error}") from None

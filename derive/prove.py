@@ -16,7 +16,7 @@ from pathlib import Path
 
 from derive.proof import NotProved, prove
 
-LONGEST = 3600  # seconds of a processor; what is emitted takes minutes at most
+MOST_SECONDS = 3600  # seconds of a processor; what is emitted takes minutes at most
 
 
 def end_after(seconds: int) -> None:
@@ -46,5 +46,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    end_after(LONGEST)
+    end_after(MOST_SECONDS)
     finish(main)

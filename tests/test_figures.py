@@ -6,7 +6,7 @@ import re
 import pytest
 
 from derive.packages.emit import subject_of
-from derive.paper.figures import Label, Line, characters, computation_figure, network_figure
+from derive.paper.figures import Label, Segment, characters, computation_figure, network_figure
 from derive.problems.network import Network
 from derive.programs import NETWORK, PLAIN
 
@@ -29,7 +29,7 @@ LOSS = "1"  # what stands where the loss comes back: dL/dL
 def arrows(figure) -> set[tuple[str, str]]:
     """From which symbol to which each arrow goes, by what stands nearest to its ends; lines that meet are one arrow."""
     labels = [part for part in figure.parts if isinstance(part, Label) and (part.symbol or part.text == LOSS)]
-    lines = [part for part in figure.parts if isinstance(part, Line)]
+    lines = [part for part in figure.parts if isinstance(part, Segment)]
     ends = {(line.x2, line.y2): line for line in lines}
 
     def nearest(x: float, y: float) -> str:

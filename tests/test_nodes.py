@@ -48,7 +48,7 @@ from derive.programs import (
     entry,
 )
 from derive.proof.definition import Definition
-from derive.reading.reader import ENTRIES, MATRICES, NUMBERS
+from derive.reading.reader import ENTRY_RULES, MATRIX_RULES, NUMBER_RULES
 
 P, Q, S, T, K, c = (
     MatrixSymbol(*given) for given in (("P", 2, 3), ("Q", 2, 3), ("S", 2, 2), ("T", 2, 2), ("K", 4, 6), ("c", 1, 3))
@@ -114,10 +114,10 @@ def test_each_node_that_is_an_operation_has_an_example():
 
 def test_each_node_that_is_an_operation_can_be_read_and_a_matrix_also_if_it_has_one_entry():
     known = {kind for kind in lower.registry if issubclass(kind, Expr)}
-    rows = {*NUMBERS, *ENTRIES, *MATRICES} - {Basic, MatrixExpr}  # which are all others
+    rows = {*NUMBER_RULES, *ENTRY_RULES, *MATRIX_RULES} - {Basic, MatrixExpr}  # which are all others
     assert {kind.__name__ for kind in known if not rows & set(kind.__mro__)} == {"LogDet", "RowMax", "Scalar"}  # ours
-    one = {*NUMBERS} - {Basic, MatrixExpr}
-    assert {kind.__name__ for kind in (*ENTRIES, *MATRICES) if not one & set(kind.__mro__)} == set()
+    one = {*NUMBER_RULES} - {Basic, MatrixExpr}
+    assert {kind.__name__ for kind in (*ENTRY_RULES, *MATRIX_RULES) if not one & set(kind.__mro__)} == set()
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -13,7 +13,7 @@ import torch
 from derive import build
 from derive.packages import emit
 from derive.problems.network import Network
-from derive.problems.settings import LARGEST
+from derive.problems.settings import LARGEST_FILE
 from derive.system.command import LONGEST, content
 from generated import backward, run, train, weights
 
@@ -50,7 +50,7 @@ SPECS = {
     "a key with a line end": (b'"a\\nb" = 1', r"unknown key 'a\nb'; known: layers"),
     "the table of another file": (b"[tool.derive]\nlayers = [2, 1]", "unknown key 'tool'"),
     "brackets without end": (b"x = " + b"[" * 3000, "spec.toml: nested too deeply"),
-    "too long": (b"#" * (LARGEST + 1), f"spec.toml: {LARGEST + 1} bytes, expected at most {LARGEST}"),
+    "too long": (b"#" * (LARGEST_FILE + 1), f"spec.toml: {LARGEST_FILE + 1} bytes, expected at most {LARGEST_FILE}"),
     "code in a loss": (f'loss = "{CANARY}"'.encode(), "spec.toml: loss: not allowed here"),
     "code in an activation": (f'activation = ["{CANARY}", "tanh"]'.encode(), "activation: not allowed here"),
     "code in a key": (f'"{CANARY}" = 1'.encode(), "unknown key"),

@@ -34,7 +34,7 @@ from sympy import (
 from derive.formulas.functions import FUNCTIONS, NamedFunction, z
 from derive.formulas.losses import logsumexp
 
-LONGEST, MOST_NODES, DEEPEST, LARGEST_EXPONENT, LARGEST_NUMBER = 300, 200, 40, 64, 10**12
+MOST_LETTERS, MOST_NODES, DEEPEST, LARGEST_EXPONENT, LARGEST_NUMBER = 300, 200, 40, 64, 10**12
 MOST_CALLS, MOST_BRANCHES = 6, 16  # calls inside one another; branches, those of all parts combined
 
 
@@ -95,8 +95,8 @@ def parse(field: str, text: str, variables: tuple[Symbol, ...], coupled: bool = 
 
     Raises ValueError that names the field, what is not allowed there and what is.
     """
-    if len(text) > LONGEST or not text.isascii() or not text.isprintable():
-        raise ValueError(f"{field}: expected a formula of at most {LONGEST} plain characters, got {shown(text)}")
+    if len(text) > MOST_LETTERS or not text.isascii() or not text.isprintable():
+        raise ValueError(f"{field}: expected a formula of at most {MOST_LETTERS} plain characters, got {shown(text)}")
     try:
         with warnings.catch_warnings(action="ignore"):
             tree = ast.parse(text.strip(), mode="eval").body

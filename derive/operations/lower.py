@@ -95,12 +95,12 @@ def _(value: Elementwise) -> Operation:
 
 @lower.register
 def _(value: RowLogSumExp) -> Operation:
-    return reduced("logsumexp", False, True, lower(value.args[0]))
+    return reduction("logsumexp", False, True, lower(value.args[0]))
 
 
 @lower.register
 def _(value: RowMax) -> Operation:
-    return reduced("amax", False, True, lower(value.args[0]))
+    return reduction("amax", False, True, lower(value.args[0]))
 
 
 @lower.register
@@ -147,29 +147,29 @@ def _(value: MatAdd) -> Operation:
 def _(value: MatMul) -> Operation:
     """Ones at the ends of a product repeat what they stand beside, or add its rows, its columns or all entries."""
     scale, matrices = chain(value)
-    return scaled(scale, product(matrices))
+    return with_scale(scale, of_factors(matrices))
 
 
-def scaled(scale: Expr, operation: Operation) -> Operation:
+def with_scale(scale: Expr, operation: Operation) -> Operation:
     return operation if scale == 1 else Scaled(operation.shape, scale, operation)
 
 
-def product(matrices: list[MatrixExpr]) -> Operation:
+def of_factors(matrices: list[MatrixExpr]) -> Operation:
     if len(matrices) == 1:
         return lower(matrices[0])
     shape = sympify(matrices[0].shape[0]), sympify(matrices[-1].shape[1])
     if all(isinstance(matrix, OneMatrix) for matrix in matrices):
-        return scaled(Mul(*(matrix.shape[0] for matrix in matrices[1:])), Constant(shape, "ones"))
+        return with_scale(Mul(*(matrix.shape[0] for matrix in matrices[1:])), Constant(shape, "ones"))
     left, right = (isinstance(end, OneMatrix) for end in (matrices[0], matrices[-1]))
     if not left and not right:
-        return inner(matrices) if shape == ONE_BY_ONE else Product(shape, tuple(map(lower, matrices)))
-    result = product(matrices[left : len(matrices) - right])
+        return of_two(matrices) if shape == ONE_BY_ONE else Product(shape, tuple(map(lower, matrices)))
+    result = of_factors(matrices[left : len(matrices) - right])
     rows, columns = result.shape
-    result = reduced("sum", left and rows != 1, right and columns != 1, result)
+    result = reduction("sum", left and rows != 1, right and columns != 1, result)
     return result if result.shape == shape else Repeated(shape, result)
 
 
-def reduced(kind: str, rows: bool, columns: bool, of: Operation) -> Operation:
+def reduction(kind: str, rows: bool, columns: bool, of: Operation) -> Operation:
     """The reduction over rows, columns or both; what comes out as one number is reduced over both."""
     if not rows and not columns:
         return of
@@ -186,16 +186,16 @@ def _(value: Trace) -> Operation:
     if shape_of(value.arg) == ONE_BY_ONE:
         return lower(value.arg)
     scale, factors = chain(value.arg)
-    return scaled(scale, Number(ONE_BY_ONE, "trace", lower(factors[0])) if len(factors) == 1 else inner(factors))
+    return with_scale(scale, Number(ONE_BY_ONE, "trace", lower(factors[0])) if len(factors) == 1 else of_two(factors))
 
 
-def inner(factors: list[MatrixExpr]) -> Operation:
+def of_two(factors: list[MatrixExpr]) -> Operation:
     """tr(P Q ...), with the two outer factors in the first place where they are the same."""
     first, *rest = factors
     if len(rest) > 1 and rest[0] == first.T and not any(isinstance(factor, Inverse) for factor in factors):
         first, rest = factors[-1], factors[:-1]
     turned = first.arg if isinstance(first, Transpose) else Transpose(first)
-    return Inner(ONE_BY_ONE, lower(turned), product(rest))
+    return Inner(ONE_BY_ONE, lower(turned), of_factors(rest))
 
 
 @lower.register

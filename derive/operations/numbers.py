@@ -32,8 +32,8 @@ from derive.operations.operations import (
 )
 from derive.programs import Equation
 
-CONSTANTS: dict[str, Callable[..., ndarray]] = {"ones": numpy.ones, "zeros": numpy.zeros}
-REDUCTIONS: dict[str, Callable[..., ndarray]] = {
+FILLED: dict[str, Callable[..., ndarray]] = {"ones": numpy.ones, "zeros": numpy.zeros}
+REDUCED: dict[str, Callable[..., ndarray]] = {
     "sum": numpy.sum,
     "logsumexp": numpy.logaddexp.reduce,
     "amax": numpy.max,
@@ -84,7 +84,7 @@ class Numbers:
             case Constant(kind="identity"):
                 return numpy.eye(self.size(operation.shape[0]))
             case Constant(kind=kind):
-                return CONSTANTS[kind](tuple(map(self.size, operation.shape)))
+                return FILLED[kind](tuple(map(self.size, operation.shape)))
             case Transposed(of=of):
                 return self.of(of).T
             case Power(of=of, exponent=exponent):
@@ -101,7 +101,7 @@ class Numbers:
                 function = compiled(Lambda(tuple(u for u, _ in operands), formula.xreplace(self.sizes)))
                 return numpy.vectorize(function, otypes=[float])(*(self.of(operand) for _, operand in operands))
             case Reduction(kind=kind, axis=axis, of=of):
-                return REDUCTIONS[kind](self.of(of), axis=(0, 1) if axis is None else axis, keepdims=True)
+                return REDUCED[kind](self.of(of), axis=(0, 1) if axis is None else axis, keepdims=True)
             case Repeated(of=of):
                 return numpy.broadcast_to(self.of(of), tuple(map(self.size, operation.shape)))
             case Inner(left=left, right=right):

@@ -91,7 +91,7 @@ def difference(value: Elementwise) -> tuple[Expr, MatrixSymbol, MatrixSymbol] | 
     return None
 
 
-def product(value: Elementwise) -> tuple[Expr, MatrixSymbol, MatrixSymbol] | None:
+def entrywise_product(value: Elementwise) -> tuple[Expr, MatrixSymbol, MatrixSymbol] | None:
     """c, P, Q of c P Q."""
     if len(value.operands) == 2 and value.formula.is_Mul:
         number = value.formula / Mul(*value.operands)

@@ -14,7 +14,7 @@ from derive.paper.blocks import (
     Table,
 )
 from derive.paper.document import expression_document, glossary, network_document, network_title
-from derive.paper.figures import Circle, Figure, Label, Line
+from derive.paper.figures import Circle, Figure, Label, Segment
 from derive.paper.latex import derivation_latex
 
 __all__ = [
@@ -27,11 +27,11 @@ __all__ = [
     "Display",
     "Figure",
     "Label",
-    "Line",
     "Listing",
     "Paragraph",
     "Picture",
     "Section",
+    "Segment",
     "Table",
     "derivation_latex",
     "expression_document",

@@ -42,18 +42,18 @@ def broken(tex: str, limit: int, indent: int = 0) -> list[tuple[int, str]]:
     """The formula in lines of at most some width, each with its indent; breaks at its loosest operators first."""
     if width(tex) + 2 * indent <= limit:
         return [(indent, tex)]
-    arguments = split(tex, lambda at: tex[at - 2 : at] == ", " and tex[at - 3] != "\\")
+    arguments = split_at(tex, lambda at: tex[at - 2 : at] == ", " and tex[at - 3] != "\\")
     if len(arguments) > 1:
         return [line for part in arguments for line in broken(part, limit, indent)]
     for signs in ((" + ", " - "), (r" \odot ", r" \oslash ")):
-        parts = split(tex, partial(tex.startswith, signs))
+        parts = split_at(tex, partial(tex.startswith, signs))
         if len(parts) > 1:
             lines = broken(parts[0], limit, indent)
             for part in parts[1:]:
                 sign, rest = part.split(" ", 2)[1:]
                 (level, first), *others = broken(rest, limit, indent + 1)
                 lines += [(level, f"{{}} {sign} {first}"), *others]
-            return joined(lines)
+            return joined_lines(lines)
     lines, start = [], 0
     for opening, closing in top_groups(tex):
         if width(tex[start : closing.end()]) + 2 * indent <= limit:
@@ -62,10 +62,10 @@ def broken(tex: str, limit: int, indent: int = 0) -> list[tuple[int, str]]:
         lines += [(indent, tex[start : opening.end()]), *inner]
         start = closing.start()
     lines.append((indent, tex[start:]))
-    return joined(lines)
+    return joined_lines(lines)
 
 
-def joined(lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
+def joined_lines(lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
     """A line of opening brackets goes in front of the next, a closing bracket after another and before its operator."""
     result: list[tuple[int, str]] = []
     for indent, line in lines:
@@ -81,7 +81,7 @@ def joined(lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
     return result
 
 
-def split(tex: str, sign_at: Callable[[int], object]) -> list[str]:
+def split_at(tex: str, sign_at: Callable[[int], object]) -> list[str]:
     """The text cut at each sign that stands outside of all brackets."""
     depth, parts, start = 0, [], 0
     for at, letter in enumerate(tex):

@@ -19,7 +19,7 @@ from derive.problems import Network
 from derive.programs import Derivation, Notation, Program, Role, greek
 
 GAP, RADIUS, SLOTS, MOST_COLUMNS = 28, 8, 4, 7
-STEP, WIDE_STEP, MOST_NODES = 64, 96, 11
+SPACING, WIDE_SPACING, MOST_DRAWN = 64, 96, 11
 PLAINLY = {Role.COTANGENT: "\u2202L/\u2202{0}", Role.TANGENT: "{0}\u0307", Role.DIFFERENTIAL: "d{0}"}
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class Circle:
 
 
 @dataclass(frozen=True)
-class Line:
+class Segment:
     """From one point to another, with a tip at the end if it is an arrow."""
 
     x1: float
@@ -63,15 +63,15 @@ class Figure:
     caption: str
     width: float
     height: float
-    parts: tuple[Circle | Line | Label, ...]
+    parts: tuple[Circle | Segment | Label, ...]
 
 
 def network_figure(network: Network, program: Program) -> Figure:
     """Units as circles, a layer a column; large layers and deep networks have their middle left out."""
-    columns = shown(list(range(network.depth + 1)), MOST_COLUMNS)
+    columns = abridged(list(range(network.depth + 1)), MOST_COLUMNS)
     height = SLOTS * GAP + 3 * GAP / 2
     middle = height - SLOTS * GAP / 2
-    parts: list[Circle | Line | Label] = []
+    parts: list[Circle | Segment | Label] = []
     before: list[float] | None = None
     for place, layer in enumerate(columns):
         x = GAP * 1.5 + place * 3 * GAP
@@ -82,9 +82,9 @@ def network_figure(network: Network, program: Program) -> Figure:
         units, dots = positions(network.layers[layer], middle)
         parts += [Circle(x, y, RADIUS) for y in units]
         parts += [Label(x, y, r"\vdots", "\u22ee") for y in dots]
-        parts += [Line(*between(x - 3 * GAP, y1, x, y2)) for y1 in before or () for y2 in units]
+        parts += [Segment(*between(x - 3 * GAP, y1, x, y2)) for y1 in before or () for y2 in units]
         symbol = last_symbol(program, layer)
-        parts += named(program, symbol, x, GAP * 0.9)
+        parts += labels_of(program, symbol, x, GAP * 0.9)
         before = units
     sizes = "-".join(map(str, network.layers))
     dotted = any(isinstance(part, Label) and "dots" in part.tex for part in parts)
@@ -118,7 +118,7 @@ def symbol_label(program: Program, symbol: MatrixSymbol, x: float, y: float) -> 
     return Label(x, y, inline(latex(program, symbol)), characters(program.notation, symbol.name), symbol.name)
 
 
-def named(program: Program, symbol: MatrixSymbol, x: float, y: float) -> list[Label]:
+def labels_of(program: Program, symbol: MatrixSymbol, x: float, y: float) -> list[Label]:
     """A symbol and its shape below it."""
     shape = shape_latex(program, symbol)
     plain = shape.replace(r"\times", "\u00d7").replace(" ", "")
@@ -147,7 +147,7 @@ def last_symbol(program: Program, layer: int) -> MatrixSymbol:
     return targets.get(f"A{layer}", targets[f"Z{layer}"])
 
 
-def shown(items: list[T], most: int) -> list[T | None]:
+def abridged(items: list[T], most: int) -> list[T | None]:
     """All of them, or the first and the last with None between."""
     return [*items] if len(items) <= most else [*items[: most // 2], None, *items[-(most - most // 2 - 1) :]]
 
@@ -162,7 +162,7 @@ def computation_figure(derivation: Derivation) -> Figure:
     penalties = of_parameters_alone(program)
     hidden = {e.target for e in penalties.equations[:-1]} if penalties else set()
     chain = [program.inputs[0], *(e.target for e in program.equations if e.target not in hidden)]
-    return Computation(derivation, shown(chain, MOST_NODES)).figure()
+    return Computation(derivation, abridged(chain, MOST_DRAWN)).figure()
 
 
 class Computation:
@@ -173,7 +173,7 @@ class Computation:
     def __init__(self, derivation: Derivation, columns: list[MatrixSymbol | None]) -> None:
         self.derivation, self.program, self.columns = derivation, derivation.program, columns
         crowded = any(self.parameters(v) and self.parameters(w) for v, w in pairwise(columns))
-        step = WIDE_STEP if crowded else STEP
+        step = WIDE_SPACING if crowded else SPACING
         self.x = {value: step * (place + 0.5) for place, value in enumerate(columns)}
         self.width = step * len(columns)
         self.back = {e.variable: e for e in derivation.backward}
@@ -193,30 +193,30 @@ class Computation:
             tuple(part for value in self.columns for part in self.column(value)),
         )
 
-    def column(self, value: MatrixSymbol | None) -> Iterator[Circle | Line | Label]:
+    def column(self, value: MatrixSymbol | None) -> Iterator[Circle | Segment | Label]:
         x = self.x[value]
         if value is None:
             yield from (Label(x, y, r"\cdots", "\u22ef") for y in (self.forward, self.backward))
             return
-        yield from named(self.program, value, x, self.forward)
+        yield from labels_of(self.program, value, x, self.forward)
         yield from self.uses(value)
         if value == self.program.output:
             yield Label(x, self.backward, "1", "1")
-            yield Line(x, self.forward - 24, x, self.backward + 9, arrow=True)
+            yield Segment(x, self.forward - 24, x, self.backward + 9, arrow=True)
         elif value in self.moving:
             yield from self.sent_back(value, x, self.backward)
         for side, parameter in zip((-1, 1), self.parameters(value), strict=False):
-            yield Line(x + 8 * side, self.backward - 20, x + 22 * side, self.bottom + 10, arrow=True)
+            yield Segment(x + 8 * side, self.backward - 20, x + 22 * side, self.bottom + 10, arrow=True)
             yield from self.sent_back(parameter, x + 26 * side, self.bottom)
 
-    def uses(self, value: MatrixSymbol) -> Iterator[Line | Label]:
+    def uses(self, value: MatrixSymbol) -> Iterator[Segment | Label]:
         """Arrows from what a value is computed from, and back to what depends on a parameter."""
         x = self.x[value]
         given = [symbol for symbol in self.operands(value) if symbol in self.program.inputs[1:]]
         for place, symbol in enumerate(given):
             above = x + 26 * (place - (len(given) - 1) / 2)
             yield symbol_label(self.program, symbol, above, self.top)
-            yield Line(above, self.top - 9, above, self.forward + 9, arrow=True)
+            yield Segment(above, self.top - 9, above, self.forward + 9, arrow=True)
         for symbol in self.operands(value):
             if symbol in self.x and symbol is not None:
                 columns = self.columns.index(value) - self.columns.index(symbol)
@@ -241,14 +241,14 @@ class Computation:
         return [symbol for symbol in self.operands(value) if symbol in self.program.parameters]
 
 
-def path(start: float, end: float, y: float, columns: int, gap: float) -> Iterator[Line]:
+def path(start: float, end: float, y: float, columns: int, gap: float) -> Iterator[Segment]:
     """An arrow to the next column, or over what lies between, the higher the further."""
     ahead = 1 if end > start else -1
     if columns == 1:
-        yield Line(start + gap * ahead, y, end - gap * ahead, y, arrow=True)
+        yield Segment(start + gap * ahead, y, end - gap * ahead, y, arrow=True)
         return
     beside, over = (2 + 2 * columns) * ahead, y + 10 + 3 * columns
     start, end = start + beside, end - beside
-    yield Line(start, y + 8, start, over)
-    yield Line(start, over, end, over)
-    yield Line(end, over, end, y + 8, arrow=True)
+    yield Segment(start, y + 8, start, over)
+    yield Segment(start, over, end, over)
+    yield Segment(end, over, end, y + 8, arrow=True)

@@ -10,7 +10,7 @@ from derive.paper.formulas import ATOM, DIFFERENTIAL, PRODUCT, SUM, FormulaWrite
 from derive.paper.latex import TexPrinter, level_of
 from derive.programs import MADE, Elementwise, Equation, Notation, Program, RowLogSumExp
 
-LETTERS = "ijkmhvwxyabcgnpqrstu"
+INDEX_LETTERS = "ijkmhvwxyabcgnpqrstu"
 ONE = Integer(1)
 
 
@@ -35,7 +35,7 @@ class IndexWriter:
 
     def __init__(self, notation: Notation, taken: Iterable[str], first: MatrixSymbol) -> None:
         self.notation, self.printer = notation, TexPrinter(notation)
-        self.free = [letter for letter in LETTERS if letter not in set(taken)]
+        self.free = [letter for letter in INDEX_LETTERS if letter not in set(taken)]
         self.letters: dict[str, Expr] = {}
         self.target(first)
 
@@ -97,13 +97,13 @@ class IndexWriter:
         return ways
 
     def formula(self, expr: Elementwise, row: str, column: str) -> Piece:
-        names = {}
+        names_of = {}
         for scalar, operand in expr.operands.items():
             (term, *others) = self.terms(operand, row, column)
             if others or term.sums or len(term.factors) != 1 or term.scale != 1:
                 raise NotImplementedError("a sum inside a formula")
-            names[scalar] = term.factors[0]
-        return FormulaWriter(self.printer, names, matrix=False, in_line=True).piece(expr.formula)
+            names_of[scalar] = term.factors[0]
+        return FormulaWriter(self.printer, names_of, matrix=False, in_line=True).piece(expr.formula)
 
     def spelled(self, terms: list[Term]) -> Piece:
         """The terms as text, each with its sign."""
@@ -134,7 +134,7 @@ class IndexWriter:
         return "".join(rf"\sum_{{{i}=1}}^{{{self.printer._print(self.letters[i])}}} " for i in indices)
 
 
-def names(matrices: Iterable[MatrixSymbol]) -> set[str]:
+def names_of(matrices: Iterable[MatrixSymbol]) -> set[str]:
     """What an index may not be called: matrices, and the letters of their sizes."""
     sizes = (sympify(size) for matrix in matrices for size in matrix.shape)
     return {matrix.name for matrix in matrices} | {str(letter) for size in sizes for letter in size.free_symbols}
@@ -143,7 +143,7 @@ def names(matrices: Iterable[MatrixSymbol]) -> set[str]:
 def writer_of(program: Program, equation: Equation) -> IndexWriter:
     """What writes the entries of an equation; of a backward one with the indices of what it goes back through."""
     matrices = (*program.inputs, *(equation.target for equation in program.equations))
-    return IndexWriter(program.notation, names(matrices), (equation.through or equation).target)
+    return IndexWriter(program.notation, names_of(matrices), (equation.through or equation).target)
 
 
 def entry_latex(program: Program, equation: Equation) -> str | None:

@@ -24,7 +24,7 @@ from sympy import (
 from derive.calculus import pullback, pushforward, rule
 from derive.paper.blocks import WIDEST_CHANGE, Boxed, Chain, Display, Paragraph, Row, Section, listed
 from derive.paper.breaking import width
-from derive.paper.indices import IndexWriter, index_proof, names
+from derive.paper.indices import IndexWriter, index_proof, names_of
 from derive.paper.latex import latex, symbolic_shape, written
 from derive.programs import PLAIN, Derivation, Elementwise, Equation, RowLogSumExp, elementwise, entry
 
@@ -96,7 +96,7 @@ def rule_section(number: int, name: str, equation: Equation, variable: MatrixSym
     note = ""
     if isinstance(through.value, Elementwise):
         note = " $f$ is any function, applied entry by entry, and $f'$ its slope."
-    rows = proof_rows(IndexWriter(PLAIN, names([*symbols, F, G]), F), through, V, G, gradient)
+    rows = proof_rows(IndexWriter(PLAIN, names_of([*symbols, F, G]), F), through, V, G, gradient)
     return Section(
         f"R{number}. {name[0].upper()}{name[1:]}",
         f"R{number}",

@@ -14,8 +14,8 @@ from derive.paper.latex import latex
 from derive.problems import Network, targets
 from derive.programs import Derivation, Equation, Program
 
-Values = dict[MatrixSymbol, ndarray]
-POINTS, SEED, DIGITS, NUDGE = 3, 127, 4, 0.001
+Numbers = dict[MatrixSymbol, ndarray]
+SAMPLES, SEED, DECIMALS, NUDGE = 3, 127, 4, 0.001
 WIDEST = 4  # units of a layer that fit beside each other, with all their numbers
 
 
@@ -28,8 +28,8 @@ def numbers_sections(network: Network, derivation: Derivation) -> list[Section]:
         sizes = "-".join(map(str, layers))
         note = f" So that every number can be looked up, no layer here is wider than {WIDEST}: {sizes}."
     program = derivation.program
-    inputs = drawn(program, small)
-    heading = f"Worked numbers for {POINTS} points"
+    inputs = drawn_inputs(program, small)
+    heading = f"Worked numbers for {SAMPLES} points"
     try:
         values = evaluate(derivation.equations, inputs)
     except ValueError as error:
@@ -61,7 +61,7 @@ def numbers_sections(network: Network, derivation: Derivation) -> list[Section]:
                     f"own generator draws them from the seed {SEED}:"
                 ),
                 Listing(draw),
-                Paragraph(f"{targets(small).words} Numbers are shown to {DIGITS} decimals and computed with all."),
+                Paragraph(f"{targets(small).words} Numbers are shown to {DECIMALS} decimals and computed with all."),
                 Chain(given),
                 Paragraph("The forward pass:"),
                 Chain(rows(program.equations)),
@@ -73,24 +73,24 @@ def numbers_sections(network: Network, derivation: Derivation) -> list[Section]:
     ]
 
 
-def given_row(program: Program, symbol: MatrixSymbol, values: Values) -> Row:
+def given_row(program: Program, symbol: MatrixSymbol, values: Numbers) -> Row:
     target = symbol == program.inputs[1]
-    text = matrix_latex(values[symbol], DIGITS if target else 2)
+    text = matrix_latex(values[symbol], DECIMALS if target else 2)
     return Row(latex(program, symbol), text, "the targets" if target else "drawn", "")
 
 
-def drawn(program: Program, network: Network) -> Values:
+def drawn_inputs(program: Program, network: Network) -> Numbers:
     """Parameters, inputs and targets for a few points; the same on every machine."""
     draw = random.Random(SEED)
     X, Y, *_ = program.inputs
     sizes = dict(zip((X.shape[1], *(b.shape[1] for b in program.parameters[1::2])), network.layers, strict=True))
-    inputs: Values = {}
+    inputs: Numbers = {}
     for symbol in program.parameters:
         rows, columns = (int(size.xreplace(sizes)) for size in symbol.shape)
         layer = int(symbol.name[1:])
         scale = math.sqrt(network.layers[layer - 1])
         inputs[symbol] = array([[round(draw.uniform(-1, 1) / scale, 2) for _ in range(columns)] for _ in range(rows)])
-    x = [[round(draw.random(), 2) for _ in range(network.layers[0])] for _ in range(POINTS)]
+    x = [[round(draw.random(), 2) for _ in range(network.layers[0])] for _ in range(SAMPLES)]
     y = [targets(network).numbers(row, network.layers[-1]) for row in x]
     return {X: array(x), Y: array(y), **inputs}
 
@@ -115,27 +115,27 @@ def by_hand(
     _, j, k = max(sizes)
     j, k = -j, -k
     pairs = [(a[j], b[k]) for a, b in zip(values[delta.arg], values[right], strict=True)]
-    products = [rf"({number(a, 6)}) \cdot ({number(b, 6)})" for a, b in pairs]
+    products = [rf"({decimal(a, 6)}) \cdot ({decimal(b, 6)})" for a, b in pairs]
     for other in [term for term in MatAdd.make_args(step.value) if term != product]:
         (value,) = evaluate([replace(step, value=other)], values)[step.target][j, k : k + 1]
-        products.append(f"({number(value, 6)})")
+        products.append(f"({decimal(value, 6)})")
     losses = []
     for move in (NUDGE, -NUDGE):
         moved = inputs[weights].copy()
         moved[j, k] += move
         losses.append(evaluate(program.equations, {**inputs, weights: moved})[program.output].item())
     slope = (losses[0] - losses[1]) / (2 * NUDGE)
-    digits = DIGITS + 2
+    digits = DECIMALS + 2
     left_hand = formula.split(" = ")[0].replace("j,k", f"{j + 1},{k + 1}")
     return [
         Paragraph(f"*One entry by hand*, step {'B' + str(1 + derivation.backward.index(step))}:"),
-        Chain((*rows_of(left_hand, " + ".join(products), "", ""), Row("", number(gradient[j][k]), "", ""))),
+        Chain((*rows_of(left_hand, " + ".join(products), "", ""), Row("", decimal(gradient[j][k]), "", ""))),
         Paragraph(
             f"*The same entry without any derivation*: the loss with this one weight moved up and down by ${NUDGE}$, "
             "as a difference quotient:"
         ),
         Display(
-            rf"\frac{{{losses[0]:.{digits + 3}f} - {losses[1]:.{digits + 3}f}}}{{2 \cdot {NUDGE}}} = {number(slope)}"
+            rf"\frac{{{losses[0]:.{digits + 3}f} - {losses[1]:.{digits + 3}f}}}{{2 \cdot {NUDGE}}} = {decimal(slope)}"
         ),
         Paragraph(
             "*And by torch's autograd*: the same digits. Tests of this project compute such sections again with "
@@ -144,15 +144,15 @@ def by_hand(
     ]
 
 
-def number(value: float, digits: int = DIGITS) -> str:
+def decimal(value: float, digits: int = DECIMALS) -> str:
     """A number to a few decimals; minus zero is zero."""
     text = f"{value:.{digits}f}"
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def matrix_latex(rows: ndarray, digits: int = DIGITS) -> str:
+def matrix_latex(rows: ndarray, digits: int = DECIMALS) -> str:
     """A matrix of numbers; a single number stands alone."""
     if len(rows) == len(rows[0]) == 1:
-        return number(rows[0][0], digits)
-    body = r" \\ ".join(" & ".join(number(value, digits) for value in row) for row in rows)
+        return decimal(rows[0][0], digits)
+    body = r" \\ ".join(" & ".join(decimal(value, digits) for value in row) for row in rows)
     return rf"\begin{{bmatrix}} {body} \end{{bmatrix}}"

@@ -11,7 +11,7 @@ from derive.formulas import FUNCTIONS, LOSSES, compiled, logsumexp, p, shown, y,
 from derive.problems.network import Network
 
 FAR = (0.0, 0.5, 1.0, 3.0, 8.0, 100.0, 200.0, 400.0, 600.0)
-POINTS = (-100.0, -8.0, -3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0, 8.0, 100.0)
+TRIED = (-100.0, -8.0, -3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0, 8.0, 100.0)
 
 
 def warnings(network: Network) -> list[str]:
@@ -25,9 +25,9 @@ def warnings(network: Network) -> list[str]:
         formula = network.criterion().formula.replace(logsumexp, lambda u: u)
         found["loss", network.loss] = formula, (p, y)
     return no_gradient(network) + [
-        f"{field}: {text!r} is undefined for {' or '.join(conditions)}; there the results are nan or infinite"
+        f"{field}: {text!r} is undefined for {' or '.join(requirements)}; there the results are nan or infinite"
         for (field, text), (formula, variables) in found.items()
-        if (conditions := undefined(formula, variables))
+        if (requirements := undefined(formula, variables))
     ]
 
 
@@ -71,10 +71,10 @@ def value(function: Callable[[float], float], point: float) -> float:
 def undefined(formula: Expr, variables: tuple[Symbol, ...]) -> list[str]:
     """Where the formula has no value, as conditions to read; empty if it has one at all points that are tried."""
     function = compiled(Lambda(variables, formula))
-    bad = [point for point in product(POINTS, repeat=len(variables)) if not has_value(function, point)]
+    bad = [point for point in product(TRIED, repeat=len(variables)) if not has_value(function, point)]
     if not bad:
         return []
-    return list(dict.fromkeys(conditions(formula))) or [
+    return list(dict.fromkeys(requirements(formula))) or [
         ", ".join(f"{variable} = {value:g}" for variable, value in zip(variables, bad[0], strict=True))
     ]
 
@@ -90,7 +90,7 @@ def has_value(function: Callable[..., Any], point: tuple[float, ...]) -> bool:
     return not isinstance(value, complex) and isfinite(value)
 
 
-def conditions(formula: Expr) -> Iterator[str]:
+def requirements(formula: Expr) -> Iterator[str]:
     """For each logarithm, root and fraction, where it has no value or no slope."""
     for part in preorder_traversal(formula):
         if isinstance(part, log) and not part.args[0].is_positive:

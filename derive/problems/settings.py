@@ -9,7 +9,7 @@ from derive.formulas import shown
 from derive.problems.network import NAMES
 from derive.problems.package import text_of
 
-LARGEST = 2**17  # bytes
+LARGEST_FILE = 2**17  # bytes
 
 
 def settings(path: Path | None) -> dict[str, object]:
@@ -31,7 +31,7 @@ def settings(path: Path | None) -> dict[str, object]:
 
 def document(path: Path) -> dict[str, object]:
     try:
-        text = text_of(path, LARGEST).removeprefix("\ufeff")
+        text = text_of(path, LARGEST_FILE).removeprefix("\ufeff")
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file; expected TOML with the keys {', '.join(NAMES)}") from None
     try:

@@ -11,7 +11,7 @@ from sympy import Add, Expr, Function, MatrixSymbol, Mul, Piecewise, Symbol, pre
 from derive.programs.notation import Notation
 from derive.programs.program import Derivation, Elementwise, Equation, elementwise, entry
 
-LONGEST = 80  # characters of a formula with spaces round its operators, a call counted as long as torch's names are
+LONGEST_PART = 80  # characters of a formula with spaces round its operators, a call as long as torch's names are
 CALL = 12
 
 
@@ -60,15 +60,15 @@ def next_part(formula: Expr) -> tuple[Expr, Expr] | None:
     for part in filter(is_call, found):
         if part != formula and has_entry(part) and occurrences(formula, part) > 1:
             return part, part
-    if length(formula) <= LONGEST:
+    if length(formula) <= LONGEST_PART:
         return None
     proper = [part for part in found[1:] if isinstance(part, Expr) and not part.is_Atom and has_entry(part)]
-    fitting = [part for part in proper if length(part) <= LONGEST and part.args and not is_power(part)]
+    fitting = [part for part in proper if length(part) <= LONGEST_PART and part.args and not is_power(part)]
     if fitting:
         return (max(fitting, key=lambda part: (length(part), str(part))),) * 2
     for whole in filter(lambda part: isinstance(part, Add | Mul), found):
         terms = [term for term in sorted(whole.args, key=str) if has_entry(term)]
-        fits = [n for n in range(2, len(terms)) if length(whole.func(*terms[:n])) <= LONGEST]
+        fits = [n for n in range(2, len(terms)) if length(whole.func(*terms[:n])) <= LONGEST_PART]
         if fits:
             return whole.func(*terms[: fits[-1]]), whole
     return None

@@ -212,7 +212,7 @@ class Program:
     def __post_init__(self) -> None:
         known = {symbol.name for symbol in self.inputs}
         for equation in self.equations:
-            check(equation, known)
+            check_equation(equation, known)
             known.add(equation.target.name)
 
     @property
@@ -244,7 +244,7 @@ class Derivation:
     def __post_init__(self) -> None:
         known = {e.target.name for e in self.program.equations} | {s.name for s in self.program.inputs}
         for equation in self.backward:
-            check(equation, known)
+            check_equation(equation, known)
             known.add(equation.target.name)
 
     @property
@@ -291,7 +291,7 @@ def substitute(value: Basic, replacements: dict[MatrixSymbol, MatrixExpr]) -> Ba
     return value if isinstance(value, MatrixSymbol) else value.func(*(substitute(a, replacements) for a in value.args))
 
 
-def check(equation: Equation, known: set[str]) -> None:
+def check_equation(equation: Equation, known: set[str]) -> None:
     """A straight line: uses only what is known, assigns a new name, and has equal shapes on both sides."""
     for symbol in equation.uses:
         if symbol.name not in known:

@@ -32,7 +32,7 @@ EVERY_ENTRY = (MatAdd, HadamardProduct, HadamardPower, Elementwise)
 SQUARE = (Trace, Determinant, Inverse, MatPow, DiagonalOf, DiagonalMatrix)
 
 
-def check(loss: Basic, variables: Iterable[Basic]) -> None:
+def check_agreement(loss: Basic, variables: Iterable[Basic]) -> None:
     """Raises ValueError that names the part without a meaning, of several the shortest, and what would have one."""
     found = [problem for node in (*preorder_traversal(loss), *variables) for problem in problems(node)]
     found += [problem for symbol in {*loss.free_symbols, *variables} for problem in unreal(symbol)]
@@ -44,17 +44,17 @@ def problems(node: Basic) -> Iterator[str]:
     if isinstance(node, Indexed | IndexedBase | Idx):
         yield f"{node}: {type(node).__name__} is not supported; x[i, 0] is an entry of a MatrixSymbol x"
     if isinstance(node, MatrixExpr | MatrixBase) and any(sympify(size).is_positive is False for size in node.shape):
-        yield f"{written(node)}: a matrix needs at least one row and one column"
+        yield f"{of_shape(node)}: a matrix needs at least one row and one column"
     matrices = [part for part in node.args if isinstance(part, MatrixExpr | MatrixBase)]
     for first, second in pairwise(matrices):
-        two = f"{node}: {written(first)} and {written(second)}"
-        if isinstance(node, EVERY_ENTRY) and not same(first.shape, second.shape):
+        two = f"{node}: {of_shape(first)} and {of_shape(second)}"
+        if isinstance(node, EVERY_ENTRY) and not same_shape(first.shape, second.shape):
             yield f"{two}; {repeating(node, first, second)}"
-        if isinstance(node, MatMul) and not same(first.shape[1:], second.shape[:1]):
+        if isinstance(node, MatMul) and not same_shape(first.shape[1:], second.shape[:1]):
             yield f"{two}; the first needs as many columns as the second has rows"
-    if isinstance(node, SQUARE) and not same(matrices[0].shape[:1], matrices[0].shape[1:]):
+    if isinstance(node, SQUARE) and not same_shape(matrices[0].shape[:1], matrices[0].shape[1:]):
         hint = "; total(...) adds all entries" if isinstance(node, Trace) else ""
-        yield f"{node}: {type(node).__name__} needs a square matrix, and {written(matrices[0])}{hint}"
+        yield f"{node}: {type(node).__name__} needs a square matrix, and {of_shape(matrices[0])}{hint}"
 
 
 def unreal(symbol: Basic) -> Iterator[str]:
@@ -64,11 +64,11 @@ def unreal(symbol: Basic) -> Iterator[str]:
         yield f"{symbol}: expected a real number, but the symbol is declared to be of another kind"
 
 
-def same(shape: Iterable[Expr], other: Iterable[Expr]) -> bool:
+def same_shape(shape: Iterable[Expr], other: Iterable[Expr]) -> bool:
     return all(sympify(size - second).expand() == 0 for size, second in zip(shape, other, strict=True))
 
 
-def written(matrix: MatrixExpr) -> str:
+def of_shape(matrix: MatrixExpr) -> str:
     return f"{matrix} is {tuple(matrix.shape)}"
 
 

@@ -7,7 +7,7 @@ from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive.programs import BlockSum, Elementwise, RowLogSumExp, chain, product, repeated, transposed
 from derive.reading.logsumexp import joined
-from derive.reading.reader import ENTRIES, MATRICES, Reader
+from derive.reading.reader import ENTRY_RULES, MATRIX_RULES, Reader
 
 MOST_FACTORS = 50  # of a matrix power; SymPy differentiates it factor by factor
 
@@ -48,7 +48,7 @@ def factor_of(read: Reader, node: sympy.MatrixExpr) -> sympy.MatrixExpr:
     return read.matrix(node)
 
 
-def multiplied(read: Reader, node: sympy.MatMul) -> sympy.Expr:
+def entry_of_product(read: Reader, node: sympy.MatMul) -> sympy.Expr:
     """An entry of a product, with diagonal factors at its ends, and what ones only repeat, entry by entry."""
     scales, matrices = split(read, node)
     scale, shape = sympy.Mul(*scales), read.shape(node)
@@ -139,19 +139,19 @@ def explicit(read: Reader, node: sympy.MatrixBase) -> sympy.MatrixExpr:
     return read.entries(formula, tuple(map(sympy.Integer, node.shape)))
 
 
-ENTRIES |= {
+ENTRY_RULES |= {
     sympy.MatAdd: lambda read, node: sympy.Add(*map(read.formula, node.args)),
     sympy.HadamardProduct: lambda read, node: sympy.Mul(*map(read.formula, node.args)),
     sympy.HadamardPower: lambda read, node: sympy.Pow(*map(read.formula, node.args)),
     ElementwiseApplyFunction: lambda read, node: read.applied(node.function, [read.formula(node.expr)]),
     Elementwise: lambda read, node: read.applied(node.args[0], map(read.formula, node.args[1:])),
-    sympy.MatMul: multiplied,
+    sympy.MatMul: entry_of_product,
     sympy.DiagMatrix: spread,
     sympy.DiagonalMatrix: lambda read, node: read.on_diagonal(read.matrix(node.arg))[0],
     sympy.OneMatrix: lambda read, node: sympy.Integer(1),
     sympy.ZeroMatrix: lambda read, node: sympy.Integer(0),
 }
-MATRICES |= {
+MATRIX_RULES |= {
     sympy.MatrixSymbol: Reader.input,
     sympy.MatrixBase: explicit,
     **dict.fromkeys((sympy.OneMatrix, sympy.ZeroMatrix, sympy.Identity), lambda read, node: node.xreplace(read.sizes)),

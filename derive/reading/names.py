@@ -51,7 +51,7 @@ class Names:
         others = [other for symbol, other in self.original.items() if symbol.name == name]
         others += [size for size, symbol in self.sizes.items() if symbol.name == name and size != given]
         if others:
-            two = f"{described(others[0])} and {described(given)}"
+            two = f"{with_shape(others[0])} and {with_shape(given)}"
             raise ValueError(f"{given}: two different symbols with this name, {two}; rename one")
         return name
 
@@ -59,6 +59,6 @@ class Names:
         return tuple(sympify(size).xreplace(self.sizes) for size in node.shape)
 
 
-def described(symbol: Basic) -> str:
+def with_shape(symbol: Basic) -> str:
     """A symbol with its shape, or what else it is."""
     return f"{symbol} {tuple(symbol.shape)}" if isinstance(symbol, MatrixSymbol) else f"the number {symbol}"

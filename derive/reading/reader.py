@@ -12,16 +12,16 @@ from sympy import Basic, Expr, Integer, Lambda, MatrixBase, MatrixExpr, MatrixSy
 
 from derive.formulas import stable
 from derive.programs import Equation, Notation, Program, elementwise, needed
-from derive.reading.agreement import check
+from derive.reading.agreement import check_agreement
 from derive.reading.logsumexp import StableEquations
 
-Rule = Callable[["Reader", Any], Any]
-NUMBERS: dict[type, Rule] = {}  # by type of node: a number as a formula, and a 1 x 1 matrix as its entry
-ENTRIES: dict[type, Rule] = {}  # an entry of a matrix as a formula
-MATRICES: dict[type, Rule] = {}  # a matrix that is no formula entry by entry
+NodeRule = Callable[["Reader", Any], Any]
+NUMBER_RULES: dict[type, NodeRule] = {}  # by type of node: a number as a formula, and a 1 x 1 matrix as its entry
+ENTRY_RULES: dict[type, NodeRule] = {}  # an entry of a matrix as a formula
+MATRIX_RULES: dict[type, NodeRule] = {}  # a matrix that is no formula entry by entry
 
 
-def rule(table: dict[type, Rule], node: Basic, default: Rule) -> Rule:
+def rule_for(table: dict[type, NodeRule], node: Basic, default: NodeRule) -> NodeRule:
     """The rule for a node: that of its type, or of the nearest type that it is one of."""
     return next((table[kind] for kind in type(node).__mro__ if kind in table), default)
 
@@ -40,7 +40,7 @@ class Reader(StableEquations):
 
     def program(self, loss: Basic, variables: Iterable[Basic]) -> Program:
         """The program of a scalar loss; the variables are its parameters."""
-        check(loss, variables)
+        check_agreement(loss, variables)
         given = sorted(
             {*loss.atoms(MatrixSymbol), *(v for v in variables if isinstance(v, MatrixSymbol))},
             key=lambda matrix: (matrix.name, str(matrix.shape)),
@@ -79,14 +79,14 @@ class Reader(StableEquations):
             return self.single(node)
 
     def single(self, node: Basic) -> Expr:
-        return rule(NUMBERS, node, Reader.unknown)(self, node)
+        return rule_for(NUMBER_RULES, node, Reader.unknown)(self, node)
 
     def formula(self, node: Basic) -> Expr:
         """An entry of a matrix, or a number, as a formula over entries of symbols and their views."""
         with self.at(node):
             if not isinstance(node, MatrixExpr | MatrixBase) or self.shape(node) == (1, 1):
                 return self.single(node)
-            return rule(ENTRIES, node, lambda read, node: read.viewed(read.matrix(node)))(self, node)
+            return rule_for(ENTRY_RULES, node, lambda read, node: read.viewed(read.matrix(node)))(self, node)
 
     def matrix(self, node: Basic) -> MatrixExpr:
         """A matrix as a symbol, the transpose of one, or ones, zeros or the identity."""
@@ -95,10 +95,10 @@ class Reader(StableEquations):
                 raise self.refuse(node, "a matrix is needed here")
             if self.shape(node) == (1, 1):
                 return self.entries(self.single(node), self.shape(node))
-            return rule(MATRICES, node, Reader.entrywise)(self, node)
+            return rule_for(MATRIX_RULES, node, Reader.entrywise)(self, node)
 
     def entrywise(self, node: MatrixExpr) -> MatrixExpr:
-        return self.entries(rule(ENTRIES, node, Reader.unknown)(self, node), self.shape(node))
+        return self.entries(rule_for(ENTRY_RULES, node, Reader.unknown)(self, node), self.shape(node))
 
     def applied(self, function: Lambda, arguments: Iterable[Expr]) -> Expr:
         """A function's formula with arguments in the place of its variables."""

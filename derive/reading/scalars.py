@@ -12,10 +12,10 @@ from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive.programs import BlockSum, Elementwise, LogDet, RowLogSumExp, entry
 from derive.reading.matrices import solved, split
-from derive.reading.reader import NUMBERS, Reader
+from derive.reading.reader import NUMBER_RULES, Reader
 from derive.reading.sums import summed
 
-LARGEST = int(sys.float_info.max)
+LARGEST_FLOAT = int(sys.float_info.max)
 ONE_INSIDE = (sympy.Transpose, Adjoint, sympy.DiagMatrix, sympy.DiagonalMatrix, sympy.DiagonalOf)
 
 
@@ -27,7 +27,7 @@ def any_other(read: Reader, node: sympy.Basic) -> sympy.Expr:
         raise read.refuse(node, "a loss is a scalar expression")
     if node is sympy.nan or getattr(node, "is_real", True) is False or getattr(node, "is_finite", True) is False:
         raise read.refuse(node, "only real, finite numbers are supported")
-    if node.is_Rational and abs(node) > LARGEST:
+    if node.is_Rational and abs(node) > LARGEST_FLOAT:
         raise read.refuse(node, "a number of torch is at most 1.8e308")
     return node
 
@@ -101,7 +101,7 @@ def logsumexp(read: Reader, node: RowLogSumExp) -> sympy.Expr:
     return read.scalar(inner) if read.shape(inner) == (1, 1) else entry(read.logsumexp(read.matrix(inner)))
 
 
-NUMBERS |= {
+NUMBER_RULES |= {
     sympy.Basic: any_other,
     sympy.MatrixExpr: Reader.unknown,
     sympy.Symbol: variable,

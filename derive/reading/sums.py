@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from sympy import Determinant, Dummy, Expr, Integer, MatrixExpr, Mul, OneMatrix, Sum, Symbol, Trace, sympify
 from sympy.matrices.expressions.matexpr import MatrixElement
 
+from derive.operations import Shape
 from derive.programs import repeated, transposed
 from derive.reading.reader import Reader
 
 Indices = tuple[Symbol, Symbol]
-Shape = tuple[Expr, Expr]
 WITH_MATRICES = "write it with matrices: A*x, total(...), Trace(...)"
-WHOLE = "each index of a Sum runs over a whole row or column"
+WHOLE_AXIS = "each index of a Sum runs over a whole row or column"
 
 
 def summed(read: Reader, node: Sum) -> Expr:
@@ -23,7 +23,7 @@ def summed(read: Reader, node: Sum) -> Expr:
         indices, shape = (first[0], second[0]), lengths(read, node, [first, second])
     else:
         body, indices, shape = node.function, (second[0], Dummy()), (*lengths(read, node, [second]), Integer(1))
-    return read.trace_of([OneMatrix(1, shape[0]), terms(read, body, indices, shape), OneMatrix(shape[1], 1)])
+    return read.trace_of([OneMatrix(1, shape[0]), matrix_of_terms(read, body, indices, shape), OneMatrix(shape[1], 1)])
 
 
 def lengths(read: Reader, node: Sum, limits: Iterable[tuple[Symbol, Expr, Expr]]) -> tuple[Expr, ...]:
@@ -32,7 +32,7 @@ def lengths(read: Reader, node: Sum, limits: Iterable[tuple[Symbol, Expr, Expr]]
     return tuple((high + 1).xreplace(read.sizes) for _, _, high in limits)
 
 
-def terms(read: Reader, body: Expr, indices: Indices, shape: Shape) -> MatrixExpr:
+def matrix_of_terms(read: Reader, body: Expr, indices: Indices, shape: Shape) -> MatrixExpr:
     """The matrix of the terms of a sum."""
     return read.entries(term(read, body, indices, shape), shape)
 
@@ -63,13 +63,13 @@ def contracted(read: Reader, node: Sum, indices: Indices, shape: Shape) -> Expr:
     if right.has(i):
         raise read.refuse(node, WITH_MATRICES)
     if right == 1:
-        L = terms(read, left, (i, k), (rows, length))
+        L = matrix_of_terms(read, left, (i, k), (rows, length))
         view = repeated(read.multiplied([L, OneMatrix(length, 1)]), shape)
     elif left.has(i):
-        L = terms(read, left, (i, k), (rows, length))
-        view = read.multiplied([L, terms(read, right, (k, j), (length, columns))])
+        L = matrix_of_terms(read, left, (i, k), (rows, length))
+        view = read.multiplied([L, matrix_of_terms(read, right, (k, j), (length, columns))])
     else:
-        R = terms(read, left * right, (k, j), (length, columns))
+        R = matrix_of_terms(read, left * right, (k, j), (length, columns))
         view = repeated(read.multiplied([OneMatrix(1, length), R]), shape)
     return term(read, outside, indices, shape) * read.viewed(view)
 
@@ -81,9 +81,9 @@ def of_entry(read: Reader, node: MatrixElement, indices: Indices, shape: Shape) 
         if index in indices:
             place.append(along := indices.index(index))
             if matrix.shape[axis] != shape[along]:
-                raise read.refuse(node, WHOLE)
+                raise read.refuse(node, WHOLE_AXIS)
         elif set(indices) & sympify(index).free_symbols:
-            raise read.refuse(node, WHOLE)
+            raise read.refuse(node, WHOLE_AXIS)
         else:
             place.append(None)
             if matrix.shape[axis] != 1:

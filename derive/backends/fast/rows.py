@@ -18,9 +18,9 @@ from derive.operations import (
     backward_product,
     bias_gradient,
     difference,
+    entrywise_product,
     is_plain,
     one_plus,
-    product,
     products,
     quadratic,
     two_products,
@@ -143,7 +143,7 @@ class Rows(Layout):
             yield Statement(call, uses, (target,), uses if in_place else (), in_place)
         elif slope := self.slope(equation):
             yield self.pullback(equation, slope)
-        elif found := difference(value) or product(value):
+        elif found := difference(value) or entrywise_product(value):
             scale, P, Q = found
             function = "sub" if difference(value) else "mul"
             code = f"torch.{function}({self.name(P)}, {self.name(Q)}, out={out}){self.times(scale)}"

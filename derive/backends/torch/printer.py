@@ -55,8 +55,8 @@ from derive.operations import (
 from derive.programs import Equation, Program, is_number
 
 ONE = "one"  # the name of a 1 that is a tensor
-NUMBERS = {"trace": "torch.trace", "det": "torch.linalg.det", "logdet": "torch.logdet"}
-CONSTANTS = {"ones": "new_ones", "zeros": "new_zeros"}
+NUMBER_CALLS = {"trace": "torch.trace", "det": "torch.linalg.det", "logdet": "torch.logdet"}
+CONSTANT_CALLS = {"ones": "new_ones", "zeros": "new_zeros"}
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ class TorchPrinter(TorchFormulas):
             case Inner(left=left, right=right):
                 return method(Infix("*", self.of(left), self.of(right)), "sum")
             case Number(kind=kind, of=of):
-                return call(NUMBERS[kind], self.of(of))
+                return call(NUMBER_CALLS[kind], self.of(of))
             case Entry(of=of, row=row, column=column):
                 return Index(self.of(of), self.sizes((row, column)))
             case Kronecker(left=left, right=right):
@@ -227,7 +227,7 @@ class TorchPrinter(TorchFormulas):
             rows = tuple(Group(tuple(map(self.formula, row)), "[]") for row in constant.entries)
             return method(self.like, "new_tensor", Group(rows, "[]"))
         shape = () if self.single and constant.shape == (1, 1) else self.sizes(constant.shape)
-        return method(self.like, CONSTANTS[constant.kind], Group(shape))
+        return method(self.like, CONSTANT_CALLS[constant.kind], Group(shape))
 
     def affine(self, affine: Affine) -> Source:
         operands = [self.of(part) for part in (affine.input, affine.weight, affine.bias)]
@@ -305,7 +305,7 @@ class TorchPrinter(TorchFormulas):
             heights, widths = [row[0].shape[0] for row in rows], [block.shape[1] for block in rows[0]]
             around = (sum(widths[:j]), sum(widths[j + 1 :]), sum(heights[:i]), sum(heights[i + 1 :]))
             return call("torch.nn.functional.pad", self.block(rows[i][j]), Group(self.sizes(around)))
-        return joined([joined(list(map(self.block, row)), 1) for row in rows], 0)
+        return concatenated([concatenated(list(map(self.block, row)), 1) for row in rows], 0)
 
     def block(self, block: Operation) -> Source:
         """A block has two dimensions, also where torch has a number without any."""
@@ -318,7 +318,7 @@ class TorchPrinter(TorchFormulas):
         return self.unrepeated(operand)
 
 
-def joined(sources: list[Source], axis: int) -> Source:
+def concatenated(sources: list[Source], axis: int) -> Source:
     if len(sources) == 1:
         return sources[0]
     return call("torch.cat", Group(tuple(sources)), Literal(str(axis)))

@@ -11,7 +11,7 @@ from html import escape
 from derive.programs import GREEK, greek
 
 TOKEN = re.compile(r"\\begin\{(\w+)\}|\\end\{(\w+)\}|\\[A-Za-z]+|\\.|[A-Za-z]|\d+(?:\.\d+)?|\S", re.DOTALL)
-OPERATORS = {
+OPERATOR_SIGNS = {
     "cap": "\u2229",
     "cdot": "\u22c5",
     "cdots": "\u22ef",
@@ -42,7 +42,7 @@ OPERATORS = {
     "vee": "\u2228",
     "wedge": "\u2227",
 }
-LETTERS = {"partial": "\u2202", "top": "\u22a4"}
+LETTER_SIGNS = {"partial": "\u2202", "top": "\u22a4"}
 CLOSE = ("/", "\u27e8", "\u27e9")
 SIGNS = {"-": "\u2212", "'": "\u2032"}
 NAMES = frozenset(["exp", "log", "ln", "sin", "cos", "tan", "sinh", "cosh", "tanh", "coth", "max", "min", "det"])
@@ -57,7 +57,7 @@ def mathml(tex: str, symbols: Mapping[str, str] | None = None, display: bool = F
 
     Raises ValueError that names a command that is not known here.
     """
-    reader = Reader(tex, symbols or {})
+    reader = TexReader(tex, symbols or {})
     body = reader.row()
     if reader.at < len(reader.tokens):
         raise ValueError(f"unexpected {reader.next()[0]!r} in {tex}")
@@ -65,7 +65,7 @@ def mathml(tex: str, symbols: Mapping[str, str] | None = None, display: bool = F
     return f"<math{style}>{body}</math>"
 
 
-class Reader:
+class TexReader:
     """Reads tokens from left to right; every method returns the MathML of what it has read."""
 
     def __init__(self, tex: str, symbols: Mapping[str, str]) -> None:
@@ -115,10 +115,10 @@ class Reader:
         start = self.at
         base = self.atom()
         below = self.script("_")
-        base = self.marked(start, f"<msub>{base}{below}</msub>" if below and base != SUM else base)
+        base = self.marked(start, f"<msub>{base}{below}</msub>" if below and base != SIGMA else base)
         above = self.script("^")
-        if base == SUM and below:
-            return f"<munderover>{SUM}{below}{above}</munderover>" if above else f"<munder>{SUM}{below}</munder>"
+        if base == SIGMA and below:
+            return f"<munderover>{SIGMA}{below}{above}</munderover>" if above else f"<munder>{SIGMA}{below}</munder>"
         return f"<msup>{base}{above}</msup>" if above else base
 
     def script(self, sign: str) -> str:
@@ -159,11 +159,11 @@ class Reader:
         if name in GREEK:
             return f"<mi>{greek(name)}</mi>"
         if name == "sum":
-            return SUM
-        if name in LETTERS:
-            return f"<mi>{LETTERS[name]}</mi>"
-        if name in OPERATORS:
-            return operator(OPERATORS[name])
+            return SIGMA
+        if name in LETTER_SIGNS:
+            return f"<mi>{LETTER_SIGNS[name]}</mi>"
+        if name in OPERATOR_SIGNS:
+            return operator(OPERATOR_SIGNS[name])
         if name in NAMES:
             return f"<mi>{name}</mi>"
         if name in SPACES:
@@ -229,7 +229,7 @@ def operator(sign: str) -> str:
 
 
 TIGHT = '<mo lspace="0" rspace="0">'
-SUM = operator(OPERATORS["sum"])
+SIGMA = operator(OPERATOR_SIGNS["sum"])
 
 
 def bold(letter: str) -> str:

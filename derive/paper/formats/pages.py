@@ -19,11 +19,11 @@ from derive.paper import (
     Display,
     Figure,
     Label,
-    Line,
     Listing,
     Paragraph,
     Picture,
     Section,
+    Segment,
     Table,
 )
 from derive.paper.formats.mathml import mathml
@@ -159,7 +159,7 @@ class TexPage(Page):
             f"{{\\footnotesize {self.text(figure.caption)}}}\n\\end{{center}}"
         )
 
-    def part(self, part: Circle | Line | Label) -> str:
+    def part(self, part: Circle | Segment | Label) -> str:
         if isinstance(part, Circle):
             return rf"\put({part.x:g},{part.y:g}){{\circle{{{2 * part.radius:g}}}}}"
         if isinstance(part, Label):
@@ -326,7 +326,7 @@ def svg(figure: Figure) -> str:
     )
 
 
-def svg_part(part: Circle | Line | Label, height: float) -> str:
+def svg_part(part: Circle | Segment | Label, height: float) -> str:
     if isinstance(part, Circle):
         return f'<circle cx="{part.x:g}" cy="{height - part.y:g}" r="{part.radius:g}"/>'
     if isinstance(part, Label):

@@ -15,6 +15,7 @@ from sympy import MatrixSymbol
 from derive.calculus import of_parameters_alone, reachable
 from derive.paper.breaking import inline
 from derive.paper.latex import latex, shape_latex
+from derive.paper.prose import prose
 from derive.problems import Network
 from derive.programs import Derivation, Notation, Program, Role, greek
 
@@ -88,12 +89,12 @@ def network_figure(network: Network, program: Program) -> Figure:
         before = units
     sizes = "-".join(map(str, network.layers))
     dotted = any(isinstance(part, Label) and "dots" in part.tex for part in parts)
-    left_out = " Where there are dots, a middle is left out." if dotted else ""
-    skipping = "".join(f" Layer {start} is also added to layer {end}." for start, end in network.skip)
+    sentences = [prose("figures.network", sizes=sizes)]
+    sentences += [prose("figures.skip", start=start, end=end) for start, end in network.skip]
+    sentences += [prose("figures.below")] + [prose("figures.dots")] * dotted
     return Figure(
         "network",
-        f"The network {sizes}: every unit feeds every unit of the next layer.{skipping} Below each layer, what it "
-        f"holds for all points, and its shape.{left_out}",
+        " ".join(sentences),
         GAP * 3 * len(columns),
         height,
         tuple(parts),
@@ -180,14 +181,11 @@ class Computation:
         self.moving = reachable(self.program, self.program.parameters)
 
     def figure(self) -> Figure:
-        left_out = " The middle is left out." if None in self.columns else ""
-        if of_parameters_alone(self.program):
-            left_out += " The penalties, which no data enter, are left out."
+        left_out = [prose("figures.middle")] * (None in self.columns)
+        left_out += [prose("figures.penalties")] * (of_parameters_alone(self.program) is not None)
         return Figure(
             "computation",
-            "The computation. Above, the forward pass from left to right: an arrow goes from each value to what is "
-            "computed from it. Below, from right to left, what the loss sends back through the same arrows, and the "
-            f"gradients; beneath each stands what it takes from the forward pass.{left_out}",
+            " ".join([prose("figures.computation"), *left_out]),
             self.width,
             self.top + 12,
             tuple(part for value in self.columns for part in self.column(value)),

@@ -19,14 +19,14 @@ from derive.paper.blocks import (
 from derive.paper.breaking import inline, width
 from derive.paper.indices import entry_latex, writer_of
 from derive.paper.latex import latex, shape_latex
+from derive.paper.prose import prose
 from derive.paper.rules import examples, proof_rows
 from derive.programs import Derivation, Equation, Program, RowMax, shifts
 
 
 def forward_sections(derivation: Derivation, computed: Derivation) -> list[Section]:
     program = derivation.program
-    note = "From the inputs to the loss, one operation an equation; the code computes the same, in this order."
-    sections = [Section("Forward pass", "forward", (Paragraph(note),))]
+    sections = [Section("Forward pass", "forward", (Paragraph(prose("passes.forward")),))]
     code = in_code(derivation, computed)
     for number, equation in enumerate(program.equations, 1):
         *parts, last = code[equation.target][0]
@@ -51,8 +51,8 @@ def forward_sections(derivation: Derivation, computed: Derivation) -> list[Secti
 
 def backward_sections(derivation: Derivation, computed: Derivation) -> list[Section]:
     program = derivation.program
-    note = "From the loss to the parameters, back through the forward equations in reverse order."
-    sections = [Section("Backward pass", "backward", (Paragraph(note), *unnamed_cotangents(derivation)))]
+    note = Paragraph(prose("passes.backward"))
+    sections = [Section("Backward pass", "backward", (note, *unnamed_cotangents(derivation)))]
     code, rules = in_code(derivation, computed), list(examples(derivation))
     for number, step in enumerate(derivation.backward, 1):
         *parts, last = code[step.target][0]
@@ -103,12 +103,7 @@ def reason(program: Program, equation: Equation) -> list[Block]:
     """Why a row's largest entry is subtracted, and why no derivative goes through it."""
     if not isinstance(equation.value, RowMax):
         return []
-    C = f"${latex(program, equation.target)}$"
-    text = (
-        "It is subtracted before exp, so that no exp is above 1 and no digit is lost where the entries are large. Any "
-        f"number in the place of {C} would give the same loss, whose derivative in {C} is then 0: nothing is sent back."
-    )
-    return [Paragraph(text)]
+    return [Paragraph(prose("passes.largest", C=f"${latex(program, equation.target)}$"))]
 
 
 def step_title(program: Program, step: Equation) -> str:
@@ -128,18 +123,16 @@ def goal(derivation: Derivation, step: Equation, rules: list[str]) -> str:
     variable, shape = f"${inline(latex(program, step.variable))}$", shape_latex(program, step.variable)
     uses = [(f"F{i}", e) for i, e in enumerate(program.equations, 1) if step.variable in e.varies_with]
     if not uses:
-        return f"The loss does not see {variable}, ${shape}$: its gradient is zero."
+        return prose("passes.unseen", variable=variable, shape=shape)
     places = listed([f"${latex(program, e.target)}$ in {label}" for label, e in uses], "and")
     used = dict.fromkeys(rule(e, step.variable) for _, e in uses)
-    named = listed([f"R{rules.index(r) + 1}, {r}" for r in used], "and")
-    more = " What comes back by each way is added." if len(uses) > 1 else ""
+    rules_used = listed([f"R{rules.index(r) + 1}, {r}" for r in used], "and")
+    sentences = [prose("passes.goal", variable=variable, shape=shape, places=places, rules=rules_used)]
+    sentences += [prose("passes.added")] * (len(uses) > 1)
     for shifted, whole in shifts(program.equations).items():
         if shifted == step.variable and step.target == program.notation.cotangent(whole):
-            whole = inline(latex(program, whole))
-            more += (
-                f" For {variable} is ${whole}$ less a number for each row, this is how it changes with ${whole}$, too."
-            )
-    return f"How the loss changes with {variable}, ${shape}$, which enters {places}: rule {named}.{more}"
+            sentences.append(prose("passes.shifted", variable=variable, whole=inline(latex(program, whole))))
+    return " ".join(sentences)
 
 
 def unnamed_cotangents(derivation: Derivation) -> list[Block]:

@@ -26,36 +26,14 @@ from derive.paper.blocks import WIDEST_CHANGE, Boxed, Chain, Display, Paragraph,
 from derive.paper.breaking import width
 from derive.paper.indices import IndexWriter, index_proof, names_of
 from derive.paper.latex import latex, symbolic_shape, written
+from derive.paper.prose import prose
 from derive.programs import PLAIN, Derivation, Elementwise, Equation, RowLogSumExp, elementwise, entry
 
 
 def rules_sections(derivation: Derivation) -> list[Section]:
     """Each rule that the backward pass uses, once, derived as a step of its own from the one identity."""
-    intro = Section(
-        "The rules used",
-        "rules",
-        (
-            Paragraph(
-                r"One identity makes every step. The loss $L$ sees a matrix $\boldsymbol{V}$ through some "
-                r"$\boldsymbol{F}(\boldsymbol{V})$, and $\boldsymbol{G} = \partial L / \partial \boldsymbol{F}$ is "
-                r"known. "
-                r"A small change $d\boldsymbol{V}$ changes $\boldsymbol{F}$ by $d\boldsymbol{F}$ and the loss by"
-            ),
-            Display(
-                r"dL = \sum_{i, j} \frac{\partial L}{\partial F_{i,j}} \, dF_{i,j} = \langle \boldsymbol{G}, "
-                r"d\boldsymbol{F} \rangle = \mathrm{tr}(\boldsymbol{G}^{\top} d\boldsymbol{F})."
-            ),
-            Paragraph(
-                r"Whatever stands beside $d\boldsymbol{V}$ once this is written as "
-                r"$\langle \; \cdot \; , d\boldsymbol{V} \rangle$ is $\partial L / \partial \boldsymbol{V}$. That is "
-                r"where "
-                "every transpose comes from; that the dimensions then fit is a consequence and no reason. "
-                r"SymPy computes it as $\frac{\partial}{\partial \boldsymbol{V}} \mathrm{tr}(\boldsymbol{G}^{\top} "
-                r"\boldsymbol{F}(\boldsymbol{V}))$ with $\boldsymbol{G}$ held fixed. Each rule has letters of its own; "
-                "an index runs over the rows or the columns of the matrix that it stands at."
-            ),
-        ),
-    )
+    identity, reading = (Paragraph(prose(f"rules.{name}")) for name in ("identity", "reading"))
+    intro = Section("The rules used", "rules", (identity, Display(prose("rules.formula")), reading))
     return [
         intro,
         *(

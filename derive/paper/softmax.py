@@ -5,6 +5,7 @@ from sympy import Expr, MatrixSymbol, OneMatrix, exp, factor_terms
 from derive.paper.blocks import Chain, Paragraph, Row, Section
 from derive.paper.breaking import inline
 from derive.paper.latex import latex
+from derive.paper.prose import prose
 from derive.programs import (
     Derivation,
     Elementwise,
@@ -23,11 +24,8 @@ def softmax_sections(derivation: Derivation) -> list[Section]:
     """For each column of logsumexp: the softmax that the gradient has, and what is left where rows of Y sum to 1."""
     columns = [e for e in derivation.program.equations if isinstance(e.value, RowLogSumExp)]
     rows = [row for column in columns for row in softmax_rows(derivation, column)]
-    note = (
-        "Softmax divides each exp by the sum of its row: it is exp of an entry less the row's logsumexp, and so the "
-        "chain rule along the row brings it into the gradient."
-    )
-    return [Section("Where the softmax is", "softmax", (Paragraph(note), Chain(tuple(rows))))] if rows else []
+    note = Paragraph(prose("passes.softmax"))
+    return [Section("Where the softmax is", "softmax", (note, Chain(tuple(rows))))] if rows else []
 
 
 def softmax_rows(derivation: Derivation, column: Equation) -> list[Row]:

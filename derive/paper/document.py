@@ -30,6 +30,7 @@ from derive.paper.figures import computation_figure, network_figure
 from derive.paper.guide import making_section, notation_section, questions_section, signs
 from derive.paper.latex import latex, scalar_latex, shape_latex
 from derive.paper.passes import backward_sections, forward_sections
+from derive.paper.prose import prose
 from derive.paper.rules import rules_sections
 from derive.paper.softmax import softmax_sections
 from derive.paper.worked import numbers_sections
@@ -93,13 +94,17 @@ def overview(network: Network, derivation: Derivation) -> Section:
         "result",
         (
             Paragraph(
-                f"A fully connected network with {listed([f'{size}' for size in network.layers], 'and')} units from "
-                f"inputs to outputs takes $N$ data points at once, one a row. {activations_sentence(network)} "
-                f"The loss, `{network.loss}`, is the {of_e}."
+                prose(
+                    "document.network",
+                    sizes=listed([f"{size}" for size in network.layers], "and"),
+                    activations=activations_sentence(network),
+                    loss=network.loss,
+                    reduction=of_e,
+                )
             ),
             Picture(network_figure(network, program)),
             summary(program, program.equations),
-            Paragraph("Its gradient in every parameter, from the last layer to the first:"),
+            Paragraph(prose("document.gradient")),
             *(boxed(program, *layer) for layer in layers_of(derivation)),
             Paragraph("with"),
             summary(program, (e for e in derivation.backward if e.variable not in program.parameters)),
@@ -134,15 +139,10 @@ def glossary(derivation: Derivation) -> list[dict[str, str]]:
 
 
 def activations_sentence(network: Network) -> str:
-    hidden = [network.activation_of(layer) for layer in range(1, network.depth)]
-    if not hidden:
-        text = ""
-    elif len(set(hidden)) == 1:
-        text = f"Each hidden layer applies {applied(hidden[0])}; "
-    else:
-        text = f"The hidden layers apply, one after the other, {listed([applied(name) for name in hidden], 'and')}; "
-    output = f"{'the output' if text else 'The only'} layer applies {applied(network.output_activation)}."
-    return text + output
+    hidden = [applied(network.activation_of(layer)) for layer in range(1, network.depth)]
+    which = "several" if len(set(hidden)) > 1 else "one" if hidden else "none"
+    activations = listed(hidden, "and") if which == "several" else "".join(hidden[:1])
+    return prose(f"document.{which}", activations=activations, output=applied(network.output_activation))
 
 
 def applied(function: str) -> str:
@@ -165,23 +165,18 @@ def slope_sections(derivation: Derivation) -> list[Section]:
         used = diff(equation.value.formula, scalar).xreplace({equation.value.formula: a, scalar: z})
         lines = [("a", formula, "the activation")]
         if nested(formula):
-            lines.append((r"\frac{da}{dz}", used, "SymPy's derivative of it, the slope of each function put in"))
+            lines.append((r"\frac{da}{dz}", used, prose("slopes.nested")))
         else:
             definition = opened(formula)
             slope = diff(definition, z)
             lines += [("", definition, "its definition")] * (definition != formula)
-            lines.append((r"\frac{da}{dz}", slope, "SymPy's derivative of it"))
-            lines += [("", used, "the same as the code computes it")] * (used != slope)
+            lines.append((r"\frac{da}{dz}", slope, prose("slopes.slope")))
+            lines += [("", used, prose("slopes.computed"))] * (used != slope)
         rows = [row for left, expr, why in lines for row in rows_of(left, scalar_latex(expr), why, "")]
         blocks += [Paragraph(f"For {equation.rule.removesuffix(', entry by entry')}:"), Chain(tuple(rows))]
     if not blocks:
         return []
-    note = (
-        "Where the slope can be written in the activation $a$ itself, the code does so, as the forward pass has it "
-        "already. The proof of a package shows that both forms are the same function. Where a function has a kink, the "
-        "slope there is the one that torch takes."
-    )
-    return [Section("Slopes of the activations", "slopes", (Paragraph(note), *blocks))]
+    return [Section("Slopes of the activations", "slopes", (Paragraph(prose("slopes.note")), *blocks))]
 
 
 def nested(formula: Expr) -> bool:
@@ -216,10 +211,7 @@ def recursion_sections(network: Network, derivation: Derivation) -> list[Section
             "The recursion for any depth",
             "recursion",
             (
-                Paragraph(
-                    r"Every hidden layer repeats the same equations, with $\boldsymbol{A}_{0} = \boldsymbol{X}$. "
-                    "Here they are for layer $l$; a network of any depth is this, once a layer."
-                ),
+                Paragraph(prose("document.recursion")),
                 Chain(tuple(rows)),
             ),
         )
@@ -259,25 +251,20 @@ def closed_form_sections(derivation: Derivation) -> list[Section]:
     program = derivation.program
     chosen = list(reversed(program.parameters))
     deep = len(program.equations) > MOST_EXPANDED
-    note = "Every intermediate replaced by its value, down to parameters and data."
-    if deep:
-        note = (
-            "Every intermediate of the backward pass replaced by its value; those of the forward pass keep their names."
-        )
+    notes = [prose("document.backward" if deep else "document.expanded")]
     values: dict[MatrixSymbol, MatrixExpr] = {}
     for equation in derivation.backward if deep else derivation.equations:
         if not isinstance(equation.value, RowMax):
             values[equation.target] = substitute(equation.value, values)
     if len(chosen) > MOST_CLOSED_FORMS:
         chosen = chosen[:MOST_CLOSED_FORMS]
-        note += " The forms grow towards the inputs; these are the last layers', and the others continue the pattern."
-    blocks: list[Block] = [Paragraph(note)]
+        notes.append(prose("document.growing"))
+    blocks: list[Block] = [Paragraph(" ".join(notes))]
     for symbol in chosen:
         target = derivation.gradients[symbol]
         form = broken(latex(program, values[target], in_line=True), WIDEST_LINE)
         if len(form) > LONGEST_CLOSED_FORM:
-            rest = "The others" if len(blocks) > 1 else "They"
-            blocks.append(Paragraph(f"{rest} are longer than a page has room for; the steps above make them up."))
+            blocks.append(Paragraph(prose("document.long", which="The others" if len(blocks) > 1 else "They")))
             break
         blocks.append(Broken(latex(program, target), tuple(form)))
     return [Section("Closed forms", "closed-forms", tuple(blocks))]

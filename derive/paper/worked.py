@@ -11,6 +11,7 @@ from derive.operations import evaluate
 from derive.paper.blocks import Block, Chain, Display, Listing, Paragraph, Row, Section, rows_of
 from derive.paper.indices import entry_latex
 from derive.paper.latex import latex
+from derive.paper.prose import prose
 from derive.problems import Network, targets
 from derive.programs import Derivation, Equation, Program
 
@@ -26,16 +27,14 @@ def numbers_sections(network: Network, derivation: Derivation) -> list[Section]:
         layers = tuple(min(width, WIDEST) for width in network.layers)
         small = replace(network, layers=layers)
         sizes = "-".join(map(str, layers))
-        note = f" So that every number can be looked up, no layer here is wider than {WIDEST}: {sizes}."
+        note = " " + prose("numbers.narrow", widest=WIDEST, sizes=sizes)
     program = derivation.program
     inputs = drawn_inputs(program, small)
     heading = f"Worked numbers for {SAMPLES} points"
     try:
         values = evaluate(derivation.equations, inputs)
     except ValueError as error:
-        return [
-            Section(heading, "numbers", (Paragraph(f"There are none: with the numbers that are drawn here, {error}."),))
-        ]
+        return [Section(heading, "numbers", (Paragraph(prose("numbers.missing", error=error)),))]
     draw = (
         f"draw = random.Random({SEED})\n"
         "# W1, b1, W2, ... row by row; fan_in is what enters the layer\n"
@@ -56,12 +55,9 @@ def numbers_sections(network: Network, derivation: Derivation) -> list[Section]:
             heading,
             "numbers",
             (
-                Paragraph(
-                    f"Weights, biases and inputs have two decimals, so that they can be typed in again.{note} Python's "
-                    f"own generator draws them from the seed {SEED}:"
-                ),
+                Paragraph(prose("numbers.drawn", narrow=note, seed=SEED)),
                 Listing(draw),
-                Paragraph(f"{targets(small).words} Numbers are shown to {DECIMALS} decimals and computed with all."),
+                Paragraph(prose("numbers.decimals", targets=targets(small).words, decimals=DECIMALS)),
                 Chain(given),
                 Paragraph("The forward pass:"),
                 Chain(rows(program.equations)),
@@ -128,19 +124,13 @@ def by_hand(
     digits = DECIMALS + 2
     left_hand = formula.split(" = ")[0].replace("j,k", f"{j + 1},{k + 1}")
     return [
-        Paragraph(f"*One entry by hand*, step {'B' + str(1 + derivation.backward.index(step))}:"),
+        Paragraph(prose("numbers.hand", step=f"B{1 + derivation.backward.index(step)}")),
         Chain((*rows_of(left_hand, " + ".join(products), "", ""), Row("", decimal(gradient[j][k]), "", ""))),
-        Paragraph(
-            f"*The same entry without any derivation*: the loss with this one weight moved up and down by ${NUDGE}$, "
-            "as a difference quotient:"
-        ),
+        Paragraph(prose("numbers.quotient", nudge=NUDGE)),
         Display(
             rf"\frac{{{losses[0]:.{digits + 3}f} - {losses[1]:.{digits + 3}f}}}{{2 \cdot {NUDGE}}} = {decimal(slope)}"
         ),
-        Paragraph(
-            "*And by torch's autograd*: the same digits. Tests of this project compute such sections again with "
-            "autograd, for networks of many kinds, and fail where a printed digit differs."
-        ),
+        Paragraph(prose("numbers.autograd")),
     ]
 
 

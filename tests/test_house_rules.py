@@ -17,6 +17,7 @@ import torch
 from jinja2 import meta
 
 from derive.packages.emit import TARGETS, environment, subject_of
+from derive.paper.prose import texts
 from derive.problems.network import Network
 from generated import backward, run
 from tests import house
@@ -263,6 +264,16 @@ def test_every_room_is_installed():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     doors = {".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "derive").rglob("__init__.py")}
     assert set(project["tool"]["setuptools"]["packages"]) == doors | {"derive.templates"}
+
+
+def test_each_sentence_of_the_pages_has_its_place_and_each_hole_its_name():
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "derive" / "paper").rglob("*.py"))
+    for section, of in texts().items():
+        for name, text in of.items():
+            by_name = rf'prose\(f"{section}\.{{(?s:.*)\b{name}\b|\b{name}\b(?s:.*)prose\(f"{section}\.{{'
+            assert f'"{section}.{name}"' in source or re.search(by_name, source), f"{section}.{name}"
+            for hole in re.findall(r"<(\w+)>", text):
+                assert f"{hole}=" in source, f"{section}.{name}: {hole}"
 
 
 def leaning(tests: Path) -> list[str]:

@@ -4,14 +4,13 @@ from derive.calculus.closed import ClosedForms, coefficient
 from derive.calculus.derivations import Computed, hvp, input_grad, jvp, of_parameters_alone
 from derive.calculus.reverse import derive, reachable
 from derive.calculus.tangent import tangents
-from derive.calculus.theorem import elementwise_pullback, pullback, pushforward, rule
+from derive.calculus.theorem import pullback, pushforward, rule
 
 __all__ = [
     "ClosedForms",
     "Computed",
     "coefficient",
     "derive",
-    "elementwise_pullback",
     "hvp",
     "input_grad",
     "jvp",

@@ -3,7 +3,6 @@
 from derive.system.command import (
     Parser,
     a_path,
-    alone_in,
     begin,
     content,
     current_folder,
@@ -11,7 +10,6 @@ from derive.system.command import (
     finish,
     on_terminal,
     one_line,
-    uninterrupted,
 )
 from derive.system.disk import check_place, differences, staying, write_package
 from derive.system.typesetting import check_pdflatex
@@ -19,7 +17,6 @@ from derive.system.typesetting import check_pdflatex
 __all__ = [
     "Parser",
     "a_path",
-    "alone_in",
     "begin",
     "check_pdflatex",
     "check_place",
@@ -31,6 +28,5 @@ __all__ = [
     "on_terminal",
     "one_line",
     "staying",
-    "uninterrupted",
     "write_package",
 ]

@@ -83,13 +83,7 @@ class FastGradient:
         gradients. Both are views that the next call overwrites; copy=True gives memory of their own.
         """
         x, y, N = self._data(x, y)
-        with self._quick:
-            if N == 1:
-                self._one_row(x, y)
-            elif 0 < N <= _FEW:
-                self._step(self._make_few_rows, N)(x, y, N)
-            else:
-                self._add(x, y, N, 0)
+        self._put(x, y, N)
         if self._bound:
             self._attach()
         if copy:
@@ -106,8 +100,7 @@ class FastGradient:
         N = 0
         for x, y in _pairs(batches):
             x, y, n = self._data(x, y)
-            with self._quick:
-                self._add(x, y, 1, 1)
+            self._put_more(x, y, n)
             N += n
         return self._loss, self.gradient
 
@@ -125,12 +118,7 @@ class FastGradient:
             _refuse_overlap(out)
             for name, tensor in {"x": x, "y": y, "parameters": self._point, "gradient": self._results}.items():
                 _refuse_shared("out", out, name, tensor)
-        with self._quick:
-            if N <= _EACH:
-                self._step(self._make_each, N)(x, y, _blocks(out))
-            else:
-                for x_chunk, y_chunk, columns in zip(x.split(_EACH), y.split(_EACH), out.split(_EACH, 1), strict=True):
-                    self._step(self._make_each, x_chunk.shape[0])(x_chunk, y_chunk, _blocks(columns))
+        self._put_each(x, y, N, out)
         return _views(out.T)
 
     def hvp(self, x: torch.Tensor, y: torch.Tensor, direction: torch.Tensor | Iterable[torch.Tensor]) -> Parameters:
@@ -142,11 +130,39 @@ class FastGradient:
         direction = self._flat(direction)
         for name, tensor in {"x": x, "y": y}.items():
             _refuse_shared(name, tensor, "the product of the call before", self._product)
+        self._put_product(x, y, N, direction)
+        return self._product_views
+
+    def _put(self, x: torch.Tensor, y: torch.Tensor, N: int) -> None:
+        """Puts loss and gradient into their place."""
+        with self._quick:
+            if N == 1:
+                self._one_row(x, y)
+            elif 0 < N <= _FEW:
+                self._step(self._make_few_rows, N)(x, y, N)
+            else:
+                self._add(x, y, N, 0)
+
+    def _put_more(self, x: torch.Tensor, y: torch.Tensor, N: int) -> None:
+        """Adds the sums of loss and gradient over these rows to what is in their place."""
+        with self._quick:
+            self._add(x, y, 1, 1)
+
+    def _put_each(self, x: torch.Tensor, y: torch.Tensor, N: int, out: torch.Tensor) -> None:
+        """Puts the gradient of each row into a column."""
+        with self._quick:
+            if N <= _EACH:
+                self._step(self._make_each, N)(x, y, _blocks(out))
+            else:
+                for x_chunk, y_chunk, columns in zip(x.split(_EACH), y.split(_EACH), out.split(_EACH, 1), strict=True):
+                    self._step(self._make_each, x_chunk.shape[0])(x_chunk, y_chunk, _blocks(columns))
+
+    def _put_product(self, x: torch.Tensor, y: torch.Tensor, N: int, direction: torch.Tensor) -> None:
+        """Puts the Hessian times the direction into its place."""
         with self._quick:
             self._direction.copy_(direction)
             for beta, x_chunk, y_chunk in _chunks(x, y, self._hvp_chunk, 0):
                 self._step(self._make_hvp, x_chunk.shape[0])(x_chunk, y_chunk, N, beta)
-        return self._product_views
 
     def _flat(self, direction: torch.Tensor | Iterable[torch.Tensor]) -> torch.Tensor:
         """The direction as one vector."""

@@ -89,7 +89,11 @@ def emitted(tmp_path_factory):
         if network == Network():
             return importlib.import_module(f"generated.{name}")
         path = folder(network)
-        others = [target for target in TARGETS if target.endswith(".py")] if name not in ("backward", "fast") else []
+        others = (
+            [target for target in TARGETS if target.endswith((".py", ".c", ".h"))]
+            if name not in ("backward", "fast")
+            else []
+        )
         needed = {"__init__.py", "backward.py", f"{name}.py", *others}
         missing = [target for target in needed if not (path / target).exists()]
         for target, text in render(network, missing).items():

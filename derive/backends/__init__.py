@@ -3,6 +3,7 @@
 from derive.backends.formulas import FormulaPrinter
 from derive.backends.source import (
     ATOM,
+    CONDITIONAL,
     PRODUCT,
     WIDTH,
     Attribute,
@@ -21,6 +22,7 @@ from derive.backends.source import (
     dotted,
     method,
     plus,
+    terms,
 )
 from derive.backends.words import (
     CALLS,
@@ -38,6 +40,7 @@ __all__ = [
     "ATOM",
     "CALLS",
     "CALLS_OF_MATRICES",
+    "CONDITIONAL",
     "INTO",
     "IN_PLACE",
     "KERNELS",
@@ -64,4 +67,5 @@ __all__ = [
     "dotted",
     "method",
     "plus",
+    "terms",
 ]

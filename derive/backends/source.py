@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 WIDTH = 120  # of a line of emitted code
-ATOM, POWER, NEGATIVE, PRODUCT, SUM, AND, OR, COMPARISON = range(8, 0, -1)  # how tightly each binds
+ATOM, POWER, NEGATIVE, PRODUCT, SUM, AND, OR, COMPARISON, BOTH, EITHER, CONDITIONAL = range(11, 0, -1)  # how tightly
 LEVELS = {
     "**": POWER,
     "*": PRODUCT,
@@ -15,6 +15,8 @@ LEVELS = {
     "&": AND,
     "|": OR,
     **dict.fromkeys(("<", "<=", ">", ">=", "==", "!="), COMPARISON),
+    "&&": BOTH,
+    "||": EITHER,
 }
 
 

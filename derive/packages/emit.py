@@ -16,6 +16,7 @@ from derive.backends.fast import Block, schedule
 from derive.backends.torch import ONE, Line, TorchPrinter, lines, spell, summands
 from derive.calculus import Computed, derive, hvp, input_grad, jvp, of_parameters_alone
 from derive.operations import Affine
+from derive.packages.native import native_holes
 from derive.paper import Picture, Section, glossary, network_document, network_title
 from derive.paper.formats import HtmlPage, MarkdownPage, Page, TexPage, svg
 from derive.problems import Network, no_least_value, targets
@@ -44,6 +45,16 @@ class Subject:
     def of_rows(self) -> Derivation:
         """Without the penalty: what comes from the data alone."""
         return derive(forward(self.network.of_rows())) if self.network.penalty else self.derived
+
+    @cached_property
+    def each(self) -> Derivation:
+        """The derivation of the sum of the rows' own losses."""
+        return readable(derive(forward(self.network.of_rows(), mean_over=Integer(1))))
+
+    @cached_property
+    def native(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The holes of network.c and of network.h."""
+        return native_holes(self.network, self.of_rows, self.each, schedule(self.of_rows).blocks)
 
     @cached_property
     def document(self) -> list[Section]:
@@ -108,7 +119,7 @@ def function_body(subject: Subject, computed: Computed) -> dict[str, Any]:
 
 def per_sample(subject: Subject) -> dict[str, Any]:
     """The sweep over the sum of the rows' own losses; the sums over the rows, which come last, are left undone."""
-    derivation = readable(derive(forward(subject.network.of_rows(), mean_over=Integer(1))))
+    derivation = subject.each
     program, last = derivation.program, set(derivation.gradients.values())
     equations = needed(derivation.equations, last)
     body = lines(program, tuple(equation for equation in equations if equation.target not in last), ONE)
@@ -340,6 +351,24 @@ def fast_page(subject: Subject) -> dict[str, Any]:
     }
 
 
+def c_page(subject: Subject) -> dict[str, Any]:
+    source, _ = subject.native
+    return {**title_page(subject), **source}
+
+
+def header_page(subject: Subject) -> dict[str, Any]:
+    _, header = subject.native
+    return {**title_page(subject), **penalty_page(subject), **header}
+
+
+def native_page(subject: Subject) -> dict[str, Any]:
+    return {
+        **title_page(subject),
+        **penalty_page(subject),
+        "weight": "N" if subject.network.reduction == "mean" else "1",
+    }
+
+
 def flat_views(blocks: list[Block]) -> Iterator[dict[str, Any]]:
     """Each parameter: its name, how many entries of a flat vector it has, and its shape as a view of these."""
     for block in blocks:
@@ -383,6 +412,9 @@ TARGETS: dict[str, Callable[[Subject], dict[str, Any]]] = {
     "network.svg": figure_page("network"),
     "fast.py": fast_page,
     "reference.py": reference_page,
+    "native.py": native_page,
+    "network.c": c_page,
+    "network.h": header_page,
     "ranks.py": plain_page,
     "run.py": run_page,
     "train.py": train_page,

@@ -1,0 +1,315 @@
+"""The functions of real numbers that C is given: range reduction in C, and polynomials that are found here.
+
+Each polynomial is fitted by mpmath at the nodes of Chebyshev; no coefficient is typed.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from mpmath import mp, mpf
+
+DIGITS = 30  # of the numbers that coefficients are rounded from
+
+
+@dataclass(frozen=True)
+class Precision:
+    """A format of numbers: bits of the fraction that are stored, bias of the exponent, and how C marks its numbers."""
+
+    fraction: int
+    bias: int
+    mark: str
+
+    def rounded(self, number: Any) -> str:
+        """The number as C has it."""
+        return f"{mp.nstr(number, 9 if self.mark else 17, min_fixed=-3, max_fixed=6)}{self.mark}"
+
+
+SINGLE, DOUBLE = Precision(23, 127, "f"), Precision(52, 1023, "")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A polynomial near a function on an interval, of one degree in float and one in double."""
+
+    name: str
+    words: str
+    of: Callable[[Any], Any]
+    ends: Callable[[], tuple[Any, Any]]
+    degrees: tuple[int, int]
+
+    def coefficients(self, precision: Precision) -> list[str]:
+        """From the highest power to the constant."""
+        with mp.workdps(DIGITS):
+            degree = self.degrees[precision is DOUBLE]
+            return [precision.rounded(c) for c in mp.chebyfit(self.of, self.ends(), degree + 1)]
+
+
+def apart_from(limit: Callable[[Any], Any], of: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The function, but its expansion at 0 where the formula has no digits left."""
+    return lambda t: limit(t) if abs(t) < mpf(10) ** -12 else of(t)
+
+
+FITS = {
+    "exp_rest": Fit(
+        "exp_rest",
+        "(exp(t) - 1 - t) / t^2 for |t| <= ln(2) / 2",
+        apart_from(lambda t: mpf(1) / 2 + t / 6, lambda t: (mp.expm1(t) - t) / t**2),
+        lambda: (-mp.log(2) / 2 * mpf("1.001"), mp.log(2) / 2 * mpf("1.001")),
+        (5, 11),
+    ),
+    "atanh_rest": Fit(
+        "atanh_rest",
+        "(atanh(s) / s - 1) / s^2 for t = s^2 <= 1/9",
+        apart_from(lambda t: mpf(1) / 3 + t / 5, lambda t: (mp.atanh(mp.sqrt(t)) / mp.sqrt(t) - 1) / t),
+        lambda: (mpf(0), mpf(1) / 9),
+        (4, 11),
+    ),
+    "erf_rest": Fit(
+        "erf_rest",
+        "-log(1 - erf(t)) / t for 0 <= t <= 6",
+        apart_from(lambda t: (2 + 2 * t / mp.sqrt(mp.pi)) / mp.sqrt(mp.pi), lambda t: -mp.log(mp.erfc(t)) / t),
+        lambda: (mpf(0), mpf(6)),
+        (11, 31),
+    ),
+    "sin_rest": Fit(
+        "sin_rest",
+        "(sin(s) / s - 1) / s^2 for t = s^2, |s| <= pi / 4",
+        apart_from(lambda t: t / 120 - mpf(1) / 6, lambda t: (mp.sin(mp.sqrt(t)) / mp.sqrt(t) - 1) / t),
+        lambda: (mpf(0), (mp.pi / 4) ** 2 * mpf("1.001")),
+        (3, 7),
+    ),
+    "cos_rest": Fit(
+        "cos_rest",
+        "(cos(s) - 1 + s^2 / 2) / s^4 for t = s^2, |s| <= pi / 4",
+        apart_from(lambda t: mpf(1) / 24 - t / 720, lambda t: (mp.cos(mp.sqrt(t)) - 1 + t / 2) / t**2),
+        lambda: (mpf(0), (mp.pi / 4) ** 2 * mpf("1.001")),
+        (3, 6),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class CFunction:
+    """A function in C, the fits and functions that it calls, and its largest error in units of the last place."""
+
+    text: str
+    needs: tuple[str, ...] = ()
+    fits: tuple[str, ...] = ()
+    ulp: float | None = None
+
+
+PARTS = """\
+/* exp(x) = 2^k (1 + e), |x - k ln(2)| <= ln(2) / 2: puts k into its place, returns e */
+INLINE real exp_parts(real x, whole *k)
+{
+    const real within = x < EXP_LEAST ? EXP_LEAST : x > EXP_MOST ? EXP_MOST : x;
+    const real shifted = within * (1 / LN2) + SHIFT, n = shifted - SHIFT;
+    const real t = (within - n * LN2_HIGH) - n * LN2_LOW;
+    *k = whole_of(shifted);
+    return t + t * t * exp_rest(t);
+}
+"""
+EXP = """\
+INLINE real exp_of(real x)
+{
+    whole k;
+    const real e = exp_parts(x, &k);
+    return (1 + e) * power_of_2(k >> 1) * power_of_2(k - (k >> 1));
+}
+"""
+EXPM1 = """\
+INLINE real expm1_of(real x)
+{
+    whole k;
+    const real e = exp_parts(x < -40 ? -40 : x, &k);
+    const real all = (1 + e) * power_of_2(k >> 1) * power_of_2(k - (k >> 1));
+    return x > 2 ? all - 1 : (power_of_2(k) - 1) + power_of_2(k) * e;
+}
+"""
+SIGMOID = """\
+INLINE real sigmoid_of(real x) { return 1 / (1 + exp_of(-x)); }
+"""
+TANH = """\
+INLINE real tanh_of(real x)
+{
+    whole k;
+    const real within = x < -20 ? -20 : x > 20 ? 20 : x, e = exp_parts(2 * within, &k);
+    const real d = (power_of_2(k) - 1) + power_of_2(k) * e; /* exp(2 x) - 1 */
+    return d / (d + 2);
+}
+"""
+LOGSIGMOID = """\
+INLINE real logsigmoid_of(real x)
+{
+    const real t = exp_of(x < 0 ? x : -x), s = t / (2 + t);
+    return (x < 0 ? x : x != x ? x : 0) - 2 * (s + s * (s * s) * atanh_rest(s * s)); /* min(x, 0) - log(1 + t) */
+}
+"""
+LOG = """\
+INLINE real log_of(real x)
+{
+    const real normal = x < SMALLEST ? x * (1 / EPSILON) : x, shift = x < SMALLEST ? FRACTION : 0;
+    const whole k = (whole)(bits_of(normal) - bits_of(ROOT_HALF)) >> FRACTION;
+    const real v = of_bits(bits_of(normal) - ((bits)k << FRACTION)), n = real_of(k) - shift;
+    const real s = (v - 1) / (v + 1), y = n * LN2_HIGH + (2 * (s + s * (s * s) * atanh_rest(s * s)) + n * LN2_LOW);
+    return x > 0 && x < INFINITE ? y : x < 0 ? INFINITE - INFINITE : x == 0 ? -INFINITE : x;
+}
+"""
+ERF = """\
+INLINE real erf_of(real x)
+{
+    whole k;
+    const real size = x < 0 ? -x : x, t = size > 6 ? 6 : size, e = exp_parts(-(t * erf_rest(t)), &k);
+    const real d = (1 - power_of_2(k)) - power_of_2(k) * e;
+    return x < 0 ? -d : d;
+}
+"""
+TURN = """\
+/* x = n pi / 2 + t, |t| <= pi / 4: puts n into its place, returns t; nan for |x| >= 100000 */
+INLINE real quarters(real x, whole *n)
+{
+    const real shifted = x * (real)(2 / PI) + SHIFT, m = shifted - SHIFT;
+    *n = whole_of(shifted);
+    return x > -100000 && x < 100000 ? (real)(((x - m * PI_HIGH) - m * PI_MIDDLE) - m * PI_LOW) : INFINITE - INFINITE;
+}
+INLINE real sine(real t) { return t + t * (t * t) * sin_rest(t * t); }
+INLINE real cosine(real t) { return (1 - (real)0.5 * (t * t)) + (t * t) * (t * t) * cos_rest(t * t); }
+"""
+SIN = """\
+INLINE real sin_of(real x)
+{
+    whole n;
+    const real t = quarters(x, &n), y = n & 1 ? cosine(t) : sine(t);
+    return n & 2 ? -y : y;
+}
+"""
+COS = """\
+INLINE real cos_of(real x)
+{
+    whole n;
+    const real t = quarters(x, &n), y = n & 1 ? sine(t) : cosine(t);
+    return (n + 1) & 2 ? -y : y;
+}
+"""
+SQRT = """\
+INLINE real sqrt_of(real x)
+{
+    const real y = exp_of((real)0.5 * log_of(x)); /* one step of Newton's method gives the other digits */
+    return x > 0 && x < INFINITE ? (real)0.5 * (y + x / y) : x < 0 ? INFINITE - INFINITE : x;
+}
+"""
+POWER = """\
+INLINE real power_of(real x, real exponent) { return exp_of(exponent * log_of(x)); }
+"""
+LARGEST = """\
+/* the largest entry of each row */
+INLINE void row_amax(const int features, const int rows, const int stride, const real *z, real *largest)
+{
+    for (int r = 0; r < rows; r++) largest[r] = z[r];
+    EACH(features) largest[r] = larger_of(z[k], largest[r]);
+}
+"""
+LOGSUMEXP = """\
+/* log of the sum over each row of exp; no entry is large, as the largest has been taken off */
+INLINE void row_logsumexp(const int features, const int rows, const int stride, const real *u, real *value)
+{
+    for (int r = 0; r < rows; r++) value[r] = 0;
+    EACH(features) value[r] += exp_of(u[k]);
+    for (int r = 0; r < rows; r++) value[r] = log_of(value[r]);
+}
+"""
+FUNCTIONS: dict[str, CFunction] = {
+    "Abs": CFunction("INLINE real Abs_of(real x) { return x > 0 ? x : 0 - x; }\n", ulp=0),
+    "square": CFunction("INLINE real square_of(real x) { return x * x; }\n", ulp=0.5),
+    "sign": CFunction("INLINE real sign_of(real x) { return x > 0 ? 1 : x < 0 ? -1 : 0; }\n", ulp=0),
+    "larger": CFunction("INLINE real larger_of(real x, real y) { return x > y || x != x ? x : y; }\n", ulp=0),
+    "smaller": CFunction("INLINE real smaller_of(real x, real y) { return x < y || x != x ? x : y; }\n", ulp=0),
+    "exp_parts": CFunction(PARTS, fits=("exp_rest",)),
+    "exp": CFunction(EXP, ("exp_parts",), ulp=1.1),
+    "expm1": CFunction(EXPM1, ("exp_parts",), ulp=2),
+    "sigmoid": CFunction(SIGMOID, ("exp",), ulp=2.5),
+    "tanh": CFunction(TANH, ("exp_parts",), ulp=3),
+    "logsigmoid": CFunction(LOGSIGMOID, ("exp",), ("atanh_rest",), ulp=3),
+    "log": CFunction(LOG, (), ("atanh_rest",), ulp=2),
+    "erf": CFunction(ERF, ("exp_parts",), ("erf_rest",), ulp=4),
+    "quarters": CFunction(TURN, (), ("sin_rest", "cos_rest")),
+    "sin": CFunction(SIN, ("quarters",), ulp=2),
+    "cos": CFunction(COS, ("quarters",), ulp=2),
+    "sqrt": CFunction(SQRT, ("exp", "log"), ulp=1.5),
+    "power": CFunction(POWER, ("exp", "log")),
+    "amax": CFunction(LARGEST, ("larger",)),
+    "logsumexp": CFunction(LOGSUMEXP, ("exp", "log")),
+}
+
+
+def constants(precision: Precision) -> dict[str, str]:
+    """The numbers that range reduction takes; a high part has so few bits that its products are exact."""
+    with mp.workdps(DIGITS):
+        ln2 = mp.log(2)
+        ln2_high = cut(ln2, precision.fraction // 2 + 2)
+        numbers = {
+            "SHIFT": mpf(3) * mpf(2) ** (precision.fraction - 1),
+            "LN2": ln2,
+            "LN2_HIGH": ln2_high,
+            "LN2_LOW": ln2 - ln2_high,
+            "EXP_LEAST": -ln2 * (precision.bias + precision.fraction + 3),
+            "EXP_MOST": ln2 * (precision.bias + 2),
+            "SMALLEST": mpf(2) ** (1 - precision.bias),
+            "EPSILON": mpf(2) ** -precision.fraction,
+            "ROOT_HALF": mp.sqrt(mpf(1) / 2),
+        }
+        return {name: precision.rounded(number) for name, number in numbers.items()}
+
+
+def cut(number: Any, bits: int) -> Any:
+    """The number without what lies behind so many binary places."""
+    return mp.floor(number * mpf(2) ** bits) / mpf(2) ** bits
+
+
+@cache
+def quarter_turn() -> str:
+    """pi / 2 in parts whose products with 17 bits are exact; in double, as digits go where the parts are taken off."""
+    with mp.workdps(DIGITS):
+        high = cut(mp.pi / 2, DOUBLE.fraction - 18)
+        middle = cut(mp.pi / 2 - high, 2 * (DOUBLE.fraction - 18))
+        numbers = {"PI": mp.pi, "PI_HIGH": high, "PI_MIDDLE": middle, "PI_LOW": mp.pi / 2 - high - middle}
+        return "".join(f"#define {name} {DOUBLE.rounded(number)}\n" for name, number in numbers.items())
+
+
+@cache
+def polynomial(name: str) -> str:
+    """A fit as C, by Horner's rule, in double and in float."""
+    fit = FITS[name]
+    lines = [f"/* {fit.words} */", f"INLINE real {name}(real t)", "{"]
+    for head, precision in (("#ifdef NETWORK_DOUBLE", DOUBLE), ("#else", SINGLE)):
+        first, *others = fit.coefficients(precision)
+        lines += [head, f"    real p = {first};"]
+        lines += [f"    p = p * t {'-' if c.startswith('-') else '+'} {c.removeprefix('-')};" for c in others]
+    return "\n".join([*lines, "#endif", "    return p;", "}", ""])
+
+
+def defined(names: set[str]) -> Iterator[str]:
+    """The C of these functions, each after those that it needs."""
+    done: set[str] = set()
+
+    def define(name: str) -> Iterator[str]:
+        if name in done:
+            return
+        done.add(name)
+        if name in FITS:
+            yield polynomial(name)
+            return
+        if name == "quarters":
+            yield quarter_turn()
+        function = FUNCTIONS[name]
+        for other in (*function.needs, *function.fits):
+            yield from define(other)
+        if function.ulp is not None:
+            yield f"/* {name}, to {function.ulp} units in the last place */"
+        yield function.text
+
+    for name in FUNCTIONS:
+        if name in names:
+            yield from define(name)

@@ -1,0 +1,89 @@
+"""A network's gradient as C: what goes into the holes of network.c and network.h."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sympy import MatrixSymbol
+
+from derive.backends.c.functions import DIGITS, DOUBLE, SINGLE, constants, defined
+from derive.backends.c.printer import CPrinter, Place
+from derive.programs import Equation, Program
+
+LANES, MOST_ROWS, CACHE = 16, 128, 8192  # rows in the widest vector; rows at a time, and their entries
+POINT, ROWS = "const real *parameters", "const real *x_rows, const real *y_rows"
+HEADS = {
+    "gradient": {
+        "name": "add_gradient",
+        "words": "Adds the gradient and the loss of so many of N rows.",
+        "arguments": f"{POINT}, {ROWS}, real N, real *matrices, real *sums",
+    },
+    "hvp": {
+        "name": "add_hvp",
+        "words": "Adds the Hessian of the loss of so many of N rows, times the direction.",
+        "arguments": f"{POINT}, const real *direction, {ROWS}, real N, real *matrices, real *sums",
+    },
+    "per_sample": {
+        "name": "each_gradient",
+        "words": "Puts the gradient of each of so many of N rows into a column.",
+        "arguments": f"{POINT}, {ROWS}, long N, real *matrices, real *to",
+    },
+}
+DATA = "const real *x, const real *y, long N"
+GRADIENT = {
+    "name": "gradient",
+    "add": "add_gradient",
+    "arguments": f"{POINT}, {DATA}, real *loss, real *gradient, workspace *work",
+    "given": "parameters",
+    "result": "gradient",
+}
+HVP = {
+    "name": "hvp",
+    "add": "add_hvp",
+    "arguments": f"{POINT}, const real *direction, {DATA}, real *product, workspace *work",
+    "given": "parameters, direction",
+    "result": "product",
+}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Equations of a program, and the parameter of each symbol that is a gradient, or a Hessian times a direction."""
+
+    program: Program
+    equations: tuple[Equation, ...]
+    results: Mapping[MatrixSymbol, MatrixSymbol]
+
+
+def network_holes(sweeps: Mapping[str, Sweep], places: Mapping[str, Place]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The holes of network.c and of network.h.
+
+    `sweeps` are those of gradient, hvp and per_sample; `places` says where each parameter lies, by its name.
+    """
+    program = sweeps["gradient"].program
+    printer = CPrinter(program, places)
+    made = {name: printer.body(sweep.equations, sweep.results, name == "per_sample") for name, sweep in sweeps.items()}
+    definitions = list(printer.definitions())
+    features = max(body.features for body in made.values())
+    numbers = {name: (DOUBLE.rounded(expr.evalf(DIGITS)), expr) for expr, name in printer.numbers.items()}
+    source = {
+        "float_constants": [{"name": name, "value": value} for name, value in constants(SINGLE).items()],
+        "double_constants": [{"name": name, "value": value} for name, value in constants(DOUBLE).items()],
+        "numbers": [{"name": name, "value": value, "formula": expr} for name, (value, expr) in numbers.items()],
+        "functions": [*lines(defined(set(printer.functions))), *definitions],
+        "bodies": [{**HEADS[name], "pointers": body.pointers, "lines": body.lines} for name, body in made.items()],
+        "sums": [
+            {**GRADIENT, "loss": [f"*loss = (real)({printer.total(sweeps['gradient'].equations)});"]},
+            {**HVP, "loss": []},
+        ],
+    }
+    header = {
+        "entries": sum(printer.size(s.shape[0]) * printer.size(s.shape[1]) for s in program.parameters),
+        "block": min(MOST_ROWS, max(LANES, CACHE // features // LANES * LANES)),
+        "features": features,
+    }
+    return source, header
+
+
+def lines(texts: Iterable[str]) -> list[str]:
+    return [line for text in texts for line in text.splitlines()]

@@ -1,0 +1,53 @@
+"""What goes into the holes of network.c and network.h: three sweeps of a derivation as C."""
+
+from collections.abc import Iterator
+from math import prod
+from typing import Any
+
+from derive.backends.c import Place, Sweep, network_holes
+from derive.backends.fast import Block
+from derive.calculus import hvp
+from derive.problems import Network
+from derive.programs import Derivation, all_in_parts, needed, readable
+
+
+def native_holes(
+    network: Network, derived: Derivation, each: Derivation, blocks: list[Block]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Those of network.c, and those of network.h.
+
+    `each` is the derivation of the rows' own losses, `blocks` what a flat vector is cut into.
+    """
+    program, product = derived.program, hvp(derived)
+    moved = {name: symbol for name, symbol in product.results.items() if symbol is not None}
+    products = {moved[symbol.name]: symbol for symbol in program.parameters if symbol.name in moved}
+    equations = all_in_parts(needed(product.equations, products), program.notation)
+    gradient = readable(derived)
+    laid = list(places(blocks))
+    sweeps = {
+        "gradient": Sweep(program, gradient.equations, inverse(gradient)),
+        "hvp": Sweep(program, equations, products),
+        "per_sample": Sweep(each.program, needed(each.equations, inverse(each)), inverse(each)),
+    }
+    source, header = network_holes(sweeps, dict(laid))
+    layout = [f"{name}{'^T' if place.column > 1 else ''} from {place.start} on" for name, place in laid]
+    return source, {**header, "inputs": network.layers[0], "outputs": network.layers[-1], "layout": layout}
+
+
+def inverse(derivation: Derivation) -> dict[Any, Any]:
+    return {gradient: symbol for symbol, gradient in derivation.gradients.items()}
+
+
+def places(blocks: list[Block]) -> Iterator[tuple[str, Place]]:
+    """Where each parameter lies in a flat vector, by its name; a block that holds a bias too holds W^T."""
+    start = 0
+    for block in blocks:
+        for name, cut in block.views.items():
+            if name.startswith("b"):
+                place, size = Place(start, 1, 1), block.shape[-1]
+            elif cut:
+                place, size = Place(start, 1, block.shape[1]), (block.shape[0] - 1) * block.shape[1]
+            else:
+                place, size = Place(start, block.shape[1], 1), prod(block.shape)
+            yield name, place
+            start += size

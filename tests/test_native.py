@@ -1,0 +1,389 @@
+"""network.c computes what the derivation says, compiled or not, on any data; its functions are as exact as it says."""
+
+import ctypes
+import itertools
+import math
+import os
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import mpmath
+import pytest
+import torch
+
+from derive.backends.c.functions import FUNCTIONS
+from derive.formulas import FUNCTIONS as ACTIVATIONS
+from derive.formulas import LOSSES
+from derive.packages.emit import render
+from derive.problems.network import Network
+from tests.helpers.gate import assert_agree, autograd, criterion, distance, sequential
+from tests.helpers.networks import example, targets
+
+ROOT = Path(__file__).parent.parent
+ROWS = (0, 1, 2, 3, 5, 8, 9, 1000)
+
+
+def table_rows() -> list[Network]:
+    """Networks that have each activation and each loss of the tables between them."""
+    hidden = itertools.cycle(ACTIVATIONS)
+    return [
+        Network(
+            (3, 4, 5, 2),
+            (next(hidden), next(hidden)),
+            "sigmoid" if loss == "binary_cross_entropy" else "identity",
+            loss,
+            "mean" if index % 2 else "sum",
+        )
+        for index, loss in enumerate(LOSSES)
+    ]
+
+
+FORMULAS = [
+    Network((2, 3, 1), "z / (1 + exp(-1.5 * z))", loss="(p - y)**4 / (1 + y**2)**0.3", reduction="mean"),
+    Network((2, 3, 3, 2), ("sqrt(1 + z**2)", "cos(z) + z**3 / 3"), loss="log(1 + abs(p - y)) + erf(p)"),
+    Network((2, 3, 3), "where(z > 0, z, exp(z) - 1)", loss="-y * log_softmax(2 * p)", reduction="mean"),
+    Network((2, 17, 2), "max(z, 0.1 * z)", loss="min((p - y)**2, 4)"),
+    Network((2, 4, 4, 2), "tanh", penalty="0.05*w**2", skip=((1, 2), (0, 3)), reduction="mean"),
+]
+
+
+@pytest.fixture(scope="session")
+def libraries(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def native(emitted, libraries, monkeypatch):
+    """A function from a network to the class of its package, compiled with less care than a user's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(libraries))
+
+    def of(network: Network) -> type:
+        module = emitted(network, "native")
+        monkeypatch.setattr(module, "_FLAGS", tuple("-O1" if f == "-O3" else f for f in module._FLAGS))
+        with warnings.catch_warnings(action="error"):
+            for double in (False, True):
+                assert module._library(double)
+        return module.NativeGradient
+
+    return of
+
+
+def double_backward(network, net, x, y, direction) -> list[torch.Tensor]:
+    """The Hessian times a direction, by torch alone; a gradient that does not move is zero."""
+    parameters = list(net.parameters())
+    gradient = torch.autograd.grad(criterion(network, net(x), y), parameters, create_graph=True)
+    moved = sum((g * d).sum() for g, d in zip(gradient, direction, strict=True))
+    if not moved.requires_grad:
+        return [torch.zeros_like(p) for p in parameters]
+    return list(torch.autograd.grad(moved, parameters, materialize_grads=True))
+
+
+@pytest.mark.parametrize("network", table_rows(), ids=str)
+def test_each_row_of_the_tables_agrees_with_autograd_in_double(network, native, emitted):
+    kind = native(network)
+    for dtype, rows in itertools.product((torch.float64, torch.float32), ROWS[1:]):
+        net = sequential(network, torch.float64)
+        x, y = torch.randn(rows, 3, dtype=torch.float64), targets(network, rows)
+        net, x, y = (part.to(dtype) for part in (net, x, y))
+        of = kind(net.parameters())
+        direction = torch.randn_like(of.flat_parameters)
+        loss, gradient = of.value_and_grad(x, y, copy=True)
+        product = [part.clone() for part in of.hvp(x, y, direction)]
+        each = of.per_sample_grad(x, y)
+        parts = [part.double() for part in emitted(network, "fast")._views(direction)]
+        net, x, y = (part.double() for part in (net, x, y))
+        gate = 32 * (rows * 5) ** 0.5
+        expected = criterion(network, net(x), y).detach()
+        assert abs(loss - expected) <= gate * torch.finfo(dtype).eps * (1 + abs(expected))
+        assert_close(gradient, autograd(network, net, x, y), gate)
+        lost = 20 if network.loss == "binary_cross_entropy" else 1  # the digits that torch's second derivative loses
+        assert_close(product, double_backward(network, net, x, y, parts), 8 * gate * lost)
+        for row in range(min(rows, 3)):
+            own = autograd(network, net, x[row : row + 1], y[row : row + 1])
+            assert_close([part[row] for part in each], own, gate)
+
+
+def assert_close(got, want, gate: float) -> None:
+    """In the precision of what is got; what comes from cancelling terms is as near as these are."""
+    size = max(r.norm() for r in want)
+    for g, r in zip(got, want, strict=True):
+        assert (g.double() - r).norm() <= gate * torch.finfo(g.dtype).eps * (r.norm() + 0.05 * size)
+
+
+@pytest.mark.parametrize("network", FORMULAS, ids=str)
+def test_formulas_agree_with_the_readable_module_in_double(network, native, emitted):
+    kind, readable = native(network), emitted(network)
+    for dtype, rows in itertools.product((torch.float64, torch.float32), ROWS[1:]):
+        net, x, y = example(network, rows, dtype)
+        y = targets(network, rows).to(dtype)
+        of = kind(net.parameters())
+        parameters = [p.double() for p in of.parameters]
+        loss, gradient = of.value_and_grad(x, y)
+        expected, exact = readable.value_and_grad(parameters, x.double(), y.double())
+        gate = 64 * (rows * 5) ** 0.5
+        assert distance(loss.double(), expected) * 2.0**-52 <= gate * torch.finfo(dtype).eps
+        assert_close(gradient, exact, gate)
+        if rows > 3:
+            total, sums = of.accumulate([(x[:3], y[:3]), (x[3:], y[3:])])
+            assert_close([total[None], *sums], [expected[None], *exact], gate)
+        direction = [torch.randn_like(p) for p in parameters]
+        product = of.hvp(x, y, [part.to(dtype) for part in direction])
+        wanted = readable.hvp(parameters, x.double(), y.double(), [part.to(dtype).double() for part in direction])
+        assert_close(product, wanted, 8 * gate)
+        assert_close(of.per_sample_grad(x, y), readable.per_sample_grad(parameters, x.double(), y.double()), gate)
+
+
+def test_what_c_cannot_read_is_computed_by_the_fast_module(native):
+    of = native(Network())(sequential(Network()).parameters())
+    x, y = torch.rand(2, 9, dtype=torch.float64).T, torch.rand(1, 9, dtype=torch.float64).T
+    negative = torch.complex(x, -x).conj().imag[:1, :1].expand(1, 2)
+    for given, target in ((x, y), (negative, y[:1]), (x[:0], y[:0])):
+        loss, gradient = of.value_and_grad(given, target, copy=True)
+        again, same = of.value_and_grad(given.clone().contiguous(), target.clone())
+        assert_agree([loss, *gradient], [again, *same])
+    wide = torch.empty(151, 12, dtype=torch.float64)
+    for out in (wide[:, :9], None):
+        assert_agree(of.per_sample_grad(x, y, out), of.per_sample_grad(x.contiguous(), y.contiguous()))
+
+
+@pytest.mark.parametrize("network", [Network(), Network((3, 4, 5, 2), "tanh", reduction="mean")], ids=str)
+def test_batches_add_up_and_an_optimizer_steps_on_a_bound_module(network, native):
+    net, x, y = example(network, 60)
+    of = native(network)(net.parameters())
+    loss, gradient = of.value_and_grad(x, y, copy=True)
+    total, sums = of.accumulate((x[i : i + 7], y[i : i + 7]) for i in range(0, 60, 7))
+    assert_agree([total, *sums], [loss, *gradient])
+    of.bind(net)
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-3)
+    before, _ = of.value_and_grad(x, y, copy=True)
+    optimizer.step()
+    after, _ = of.value_and_grad(x, y)
+    assert after < before
+    with pytest.raises(ValueError, match=r"x: expected shape \(\d+, \d\), got"):
+        of.value_and_grad(x[:, :1], y)
+
+
+# the functions
+
+USED = Network(
+    (1, 1, 1, 1, 1),
+    ("tanh(z) + erf(z) + sin(z) + cos(z)", "elu", "logsigmoid"),
+    loss="log(1 + (p - y)**2) + sqrt(1 + p**2) + softplus(p)",
+)
+EXACT = {
+    "exp": (mpmath.exp, -103, 88.7),
+    "expm1": (mpmath.expm1, -103, 88.7),
+    "sigmoid": (lambda x: 1 / (1 + mpmath.exp(-x)), -87, 300),
+    "logsigmoid": (lambda x: -mpmath.log1p(mpmath.exp(-x)), -300, 87),
+    "tanh": (mpmath.tanh, -300, 300),
+    "erf": (mpmath.erf, -300, 300),
+    "log": (mpmath.log, 1e-38, 1e38),
+    "sqrt": (mpmath.sqrt, 1e-38, 1e38),
+    "sin": (mpmath.sin, -1e4, 1e4),
+    "cos": (mpmath.cos, -1e4, 1e4),
+}
+LIMITS = {  # at 0, inf, -inf
+    "exp": (1, math.inf, 0),
+    "expm1": (0, math.inf, -1),
+    "sigmoid": (0.5, 1, 0),
+    "logsigmoid": (None, 0, -math.inf),
+    "tanh": (0, 1, -1),
+    "erf": (0, 1, -1),
+    "log": (-math.inf, math.inf, math.nan),
+    "sqrt": (0, math.inf, math.nan),
+    "sin": (0, math.nan, math.nan),
+    "cos": (1, math.nan, math.nan),
+}
+
+
+def compiled(folder: Path, source: str, *options: str, compiler: str = "cc") -> ctypes.CDLL:
+    path = folder / f"library{len(list(folder.iterdir()))}.so"
+    (folder / "source.c").write_text(source)
+    command = [compiler, "-std=gnu99", *options, "-shared", "-fPIC", "-I", str(folder), str(folder / "source.c")]
+    subprocess.run([*command, "-o", str(path)], check=True, timeout=120)
+    return ctypes.CDLL(str(path))
+
+
+@pytest.fixture(scope="session")
+def functions(tmp_path_factory):
+    """The functions of network.c on arrays, in float and in double."""
+    folder = tmp_path_factory.mktemp("functions")
+    for name, text in render(USED, ["network.c", "network.h"]).items():
+        (folder / name).write_text(text)
+    loops = [
+        f"void all_{name}(const real *x, real *y, long n) {{ for (long k = 0; k < n; k++) y[k] = {name}_of(x[k]); }}"
+        for name in EXACT
+    ]
+    source = "\n".join(['#include "network.c"', *loops])
+    flags = ("-O2", "-march=native")
+    options = {torch.float32: flags, torch.float64: (*flags, "-DNETWORK_DOUBLE")}
+    return {dtype: compiled(folder, source, *given) for dtype, given in options.items()}
+
+
+def of_function(library: ctypes.CDLL, name: str, x: torch.Tensor) -> torch.Tensor:
+    y = torch.empty_like(x)
+    getattr(library, f"all_{name}")(ctypes.c_void_p(x.data_ptr()), ctypes.c_void_p(y.data_ptr()), ctypes.c_long(len(x)))
+    return y
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float", "double"])
+@pytest.mark.parametrize("name", EXACT)
+def test_each_function_is_as_exact_as_it_says(name, dtype, functions):
+    exact, least, most = EXACT[name]
+    points = torch.randn(1500, dtype=torch.float64) * 3
+    points = torch.cat([points, points.sign() * 10 ** torch.empty(1500, dtype=torch.float64).uniform_(-12, 2.4)])
+    if least > 0:
+        points = torch.cat([points.abs(), 10 ** torch.empty(500, dtype=torch.float64).uniform_(-37, 37)])
+    points = points[(points > least) & (points < most)].to(dtype)
+    worst = 0.0
+    with mpmath.workdps(50):
+        for x, y in zip(points.tolist(), of_function(functions[dtype], name, points).tolist(), strict=True):
+            want = exact(mpmath.mpf(x))
+            _, exponent = mpmath.frexp(want)
+            unit = (
+                mpmath.ldexp(1, max(exponent - 1, -126 if dtype is torch.float32 else -1022)) * torch.finfo(dtype).eps
+            )
+            worst = max(worst, float(abs(y - want) / unit))
+    assert worst <= FUNCTIONS[name].ulp
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float", "double"])
+@pytest.mark.parametrize("name", EXACT)
+def test_each_function_has_its_limits(name, dtype, functions):
+    x = torch.tensor([0, math.inf, -math.inf, math.nan], dtype=dtype)
+    *limits, unknown = of_function(functions[dtype], name, x).tolist()
+    assert math.isnan(unknown)
+    for limit, value in zip(LIMITS[name], limits, strict=True):
+        assert limit is None or value == limit or (math.isnan(value) and math.isnan(limit))
+
+
+# compilers, and the folder that libraries lie in
+
+ASK = """
+import sys, warnings, torch
+from generated.backward import SHAPES
+from generated.native import NativeGradient, _library
+warnings.simplefilter("always")
+of = NativeGradient([torch.ones(shape) for shape in SHAPES.values()])
+NativeGradient([torch.ones(shape) for shape in SHAPES.values()])
+loss, gradient = of.value_and_grad(torch.ones(3, 2), torch.ones(3, 1))
+print(_library(False) is not None, round(loss.item(), 3))
+"""
+
+
+def asked(folder: Path, **variables: str) -> subprocess.Popen:
+    environment = {**os.environ, "XDG_CACHE_HOME": str(folder), **variables}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", ASK], cwd=ROOT, env=environment, text=True, **pipes)
+
+
+def script(folder: Path, text: str) -> str:
+    path = folder / "compiler"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+FAULTS = {
+    "missing": ("", "there is no compiler"),
+    "failing": ("echo no space left on device >&2; exit 3", "ended with 3: no space left on device"),
+    "lying": ("exit 0", "No such file"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_where_nothing_can_be_compiled_a_warning_says_so_once(fault, tmp_path):
+    text, reason = FAULTS[fault]
+    compiler = script(tmp_path, text) if text else str(tmp_path / "none")
+    output, errors = asked(tmp_path, CC=compiler).communicate(timeout=100)
+    assert output == "False 299.984\n", errors
+    assert errors.count("RuntimeWarning: network.c is not compiled: ") == 1
+    assert reason in errors and "fast.py computes instead" in errors
+
+
+def test_a_compiler_that_hangs_is_ended(emitted, tmp_path, monkeypatch):
+    module = emitted(Network(), "native")
+    monkeypatch.setattr(module, "_LONGEST", 0.5)
+    with pytest.raises(subprocess.TimeoutExpired):
+        module._run([script(tmp_path, "sleep 60 & echo $! > " + str(tmp_path / "child") + "; wait")])
+    status = Path(f"/proc/{(tmp_path / 'child').read_text().strip()}/status")
+    for _ in range(100):
+        if not status.exists() or "zombie" in status.read_text():
+            return
+        time.sleep(0.1)
+    pytest.fail("the child of the compiler goes on")
+
+
+@pytest.mark.parametrize("place", ["a file", "open to others", "a link"])
+def test_a_folder_that_is_not_the_users_own_is_not_used(place, emitted, tmp_path, monkeypatch):
+    module = emitted(Network(), "native")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = tmp_path / "derive"
+    if place == "a file":
+        folder.touch()
+    elif place == "a link":
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        folder.symlink_to(tmp_path / "elsewhere")
+    else:
+        folder.mkdir(mode=0o755)
+    with pytest.raises(OSError, match=r"exists|is not a folder of the user's own alone"):
+        module._cache()
+
+
+def test_processes_that_compile_at_once_do_not_disturb_each_other_and_leave_one_library(tmp_path):
+    started = [asked(tmp_path) for _ in range(3)]
+    for process in started:
+        output, errors = process.communicate(timeout=300)
+        assert (output, errors) == ("True 299.984\n", "")
+    assert [path.suffix for path in (tmp_path / "derive").iterdir()] == [".so"]
+    output, errors = asked(tmp_path, CC=script(tmp_path, 'exec cc "$@"')).communicate(timeout=300)
+    assert (output, errors) == ("True 299.984\n", "")
+    assert len(list((tmp_path / "derive").iterdir())) == 2
+
+
+PROGRAM = """
+#include "network.h"
+int main(void)
+{
+    static workspace work;
+    static real parameters[ENTRIES], gradients[ENTRIES], x[INPUTS] = {1, 2}, y[OUTPUTS] = {3}, loss;
+    gradient(parameters, x, y, 1, &loss, gradients, &work);
+    return loss == 9 && gradients[ENTRIES - 1] == -6 ? 0 : 1;
+}
+"""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("-O2", "-DNETWORK_DOUBLE"),
+        ("-std=c99", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror", "-pedantic"),
+    ],
+)
+def test_a_program_that_includes_the_header_alone_needs_no_library(options, tmp_path):
+    (tmp_path / "main.c").write_text(PROGRAM)
+    generated = ROOT / "generated"
+    command = ["cc", *options, "-I", str(generated), str(tmp_path / "main.c"), str(generated / "network.c")]
+    subprocess.run([*command, "-o", str(tmp_path / "main")], check=True, timeout=120)
+    subprocess.run([tmp_path / "main"], check=True, timeout=10)
+
+
+@pytest.mark.parametrize("network", [USED, Network((2, 10, 10, 1), "gelu", reduction="mean")], ids=str)
+def test_the_bits_are_the_same_from_each_compiler_and_instruction_set(network, tmp_path):
+    for name, text in render(network, ["network.c", "network.h"]).items():
+        (tmp_path / name).write_text(text)
+    rows, inputs = 333, network.layers[0]
+    parameters, x, y = torch.randn(network.entries), torch.randn(rows, inputs), torch.rand(rows, 1)
+    results = []
+    for compiler, *options in (("cc", "-O3"), ("cc", "-O1"), ("cc", "-O3", "-mavx2", "-mfma"), ("clang", "-O2")):
+        portable = ("-ffp-contract=off", "-DBYTES=64", "-fno-math-errno", "-fno-trapping-math")
+        library = compiled(tmp_path, '#include "network.c"', *options, *portable, compiler=compiler)
+        gradient, work = torch.empty(network.entries + 1), torch.empty(2**20, dtype=torch.float64)
+        at = [ctypes.c_void_p(t.data_ptr()) for t in (parameters, x, y, gradient[-1:], gradient, work)]
+        library.gradient(*at[:3], ctypes.c_long(rows), *at[3:])
+        results.append(gradient)
+    assert all(torch.equal(result, results[0]) for result in results)

@@ -44,6 +44,7 @@ from derive.proof import expressions as certify
 from derive.proof.algebra import Algebra
 from derive.proof.definition import DIGITS, Definition, OnKink
 from derive.proof.judge import NotProved
+from derive.proof.trials import decimals_of
 from tests.helpers.expressions import draw_inputs
 
 A, B = MatrixSymbol("A", 3, 4), MatrixSymbol("B", 1, 2)
@@ -121,7 +122,7 @@ def test_a_kink_is_seen_in_every_function_that_has_one(formula, at):
 
 
 def test_beside_decimals_all_numbers_are_decimals():
-    point = certify.decimal({p: Rational(1, 3)})
+    point = decimals_of({p: Rational(1, 3)})
     assert Definition(point).scalar(sqrt(2) * p + pi * exp(p) + sin(1)).is_Float
     assert Definition({p: Rational(1, 3)}).scalar(sqrt(2) * p) == sqrt(2) / 3
 
@@ -168,12 +169,12 @@ def test_conditions_of_every_kind_are_indicators():
 def test_a_difference_is_shown_by_its_first_digits():
     floor_ = Rational(1, 10**90)
     with pytest.raises(NotProved, match=r"came out as 0\.3{18}\d* where it is 0\.3{18}\d*;"):
-        certify.same(Rational(1, 3) + Rational(1, 10**20), Rational(1, 3), "the value", floor_)
+        certify.agrees(Rational(1, 3) + Rational(1, 10**20), Rational(1, 3), "the value", floor_)
     mine, other = certify.first_difference(Rational(1, 3) + Rational(1, 10**20), Rational(1, 3))
     assert mine != other
     assert len(mine) < 30
     with pytest.raises(NotProved, match=r"the gradient in x came out as 2\.0+ where it is 1\.0+; prove=False derives"):
-        certify.same(Integer(2), Integer(1), "the gradient in x", floor_)
+        certify.agrees(Integer(2), Integer(1), "the gradient in x", floor_)
 
 
 @pytest.mark.parametrize("scale", [Integer(1), Rational(1, 10**60), Rational(10) ** 60])

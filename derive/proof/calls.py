@@ -18,9 +18,10 @@ from mpmath import fdot, fsum, mp, mpf
 from sympy import Expr, nan
 
 from derive.problems import ANEW, Network
+from derive.proof.contexts import naming, recording, uncut
 from derive.proof.judge import NotProved
 from derive.proof.points import DIGITS, MORE, Point, Vector, agree, as_entries, as_number, digits
-from derive.proof.tensor import Cut, Tensor, naming, read_only, recording, uncut
+from derive.proof.tensor import Cut, Tensor, read_only
 
 FAST_FORMS = tuple(
     f"FastGradient.{form}"

@@ -33,12 +33,13 @@ from derive.proof.calls import (
     unpacked,
 )
 from derive.proof.certificate import Certificate, Shown
+from derive.proof.contexts import naming
 from derive.proof.grammar import DERIVED_METHODS, check
 from derive.proof.intermediates import Intermediates
 from derive.proof.judge import Claim, Judge, NotProved
 from derive.proof.points import SHOWN
 from derive.proof.source import run_source
-from derive.proof.tensor import Tensor, naming, symbols
+from derive.proof.tensor import Tensor, symbols
 
 ROWS = (1, 2)
 FAST_ROWS = (1, 2, 3)  # 3 as a chunk of 2 and one of 1

@@ -9,7 +9,6 @@ where every step is defined, and as far as none rounds or overflows.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy
@@ -18,6 +17,7 @@ from sympy import Expr, Float, Integer, nan
 
 from derive.backends import IN_PLACE
 from derive.formulas import FUNCTIONS, NamedFunction, z
+from derive.proof.contexts import LOGS, NAMES, UNCUT
 from derive.proof.numerical import numerically, product
 
 FLOAT, DEFAULT, INDEX, BOOL = "float64", "float32", "int64", "bool"  # DEFAULT: made without a dtype, so rounded
@@ -107,7 +107,7 @@ class Tensor:
             if not (part is None or is_whole(part) or isinstance(part, slice)) or (step is not None and step < 1):
                 raise Refused(f"no index of a tensor: {part}")
         cut = [part != slice(None) for part in index if part is not None]
-        if any(taken and not length % rows for rows in _uncut for taken, length in zip(cut, self.shape, strict=False)):
+        if any(taken and not length % rows for rows in UNCUT for taken, length in zip(cut, self.shape, strict=False)):
             raise Cut(f"{index}: takes some of the rows only")
         return self._view(self.entries[(*index, ...)])
 
@@ -318,15 +318,8 @@ for _name, _function in ARITHMETIC.items():
     setattr(Tensor, f"__{_name}__", _arithmetic(_function))
     setattr(Tensor, f"__r{_name}__", _arithmetic(_function, swapped=True))
     setattr(Tensor, f"__i{_name}__", _in_place(_name))
-for _name, _compare in {
-    "le": sympy.Le,
-    "lt": sympy.Lt,
-    "ge": sympy.Ge,
-    "gt": sympy.Gt,
-    "eq": sympy.Eq,
-    "ne": sympy.Ne,
-}.items():
-    setattr(Tensor, f"__{_name}__", _relation(_compare))
+for _name in ("Le", "Lt", "Ge", "Gt", "Eq", "Ne"):
+    setattr(Tensor, f"__{_name.lower()}__", _relation(getattr(sympy, _name)))
 for _name, _join in {"and": sympy.And, "or": sympy.Or, "invert": sympy.Not}.items():
     setattr(Tensor, f"__{_name}__", _connective(_join))
 for _name, _method in {"add": "add", "sub": "sub", "mul": "mul", "div": "truediv"}.items():
@@ -348,7 +341,7 @@ def stored(value: Tensor, out: Tensor, *read: Any) -> Tensor:
             if any(here[key] != there[key] for key in ("data", "shape", "strides")):
                 raise Refused("out: overlaps what is read")
     out.entries[...] = value.entries
-    for log in _logs:
+    for log in LOGS:
         log.append(out.entries)
     return out
 
@@ -380,47 +373,8 @@ for _name in IN_PLACE:
     setattr(Tensor, f"{_name}_", lambda self, of=FUNCTIONS[_name].func: stored(of_entries(of)(self), self, self))
 
 
-_names: list[Callable[[Expr], Expr]] = []
-
-
 def named(entries: Any) -> Tensor:
-    return Tensor(numpy.frompyfunc(_names[-1], 1, 1)(entries) if _names else entries)
-
-
-@contextmanager
-def naming(name: Callable[[Expr], Expr]) -> Iterator[None]:
-    """Tensors write what operators compute by the names that this gives."""
-    _names.append(name)
-    try:
-        yield
-    finally:
-        _names.pop()
-
-
-_uncut: list[int] = []
-
-
-@contextmanager
-def uncut(rows: int) -> Iterator[None]:
-    """Raises Cut where an axis of so many rows, or of a multiple, is indexed by numbers."""
-    _uncut.append(rows)
-    try:
-        yield
-    finally:
-        _uncut.pop()
-
-
-_logs: list[list[numpy.ndarray]] = []
-
-
-@contextmanager
-def recording() -> Iterator[list[numpy.ndarray]]:
-    """The memory that is written into, view by view."""
-    _logs.append([])
-    try:
-        yield _logs[-1]
-    finally:
-        _logs.pop()
+    return Tensor(numpy.frompyfunc(NAMES[-1], 1, 1)(entries) if NAMES else entries)
 
 
 def read_only(entries: Any) -> Tensor:

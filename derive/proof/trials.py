@@ -1,0 +1,207 @@
+"""Where a loss is tried: sizes, a symbol for each entry, and random points at which it is real and smooth."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice, permutations
+from math import prod
+from random import Random
+from typing import Protocol
+
+import numpy
+from sympy import (
+    Abs,
+    Basic,
+    Dummy,
+    Expr,
+    Float,
+    Function,
+    HadamardPower,
+    Integer,
+    MatrixExpr,
+    MatrixSymbol,
+    Max,
+    Min,
+    NumberSymbol,
+    Piecewise,
+    Pow,
+    Rational,
+    Symbol,
+    ceiling,
+    floor,
+    nan,
+    oo,
+    postorder_traversal,
+    preorder_traversal,
+    sign,
+    sympify,
+    zoo,
+)
+from sympy.matrices.exceptions import NonInvertibleMatrixError
+from sympy.matrices.expressions.matexpr import MatrixElement
+from sympy.matrices.expressions.slice import MatrixSlice
+
+from derive.formulas import NamedFunction
+from derive.programs import RowLogSumExp
+from derive.proof.definition import DIGITS, Definition, Environment
+from derive.proof.judge import NotProved
+
+MOST_ENTRIES = 20_000
+MOST_POINTS = 300  # tried in search of one at which the loss is defined, beside the first of each order
+MAGNITUDES = ("1/100", "1/10", 1, 10, 100)
+PRIME = 1_000_003
+ORDERS = 6
+UNDEFINED = (ArithmeticError, NonInvertibleMatrixError, ValueError, TypeError)
+Sizes = dict[Symbol, Integer]
+
+
+class DerivedLoss(Protocol):
+    """A matrix derivation: a loss of some inputs, and its gradient in some of these, which `torch` emits.
+
+    `original` maps what the code takes to what it is in the loss, `inputs` the other way; `sizes` are symbols.
+    """
+
+    loss: Expr
+    variables: tuple[Basic, ...]
+    original: dict[MatrixSymbol, Basic]
+    inputs: dict[Basic, MatrixSymbol]
+    sizes: dict[Symbol, Symbol]
+
+    @property
+    def gradients(self) -> dict[Basic, Expr]: ...
+
+    def torch(self) -> str: ...
+
+
+def nearest(subject: DerivedLoss) -> str:
+    """What is not defined at the first points, by the smallest part of the loss that is not."""
+    for _, point in islice(points(subject), 1):
+        definition = Definition(decimals_of(point))
+        for node in postorder_traversal(subject.loss):
+            if not isinstance(node, Expr) or isinstance(node, MatrixExpr) or not node.args:
+                continue
+            try:
+                value = definition.scalar(node)
+            except UNDEFINED as error:
+                return f": {node} has no value at the first ({error})"
+            if not is_real(value):
+                return f": {node} is {value.evalf(6)} at the first"
+    return ""
+
+
+def decimals_of(point: Environment) -> Environment:
+    """Numbers as decimals of many digits; sizes stay whole."""
+
+    def one(part: object) -> object:
+        if isinstance(part, numpy.ndarray):
+            return numpy.frompyfunc(lambda number: Float(number, DIGITS), 1, 1)(part)
+        return part if sympify(part).is_Integer else Float(part, DIGITS)
+
+    return {given: one(part) for given, part in point.items()}
+
+
+def is_real(value: Expr) -> bool:
+    """Whether it is a finite real number."""
+    if sympify(value).has(nan, oo, zoo):
+        return False
+    number = sympify(value).evalf(20)
+    return number.is_number and number.is_real is not False and abs(number.as_real_imag()[1]) == 0
+
+
+def chosen_sizes(subject: DerivedLoss) -> Iterator[Sizes]:
+    """Small, pairwise different numbers for the sizes that are symbols, large enough for every index; then others."""
+    least = 2
+    for node in subject.loss.atoms(MatrixElement) | subject.loss.atoms(MatrixSlice):
+        numbers = (part for part in node.atoms(Integer))
+        least = max([least, *(int(number) + 1 for number in numbers)])
+    symbols = sorted(subject.sizes, key=str)
+    for order in permutations(range(len(symbols))):
+        yield {given: Integer(least + place) for given, place in zip(symbols, order, strict=True)}
+
+
+def points(subject: DerivedLoss) -> Iterator[tuple[Sizes, Environment]]:
+    """Sizes and random rational points: of both signs, positive, and with a large diagonal; then of many magnitudes."""
+    random = Random(0)
+    for sizes in islice(chosen_sizes(subject), ORDERS):
+        if number_of_entries(subject, sizes) > MOST_ENTRIES:
+            raise NotProved(
+                f"{subject.loss}: {number_of_entries(subject, sizes)} entries are too many to be proved one by one; "
+                "sizes that are symbols are proved at small numbers, and prove=False derives without a proof"
+            )
+        for least, diagonal in ((-1, 0), (-1, 0), (0, 0), (0, 0), (0, 3), (0, 3)):
+            magnitudes = dict.fromkeys(subject.original.values(), Integer(1))
+            yield sizes, sizes | random_point(subject, sizes, random, magnitudes, least, diagonal)
+    sizes = next(chosen_sizes(subject))
+    for number in range(MOST_POINTS):
+        magnitudes = {given: Rational(random.choice(MAGNITUDES)) for given in subject.original.values()}
+        yield sizes, sizes | random_point(subject, sizes, random, magnitudes, -(number % 2), number % 3)
+
+
+def defined_points(subject: DerivedLoss) -> Iterator[tuple[Sizes, Definition, Expr]]:
+    """Those at which the loss is real and smooth, and its value: a fraction, or a decimal of many digits."""
+    for sizes, point in points(subject):
+        with suppress(*UNDEFINED):
+            definition = Definition(point if is_rational(subject.loss) else decimals_of(point))
+            value = definition.scalar(subject.loss)
+            if not is_real(value):
+                continue
+            if not value.is_Rational and not value.is_Float:
+                definition = Definition(decimals_of(point))
+                value = definition.scalar(subject.loss)
+            yield sizes, definition, value
+
+
+def is_rational(loss: Expr) -> bool:
+    """Whether it is made of rational operations alone, and of comparisons."""
+    return not any(
+        isinstance(node, NumberSymbol | RowLogSumExp | NamedFunction)
+        or (isinstance(node, Function) and not isinstance(node, Abs | sign | Max | Min | Piecewise | floor | ceiling))
+        or (isinstance(node, Pow | HadamardPower) and not node.exp.is_Integer)
+        for node in preorder_traversal(loss)
+    )
+
+
+def symbolic_point(subject: DerivedLoss, sizes: Sizes) -> Environment:
+    """A symbol of its own for each entry of each input."""
+    point = dict(sizes)
+    for given in subject.original.values():
+        if isinstance(given, MatrixExpr):
+            values = numpy.empty(shape_at(given, sizes), dtype=object)
+            for i, j in numpy.ndindex(*values.shape):
+                values[i, j] = Dummy(f"{given}[{i}, {j}]", real=True)
+            point[given] = values
+        else:
+            point[given] = Dummy(given.name, real=True)
+    return point
+
+
+def number_of_entries(subject: DerivedLoss, sizes: Sizes) -> int:
+    """How many entries the inputs have."""
+    return sum(prod(shape_at(g, sizes)) if isinstance(g, MatrixExpr) else 1 for g in subject.original.values())
+
+
+def shape_at(given: MatrixExpr, sizes: Sizes) -> tuple[int, ...]:
+    return tuple(int(sympify(size).xreplace(sizes)) for size in given.shape)
+
+
+def random_point(
+    subject: DerivedLoss, sizes: Sizes, random: Random, magnitudes: dict[Basic, Rational], least: int, diagonal: int
+) -> Environment:
+    """Entries that no sum of products of a few makes 0: odd numbers over a large prime, times a magnitude.
+
+    `least` is -1 for entries of both signs, and 0 for positive ones; a number is of the sign that it is declared to be.
+    """
+
+    def entry(given: Basic) -> Expr:
+        size = Rational(2 * random.randrange(PRIME // 20, PRIME // 2) + 1, PRIME) * magnitudes[given]
+        signed = size * random.choice((1, -1)) if least < 0 else size
+        return -size if given.is_negative else size if given.is_positive else signed
+
+    point = {}
+    for given in subject.original.values():
+        point[given] = entry(given)
+        if isinstance(given, MatrixExpr):
+            values = numpy.empty(shape_at(given, sizes), dtype=object)
+            for i, j in numpy.ndindex(*values.shape):
+                values[i, j] = entry(given) + (diagonal * magnitudes[given] if i == j else 0)
+            point[given] = values
+    return point

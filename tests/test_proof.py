@@ -6,8 +6,11 @@ import json
 import os
 import platform
 import re
+import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,10 +20,11 @@ from derive.formulas import sigmoid
 from derive.packages.emit import render
 from derive.problems.network import Network
 from derive.proof.algebra import Algebra
+from derive.proof.certificate import listed
 from derive.proof.judge import Judge, NotProved
 from derive.proof.networks import Case, prove, slopes
 from derive.prove import main
-from derive.system import write_package
+from derive.system import OutOfTime, limited, write_package
 from generated.backward import NETWORK
 from tests.helpers.networks import NETWORKS
 
@@ -245,10 +249,84 @@ def test_a_line_that_leads_outside_is_refused_before_any_runs(text, tmp_path, mo
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def out_of_time(*_):
+    """As if it were over here; and what goes on, and handles errors, goes on for ever."""
+    with suppress(Exception):
+        signal.raise_signal(signal.SIGVTALRM)
+    while True:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("place", "count"),
+    [("calls.Calls.backward", 0), ("tensor.product", 0), ("judge.Judge.show", 1), ("networks.Case.others", 2)],
+)
+def test_what_is_not_shown_in_time_is_said(place, count, tmp_path, monkeypatch, capsys):
+    folder = emit(tmp_path / "package", Network((1, 1)))
+    before = signal.getsignal(signal.SIGVTALRM)
+    monkeypatch.setattr(f"derive.proof.{place}", out_of_time)
+    assert main([str(folder), "--seconds", "900"]) == 1
+    steps = ["every function at points", "value_and_grad of backward.py on symbols"]
+    steps += ["the other functions of backward.py on symbols", "fast.py on symbols"]
+    said = f"package: not shown within 900.0 seconds of work: {listed(steps[count:])}\n"
+    assert capsys.readouterr().err.endswith(said)
+    assert signal.getsignal(signal.SIGVTALRM) == before
+
+
 def test_work_without_end_ends():
-    endless = "from derive.prove import end_after; end_after(1)\nwhile True: pass"
-    done = subprocess.run([sys.executable, "-c", endless], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1 and "NotProved: no proof within 1 seconds of work" in done.stderr
+    with pytest.raises(OutOfTime), limited(0.1):
+        while True:
+            with suppress(Exception):
+                while True:
+                    pass
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "1e300", "1e-9", "soon"])
+def test_a_limit_that_is_none_is_bad_usage(seconds, tmp_path, capsys):
+    folder = emit(tmp_path / "package", Network((1, 1)))
+    try:
+        assert main([str(folder), "--seconds", seconds]) == 2
+    except SystemExit as error:
+        assert error.code == 2
+    assert re.fullmatch(r"python -m derive\.prove: .*seconds: .*\n", capsys.readouterr().err)
+
+
+def test_another_thread_can_be_given_no_limit(tmp_path):
+    folder = emit(tmp_path / "package", Network((1, 1)))
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(ValueError, match="only work in the main thread can be given a limit"):
+            pool.submit(prove, folder, seconds=60).result()
+        assert pool.submit(prove, folder).result().exact
+
+
+@pytest.mark.parametrize(
+    ("place", "number", "status"),
+    [
+        ("calls.Calls.backward", signal.SIGINT, 130),
+        ("tensor.product", signal.SIGINT, 130),
+        ("judge.Judge.show", signal.SIGINT, 130),
+        ("judge.Judge.show", signal.SIGTERM, -signal.SIGTERM),
+    ],
+)
+def test_an_interrupt_ends_a_proof_at_once_and_says_nothing_of_it(place, number, status, tmp_path):
+    """Wherever it arrives, and though what goes on there handles errors and goes on for ever."""
+    module, _, name = place.partition(".")
+    code = f"""
+import os, sys
+from contextlib import suppress
+import derive.prove
+import derive.proof.{module} as module
+def interrupted(*_):
+    with suppress(Exception):
+        os.kill(os.getpid(), {int(number)})
+    while True:
+        pass
+module.{name} = interrupted
+sys.argv[1:] = [{str(emit(tmp_path / "package", Network((1, 1))))!r}]
+derive.prove.finish(derive.prove.main)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
 
 
 @pytest.mark.parametrize("text", ["", "raise SystemExit(0)", "\0"], ids=ascii)

@@ -22,6 +22,7 @@ from derive.proof.contexts import naming, recording, uncut
 from derive.proof.judge import NotProved
 from derive.proof.points import DIGITS, MORE, Point, Vector, agree, as_entries, as_number, digits
 from derive.proof.tensor import Cut, Tensor, read_only
+from derive.system import OutOfTime
 
 FAST_FORMS = tuple(
     f"FastGradient.{form}"
@@ -65,7 +66,7 @@ def running(what: str) -> Iterator[None]:
     """Raises NotProved where the source that runs fails, or tries to end us."""
     try:
         yield
-    except (KeyboardInterrupt, NotProved):
+    except (KeyboardInterrupt, NotProved, OutOfTime):
         raise
     except BaseException as error:  # SystemExit, too, would look like a proof
         raise NotProved(f"{what} fails: {type(error).__name__}: {error}; {ANEW}") from error

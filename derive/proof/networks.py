@@ -32,7 +32,7 @@ from derive.proof.calls import (
     shapes_of,
     unpacked,
 )
-from derive.proof.certificate import Certificate, Shown
+from derive.proof.certificate import Certificate, Shown, listed
 from derive.proof.contexts import naming
 from derive.proof.grammar import DERIVED_METHODS, check
 from derive.proof.intermediates import Intermediates
@@ -40,6 +40,7 @@ from derive.proof.judge import Claim, Judge, NotProved
 from derive.proof.points import SHOWN
 from derive.proof.source import run_source
 from derive.proof.tensor import Tensor, symbols
+from derive.system import OutOfTime, limited
 
 ROWS = (1, 2)
 FAST_ROWS = (1, 2, 3)  # 3 as a chunk of 2 and one of 1
@@ -54,11 +55,11 @@ AGAIN = (
 AS_THE_TEMPLATE = "word for word as the template has them, whose words tests hold"
 
 
-def prove(folder: Path, progress: bool = False) -> Certificate:
+def prove(folder: Path, progress: bool = False, seconds: float | None = None) -> Certificate:
     """The certificate of the package in a folder.
 
-    Raises NotProved with the first entry that fails, OSError or ValueError where there is no such package or where
-    it is too large.
+    Raises NotProved with the first entry that fails, or with what is not shown after so many seconds of work, OSError
+    or ValueError where there is no such package or where it is too large. Only the main thread can be given a limit.
     """
     path = Path(folder) / "backward.py"
     try:
@@ -73,11 +74,19 @@ def prove(folder: Path, progress: bool = False) -> Certificate:
         )
     beside = path.with_name("fast.py")
     sources = {path: source, beside: text_of(beside)} if beside.exists() else {path: source}
-    check_imports(path.parent)
-    models = render(network, [file.name for file in sources])
-    for file, text in sources.items():
-        check(text, models[file.name], str(file))
-    shown = list(proved(network, sources, progress))
+    shown: list[Shown] = []
+    left = steps(network, sources, progress)
+    try:
+        with limited(seconds):
+            check_imports(path.parent)
+            models = render(network, [file.name for file in sources])
+            for file, text in sources.items():
+                check(text, models[file.name], str(file))
+            for what, step in list(left.items()):
+                shown += step
+                del left[what]
+    except OutOfTime:
+        raise NotProved(f"{path.parent}: not shown within {seconds} seconds of work: {listed(left)}") from None
     shown += [Shown(file.name, as_the_template(text), AS_THE_TEMPLATE) for file, text in sources.items()]
     return Certificate(
         package=path.parent.resolve().name,
@@ -90,8 +99,19 @@ def prove(folder: Path, progress: bool = False) -> Certificate:
     )
 
 
-def proved(network: Network, sources: dict[Path, str], progress: bool) -> Iterator[Shown]:
-    """Shows what there is to show, at numbers first, where what is wrong is seen in seconds."""
+def steps(network: Network, sources: dict[Path, str], progress: bool) -> dict[str, Iterator[Shown]]:
+    """What there is to show, at numbers first, where what is wrong is seen in seconds; each when it is asked for."""
+    (path, source), *others = sources.items()
+    judge = Judge()
+    return {
+        "every function at points": at_points(network, sources),
+        f"value_and_grad of {path.name} on symbols": of_gradient(network, path, source, judge, progress),
+        f"the other functions of {path.name} on symbols": of_others(network, path, source, progress),
+        **{f"{b.name} on symbols": of_fast(network, path, source, b, fast, judge, progress) for b, fast in others},
+    }
+
+
+def at_points(network: Network, sources: dict[Path, str]) -> Iterator[Shown]:
     (path, source), *others = sources.items()
     calls = Calls(network)
     with running(str(path)):
@@ -104,22 +124,31 @@ def proved(network: Network, sources: dict[Path, str], progress: bool) -> Iterat
         calls.fast(namespace, beside)
         yield Shown(beside.name, FAST_FORMS, f"{AT_POINTS}, {AGAIN}", network.layers, CALLED)
 
-    judge, narrow_judge = Judge(), Judge()
+
+def of_gradient(network: Network, path: Path, source: str, judge: Judge, progress: bool) -> Iterator[Shown]:
     decided = Counter({False: judge.establish(slopes(network), str(path))[False]})
     for rows in ROWS:
         claims = Case(network, source, path, rows, judge.sums).gradient()
         label = f"N = {rows}" if progress else ""
         decided += judge.establish(claims, f"{path} with N = {rows}", network.entries + 1, label)
     yield on_symbols(path, ("value_and_grad",), IDENTICAL, network, ROWS, decided)
-    narrow = Case(network.narrowed(), source, path, ROWS[-1], narrow_judge.sums)
-    decided = narrow_judge.establish(narrow.others(), str(path), narrow.count, "others" if progress else "")
+
+
+def of_others(network: Network, path: Path, source: str, progress: bool) -> Iterator[Shown]:
+    judge = Judge()
+    narrow = Case(network.narrowed(), source, path, ROWS[-1], judge.sums)
+    decided = judge.establish(narrow.others(), str(path), narrow.count, "others" if progress else "")
     functions = tuple(name for name in functions_of(network) if name != "value_and_grad")
     yield on_symbols(path, functions, IDENTICAL, narrow.network, ROWS[-1:], decided)
-    for beside, fast in others:
-        cases = (Fast(network, source, path, rows, judge.sums, fast) for rows in FAST_ROWS)
-        claims = (claim for case in cases for claim in case.claims())
-        decided = judge.establish(claims, str(beside), Fast.entries(network), "fast" if progress else "")
-        yield on_symbols(beside, FAST_FUNCTIONS, SAME, network, FAST_ROWS, decided)
+
+
+def of_fast(
+    network: Network, path: Path, source: str, beside: Path, fast: str, judge: Judge, progress: bool
+) -> Iterator[Shown]:
+    cases = (Fast(network, source, path, rows, judge.sums, fast) for rows in FAST_ROWS)
+    claims = (claim for case in cases for claim in case.claims())
+    decided = judge.establish(claims, str(beside), Fast.entries(network), "fast" if progress else "")
+    yield on_symbols(beside, FAST_FUNCTIONS, SAME, network, FAST_ROWS, decided)
 
 
 def on_symbols(

@@ -12,9 +12,11 @@ from derive.system.command import (
     one_line,
 )
 from derive.system.disk import check_place, differences, staying, write_package
+from derive.system.limit import OutOfTime, limited
 from derive.system.typesetting import check_pdflatex
 
 __all__ = [
+    "OutOfTime",
     "Parser",
     "a_path",
     "begin",
@@ -25,6 +27,7 @@ __all__ = [
     "differences",
     "failed",
     "finish",
+    "limited",
     "on_terminal",
     "one_line",
     "staying",

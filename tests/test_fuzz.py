@@ -15,7 +15,7 @@ import numpy
 import pytest
 from sympy import Rational
 
-from derive.formulas.functions import z
+from derive.formulas.stable import z
 from derive.formulas.typed import parse
 from generated import dat
 from tests.helpers.children import in_a_child

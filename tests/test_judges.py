@@ -9,8 +9,8 @@ import pytest
 import sympy
 import torch
 
-from derive.formulas.functions import opened, z
 from derive.formulas.losses import p, y
+from derive.formulas.stable import opened, z
 from derive.problems.network import Network
 from tests.helpers.gate import distance, sequential
 from tests.helpers.networks import targets

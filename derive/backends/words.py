@@ -3,8 +3,8 @@
 from derive.backends.source import Literal
 
 ELEMENTARY = (
-    *("acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "erfc", "erfinv", "exp"),
-    *("floor", "log", "relu", "selu", "sigmoid", "sign", "sin", "sinh", "tan", "tanh"),
+    *("acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "erfc", "erfinv", "exp", "expm1"),
+    *("floor", "log", "log1p", "relu", "selu", "sigmoid", "sign", "sin", "sinh", "tan", "tanh"),
 )
 NUMBER_FUNCTIONS = {"cos", "cosh", "erf", "exp", "gamma", "log", "sin", "sinh", "tan", "tanh"}
 KERNELS = {

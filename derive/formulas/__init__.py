@@ -2,8 +2,9 @@
 
 from derive.formulas.compiled import compiled
 from derive.formulas.fractions import is_fraction
-from derive.formulas.functions import FUNCTIONS, NamedFunction, opened, sigmoid, slope, stable, z
+from derive.formulas.functions import FUNCTIONS
 from derive.formulas.losses import LOSSES, REDUCTIONS, Loss, apart, logsumexp, p, w, y
+from derive.formulas.stable import NamedFunction, opened, sigmoid, slope, stable, z
 from derive.formulas.typed import parse, shown
 
 __all__ = [

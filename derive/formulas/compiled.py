@@ -5,7 +5,8 @@ from functools import cache, lru_cache
 
 from sympy import Lambda, lambdify
 
-from derive.formulas.functions import FUNCTIONS, NamedFunction, z
+from derive.formulas.functions import FUNCTIONS
+from derive.formulas.stable import NamedFunction, z
 
 
 @lru_cache

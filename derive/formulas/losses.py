@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sympy import Abs, Add, Expr, Function, Piecewise, Rational, Symbol, exp, log
 from sympy.logic.boolalg import Boolean
 
-from derive.formulas.functions import logsigmoid
+from derive.formulas.stable import logsigmoid
 
 p = Symbol("p", real=True)
 y = Symbol("y", real=True)

@@ -31,8 +31,9 @@ from sympy import (
     zoo,
 )
 
-from derive.formulas.functions import FUNCTIONS, NamedFunction, z
+from derive.formulas.functions import FUNCTIONS
 from derive.formulas.losses import logsumexp
+from derive.formulas.stable import NamedFunction, z
 
 MOST_LETTERS, MOST_NODES, DEEPEST, LARGEST_EXPONENT, LARGEST_NUMBER = 300, 200, 40, 64, 10**12
 MOST_CALLS, MOST_BRANCHES = 6, 16  # calls inside one another; branches, those of all parts combined

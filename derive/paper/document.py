@@ -172,6 +172,9 @@ def slope_sections(derivation: Derivation) -> list[Section]:
             lines += [("", definition, "its definition")] * (definition != formula)
             lines.append((r"\frac{da}{dz}", slope, prose("slopes.slope")))
             lines += [("", used, prose("slopes.computed"))] * (used != slope)
+            named = [{part.func for part in expr.atoms(NamedFunction)} for expr in (used, formula)]
+            for function in sorted(named[0] - named[1], key=str):
+                lines.append((scalar_latex(function(z)), opened(function.definition), "its definition"))
         rows = [row for left, expr, why in lines for row in rows_of(left, scalar_latex(expr), why, "")]
         blocks += [Paragraph(f"For {equation.rule.removesuffix(', entry by entry')}:"), Chain(tuple(rows))]
     if not blocks:

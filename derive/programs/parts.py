@@ -41,7 +41,7 @@ def in_parts(equation: Equation, notation: Notation, taken: set[str]) -> list[Eq
     layer = re.findall(r"\d*$", equation.target.name)[0] or f"_{equation.target.name.lower()}"
     while (found := next_part(formula)) is not None:
         part, whole = found
-        name = fresh(f"{type(part).__name__.lower() if is_call(part) else 'part'}{layer}", taken)
+        name = fresh(f"{called(part)}{layer}", taken)
         target = MatrixSymbol(name, *equation.shape)
         meaning = notation.meaning(name)
         parts.append(replace(equation, target=target, value=elementwise(part, operands), meaning=meaning))
@@ -92,6 +92,12 @@ def length(formula: Expr) -> int:
 
 def is_call(part: Expr) -> bool:
     return isinstance(part, Function) and not isinstance(part, Piecewise)
+
+
+def called(part: Expr) -> str:
+    """What a part is called before the number of its layer: as its function, where that has no number in its name."""
+    name = type(part).__name__.lower()
+    return name if is_call(part) and not re.search(r"\d", name) else "part"
 
 
 def is_power(part: Expr) -> bool:

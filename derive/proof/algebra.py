@@ -21,6 +21,8 @@ from sympy import (
     Pow,
     Rational,
     Symbol,
+    erf,
+    erfc,
     exp,
     expand,
     false,
@@ -85,12 +87,10 @@ class Algebra:
             return self._power(expr)
         if isinstance(expr, Piecewise):
             return self._branches(expr)
-        if isinstance(expr, Max | Min):
-            return self.polynomial(expr.rewrite(Piecewise))
-        if self.open_functions and isinstance(expr, NamedFunction):
-            return self.polynomial(expr.expanded())
-        if self.open_functions and isinstance(expr, tanh):
-            return self.polynomial(expr.rewrite(exp))
+        if isinstance(expr, Max | Min | erfc):
+            return self.polynomial(expr.rewrite(erf if isinstance(expr, erfc) else Piecewise))
+        if self.open_functions and isinstance(expr, NamedFunction | tanh):
+            return self.polynomial(expr.rewrite(exp) if isinstance(expr, tanh) else expr.expanded())
         if isinstance(expr, DiracDelta):
             return Integer(0)  # of a jump, as torch counts it
         if expr.is_Function:
@@ -128,13 +128,14 @@ class Algebra:
         return 2 * value - 1 if isinstance(expr, tanh) else value
 
     def _log(self, argument: Expr) -> Expr:
-        """log(exp(a) u) as a + log(u), with all of exp that the terms of the argument share."""
+        """log(exp(a) u) as a + log(u), with all of exp that the terms of the argument share, and none of it below."""
         terms = [term.as_powers_dict() for term in Add.make_args(argument)]
         exponents = {symbol: key[1] for key, symbol in self.atoms.items() if isinstance(key, tuple) and key[0] is exp}
         exponents |= {symbol: -exponents[base] for symbol, base in self.reciprocals.items() if base in exponents}
-        shared = {symbol: min(term.get(symbol, 0) for term in terms) for symbol in exponents}
-        shared = {symbol: power for symbol, power in shared.items() if power > 0}
+        end = {s: max if s in self.reciprocals else min for s in exponents}
+        shared = {s: k for s, one in end.items() if (k := one(term.get(s, 0) for term in terms)) > 0}
         rest = expand(argument / Mul(*(symbol**power for symbol, power in shared.items())))
+        rest = rest.replace(lambda u: u.is_Pow and u.exp < 0, lambda u: self.reciprocals[u.base] ** -u.exp)
         outside = Add(*(power * self.polynomial(exponents[symbol]) for symbol, power in shared.items()))
         return outside if rest == 1 else outside + self.atom((log, (rest,)))
 

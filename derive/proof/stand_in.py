@@ -74,9 +74,21 @@ maximum, minimum = of_pairs(sympy.Max), of_pairs(sympy.Min)
 sqrt, square = of_entries(sympy.sqrt), of_entries(lambda entry: entry**2)
 
 
+def erfc(entry: Expr) -> Expr:
+    return sympy.erfc(entry) if entry.is_number else 1 - sympy.erf(entry)
+
+
+def expm1(entry: Expr) -> Expr:
+    return sympy.exp(entry) - 1
+
+
+def log1p(entry: Expr) -> Expr:
+    return sympy.log(1 + entry)
+
+
 def function_of(name: str) -> Callable[[Expr], Expr]:
     """A function of KERNELS, by the name that SymPy or the table of formulas has for it."""
-    special = {"erfinv": erfinv, "loggamma": lgamma}
+    special = {"erfc": erfc, "erfinv": erfinv, "expm1": expm1, "log1p": log1p, "loggamma": lgamma}
     return FUNCTIONS[name].func if name in FUNCTIONS else special.get(name) or getattr(sympy, name)
 
 

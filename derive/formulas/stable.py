@@ -1,0 +1,306 @@
+"""Formulas written so that nothing overflows and no equals are subtracted, and the named functions that this takes."""
+
+from functools import cached_property, lru_cache
+
+from sympy import (
+    Add,
+    Expr,
+    Function,
+    Integer,
+    Mul,
+    Piecewise,
+    Poly,
+    Pow,
+    Symbol,
+    cancel,
+    cos,
+    cosh,
+    diff,
+    erf,
+    exp,
+    interpolate,
+    lambdify,
+    log,
+    nsimplify,
+    sin,
+    sinh,
+    tanh,
+)
+from sympy.core.cache import cacheit
+from sympy.core.parameters import distribute
+
+from derive.formulas.exponentials import (
+    Below,
+    Summand,
+    bounded,
+    factors_of,
+    in_powers,
+    one_quotient,
+    positive_terms,
+    units,
+)
+from derive.formulas.fractions import uncancelled
+
+z = Symbol("z", real=True)
+
+
+class NamedFunction(Function):
+    """A function that torch has a kernel for: kept whole in a formula, and differentiated through its definition."""
+
+    nargs = 1
+    definition: Expr
+
+    def _eval_is_extended_real(self) -> bool:
+        return True
+
+    @cached_property
+    def free_symbols(self) -> set[Symbol]:
+        """Kept, as SymPy asks for it at every step of a derivative."""
+        return super().free_symbols
+
+    @cacheit
+    def _eval_derivative(self, symbol: Symbol) -> Expr:
+        return self.fdiff() * diff(self.args[0], symbol)
+
+    def fdiff(self, argindex: int = 1) -> Expr:
+        return slope(self.func).xreplace({z: self.args[0], self.func(z): self})
+
+    @cacheit
+    def _eval_evalf(self, precision: int) -> Expr:
+        """The definition at the number that the argument is, with some bits to spare."""
+        more = precision + 20
+        return self.definition.xreplace({z: self.args[0]._evalf(more)})._evalf(more)
+
+    def expanded(self) -> Expr:
+        """The definition at this argument."""
+        return self.definition.xreplace({z: self.args[0]})
+
+
+def function(name: str, definition: Expr) -> type[NamedFunction]:
+    return type(name, (NamedFunction,), {"definition": definition})
+
+
+sigmoid = function("sigmoid", 1 / (1 + exp(-z)))
+logsigmoid = function("logsigmoid", -log(1 + exp(-z)))
+erfc = function("erfc", 1 - erf(z))
+expm1 = function("expm1", exp(z) - 1)
+log1p = function("log1p", log(1 + z))
+
+
+def opened(expr: Expr) -> Expr:
+    """The expression with every named function replaced by its definition, down to exp, log, erf and tanh."""
+    return expr.replace(lambda part: isinstance(part, NamedFunction), lambda part: opened(part.expanded()))
+
+
+@lru_cache
+def slope(function: type[NamedFunction]) -> Expr:
+    """d function / dz, written in the function's own output where SymPy confirms it, else in z and safe to evaluate."""
+    fitted = in_output(function, diff(opened(function.definition), z))
+    return stable(diff(function.definition, z)) if fitted is None else fitted
+
+
+def in_output(function: type[NamedFunction], derivative: Expr) -> Expr | None:
+    """The slope as f (c1 + c2 f), or None. Three numeric points suggest the numbers, SymPy confirms them."""
+    if derivative.has(Piecewise):
+        return None
+    a = function(z)
+    definition = opened(function.definition)
+    f, df = (lambdify(z, e, "mpmath") for e in (definition, derivative))
+    suggestion = Poly(interpolate([(f(t), df(t)) for t in (-1.5, -0.25, 1.25)], z), z)
+    c0, c1, c2 = (nsimplify(suggestion.coeff_monomial(z**k), rational=True, tolerance=1e-9) for k in range(3))
+    fitted = a * (c1 + c2 * a)
+    if c0 != 0 or abs(c1 * f(2) + c2 * f(2) ** 2 - df(2)) > 1e-9:
+        return None
+    return fitted if cancel((fitted.xreplace({a: definition}) - derivative).rewrite(exp)) == 0 else None
+
+
+OF_EXP = exp, cosh, sinh, sigmoid, tanh, expm1
+
+
+def stable(expr: Expr) -> Expr:
+    """The same function, written so that nothing overflows and no equals are subtracted.
+
+    1/(1 + exp(-u)) is sigmoid(u), log(1 + exp(u)) likewise; 1 - sigmoid(u) is sigmoid(-u); fractions are brought over
+    one denominator.
+    """
+    if expr.is_Atom or not expr.args:
+        return expr
+    if isinstance(expr, log) or _overflows(expr):
+        expr = expr.rewrite((cosh, sinh), exp)
+    if isinstance(expr, Piecewise):
+        return Piecewise(*((stable(value), condition) for value, condition in expr.args))
+    if isinstance(expr, log):
+        return _log(stable(expr.args[0]))
+    with distribute(False):
+        parts = (stable(part) if not _overflows(part) else stable(part.base) ** part.exp for part in expr.args)
+        made = list(parts if isinstance(expr, Mul) else map(stable, expr.args))
+    with distribute(expr.is_Function):  # Abs finds the sign of a sum by multiplying it out, and would else try for ever
+        expr = expr.func(*made)
+    if isinstance(expr, Add):
+        expr = _as_one(_complement(expr))
+    if isinstance(expr, Add | Mul):
+        expr = uncancelled(expr)
+    if _overflows(expr):
+        with distribute(True):
+            found = bounded(_in_exp(expr))
+        if found is not None:
+            expr = _as_one(_written(found))
+    return expr
+
+
+def _overflows(expr: Expr) -> bool:
+    """Whether a sum of exp stands under the line."""
+    return any(
+        isinstance(part, Pow) and part.exp.is_negative and part.base.is_Add and part.base.has(*OF_EXP)
+        for part in Mul.make_args(expr)
+    )
+
+
+def _complement(total: Add) -> Expr:
+    """What a number and a function that is near it leave of each other: 1 - erf(u) is erfc(u), exp(u) - 1 expm1(u)."""
+    number = total.as_coeff_Add()[0]
+    for term in total.args:
+        k, part = term.as_coeff_Mul()
+        if number == 0 or abs(k) != abs(number) or not part.args:
+            continue
+        sign, u = k / number, part.args[0]
+        if isinstance(part, erf):
+            left: Expr = erfc(-sign * u)
+        elif isinstance(part, exp) and sign == -1:
+            left = -expm1(u)
+        elif isinstance(part, cos) and sign == -1:
+            left = 2 * sin(u / 2) ** 2
+        else:
+            continue
+        return total - number - term + number * left
+    return total
+
+
+def _in_exp(expr: Expr) -> Expr:
+    """With what is a quotient of sums of exp as that."""
+    expr = expr.replace(lambda part: isinstance(part, sigmoid | expm1), lambda part: part.expanded())
+    return expr.replace(tanh, lambda u: (exp(2 * u) - 1) / (exp(2 * u) + 1))
+
+
+def _as_one(total: Expr) -> Expr:
+    """A sum whose terms cancel, of sigmoids and their like, as one product: sigmoid(u) - sigmoid(u)^2."""
+    for u in sorted(units(_in_exp(total)), key=str):
+        groups: dict[Expr, Expr] = {}
+        for term in Add.make_args(total):
+            factors = Mul.make_args(term)
+            inside = [factor for factor in factors if factor.is_Rational or _is_of(factor, u)]
+            outside = Mul(*(factor for factor in factors if factor not in inside))
+            groups[outside] = groups.get(outside, Integer(0)) + Mul(*inside)
+        found = {outside: _uncancelled_exp(inside) for outside, inside in groups.items()}
+        if any(found[outside] != inside for outside, inside in groups.items()):
+            with distribute(False):
+                total = Add(*(outside * inside for outside, inside in found.items()))
+    return total
+
+
+def _is_of(factor: Expr, u: Expr) -> bool:
+    """Whether it is a rational function of exp(u)."""
+    return bool(factor.free_symbols) and units(_in_exp(factor)) == {u} and in_powers(_in_exp(factor)) is not None
+
+
+def _uncancelled_exp(total: Expr) -> Expr:
+    terms = Add.make_args(total)
+    if len(terms) == 1 or all(map(_is_positive, terms)) or all(_is_positive(-term) for term in terms):
+        return total
+    with distribute(True):
+        quotient = one_quotient(_in_exp(total))
+        return _written(quotient[0]) if quotient and quotient[1] else total
+
+
+def _is_positive(expr: Expr) -> bool:
+    if isinstance(expr, Add | Mul):
+        return all(map(_is_positive, expr.args))
+    if isinstance(expr, Pow) and not isinstance(expr, exp):
+        return _is_positive(expr.base)
+    return isinstance(expr, exp | sigmoid) or bool(expr.is_positive)
+
+
+def _written(summands: list[Summand]) -> Expr:
+    return Add(*(Mul(summand.front, *map(_one_over, summand.below)) for summand in summands))
+
+
+def _one_over(below: Below) -> Expr:
+    """1 / (a + b exp(v)) as a sigmoid, and 1 over any other sum as that."""
+    if len(below.terms) == 2:
+        (a, u), (b, v) = below.terms if below.terms[0][1] == 0 else below.terms[::-1]
+        if u == 0 and a.is_number and b.is_number:
+            return (sigmoid(-v - log(b / a)) / a) ** below.power
+    return Add(*(a * exp(u) for a, u in below.terms)) ** -below.power
+
+
+def _softplus(u: Expr) -> Expr:
+    """log(1 + exp(u)), in the form that is exact at every size."""
+    return -logsigmoid(-u)
+
+
+def _log(argument: Expr) -> Expr:
+    """log of a quotient of sums of exp by softplus, or by what is taken out of a sum so that 1 and less are left."""
+    with distribute(True):
+        total = _in_exp(argument)
+        if not total.has(exp):
+            return _log_near_one(argument)
+        return _log_of_quotient(total) or _log_of_sum(total) or _log_near_one(argument)
+
+
+def _log_near_one(argument: Expr) -> Expr:
+    number, rest = argument.as_coeff_Add()
+    return log1p(rest) if number == 1 and rest != 0 else log(argument)
+
+
+def _log_of_quotient(total: Expr) -> Expr | None:
+    """Of a quotient of sums of powers of exp(u), all with positive factors; None where it is no such."""
+    powers = in_powers(total)
+    parts = factors_of(powers.function) if powers else None
+    if powers is None or parts is None:
+        return None
+    above, slope_of_u, below = parts
+    number, tops = above.factor_list()
+    factors = [*tops, *((D, -m) for D, m in below)]
+    if not powers.is_positive(number) or any(powers.sign(F) < 1 for F, _ in factors):
+        return None
+    if slope_of_u == 0 and below and above.degree() == sum(m * D.degree() for D, m in below):
+        near_one = one_quotient(total - 1)
+        if near_one and near_one[1]:
+            return log1p(_written(near_one[0]))
+    start, u = log(powers.meant(number)), powers.u
+    sums = [(s, [(k, powers.meant(c)) for (k,), c in F.terms()]) for F, s in factors]
+    if all(len(terms) == 2 for _, terms in sums):
+        start += Add(*(s * log(a) for s, (_, (_, a)) in sums))
+        pluses = [(Integer(s), Integer(k), log(b / a)) for s, ((k, b), (_, a)) in sums]
+        return start + _without_opposites(Integer(slope_of_u), pluses, u)
+    cases = []
+    for end in (-1, 0):
+        case = start + slope_of_u * u
+        for s, terms in sums:
+            n, d = terms[end]
+            case += s * (n * u + log(d) + log1p(Add(*(c / d * exp((k - n) * u) for k, c in terms if k != n))))
+        cases.append(case)
+    return Piecewise((cases[0], u <= 0), (cases[1], True))
+
+
+def _without_opposites(slope_of_u: Expr, pluses: list[tuple[Expr, Expr, Expr]], u: Expr) -> Expr:
+    """slope u + the sum of s softplus(d u + c); softplus(v) - v is softplus(-v), which leaves no small difference."""
+    total = Integer(0)
+    for s, d, c in pluses:
+        if slope_of_u * s * d < 0 and abs(slope_of_u) >= abs(s * d):
+            slope_of_u += s * d
+            total += s * c
+            d, c = -d, -c
+        total += s * _softplus(d * u + c)
+    return total + slope_of_u * u
+
+
+def _log_of_sum(total: Expr) -> Expr | None:
+    """log of a sum of exp, one after the other, or None: log(exp(u) + exp(v)) = u + log(1 + exp(v - u))."""
+    terms = positive_terms(total)
+    if terms is None or not all(a.is_number for a, _ in terms):
+        return None
+    start, *others = (u + log(a) for a, u in terms)
+    for u in others:
+        start += _softplus(u - start)
+    return start

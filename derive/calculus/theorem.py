@@ -37,12 +37,13 @@ from sympy import (
     powsimp,
     sign,
     solve,
+    tanh,
 )
 from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive.calculus.product_rules import chain_pullback
-from derive.formulas import is_fraction, stable
+from derive.formulas import is_fraction, sigmoid, stable
 from derive.programs import (
     BlockSum,
     Elementwise,
@@ -161,10 +162,15 @@ def elementwise_pullback(equation: Equation, scalar: Expr, cotangent: MatrixExpr
     partial = diff(value.formula.xreplace(steps), scalar).xreplace({step: part for part, step in steps.items()})
     if partial.has(Derivative, Subs):
         raise ValueError(f"{value.formula}: SymPy knows no derivative of it; write it with other functions")
-    if not is_fraction(value.formula):
+    if not loses_as_output(value.formula):
         partial = partial.xreplace({value.formula: output})
     partial = stable(between_jumps(partial))
     return weighted(cotangent, partial, {**value.operands, output: equation.target})
+
+
+def loses_as_output(formula: Expr) -> bool:
+    """Whether a slope written in the output loses digits of it; of sigmoid(z) and tanh(z) it is what torch takes."""
+    return is_fraction(formula) or (isinstance(formula, sigmoid | tanh) and not formula.args[0].is_Symbol)
 
 
 def between_jumps(derivative: Expr) -> Expr:

@@ -122,5 +122,5 @@ def boxed(program: Program, *equations: Equation) -> Block:
     return Chain(tuple(row for left, right in sides for row in rows_of(left, right, "", "")))
 
 
-def listed(parts: list[str], word: str) -> str:
+def enumerated(parts: list[str], word: str) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} {word} {parts[-1]}"

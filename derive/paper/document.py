@@ -21,7 +21,7 @@ from derive.paper.blocks import (
     Section,
     Table,
     boxed,
-    listed,
+    enumerated,
     rows_of,
     summary,
 )
@@ -96,7 +96,7 @@ def overview(network: Network, derivation: Derivation) -> Section:
             Paragraph(
                 prose(
                     "document.network",
-                    sizes=listed([f"{size}" for size in network.layers], "and"),
+                    sizes=enumerated([f"{size}" for size in network.layers], "and"),
                     activations=activations_sentence(network),
                     loss=network.loss,
                     reduction=of_e,
@@ -141,7 +141,7 @@ def glossary(derivation: Derivation) -> list[dict[str, str]]:
 def activations_sentence(network: Network) -> str:
     hidden = [applied(network.activation_of(layer)) for layer in range(1, network.depth)]
     which = "several" if len(set(hidden)) > 1 else "one" if hidden else "none"
-    activations = listed(hidden, "and") if which == "several" else "".join(hidden[:1])
+    activations = enumerated(hidden, "and") if which == "several" else "".join(hidden[:1])
     return prose(f"document.{which}", activations=activations, output=applied(network.output_activation))
 
 

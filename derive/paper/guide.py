@@ -59,10 +59,10 @@ def signs(derivation: Derivation) -> list[str]:
     """What is written in formulas, in words; what not every derivation has, where it has it."""
     nodes = {type(node) for equation in derivation.equations for node in preorder_traversal(equation.value)}
     rare = [kind for kind in RARE if kind in nodes]
-    return [*map(prose, SIGNS), *(prose(f"rare_signs.{kind.__name__}") for kind in rare)]
+    return [*map(prose, USUAL), *(prose(f"rare_signs.{kind.__name__}") for kind in rare)]
 
 
-SIGNS = ("signs.products", "signs.ones", "signs.layout")
+USUAL = ("signs.products", "signs.ones", "signs.layout")
 RARE = (RowLogSumExp, KroneckerProduct, BlockSum, MatrixSlice, Heaviside)
 
 

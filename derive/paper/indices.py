@@ -11,7 +11,7 @@ from derive.paper.latex import TexPrinter, level_of
 from derive.programs import MADE, Elementwise, Equation, Notation, Program, RowLogSumExp
 
 INDEX_LETTERS = "ijkmhvwxyabcgnpqrstu"
-ONE = Integer(1)
+UNIT = Integer(1)
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Term:
 
     sums: list[str] = field(default_factory=list)
     factors: list[Piece] = field(default_factory=list)
-    scale: Expr = ONE
+    scale: Expr = UNIT
 
     def __mul__(self, other: "Term") -> "Term":
         return Term(self.sums + other.sums, self.factors + other.factors, self.scale * other.scale)

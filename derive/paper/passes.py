@@ -13,8 +13,8 @@ from derive.paper.blocks import (
     Row,
     Section,
     boxed,
+    enumerated,
     equation_rows,
-    listed,
 )
 from derive.paper.breaking import inline, width
 from derive.paper.indices import entry_latex, writer_of
@@ -124,9 +124,9 @@ def goal(derivation: Derivation, step: Equation, rules: list[str]) -> str:
     uses = [(f"F{i}", e) for i, e in enumerate(program.equations, 1) if step.variable in e.varies_with]
     if not uses:
         return prose("passes.unseen", variable=variable, shape=shape)
-    places = listed([f"${latex(program, e.target)}$ in {label}" for label, e in uses], "and")
+    places = enumerated([f"${latex(program, e.target)}$ in {label}" for label, e in uses], "and")
     used = dict.fromkeys(rule(e, step.variable) for _, e in uses)
-    rules_used = listed([f"R{rules.index(r) + 1}, {r}" for r in used], "and")
+    rules_used = enumerated([f"R{rules.index(r) + 1}, {r}" for r in used], "and")
     sentences = [prose("passes.goal", variable=variable, shape=shape, places=places, rules=rules_used)]
     sentences += [prose("passes.added")] * (len(uses) > 1)
     for shifted, whole in shifts(program.equations).items():

@@ -22,7 +22,7 @@ from sympy import (
 )
 
 from derive.calculus import pullback, pushforward, rule
-from derive.paper.blocks import WIDEST_CHANGE, Boxed, Chain, Display, Paragraph, Row, Section, listed
+from derive.paper.blocks import WIDEST_CHANGE, Boxed, Chain, Display, Paragraph, Row, Section, enumerated
 from derive.paper.breaking import width
 from derive.paper.indices import IndexWriter, index_proof, names_of
 from derive.paper.latex import latex, symbolic_shape, written
@@ -79,7 +79,9 @@ def rule_section(number: int, name: str, equation: Equation, variable: MatrixSym
         f"R{number}. {name[0].upper()}{name[1:]}",
         f"R{number}",
         (
-            Paragraph(f"Let ${latex(None, F)} = {latex(None, through.value)}$; {listed(shapes, 'and')}.{note} Then"),
+            Paragraph(
+                f"Let ${latex(None, F)} = {latex(None, through.value)}$; {enumerated(shapes, 'and')}.{note} Then"
+            ),
             *([Chain(tuple(rows))] if rows else []),
             Boxed(rf"\frac{{\partial L}}{{\partial {latex(None, V)}}} = {latex(None, gradient)}"),
         ),

@@ -15,7 +15,7 @@ from derive.paper.prose import prose
 from derive.problems import Network, targets
 from derive.programs import Derivation, Equation, Program
 
-Numbers = dict[MatrixSymbol, ndarray]
+Drawn = dict[MatrixSymbol, ndarray]
 SAMPLES, SEED, DECIMALS, NUDGE = 3, 127, 4, 0.001
 WIDEST = 4  # units of a layer that fit beside each other, with all their numbers
 
@@ -69,18 +69,18 @@ def numbers_sections(network: Network, derivation: Derivation) -> list[Section]:
     ]
 
 
-def given_row(program: Program, symbol: MatrixSymbol, values: Numbers) -> Row:
+def given_row(program: Program, symbol: MatrixSymbol, values: Drawn) -> Row:
     target = symbol == program.inputs[1]
     text = matrix_latex(values[symbol], DECIMALS if target else 2)
     return Row(latex(program, symbol), text, "the targets" if target else "drawn", "")
 
 
-def drawn_inputs(program: Program, network: Network) -> Numbers:
+def drawn_inputs(program: Program, network: Network) -> Drawn:
     """Parameters, inputs and targets for a few points; the same on every machine."""
     draw = random.Random(SEED)
     X, Y, *_ = program.inputs
     sizes = dict(zip((X.shape[1], *(b.shape[1] for b in program.parameters[1::2])), network.layers, strict=True))
-    inputs: Numbers = {}
+    inputs: Drawn = {}
     for symbol in program.parameters:
         rows, columns = (int(size.xreplace(sizes)) for size in symbol.shape)
         layer = int(symbol.name[1:])

@@ -6,29 +6,29 @@ from contextlib import contextmanager
 import numpy
 from sympy import Expr
 
-NAMES: list[Callable[[Expr], Expr]] = []
-UNCUT: list[int] = []
+NAMINGS: list[Callable[[Expr], Expr]] = []
+KEPT: list[int] = []
 LOGS: list[list[numpy.ndarray]] = []
 
 
 @contextmanager
 def naming(name: Callable[[Expr], Expr]) -> Iterator[None]:
     """Tensors write what operators compute by the names that this gives."""
-    NAMES.append(name)
+    NAMINGS.append(name)
     try:
         yield
     finally:
-        NAMES.pop()
+        NAMINGS.pop()
 
 
 @contextmanager
 def uncut(rows: int) -> Iterator[None]:
     """Raises Cut where an axis of so many rows, or of a multiple, is indexed by numbers."""
-    UNCUT.append(rows)
+    KEPT.append(rows)
     try:
         yield
     finally:
-        UNCUT.pop()
+        KEPT.pop()
 
 
 @contextmanager

@@ -54,16 +54,16 @@ from derive.proof.trials import (
 
 MOST_SYMBOLS = 40
 MOST_ON_A_LINE = 400  # entries of what is moved along a line, if the loss on it is to be written out
-MOST_TERMS = 60_000  # of all that is compared, if every product in it were multiplied out
-POINTS = 2
-SHOWN = 45  # digits that must agree
+MOST_EXPANDED_TERMS = 60_000  # of all that is compared, if every product in it were multiplied out
+RANDOM_POINTS = 2
+AGREEING_DIGITS = 45  # digits that must agree
 SMALLEST = 90  # decimals; what is smaller beside the loss than this is rounding
-STEP = Rational(1, 10**50)  # its square is the error of a difference quotient, and DIGITS leave as much beside it
+LINE_STEP = Rational(1, 10**50)  # its square is the error of a difference quotient, and DIGITS leave as much beside it
 t = Dummy("t", real=True)
 
 
 @dataclass(frozen=True)
-class Certificate:
+class LossCertificate:
     """What was shown, of the source with this hash; `exact` if all is identical with a symbol for each entry."""
 
     loss: str
@@ -75,7 +75,7 @@ class Certificate:
 
     def __str__(self) -> str:
         sizes = ", ".join(f"{name} = {size}" for name, size in self.sizes.items())
-        shown = "proved" if self.exact else f"checked numerically to {SHOWN} digits"
+        shown = "proved" if self.exact else f"checked numerically to {AGREEING_DIGITS} digits"
         return (
             f"{shown}: the value and the gradient in {', '.join(self.variables)} of {self.loss}\n"
             f"{self.method}{f', at {sizes}' if sizes else ''}\n"
@@ -86,7 +86,7 @@ class Certificate:
 Emitted = Callable[..., tuple[Tensor, Any]]  # value_and_grad
 
 
-def certify(subject: DerivedLoss) -> Certificate:
+def certify(subject: DerivedLoss) -> LossCertificate:
     """The certificate of a matrix derivation.
 
     Raises NotProved where value or gradient differ, or where no point is found at which the loss is defined.
@@ -97,8 +97,8 @@ def certify(subject: DerivedLoss) -> Certificate:
     sizes = with_symbols(subject, function)
     exact, method = True, "exact: identical, with a symbol for each entry"
     if sizes is None or next(defined_points(subject), None) is None:
-        exact, (method, sizes) = False, evaluated(subject, function)
-    return Certificate(
+        exact, (method, sizes) = False, at_random_points(subject, function)
+    return LossCertificate(
         loss=str(subject.loss),
         variables=tuple(map(str, subject.variables)),
         sizes={str(symbol): int(size) for symbol, size in sizes.items()},
@@ -128,7 +128,7 @@ def identical(subject: DerivedLoss, function: Emitted, sizes: Sizes) -> bool:
         loss = definition.scalar(subject.loss)
     except TooManyTerms:
         return False
-    if most_terms(loss) * sum(numpy.size(point[variable]) for variable in subject.variables) ** 2 > MOST_TERMS:
+    if most_terms(loss) * sum(numpy.size(point[variable]) for variable in subject.variables) ** 2 > MOST_EXPANDED_TERMS:
         return False
     try:
         value, gradients = run(function, subject, point)
@@ -139,7 +139,7 @@ def identical(subject: DerivedLoss, function: Emitted, sizes: Sizes) -> bool:
         for mine, closed, entry in zip(*gradient_in(subject, variable, gradients, definition), strict=True):
             slope = diff(loss, entry)
             pairs += [(mine, slope), (closed, slope)]
-    if sum(most_terms(expr) for pair in pairs for expr in pair) > MOST_TERMS:
+    if sum(most_terms(expr) for pair in pairs for expr in pair) > MOST_EXPANDED_TERMS:
         return False
     return any(all_identical(pairs, Algebra(open_functions)) for open_functions in (False, True))
 
@@ -157,15 +157,15 @@ def most_terms(expr: Expr, known: dict[Expr, int] | None = None) -> int:
     if expr not in known:
         parts = [most_terms(part, known) for part in sympify(expr).args]
         if isinstance(expr, Mul):
-            known[expr] = min(prod(parts), 10 * MOST_TERMS)
+            known[expr] = min(prod(parts), 10 * MOST_EXPANDED_TERMS)
         elif isinstance(expr, Pow) and expr.exp.is_Rational:
-            known[expr] = min(parts[0] ** max(abs(int(expr.exp)), 1), 10 * MOST_TERMS)
+            known[expr] = min(parts[0] ** max(abs(int(expr.exp)), 1), 10 * MOST_EXPANDED_TERMS)
         else:
             known[expr] = max(sum(parts), 1)
     return known[expr]
 
 
-def evaluated(subject: DerivedLoss, function: Emitted) -> tuple[str, Sizes]:
+def at_random_points(subject: DerivedLoss, function: Emitted) -> tuple[str, Sizes]:
     """How it was shown at random points, and for which sizes."""
     exact, shown = True, 0
     for sizes, definition, value in defined_points(subject):
@@ -179,9 +179,9 @@ def evaluated(subject: DerivedLoss, function: Emitted) -> tuple[str, Sizes]:
         for variable in subject.variables:
             exact &= check_gradient(subject, variable, gradients, definition, slopes[variable], floor)
         shown += 1
-        if shown == POINTS:
-            how = "exact, in rational numbers" if exact else f"to {SHOWN} digits"
-            return f"{how}, at {POINTS} random points and along random lines through them", sizes
+        if shown == RANDOM_POINTS:
+            how = "exact, in rational numbers" if exact else f"to {AGREEING_DIGITS} digits"
+            return f"{how}, at {RANDOM_POINTS} random points and along random lines through them", sizes
     raise NotProved(
         f"{subject.loss}: found no point at which it is defined, real and smooth{nearest(subject)}; "
         "prove=False derives without a proof"
@@ -243,7 +243,7 @@ def line_slope(subject: DerivedLoss, variable: Basic, point: Environment, random
             line = at(t)
             line = line.xreplace({step: step.xreplace({t: Integer(0)}) for step in line.atoms(floor, ceiling, sign)})
             return steps, diff(line, t).xreplace({t: Integer(0)})
-    return steps, (at(STEP).evalf(DIGITS) - at(-STEP).evalf(DIGITS)) / (2 * STEP)
+    return steps, (at(LINE_STEP).evalf(DIGITS) - at(-LINE_STEP).evalf(DIGITS)) / (2 * LINE_STEP)
 
 
 def run(function: Emitted, subject: DerivedLoss, point: Environment) -> tuple[Expr, Any]:
@@ -271,7 +271,7 @@ def agrees(mine: Expr, other: Expr, what: str, floor: Expr) -> bool:
     if mine.is_Rational and other.is_Rational and mine == other:
         return True
     mine, other = mine.evalf(DIGITS), other.evalf(DIGITS)
-    if not (mine.is_Float or mine.is_Rational) or not abs(mine - other) <= abs(other) / 10**SHOWN + floor:
+    if not (mine.is_Float or mine.is_Rational) or not abs(mine - other) <= abs(other) / 10**AGREEING_DIGITS + floor:
         found, wanted = first_difference(mine, other)
         raise NotProved(f"{what} came out as {found} where it is {wanted}; prove=False derives without a proof")
     return False

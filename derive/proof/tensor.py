@@ -17,7 +17,7 @@ from sympy import Expr, Float, Integer, nan
 
 from derive.backends import IN_PLACE
 from derive.formulas import FUNCTIONS, NamedFunction, z
-from derive.proof.contexts import LOGS, NAMES, UNCUT
+from derive.proof.contexts import KEPT, LOGS, NAMINGS
 from derive.proof.numerical import numerically, product
 
 FLOAT, DEFAULT, INDEX, BOOL = "float64", "float32", "int64", "bool"  # DEFAULT: made without a dtype, so rounded
@@ -107,7 +107,7 @@ class Tensor:
             if not (part is None or is_whole(part) or isinstance(part, slice)) or (step is not None and step < 1):
                 raise Refused(f"no index of a tensor: {part}")
         cut = [part != slice(None) for part in index if part is not None]
-        if any(taken and not length % rows for rows in UNCUT for taken, length in zip(cut, self.shape, strict=False)):
+        if any(taken and not length % rows for rows in KEPT for taken, length in zip(cut, self.shape, strict=False)):
             raise Cut(f"{index}: takes some of the rows only")
         return self._view(self.entries[(*index, ...)])
 
@@ -374,7 +374,7 @@ for _name in IN_PLACE:
 
 
 def named(entries: Any) -> Tensor:
-    return Tensor(numpy.frompyfunc(NAMES[-1], 1, 1)(entries) if NAMES else entries)
+    return Tensor(numpy.frompyfunc(NAMINGS[-1], 1, 1)(entries) if NAMINGS else entries)
 
 
 def read_only(entries: Any) -> Tensor:

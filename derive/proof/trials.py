@@ -48,7 +48,7 @@ from derive.proof.judge import NotProved
 MOST_ENTRIES = 20_000
 MOST_POINTS = 300  # tried in search of one at which the loss is defined, beside the first of each order
 MAGNITUDES = ("1/100", "1/10", 1, 10, 100)
-PRIME = 1_000_003
+DENOMINATOR = 1_000_003
 ORDERS = 6
 UNDEFINED = (ArithmeticError, NonInvertibleMatrixError, ValueError, TypeError)
 Sizes = dict[Symbol, Integer]
@@ -192,7 +192,7 @@ def random_point(
     """
 
     def entry(given: Basic) -> Expr:
-        size = Rational(2 * random.randrange(PRIME // 20, PRIME // 2) + 1, PRIME) * magnitudes[given]
+        size = Rational(2 * random.randrange(DENOMINATOR // 20, DENOMINATOR // 2) + 1, DENOMINATOR) * magnitudes[given]
         signed = size * random.choice((1, -1)) if least < 0 else size
         return -size if given.is_negative else size if given.is_positive else signed
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound, TemplateSyntaxError
-from sympy import Integer, Inverse, Symbol
+from sympy import Integer, Inverse, MatrixSymbol, Symbol
 
 from derive.backends import WIDTH, Source, call
 from derive.backends.fast import Block, schedule
@@ -104,10 +104,10 @@ def backward_page(subject: Subject) -> dict[str, Any]:
     }
 
 
-def function_body(subject: Subject, computed: Computed) -> dict[str, Any]:
-    """The lines that the results need, and each result by name; one that nothing moves is zero."""
+def function_body(subject: Subject, computed: Computed, others: Iterable[MatrixSymbol] = ()) -> dict[str, Any]:
+    """The lines that the results and others need, and each result by name; one that nothing moves is zero."""
     program, results = computed.program, computed.results
-    wanted = [symbol for symbol in results.values() if symbol is not None]
+    wanted = [*others, *(symbol for symbol in results.values() if symbol is not None)]
     body = lines(program, all_in_parts(needed(computed.equations, wanted), program.notation), ONE)
     used = names(body) | {name for name, symbol in results.items() if symbol is None}
     spelled = [
@@ -133,13 +133,18 @@ def penalties(subject: Subject) -> list[dict[str, Any]]:
     program = of_parameters_alone(subject.derived.program)
     if program is None:
         return []
-    derivation = derive(program)
-    parameters = subject.derived.program.parameters
-    gradients = {symbol.name: derivation.gradients.get(symbol) for symbol in parameters}
-    value_and_grad = Computed(program, derivation.equations, {"": program.output, **gradients})
-    along = hvp(derivation)
-    product = replace(along, results={symbol.name: along.results.get(symbol.name) for symbol in parameters})
-    return [{"gradient": function_body(subject, value_and_grad), "product": function_body(subject, product)}]
+    derivation, along = derive(program), hvp(derive(program))
+    fields = [symbol.name for symbol in subject.derived.program.parameters]
+    gradients = {symbol.name: gradient for symbol, gradient in derivation.gradients.items()}
+    gradient = Computed(program, derivation.equations, {name: gradients.get(name) for name in fields})
+    product = replace(along, results={name: along.results.get(name) for name in fields})
+    return [
+        {
+            "value": spell(program, program.output),
+            "gradient": function_body(subject, gradient, [program.output]),
+            "product": function_body(subject, product),
+        }
+    ]
 
 
 def spec_lines(field: str, value: str | tuple[str | int, ...]) -> list[str]:
@@ -243,7 +248,8 @@ def reference_page(subject: Subject) -> dict[str, Any]:
         "weight": "len(x) / points" if network.reduction == "mean" else "1",
         "share": ", len(x) / points" if by_rows else "",
         "loss": reference_loss(network, lines(program, loss_equations), spell(program, program.prediction)),
-        "penalty": reference_penalty(subject),
+        "penalty_lines": reference_penalty(subject),
+        **penalty_page(subject),
     }
 
 

@@ -1,5 +1,6 @@
-"""What is to be differentiated: a network, where it is undefined, its settings in a file, and the package for it."""
+"""What is to be differentiated: a network, its definitions, its settings in a file, and the package for it."""
 
+from derive.problems.definitions import Definition, N, definitions
 from derive.problems.domain import no_least_value, warnings
 from derive.problems.network import MOST_PROVED, NAMES, Network, as_flag, parse_activations, parse_layers, parse_skip
 from derive.problems.package import ANEW, network_of, not_as_written, only_a_docstring, text_of
@@ -10,8 +11,11 @@ __all__ = [
     "ANEW",
     "MOST_PROVED",
     "NAMES",
+    "Definition",
+    "N",
     "Network",
     "as_flag",
+    "definitions",
     "network_of",
     "no_least_value",
     "not_as_written",

@@ -7,6 +7,7 @@ of a matrix expression, whose names belong to the person who wrote it.
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 from unicodedata import lookup
 
 from sympy import Add, Expr, MatrixSymbol, Mul, Pow, Symbol
@@ -29,6 +30,7 @@ FAMILIES = {
     "C": Family("max", "C", "largest entry of each row"),
     "U": Family("u", "U", "the same less the largest entry of its row"),
     "M": Family("lse", "M", "log of the row sums of exp"),
+    "S": Family("logsumexp", "S", "log of the row sums of exp, of all entries as they are"),
     "Q": Family("q", "Q", "what logsumexp runs over"),
     "P": Family("p", "P", "softmax of each row"),
     "E": Family("e", "E", "loss of each entry"),
@@ -95,6 +97,7 @@ class Notation:
     """
 
     taken: frozenset[str] = frozenset()
+    unnamed: ClassVar[str] = "M"  # what a matrix is called that nobody has named
 
     def role(self, name: str) -> tuple[Role | None, str]:
         """What the symbol is of another, and the other's name; of none, None and its own."""
@@ -168,6 +171,8 @@ class Notation:
 
 class NetworkNotation(Notation):
     """Layers are subscripts; dL/dZ has a name of its own, Delta, as in every textbook."""
+
+    unnamed = "Q"
 
     def spelled(self, name: str) -> str:
         family, layer, letter = _split(name)

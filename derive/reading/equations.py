@@ -25,6 +25,7 @@ from derive.programs import (
     PLAIN,
     Elementwise,
     Equation,
+    Notation,
     RowLogSumExp,
     RowMax,
     Scalar,
@@ -39,13 +40,19 @@ from derive.reading.names import Names
 class Equations(Names):
     """Equations over symbols of their own; `views` says what an entry in a formula of some shape is the entry of."""
 
-    def __init__(self) -> None:
+    def __init__(self, notation: Notation = PLAIN) -> None:
         super().__init__()
+        self.notation = notation
         self.views: dict[tuple[Symbol, tuple[Expr, Expr]], MatrixExpr] = {}
         self.known: dict[object, MatrixSymbol] = {}
         self.equations: list[Equation] = []
 
-    def define(self, value: MatrixExpr) -> MatrixSymbol:
+    def assign(self, target: MatrixSymbol, value: MatrixExpr, rule: str) -> None:
+        """An equation, whose target is known from then on."""
+        self.inputs[target] = self.known[key(value)] = target
+        self.equations.append(Equation(target, value, rule, self.notation.meaning(target.name)))
+
+    def define(self, value: MatrixExpr, stem: str = "", rule: str = "") -> MatrixSymbol:
         """The symbol with this value, or the transpose of the symbol that has the transposed value.
 
         Of shape 1 x 1 it is a number.
@@ -60,11 +67,10 @@ class Equations(Names):
                 return Transpose(self.known[key(flipped)])
             if bars(flipped) < bars(value):
                 return Transpose(self.define(flipped))
-        symbol = MatrixSymbol(self.fresh("s" if single else "M"), *value.shape)
-        self.known[key(value)] = symbol
+        symbol = MatrixSymbol(self.fresh(stem or ("s" if single else self.notation.unnamed)), *value.shape)
         if single:
             self.numbers[entry(symbol)] = symbol
-        self.equations.append(Equation(symbol, value, "definition", symbol.name))
+        self.assign(symbol, value, rule or ("entry by entry" if isinstance(value, Elementwise) else "definition"))
         return symbol
 
     def fresh(self, stem: str) -> str:

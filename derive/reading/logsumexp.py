@@ -22,7 +22,9 @@ from sympy import (
 
 from derive.formulas import apart, stable
 from derive.programs import (
+    PLAIN,
     Elementwise,
+    Notation,
     RowLogSumExp,
     RowMax,
     Scalar,
@@ -37,6 +39,10 @@ from derive.programs import (
 )
 from derive.reading.equations import Equations
 
+LARGEST = "C", "largest entry of the row"  # what each is called, and why it is made
+SHIFTED = "U", "a number less for each row"
+LOG_SUM = "M", "logsumexp over the row"
+SHIFTED_BACK = "S", "the number added again"
 TURNS: tuple[Callable[[MatrixExpr], MatrixExpr], ...] = (lambda matrix: matrix, transposed)
 
 
@@ -46,20 +52,23 @@ class StableEquations(Equations):
     Of L, Z, U and M in `shifts` it is known that L - Z = M - U, in which nothing is as large as Z may be.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, notation: Notation = PLAIN) -> None:
+        super().__init__(notation)
         self.shifts: list[tuple[MatrixExpr, ...]] = []
 
-    def entries(self, formula: Expr, shape: tuple[Expr, Expr]) -> MatrixExpr:
-        """The matrix of a formula, as a symbol, its transpose or a constant."""
+    def entries(self, formula: Expr, shape: tuple[Expr, Expr], stem: str = "", rule: str = "") -> MatrixExpr:
+        """The matrix of a formula, as a symbol, its transpose or a constant; a symbol that is made has that stem."""
+        value = self.written(formula, shape)
+        constants = MatrixSymbol | Transpose | Identity | ZeroMatrix | OneMatrix
+        return value if isinstance(value, constants) else self.define(value, stem, rule)
+
+    def written(self, formula: Expr, shape: tuple[Expr, Expr]) -> MatrixExpr:
+        """The matrix of a formula, in a form that does not overflow."""
         formula = self.shifted_apart(stable(self.collected(formula)), shape)
-        if formula == 0:
-            return ZeroMatrix(*shape)
+        if formula in (0, 1):
+            return ZeroMatrix(*shape) if formula == 0 else OneMatrix(*shape)
         operands = self.operands(formula, shape)
-        if formula == 1:
-            return OneMatrix(*shape)
-        value = elementwise(formula, operands) if operands else MatMul(formula, OneMatrix(*shape))
-        return value if isinstance(value, MatrixSymbol | Transpose | Identity) else self.define(value)
+        return elementwise(formula, operands) if operands else MatMul(formula, OneMatrix(*shape))
 
     def multiplied(self, factors: list[MatrixExpr]) -> MatrixExpr:
         """A product of symbols, as a symbol, its transpose or a constant."""
@@ -156,12 +165,12 @@ class StableEquations(Equations):
             Z, of_all = Z if Z.shape[0] == 1 else transposed(Z), False
         if Z.shape[1] == 1:
             return Z
-        C, shape = self.define(RowMax(Z)), tuple(Z.shape)
-        C = self.define(RowMax(transposed(C))) if of_all else C
-        U = self.entries(self.viewed(Z) - self.viewed(repeated(C, shape)), shape)
-        M = each = self.define(RowLogSumExp(U))
-        M = self.define(RowLogSumExp(transposed(each))) if of_all else M
-        L = self.entries(self.viewed(C) + self.viewed(M), tuple(C.shape))
+        C, shape = self.define(RowMax(Z), *LARGEST), tuple(Z.shape)
+        C = self.define(RowMax(transposed(C)), *LARGEST) if of_all else C
+        U = self.entries(self.viewed(Z) - self.viewed(repeated(C, shape)), shape, *SHIFTED)
+        M = each = self.define(RowLogSumExp(U), *LOG_SUM)
+        M = self.define(RowLogSumExp(transposed(each)), *LOG_SUM) if of_all else M
+        L = self.entries(self.viewed(C) + self.viewed(M), tuple(C.shape), *SHIFTED_BACK)
         self.shifts += [(L, Z, U, M), *((L, known[0], each, M) for known in rows)]
         return L
 

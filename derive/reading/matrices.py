@@ -5,9 +5,9 @@ from sympy.matrices.expressions.adjoint import Adjoint
 from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 from sympy.matrices.expressions.slice import MatrixSlice
 
-from derive.programs import BlockSum, Elementwise, RowLogSumExp, chain, product, repeated, transposed
+from derive.programs import BlockSum, Elementwise, RowLogSumExp, chain, product, repeated, scaled, transposed
 from derive.reading.logsumexp import joined
-from derive.reading.reader import ENTRY_RULES, MATRIX_RULES, Reader
+from derive.reading.reader import DEFINITION_RULES, ENTRY_RULES, MATRIX_RULES, Reader
 
 MOST_FACTORS = 50  # of a matrix power; SymPy differentiates it factor by factor
 
@@ -71,6 +71,15 @@ def entry_of_product(read: Reader, node: sympy.MatMul) -> sympy.Expr:
     if isinstance(parts[0], sympy.ZeroMatrix):
         return sympy.Integer(0)
     return scale * number * read.viewed(read.multiplied(parts))
+
+
+def summands(read: Reader, node: sympy.MatAdd | sympy.MatMul) -> sympy.MatrixExpr:
+    """A sum of products of symbols."""
+    terms = []
+    for term in sympy.MatAdd.make_args(node):
+        scales, matrices = split(read, term) if isinstance(term, sympy.MatMul) else ([], [term])
+        terms.append(scaled(sympy.Mul(*scales), product(sympy.Integer(1), solved(read, matrices))))
+    return sympy.MatAdd(*terms) if len(terms) > 1 else terms[0]
 
 
 def diagonal(read: Reader, node: sympy.DiagMatrix) -> sympy.MatrixExpr:
@@ -150,6 +159,12 @@ ENTRY_RULES |= {
     sympy.DiagonalMatrix: lambda read, node: read.on_diagonal(read.matrix(node.arg))[0],
     sympy.OneMatrix: lambda read, node: sympy.Integer(1),
     sympy.ZeroMatrix: lambda read, node: sympy.Integer(0),
+}
+DEFINITION_RULES |= {
+    sympy.MatAdd: summands,
+    sympy.MatMul: summands,
+    Elementwise: lambda read, node: read.written(read.formula(node), read.shape(node)),
+    RowLogSumExp: lambda read, node: read.written(read.viewed(read.matrix(node)), read.shape(node)),
 }
 MATRIX_RULES |= {
     sympy.MatrixSymbol: Reader.input,

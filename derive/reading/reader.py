@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 from sympy import Basic, Expr, Integer, Lambda, MatrixBase, MatrixExpr, MatrixSymbol, OneMatrix, Symbol, sympify
 
 from derive.formulas import stable
-from derive.programs import Equation, Notation, Program, elementwise, needed
+from derive.problems import Definition
+from derive.programs import PLAIN, Equation, Notation, Program, elementwise, needed
 from derive.reading.agreement import check_agreement
 from derive.reading.logsumexp import StableEquations
 
@@ -19,6 +20,7 @@ NodeRule = Callable[["Reader", Any], Any]
 NUMBER_RULES: dict[type, NodeRule] = {}  # by type of node: a number as a formula, and a 1 x 1 matrix as its entry
 ENTRY_RULES: dict[type, NodeRule] = {}  # an entry of a matrix as a formula
 MATRIX_RULES: dict[type, NodeRule] = {}  # a matrix that is no formula entry by entry
+DEFINITION_RULES: dict[type, NodeRule] = {}  # the value of an equation that has a name
 
 
 def rule_for(table: dict[type, NodeRule], node: Basic, default: NodeRule) -> NodeRule:
@@ -33,8 +35,8 @@ class Reader(StableEquations):
     formula over entries.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, notation: Notation = PLAIN) -> None:
+        super().__init__(notation)
         self.path: list[str] = []
         self.bound: dict[Symbol, Expr] = {}
 
@@ -45,11 +47,7 @@ class Reader(StableEquations):
             {*loss.atoms(MatrixSymbol), *(v for v in variables if isinstance(v, MatrixSymbol))},
             key=lambda matrix: (matrix.name, str(matrix.shape)),
         )
-        for matrix in given:
-            for symbol in sorted(set().union(*(sympify(size).free_symbols for size in matrix.shape)), key=str):
-                self.size(symbol)
-        for matrix in given:
-            self.input(matrix)
+        self.inputs_of(given)
         numbers = {s for s in loss.free_symbols | set(variables) if isinstance(s, Symbol) and s not in self.sizes}
         for symbol in sorted(numbers, key=lambda symbol: symbol.name):
             self.input(symbol)
@@ -70,6 +68,20 @@ class Reader(StableEquations):
             notation=notation,
             scalars=frozenset(symbol.name for s in scalars for symbol in (s, notation.cotangent(s))),
         )
+
+    def inputs_of(self, given: Iterable[MatrixSymbol]) -> None:
+        """Takes matrices that are given, and the symbols in their shapes for sizes."""
+        for matrix in given:
+            for symbol in sorted(set().union(*(sympify(size).free_symbols for size in matrix.shape)), key=str):
+                self.size(symbol)
+        for matrix in given:
+            self.input(matrix)
+
+    def definition(self, definition: Definition) -> None:
+        """An equation of that target; its value is a sum of products, or a formula entry by entry."""
+        with self.at(definition.value):
+            value = rule_for(DEFINITION_RULES, definition.value, Reader.unknown)(self, definition.value)
+        self.assign(definition.target, value, definition.rule)
 
     def scalar(self, node: Basic) -> Expr:
         """A number, also the one entry of a 1 x 1 matrix, as a formula over the entries of 1 x 1 symbols."""

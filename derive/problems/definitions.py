@@ -1,0 +1,95 @@
+"""A network as named definitions in SymPy's words, one under another, the loss last: what is read like any expression.
+
+Sizes stay symbols: at size 1 SymPy folds OneMatrix(1, 1) away.
+"""
+
+from dataclasses import dataclass
+
+from sympy import Expr, Integer, MatAdd, MatMul, MatrixExpr, MatrixSymbol, OneMatrix, Symbol
+
+from derive.formulas import logsumexp, p, stable, w, y, z
+from derive.problems.network import Network
+from derive.programs import RowLogSumExp, elementwise, entry, repeated
+
+N = Symbol("N", integer=True, positive=True)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """target = value, and in words why."""
+
+    target: MatrixSymbol
+    value: MatrixExpr
+    rule: str
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """What is given, X and Y first; the parameters among it; what is defined; sizes that are numbers."""
+
+    given: tuple[MatrixSymbol, ...]
+    parameters: tuple[MatrixSymbol, ...]
+    definitions: tuple[Definition, ...]
+    prediction: MatrixSymbol
+    sizes: dict[Symbol, Integer]
+
+
+def definitions(network: Network, mean_over: Expr = N) -> Definitions:
+    """An affine map and an activation a layer, the loss of each entry, the penalty of each weight, their sum.
+
+    What skips layers is added to the affine map. A mean is over `mean_over` rows; over 1, the loss is the sum of the
+    losses that each row has by itself. Layers that are added are of one size.
+    """
+    sizes = [Symbol(f"n{layer}", integer=True, positive=True) for layer in network.as_wide()]
+    X, Y = MatrixSymbol("X", N, sizes[0]), MatrixSymbol("Y", N, sizes[-1])
+    parameters: list[MatrixSymbol] = []
+    made: list[Definition] = []
+
+    def define(name: str, value: MatrixExpr, rule: str) -> MatrixSymbol:
+        made.append(Definition(MatrixSymbol(name, *value.shape), value, rule))
+        return made[-1].target
+
+    A, handed_on = X, [X]
+    for layer in range(1, network.depth + 1):
+        W = MatrixSymbol(f"W{layer}", sizes[layer], sizes[layer - 1])
+        b = MatrixSymbol(f"b{layer}", 1, sizes[layer])
+        parameters += [W, b]
+        skipping = [handed_on[start] for start in network.skipped_to(layer)]
+        words = f"affine map, plus what skips to layer {layer}" if skipping else "affine map"
+        A = define(f"Z{layer}", MatAdd(A * W.T, OneMatrix(N, 1) * b, *skipping), words)
+        activation = network.function(layer)
+        if stable(activation) != z:
+            A = define(f"A{layer}", of_entries(activation, {z: A}), f"`{network.activation_of(layer)}`, entry by entry")
+        handed_on.append(A)
+
+    loss, operands = network.criterion(), {p: A, y: Y}
+    E = define("E", of_entries(loss.formula, operands), f"`{network.loss}`, entry by entry")
+    total, words = sum_of(E), f"{network.reduction} of the entries"
+    if network.reduction == "mean":
+        total = total / (mean_over if loss.per_row else mean_over * sizes[-1])
+        words = "sum of the entries, divided by the number of points" if loss.per_row else words
+    if network.penalty:
+        each, rule = network.weight_penalty(), f"`{network.penalty}`, entry by entry"
+        weights = enumerate(parameters[::2], 1)
+        penalties = [define(f"R{layer}", of_entries(each, {w: W}), rule) for layer, W in weights]
+        total, words = MatAdd(total, *map(sum_of, penalties)), f"{words}, plus the penalty of every weight"
+    define("L", total, words)
+    numbers = dict(zip(sizes, map(Integer, network.layers), strict=True))
+    return Definitions((X, Y, *parameters), tuple(parameters), tuple(made), A, numbers)
+
+
+def of_entries(formula: Expr, operands: dict[Symbol, MatrixSymbol]) -> MatrixExpr:
+    """A formula at each entry; its logsumexp runs over the rows."""
+    over = {entry(matrix): matrix for matrix in operands.values()}
+    formula = formula.xreplace({symbol: entry(matrix) for symbol, matrix in operands.items()})
+    shape = next(iter(operands.values())).shape
+    for coupled in sorted(formula.atoms(logsumexp), key=str):
+        row_sums = repeated(RowLogSumExp(elementwise(coupled.args[0], over)), shape)
+        over[entry(row_sums)] = row_sums
+        formula = formula.xreplace({coupled: entry(row_sums)})
+    return elementwise(formula, over)
+
+
+def sum_of(matrix: MatrixSymbol) -> MatrixExpr:
+    rows, columns = matrix.shape
+    return MatMul(OneMatrix(1, rows), matrix, OneMatrix(columns, 1))

@@ -70,18 +70,15 @@ def rule_section(number: int, name: str, equation: Equation, variable: MatrixSym
     F, G = through.target, MatrixSymbol("G", *through.target.shape)
     gradient = pullback(through, V, G)
     symbols = [V, *(symbol for symbol in through.uses if symbol != V)]
-    shapes = [f"${latex(None, s)}$ is ${symbolic_shape(s)}$" for s in (F, *symbols)]
-    note = ""
-    if isinstance(through.value, Elementwise):
-        note = " $f$ is any function, applied entry by entry, and $f'$ its slope."
+    shapes = enumerated([f"${latex(None, s)}$ is ${symbolic_shape(s)}$" for s in (F, *symbols)], "and")
+    sentences = [prose("rules.let", F=latex(None, F), value=latex(None, through.value), shapes=shapes)]
+    sentences += [prose("rules.function")] * isinstance(through.value, Elementwise)
     rows = proof_rows(IndexWriter(PLAIN, names_of([*symbols, F, G]), F), through, V, G, gradient)
     return Section(
         f"R{number}. {name[0].upper()}{name[1:]}",
         f"R{number}",
         (
-            Paragraph(
-                f"Let ${latex(None, F)} = {latex(None, through.value)}$; {enumerated(shapes, 'and')}.{note} Then"
-            ),
+            Paragraph(" ".join([*sentences, "Then"])),
             *([Chain(tuple(rows))] if rows else []),
             Boxed(rf"\frac{{\partial L}}{{\partial {latex(None, V)}}} = {latex(None, gradient)}"),
         ),

@@ -248,7 +248,7 @@ def test_the_entry_by_hand_can_be_looked_up():
 
 @pytest.mark.parametrize("points", [1, 2, 5])
 def test_the_worked_numbers_can_be_of_any_number_of_points(points, monkeypatch):
-    monkeypatch.setattr(worked, "POINTS", points)
+    monkeypatch.setattr(worked, "SAMPLES", points)
     subject = subject_of.__wrapped__(Network((2, 3, 2)))
     (section,) = worked.numbers_sections(subject.network, subject.derived)
     assert matrix_in(section, r"\boldsymbol{X}").shape[0] == points

@@ -389,6 +389,24 @@ def test_what_has_a_name_is_known_by_it_however_it_is_written():
     assert sums.recognised(sympy.Piecewise((2 * a * b + 2 * c, a * b > 0), (0, True))) == 2 * step
 
 
+@pytest.mark.parametrize(
+    "network",
+    [
+        Network((2, 2, 2, 2), ("tanh", "relu"), "identity", "cross_entropy", "mean"),
+        Network((1, 2, 2, 2, 1), "gelu"),
+        Network((1, 2, 1), "z*sigmoid(z)", loss="abs(p - y)**3"),
+    ],
+    ids=str,
+)
+def test_what_the_code_computes_on_its_way_is_known_by_its_name(network):
+    """So that nothing has to be written out, which takes the longer the deeper a network is."""
+    source = render(network, ["backward.py"])["backward.py"]
+    sums = Judge().sums
+    case = Case(network, source, Path("backward.py"), 2, sums)
+    for name, emitted, derivative in [*case.gradient(), *case.others()]:
+        assert name == "the loss" or sums.inside(emitted) == sums.inside(derivative), name
+
+
 U, V = sympy.symbols("u v", real=True)
 SAME = [
     ((U + V) ** 2, U**2 + 2 * U * V + V**2),

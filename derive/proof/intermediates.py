@@ -6,11 +6,11 @@ derivative by a name is what moves with it directly, and through each later name
 
 from collections.abc import Callable
 
-from sympy import Add, Expr, Symbol, diff
+from sympy import Add, Basic, Expr, Symbol, diff
 
 from derive.proof.residues import PRIME, Residues, Undefined, fraction, inverse
 
-POINTS = 6  # a product of a few branches, each of which is 0 at half of them, is not 0 at two
+POINTS = 12  # at half of them a branch is 0, and two are needed at which what it is part of is not
 
 
 class Intermediates:
@@ -27,6 +27,7 @@ class Intermediates:
         self._variables: dict[Symbol, set[Symbol]] = {}
         self._slopes: dict[tuple[Expr, Symbol], Expr] = {}
         self._backwards: dict[Expr, dict[Symbol, Expr]] = {}
+        self._lengths: dict[Basic, int] = {}
 
     def name(self, definition: Expr) -> Expr:
         """The name of an expression, the same for identical ones; times a number for its multiples.
@@ -125,6 +126,13 @@ class Intermediates:
             terms = (term for term in Add.make_args(expr) if variable in term.free_symbols)
             self._slopes[expr, variable] = Add(*(diff(term, variable) for term in terms))
         return self._slopes[expr, variable]
+
+    def length(self, expr: Basic) -> int:
+        """How many operations and symbols it has when it is written out."""
+        if expr not in self._lengths:
+            parts = (self.definitions[expr],) if expr in self.definitions else expr.args
+            self._lengths[expr] = 1 + sum(map(self.length, parts))
+        return self._lengths[expr]
 
     def written_out(self, expr: Expr) -> Expr:
         """The same without names."""

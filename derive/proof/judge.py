@@ -21,6 +21,7 @@ Claim = tuple[str, Expr, Expr]
 POINTS = 5  # branches differ from point to point
 DENOMINATOR = 10_007  # a prime, so that no sum of a few of its fractions lies on a kink
 MOST_TERMS = (3_000, 30_000)  # of a product, in one attempt after the other
+LONGEST = 50_000  # operations of what is written out without names
 TOLERANCE = Rational(1, 10**20)
 
 
@@ -78,20 +79,22 @@ class Judge:
 
     def in_full(self, left: Expr, right: Expr) -> bool | None:
         """Whether the two are identical, over their names or written out; None if that is too long to be found out."""
-        written_out = self.sums.written_out(left), self.sums.written_out(right)
-        return self.identical(MOST_TERMS, (left, right), written_out)
+        found = self.identical(MOST_TERMS, (left, right))
+        if found or max(map(self.sums.length, (left, right))) > LONGEST:
+            return found or None
+        written_out = self.identical(MOST_TERMS, (self.sums.written_out(left), self.sums.written_out(right)))
+        return written_out or (None if found is None else written_out)
 
-    def identical(self, bounds: tuple[int, ...], *pairs: tuple[Expr, Expr]) -> bool | None:
-        """Whether the two of a pair are identical, by the algebra that needs fewest terms; None if all need more."""
+    def identical(self, bounds: tuple[int, ...], pair: tuple[Expr, Expr]) -> bool | None:
+        """Whether the two are identical, by the algebra that needs fewest terms; None if all need more."""
         for most in bounds:
             undecided = False
-            for pair in pairs:
-                for algebra in self.algebras:
-                    try:
-                        if algebra.identical(*pair, most):
-                            return True
-                    except TooLarge:
-                        undecided = True
+            for algebra in self.algebras:
+                try:
+                    if algebra.identical(*pair, most):
+                        return True
+                except TooLarge:
+                    undecided = True
             if not undecided:
                 return False
         return None

@@ -31,6 +31,7 @@ from derive.proof.tensor import (
     add_products,
     arrays,
     entrywise,
+    named,
     number,
     of_entries,
     sizes,
@@ -45,7 +46,7 @@ def where(condition: Tensor, value: Any, other: Any, /) -> Tensor:
     if not isinstance(condition, Tensor) or condition.dtype != BOOL:
         raise Refused("where: expected a condition")
     choose = numpy.frompyfunc(lambda holds, a, b: Piecewise((a, holds), (b, True)), 3, 1)
-    return Tensor(choose(condition.entries, *arrays(value, other)))
+    return named(choose(condition.entries, *arrays(value, other)))
 
 
 def clamp(tensor: Tensor, /, min: Any = None, max: Any = None) -> Tensor:
@@ -58,7 +59,7 @@ def clamp(tensor: Tensor, /, min: Any = None, max: Any = None) -> Tensor:
 
 
 def of_pairs(function: Callable[[Expr, Expr], Expr]) -> Callable[[Tensor, Tensor], Tensor]:
-    return lambda left, right, /: Tensor(numpy.frompyfunc(function, 2, 1)(values(left), values(right)))
+    return lambda left, right, /: named(numpy.frompyfunc(function, 2, 1)(values(left), values(right)))
 
 
 def erfinv(entry: Expr) -> Expr:

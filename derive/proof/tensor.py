@@ -171,7 +171,7 @@ class Tensor:
     # sums and products
 
     def sum(self, dim: int | None = None, *, keepdim: bool = False) -> "Tensor":
-        return Tensor(numpy.sum(values(self), axis=dim, keepdims=keepdim, initial=Integer(0)))
+        return named(numpy.sum(values(self), axis=dim, keepdims=keepdim, initial=Integer(0)))
 
     def __matmul__(self, other: "Tensor") -> "Tensor":
         left, right = values(self), values(other)
@@ -374,6 +374,7 @@ for _name in IN_PLACE:
 
 
 def named(entries: Any) -> Tensor:
+    """A tensor of the names that the entries have, where names are asked for."""
     return Tensor(numpy.frompyfunc(NAMINGS[-1], 1, 1)(entries) if NAMINGS else entries)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import sympy
 
-from derive.formulas import sigmoid
+from derive.formulas import FUNCTIONS, sigmoid, z
 from derive.packages.emit import render
 from derive.problems.network import Network
 from derive.proof.algebra import Algebra
@@ -420,6 +420,7 @@ SAME = [
     (sympy.log(sympy.exp(U) + sympy.exp(U + V)), U + sympy.log(1 + sympy.exp(V))),
     (sympy.exp(U / 3) * sympy.exp(U / 6), sympy.sqrt(sympy.exp(U))),
     (sigmoid(-U), 1 - sigmoid(U)),
+    (sigmoid(2 * FUNCTIONS["logsigmoid"].xreplace({z: -U})), 1 / (1 + (1 + sympy.exp(U)) ** 2)),
 ]
 DIFFERENT = [
     ((U + V) ** 2, U**2 + V**2),
@@ -429,6 +430,7 @@ DIFFERENT = [
     (sympy.Piecewise((0, U <= 0), (1, True)), sympy.Piecewise((0, U < 0), (1, True))),
     (sympy.log(U + V), sympy.log(U) + sympy.log(V)),
     (sigmoid(-U), 1 + sigmoid(U)),
+    (sigmoid(2 * FUNCTIONS["logsigmoid"].xreplace({z: U})), 1 / (1 + (1 + sympy.exp(U)) ** 2)),
 ]
 
 

@@ -140,13 +140,17 @@ class Algebra:
         return outside if rest == 1 else outside + self.atom((log, (rest,)))
 
     def _exp(self, argument: Expr) -> Expr:
-        """exp of a sum as a product, so that exp(a) exp(b) and exp(a + b) are one."""
+        """exp of a sum as a product, so that exp(a) exp(b) and exp(a + b) are one, and exp(2 log(u)) is u**2."""
         factors = []
         for term in Add.make_args(argument):
             coefficient, rest = term.as_coeff_Mul()
-            symbol, unit = self._exp_of(rest, coefficient.q)
-            power = coefficient.p * unit // coefficient.q
-            factors.append(symbol**power if power > 0 else self._reciprocal(symbol) ** -power)
+            key = self.keys.get(rest)
+            if isinstance(key, tuple) and key[0] is log and coefficient.q == 1:
+                base, power = key[1][0], int(coefficient)
+            else:
+                base, unit = self._exp_of(rest, coefficient.q)
+                power = coefficient.p * unit // coefficient.q
+            factors.append(base**power if power > 0 else self._reciprocal(base) ** -power)
         return Mul(*factors)
 
     def _exp_of(self, rest: Expr, denominator: int) -> tuple[Symbol, int]:
@@ -222,9 +226,10 @@ class Algebra:
             return True
         symbols: set[Symbol] = set(difference.free_symbols)
         seen: set[Symbol] = set()
-        while found := symbols & (self.reciprocals.keys() | self.powers.keys()) - seen:
+        made_of = {**self.reciprocals, **{root: base for root, (_, base) in self.powers.items()}}
+        while found := symbols & made_of.keys() - seen:
             seen |= found
-            symbols = symbols.union(*(self._related(symbol).free_symbols for symbol in found))
+            symbols = symbols.union(*(made_of[symbol].free_symbols for symbol in found))
         value = in_ring(difference, symbols, most)
         for symbol in reversed(self.reciprocals):
             if symbol in seen:
@@ -234,10 +239,6 @@ class Algebra:
                 degree, replacement = self.powers[symbol]
                 value = reduced(value, symbol, degree, in_ring(replacement, symbols), most)
         return not value
-
-    def _related(self, symbol: Symbol) -> Expr:
-        """What an atom is the reciprocal or a root of."""
-        return self.reciprocals[symbol] if symbol in self.reciprocals else self.powers[symbol][1]
 
 
 def by_power(value: PolyElement, symbol: Symbol) -> dict[int, PolyElement]:

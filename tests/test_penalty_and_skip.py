@@ -156,6 +156,23 @@ def blocks_of(run, points):
 
 
 @every
+def test_c_computes_the_same(network, emitted):
+    given, x, y, direction = point(network, 10)
+    fast, native = emitted(network, "fast").FastGradient(given), emitted(network, "native").NativeGradient(given)
+    for one, other in ((native, fast),) if not network.penalty else ((native, fast), without_penalty(network, emitted)):
+        (value, slopes), (expected, others) = one.value_and_grad(x, y), other.value_and_grad(x, y)
+        assert_agree([value, *slopes], [expected, *others], EPS)
+        assert_agree(one.hvp(x, y, direction), other.hvp(x, y, direction), EPS)
+        assert_agree(one.per_sample_grad(x, y), other.per_sample_grad(x, y), EPS)
+
+
+def without_penalty(network, emitted):
+    given, *_ = point(network, 10)
+    kinds = emitted(network, "native").NativeGradient, emitted(network, "fast").FastGradient
+    return tuple(kind(given, penalty=False) for kind in kinds)
+
+
+@every
 def test_the_reference_is_the_network_too(network, emitted):
     reference, run = emitted(network, "reference"), emitted(network, "run")
     drawn, x, y = run.sample(5, 7, torch.float64)

@@ -170,7 +170,7 @@ def test_batches_add_up_and_an_optimizer_steps_on_a_bound_module(network, native
 
 USED = Network(
     (1, 1, 1, 1, 1),
-    ("tanh(z) + erf(z) + sin(z) + cos(z)", "elu", "logsigmoid"),
+    ("tanh(z) + erf(z) + sin(z) + cos(z) + gelu(z)", "elu", "logsigmoid"),
     loss="log(1 + (p - y)**2) + sqrt(1 + p**2) + softplus(p)",
 )
 EXACT = {
@@ -181,6 +181,7 @@ EXACT = {
     "tanh": (mpmath.tanh, -300, 300),
     "erf": (mpmath.erf, -300, 300),
     "log": (mpmath.log, 1e-38, 1e38),
+    "log1p": (mpmath.log1p, -0.9, 1e38),
     "sqrt": (mpmath.sqrt, 1e-38, 1e38),
     "sin": (mpmath.sin, -1e4, 1e4),
     "cos": (mpmath.cos, -1e4, 1e4),
@@ -193,6 +194,7 @@ LIMITS = {  # at 0, inf, -inf
     "tanh": (0, 1, -1),
     "erf": (0, 1, -1),
     "log": (-math.inf, math.inf, math.nan),
+    "log1p": (0, math.inf, math.nan),
     "sqrt": (0, math.inf, math.nan),
     "sin": (0, math.nan, math.nan),
     "cos": (1, math.nan, math.nan),
@@ -215,7 +217,7 @@ def functions(tmp_path_factory):
         (folder / name).write_text(text)
     loops = [
         f"void all_{name}(const real *x, real *y, long n) {{ for (long k = 0; k < n; k++) y[k] = {name}_of(x[k]); }}"
-        for name in EXACT
+        for name in (*EXACT, "erfc")
     ]
     source = "\n".join(['#include "network.c"', *loops])
     flags = ("-O2", "-march=native")
@@ -248,6 +250,15 @@ def test_each_function_is_as_exact_as_it_says(name, dtype, functions):
             )
             worst = max(worst, float(abs(y - want) / unit))
     assert worst <= FUNCTIONS[name].ulp
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float", "double"])
+def test_erfc_keeps_the_digits_that_its_condition_leaves(dtype, functions):
+    points = torch.linspace(-8, 9 if dtype is torch.float32 else 26, 2000, dtype=dtype)
+    with mpmath.workdps(50):
+        for x, y in zip(points.tolist(), of_function(functions[dtype], "erfc", points).tolist(), strict=True):
+            want = mpmath.erfc(x)
+            assert abs(y - want) <= (16 + 8 * max(x, 0) ** 2) * torch.finfo(dtype).eps * want, x
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float", "double"])

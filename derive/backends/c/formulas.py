@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sympy import Add, Expr, Function, Heaviside, Integer, Max, Min, Piecewise, Rational, exp, true
+from sympy import Expr, Function, Heaviside, Integer, Max, Min, Piecewise, Rational, true
 
 from derive.backends import ATOM, CONDITIONAL, Call, FormulaPrinter, Infix, Literal, Minus, Name, Source
-from derive.formulas import NamedFunction, z
+from derive.backends.c.functions import FUNCTIONS
+from derive.formulas import NamedFunction, stable, z
 from derive.programs import Program
 
 LARGEST_INT = 2**31
@@ -68,13 +69,6 @@ class CFormulas(FormulaPrinter):
         self.functions[name] = named
         return Call(Name(f"{name}_of"), arguments)
 
-    def add(self, expr: Add) -> Source:
-        """exp(u) - 1 by a function of its own, which keeps its digits near 0."""
-        number, rest = expr.as_coeff_Add()
-        if number == -1 and isinstance(rest, exp):
-            return self.call("expm1", self.formula(rest.args[0]))
-        return super().add(expr)
-
     def power(self, base: Expr, exponent: Expr) -> Source:
         if exponent == Rational(1, 2):
             return self.call("sqrt", self.formula(base))
@@ -94,7 +88,7 @@ class CFormulas(FormulaPrinter):
 
     def function(self, expr: Function) -> Source:
         kind = type(expr)
-        own = kind if issubclass(kind, NamedFunction) and kind.__name__ not in ("sigmoid", "logsigmoid") else None
+        own = kind if issubclass(kind, NamedFunction) and kind.__name__ not in FUNCTIONS else None
         return self.call(kind.__name__, *map(self.formula, expr.args), named=own)
 
     def heaviside(self, expr: Heaviside) -> Source:
@@ -122,7 +116,7 @@ class CFormulas(FormulaPrinter):
         def define(name: str, kind: type[NamedFunction]) -> None:
             before = dict(self.functions)
             self.functions.clear()
-            source = self.formula(kind.definition)
+            source = self.formula(stable(kind.definition))
             needed, self.functions = self.functions, before | self.functions
             for other, named in needed.items():
                 if named is not None and other not in done:

@@ -73,6 +73,15 @@ FITS = {
         lambda: (mpf(0), mpf(6)),
         (11, 31),
     ),
+    "erfc_rest": Fit(
+        "erfc_rest",
+        "t exp(t^2) erfc(t) for s = 1 / t^2, t >= 3",
+        apart_from(
+            lambda s: (1 - s / 2) / mp.sqrt(mp.pi), lambda s: mp.exp(1 / s) * mp.erfc(1 / mp.sqrt(s)) / mp.sqrt(s)
+        ),
+        lambda: (mpf(0), mpf(1) / 9),
+        (6, 17),
+    ),
     "sin_rest": Fit(
         "sin_rest",
         "(sin(s) / s - 1) / s^2 for t = s^2, |s| <= pi / 4",
@@ -166,6 +175,23 @@ INLINE real erf_of(real x)
     return x < 0 ? -d : d;
 }
 """
+ERFC = """\
+/* by its logarithm up to 3, and as a multiple of exp(-x^2) beyond: to the digits that the condition x^2 leaves */
+INLINE real erfc_of(real x)
+{
+    const real size = x < 0 ? -x : x, t = size > 3 ? 3 : size;
+    const real far = exp_of(-(size * size)) / size * erfc_rest(size > 3 ? 1 / (size * size) : 0);
+    const real right = size > 3 ? far : exp_of(-(t * erf_rest(t)));
+    return x < 0 ? 2 - right : right;
+}
+"""
+LOG1P = """\
+INLINE real log1p_of(real x)
+{
+    const real u = 1 + x;
+    return u > 0 && u < INFINITE ? log_of(u) + (x - (u - 1)) / u : log_of(u); /* with what rounding 1 + x has lost */
+}
+"""
 TURN = """\
 /* x = n pi / 2 + t, |t| <= pi / 4: puts n into its place, returns t; nan for |x| >= 100000 */
 INLINE real quarters(real x, whole *n)
@@ -234,6 +260,8 @@ FUNCTIONS: dict[str, CFunction] = {
     "logsigmoid": CFunction(LOGSIGMOID, ("exp",), ("atanh_rest",), ulp=3),
     "log": CFunction(LOG, (), ("atanh_rest",), ulp=2),
     "erf": CFunction(ERF, ("exp_parts",), ("erf_rest",), ulp=4),
+    "erfc": CFunction(ERFC, ("exp",), ("erf_rest", "erfc_rest")),
+    "log1p": CFunction(LOG1P, ("log",), ulp=4),
     "quarters": CFunction(TURN, (), ("sin_rest", "cos_rest")),
     "sin": CFunction(SIN, ("quarters",), ulp=2),
     "cos": CFunction(COS, ("quarters",), ulp=2),

@@ -39,6 +39,7 @@ MUTANTS = {
     "1 + a for 1 - a": (r"\(one - a1\)", "(one + a1)"),
     "a squared activation": (r"\(one - a2\) \* a2", "(one - a2) * a2**2"),
     "columns summed for rows": (r"delta2\.sum\(0\)", "delta2.sum(1)"),
+    "an axis that is no whole number": (r"grad_b3 = delta3\.sum\(0\)", "grad_b3 = delta3.sum(0.0)"),
     "one row for the sum": (r"delta1\.sum\(0\)", "delta1[0]"),
     "the mean for the sum": (r"grad_b3 = delta3\.sum\(0\)", "grad_b3 = delta3.sum(0) / x.shape[0]"),
     "a gradient in the wrong place": (r"b1=grad_b1", "b1=2 * grad_b1"),

@@ -171,6 +171,8 @@ class Tensor:
     # sums and products
 
     def sum(self, dim: int | None = None, *, keepdim: bool = False) -> "Tensor":
+        if dim is not None and type(dim) is not int:
+            raise Refused(f"sum: no axis: {dim!r}")
         return named(numpy.sum(values(self), axis=dim, keepdims=keepdim, initial=Integer(0)))
 
     def __matmul__(self, other: "Tensor") -> "Tensor":

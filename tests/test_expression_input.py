@@ -176,6 +176,7 @@ ONES = {
     "a sum over one column": Sum(x[i, j] ** 3, (i, 0, 2), (j, 0, 0)),
     "a sum over one entry": Sum(exp(one[i, j]), (i, 0, 0), (j, 0, 0)),
     "a sum along a diagonal of one": Sum(one[i, i] ** 2, (i, 0, 0)),
+    "a sum with an index of the one outside": Sum(x[i, 0] * Sum(row[0, j] * x[i, 0], (i, 0, 2)), (i, 0, 2), (j, 0, 2)),
     "an entry of a Kronecker product": Trace(KroneckerProduct(x, row)[:1, :1]),
     "a column of a Kronecker product": Trace(KroneckerProduct(one, row)[:, :1]),
     "Abs of log(1 + exp)": total(apply(lambda u: Abs(log(1 + exp(u)) - Rational(1, 3)), x)),

@@ -75,12 +75,10 @@ FITS = {
     ),
     "erfc_rest": Fit(
         "erfc_rest",
-        "t exp(t^2) erfc(t) for s = 1 / t^2, t >= 3",
-        apart_from(
-            lambda s: (1 - s / 2) / mp.sqrt(mp.pi), lambda s: mp.exp(1 / s) * mp.erfc(1 / mp.sqrt(s)) / mp.sqrt(s)
-        ),
-        lambda: (mpf(0), mpf(1) / 9),
-        (6, 17),
+        "erfc(x) exp(x^2) / s for t = s - 1/2, s = 2 / (2 + x), 0 <= x <= 30",
+        lambda t: mp.erfc(2 / (t + 0.5) - 2) * mp.exp((2 / (t + 0.5) - 2) ** 2) / (t + 0.5),
+        lambda: (mpf(2) / 32 - 0.5, mpf(1) / 2),
+        (11, 27),
     ),
     "sin_rest": Fit(
         "sin_rest",
@@ -176,12 +174,12 @@ INLINE real erf_of(real x)
 }
 """
 ERFC = """\
-/* by its logarithm up to 3, and as a multiple of exp(-x^2) beyond: to the digits that the condition x^2 leaves */
+/* exp(-x^2) by two parts of x, the square of the first of which is exact, times a polynomial */
 INLINE real erfc_of(real x)
 {
-    const real size = x < 0 ? -x : x, t = size > 3 ? 3 : size;
-    const real far = exp_of(-(size * size)) / size * erfc_rest(size > 3 ? 1 / (size * size) : 0);
-    const real right = size > 3 ? far : exp_of(-(t * erf_rest(t)));
+    const real all = x < 0 ? -x : x, size = all > 30 ? 30 : all, s = 2 / (2 + size);
+    const real high = of_bits(bits_of(size) >> (FRACTION / 2 + 1) << (FRACTION / 2 + 1));
+    const real right = exp_of(-(high * high)) * exp_of((high - size) * (high + size)) * s * erfc_rest(s - (real)0.5);
     return x < 0 ? 2 - right : right;
 }
 """
@@ -260,7 +258,7 @@ FUNCTIONS: dict[str, CFunction] = {
     "logsigmoid": CFunction(LOGSIGMOID, ("exp",), ("atanh_rest",), ulp=3),
     "log": CFunction(LOG, (), ("atanh_rest",), ulp=2),
     "erf": CFunction(ERF, ("exp_parts",), ("erf_rest",), ulp=4),
-    "erfc": CFunction(ERFC, ("exp",), ("erf_rest", "erfc_rest")),
+    "erfc": CFunction(ERFC, ("exp",), ("erfc_rest",), ulp=8),
     "log1p": CFunction(LOG1P, ("log",), ulp=4),
     "quarters": CFunction(TURN, (), ("sin_rest", "cos_rest")),
     "sin": CFunction(SIN, ("quarters",), ulp=2),

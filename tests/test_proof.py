@@ -110,16 +110,17 @@ def test_the_certificate_of_the_default_package_says_what_is_proved():
     for name, digest in said["sha256"].items():
         assert digest == hashlib.sha256((folder / name).read_bytes()).hexdigest() and digest in text
     assert said["versions"]["Python"] == platform.python_version()
-    functions = {name: set() for name in ("backward.py", "fast.py")}
+    functions = {name: set() for name in ("backward.py", "fast.py", "network.c")}
     for shown in said["shown"]:
         functions[shown["file"]] |= {name.split("(")[0].split(" ")[0].split(".")[-1] for name in shown["functions"]}
         assert all(name in text for name in shown["functions"])
+    assert functions.pop("network.c") == {"gradient", "hvp", "per_sample"}
     for name, found in functions.items():
         defined = {
             node.name for node in ast.walk(ast.parse((folder / name).read_text())) if isinstance(node, ast.FunctionDef)
         }
         assert defined - found == {name for name in defined if name.startswith("_make_") or name == "step"}
-    modules = {path.name for path in folder.glob("*.py")}
+    modules = {path.name for path in folder.glob("*.py")} | {"network.c", "network.h"}
     assert {*said["sha256"], *said["unproved"], "__init__.py"} == modules
 
 

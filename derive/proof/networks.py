@@ -4,7 +4,6 @@ For symbols, the loss is written out here by loops over entries: no matrices. Ea
 in both; the derivative goes forwards through it, from a weight to the loss.
 """
 
-import ast
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
@@ -17,13 +16,12 @@ from sympy import Expr, Integer, Symbol, diff, exp, log, nan
 
 from derive.formulas import NamedFunction, logsumexp, opened, p, slope, w, y, z
 from derive.packages import render
-from derive.problems import ANEW, MOST_PROVED, Network, network_of, not_as_written, only_a_docstring, text_of
+from derive.problems import MOST_PROVED, Network, network_of, text_of
+from derive.proof.as_written import as_the_template, check_imports
 from derive.proof.calls import (
     CALLED,
     FAST_FORMS,
-    FUNCTIONS,
     LIMIT,
-    OF_PENALTY,
     POINTS,
     UNCUT,
     Calls,
@@ -34,9 +32,10 @@ from derive.proof.calls import (
 )
 from derive.proof.certificate import Certificate, Shown, listed
 from derive.proof.contexts import naming
-from derive.proof.grammar import DERIVED_METHODS, check
+from derive.proof.grammar import check
 from derive.proof.intermediates import Intermediates
 from derive.proof.judge import Claim, Judge, NotProved
+from derive.proof.native import C_FUNCTIONS, NATIVE, RUNS, SOURCE, check_known, compared, definitions
 from derive.proof.points import SHOWN
 from derive.proof.source import run_source
 from derive.proof.tensor import Tensor, symbols
@@ -46,6 +45,7 @@ ROWS = (1, 2)
 FAST_ROWS = (1, 2, 3)  # 3 as a chunk of 2 and one of 1
 FAST_FUNCTIONS = ("value_and_grad", "per_sample_grad", "hvp")
 IDENTICAL = "every entry is identical to the scalar loss, or to SymPy's derivative of it"
+IN_C = "every entry is identical to what backward.py computes, with the functions of numbers as what their names say"
 SAME = "every entry is identical to what backward.py computes"
 AT_POINTS = f"to {SHOWN} digits the scalar loss, and quotients of its differences, at {POINTS} random points"
 AGAIN = (
@@ -74,8 +74,9 @@ def prove(folder: Path, progress: bool = False, seconds: float | None = None) ->
         )
     beside = path.with_name("fast.py")
     sources = {path: source, beside: text_of(beside)} if beside.exists() else {path: source}
+    native = {name: text_of(path.with_name(name)) for name in NATIVE if path.with_name(name).exists()}
     shown: list[Shown] = []
-    left = steps(network, sources, progress)
+    left = steps(network, sources, native, progress)
     try:
         with limited(seconds):
             check_imports(path.parent)
@@ -92,14 +93,19 @@ def prove(folder: Path, progress: bool = False, seconds: float | None = None) ->
         package=path.parent.resolve().name,
         network=network,
         shown=tuple(shown),
-        sha256={file.name: hashlib.sha256(text.encode()).hexdigest() for file, text in sources.items()},
+        sha256={
+            name: hashlib.sha256(text.encode()).hexdigest()
+            for name, text in {**{file.name: text for file, text in sources.items()}, **native}.items()
+        },
         unproved=tuple(
             sorted(file.name for file in path.parent.glob("*.py") if file.name not in (*models, "__init__.py"))
         ),
     )
 
 
-def steps(network: Network, sources: dict[Path, str], progress: bool) -> dict[str, Iterator[Shown]]:
+def steps(
+    network: Network, sources: dict[Path, str], native: dict[str, str], progress: bool
+) -> dict[str, Iterator[Shown]]:
     """What there is to show, at numbers first, where what is wrong is seen in seconds; each when it is asked for."""
     (path, source), *others = sources.items()
     judge = Judge()
@@ -108,6 +114,7 @@ def steps(network: Network, sources: dict[Path, str], progress: bool) -> dict[st
         f"value_and_grad of {path.name} on symbols": of_gradient(network, path, source, judge, progress),
         f"the other functions of {path.name} on symbols": of_others(network, path, source, progress),
         **{f"{b.name} on symbols": of_fast(network, path, source, b, fast, judge, progress) for b, fast in others},
+        **{f"{SOURCE} on symbols": of_native(network, path, source, fast, native) for _, fast in others if native},
     }
 
 
@@ -151,6 +158,23 @@ def of_fast(
     yield on_symbols(beside, FAST_FUNCTIONS, SAME, network, FAST_ROWS, decided)
 
 
+def of_native(network: Network, path: Path, source: str, fast: str, native: dict[str, str]) -> Iterator[Shown]:
+    """network.c, against backward.py beside it; fast.py says what lies where in a flat vector."""
+    check_known(network, native)
+    judge, where = Judge(), path.with_name(SOURCE)
+    decided = judge.establish(definitions(native), str(where))
+    for rows, lanes in RUNS:
+        case = Case(network, source, path, rows, judge.sums)
+        case.where, losses = where, case.row_losses(case.x, case.y)
+        case.name_slopes([*losses, *map(case.along, losses)])
+        with running(str(where)), naming(judge.sums.recognised):
+            backward = run_source(source, str(path))
+            beside = run_source(fast, str(path), {"backward": backward})
+            pairs = compared(native, lanes, backward, beside, case.parameters, case.direction, case.x, case.y)
+        decided += judge.establish((claim for pair in pairs for claim in case.each(*pair)), str(where))
+    yield on_symbols(where, C_FUNCTIONS, IN_C, network, tuple(rows for rows, _ in RUNS), decided)
+
+
 def on_symbols(
     path: Path, functions: tuple[str, ...], how: str, network: Network, rows: tuple[int, ...], decided: Counter[bool]
 ) -> Shown:
@@ -158,34 +182,6 @@ def on_symbols(
     if decided[False]:
         how += f", but for {decided[False]} that agree at random points and are too long for more"
     return Shown(path.name, functions, how, network.layers, rows, decided[True], decided[False])
-
-
-def as_the_template(source: str) -> tuple[str, ...]:
-    """The functions whose words are the template's, which the grammar has let pass."""
-    found = []
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.ClassDef):
-            found += [f"{node.name}.{part.name}" for part in node.body if isinstance(part, ast.FunctionDef)]
-        elif isinstance(node, ast.FunctionDef):
-            found.append(node.name)
-    run = {*FUNCTIONS, *OF_PENALTY, *DERIVED_METHODS, "__init__", "accumulate"}
-    return tuple(name for name in found if name.rpartition(".")[2] not in run)
-
-
-def check_imports(folder: Path) -> None:
-    """Raises NotProved where Python would run anything but the sources that lie in the folder."""
-    stems = {path.stem for path in folder.glob("*.py") if path.stem.isidentifier()}
-    for line in not_as_written(folder, sorted({"__init__", "backward", "fast"} | stems)):
-        raise NotProved(line)
-    path = folder / "__init__.py"
-    try:
-        alone = only_a_docstring(text_of(path))
-    except FileNotFoundError:
-        raise NotProved(f"{path}: no such file, so that Python may import another folder of this name") from None
-    except SyntaxError:
-        alone = False
-    if not alone:
-        raise NotProved(f"{path}: holds more than a docstring, and Python runs it before what is proved; {ANEW}")
 
 
 def slopes(network: Network) -> Iterator[Claim]:

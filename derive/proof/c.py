@@ -1,0 +1,196 @@
+"""Emitted C, run on symbols instead of numbers, exactly: the few words of C that it is made of, and nothing else.
+
+A pointer knows its array and its place in it; a vector of rows is a tuple of entries.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sympy import Expr, Integer
+
+from derive.proof.c_expressions import TYPES, Expressions
+from derive.proof.c_memory import Array, Pointer, Returned, Scope, made
+from derive.proof.c_tokens import Preprocessor, enclosed, split
+from derive.proof.judge import NotProved
+
+MOST_ROUNDS = 400  # of loops for each entry of the parameters; what is emitted takes 150
+
+
+class Run(Expressions):
+    """Statements, one after the other."""
+
+    def statements(self) -> None:
+        while self.peek():
+            self.statement()
+
+    def statement(self) -> None:
+        match self.peek():
+            case "{":
+                body, self.at = enclosed(self.tokens, self.at)
+                self.within(body).statements()
+            case "for":
+                self.loop()
+            case "if":
+                self.branch()
+            case "return":
+                self.take()
+                value = None if self.peek() == ";" else self.expression()
+                raise Returned(value)
+            case ";":
+                self.take()
+            case word if word in TYPES:
+                self.declaration()
+            case _:
+                self.expression()
+                self.take(";")
+
+    def one(self) -> list[str]:
+        """The words of the next statement."""
+        start = self.at
+        if self.peek() == "{":
+            _, self.at = enclosed(self.tokens, self.at)
+        elif self.peek() in ("for", "if"):
+            word = self.take()
+            _, self.at = enclosed(self.tokens, self.at)
+            self.one()
+            if word == "if" and self.peek() == "else":
+                self.take()
+                self.one()
+        else:
+            while self.take() != ";":
+                pass
+        return self.tokens[start : self.at]
+
+    def loop(self) -> None:
+        self.take("for")
+        head, self.at = enclosed(self.tokens, self.at)
+        first, condition, step = split(head, ";")
+        body, scope = self.one(), Scope(self.scope)
+        self.within([*first, ";"], scope).statements()
+        while not condition or self.truth(self.within(condition, scope).whole()):
+            self.program.step()
+            self.within(body, Scope(scope)).statements()
+            for part in split(step) if step else ():
+                self.within(part, scope).whole()
+
+    def truth(self, value: Any) -> bool:
+        if isinstance(value, bool | int | Pointer) or value is None:
+            return bool(value)
+        raise NotProved(f"network.c: branches on {value}")
+
+    def branch(self) -> None:
+        self.take("if")
+        condition, self.at = enclosed(self.tokens, self.at)
+        body, other = self.one(), []
+        if self.peek() == "else":
+            self.take()
+            other = self.one()
+        self.within(body if self.truth(self.within(condition).whole()) else other).statements()
+
+    def declaration(self) -> None:
+        kind = ""
+        while self.peek() in TYPES:
+            kind = self.take() if self.peek() not in ("const", "static") else (self.take() and kind)
+        while True:
+            pointer = False
+            while self.peek() in ("*", "const", "restrict"):
+                pointer |= self.take() == "*"
+            name, sizes = self.take(), []
+            while self.peek() == "[":
+                size, self.at = enclosed(self.tokens, self.at)
+                sizes.append(self.within(size).whole())
+            value: Any = None
+            if sizes:
+                value = made(sizes)
+            elif self.peek() == "=":
+                self.take()
+                value = self.value()
+                if kind == "real" and not pointer and isinstance(value, int):
+                    value = Integer(value)
+            self.scope[name] = value
+            if self.take() == ";":
+                return
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function as words: the names of its parameters, those of them that are real numbers, and its body."""
+
+    parameters: tuple[str, ...]
+    reals: frozenset[str]
+    body: list[str]
+
+
+class Program:
+    """The functions of a source; `known` are those that are not run, but are what their names say.
+
+    `given` are macros: BYTES, BLOCK and OFTEN, so that a few rows are several blocks. `number` says what a constant is.
+    """
+
+    def __init__(
+        self,
+        header: str,
+        source: str,
+        given: dict[str, str],
+        lanes: int,
+        known: dict[str, Callable[..., Any]],
+        numbers: dict[str, Expr],
+    ) -> None:
+        self.lanes, self.known, self.rounds = lanes, known, 0
+        reader = Preprocessor(given | {"BYTES": "0", "WIDE": str(lanes), "__GNUC__": "1"})
+        tokens = [*reader.read(header), *reader.read(source)]
+        self.most = MOST_ROUNDS * (10 + int(reader.macros["ENTRIES"][1][0]))
+        self.globals = Scope()
+        self.globals.update(numbers, NULL=None)
+        self.functions: dict[str, Function] = {}
+        self.fields: dict[str, list[str]] = {}
+        self.top(tokens)
+
+    def top(self, tokens: list[str]) -> None:
+        """Takes the functions, and the arrays of the workspace; what else lies outside functions declares something."""
+        at = 0
+        while at < len(tokens):
+            end = at
+            while tokens[end] not in ("(", ";", "{"):
+                end += 1
+            if tokens[end] == "{":
+                inside, at = enclosed(tokens, end)
+                for field in split(inside, ";")[:-1]:
+                    name = field.index("[") - 1
+                    self.fields[field[name]], _ = enclosed(field, name + 1)
+            elif tokens[end] == "(":
+                parameters, at = enclosed(tokens, end)
+                if tokens[at] == "{":
+                    body, at = enclosed(tokens, at)
+                    parts = split(parameters)
+                    reals = frozenset(part[-1] for part in parts if "real" in part and "*" not in part)
+                    self.functions[tokens[end - 1]] = Function(tuple(part[-1] for part in parts), reals, body)
+                    continue
+            while tokens[at] != ";":
+                at += 1
+            at += 1
+
+    def step(self) -> None:
+        """Counts the rounds of loops."""
+        self.rounds += 1
+        if self.rounds > self.most:
+            raise NotProved(f"network.c: does not end within {self.most} rounds of its loops")
+
+    def workspace(self) -> dict[str, Pointer]:
+        sizes = {name: Run(self, size, self.globals).whole() for name, size in self.fields.items()}
+        return {name: Pointer(Array(name, [None] * size), 0) for name, size in sizes.items()}
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        if name in self.known:
+            return self.known[name](*arguments)
+        if name not in self.functions:
+            raise NotProved(f"network.c: emitted C has no function {name}")
+        function, scope = self.functions[name], Scope(self.globals)
+        for parameter, value in zip(function.parameters, arguments, strict=True):
+            scope[parameter] = Integer(value) if parameter in function.reals and isinstance(value, int) else value
+        try:
+            Run(self, function.body, scope).statements()
+        except Returned as returned:
+            return returned.args[0]
+        return None

@@ -1,0 +1,223 @@
+"""The expressions of emitted C on symbols: numbers exactly, whole numbers as C has them, and vectors entry by entry."""
+
+import operator
+from collections.abc import Callable
+from typing import Any, Protocol, Self
+
+import sympy
+from sympy import Integer, Piecewise, Rational
+
+from derive.proof.c_memory import Pointer, Scope, checked
+from derive.proof.c_tokens import enclosed, split
+from derive.proof.judge import NotProved
+
+TYPES = {"real", "lanes", "int", "long", "double", "const", "workspace", "void", "whole", "static"}
+LEVELS = (("||",), ("&&",), ("==", "!="), ("<", ">", "<=", ">="), ("+", "-"), ("*", "/", "%"))
+OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "%": operator.mod,
+    "<": operator.lt,
+    ">": operator.gt,
+    "<=": operator.le,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+
+
+class Caller(Protocol):
+    """What knows the functions, how many entries a vector has, and when it takes too long."""
+
+    @property
+    def lanes(self) -> int: ...
+
+    def call(self, name: str, *arguments: Any) -> Any: ...
+
+    def step(self) -> None: ...
+
+
+class Expressions:
+    """Words that are computed as they are read, once for each time that they are reached."""
+
+    def __init__(self, program: Caller, tokens: list[str], scope: Scope) -> None:
+        self.program, self.tokens, self.scope, self.at = program, tokens, scope, 0
+
+    def peek(self, ahead: int = 0) -> str:
+        place = self.at + ahead
+        return self.tokens[place] if place < len(self.tokens) else ""
+
+    def take(self, expected: str = "") -> str:
+        token = self.peek()
+        if not token or (expected and token != expected):
+            raise NotProved(f"network.c: emitted C has no {token or 'end'} here: {' '.join(self.tokens)[:60]}")
+        self.at += 1
+        return token
+
+    def within(self, tokens: list[str], scope: Scope | None = None) -> Self:
+        return type(self)(self.program, tokens, Scope(self.scope) if scope is None else scope)
+
+    def refuse(self, what: str) -> Any:
+        raise NotProved(f"network.c: emitted C has no {what}: {' '.join(self.tokens)[:60]}")
+
+    def expression(self) -> Any:
+        """A value, after what is assigned on the way; parts between commas come one after the other."""
+        value = self.value()
+        while self.peek() == ",":
+            self.take()
+            value = self.value()
+        return value
+
+    def whole(self) -> Any:
+        """The value of all the words."""
+        value = self.expression()
+        return self.refuse(self.peek()) if self.peek() else value
+
+    def value(self) -> Any:
+        start = self.at
+        value = self.ternary()
+        if self.peek() in ("=", "+=", "-=", "*=", "/="):
+            sign, target = self.take(), self.tokens[start : self.at - 1]
+            new = self.value()
+            self.assign(target, new if sign == "=" else self.operate(sign[0], value, new))
+            return new
+        return value
+
+    def assign(self, target: list[str], value: Any) -> None:
+        if target[0] == "(" and target[-1] == ")":
+            return self.assign(target[1:-1], value)
+        if target[0] == "*":
+            self.within(target[1:], self.scope).unary().store(value)
+        elif target[-1] == "]":
+            depth, at = 0, len(target)
+            while True:
+                at -= 1
+                depth += (target[at] == "]") - (target[at] == "[")
+                if depth == 0:
+                    break
+            whole, index = (self.within(part, self.scope).whole() for part in (target[:at], target[at + 1 : -1]))
+            if isinstance(whole, Pointer):
+                whole.moved(index).store(value)
+            else:
+                whole[checked(index, whole)] = value
+        elif len(target) == 1:
+            self.scope.owner(target[0])[target[0]] = value
+        else:
+            raise NotProved(f"network.c: emitted C assigns to no {' '.join(target)}")
+        return None
+
+    def ternary(self) -> Any:
+        condition = self.binary(0)
+        if self.peek() != "?":
+            return condition
+        self.take()
+        first, second = (self.within(part, self.scope) for part in (self.until(":"), self.until("")))
+        if isinstance(condition, bool | int | Pointer) or condition is None:
+            return first.whole() if condition else second.whole()
+        return Piecewise((first.whole(), condition), (second.whole(), True))
+
+    def until(self, end: str) -> list[str]:
+        """The words of a branch, up to what ends it."""
+        depth, inner, start = 0, 0, self.at
+        while self.peek() and (depth or (self.peek() not in (",", ";") and (self.peek() != ":" or inner))):
+            token = self.take()
+            depth += (token in "([{") - (token in ")]}")
+            inner += (depth == 0) * ((token == "?") - (token == ":"))
+        found = self.tokens[start : self.at]
+        if end:
+            self.take(end)
+        return found
+
+    def binary(self, level: int) -> Any:
+        if level == len(LEVELS):
+            return self.unary()
+        value = self.binary(level + 1)
+        while self.peek() in LEVELS[level]:
+            value = self.operate(self.take(), value, self.binary(level + 1))
+        return value
+
+    def operate(self, sign: str, left: Any, right: Any) -> Any:
+        if isinstance(left, Pointer) and sign in "+-" and isinstance(right, int):
+            return left.moved(right if sign == "+" else -right)
+        if isinstance(left, tuple) or isinstance(right, tuple):
+            n = self.program.lanes
+            pairs = zip(*(part if isinstance(part, tuple) else (part,) * n for part in (left, right)), strict=True)
+            return tuple(self.operate(sign, *pair) for pair in pairs)
+        if any(isinstance(part, Pointer | list) or part is None for part in (left, right)):
+            raise NotProved(f"network.c: {sign} of no numbers")
+        whole = isinstance(left, int) and isinstance(right, int)
+        if sign == "/":
+            return left // right if whole else sympy.sympify(left) / right
+        if sign in ("&&", "||"):
+            if whole:
+                return (left and right) if sign == "&&" else (left or right)
+            return (sympy.And if sign == "&&" else sympy.Or)(left, right)
+        if sign in ("==", "!=") and not whole:
+            return (sympy.Eq if sign == "==" else sympy.Ne)(left, right)
+        return OPERATORS[sign](left, right)
+
+    def unary(self) -> Any:
+        token = self.peek()
+        if token in ("-", "!", "*", "&"):
+            self.take()
+            value = self.unary()
+            if token == "*" and self.peek() == "=":
+                return None
+            if token == "*":
+                return value.load() if isinstance(value, Pointer) else self.refuse("* of no pointer")
+            if token == "&":
+                return self.refuse("&")
+            return -value if token == "-" else not value
+        if token == "(" and self.peek(1) in TYPES:
+            kind, self.at = enclosed(self.tokens, self.at)
+            return self.cast(kind)
+        return self.postfix()
+
+    def cast(self, kind: list[str]) -> Any:
+        if self.peek() == "{":
+            zero, self.at = enclosed(self.tokens, self.at)
+            return (Integer(0),) * self.program.lanes if zero == ["0"] and kind == ["lanes"] else self.refuse("such {}")
+        value = self.unary()
+        if "*" in kind:
+            return Pointer(value.array, value.at, self.program.lanes if "lanes" in kind else 0)
+        if kind == ["int"]:
+            return value
+        return Integer(value) if isinstance(value, int) and kind == ["real"] else value
+
+    def postfix(self) -> Any:
+        token = self.take()
+        value: Any = None
+        if token == "(":
+            self.at -= 1
+            inside, self.at = enclosed(self.tokens, self.at)
+            assigned = self.peek() == "=" and inside[0] == "*"
+            value = None if assigned else self.within(inside, self.scope).whole()
+        elif token[0].isdigit():
+            plain = token.removesuffix("f")
+            value = int(plain) if plain.isdigit() else Rational(plain)
+        elif self.peek() == "(":
+            inside, self.at = enclosed(self.tokens, self.at)
+            arguments = [self.within(part, self.scope).whole() for part in split(inside)]
+            value = self.program.call(token, *arguments)
+        elif self.peek() == "++":
+            self.take()
+            owner = self.scope.owner(token)
+            value = owner[token]
+            owner[token] = value + 1
+        else:
+            value = self.scope.owner(token)[token]
+        while self.peek() in ("[", "->"):
+            if self.take() == "->":
+                value = value[self.take()]
+                continue
+            self.at -= 1
+            index, self.at = enclosed(self.tokens, self.at)
+            place = self.within(index, self.scope).whole()
+            if self.peek() == "=":
+                value = None
+            elif isinstance(value, Pointer):
+                value = value.moved(place).load()
+            else:
+                value = value[checked(place, value)]
+        return value

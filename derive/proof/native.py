@@ -1,0 +1,156 @@
+"""The proof of network.c: run on symbols, with vectors of one row and of several, it computes what backward.py does.
+
+The functions of numbers, as exp_of, are not run: they are what their names say, to the error that network.c states and
+tests hold, and stand there word for word as they are emitted.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy
+import sympy
+from sympy import Expr, sympify
+
+from derive.formulas import FUNCTIONS, NamedFunction, z
+from derive.packages import render
+from derive.problems import Network
+from derive.proof.c import Program
+from derive.proof.c_memory import Array, Pointer
+from derive.proof.judge import Claim, NotProved
+from derive.proof.stand_in import largest
+from derive.proof.tensor import Tensor
+
+NUMBER = re.compile(r"^static const real (\w+) = ([\d.e+-]+); /\* (.*) \*/$", re.MULTILINE)
+SAFE = re.compile(r"(?:sqrt|pi|exp|log|E|[\d+\-*/() .])+")
+NAMED = {name: row.func for name, row in FUNCTIONS.items() if isinstance(row, NamedFunction)}
+KNOWN: dict[str, Callable[..., Any]] = {
+    "exp": sympy.exp,
+    "expm1": lambda x: sympy.exp(x) - 1,
+    "log": sympy.log,
+    "tanh": sympy.tanh,
+    "erf": sympy.erf,
+    "sin": sympy.sin,
+    "cos": sympy.cos,
+    "sqrt": sympy.sqrt,
+    "Abs": sympy.Abs,
+    "sign": sympy.sign,
+    "larger": sympy.Max,
+    "smaller": sympy.Min,
+    "power": lambda x, exponent: x**exponent,
+    **NAMED,
+}
+RUNS = (2, 4), (7, 2)  # rows, and lanes of a vector: two rows one by one; blocks of two vectors and of one, and a row
+NATIVE = HEADER, SOURCE = "network.h", "network.c"
+C_FUNCTIONS = ("gradient", "hvp", "per_sample")
+
+
+def row_amax(features: int, rows: int, stride: int, entries: Pointer, to: Pointer) -> None:
+    for r in range(rows):
+        to.moved(r).store(largest(*(entries.moved(i * stride + r).load() for i in range(features))))
+
+
+def numbers(source: str) -> dict[str, Expr]:
+    """The constants that no decimal is, as the formulas beside them, which they are to the last digit."""
+    found = {}
+    for name, value, formula in NUMBER.findall(source):
+        if not SAFE.fullmatch(formula):
+            raise NotProved(f"{SOURCE}: {name}: {formula} is no number")
+        found[name] = sympify(formula)
+        if abs(found[name].evalf(40) / sympy.Rational(value) - 1) > sympy.Rational(1, 10**16):
+            raise NotProved(f"{SOURCE}: {name} is {value}, and not {formula}")
+    return found
+
+
+def program(folder: dict[str, str], lanes: int, **given: str) -> Program:
+    known = {f"{name}_of": function for name, function in KNOWN.items()} | {"row_amax": row_amax}
+    return Program(folder[HEADER], folder[SOURCE], given, lanes, known, numbers(folder[SOURCE]))
+
+
+def check_known(network: Network, folder: dict[str, str]) -> None:
+    """Raises NotProved where a function of numbers is not word for word as it is emitted, in float or in double."""
+    model = render(network, [HEADER, SOURCE])
+    for given in ({}, {"NETWORK_DOUBLE": ""}):
+        here, there = (program(texts, 1, **given).functions for texts in (folder, model))
+        for name in here.keys() | there.keys():
+            of_numbers = name not in here or not {"rows", "work", "sums"} & {*here[name].parameters}
+            if (of_numbers or name == "row_amax") and here.get(name) != there.get(name):
+                raise NotProved(f"{SOURCE}: {name} is not as it is emitted; python -m derive.build writes it anew")
+
+
+def definitions(folder: dict[str, str]) -> Iterator[Claim]:
+    """Each named function in C, against its definition."""
+    run = program(folder, 1)
+    for name, function in NAMED.items():
+        if f"{name}_of" in run.functions and name not in ("sigmoid", "logsigmoid"):
+            del run.known[f"{name}_of"]
+            yield f"{name}_of", run.call(f"{name}_of", z), function.definition
+            run.known[f"{name}_of"] = function
+
+
+def memory(entries: list[Expr], name: str) -> Pointer:
+    return Pointer(Array(name, list(entries)), 0)
+
+
+def computed(
+    folder: dict[str, str], lanes: int, rows: int, entries: dict[str, list[Expr]], size: int
+) -> dict[str, Any]:
+    """What the functions of network.c put into memory: loss and gradient, a product, and a gradient for each row."""
+    run = program(folder, lanes, BLOCK=str(2 * lanes), OFTEN="2")
+    given = {name: memory(values, name) for name, values in entries.items()}
+    parameters, x, y = (given[name] for name in ("parameters", "x", "y"))
+    made = {
+        name: memory([None] * n, name)
+        for name, n in (("loss", 1), ("gradient", size), ("product", size), ("each", size * rows))
+    }
+    run.call("gradient", parameters, x, y, rows, made["loss"], made["gradient"], run.workspace())
+    run.call("hvp", parameters, given["direction"], x, y, rows, made["product"], run.workspace())
+    run.call("per_sample", parameters, x, y, rows, made["each"], run.workspace())
+    for name, values in entries.items():
+        if given[name].array.entries != values:
+            raise NotProved(f"{SOURCE}: writes into {name}")
+    found = {name: pointer.array.entries for name, pointer in made.items()}
+    for name, values in found.items():
+        if any(value is None for value in values):
+            raise NotProved(f"{SOURCE}: does not set all of {name}")
+    return found
+
+
+def compared(
+    folder: dict[str, str],
+    lanes: int,
+    backward: dict[str, Any],
+    fast: dict[str, Any],
+    parameters: dict[str, Tensor],
+    direction: dict[str, Tensor],
+    x: Tensor,
+    y: Tensor,
+) -> list[tuple[str, Tensor, Tensor]]:
+    """By name, what network.c computes and what backward.py does; fast.py says what lies where in a flat vector.
+
+    The penalty, which network.c leaves out, is taken off what backward.py computes.
+    """
+    rows, point, along = len(x), list(parameters.values()), list(direction.values())
+    module, views = fast["FastGradient"](point), fast["_views"]
+    flat_point, flat_along = module.flat_parameters, module._flat(along)
+    entries = {"parameters": flat_point, "direction": flat_along, "x": x, "y": y}
+    given = {name: list(tensor.entries.flat) for name, tensor in entries.items()}
+    got = computed(folder, lanes, rows, given, flat_point.numel())
+    loss, gradient = backward["value_and_grad"](point, x, y)
+    product = backward["hvp"](point, x, y, along)
+    if "penalty_and_grad" in backward:
+        penalty, slopes = backward["penalty_and_grad"](point)
+        loss, gradient = loss - penalty, [whole - part for whole, part in zip(gradient, slopes, strict=True)]
+        bent = backward["penalty_hvp"](point, along)
+        product = [whole - part for whole, part in zip(product, bent, strict=True)]
+    words = f"with N = {rows}, {lanes} in a vector"
+    found = [(f"the loss {words}", Tensor(got["loss"][0]), loss)]
+    each = Tensor(numpy.array(got["each"], dtype=object).reshape(-1, rows).T)
+    for name, flat, expected in (
+        ("dL/d", Tensor(got["gradient"]), gradient),
+        ("hvp ", Tensor(got["product"]), product),
+        ("each row's dL/d", each, backward["per_sample_grad"](point, x, y)),
+    ):
+        parts = zip(parameters, views(flat), expected, strict=True)
+        found += [(f"{name}{parameter} {words}", value, wanted) for parameter, value, wanted in parts]
+    return found

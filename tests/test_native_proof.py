@@ -1,0 +1,77 @@
+"""The proof holds for network.c as it is emitted, and for nothing that is nearly it."""
+
+import pytest
+
+from derive.packages.emit import render
+from derive.problems.network import Network
+from derive.proof.judge import NotProved
+from derive.proof.native import NATIVE, computed
+from derive.proof.networks import of_native
+
+SMALL = Network((2, 2, 1), reduction="mean")
+MUTANTS = {
+    "swapped strides": ("sum[i] += M[i * row + j * column]", "sum[i] += M[i * column + j * row]"),
+    "swapped strides of one row": ("sum += M[i * row + j * column]", "sum += M[i * column + j * row]"),
+    "1 + a for 1 - a": ("(1 - a1[k])", "(1 + a1[k])"),
+    "a factor": ("delta1[k] = grad_a1", "delta1[k] = 2 * grad_a1"),
+    "lanes added to themselves": ("+= sums[k * side + l + half]", "+= sums[k * side + l]"),
+    "a total that forgets": ("totals[k] += sums", "totals[k] = sums"),
+    "a sum that forgets": ("g[i * SIDE + l] += d", "g[i * SIDE + l] = d"),
+    "one row that forgets": ("G[i * row + j * column] += d[i]", "G[i * row + j * column] = d[i]"),
+    "blocks that forget": ("sum[i][j] = AT(G + (i * row + j * column) * WIDE)", "sum[i][j] = (lanes){0}"),
+    "a row left out": ("n += rows;\n        }", "n += rows + 1;\n        }"),
+    "no end": ("n += rows;\n        }", "n += 0;\n        }"),
+    "memory that is not set": ("W1, b1, 0, x, z1", "W1, b1, 1, x, z1"),
+    "another place": ("const real *const W2 = parameters + 6", "const real *const W2 = parameters + 5"),
+    "outside": ("to + 0 * N", "to + 100 * N"),
+    "a function of numbers": ("(1 + e) * power_of_2", "(1 - e) * power_of_2"),
+    "a coefficient": ("p = p * t + 0.16666", "p = p * t + 0.16667"),
+    "the tangent's factor": ("dot_z1[k] * (1", "dot_z1[k] * (2"),
+    "an input that is written into": ("columns(2, rows, stride, x_rows, x)", "columns(2, rows, stride, x, x_rows)"),
+    "a word that C has and we have not": ("long n = 0; n < N;", "long n = 0; n < N & 7;"),
+}
+
+
+@pytest.fixture(scope="module")
+def package() -> dict[str, str]:
+    return render(SMALL, ["backward.py", "fast.py", *NATIVE])
+
+
+def shown(network: Network, package: dict[str, str], folder, **changed: str):
+    native = {name: changed.get(name, package[name]) for name in NATIVE}
+    (found,) = of_native(network, folder / "backward.py", package["backward.py"], package["fast.py"], native)
+    return found
+
+
+def test_what_is_emitted_is_proved(package, tmp_path):
+    found = shown(SMALL, package, tmp_path)
+    assert (found.entries, found.checked) == (2 + (2 + 2 + 2 + 7) * SMALL.entries, 0)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_mutant_is_rejected(mutant, package, tmp_path):
+    before, after = MUTANTS[mutant]
+    assert before in package["network.c"]
+    with pytest.raises(NotProved, match=r"network\.c"):
+        shown(SMALL, package, tmp_path, **{"network.c": package["network.c"].replace(before, after)})
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        Network((2, 2, 2), "gelu", loss="cross_entropy", reduction="mean"),
+        Network((1, 2, 1), "elu", loss="huber_loss", penalty="0.05*w**2"),
+        Network((2, 2, 2, 1), ("tanh", "sqrt(1 + z**2)"), skip=((0, 2),)),
+    ],
+    ids=str,
+)
+def test_other_networks_are_proved(network, tmp_path):
+    assert shown(network, render(network, ["backward.py", "fast.py", *NATIVE]), tmp_path).checked == 0
+
+
+def test_a_constant_is_what_stands_beside_it():
+    texts = render(Network((1, 1, 1), "gelu"), NATIVE)
+    wrong = texts["network.c"].replace("= 1.41421356237309", "= 1.41421356237319")
+    assert wrong != texts["network.c"]
+    with pytest.raises(NotProved, match=r"number\d+ is 1\.41421356237319\d+, and not sqrt\(2\)"):
+        computed(texts | {"network.c": wrong}, 2, 1, {}, 4)

@@ -151,7 +151,9 @@ def stable(expr: Expr) -> Expr:
 def _overflows(expr: Expr) -> bool:
     """Whether a sum of exp stands under the line."""
     return any(
-        isinstance(part, Pow) and part.exp.is_negative and part.base.is_Add and part.base.has(*OF_EXP)
+        isinstance(part, Pow)
+        and part.exp.is_negative
+        and (isinstance(part.base, cosh) or (part.base.is_Add and part.base.has(*OF_EXP)))
         for part in Mul.make_args(expr)
     )
 

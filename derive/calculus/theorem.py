@@ -162,15 +162,19 @@ def elementwise_pullback(equation: Equation, scalar: Expr, cotangent: MatrixExpr
     partial = diff(value.formula.xreplace(steps), scalar).xreplace({step: part for part, step in steps.items()})
     if partial.has(Derivative, Subs):
         raise ValueError(f"{value.formula}: SymPy knows no derivative of it; write it with other functions")
-    if not loses_as_output(value.formula):
+    if not loses_as_output(equation):
         partial = partial.xreplace({value.formula: output})
     partial = stable(between_jumps(partial))
     return weighted(cotangent, partial, {**value.operands, output: equation.target})
 
 
-def loses_as_output(formula: Expr) -> bool:
-    """Whether a slope written in the output loses digits of it; of sigmoid(z) and tanh(z) it is what torch takes."""
-    return is_fraction(formula) or (isinstance(formula, sigmoid | tanh) and not formula.args[0].is_Symbol)
+def loses_as_output(equation: Equation) -> bool:
+    """Whether a slope written in the output loses digits of it; of activations sigmoid(z), tanh(z) torch takes it."""
+    formula = equation.value.formula
+    number, function = formula.as_coeff_Mul()
+    of_symbol = isinstance(function, sigmoid | tanh) and function.args[0].is_Symbol
+    activation = of_symbol and number == 1 and equation.through is None
+    return is_fraction(formula) or (isinstance(function, sigmoid | tanh) and not activation)
 
 
 def between_jumps(derivative: Expr) -> Expr:

@@ -73,7 +73,7 @@ TYPED_LOSSES: dict[str, Callable] = {
     "1 - exp(-(p - y)**2)": lambda p, y: 1 - torch.exp(-((p - y) ** 2)),
     "exp(p)/(exp(p) + exp(y))": lambda p, y: torch.sigmoid(p - y),
     "log(exp(p - y) + exp(y - p))": lambda p, y: torch.logaddexp(p - y, y - p),
-    "log(1 + exp(p)) - p": lambda p, y: functional.softplus(-p),
+    "log(1 + exp(p)) - p": lambda p, y: functional.softplus(p) - p,
     "log(exp(p) + exp(-p))": lambda p, y: functional.softplus(-2 * p.abs()) + p.abs(),
     "log(1 + exp(-2*p))*y": lambda p, y: functional.softplus(-2 * p) * y,
     "y*softplus(-p) + (1 - y)*softplus(p)": lambda p, y: functional.binary_cross_entropy_with_logits(

@@ -11,6 +11,7 @@ import torch
 from sympy import diff, lambdify
 
 from derive import build
+from derive.formulas.losses import LOSSES
 from derive.formulas.stable import opened, stable, z
 from derive.formulas.typed import parse
 from derive.packages.emit import render
@@ -239,3 +240,21 @@ def test_the_form_in_which_nothing_overflows_is_the_same_function(text):
         with mpmath.workdps(50):
             for point in map(mpmath.mpf, (-3.25, -0.5, 0.75, 2.5)):
                 assert mpmath.almosteq(given(point), safe(point), 1e-40)
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [("ReLU", "relu"), ("LeakyReLU", "leaky_relu"), ("leaky-relu", "leaky_relu"), ("Tanh", "tanh"), ("SiLU", "silu")],
+)
+def test_activations_may_be_typed_as_the_classes_of_torch(typed, name):
+    assert Network((2, 3, 1), typed, typed) == Network((2, 3, 1), name, name)
+    assert Network((2, 3, 3, 1), (typed, "sin")).activation == (name, "sin")
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if hasattr(torch.nn.functional, name)])
+def test_losses_may_be_typed_as_the_classes_of_torch(name):
+    short = {"binary_cross_entropy": "bce", "binary_cross_entropy_with_logits": "bce_with_logits", "kl_div": "kl_div"}
+    plain = short.get(name, name).replace("_loss", "").replace("_", "")
+    (kind,) = [kind for kind in dir(torch.nn) if kind.lower() == f"{plain}loss"]
+    for typed in (kind, name.replace("_", "-"), name.upper()):
+        assert Network((2, 3, 1), output_activation="sigmoid", loss=typed).loss == name

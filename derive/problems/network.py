@@ -1,6 +1,5 @@
 """What is to be differentiated: a feed-forward network and its loss, in the words of torch.nn.functional."""
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
@@ -9,6 +8,7 @@ from typing import Any
 from sympy import Expr, Integer
 
 from derive.formulas import FUNCTIONS, LOSSES, REDUCTIONS, Loss, logsumexp, p, parse, shown, w, y, z
+from derive.problems.names import canonical, one_of
 
 MOST_LAYERS = 100
 WIDEST_LAYER = 1_000_000
@@ -45,6 +45,7 @@ class Network:
             elif len(self.activation) != hidden:
                 layers = f"{hidden} hidden layer{'s' * (hidden != 1)}"
                 raise ValueError(f"activation: {layers} but {len(self.activation)} activations")
+        self._name_as_known()
         one_of("reduction", self.reduction, REDUCTIONS)
         for layer in range(1, self.depth + 1):
             self.function(layer)
@@ -59,6 +60,16 @@ class Network:
                 f"{', '.join(PROBABILITIES)}, got {shown(self.output_activation)}; "
                 "or use binary_cross_entropy_with_logits"
             )
+
+    def _name_as_known(self) -> None:
+        """Puts the names of the tables in the place of those that mean the same."""
+        for field, known in (("activation", FUNCTIONS), ("output_activation", FUNCTIONS), ("loss", LOSSES)):
+            given = getattr(self, field)
+            if isinstance(given, str):
+                object.__setattr__(self, field, canonical(given, known))
+            elif isinstance(given, tuple):
+                names = tuple(canonical(name, known) if isinstance(name, str) else name for name in given)
+                object.__setattr__(self, field, names)
 
     def _check_layers(self) -> None:
         object.__setattr__(self, "layers", tuple(listed("layers", self.layers, "whole numbers")))
@@ -168,20 +179,6 @@ def listed(field: str, values: Iterable[Any], of: str = "names") -> Iterable[Any
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise TypeError(f"{field}: expected a list of {of}, got {shown(values)}")
     return values
-
-
-def one_of(field: str, name: str, known: Iterable[str]) -> str:
-    """The name, if it is known.
-
-    Raises ValueError with the nearest known name and the list of all.
-    """
-    if not isinstance(name, str):
-        raise TypeError(f"{field}: expected a name, got {shown(name)}")
-    if name not in known:
-        near = difflib.get_close_matches(name, known, 1, 0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"{field}: no {shown(name)}; {hint}known: {', '.join(known)}")
-    return name
 
 
 def checked_skips(layers: tuple[int, ...], pairs: Iterable[Any]) -> Iterable[tuple[int, int]]:

@@ -179,6 +179,7 @@ ONES = {
     "a sum with an index of the one outside": Sum(x[i, 0] * Sum(row[0, j] * x[i, 0], (i, 0, 2)), (i, 0, 2), (j, 0, 2)),
     "an entry of a Kronecker product": Trace(KroneckerProduct(x, row)[:1, :1]),
     "a column of a Kronecker product": Trace(KroneckerProduct(one, row)[:, :1]),
+    "sigmoid of a product with tanh": total(apply(lambda u, v: 1 / (1 + exp(-v * tanh(u))), x, row.T)),
     "Abs of log(1 + exp)": total(apply(lambda u: Abs(log(1 + exp(u)) - Rational(1, 3)), x)),
     "an entry of logsumexp": logsumexp(A)[1, 0] ** 2,
     "a slice of one entry": total(A[1:2, 2:3] * row),

@@ -258,3 +258,14 @@ def test_losses_may_be_typed_as_the_classes_of_torch(name):
     (kind,) = [kind for kind in dir(torch.nn) if kind.lower() == f"{plain}loss"]
     for typed in (kind, name.replace("_", "-"), name.upper()):
         assert Network((2, 3, 1), output_activation="sigmoid", loss=typed).loss == name
+
+
+@pytest.mark.parametrize("loss", ["exp(p)*erf(p)", "exp(p - y)*(1 + erf(p - y))", "exp(p)*sin(p)*erf(p)"])
+def test_tangents_of_long_formulas_are_named(loss, emitted):
+    network = Network((2, 3, 1), loss=loss)
+    net, x, y = sequential(network), torch.rand(5, 2, dtype=torch.float64), torch.rand(5, 1, dtype=torch.float64)
+    parameters, direction = list(net.parameters()), [torch.randn_like(parameter) for parameter in net.parameters()]
+    value = eval(loss, {**vars(torch), "p": net(x), "y": y}).sum()
+    slopes = torch.autograd.grad(value, parameters, create_graph=True)
+    along = sum((slope * dot).sum() for slope, dot in zip(slopes, direction, strict=True))
+    assert_agree(emitted(network).hvp(parameters, x, y, direction), torch.autograd.grad(along, parameters), 256)

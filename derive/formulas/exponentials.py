@@ -221,10 +221,10 @@ def _length(exponent: Expr) -> int:
 
 def shares(terms: Terms, power: Expr, exponent: Expr, unit: Expr) -> tuple[list[Below], Expr]:
     """The sum to its power with what it takes of the exponent, and the rest; whole terms where it can be."""
-    degrees = [cancel(u / unit) for _, u in terms]
-    least, most, wanted = min(degrees), max(degrees), cancel(exponent / unit)
-    if not wanted.is_Rational:
+    wanted, *degrees = (cancel(u / unit) for u in (exponent, *(u for _, u in terms)))
+    if not all(degree.is_Rational for degree in (wanted, *degrees)):
         return [Below(terms, power)], exponent
+    least, most = min(degrees), max(degrees)
     given = min(max(wanted, least * power), most * power)
     if power.is_Integer:
         whole, part = divmod(given - least * power, most - least)

@@ -38,7 +38,7 @@ def in_parts(equation: Equation, notation: Notation, taken: set[str]) -> list[Eq
     if not isinstance(value, Elementwise):
         return [equation]
     formula, operands, parts = value.formula, dict(value.operands), []
-    layer = re.findall(r"\d*$", equation.target.name)[0] or f"_{equation.target.name.lower()}"
+    layer = re.findall(r"\d*$", equation.target.name)[0] or f"_{notation.torch(equation.target.name).lower()}"
     while (found := next_part(formula)) is not None:
         part, whole = found
         name = fresh(f"{called(part)}{layer}", taken)

@@ -59,7 +59,7 @@ class NativeGradient(FastGradient):
             super()._put(x, y, N)
 
     def _put_more(self, x: torch.Tensor, y: torch.Tensor, N: int) -> None:
-        if self._native is not None and _is_array(x) and _is_array(y):
+        if N > 0 and self._native is not None and _is_array(x) and _is_array(y):  # of no rows, the mean is 0 / 0
             self._native.gradient(self._parameters_at, x.data_ptr(), y.data_ptr(), N, *self._batch_at)
             self._results.add_(self._batch, alpha=1)
         else:

@@ -25,6 +25,7 @@ PENALTIES = {
     "": lambda w: 0 * w,
     "0.05*w**2": lambda w: 0.05 * w**2,
     "abs(w)": torch.abs,
+    "w": lambda w: w,
     "w**2/(1 + w**2)": lambda w: w**2 / (1 + w**2),
     "where(w > 0, w, w**2/2)": lambda w: torch.where(w > 0, w, w**2 / 2),
 }
@@ -32,6 +33,7 @@ NETWORKS = {
     "a penalty": Network(penalty="0.05*w**2"),
     "beside a mean": Network((2, 4, 3), "relu", loss="cross_entropy", reduction="mean", penalty="abs(w)"),
     "of one layer": Network((3, 2), penalty="where(w > 0, w, w**2/2)"),
+    "the weights themselves": Network((2, 3, 1), penalty="w"),
     "a skip": Network((2, 5, 4, 5, 1), "tanh", skip=((1, 3),)),
     "skips that meet": Network((3, 3, 3, 3), "sigmoid", skip=((0, 1), (0, 3), (1, 2), (1, 3)), reduction="mean"),
     "of a wide one": Network((64, 64, 64, 2), ("tanh", "relu"), skip=((0, 2),), penalty="0.05*w**2"),

@@ -161,6 +161,7 @@ ENTRY_RULES |= {
     sympy.ZeroMatrix: lambda read, node: sympy.Integer(0),
 }
 DEFINITION_RULES |= {
+    sympy.MatrixSymbol: Reader.matrix,
     sympy.MatAdd: summands,
     sympy.MatMul: summands,
     Elementwise: lambda read, node: read.written(read.formula(node), read.shape(node)),

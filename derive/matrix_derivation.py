@@ -10,12 +10,14 @@ from functools import cached_property
 
 from sympy import (
     Basic,
+    Dummy,
     Expr,
     Float,
     Lambda,
     MatrixExpr,
     MatrixSymbol,
     Rational,
+    Sum,
     Symbol,
     Trace,
     ZeroMatrix,
@@ -150,7 +152,7 @@ def scalar_loss(loss: Expr) -> Expr:
     """The loss, with decimals as the fractions that they say."""
     if not isinstance(loss, Basic | MatrixBase):
         raise TypeError(f"loss: expected a SymPy expression, got {type(loss).__name__}")
-    loss = sympify(loss)
+    loss = sympify(loss).replace(lambda part: isinstance(part, Sum), with_own_indices)
     loss = loss.xreplace({number: simplest(number) for number in loss.atoms(Float)})
     try:
         str(loss)
@@ -165,6 +167,19 @@ def scalar_loss(loss: Expr) -> Expr:
     elif not isinstance(loss, Expr) or isinstance(loss, Lambda):
         raise TypeError(f"loss: expected a SymPy expression, got {type(loss).__name__}")
     return loss
+
+
+def with_own_indices(total: Sum) -> Sum:
+    """The same sum; a sum inside that uses one of its indices for its own gets others in their place."""
+
+    def renamed(inner: Sum) -> Sum:
+        own = {index: Dummy(index.name, integer=True) for index in inner.variables}
+        limits = ((own[index], *ends) for index, *ends in inner.limits)
+        return Sum(inner.function.xreplace(own), *limits)
+
+    shares = set(total.variables)
+    function = total.function.replace(lambda part: isinstance(part, Sum) and shares & {*part.variables}, renamed)
+    return total if function == total.function else Sum(function, *total.limits)
 
 
 def simplest(number: Float) -> Rational:

@@ -59,10 +59,10 @@ EDITS = {  # file, what of it, what is there, and what a slip leaves there
     "a copy that is none": ("fast.py", "value_and_grad", r"self\.flat_gradient\.clone\(\)", "self.flat_gradient"),
     "a copy of the parameters": ("fast.py", "value_and_grad", r"flat_gradient\.clone", "flat_parameters.clone"),
     "batches that add to the call before": ("fast.py", "accumulate", r"self\._results\.zero_\(\)\n", "pass\n"),
-    "only the last batch": ("fast.py", "accumulate", r"self\._add\(x, y, 1, 1\)", "self._add(x, y, 1, 0)"),
+    "only the last batch": ("fast.py", "_put_more", r"self\._add\(x, y, 1, 1\)", "self._add(x, y, 1, 0)"),
     "many rows that add to the call before": (
         "fast.py",
-        "value_and_grad",
+        "_put",
         r"self\._add\(x, y, N, 0\)",
         "self._add(x, y, N, 1)",
     ),

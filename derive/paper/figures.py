@@ -216,8 +216,11 @@ class Computation:
             yield symbol_label(self.program, symbol, above, self.top)
             yield Segment(above, self.top - 9, above, self.forward + 9, arrow=True)
         for symbol in self.operands(value):
-            if symbol in self.x and symbol is not None:
-                columns = self.columns.index(value) - self.columns.index(symbol)
+            between = (
+                self.columns[self.columns.index(symbol) : self.columns.index(value)] if symbol in self.x else [None]
+            )
+            if None not in between:  # nor does an arrow go over what is left out
+                columns = len(between)
                 yield from path(self.x[symbol], x, self.forward, columns, 12)
                 if symbol in self.moving and value in self.moving:
                     yield from path(x, self.x[symbol], self.backward, columns, 22)

@@ -52,12 +52,7 @@ def term(read: Reader, node: Expr, indices: Indices, shape: Shape) -> Expr:
 
 
 def contracted(read: Reader, node: Sum, indices: Indices, shape: Shape) -> Expr:
-    """A sum inside a sum, as the product of a matrix over its first index and one over its second.
-
-    Its own indices are its own, also where they are called as those outside.
-    """
-    own = {index: Dummy(index.name, integer=True) for index, *_ in node.limits}
-    node = Sum(node.function.xreplace(own), *((own[index], *ends) for index, *ends in node.limits))
+    """A sum inside a sum, as the product of a matrix over its first index and one over its second."""
     (k, *_), *others = node.limits
     body = Sum(node.function, *others) if others else node.function
     (length,) = lengths(read, node, [node.limits[0]])

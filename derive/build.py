@@ -1,6 +1,7 @@
 """python -m derive.build: derives a network's gradient and writes the package that computes and explains it."""
 
 from derive.system import (
+    OutOfTime,
     Parser,
     a_path,
     begin,
@@ -10,6 +11,7 @@ from derive.system import (
     differences,
     failed,
     finish,
+    limited,
     one_line,
     staying,
     write_package,
@@ -24,10 +26,8 @@ import keyword
 import os
 import re
 import shlex
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib.machinery import PathFinder
 from itertools import chain
 from pathlib import Path
@@ -164,22 +164,6 @@ def check_name(name: str) -> None:
         raise ValueError(f"--out: a package called {name} would hide the module of that name; choose another")
 
 
-@contextmanager
-def within(seconds: int) -> Iterator[None]:
-    """Raises TimeoutError in what takes more seconds of computing; again and again, in case something swallows it."""
-
-    def stop(*_: object) -> None:
-        raise TimeoutError(f"no derivation within {seconds} seconds of computing; a simpler formula has one")
-
-    before = signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, seconds, 1)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
-
-
 def rendered(network: Network) -> dict[str, str]:
     """The files of the package.
 
@@ -188,10 +172,11 @@ def rendered(network: Network) -> dict[str, str]:
     if not network.has_formulas:
         return render(network)
     try:
-        with within(MOST_SECONDS):
+        with limited(MOST_SECONDS):
             return render(network)
-    except TimeoutError as error:
-        raise TimeoutError(f"{network}: {error}") from None
+    except OutOfTime:
+        late = f"no derivation within {MOST_SECONDS} seconds of computing; a simpler formula has one"
+        raise TimeoutError(f"{network}: {late}") from None
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"[:160]
         raise ValueError(f"{network}: no derivation ({reason}); write the formula in another way") from error

@@ -133,7 +133,8 @@ def penalties(subject: Subject) -> list[dict[str, Any]]:
     program = of_parameters_alone(subject.derived.program)
     if program is None:
         return []
-    derivation, along = derive(program), hvp(derive(program))
+    derivation = derive(program)
+    along = hvp(derivation)
     fields = [symbol.name for symbol in subject.derived.program.parameters]
     gradients = {symbol.name: gradient for symbol, gradient in derivation.gradients.items()}
     gradient = Computed(program, derivation.equations, {name: gradients.get(name) for name in fields})

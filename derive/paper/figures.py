@@ -216,10 +216,9 @@ class Computation:
             yield symbol_label(self.program, symbol, above, self.top)
             yield Segment(above, self.top - 9, above, self.forward + 9, arrow=True)
         for symbol in self.operands(value):
-            between = (
-                self.columns[self.columns.index(symbol) : self.columns.index(value)] if symbol in self.x else [None]
-            )
-            if None not in between:  # nor does an arrow go over what is left out
+            start = self.columns.index(symbol) if symbol in self.x else None
+            between = self.columns[start : self.columns.index(value)]
+            if start is not None and None not in between:  # no arrow goes over what is left out
                 columns = len(between)
                 yield from path(self.x[symbol], x, self.forward, columns, 12)
                 if symbol in self.moving and value in self.moving:

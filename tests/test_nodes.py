@@ -39,11 +39,13 @@ from derive.programs import (
     PLAIN,
     BlockSum,
     Equation,
+    LogAbsDet,
     LogDet,
     Program,
     RowLogSumExp,
     RowMax,
     Scalar,
+    SignDet,
     elementwise,
     entry,
 )
@@ -68,6 +70,8 @@ VALUES = {
     "Trace": Scalar(Trace(MatMul(S, T))),
     "Determinant": Scalar(Determinant(S)),
     "LogDet": Scalar(LogDet(S)),
+    "LogAbsDet": Scalar(LogAbsDet(S)),
+    "SignDet": Scalar(SignDet(S)),
     "MatrixElement": Scalar(MatrixElement(P, 1, 2)),
     "MatAdd": MatAdd(MatMul(3, S), MatMul(S, T)),
     "OneMatrix": MatMul(OneMatrix(1, 2), P),
@@ -115,7 +119,8 @@ def test_each_node_that_is_an_operation_has_an_example():
 def test_each_node_that_is_an_operation_can_be_read_and_a_matrix_also_if_it_has_one_entry():
     known = {kind for kind in lower.registry if issubclass(kind, Expr)}
     rows = {*NUMBER_RULES, *ENTRY_RULES, *MATRIX_RULES} - {Basic, MatrixExpr}  # which are all others
-    assert {kind.__name__ for kind in known if not rows & set(kind.__mro__)} == {"LogDet", "RowMax", "Scalar"}  # ours
+    ours = {"LogAbsDet", "LogDet", "RowMax", "Scalar", "SignDet"}
+    assert {kind.__name__ for kind in known if not rows & set(kind.__mro__)} == ours
     one = {*NUMBER_RULES} - {Basic, MatrixExpr}
     assert {kind.__name__ for kind in (*ENTRY_RULES, *MATRIX_RULES) if not one & set(kind.__mro__)} == set()
 

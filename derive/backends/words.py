@@ -38,7 +38,18 @@ CALLS = (  # by what stands behind torch., in the lines of networks, and besides
     *("mv", "nn.functional.linear", "sqrt", "square", "sub", "where", "zeros_like"),
 )
 CALLS_OF_MATRICES = (
-    *("cat", "einsum", "eye", "kron", "linalg.det", "linalg.inv", "linalg.matrix_power", "linalg.solve", "logdet"),
+    *(
+        "cat",
+        "einsum",
+        "eye",
+        "kron",
+        "linalg.det",
+        "linalg.inv",
+        "linalg.matrix_power",
+        "linalg.slogdet",
+        "linalg.solve",
+        "logdet",
+    ),
     *("nn.functional.pad", "trace"),
 )
 OPTIONS = {"gelu_tanh": ("torch.nn.functional.gelu", ("approximate", Literal('"tanh"')))}

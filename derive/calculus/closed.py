@@ -1,6 +1,7 @@
 """Closed forms: a derivation's equations put into one another and written in SymPy's own words, as textbooks do."""
 
 from sympy import (
+    Abs,
     Add,
     BlockMatrix,
     Determinant,
@@ -27,6 +28,7 @@ from sympy import (
     Transpose,
     ZeroMatrix,
     log,
+    sign,
 )
 from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
@@ -36,10 +38,12 @@ from derive.programs import (
     BlockSum,
     Derivation,
     Elementwise,
+    LogAbsDet,
     LogDet,
     RowLogSumExp,
     RowMax,
     Scalar,
+    SignDet,
     core,
     product,
     terms,
@@ -106,6 +110,10 @@ class ClosedForms:
             return trace(self.of(value.arg))
         if isinstance(value, LogDet):
             return log(Determinant(self.of(value.arg)))
+        if isinstance(value, LogAbsDet):
+            return log(Abs(Determinant(self.of(value.arg))))
+        if isinstance(value, SignDet):
+            return sign(Determinant(self.of(value.arg)))
         if isinstance(value, Determinant):
             return Determinant(self.of(value.arg))
         if not isinstance(value, MatrixElement):

@@ -48,6 +48,7 @@ from derive.programs import (
     BlockSum,
     Elementwise,
     Equation,
+    LogAbsDet,
     LogDet,
     RowLogSumExp,
     Scalar,
@@ -69,6 +70,7 @@ RULES = {
     Trace: "trace",
     Determinant: "determinant",
     LogDet: "log of the determinant",
+    LogAbsDet: "log of the size of the determinant",
     MatrixElement: "entry",
     Inverse: "inverse",
     MatPow: "matrix power",
@@ -204,8 +206,8 @@ def scalar_pullback(equation: Equation, variable: MatrixSymbol, cotangent: Matri
     number = equation.value.number
     if isinstance(number, Trace):
         derivative = chain_pullback(number.arg, variable, None)
-    elif isinstance(number, LogDet | Determinant):
-        # Jacobi: d log det F = tr(F^-1 dF), so that d/dF log det F = F^-T, and d det = det d log det.
+    elif isinstance(number, LogDet | LogAbsDet | Determinant):
+        # Jacobi: d log |det F| = tr(F^-1 dF), so that d/dF log |det F| = F^-T, and d det = det d log |det|.
         derivative = matrix_pullback(number.arg, variable, transposed(inverse(number.arg)))
         if isinstance(number, Determinant):
             derivative = weighted(repeated(equation.target, variable.shape), *formula_of(derivative))

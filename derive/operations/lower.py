@@ -48,7 +48,7 @@ from derive.operations.operations import (
     Transposed,
     Value,
 )
-from derive.programs import BlockSum, Elementwise, LogDet, RowLogSumExp, RowMax, Scalar, chain
+from derive.programs import BlockSum, Elementwise, LogAbsDet, LogDet, RowLogSumExp, RowMax, Scalar, SignDet, chain
 
 ROW, COLUMN = 0, 1
 ONE_BY_ONE = Integer(1), Integer(1)
@@ -206,6 +206,16 @@ def _(value: Determinant) -> Operation:
 @lower.register
 def _(value: LogDet) -> Operation:
     return Number(ONE_BY_ONE, "logdet", lower(value.arg))
+
+
+@lower.register
+def _(value: LogAbsDet) -> Operation:
+    return Number(ONE_BY_ONE, "logabsdet", lower(value.arg))
+
+
+@lower.register
+def _(value: SignDet) -> Operation:
+    return Number(ONE_BY_ONE, "signdet", lower(value.arg))
 
 
 @lower.register

@@ -41,7 +41,9 @@ REDUCED: dict[str, Callable[..., ndarray]] = {
 NUMBERS: dict[str, Callable[[ndarray], float]] = {
     "trace": numpy.trace,
     "det": numpy.linalg.det,
-    "logdet": lambda matrix: numpy.log(numpy.linalg.det(matrix)),
+    "logdet": lambda matrix: numpy.log(numpy.linalg.slogdet(matrix)[0]) + numpy.linalg.slogdet(matrix)[1],
+    "logabsdet": lambda matrix: numpy.linalg.slogdet(matrix)[1],
+    "signdet": lambda matrix: numpy.linalg.slogdet(matrix)[0],
 }
 
 

@@ -106,7 +106,7 @@ class Inner(Operation):
 
 @dataclass(frozen=True)
 class Number(Operation):
-    """Trace, determinant or log of the determinant of a square matrix."""
+    """Trace or determinant of a square matrix, or the log of the determinant, the log of its size, or its sign."""
 
     kind: str
     of: Operation

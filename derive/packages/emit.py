@@ -20,7 +20,7 @@ from derive.packages.native import native_holes
 from derive.paper import Picture, Section, glossary, network_document, network_title
 from derive.paper.formats import HtmlPage, MarkdownPage, Page, TexPage, svg
 from derive.problems import Network, no_least_value, targets
-from derive.programs import Derivation, LogDet, Program, all_in_parts, needed, readable
+from derive.programs import Derivation, LogDet, Program, SignDet, all_in_parts, needed, readable
 from derive.reading import forward
 
 DERIVE = Path(__file__).parent.parent
@@ -404,6 +404,7 @@ def command_page(subject: Subject) -> dict[str, Any]:
 
 CONDITIONS = {
     LogDet: "The logarithm of a determinant is nan where the determinant is negative.",
+    SignDet: "The logarithm of a product of determinants is nan where that is negative.",
     Inverse: "Where a matrix to invert, as for the gradient of a determinant, is singular, it raises LinAlgError.",
 }
 TARGETS: dict[str, Callable[[Subject], dict[str, Any]]] = {

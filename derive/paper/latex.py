@@ -111,6 +111,12 @@ class TexPrinter(LatexPrinter):
     def _print_LogDet(self, expr: Expr) -> str:
         return rf"\log(\det({self._print(expr.arg)}))"
 
+    def _print_LogAbsDet(self, expr: Expr) -> str:
+        return rf"\log\left|\det({self._print(expr.arg)})\right|"
+
+    def _print_SignDet(self, expr: Expr) -> str:
+        return rf"\mathrm{{sign}}(\det({self._print(expr.arg)}))"
+
     def _print_MatrixElement(self, expr: MatrixElement) -> str:
         """Rows and columns count from 1, as indices of sums do."""
         return self.placed(expr.parent, self._print(expr.i + 1), self._print(expr.j + 1))

@@ -13,7 +13,7 @@ from derive.programs.forms import (
     transposed,
     weighted,
 )
-from derive.programs.nodes import BlockSum, LogDet
+from derive.programs.nodes import BlockSum, LogAbsDet, LogDet, SignDet
 from derive.programs.notation import (
     FUNCTION_SIGNS,
     GREEK,
@@ -55,6 +55,7 @@ __all__ = [
     "Derivation",
     "Elementwise",
     "Equation",
+    "LogAbsDet",
     "LogDet",
     "Notation",
     "Program",
@@ -62,6 +63,7 @@ __all__ = [
     "RowLogSumExp",
     "RowMax",
     "Scalar",
+    "SignDet",
     "add",
     "all_in_parts",
     "atom",

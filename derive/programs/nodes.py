@@ -40,12 +40,24 @@ class BlockSum(MatrixExpr):
         return self
 
 
-class LogDet(Expr):
-    """log(det X), one number."""
+class OfDeterminant(Expr):
+    """A number of the determinant of a matrix, found without the determinant itself, which may under- or overflow."""
 
-    def __new__(cls, arg: MatrixExpr) -> "LogDet":
+    def __new__(cls, arg: MatrixExpr) -> "OfDeterminant":
         return Basic.__new__(cls, arg)
 
     @property
     def arg(self) -> MatrixExpr:
         return self.args[0]
+
+
+class LogDet(OfDeterminant):
+    """log(det X)."""
+
+
+class LogAbsDet(OfDeterminant):
+    """log |det X|."""
+
+
+class SignDet(OfDeterminant):
+    """The sign of det X: 1, -1 or 0; no derivative goes through it."""

@@ -24,6 +24,7 @@ from sympy import (
 from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.printing.precedence import PRECEDENCE
 
+from derive.programs.nodes import SignDet
 from derive.programs.notation import Notation
 
 
@@ -187,7 +188,10 @@ class Equation:
     @property
     def varies_with(self) -> tuple[MatrixSymbol, ...]:
         """The symbols that a derivative goes through."""
-        return () if isinstance(self.value, RowMax) else self.uses
+        constant = isinstance(self.value, RowMax) or (
+            isinstance(self.value, Scalar) and isinstance(self.value.number, SignDet)
+        )
+        return () if constant else self.uses
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Every transcendental value, condition, root and reciprocal becomes a symbol; wha
 difference is zero or it is not.
 """
 
+from collections.abc import Iterable
 from functools import reduce
 from math import lcm
 
@@ -25,6 +26,7 @@ from sympy import (
     erfc,
     exp,
     expand,
+    factorrat,
     false,
     log,
     sign,
@@ -128,15 +130,19 @@ class Algebra:
         return 2 * value - 1 if isinstance(expr, tanh) else value
 
     def _log(self, argument: Expr) -> Expr:
-        """log(exp(a) u) as a + log(u), with all of exp that the terms of the argument share, and none of it below."""
-        terms = [term.as_powers_dict() for term in Add.make_args(argument)]
+        """log(exp(a) u) as a + log(u), with all of exp that the terms of the argument share, and none of it below.
+
+        Likewise of what else is positive: numbers, by their primes, and pi.
+        """
         exponents = {symbol: key[1] for key, symbol in self.atoms.items() if isinstance(key, tuple) and key[0] is exp}
         exponents |= {symbol: -exponents[base] for symbol, base in self.reciprocals.items() if base in exponents}
-        end = {s: max if s in self.reciprocals else min for s in exponents}
-        shared = {s: k for s, one in end.items() if (k := one(term.get(s, 0) for term in terms)) > 0}
-        rest = expand(argument / Mul(*(symbol**power for symbol, power in shared.items())))
+        named = [(symbol, key) for key, symbol in self.atoms.items() if isinstance(key, NumberSymbol)]
+        shared, rest = taken_out(argument, {s: s in self.reciprocals for s in (*exponents, *dict(named))})
         rest = rest.replace(lambda u: u.is_Pow and u.exp < 0, lambda u: self.reciprocals[u.base] ** -u.exp)
-        outside = Add(*(power * self.polynomial(exponents[symbol]) for symbol, power in shared.items()))
+        outside = Add(*(power * self.polynomial(exponents[s]) for s, power in shared.items() if s in exponents))
+        outside += Add(*(shared.get(symbol, 0) * self.atom((log, (key,))) for symbol, key in named))
+        content, rest = rest.as_content_primitive()
+        outside += Add(*(k * self.atom((log, (Integer(prime),))) for prime, k in factorrat(content).items()))
         return outside if rest == 1 else outside + self.atom((log, (rest,)))
 
     def _exp(self, argument: Expr) -> Expr:
@@ -224,12 +230,8 @@ class Algebra:
         """Whether the polynomial over atoms vanishes, given what the atoms are to each other."""
         if not in_ring(difference, difference.free_symbols, most):
             return True
-        symbols: set[Symbol] = set(difference.free_symbols)
-        seen: set[Symbol] = set()
         made_of = {**self.reciprocals, **{root: base for root, (_, base) in self.powers.items()}}
-        while found := symbols & made_of.keys() - seen:
-            seen |= found
-            symbols = symbols.union(*(made_of[symbol].free_symbols for symbol in found))
+        symbols, seen = reached(difference.free_symbols, made_of)
         value = in_ring(difference, symbols, most)
         for symbol in reversed(self.reciprocals):
             if symbol in seen:
@@ -239,6 +241,24 @@ class Algebra:
                 degree, replacement = self.powers[symbol]
                 value = reduced(value, symbol, degree, in_ring(replacement, symbols), most)
         return not value
+
+
+def taken_out(argument: Expr, largest: dict[Symbol, bool]) -> tuple[dict[Symbol, Expr], Expr]:
+    """The powers of symbols that all terms share, or the largest, and what is left without them."""
+    terms = [term.as_powers_dict() for term in Add.make_args(argument)]
+    powers = {s: (max if end else min)(term.get(s, 0) for term in terms) for s, end in largest.items()}
+    shared = {symbol: power for symbol, power in powers.items() if power > 0}
+    return shared, expand(argument / Mul(*(symbol**power for symbol, power in shared.items())))
+
+
+def reached(start: Iterable[Symbol], made_of: dict[Symbol, Expr]) -> tuple[set[Symbol], set[Symbol]]:
+    """All symbols that these are made of, themselves included, and those of them that are made of something."""
+    symbols = set(start)
+    seen: set[Symbol] = set()
+    while found := symbols & made_of.keys() - seen:
+        seen |= found
+        symbols = symbols.union(*(made_of[symbol].free_symbols for symbol in found))
+    return symbols, seen
 
 
 def by_power(value: PolyElement, symbol: Symbol) -> dict[int, PolyElement]:

@@ -185,6 +185,12 @@ def logdet(tensor: Tensor, /) -> Tensor:
     return of_entries(sympy.log)(det(tensor))
 
 
+def slogdet(tensor: Tensor, /) -> tuple[Tensor, Tensor]:
+    """The sign of the determinant, and the logarithm of its size."""
+    found = det(tensor)
+    return of_entries(sympy.sign)(found), of_entries(lambda entry: sympy.log(abs(entry)))(found)
+
+
 def inv(tensor: Tensor, /) -> Tensor:
     matrix = squared(tensor)
     if numeric(matrix):

@@ -10,7 +10,8 @@ from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
-from derive.programs import BlockSum, Elementwise, LogDet, RowLogSumExp, entry
+from derive.programs import BlockSum, Elementwise, RowLogSumExp, entry
+from derive.reading.determinants import logarithm
 from derive.reading.matrices import solved, split
 from derive.reading.reader import NUMBER_RULES, Reader
 from derive.reading.sums import summed
@@ -48,15 +49,10 @@ def open_function(read: Reader, node: sympy.Expr) -> sympy.Expr:
     raise read.refuse(node, "give the function a formula, such as sin(t) or log(1 + exp(t))")
 
 
-def logarithm(read: Reader, node: sympy.log) -> sympy.Expr:
-    (inner,) = node.args
-    return determinant(read, LogDet(inner.arg)) if isinstance(inner, sympy.Determinant) else any_other(read, node)
-
-
-def determinant(read: Reader, node: sympy.Determinant | LogDet) -> sympy.Expr:
-    """det or log det; of one entry it is the entry or its logarithm."""
+def determinant(read: Reader, node: sympy.Determinant) -> sympy.Expr:
+    """The determinant; of one entry it is the entry."""
     if read.shape(node.arg) == (1, 1):
-        return sympy.log(read.scalar(node.arg)) if isinstance(node, LogDet) else read.scalar(node.arg)
+        return read.scalar(node.arg)
     return read.number(node.func(read.matrix(node.arg)))
 
 

@@ -56,6 +56,7 @@ from derive.programs import Equation, Program, is_number
 
 ONE = "one"  # the name of a 1 that is a tensor
 NUMBER_CALLS = {"trace": "torch.trace", "det": "torch.linalg.det", "logdet": "torch.logdet"}
+OF_SLOGDET = {"signdet": 0, "logabsdet": 1}  # its place among the results of torch.linalg.slogdet
 CONSTANT_CALLS = {"ones": "new_ones", "zeros": "new_zeros"}
 
 
@@ -198,6 +199,8 @@ class TorchPrinter(TorchFormulas):
                 return method(self.of(of), "expand", *self.sizes(shape))
             case Inner(left=left, right=right):
                 return method(Infix("*", self.of(left), self.of(right)), "sum")
+            case Number(kind=kind, of=of) if kind in OF_SLOGDET:
+                return Index(call("torch.linalg.slogdet", self.of(of)), (Literal(str(OF_SLOGDET[kind])),))
             case Number(kind=kind, of=of):
                 return call(NUMBER_CALLS[kind], self.of(of))
             case Entry(of=of, row=row, column=column):

@@ -1,0 +1,88 @@
+"""Logarithms of products with determinants: sums of logarithms, which neither under- nor overflow."""
+
+from sympy import (
+    Abs,
+    Determinant,
+    Expr,
+    Integer,
+    MatrixExpr,
+    MatrixSymbol,
+    Mul,
+    Pow,
+    exp,
+    expand_log,
+    log,
+)
+
+from derive.programs import LogAbsDet, LogDet, SignDet
+from derive.reading.reader import Reader
+
+
+class Magnitude:
+    """A product: its size is exp(`above`) |rest| times powers of |det X|, its sign that of `rest` and the `odd` det X.
+
+    All but the determinants are formulas.
+    """
+
+    def __init__(self, read: Reader, factor: Expr) -> None:
+        self.read = read
+        self.exponents: dict[MatrixExpr, Expr] = {}
+        self.odd: list[MatrixExpr] = []
+        self.rest, self.above = Integer(1), Integer(0)
+        self.multiply(factor, Integer(1))
+
+    def multiply(self, factor: Expr, power: Expr) -> None:
+        """By a factor to a whole power."""
+        if isinstance(factor, Mul):
+            for part in factor.args:
+                self.multiply(part, power)
+        elif isinstance(factor, exp):
+            self.above += power * self.read.scalar(factor.args[0])
+        elif isinstance(factor, Pow) and factor.has(Determinant):
+            if factor.exp.is_Integer:
+                self.multiply(factor.base, power * factor.exp)
+            else:
+                self.above += power * self.read.scalar(factor.exp) * self.read.scalar(log(factor.base))
+        elif isinstance(factor, Abs) and factor.has(Determinant):
+            self.above += power * Magnitude(self.read, factor.args[0]).log_of_size()
+        elif isinstance(factor, Determinant) and self.read.shape(factor.arg) != (1, 1):
+            matrix = self.read.matrix(factor.arg)
+            self.exponents[matrix] = self.exponents.get(matrix, 0) + power
+            if power % 2 == 1:
+                self.odd.append(matrix)
+        elif factor.is_positive and not factor.has(MatrixSymbol):
+            self.above += power * self.read.scalar(expand_log(log(factor)))
+        else:
+            self.rest *= self.read.scalar(factor) ** power
+
+    def log_of_size(self) -> Expr:
+        return self.logs() + (log(Abs(self.rest)) if self.rest != 1 else 0)
+
+    def log(self) -> Expr:
+        """Its logarithm, which is nan where it is negative."""
+        if len(self.odd) == 1 and self.rest == 1:
+            return self.logs(signed=self.odd[0])
+        sign = self.rest * Mul(*(self.read.number(SignDet(matrix)) for matrix in self.odd))
+        return self.logs() + (log(sign) if sign != 1 else 0)
+
+    def logs(self, signed: MatrixExpr | None = None) -> Expr:
+        """All but the rest; log det X of the one that must be positive."""
+        total = self.above
+        for matrix, power in self.exponents.items():
+            total += power * self.read.number((LogDet if matrix == signed else LogAbsDet)(matrix))
+        return total
+
+
+def has_determinant(factor: Expr) -> bool:
+    """Whether it is a determinant, or a product, power or size of what has one as a factor."""
+    if isinstance(factor, Mul):
+        return any(map(has_determinant, factor.args))
+    if isinstance(factor, Pow | Abs) and not isinstance(factor, exp):
+        return has_determinant(factor.args[0])
+    return isinstance(factor, Determinant)
+
+
+def logarithm(read: Reader, node: log) -> Expr:
+    """A logarithm; of a product with determinants the sum of those of its factors."""
+    (inner,) = node.args
+    return Magnitude(read, inner).log() if has_determinant(inner) else log(read.scalar(inner))

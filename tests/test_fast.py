@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from derive.backends import INTO, PULLBACKS, WHOLE
+from derive.backends import WORDS
 from derive.formulas.functions import FUNCTIONS
 from derive.problems.network import Network
 from generated import backward
@@ -260,13 +260,13 @@ def test_inputs_with_a_record_and_strides_of_their_own_work():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (4, 1), (1, 5)], ids=str)
 def test_each_kernel_runs_as_the_tables_write_it(shape, dtype):
-    """In both orders of memory; a cotangent is one number, a row, a column or whole, and of WHOLE only the last."""
+    """In both orders of memory; a cotangent is one number, a row, a column or whole, or only the last."""
     for z in (torch.randn(shape, dtype=dtype), torch.randn(shape[::-1], dtype=dtype).T):
-        for call in INTO.values():
-            exec(call.format(z="z", out="out"), {"torch": torch, "z": z, "out": torch.empty_like(z)})
-        for name, call in PULLBACKS.items():
-            code = call.format(g="g", z="z", a="z", out="out")
-            for size in [shape] if name in WHOLE else ((), shape[1:], (shape[0], 1), shape):
+        for kernel in (word.into for word in WORDS if word.into):
+            exec(kernel.code("out", z="z"), {"torch": torch, "z": z, "out": torch.empty_like(z)})
+        for word in (word for word in WORDS if word.pullback):
+            code = word.pullback.code("out", g="g", z="z", a="z")
+            for size in [shape] if word.whole else ((), shape[1:], (shape[0], 1), shape):
                 g, got, expected = torch.randn(size, dtype=dtype), torch.empty_like(z), torch.empty_like(z)
                 exec(code, {"torch": torch, "z": z, "g": g, "out": got})
                 exec(code, {"torch": torch, "z": z, "g": g.expand(shape).clone(), "out": expected})

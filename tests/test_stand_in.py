@@ -10,9 +10,9 @@ import pytest
 import sympy
 import torch
 
-from derive.backends import INTO, KERNELS, PULLBACKS
+from derive.backends import WORDS
 from derive.proof import stand_in
-from derive.proof.grammar import IN_BUFFERS, METHODS, OF_MATRICES
+from derive.proof.grammar import METHODS
 from derive.proof.source import Exact, exact
 from derive.proof.stand_in import MATRICES, TORCH, torch_stand_in
 from derive.proof.tensor import BOOL, Refused, Tensor, read_only, symbols
@@ -140,9 +140,9 @@ def rows(text: str) -> list[str]:
 def kernel_rows() -> list[str]:
     """Each form of call of the tables, and the same with what it says in another order or left out."""
     found = []
-    for table in (INTO, PULLBACKS):
-        for call in table.values():
-            plain = call.replace("torch.", "t.").format(g="g", z="k", a="k", out="r")
+    for kernels in ([word.into for word in WORDS], [word.pullback for word in WORDS]):
+        for kernel in filter(None, kernels):
+            plain = kernel.code("r", g="g", z="k", a="k").replace("torch.", "t.")
             found.append(f"r = k.clone(); {plain}")
             tree = ast.parse(plain, mode="eval").body
             inner = tree if "copy_" not in plain else tree.args[0]
@@ -157,7 +157,7 @@ def kernel_rows() -> list[str]:
                 for index, value in zip(numbers, values, strict=True):
                     changed.args[index] = value
                 found.append(f"r = k.clone(); {ast.unparse(changed)}")
-    for path in KERNELS.values():
+    for path in (word.path for word in WORDS if word.path and word.function):
         found += [f"r = {path.replace('torch.', 't.')}({of})" for of in ("k", "n", "a.T", "k / 30")]
     names = (("max_val=-1", "min_val=1"), ("min_val=-1", "max_val=1"))
     found += [
@@ -247,6 +247,14 @@ def test_what_emitted_code_says_is_known(text):
     assert run(text, "dense", exactly=True) is not None
 
 
+def test_each_row_of_words_is_known_to_the_proof():
+    """A row that only one of them has is named here."""
+    paths = {word.path for word in WORDS if "." in word.path}
+    kernels = {kernel.path for word in WORDS for kernel in (word.into, word.pullback) if kernel}
+    assert paths | kernels == TORCH.keys() | MATRICES.keys()
+    assert not [name for name in set().union(*METHODS.values()) if not hasattr(Tensor, name)]
+
+
 def test_each_word_that_a_printer_writes_has_a_row_and_each_row_a_word():
     backends = Path(stand_in.__file__).parent.parent / "backends"
     sources = "".join(path.read_text(encoding="utf-8") for path in backends.rglob("*.py"))
@@ -263,9 +271,7 @@ def test_each_function_and_method_has_a_row():
     missing = [
         path for path in [*TORCH, *MATRICES] if not re.search(rf"\bt{re.escape(path.removeprefix('torch'))}\(", text)
     ]
-    assert not missing + [
-        name for name in METHODS | IN_BUFFERS | OF_MATRICES - MATRICES.keys() if not re.search(rf"\.{name}\(", text)
-    ]
+    assert not missing + [name for name in set().union(*METHODS.values()) if not re.search(rf"\.{name}\(", text)]
 
 
 def test_what_is_lent_is_not_written_into():

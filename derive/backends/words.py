@@ -1,97 +1,146 @@
-"""What torch calls each function, and how it is called: as it stands, into given memory, and with its slope."""
+"""What torch calls each function: a row for each word that lines of emitted code say.
 
-from derive.backends.source import Literal
+Printers write by the rows, the proof's torch computes by them, and no line may say a word that has none.
+"""
 
-ELEMENTARY = (
-    *("acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "erfc", "erfinv", "exp", "expm1"),
-    *("floor", "log", "log1p", "relu", "selu", "sigmoid", "sign", "sin", "sinh", "tan", "tanh"),
-)
-NUMBER_FUNCTIONS = {"cos", "cosh", "erf", "exp", "gamma", "log", "sin", "sinh", "tan", "tanh"}
-KERNELS = {
-    "Abs": "torch.abs",
-    "atan2": "torch.atan2",
-    "ceiling": "torch.ceil",
-    "loggamma": "torch.lgamma",
-    **{name: f"torch.{name}" for name in ELEMENTARY},
-    **{
-        name: f"torch.nn.functional.{name}"
-        for name in (
-            "celu",
-            "elu",
-            "gelu",
-            "hardsigmoid",
-            "hardswish",
-            "hardtanh",
-            "leaky_relu",
-            "logsigmoid",
-            "mish",
-            "relu6",
-            "silu",
-            "softplus",
-            "softsign",
-            "tanhshrink",
-        )
-    },
-}
-CALLS = (  # by what stands behind torch., in the lines of networks, and besides in those of matrix expressions
-    *("addcmul", "addmm", "amax", "arange", "clamp", "index_select", "logsumexp", "maximum", "minimum", "mm", "mul"),
-    *("mv", "nn.functional.linear", "sqrt", "square", "sub", "where", "zeros_like"),
-)
-CALLS_OF_MATRICES = (
+from dataclasses import dataclass
+from typing import Any
+
+TORCH, FUNCTIONAL, ATEN = "torch.", "torch.nn.functional.", "torch.ops.aten."
+ANYWHERE, OF_MATRICES, ON_BUFFERS = "anywhere", "of matrices", "on buffers"  # in which lines a word may stand
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A call that writes into memory that is there.
+
+    Its arguments are numbers and tensors: z is where a function is computed, a is its value there, g a cotangent.
+    Where torch takes no memory, `out` is empty, and the result is copied.
+    """
+
+    path: str
+    arguments: tuple[str | float, ...]
+    options: tuple[tuple[str, str], ...] = ()
+    out: str = "out"
+
+    @property
+    def at_value(self) -> bool:
+        """Whether it reads the function's value instead of its argument."""
+        return "a" in self.arguments
+
+    def code(self, out: str, **tensors: str) -> str:
+        """The call, with the names of the memory and of the tensors."""
+        given = [tensors[part] if isinstance(part, str) else repr(part) for part in self.arguments]
+        given += [f'{name}="{value}"' for name, value in self.options]
+        if not self.out:
+            return f"{out}.copy_({self.path}({', '.join(given)}))"
+        return f"{self.path}({', '.join([*given, f'{self.out}={out}'])})"
+
+
+@dataclass(frozen=True)
+class Word:
+    """A function of torch, or a method of its tensors if its path has no point.
+
+    What it computes is a function entry by entry, by the name that SymPy or the table of formulas has for it, or what
+    the proof's torch says of it. With `in_place` there is a method besides, whose name ends in an underscore.
+    """
+
+    path: str = ""
+    function: str = ""
+    options: tuple[tuple[str, str], ...] = ()
+    into: Kernel | None = None
+    pullback: Kernel | None = None  # a cotangent times the slope
+    whole: bool = False  # whether that cotangent must have all entries: oneDNN does not repeat them
+    in_place: bool = False
+    of_numbers: bool = False  # whether Python's math has it, by the same name
+    lines: str = ANYWHERE
+    shaped: bool = False  # whether sizes are among its arguments
+
+
+def into(name: str, *arguments: str | float, **options: str) -> Kernel:
+    return Kernel(f"{ATEN}{name}.out", arguments, tuple(options.items()))
+
+
+def backward(name: str, *arguments: str | float, **options: str) -> Kernel:
+    return Kernel(f"{ATEN}{name}_backward.grad_input", ("g", *arguments), tuple(options.items()), "grad_input")
+
+
+def function(name: str, **what: Any) -> Word:
+    return Word(TORCH + name, name, **what)
+
+
+def functional(name: str, **what: Any) -> Word:
+    return Word(FUNCTIONAL + name, name, **what)
+
+
+SELU = (1.6732632423543772, 1.0507009873554805)  # torch's alpha and scale
+ELU_BACKWARD = backward("elu", 1, 1, 1, False, "z")
+TANH = {"approximate": "tanh"}
+
+WORDS = (
+    *map(function, ("acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "erfc", "erfinv")),
+    *map(function, ("expm1", "floor", "log1p", "sign")),
+    *(function(name, of_numbers=True) for name in ("cos", "cosh", "erf", "exp", "log", "sinh", "tan")),
+    Word(TORCH + "abs", "Abs"),
+    Word(TORCH + "ceil", "ceiling"),
+    Word(TORCH + "lgamma", "loggamma"),
+    Word(function="gamma", of_numbers=True),
+    function("relu", into=Kernel(TORCH + "clamp_min", ("z", 0)), pullback=backward("threshold", "a", 0), in_place=True),
+    function("selu", into=into("elu", "z", *SELU), pullback=backward("elu", *SELU, 1, False, "z")),
+    function("sigmoid", into=Kernel(TORCH + "sigmoid", ("z",)), pullback=backward("sigmoid", "a"), in_place=True),
+    function("sin", into=Kernel(TORCH + "sin", ("z",)), in_place=True, of_numbers=True),
+    function(
+        "tanh", into=Kernel(TORCH + "tanh", ("z",)), pullback=backward("tanh", "a"), in_place=True, of_numbers=True
+    ),
+    functional("celu", into=into("elu", "z"), pullback=ELU_BACKWARD),
+    functional("elu", into=into("elu", "z"), pullback=ELU_BACKWARD),
+    functional("gelu", into=into("gelu", "z"), pullback=backward("gelu", "z"), whole=True),
+    Word(
+        FUNCTIONAL + "gelu",
+        "gelu_tanh",
+        options=tuple(TANH.items()),
+        into=into("gelu", "z", **TANH),
+        pullback=backward("gelu", "z", **TANH),
+    ),
+    functional("hardsigmoid", into=into("hardsigmoid", "z")),
+    functional("hardswish", into=into("hardswish", "z"), pullback=Kernel(ATEN + "hardswish_backward.out", ("g", "z"))),
+    functional("hardtanh", into=Kernel(TORCH + "clamp", ("z", -1, 1)), pullback=backward("hardtanh", "z", -1, 1)),
+    functional("leaky_relu", into=into("leaky_relu", "z"), pullback=backward("leaky_relu", "z", 0.01, False)),
+    functional("logsigmoid", into=into("log_sigmoid", "z")),
+    functional("mish", into=into("mish", "z"), pullback=Kernel(ATEN + "mish_backward.default", ("g", "z"), out="")),
+    functional("relu6", into=Kernel(TORCH + "clamp", ("z", 0, 6)), pullback=backward("hardtanh", "z", 0, 6)),
+    functional("silu", into=into("silu", "z"), pullback=backward("silu", "z")),
+    functional("softplus", into=into("softplus", "z"), pullback=backward("softplus", "z", 1, 20)),
+    functional("softsign"),
+    functional("tanhshrink"),
     *(
-        "cat",
-        "einsum",
-        "eye",
-        "kron",
-        "linalg.det",
-        "linalg.inv",
-        "linalg.matrix_power",
-        "linalg.slogdet",
-        "linalg.solve",
-        "logdet",
+        Word(TORCH + name)
+        for name in (
+            *("addcmul", "addmm", "amax", "arange", "clamp", "index_select", "logsumexp", "maximum", "minimum", "mm"),
+            *("mul", "mv", "nn.functional.linear", "sqrt", "square", "sub", "where", "zeros_like"),
+        )
     ),
-    *("nn.functional.pad", "trace"),
+    *(
+        Word(TORCH + name, lines=OF_MATRICES)
+        for name in (
+            *("cat", "einsum", "kron", "linalg.det", "linalg.inv", "linalg.matrix_power", "linalg.slogdet"),
+            *("linalg.solve", "logdet", "nn.functional.pad", "trace"),
+        )
+    ),
+    Word(TORCH + "eye", lines=OF_MATRICES, shaped=True),
+    *(Word(name, shaped=True) for name in ("expand", "new_ones", "new_zeros")),
+    *(Word(name) for name in ("new_tensor", "sum", "unsqueeze")),
+    Word("contiguous", lines=OF_MATRICES),
+    Word("reshape", lines=OF_MATRICES, shaped=True),
+    *(
+        Word(name, lines=ON_BUFFERS)
+        for name in ("add_", "addcmul_", "addmm_", "addmv_", "clone", "copy_", "fill_", "mul_", "view_as")
+    ),
+    *(Word(name, lines=ON_BUFFERS, shaped=True) for name in ("new_empty", "view")),
 )
-OPTIONS = {"gelu_tanh": ("torch.nn.functional.gelu", ("approximate", Literal('"tanh"')))}
-IN_PLACE = ("relu", "sigmoid", "sin", "tanh")  # as methods with an underscore
-INTO = {
-    "celu": "torch.ops.aten.elu.out({z}, out={out})",
-    "elu": "torch.ops.aten.elu.out({z}, out={out})",
-    "gelu": "torch.ops.aten.gelu.out({z}, out={out})",
-    "gelu_tanh": 'torch.ops.aten.gelu.out({z}, approximate="tanh", out={out})',
-    "hardsigmoid": "torch.ops.aten.hardsigmoid.out({z}, out={out})",
-    "hardswish": "torch.ops.aten.hardswish.out({z}, out={out})",
-    "hardtanh": "torch.clamp({z}, -1, 1, out={out})",
-    "leaky_relu": "torch.ops.aten.leaky_relu.out({z}, out={out})",
-    "logsigmoid": "torch.ops.aten.log_sigmoid.out({z}, out={out})",
-    "mish": "torch.ops.aten.mish.out({z}, out={out})",
-    "relu": "torch.clamp_min({z}, 0, out={out})",
-    "relu6": "torch.clamp({z}, 0, 6, out={out})",
-    "selu": "torch.ops.aten.elu.out({z}, 1.6732632423543772, 1.0507009873554805, out={out})",
-    "sigmoid": "torch.sigmoid({z}, out={out})",
-    "silu": "torch.ops.aten.silu.out({z}, out={out})",
-    "sin": "torch.sin({z}, out={out})",
-    "softplus": "torch.ops.aten.softplus.out({z}, out={out})",
-    "tanh": "torch.tanh({z}, out={out})",
-}
-PULLBACKS = {  # cotangent g times slope, where torch has a kernel for it, at z or at the output a
-    "celu": "torch.ops.aten.elu_backward.grad_input({g}, 1, 1, 1, False, {z}, grad_input={out})",
-    "elu": "torch.ops.aten.elu_backward.grad_input({g}, 1, 1, 1, False, {z}, grad_input={out})",
-    "gelu": "torch.ops.aten.gelu_backward.grad_input({g}, {z}, grad_input={out})",
-    "gelu_tanh": 'torch.ops.aten.gelu_backward.grad_input({g}, {z}, approximate="tanh", grad_input={out})',
-    "hardswish": "torch.ops.aten.hardswish_backward.out({g}, {z}, out={out})",
-    "hardtanh": "torch.ops.aten.hardtanh_backward.grad_input({g}, {z}, -1, 1, grad_input={out})",
-    "leaky_relu": "torch.ops.aten.leaky_relu_backward.grad_input({g}, {z}, 0.01, False, grad_input={out})",
-    "mish": "{out}.copy_(torch.ops.aten.mish_backward.default({g}, {z}))",
-    "relu": "torch.ops.aten.threshold_backward.grad_input({g}, {a}, 0, grad_input={out})",
-    "relu6": "torch.ops.aten.hardtanh_backward.grad_input({g}, {z}, 0, 6, grad_input={out})",
-    "selu": (
-        "torch.ops.aten.elu_backward.grad_input({g}, 1.6732632423543772, 1.0507009873554805, 1, False, {z}, "
-        "grad_input={out})"
-    ),
-    "sigmoid": "torch.ops.aten.sigmoid_backward.grad_input({g}, {a}, grad_input={out})",
-    "silu": "torch.ops.aten.silu_backward.grad_input({g}, {z}, grad_input={out})",
-    "softplus": "torch.ops.aten.softplus_backward.grad_input({g}, {z}, 1, 20, grad_input={out})",
-    "tanh": "torch.ops.aten.tanh_backward.grad_input({g}, {a}, grad_input={out})",
-}
-WHOLE = frozenset({"gelu"})  # pullbacks whose cotangent is not broadcast: oneDNN refuses that
+FUNCTION_WORDS = {word.function: word for word in WORDS if word.function}
+
+
+def word(function: str) -> Word:
+    """The row of a function; one that says nothing where torch has no word for it."""
+    return FUNCTION_WORDS.get(function, Word())

@@ -11,7 +11,7 @@ can reach what it was not given.
 import ast
 from collections.abc import Iterable
 
-from derive.backends import IN_PLACE
+from derive.backends import ANYWHERE, OF_MATRICES, ON_BUFFERS, WORDS
 from derive.problems import ANEW
 from derive.proof.judge import NotProved
 from derive.proof.stand_in import MATH, MATRICES, TORCH
@@ -21,19 +21,18 @@ DERIVED = (
     *("penalty_and_grad", "penalty_hvp"),
 )
 DERIVED_METHODS = ("_make_one_row", "_make_few_rows", "_make_rows", "_make_each", "_make_hvp")
-METHODS = {"expand", "new_ones", "new_tensor", "new_zeros", "sum", "unsqueeze"}
-OF_MATRICES = {"contiguous", "reshape", *MATRICES}
-IN_BUFFERS = {
-    *("add_", "addcmul_", "addmm_", "addmv_", "clone", "copy_", "fill_", "mul_", "new_empty", "view", "view_as"),
-    *(f"{name}_" for name in IN_PLACE),
+METHODS = {
+    lines: {word.path for word in WORDS if word.lines == lines and word.path and "." not in word.path}
+    for lines in (ANYWHERE, OF_MATRICES, ON_BUFFERS)
 }
+METHODS[ON_BUFFERS] |= {f"{word.function}_" for word in WORDS if word.in_place}
 OWNED = {
     "flat_gradient",
     "_loss",
     "_point",
     *(f"_{of}_blocks" for of in ("parameter", "gradient", "direction", "product")),
 }
-SHAPED = {"expand", "new_empty", "new_ones", "new_zeros", "reshape", "view", "torch.eye"}  # take the number of rows
+SHAPED = {word.path for word in WORDS if word.shaped}  # take the number of rows
 OUTS, SCALES = {"out", "grad_input"}, {"alpha", "beta", "value"}
 OPERATORS = ast.Add | ast.Sub | ast.Mult | ast.MatMult
 COMPARISONS = ast.Lt | ast.LtE | ast.Gt | ast.GtE | ast.Eq | ast.NotEq
@@ -111,8 +110,9 @@ class Values:
         self.model, self.fast, self.is_step = model, fast, model.name == "step"
         self.matrices = any(argument.arg != "parameters" for argument in model.args.kwonlyargs)
         given = {part.arg for part in ast.walk(model.args) if isinstance(part, ast.arg)}
-        self.known = METHODS | TORCH.keys() | MATH.keys()
-        self.known |= (OF_MATRICES if self.matrices else set()) | (IN_BUFFERS if fast else set())
+        self.known = METHODS[ANYWHERE] | TORCH.keys() | MATH.keys()
+        self.known |= (METHODS[OF_MATRICES] | MATRICES.keys()) if self.matrices else set()
+        self.known |= METHODS[ON_BUFFERS] if fast else set()
         self.sizes = given & {"n", "N", "beta"}
         self.names = given - self.sizes - {"self"}
         self.functions: dict[str, str] = {}  # what they are called here, and their paths

@@ -1,15 +1,14 @@
 """The kernels of torch that write a named function, or its pullback, into memory that is there.
 
-Which function a call is for, its numbers and words say: a call that is not one of INTO or PULLBACKS is not known.
+Which function a call is for, its numbers and words say: a call that is in no row of WORDS is not known.
 """
 
-import ast
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from sympy import Expr, Float, Piecewise, Rational, diff
 
-from derive.backends import INTO, PULLBACKS
+from derive.backends import WORDS, Kernel
 from derive.formulas import FUNCTIONS, z
 from derive.proof.numerical import numerically
 from derive.proof.tensor import Refused, Tensor, entrywise, of_entries, stored
@@ -26,22 +25,19 @@ def form(positional: Iterable[Any], keywords: dict[str, Any]) -> Form:
     return tuple(map(shown, positional)), frozenset((name, shown(value)) for name, value in keywords.items())
 
 
-def parsed(call: str) -> tuple[str, Form]:
-    """The path of a call of torch, and its form."""
-    tree = ast.parse(call.format(g="g", z="z", a="a", out="out"))
-    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
-    node = next(node for node in calls if ast.unparse(node.func).startswith("torch."))
+def form_of(kernel: Kernel) -> Form:
+    """How the call of a kernel is written."""
 
-    def read(part: ast.expr) -> Any:
-        value = Tensor(0) if isinstance(part, ast.Name) else ast.literal_eval(part)
-        return Rational(repr(value)) if isinstance(value, float) else value
+    def read(part: str | float) -> Any:
+        return Tensor(0) if isinstance(part, str) else Rational(repr(part)) if isinstance(part, float) else part
 
-    return ast.unparse(node.func), form(map(read, node.args), {str(k.arg): read(k.value) for k in node.keywords})
+    out = {kernel.out: Tensor(0)} if kernel.out else {}
+    return form(map(read, kernel.arguments), {**dict(kernel.options), **out})
 
 
-def of_pullback(name: str) -> Callable[[Tensor, Tensor], Tensor]:
+def of_pullback(name: str, at_value: bool) -> Callable[[Tensor, Tensor], Tensor]:
     """A cotangent times the slope of a named function, at z or at the value there."""
-    at_value, formula = "{a}" in PULLBACKS[name], FUNCTIONS[name]
+    formula = FUNCTIONS[name]
     slope = diff(formula, z)
     if at_value and not slope.has(Piecewise):
         slope = slope.xreplace({formula: z})
@@ -62,10 +58,13 @@ def of_pullback(name: str) -> Callable[[Tensor, Tensor], Tensor]:
 def known() -> dict[str, dict[Form, Callable[..., Tensor]]]:
     """What each form of call of each path computes."""
     meant: dict[str, dict[Form, Callable[..., Tensor]]] = {}
-    for calls, make in ((INTO, lambda name: of_entries(FUNCTIONS[name].func)), (PULLBACKS, of_pullback)):
-        for name, call in calls.items():
-            path, written = parsed(call)
-            meant.setdefault(path, {}).setdefault(written, make(name))
+    for word in WORDS:
+        if word.into:
+            function = of_entries(FUNCTIONS[word.function].func)
+            meant.setdefault(word.into.path, {}).setdefault(form_of(word.into), function)
+        if word.pullback:
+            times_slope = of_pullback(word.function, word.pullback.at_value)
+            meant.setdefault(word.pullback.path, {}).setdefault(form_of(word.pullback), times_slope)
     return meant
 
 

@@ -16,7 +16,7 @@ from sympy import Expr, Integer, Piecewise, nan
 from sympy.matrices import dotprodsimp
 from sympy.matrices.exceptions import NonInvertibleMatrixError
 
-from derive.backends import CALLS, CALLS_OF_MATRICES, KERNELS, NUMBER_FUNCTIONS
+from derive.backends import OF_MATRICES, WORDS, Word
 from derive.formulas import FUNCTIONS
 from derive.proof.definition import DIGITS
 from derive.proof.kernels import KERNEL_CALLS, dispatched
@@ -62,39 +62,29 @@ def of_pairs(function: Callable[[Expr, Expr], Expr]) -> Callable[[Tensor, Tensor
     return lambda left, right, /: named(numpy.frompyfunc(function, 2, 1)(values(left), values(right)))
 
 
-def erfinv(entry: Expr) -> Expr:
-    return sympy.erfinv(entry) if not entry.is_number or abs(entry) < 1 else nan
-
-
-def lgamma(entry: Expr) -> Expr:
-    return sympy.log(abs(sympy.gamma(entry))) if entry.is_number else sympy.loggamma(entry)
-
-
 atan2 = of_pairs(lambda y, x: Integer(0) if x == y == 0 else sympy.atan2(y, x))
 maximum, minimum = of_pairs(sympy.Max), of_pairs(sympy.Min)
 sqrt, square = of_entries(sympy.sqrt), of_entries(lambda entry: entry**2)
+expm1, log1p = of_entries(lambda entry: sympy.exp(entry) - 1), of_entries(lambda entry: sympy.log(1 + entry))
 
 
+@of_entries
 def erfc(entry: Expr) -> Expr:
     return sympy.erfc(entry) if entry.is_number else 1 - sympy.erf(entry)
 
 
-def expm1(entry: Expr) -> Expr:
-    return sympy.exp(entry) - 1
+@of_entries
+def erfinv(entry: Expr) -> Expr:
+    return sympy.erfinv(entry) if not entry.is_number or abs(entry) < 1 else nan
 
 
-def log1p(entry: Expr) -> Expr:
-    return sympy.log(1 + entry)
-
-
-def function_of(name: str) -> Callable[[Expr], Expr]:
-    """A function of KERNELS, by the name that SymPy or the table of formulas has for it."""
-    special = {"erfc": erfc, "erfinv": erfinv, "expm1": expm1, "log1p": log1p, "loggamma": lgamma}
-    return FUNCTIONS[name].func if name in FUNCTIONS else special.get(name) or getattr(sympy, name)
+@of_entries
+def lgamma(entry: Expr) -> Expr:
+    return sympy.log(abs(sympy.gamma(entry))) if entry.is_number else sympy.loggamma(entry)
 
 
 def gelu(tensor: Tensor, /, *, approximate: str = "none") -> Tensor:
-    return of_entries(function_of({"none": "gelu", "tanh": "gelu_tanh"}[approximate]))(tensor)
+    return of_entries(FUNCTIONS[{"none": "gelu", "tanh": "gelu_tanh"}[approximate]].func)(tensor)
 
 
 # sums, products, blocks
@@ -261,15 +251,20 @@ def zeros_like(tensor: Tensor, /) -> Tensor:
     return tensor.new_zeros(tensor.shape)
 
 
-def rows(words: Iterable[str]) -> dict[str, Callable[..., Tensor]]:
-    """The functions of torch by their paths; each is the function here that has the last name of its path."""
-    return {f"torch.{word}": globals()[word.rpartition(".")[2]] for word in words}
+def computed(word: Word) -> Callable[..., Tensor] | None:
+    """The function here that has the last name of a word's path, else that of each entry; None where neither is."""
+    function = FUNCTIONS[word.function].func if word.function in FUNCTIONS else getattr(sympy, word.function, None)
+    return globals().get(word.path.rpartition(".")[2]) or (of_entries(function) if function else None)
 
 
-TORCH = {path: of_entries(function_of(name)) for name, path in KERNELS.items()}
-TORCH |= rows((*CALLS, "atan2", "nn.functional.gelu"))
-TORCH |= {path: dispatched(path, TORCH.get(path)) for path in KERNEL_CALLS}  # the forms that INTO or PULLBACKS have
-MATRICES = rows(CALLS_OF_MATRICES)
+def rows(words: Iterable[Word]) -> dict[str, Callable[..., Tensor]]:
+    """What functions of torch compute, by their paths."""
+    return {word.path: function for word in words if "." in word.path and (function := computed(word))}
+
+
+TORCH = rows(word for word in WORDS if word.lines != OF_MATRICES)
+TORCH |= {path: dispatched(path, TORCH.get(path)) for path in KERNEL_CALLS}  # the forms that words have into memory
+MATRICES = rows(word for word in WORDS if word.lines == OF_MATRICES)
 AROUND = {  # what templates say of torch besides
     "torch.Tensor": Tensor,
     "torch._C._are_functorch_transforms_active": lambda: False,
@@ -286,7 +281,7 @@ MATH = {
     "math.e": sympy.E,
     "math.pi": sympy.pi,
     "math.sqrt": sympy.sqrt,
-    **{f"math.{name}": getattr(sympy, name) for name in NUMBER_FUNCTIONS},
+    **{f"math.{word.function}": getattr(sympy, word.function) for word in WORDS if word.of_numbers},
 }
 
 

@@ -15,7 +15,7 @@ import numpy
 import sympy
 from sympy import Expr, Float, Integer, nan
 
-from derive.backends import IN_PLACE
+from derive.backends import WORDS
 from derive.formulas import FUNCTIONS, NamedFunction, z
 from derive.proof.contexts import KEPT, LOGS, NAMINGS
 from derive.proof.numerical import numerically, product
@@ -371,7 +371,7 @@ def add_products(start: Tensor, left: Tensor, right: Tensor, out: Tensor, value:
     return stored(result, out, start, left, right)
 
 
-for _name in IN_PLACE:
+for _name in (word.function for word in WORDS if word.in_place):
     setattr(Tensor, f"{_name}_", lambda self, of=FUNCTIONS[_name].func: stored(of_entries(of)(self), self, self))
 
 

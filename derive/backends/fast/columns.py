@@ -9,7 +9,7 @@ from functools import cached_property
 
 from sympy import Expr, MatrixSymbol
 
-from derive.backends import PULLBACKS
+from derive.backends import Kernel, word
 from derive.backends.fast.rows import Each, Rows, for_one_row
 from derive.backends.fast.steps import Block, Statement
 from derive.operations import Quadratic, affine, difference, weight_gradient
@@ -134,26 +134,26 @@ class FewRows(Columns):
 
     def operation(self, equation: Equation) -> Iterable[Statement]:
         yield from super().operation(equation)
-        if self.common_activation and equation == self.derivation.backward[0]:
-            yield self.all_slopes(self.common_activation)
+        if self.common_slope and equation == self.derivation.backward[0]:
+            yield self.all_slopes(self.common_slope)
 
     @cached_property
-    def common_activation(self) -> str | None:
-        """The activation of all hidden layers, where it is one whose slope torch finds from its output."""
-        names = {self.activations.get(A, "") for A in self.inputs if A != self.X}
-        return names.pop() if len(names) == 1 and all("{a}" in PULLBACKS.get(name, "") for name in names) else None
+    def common_slope(self) -> Kernel | None:
+        """The pullback of all hidden layers, where that is one that torch finds from their outputs."""
+        kernels = {word(self.activations.get(A, "")).pullback for A in self.inputs if A != self.X}
+        kernel = kernels.pop() if len(kernels) == 1 else None
+        return kernel if kernel and kernel.at_value else None
 
-    def all_slopes(self, activation: str) -> Statement:
+    def all_slopes(self, kernel: Kernel) -> Statement:
         """The slopes at all inputs at once: the pullback of a cotangent of one."""
         self.view("one", "new_ones(())")
         self.view("slopes", "new_empty(inputs.shape)")
-        call = PULLBACKS[activation].format(g="one", a="inputs", out="slopes")
-        return Statement(self.kernel(call), tuple(self.inputs))
+        return Statement(self.kernel(kernel.code("slopes", g="one", a="inputs")), tuple(self.inputs))
 
-    def pullback(self, equation: Equation, slope: str) -> Statement:
+    def pullback(self, equation: Equation, slope: Kernel) -> Statement:
         """As elsewhere, but with the slopes that all hidden layers have computed at once."""
         through, g = equation.through, self.cotangent(equation)
-        if not self.common_activation or through is None or through.target not in self.inputs:
+        if not self.common_slope or through is None or through.target not in self.inputs:
             return super().pullback(equation, slope)
         A = through.target
         start, end = self.inputs[A]

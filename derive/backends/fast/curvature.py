@@ -12,7 +12,7 @@ from math import prod
 
 from sympy import Integer, MatrixExpr, MatrixSymbol, OneMatrix, Transpose
 
-from derive.backends import PULLBACKS, WHOLE
+from derive.backends import Kernel, word
 from derive.backends.fast.columns import Columns, stop
 from derive.backends.fast.rows import OnlyGradients
 from derive.backends.fast.steps import Statement, occurs
@@ -36,7 +36,8 @@ def with_slopes(derivation: Derivation) -> Derivation:
             if isinstance(value, Elementwise):
                 S = MatrixSymbol(SLOPE + program.notation.torch(A.name), *equation.shape)
                 rule = f"slope of {through.rule}"
-                at_output = A in value.atoms(MatrixSymbol) or "{a}" in PULLBACKS.get(names.get(A, ""), "")
+                kernel = word(names.get(A, "")).pullback
+                at_output = A in value.atoms(MatrixSymbol) or (kernel is not None and kernel.at_value)
                 forward.insert(forward.index(through) + at_output, Equation(S, value, rule, rule, through))
                 equation = replace(equation, value=elementwise(entry(g) * entry(S), {entry(g): g, entry(S): S}))
         backward.append(equation)
@@ -114,32 +115,32 @@ class Hessian(OnlyGradients):
     def has_kernel(self, equation: Equation) -> bool:
         return super().has_kernel(equation) or self.slope_kernel(equation) is not None
 
-    def slope_kernel(self, equation: Equation) -> tuple[str, Equation] | None:
-        """The call that computes a slope, as the pullback of a cotangent of one, and what it is the slope of.
+    def slope_kernel(self, equation: Equation) -> tuple[Kernel, Equation] | None:
+        """What computes a slope, as the pullback of a cotangent of one, and what it is the slope of.
 
         None where torch has none.
         """
         through = equation.through if is_slope(equation) else None
-        call = PULLBACKS.get(self.activations.get(through.target, "")) if through else None
-        return (call, through) if call and through else None
+        kernel = self.pullback_through(through)
+        return (kernel, through) if kernel and through else None
 
     def reads(self, equation: Equation) -> tuple[MatrixSymbol, ...]:
         if found := self.slope_kernel(equation):
-            call, through = found
-            return (through.target,) if "{a}" in call else through.uses
+            kernel, through = found
+            return (through.target,) if kernel.at_value else through.uses
         return super().reads(equation)
 
     def entrywise(self, equation: Equation) -> Iterable[Statement]:
         if (found := self.slope_kernel(equation)) is None:
             return super().entrywise(equation)
-        call, through = found
+        kernel, through = found
         reads, target = self.reads(equation), equation.target
         at, out = self.name(reads[0]), self.name(target)
-        if self.activations[through.target] in WHOLE:
+        if word(self.activations[through.target]).whole:
             ones, g = [Statement(f"{out}.fill_(1)", (), (target,))], out
         else:
             ones, g = [], self.view("one", "new_ones(())")
-        return [*ones, Statement(self.kernel(call.format(g=g, a=at, z=at, out=out)), reads, (target,))]
+        return [*ones, Statement(self.kernel(kernel.code(out, g=g, a=at, z=at)), reads, (target,))]
 
 
 class HessianOfColumns(Hessian, Columns):

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from sympy import Expr, Integer, MatrixExpr, MatrixSymbol, Mul, OneMatrix, Transpose
 
-from derive.backends import IN_PLACE, INTO, PULLBACKS
+from derive.backends import Kernel, word
 from derive.backends.fast.layout import Layout
 from derive.backends.fast.steps import Statement
 from derive.operations import (
@@ -134,12 +134,12 @@ class Rows(Layout):
     def entrywise(self, equation: Equation) -> Iterable[Statement]:
         """The entries of a formula, in the memory of an operand that nothing else needs where torch can do that."""
         target, value, uses = equation.target, equation.value, equation.uses
-        out, activation = self.name(target), self.activations.get(target)
+        out, function = self.name(target), self.activations.get(target, "")
         if self.feeds_only_the_loss(target):
             yield Statement(f"{out} = {self.printer.text(value)}", uses)
-        elif activation in INTO:
-            call = self.kernel(INTO[activation].format(z=self.name(uses[0]), out=out))
-            in_place = f"{self.name(uses[0])}.{activation}_()" if activation in IN_PLACE else ""
+        elif kernel := word(function).into:
+            call = self.kernel(kernel.code(out, z=self.name(uses[0])))
+            in_place = f"{self.name(uses[0])}.{function}_()" if word(function).in_place else ""
             yield Statement(call, uses, (target,), uses if in_place else (), in_place)
         elif slope := self.slope(equation):
             yield self.pullback(equation, slope)
@@ -162,25 +162,28 @@ class Rows(Layout):
     def times(self, scale: Expr) -> str:
         return "" if scale == 1 else f".mul_({self.number(scale)})"
 
-    def slope(self, equation: Equation) -> str | None:
-        """The name of the function that a backward formula goes back through, where torch has a kernel for that."""
-        name = self.activations.get(equation.through.target) if equation.through else None
-        return name if name in PULLBACKS and self.cotangent(equation) else None
+    def slope(self, equation: Equation) -> Kernel | None:
+        """What torch has for going back through the function that a backward formula goes back through."""
+        kernel = self.pullback_through(equation.through)
+        return kernel if kernel and self.cotangent(equation) else None
+
+    def pullback_through(self, through: Equation | None) -> Kernel | None:
+        return word(self.activations.get(through.target, "")).pullback if through else None
 
     def has_kernel(self, equation: Equation) -> bool:
-        return self.slope(equation) is not None or self.activations.get(equation.target) in INTO
+        return self.slope(equation) is not None or word(self.activations.get(equation.target, "")).into is not None
 
     def reads(self, equation: Equation) -> tuple[MatrixSymbol, ...]:
         """What the scheduled operation reads; a kernel of torch may read z where the formula has a, or a for z."""
         if (slope := self.slope(equation)) and (through := equation.through):
-            return self.cotangent(equation), through.target if "{a}" in PULLBACKS[slope] else through.uses[0]
+            return self.cotangent(equation), through.target if slope.at_value else through.uses[0]
         return equation.uses
 
-    def pullback(self, equation: Equation, slope: str) -> Statement:
+    def pullback(self, equation: Equation, slope: Kernel) -> Statement:
         """Cotangent times slope in the cotangent's buffer, by the kernel that autograd calls."""
         g, at = reads = self.reads(equation)
-        names = {"g": self.name(g), "z": self.name(at), "a": self.name(at), "out": self.name(equation.target)}
-        return Statement(self.kernel(PULLBACKS[slope].format(**names)), reads, (equation.target,), (g,))
+        code = slope.code(self.name(equation.target), g=self.name(g), z=self.name(at), a=self.name(at))
+        return Statement(self.kernel(code), reads, (equation.target,), (g,))
 
     def formula(self, equation: Equation) -> Statement:
         """A product with a cotangent in its buffer; anything else as one expression."""

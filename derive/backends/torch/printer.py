@@ -7,9 +7,6 @@ from sympy import Expr, Function, Heaviside, Integer, MatrixExpr, Max, Min, Piec
 from sympy.core.parameters import distribute
 
 from derive.backends import (
-    KERNELS,
-    NUMBER_FUNCTIONS,
-    OPTIONS,
     WIDTH,
     Attribute,
     FormulaPrinter,
@@ -27,6 +24,7 @@ from derive.backends import (
     dotted,
     method,
     plus,
+    word,
 )
 from derive.formulas import NamedFunction, opened
 from derive.operations import (
@@ -120,12 +118,12 @@ class TorchFormulas(FormulaPrinter):
         if is_number(expr):
             if isinstance(expr, NamedFunction):
                 return self.formula(opened(expr))
-            if name in NUMBER_FUNCTIONS:
+            if word(name).of_numbers:
                 return call(f"math.{name}", *map(self.formula, expr.args))
-        path, *options = OPTIONS[name] if name in OPTIONS else (KERNELS.get(name),)
-        if path is None or is_number(expr):
+        path, options = word(name).path, {option: Literal(f'"{value}"') for option, value in word(name).options}
+        if not path or is_number(expr):
             raise ValueError(f"torch has no name here for {name}: {expr}")
-        return call(path, *map(self.formula, expr.args), **dict(options))
+        return call(path, *map(self.formula, expr.args), **options)
 
     def heaviside(self, expr: Heaviside) -> Source:
         """Half of 1 + sign where the value at 0 is a half."""

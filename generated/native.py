@@ -3,7 +3,8 @@
 
 The network: 2-10-10-1, sigmoid, output identity, mse_loss, sum.
 
-The compiler is $CC or cc. What it makes lies in a folder of the user's own, derive in $XDG_CACHE_HOME or ~/.cache.
+The compiler is $CC or cc, and takes $CFLAGS, too. What it makes lies in a folder of the user's own, derive in
+$XDG_CACHE_HOME or ~/.cache.
 """
 
 import ctypes
@@ -89,7 +90,7 @@ def _is_array(tensor: torch.Tensor) -> bool:
 def _library(double: bool) -> ctypes.CDLL | None:
     """network.c as a library; None, after a warning, where there is none."""
     try:
-        library = _loaded(_FLAGS + (_IN_DOUBLE,) * double)
+        library = _loaded([*_FLAGS, *(_IN_DOUBLE,) * double, *shlex.split(os.environ.get("CFLAGS", ""))])
     except (OSError, RuntimeError, ValueError, subprocess.SubprocessError) as error:
         reason = " ".join(str(error).split())
         warnings.warn(f"network.c is not compiled: {reason}; fast.py computes instead", RuntimeWarning, stacklevel=3)
@@ -102,7 +103,7 @@ def _library(double: bool) -> ctypes.CDLL | None:
     return library
 
 
-def _loaded(flags: tuple[str, ...]) -> ctypes.CDLL:
+def _loaded(flags: list[str]) -> ctypes.CDLL:
     """The library of these flags, compiled where it is not yet there.
 
     Raises OSError, ValueError or SubprocessError that says why there is none.

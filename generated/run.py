@@ -5,7 +5,8 @@ With --compare, autograd's gradients go into torch_autograd.dat; both files are 
 where error/allowed, its ||mine - autograd's|| over 16 eps ||autograd's||, is at most 1. If one is not, that by which
 autograd's gradient itself moves where weights and points move by a unit in the last place is no error.
 More points than a block are drawn and used block by block, so that memory does not grow; under torchrun, each process
-takes its share of the blocks.
+takes its share of the blocks. What computes them is in backends.py, and --backend chooses; the points of one block are
+computed by backward.py, whose bits are those of autograd for the default network.
 """
 
 from .command import a_path, begin, failed, finish, on_terminal, one_line
@@ -23,8 +24,8 @@ import numpy
 import torch
 
 from . import command, dat, weights
+from .backends import BACKENDS, gradient_by
 from .backward import NETWORK, SHAPES, Parameters, value_and_grad
-from .fast import FastGradient
 from .ranks import Ranks, device
 
 GATE = 16  # ||g - r|| <= GATE * eps * ||r||, eps of the dtype; no number agrees with nan or with infinity
@@ -65,26 +66,27 @@ def sample(seed: int, points: int, dtype: torch.dtype) -> tuple[Parameters, torc
 
 
 def gradient_of_blocks(
-    points: int, parameters: Parameters, generator: torch.Generator, ranks: Ranks
+    points: int, parameters: Parameters, generator: torch.Generator, ranks: Ranks, backend: str | None = None
 ) -> tuple[torch.Tensor, Parameters]:
     """Loss and gradient over all points, each process adding its blocks; all processes get the same."""
-    dtype, fast = parameters.W1.dtype, FastGradient(parameters)
-    total = fast.flat_gradient.new_zeros(len(fast.flat_gradient) + 1, dtype=torch.float64)
+    of = gradient_by(backend, parameters, CHUNK, ranks)
+    sizes = [1, *(parameter.numel() for parameter in parameters)]
+    total = parameters.W1.new_zeros(sum(sizes), dtype=torch.float64)
     for number, start in enumerate(range(0, points, BLOCK)):
-        x, y = points_from(generator, min(BLOCK, points - start), dtype)
+        x, y = points_from(generator, min(BLOCK, points - start), parameters.W1.dtype)
         if number % ranks.size != ranks.rank:
             continue
         for x_chunk, y_chunk in zip(x.split(CHUNK), y.split(CHUNK), strict=True):
-            loss, _ = fast.value_and_grad(x_chunk.to(ranks.device), y_chunk.to(ranks.device))
+            loss, gradient = of.value_and_grad(x_chunk.to(ranks.device), y_chunk.to(ranks.device))
             weight = len(x_chunk) / points if NETWORK["reduction"] == "mean" else 1
-            total[:-1].add_(fast.flat_gradient, alpha=weight)
-            total[-1] += loss.double() * weight
+            total.add_(torch.cat([part.flatten() for part in (loss, *gradient)]), alpha=weight)
         if ranks.first and on_terminal():
             done = min(1.0, (start + BLOCK) / points)
             print(f"\r[{'#' * int(30 * done):30}] {done:4.0%}", end="", file=sys.stderr, flush=True)
     ranks.add(total)
-    fast.flat_gradient.copy_(total[:-1])
-    return total[-1].to(dtype), fast.gradient
+    loss, *gradient = total.to(parameters.W1.dtype).split(sizes)
+    gradient = [part.view_as(parameter) for part, parameter in zip(gradient, parameters, strict=True)]
+    return loss[0], Parameters(*gradient)
 
 
 def error_over_allowed(g: numpy.ndarray, r: numpy.ndarray, unit: float | numpy.ndarray = 0.0) -> float:
@@ -172,6 +174,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--points", type=whole(1, MOST_POINTS), default=1, help="how many data points (1)")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="float32 or float64 (float32)")
     parser.add_argument("--device", type=device, default="cpu", help="where it is computed: cpu, or cuda (cpu)")
+    parser.add_argument("--backend", choices=BACKENDS, help="what computes (torch; of many points, see backends.py)")
     parser.add_argument("--out", type=a_path, default=Path(), metavar="DIR", help="where the files go (here)")
     parser.add_argument("--weights", type=a_path, metavar="FILE", help="weights of train or a state_dict, not the seed")
     parser.add_argument("--compare", action="store_true", help="compare with autograd")
@@ -233,10 +236,13 @@ def computed(options: argparse.Namespace, ranks: Ranks) -> tuple[torch.Tensor, l
     parameters = Parameters(*[parameter.to(ranks.device) for parameter in given or parameters])
     in_blocks = ranks.spread or options.points > BLOCK
     if in_blocks:
-        loss, gradients = gradient_of_blocks(options.points, parameters, generator, ranks)
+        loss, gradients = gradient_of_blocks(options.points, parameters, generator, ranks, options.backend)
     else:
-        x, y = points_from(generator, options.points, dtype)
-        loss, gradients = value_and_grad(parameters, x.to(ranks.device), y.to(ranks.device))
+        data = (part.to(ranks.device) for part in points_from(generator, options.points, dtype))
+        if options.backend in (None, "torch"):
+            loss, gradients = value_and_grad(parameters, *data)
+        else:
+            loss, gradients = gradient_by(options.backend, parameters, options.points, ranks).value_and_grad(*data)
     if not ranks.first:
         return loss, [], {}
     results, noise = [[gradient.cpu().numpy() for gradient in gradients]], {}

@@ -5,6 +5,7 @@ The network: 2-10-10-1, sigmoid, output identity, mse_loss, sum.
 
 The same options give the same weights; --plot draws the loss curve and the fit. run --weights loads the weights.
 Under torchrun each process takes its share of each batch, and one sum over all of them gives the gradient of a step.
+What computes it is in backends.py; with --backend torch each step has the bits of one by autograd where run has them.
 """
 
 from .command import a_path, begin, failed, finish, on_terminal, one_line
@@ -22,7 +23,9 @@ from pathlib import Path
 import torch
 
 from . import dat, weights
-from .backward import NETWORK, Parameters, forward, value_and_grad
+from .backends import BACKENDS, ReadableGradient, gradient_by
+from .backward import NETWORK, Parameters, forward
+from .fast import FastGradient
 from .ranks import Ranks, device
 from .run import DTYPES, MOST_POINTS, Parser, sample, whole
 
@@ -38,17 +41,18 @@ def batches(points: int, size: int, epochs: int, seed: int) -> Iterator[list[tor
 
 
 def step_gradient(
-    parameters: Parameters, x: torch.Tensor, y: torch.Tensor, rows: torch.Tensor, ranks: Ranks
+    of: FastGradient | ReadableGradient, x: torch.Tensor, y: torch.Tensor, rows: torch.Tensor, ranks: Ranks
 ) -> tuple[torch.Tensor, Iterable[torch.Tensor]]:
     """Loss and gradient over these rows of x and y: of all processes' shares, in one sum of one flat vector."""
     if not ranks.spread:
-        return value_and_grad(parameters, x[rows], y[rows])
+        return of.value_and_grad(x[rows], y[rows])
     mine = ranks.share(rows)
-    flat = x.new_zeros(1 + sum(parameter.numel() for parameter in parameters))
-    loss, *gradients = flat.split([1, *(parameter.numel() for parameter in parameters)])
-    gradients = [part.view_as(parameter) for part, parameter in zip(gradients, parameters, strict=True)]
+    sizes = [1, *(parameter.numel() for parameter in of.parameters)]
+    flat = x.new_zeros(sum(sizes))
+    loss, *gradients = flat.split(sizes)
+    gradients = [part.view_as(parameter) for part, parameter in zip(gradients, of.parameters, strict=True)]
     if len(mine) > 0:
-        own_loss, own_gradients = value_and_grad(parameters, x[mine], y[mine])
+        own_loss, own_gradients = of.value_and_grad(x[mine], y[mine])
         for part, own in zip((loss, *gradients), (own_loss, *own_gradients), strict=True):
             part.copy_(own)
         flat.mul_(len(mine) / len(rows) if NETWORK["reduction"] == "mean" else 1)
@@ -57,7 +61,7 @@ def step_gradient(
 
 
 def fit(
-    parameters: Parameters,
+    of: FastGradient | ReadableGradient,
     x: torch.Tensor,
     y: torch.Tensor,
     optimizer: torch.optim.Optimizer,
@@ -71,8 +75,8 @@ def fit(
     for number, epoch in enumerate(epochs, 1):
         total = x.new_zeros(())
         for rows in epoch:
-            loss, gradients = step_gradient(parameters, x, y, rows, ranks)
-            for parameter, gradient in zip(parameters, gradients, strict=True):
+            loss, gradients = step_gradient(of, x, y, rows, ranks)
+            for parameter, gradient in zip(of.parameters, gradients, strict=True):
                 parameter.grad = gradient
             optimizer.step()
             total += loss
@@ -157,6 +161,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=whole(0, 2**63 - 1), default=127, help="of weights, points and batches (127)")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="float32 or float64 (float32)")
     parser.add_argument("--device", type=device, default="cpu", help="where it is computed: cpu, or cuda (cpu)")
+    parser.add_argument("--backend", choices=BACKENDS, help="what computes (the fastest, see backends.py)")
     parser.add_argument(
         "--out",
         type=a_path_to(*weights.SUFFIXES),
@@ -202,11 +207,16 @@ def trained(options: argparse.Namespace, ranks: Ranks, curve: list[float], show:
         for file in filter(None, (options.out, options.plot)):
             dat.refuse_to_replace(file)
     drawn, x, y = sample(options.seed, options.points, DTYPES[options.dtype])
-    parameters = Parameters(*[parameter.clone().to(ranks.device) for parameter in drawn])
     x, y = x.to(ranks.device), y.to(ranks.device)
-    optimizer = OPTIMIZERS[options.optimizer](list(parameters), lr=options.lr)
+    of = gradient_by(
+        options.backend,
+        [parameter.to(ranks.device) for parameter in drawn],
+        min(options.batch, options.points) // ranks.size,
+        ranks,
+    )
+    optimizer = OPTIMIZERS[options.optimizer](list(of.parameters), lr=options.lr)
     epochs = batches(options.points, options.batch, options.epochs, options.seed)
-    for loss in fit(parameters, x, y, optimizer, epochs, ranks):
+    for loss in fit(of, x, y, optimizer, epochs, ranks):
         curve.append(loss)
         if show:
             print(bar(len(curve), options.epochs, loss), end="", file=sys.stderr, flush=True)
@@ -214,7 +224,7 @@ def trained(options: argparse.Namespace, ranks: Ranks, curve: list[float], show:
         return
     if show:
         print(file=sys.stderr)
-    parameters, x, y = Parameters(*[parameter.cpu() for parameter in parameters]), x.cpu(), y.cpu()
+    parameters, x, y = Parameters(*[parameter.cpu() for parameter in of.parameters]), x.cpu(), y.cpu()
     plot = None if options.plot is None else picture(curve, parameters, x, y)
     weights.save(options.out, parameters)
     if plot is not None:

@@ -68,6 +68,15 @@ def alike():
     assert circumstances() == before
 
 
+@pytest.fixture(scope="session", autouse=True)
+def libraries(tmp_path_factory):
+    """The folder that the tests of one run, in all processes, have in common for libraries, compiled in a hurry."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    os.environ["XDG_CACHE_HOME"] = str(shared / "cache")
+    os.environ["CFLAGS"] = "-O1"
+
+
 @pytest.fixture(scope="session")
 def emitted(tmp_path_factory):
     """A function from a network to a module of its package: that of the default network is the one that lies here.

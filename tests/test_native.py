@@ -51,19 +51,12 @@ FORMULAS = [
 ]
 
 
-@pytest.fixture(scope="session")
-def libraries(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture
-def native(emitted, libraries, monkeypatch):
-    """A function from a network to the class of its package, compiled with less care than a user's."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(libraries))
+def native(emitted):
+    """A function from a network to the class of its package."""
 
     def of(network: Network) -> type:
         module = emitted(network, "native")
-        monkeypatch.setattr(module, "_FLAGS", tuple("-O1" if f == "-O3" else f for f in module._FLAGS))
         with warnings.catch_warnings(action="error"):
             for double in (False, True):
                 assert module._library(double)

@@ -187,7 +187,7 @@ def test_the_reference_is_the_network_too(network, emitted):
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_processes_that_share_the_rows_count_the_penalty_once(reduction, emitted, monkeypatch):
     network = Network(reduction=reduction, penalty="0.05*w**2")
-    train = emitted(network, "train")
+    train, backends = emitted(network, "train"), emitted(network, "backends")
     parameters, x, y = emitted(network, "run").sample(5, 12, torch.float64)
     for rows in (2, 11):
         monkeypatch.setenv("WORLD_SIZE", "3")
@@ -196,7 +196,9 @@ def test_processes_that_share_the_rows_count_the_penalty_once(reduction, emitted
             monkeypatch.setenv("RANK", str(rank))
             ranks = emitted(network, "ranks").Ranks("cpu")
             monkeypatch.setattr(ranks, "add", added.append)
-            train.step_gradient(parameters, x, y, torch.arange(rows), ranks)
+            once = {"penalty": ranks.first} if reduction == "sum" else {}
+            of = backends.gradient_by("torch", parameters, rows, ranks, **once)
+            train.step_gradient(of, x, y, torch.arange(rows), ranks)
         loss, slopes = emitted(network).value_and_grad(parameters, x[:rows], y[:rows])
         assert_agree([sum(added)], [torch.cat([part.flatten() for part in (loss, *slopes)])], EPS)
 

@@ -10,6 +10,7 @@ import torch
 
 from derive.problems.network import Network
 from generated import backward, dat, ranks, reference, run, train, weights
+from generated.fast import FastGradient
 from generated.ranks import Ranks
 from tests.helpers.gate import assert_agree, distance
 
@@ -188,7 +189,7 @@ def test_blocks_of_many_points_agree_with_autograd_in_parts(tmp_path, monkeypatc
 @pytest.mark.parametrize(("factor", "status", "said"), [(1, 0, "all"), (2, 1, "NOT all")])
 def test_the_exit_status_says_whether_the_gradients_agree(factor, status, said, monkeypatch, tmp_path, capsys):
     def scaled(parameters, x, y):
-        loss, gradients = run.FastGradient(parameters).value_and_grad(x, y)
+        loss, gradients = FastGradient(parameters).value_and_grad(x, y)
         return loss, [gradient * factor for gradient in gradients]
 
     monkeypatch.setattr(run, "value_and_grad", scaled)
@@ -334,7 +335,8 @@ def test_the_processes_share_each_step(reduction, rows, emitted, monkeypatch):
         monkeypatch.setenv("RANK", str(rank))
         ranks = emitted(network, "ranks").Ranks("cpu")
         monkeypatch.setattr(ranks, "add", added.append)
-        loss, gradients = module.step_gradient(parameters, x, y, batch, ranks)
+        of = emitted(network, "backends").ReadableGradient(parameters)
+        loss, gradients = module.step_gradient(of, x, y, batch, ranks)
         parts.append([loss.clone(), *(part.clone() for part in gradients)])
         assert loss.untyped_storage().data_ptr() == added[-1].untyped_storage().data_ptr()
     expected = emitted(network).value_and_grad(parameters, x[batch], y[batch])

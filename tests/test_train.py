@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from derive.problems.network import Network
-from generated import backward, dat, reference, run, train, weights
+from generated import backends, backward, dat, reference, run, train, weights
 from generated.ranks import Ranks
 from tests.helpers.gate import assert_agree, sequential
 
@@ -22,8 +22,8 @@ def test_the_loss_curve_is_that_of_a_twin_trained_with_autograd(optimizer, dtype
     lr, epochs = {"adam": 0.01, "sgd": 0.001}[optimizer], 12
     drawn, x, y = run.sample(5, 100, dtype)
     net = drawn.to_module(reference.Net(dtype))
-    mine = backward.Parameters(*[parameter.clone() for parameter in drawn])
-    step = train.OPTIMIZERS[optimizer](list(mine), lr=lr)
+    mine = backends.ReadableGradient(drawn)
+    step = train.OPTIMIZERS[optimizer](list(mine.parameters), lr=lr)
     with torch.inference_mode():
         curve = list(train.fit(mine, x, y, step, train.batches(100, 16, epochs, 5), Ranks("cpu")))
 
@@ -39,7 +39,7 @@ def test_the_loss_curve_is_that_of_a_twin_trained_with_autograd(optimizer, dtype
         theirs.append(total.item() / len(epoch))
     assert curve == theirs
     assert curve[-1] < curve[0]
-    assert all(torch.equal(a, b) for a, b in zip(mine, net.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(mine.parameters, net.parameters(), strict=True))
 
 
 def test_an_epoch_has_each_point_once():

@@ -16,7 +16,7 @@ from derive.backends.fast import Block, schedule
 from derive.backends.torch import ONE, Line, TorchPrinter, lines, spell, summands
 from derive.calculus import Computed, derive, hvp, input_grad, jvp, of_parameters_alone
 from derive.operations import Affine
-from derive.packages.native import native_holes
+from derive.packages.native import FASTER, faster_from, native_holes
 from derive.paper import Picture, Section, glossary, network_document, network_title
 from derive.paper.formats import HtmlPage, MarkdownPage, Page, TexPage, svg
 from derive.problems import Network, no_least_value, targets
@@ -376,6 +376,10 @@ def native_page(subject: Subject) -> dict[str, Any]:
     }
 
 
+def backends_page(subject: Subject) -> dict[str, Any]:
+    return {**penalty_page(subject), "faster_from": faster_from(subject.network), "rule": FASTER}
+
+
 def flat_views(blocks: list[Block]) -> Iterator[dict[str, Any]]:
     """Each parameter: its name, how many entries of a flat vector it has, and its shape as a view of these."""
     for block in blocks:
@@ -409,6 +413,7 @@ CONDITIONS = {
 }
 TARGETS: dict[str, Callable[[Subject], dict[str, Any]]] = {
     "__init__.py": title_page,
+    "backends.py": backends_page,
     "backward.py": backward_page,
     "command.py": command_page,
     "computation.svg": figure_page("computation"),

@@ -10,6 +10,18 @@ from derive.calculus import hvp
 from derive.problems import Network
 from derive.programs import Derivation, all_in_parts, needed, readable
 
+NARROW, HALF_NARROW, MANY = 32, 64, 512
+FASTER = f"where no layer is wider than {NARROW}, or than {HALF_NARROW} and a call has {MANY} rows or more"
+
+
+def faster_from(network: Network) -> int | None:
+    """The rows of a call from which on network.c is faster than fast.py; None where it never is.
+
+    As measured of relu, where it gains least, by `python -m tests.tools.benchmark` and at other widths.
+    """
+    widest = max(network.layers)
+    return 1 if widest <= NARROW else MANY if widest <= HALF_NARROW else None
+
 
 def native_holes(
     network: Network, derived: Derivation, each: Derivation, blocks: list[Block]

@@ -28,6 +28,21 @@ MUTANTS = {
     "a coefficient": ("p = p * t + 0.16666", "p = p * t + 0.16667"),
     "the tangent's factor": ("dot_z1[k] * (1", "dot_z1[k] * (2"),
     "an input that is written into": ("columns(2, rows, stride, x_rows, x)", "columns(2, rows, stride, x, x_rows)"),
+    "a word of another processor": ("#define BYTES 64", "#define BYTES 8"),
+    "a type": ("typedef int32_t whole", "typedef int16_t whole"),
+    "a parameter's type": ("const int some, const int others", "const char some, const int others"),
+    "a sum of whole numbers": ("real sum = add ?", "int sum = add ?"),
+    "an entry that loses its fraction": ("a1[k] = sigmoid_of(z1[k])", "a1[k] = (int)sigmoid_of(z1[k])"),
+    "no number for a number": ("a1[k] = sigmoid_of(z1[k])", "a1[k] = !sigmoid_of(z1[k])"),
+    "a pointer of another kind": ("const real *const x_rows", "const lanes *const x_rows"),
+    "a number to the base of eight": ("delta1[k] = grad_a1", "delta1[k] = (017 - 16) * grad_a1"),
+    "a comment that ends in another line": ("/* a1:", "/* *\\\n/ z1[0] = 0; /* a1:"),
+    "a line that is none": ("#define OFTEN 64", "#define OFTEN 64 \f z1[0] = 0;"),
+    "memory that is promised to be another": (
+        "multiply(2, 2, 1, 2, rows, stride, W1, b1, 0, x, z1)",
+        "multiply(2, 2, 1, 2, rows, stride, W1, b1, 0, x, x)",
+    ),
+    "a bracket that nothing closes": ("a1[k] = sigmoid_of(z1[k]);", "a1[k] = sigmoid_of(z1[k];"),
     "a word that C has and we have not": ("long n = 0; n < N;", "long n = 0; n < N & 7;"),
 }
 

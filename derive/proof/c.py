@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sympy import Expr, Integer
+from sympy import Expr
 
 from derive.proof.c_expressions import TYPES, Expressions
-from derive.proof.c_memory import Array, Pointer, Returned, Scope, made
+from derive.proof.c_memory import Alone, Array, Entries, Kind, Pointer, Returned, Scope, truth
 from derive.proof.c_tokens import Preprocessor, enclosed, split
 from derive.proof.judge import NotProved
 
@@ -68,16 +68,11 @@ class Run(Expressions):
         first, condition, step = split(head, ";")
         body, scope = self.one(), Scope(self.scope)
         self.within([*first, ";"], scope).statements()
-        while not condition or self.truth(self.within(condition, scope).whole()):
+        while not condition or truth(self.within(condition, scope).whole()):
             self.program.step()
             self.within(body, Scope(scope)).statements()
             for part in split(step) if step else ():
                 self.within(part, scope).whole()
-
-    def truth(self, value: Any) -> bool:
-        if isinstance(value, bool | int | Pointer) or value is None:
-            return bool(value)
-        raise NotProved(f"network.c: branches on {value}")
 
     def branch(self) -> None:
         self.take("if")
@@ -86,39 +81,37 @@ class Run(Expressions):
         if self.peek() == "else":
             self.take()
             other = self.one()
-        self.within(body if self.truth(self.within(condition).whole()) else other).statements()
+        self.within(body if truth(self.within(condition).whole()) else other).statements()
 
     def declaration(self) -> None:
-        kind = ""
+        words = []
         while self.peek() in TYPES:
-            kind = self.take() if self.peek() not in ("const", "static") else (self.take() and kind)
+            words.append(self.take())
         while True:
-            pointer = False
+            stars, sizes = [], []
             while self.peek() in ("*", "const", "restrict"):
-                pointer |= self.take() == "*"
-            name, sizes = self.take(), []
+                stars.append(self.take())
+            name, value = self.take(), None
+            kind = Kind.read(words + stars)
             while self.peek() == "[":
                 size, self.at = enclosed(self.tokens, self.at)
                 sizes.append(self.within(size).whole())
-            value: Any = None
             if sizes:
-                value = made(sizes)
+                value = Entries(kind, sizes)
             elif self.peek() == "=":
                 self.take()
-                value = self.value()
-                if kind == "real" and not pointer and isinstance(value, int):
-                    value = Integer(value)
-            self.scope[name] = value
+                value = kind.of(self.value())
+            self.scope.declare(name, kind, value)
             if self.take() == ";":
                 return
 
 
 @dataclass(frozen=True)
 class Function:
-    """A function as words: the names of its parameters, those of them that are real numbers, and its body."""
+    """A function as words: the names of its parameters and their kinds, the kind of what it returns, and its body."""
 
-    parameters: tuple[str, ...]
-    reals: frozenset[str]
+    parameters: dict[str, Kind]
+    returns: Kind
     body: list[str]
 
 
@@ -141,35 +134,40 @@ class Program:
         reader = Preprocessor(given | {"BYTES": "0", "WIDE": str(lanes), "__GNUC__": "1"})
         tokens = [*reader.read(header), *reader.read(source)]
         self.most = MOST_ROUNDS * (10 + int(reader.macros["ENTRIES"][1][0]))
+        self.directives = reader.directives
         self.globals = Scope()
         self.globals.update(numbers, NULL=None)
         self.functions: dict[str, Function] = {}
-        self.fields: dict[str, list[str]] = {}
+        self.fields: dict[str, tuple[Kind, list[str]]] = {}
+        self.outside: list[str] = []
         self.top(tokens)
 
     def top(self, tokens: list[str]) -> None:
-        """Takes the functions, and the arrays of the workspace; what else lies outside functions declares something."""
-        at = 0
+        """Takes the functions and the arrays of the workspace; `outside` is all but the bodies of functions."""
+        at = start = 0
         while at < len(tokens):
             end = at
             while tokens[end] not in ("(", ";", "{"):
                 end += 1
+            head = tokens[at : end - 1]
             if tokens[end] == "{":
                 inside, at = enclosed(tokens, end)
                 for field in split(inside, ";")[:-1]:
                     name = field.index("[") - 1
-                    self.fields[field[name]], _ = enclosed(field, name + 1)
+                    self.fields[field[name]] = Kind.read(field[:name]), enclosed(field, name + 1)[0]
             elif tokens[end] == "(":
                 parameters, at = enclosed(tokens, end)
                 if tokens[at] == "{":
+                    self.outside += tokens[start:at]
                     body, at = enclosed(tokens, at)
-                    parts = split(parameters)
-                    reals = frozenset(part[-1] for part in parts if "real" in part and "*" not in part)
-                    self.functions[tokens[end - 1]] = Function(tuple(part[-1] for part in parts), reals, body)
+                    start = at
+                    kinds = {part[-1]: Kind.read(part[:-1]) for part in split(parameters)}
+                    self.functions[tokens[end - 1]] = Function(kinds, Kind.read(head), body)
                     continue
             while tokens[at] != ";":
                 at += 1
             at += 1
+        self.outside += tokens[start:]
 
     def step(self) -> None:
         """Counts the rounds of loops."""
@@ -178,19 +176,23 @@ class Program:
             raise NotProved(f"network.c: does not end within {self.most} rounds of its loops")
 
     def workspace(self) -> dict[str, Pointer]:
-        sizes = {name: Run(self, size, self.globals).whole() for name, size in self.fields.items()}
-        return {name: Pointer(Array(name, [None] * size), 0) for name, size in sizes.items()}
+        sizes = {name: Run(self, size, self.globals).whole() for name, (_, size) in self.fields.items()}
+        kinds = {name: kind.word for name, (kind, _) in self.fields.items()}
+        return {name: Pointer(Array(name, [None] * size, kinds[name]), 0) for name, size in sizes.items()}
 
     def call(self, name: str, *arguments: Any) -> Any:
         if name in self.known:
             return self.known[name](*arguments)
         if name not in self.functions:
             raise NotProved(f"network.c: emitted C has no function {name}")
-        function, scope = self.functions[name], Scope(self.globals)
-        for parameter, value in zip(function.parameters, arguments, strict=True):
-            scope[parameter] = Integer(value) if parameter in function.reals and isinstance(value, int) else value
+        function, scope, alone = self.functions[name], Scope(self.globals), Alone()
+        if len(arguments) != len(function.parameters):
+            raise NotProved(f"network.c: {name} takes {len(function.parameters)} arguments, and not {len(arguments)}")
+        for (parameter, kind), value in zip(function.parameters.items(), arguments, strict=True):
+            given = value.restricted(alone, parameter) if kind.restrict and isinstance(value, Pointer) else value
+            scope.declare(parameter, kind, given)
         try:
             Run(self, function.body, scope).statements()
         except Returned as returned:
-            return returned.args[0]
-        return None
+            return function.returns.of(returned.args[0])
+        return function.returns.of(None)

@@ -7,7 +7,7 @@ from typing import Any, Protocol, Self
 import sympy
 from sympy import Integer, Piecewise, Rational
 
-from derive.proof.c_memory import Pointer, Scope, checked
+from derive.proof.c_memory import Entries, Kind, Pointer, Scope, truth
 from derive.proof.c_tokens import enclosed, split
 from derive.proof.judge import NotProved
 
@@ -99,10 +99,12 @@ class Expressions:
             whole, index = (self.within(part, self.scope).whole() for part in (target[:at], target[at + 1 : -1]))
             if isinstance(whole, Pointer):
                 whole.moved(index).store(value)
+            elif isinstance(whole, Entries):
+                whole[whole.checked(index)] = whole.kind.of(value)
             else:
-                whole[checked(index, whole)] = value
+                self.refuse("such array")
         elif len(target) == 1:
-            self.scope.owner(target[0])[target[0]] = value
+            self.scope.assign(target[0], value)
         else:
             raise NotProved(f"network.c: emitted C assigns to no {' '.join(target)}")
         return None
@@ -113,8 +115,8 @@ class Expressions:
             return condition
         self.take()
         first, second = (self.within(part, self.scope) for part in (self.until(":"), self.until("")))
-        if isinstance(condition, bool | int | Pointer) or condition is None:
-            return first.whole() if condition else second.whole()
+        if not isinstance(condition, sympy.Basic):
+            return first.whole() if truth(condition) else second.whole()
         return Piecewise((first.whole(), condition), (second.whole(), True))
 
     def until(self, end: str) -> list[str]:
@@ -138,7 +140,7 @@ class Expressions:
         return value
 
     def operate(self, sign: str, left: Any, right: Any) -> Any:
-        if isinstance(left, Pointer) and sign in "+-" and isinstance(right, int):
+        if isinstance(left, Pointer) and sign in ("+", "-") and isinstance(right, int):
             return left.moved(right if sign == "+" else -right)
         if isinstance(left, tuple) or isinstance(right, tuple):
             n = self.program.lanes
@@ -147,11 +149,13 @@ class Expressions:
         if any(isinstance(part, Pointer | list) or part is None for part in (left, right)):
             raise NotProved(f"network.c: {sign} of no numbers")
         whole = isinstance(left, int) and isinstance(right, int)
+        if whole and sign in ("/", "%") and (left < 0 or right <= 0):
+            return self.refuse(f"{left} {sign} {right}")
         if sign == "/":
             return left // right if whole else sympy.sympify(left) / right
         if sign in ("&&", "||"):
             if whole:
-                return (left and right) if sign == "&&" else (left or right)
+                return bool(left and right) if sign == "&&" else bool(left or right)
             return (sympy.And if sign == "&&" else sympy.Or)(left, right)
         if sign in ("==", "!=") and not whole:
             return (sympy.Eq if sign == "==" else sympy.Ne)(left, right)
@@ -168,7 +172,9 @@ class Expressions:
                 return value.load() if isinstance(value, Pointer) else self.refuse("* of no pointer")
             if token == "&":
                 return self.refuse("&")
-            return -value if token == "-" else not value
+            if token == "!":
+                return not truth(value)
+            return tuple(-entry for entry in value) if isinstance(value, tuple) else -value
         if token == "(" and self.peek(1) in TYPES:
             kind, self.at = enclosed(self.tokens, self.at)
             return self.cast(kind)
@@ -178,12 +184,10 @@ class Expressions:
         if self.peek() == "{":
             zero, self.at = enclosed(self.tokens, self.at)
             return (Integer(0),) * self.program.lanes if zero == ["0"] and kind == ["lanes"] else self.refuse("such {}")
-        value = self.unary()
-        if "*" in kind:
-            return Pointer(value.array, value.at, self.program.lanes if "lanes" in kind else 0)
-        if kind == ["int"]:
-            return value
-        return Integer(value) if isinstance(value, int) and kind == ["real"] else value
+        value, wanted = self.unary(), Kind.read(kind)
+        if wanted.pointer and isinstance(value, Pointer):
+            value = value.of_lanes(self.program.lanes if wanted.word == "lanes" else 0)
+        return wanted.of(value)
 
     def postfix(self) -> Any:
         token = self.take()
@@ -194,6 +198,8 @@ class Expressions:
             assigned = self.peek() == "=" and inside[0] == "*"
             value = None if assigned else self.within(inside, self.scope).whole()
         elif token[0].isdigit():
+            if len(token) > 1 and token[0] == "0" and token[1] != ".":
+                self.refuse(token)
             plain = token.removesuffix("f")
             value = int(plain) if plain.isdigit() else Rational(plain)
         elif self.peek() == "(":
@@ -202,9 +208,8 @@ class Expressions:
             value = self.program.call(token, *arguments)
         elif self.peek() == "++":
             self.take()
-            owner = self.scope.owner(token)
-            value = owner[token]
-            owner[token] = value + 1
+            value = self.scope.owner(token)[token]
+            self.scope.assign(token, self.operate("+", value, 1))
         else:
             value = self.scope.owner(token)[token]
         while self.peek() in ("[", "->"):
@@ -218,6 +223,8 @@ class Expressions:
                 value = None
             elif isinstance(value, Pointer):
                 value = value.moved(place).load()
+            elif isinstance(value, Entries):
+                value = value[value.checked(place)]
             else:
-                value = value[checked(place, value)]
+                self.refuse("such array")
         return value

@@ -4,6 +4,7 @@ import re
 
 from derive.proof.judge import NotProved
 
+STRANGE = re.compile(r"[^\n -~]|\?\?|<[:%]|%[:>]|:>")  # what compilers read in ways of their own
 COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 TOKEN = re.compile(
     r"\s*([A-Za-z_]\w*|\d+\.?\d*(?:e[+-]?\d+)?f?|->|\+\+|<<|>>|<=|>=|==|!=|&&|\|\||\+=|-=|\*=|/=|[-+*/%<>=!?:;,.(){}\[\]&|])"
@@ -13,7 +14,7 @@ CONDITION = re.compile(r"defined\((\w+)\)")
 
 def words(text: str) -> list[str]:
     found, at = [], 0
-    text = text.strip()
+    text = text.strip(" \t\n")
     while at < len(text):
         match = TOKEN.match(text, at)
         if match is None:
@@ -28,18 +29,22 @@ class Preprocessor:
 
     def __init__(self, given: dict[str, str]) -> None:
         self.given = given
+        self.directives: list[str] = []
         self.macros: dict[str, tuple[list[str] | None, list[str]]] = {n: (None, words(t)) for n, t in given.items()}
 
     def read(self, text: str) -> list[str]:
         """The words of a file, macros not yet written out; what a condition excludes is left out."""
         kept: list[str] = []
         stack: list[bool] = []
-        for line in COMMENT.sub(" ", text.replace("\\\n", " ")).splitlines():
+        if strange := STRANGE.search(text):
+            raise NotProved(f"network.c: emitted C has no {strange[0]!r}")
+        for line in COMMENT.sub(" ", text.replace("\\\n", "")).split("\n"):
             directive = line.strip()
             if not directive.startswith("#"):
                 if all(stack):
                     kept += self.expanded(words(line))
                 continue
+            self.directives.append(" ".join(directive.split()))
             name, _, rest = directive[1:].strip().partition(" ")
             if name in ("ifdef", "ifndef"):
                 stack.append((rest.strip() in self.macros) == (name == "ifdef"))

@@ -14,7 +14,7 @@ from sympy import Expr, sympify
 
 from derive.formulas import FUNCTIONS, NamedFunction, z
 from derive.packages import render
-from derive.problems import Network
+from derive.problems import ANEW, Network
 from derive.proof.c import Program
 from derive.proof.c_memory import Array, Pointer
 from derive.proof.judge import Claim, NotProved
@@ -70,14 +70,17 @@ def program(folder: dict[str, str], lanes: int, **given: str) -> Program:
 
 
 def check_known(network: Network, folder: dict[str, str]) -> None:
-    """Raises NotProved where a function of numbers is not word for word as it is emitted, in float or in double."""
+    """Raises NotProved where functions of numbers, or what is outside of functions, are not as they are emitted."""
     model = render(network, [HEADER, SOURCE])
     for given in ({}, {"NETWORK_DOUBLE": ""}):
-        here, there = (program(texts, 1, **given).functions for texts in (folder, model))
+        ours, emitted = (program(texts, 1, **given) for texts in (folder, model))
+        if (ours.directives, ours.outside) != (emitted.directives, emitted.outside):
+            raise NotProved(f"{SOURCE}: what is outside of its functions is not as it is emitted; {ANEW}")
+        here, there = ours.functions, emitted.functions
         for name in here.keys() | there.keys():
             of_numbers = name not in here or not {"rows", "work", "sums"} & {*here[name].parameters}
             if (of_numbers or name == "row_amax") and here.get(name) != there.get(name):
-                raise NotProved(f"{SOURCE}: {name} is not as it is emitted; python -m derive.build writes it anew")
+                raise NotProved(f"{SOURCE}: {name} is not as it is emitted; {ANEW}")
 
 
 def definitions(folder: dict[str, str]) -> Iterator[Claim]:

@@ -160,9 +160,10 @@ def of_fast(
 
 def of_native(network: Network, path: Path, source: str, fast: str, native: dict[str, str]) -> Iterator[Shown]:
     """network.c, against backward.py beside it; fast.py says what lies where in a flat vector."""
-    check_known(network, native)
     judge, where = Judge(), path.with_name(SOURCE)
-    decided = judge.establish(definitions(native), str(where))
+    with running(str(where)):
+        check_known(network, native)
+        decided = judge.establish(definitions(native), str(where))
     for rows, lanes in RUNS:
         case = Case(network, source, path, rows, judge.sums)
         case.where, losses = where, case.row_losses(case.x, case.y)

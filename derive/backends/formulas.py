@@ -142,6 +142,8 @@ class FormulaPrinter(ABC):
             source = chained("*", map(self.formula, Mul.make_args(numbers)))
             return source if denominator == 1 else self.quotient(source, self.formula(denominator))
         over, large, under = in_steps(over, under)
+        if not over and large:
+            over, large = large[:1], [None, *large[1:]]
         source = self.scaled(scale, chained("*", map(self.formula, over))) if over else self.formula(scale)
         for above, below in zip_longest(large, under):
             source = source if above is None else Infix("*", source, self.formula(above))
@@ -202,7 +204,7 @@ def in_steps(over: list[Expr], under: list[Expr]) -> tuple[list[Expr], list[Expr
     z**2 / (1 + z**2) is not, and exp(-z**2) * z * z is 0 where exp(-z**2) * z**2 is nan.
     """
     below = set().union(*(factor.free_symbols for factor in under))
-    fading = [factor for factor in over if fades(factor.as_base_exp()[0])]
+    fading = [factor for factor in over if fades(factor)]
 
     def grows(factor: Expr) -> bool:
         base, power = factor.as_base_exp()
@@ -215,11 +217,12 @@ def in_steps(over: list[Expr], under: list[Expr]) -> tuple[list[Expr], list[Expr
     rest = [factor for factor in over if factor not in large]
     if large and fading:
         rest.sort(key=lambda factor: factor not in fading)
-    return rest, singles(large), singles(under) if large else under
+    return rest, singles(large), singles(under) if large or fading else under
 
 
-def fades(base: Expr) -> bool:
-    """Whether it is an exp or a sigmoid, or the name that a part of a long formula has as one."""
+def fades(factor: Expr) -> bool:
+    """Whether it is a power of an exp or a sigmoid, or of the name that a part of a long formula has as one."""
+    base = factor if isinstance(factor, exp) else factor.as_base_exp()[0]
     return isinstance(base, exp | sigmoid) or (base.is_Symbol and bool(re.match(r"(exp|sigmoid)[\d_]", base.name)))
 
 

@@ -74,6 +74,11 @@ class Powers:
         positive = [self.is_positive(c) for c in polynomial.coeffs()]
         return 1 if all(positive) else -1 if all(self.is_positive(-c) for c in polynomial.coeffs()) else 0
 
+    def vanishes_once(self, polynomial: Poly) -> bool:
+        """Whether it is a E^d - b, with a and b positive."""
+        degrees, signs = zip(*((n, self.sign(Poly(c, E))) for (n,), c in polynomial.terms()), strict=True)
+        return len(degrees) == 2 and degrees[-1] == 0 and signs == (1, -1)
+
     def terms(self, polynomial: Poly) -> Terms:
         return tuple((self.meant(c), k * self.u) for (k,), c in reversed(polynomial.terms()))
 
@@ -152,16 +157,16 @@ def factors_of(function: Expr) -> tuple[Poly, int, tuple[tuple[Poly, int], ...]]
 def one_quotient(expr: Expr) -> tuple[list[Summand], bool] | None:
     """The rational function of one exp(u) as a sum of products, and whether no two of its terms cancel.
 
-    None where it is no such function, or something below may be 0.
+    None where it is no such function, or something below may be 0 and is not exp(u) - 1 or like it.
     """
     powers = in_powers(expr)
     parts = factors_of(powers.function) if powers else None
-    if powers is None or parts is None or any(powers.sign(D) < 1 for D, _ in parts[2]):
+    if powers is None or parts is None or any(powers.sign(D) < 1 and not powers.vanishes_once(D) for D, _ in parts[2]):
         return None
     above, k, below = parts
     front = Integer(1)
     for index, (D, m) in enumerate(below):
-        mirrored = D - 2 * D.eval(0) if len(D.terms()) == 2 else D
+        mirrored = D - 2 * D.eval(0) if len(D.terms()) == 2 and powers.sign(D) == 1 else D
         while m > 0 and mirrored != D and div(above, mirrored)[1].is_zero:
             a, b = (powers.meant(c) for c in D.all_coeffs()[:: D.degree()])
             front *= tanh((D.degree() * powers.u + log(a / b)) / 2)

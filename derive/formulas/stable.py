@@ -153,7 +153,7 @@ def _overflows(expr: Expr) -> bool:
     return any(
         isinstance(part, Pow)
         and part.exp.is_negative
-        and (isinstance(part.base, cosh) or (part.base.is_Add and part.base.has(*OF_EXP)))
+        and (isinstance(part.base, cosh | sinh | expm1) or (part.base.is_Add and part.base.has(*OF_EXP)))
         for part in Mul.make_args(expr)
     )
 
@@ -179,9 +179,14 @@ def _complement(total: Add) -> Expr:
 
 
 def _in_exp(expr: Expr) -> Expr:
-    """With what is a quotient of sums of exp as that."""
-    expr = expr.replace(lambda part: isinstance(part, sigmoid | expm1), lambda part: part.expanded())
-    return expr.replace(tanh, lambda u: (exp(2 * u) - 1) / (exp(2 * u) + 1))
+    """With what is a quotient of sums of exp as that, but for arguments of functions, which are as safe as they are."""
+    if isinstance(expr, sigmoid | expm1):
+        return expr.expanded()
+    if isinstance(expr, tanh):
+        (u,) = expr.args
+        return (exp(2 * u) - 1) / (exp(2 * u) + 1)
+    arithmetic = isinstance(expr, Add | Mul | Pow) and not isinstance(expr, exp)
+    return expr.func(*map(_in_exp, expr.args)) if arithmetic else expr
 
 
 def _as_one(total: Expr) -> Expr:
@@ -227,11 +232,13 @@ def _written(summands: list[Summand]) -> Expr:
 
 
 def _one_over(below: Below) -> Expr:
-    """1 / (a + b exp(v)) as a sigmoid, and 1 over any other sum as that."""
+    """1 / (a + b exp(v)) as a sigmoid, or by expm1, and 1 over any other sum as that."""
     if len(below.terms) == 2:
         (a, u), (b, v) = below.terms if below.terms[0][1] == 0 else below.terms[::-1]
         if u == 0 and a.is_number and b.is_number:
-            return (sigmoid(-v - log(b / a)) / a) ** below.power
+            ratio = b / a
+            one_over = 1 / expm1(v + log(-ratio)) / -a if ratio.is_negative else sigmoid(-v - log(ratio)) / a
+            return one_over**below.power
     return Add(*(a * exp(u) for a, u in below.terms)) ** -below.power
 
 

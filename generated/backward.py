@@ -295,6 +295,66 @@ def _checked(parameters: Iterable[torch.Tensor], prefix: str = "", **data: torch
     return tensors[: len(SHAPES)], *tensors[len(SHAPES) :]
 
 
+def _refuse(parameters: tuple, prefix: str, data: dict[str, torch.Tensor]) -> None:
+    """Raises ValueError or TypeError that names the first that is not as it should be."""
+    whole = prefix.removesuffix(".") or "parameters"
+    for given in (parameters, *(parameters if isinstance(parameters, tuple) else ())):
+        if isinstance(given, torch.nn.Module | str):
+            hint = "pass net.parameters(), or Parameters.from_module(net), which also takes a state_dict"
+            raise TypeError(f"{whole}: expected a sequence of tensors, got {type(given).__name__}; {hint}")
+    if not isinstance(parameters, tuple):
+        raise TypeError(f"{whole}: expected a sequence of tensors, got {type(parameters).__name__}")
+    if len(parameters) != len(SHAPES):
+        raise ValueError(f"{whole}: expected {len(SHAPES)} tensors ({', '.join(SHAPES)}), got {len(parameters)}")
+    shapes = {f"{prefix}{name}": shape for name, shape in SHAPES.items()}
+    tensors = {**dict(zip(shapes, parameters, strict=True)), **data}
+    _check_tensors(tensors, f"{prefix}W1")
+    rows = data["x"].shape[0] if "x" in data and data["x"].ndim == 2 else "N"
+    shapes.update(x=(rows, 2), y=(rows, 1))
+    _check_shapes(tensors, {name: shapes[name] for name in tensors})
+    if data:
+        _refuse_autocast(parameters[0])
+
+
+def _check_tensors(tensors: dict[str, torch.Tensor], first_name: str) -> None:
+    """Raises TypeError or ValueError that names one that is not dense, float32 or float64, and as the first is."""
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, torch.Tensor):
+            hint = f"; torch.from_numpy({name}) makes one" if type(tensor).__module__ == "numpy" else ""
+            raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}{hint}")
+        if tensor.layout != torch.strided or tensor.is_nested:
+            kind = "a nested one" if tensor.is_nested else f"{tensor.layout}; {name}.to_dense() makes one"
+            raise TypeError(f"{name}: expected a dense tensor, got {kind}")
+    first = tensors[first_name]
+    if first.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"{first_name}: expected dtype torch.float32 or torch.float64, got {first.dtype}")
+    for name, tensor in tensors.items():
+        if tensor.dtype != first.dtype:
+            cast = f"{name}.to({first_name}.dtype) casts"
+            raise TypeError(f"{name}: expected {first.dtype} as {first_name}, got {tensor.dtype}; {cast}")
+        if tensor.device != first.device:
+            move = f"{name}.to({first_name}.device) moves it"
+            raise ValueError(f"{name}: on {tensor.device}, but {first_name}: on {first.device}; {move}")
+    _refuse_differentiated(tensors)
+
+
+def _check_shapes(tensors: dict[str, torch.Tensor], shapes: dict[str, tuple]) -> None:
+    for name, shape in shapes.items():
+        given = tuple(tensors[name].shape)
+        if given != shape:
+            expected = str(shape).replace("'", "")
+            hint = " - transposed?" if given[::-1] == shape else ""
+            raise ValueError(f"{name}: expected shape {expected}, got {given}{hint}")
+
+
+def _refuse_autocast(tensor: torch.Tensor) -> None:
+    if tensor.dtype != torch.float64 and not tensor.is_meta and torch.is_autocast_enabled(tensor.device.type):
+        raise ValueError(
+            "autocast is on, which computes in fewer digits than float32 has; around the call, "
+            f"torch.autocast({tensor.device.type!r}, enabled=False) turns it off"
+        )
+
+
 def _differentiated(tensor: torch.Tensor) -> bool:
     """Whether forward mode or torch.func takes a derivative in the tensor; a vmap that it is in takes none."""
     wrapped = torch._C._functorch
@@ -314,49 +374,6 @@ def _refuse_differentiated(tensors: dict[str, torch.Tensor]) -> None:
     for name, tensor in tensors.items():
         if _differentiated(tensor):
             raise ValueError(
-                f"{name}: torch.func or forward mode would take a derivative in it through here and find 0; jvp, hvp "
-                f"are derivatives, function.loss is for autograd, and {name}.detach() says that none is wanted"
+                f"{name}: torch.func or forward mode would take a derivative in it through here and find 0; "
+                f"jvp, hvp are derivatives, function.loss is for autograd, and {name}.detach() says that none is wanted"
             )
-
-
-def _refuse(parameters: tuple, prefix: str, data: dict[str, torch.Tensor]) -> None:
-    """Raises ValueError or TypeError that names the first that is not as it should be."""
-    whole = prefix.removesuffix(".") or "parameters"
-    for given in (parameters, *(parameters if isinstance(parameters, tuple) else ())):
-        if isinstance(given, torch.nn.Module | str):
-            hint = "pass net.parameters(), or Parameters.from_module(net), which also takes a state_dict"
-            raise TypeError(f"{whole}: expected a sequence of tensors, got {type(given).__name__}; {hint}")
-    if not isinstance(parameters, tuple):
-        raise TypeError(f"{whole}: expected a sequence of tensors, got {type(parameters).__name__}")
-    if len(parameters) != len(SHAPES):
-        raise ValueError(f"{whole}: expected {len(SHAPES)} tensors ({', '.join(SHAPES)}), got {len(parameters)}")
-    shapes = {f"{prefix}{name}": shape for name, shape in SHAPES.items()}
-    tensors = {**dict(zip(shapes, parameters, strict=True)), **data}
-    for name, tensor in tensors.items():
-        if not isinstance(tensor, torch.Tensor):
-            hint = f"; torch.from_numpy({name}) makes one" if type(tensor).__module__ == "numpy" else ""
-            raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}{hint}")
-        if tensor.layout != torch.strided or tensor.is_nested:
-            kind = "a nested one" if tensor.is_nested else f"{tensor.layout}; {name}.to_dense() makes one"
-            raise TypeError(f"{name}: expected a dense tensor, got {kind}")
-    W1 = parameters[0]
-    if W1.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"{prefix}W1: expected dtype torch.float32 or torch.float64, got {W1.dtype}")
-    rows = data["x"].shape[0] if "x" in data and data["x"].ndim == 2 else "N"
-    shapes.update(x=(rows, 2), y=(rows, 1))
-    for name, tensor in tensors.items():
-        if tensor.dtype != W1.dtype:
-            raise TypeError(f"{name}: expected {W1.dtype} as W1, got {tensor.dtype}; {name}.to(W1.dtype) casts")
-        if tensor.shape != shapes[name]:
-            expected = str(shapes[name]).replace("'", "")
-            transposed = tensor.ndim == 2 and tuple(tensor.shape[::-1]) == shapes[name]
-            hint = " - transposed?" if transposed else ""
-            raise ValueError(f"{name}: expected shape {expected}, got {tuple(tensor.shape)}{hint}")
-        if tensor.device != W1.device:
-            raise ValueError(f"{name}: on {tensor.device}, but W1: on {W1.device}; {name}.to(W1.device) moves it")
-    if data and not W1.is_meta and torch.is_autocast_enabled(W1.device.type):
-        raise ValueError(
-            "autocast is on, which computes in fewer digits than float32 has; around the call, "
-            f"torch.autocast({W1.device.type!r}, enabled=False) turns it off"
-        )
-    _refuse_differentiated(tensors)

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
+from sympy import MatrixSymbol, Symbol, Trace
 
-from derive import build
+from derive import build, derivation
 from derive.problems.network import Network
 from generated import backward, fast, run, train
 from tests.helpers.gate import autograd, sequential
@@ -153,6 +154,25 @@ def test_autocast_is_refused_where_it_would_round(name, arguments):
     given = {**arguments, "direction": arguments["parameters"]}
     with torch.autocast("cpu", torch.bfloat16), pytest.raises(ValueError, match=r"^autocast is on, .*enabled=False"):
         function(**{argument: given[argument] for argument in names})
+
+
+def test_a_module_of_an_expression_refuses_what_the_modules_of_networks_refuse():
+    A, b = MatrixSymbol("A", 2, 3), Symbol("b")
+    namespace = {}
+    exec(derivation(b * Trace(A.T * A), [A]).torch(), namespace)
+    a = torch.randn(2, 3)
+    for wrong, error, message in (
+        (a.to_sparse(), TypeError, r"^A: expected a dense tensor, got torch.sparse_coo; A.to_dense\(\) makes one"),
+        (a.half(), TypeError, r"^A: expected dtype .*, got torch.float16"),
+        (a.numpy(), TypeError, r"^A: expected a torch.Tensor, got ndarray; torch.from_numpy\(A\) makes one"),
+        (a.T, ValueError, r"^A: expected shape \(2, 3\), got \(3, 2\) - transposed"),
+    ):
+        with pytest.raises(error, match=message):
+            namespace["value_and_grad"](A=wrong, b=2)
+    with torch.autocast("cpu", torch.bfloat16):
+        with pytest.raises(ValueError, match="^autocast is on"):
+            namespace["value_and_grad"](A=a, b=2)
+        namespace["value_and_grad"](A=a.double(), b=2)
 
 
 def test_fast_computes_under_autocast_what_it_computes_without(arguments):

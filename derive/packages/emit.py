@@ -100,6 +100,7 @@ def backward_page(subject: Subject) -> dict[str, Any]:
         "loss": loss_lines,
         "backward": backward_lines,
         "penalties": penalties(subject),
+        "checks": checks("jvp, hvp are derivatives, function.loss is for autograd"),
         **others,
     }
 
@@ -470,6 +471,11 @@ def filled(pages: Environment, template: str, holes: dict[str, Any]) -> str:
         raise ValueError(f"templates/{template}{line}: {error}; a hole is one of: {', '.join(holes)}") from None
 
 
+def checks(derivatives: str) -> list[str]:
+    """What every emitted module checks of tensors; `derivatives` says where the derivatives are that are derived."""
+    return filled(environment(), "checks.py.j2", {"derivatives": derivatives}).splitlines()
+
+
 def expression_source(derivation: Derivation, title: str, function: bool) -> str:
     """The module of a matrix expression."""
     pages = environment()
@@ -504,6 +510,7 @@ def expression_page(derivation: Derivation, title: str) -> dict[str, Any]:
         "forward": forward_lines,
         "backward": backward_lines,
         "value": spell(program, program.output),
+        "checks": checks("value_and_grad gives the derivatives"),
     }
 
 

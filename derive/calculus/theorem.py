@@ -43,7 +43,7 @@ from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive.calculus.product_rules import chain_pullback
-from derive.formulas import is_fraction, sigmoid, stable
+from derive.formulas import is_fraction, rewritten, sigmoid, stable
 from derive.programs import (
     BlockSum,
     Elementwise,
@@ -166,7 +166,7 @@ def elementwise_pullback(equation: Equation, scalar: Expr, cotangent: MatrixExpr
         raise ValueError(f"{value.formula}: SymPy knows no derivative of it; write it with other functions")
     if not loses_as_output(equation):
         partial = partial.xreplace({value.formula: output})
-    partial = stable(between_jumps(partial))
+    partial = stable(rewritten(between_jumps(partial)))
     return weighted(cotangent, partial, {**value.operands, output: equation.target})
 
 

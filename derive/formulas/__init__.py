@@ -4,11 +4,13 @@ from derive.formulas.compiled import compiled
 from derive.formulas.fractions import is_fraction
 from derive.formulas.functions import FUNCTIONS
 from derive.formulas.losses import LOSSES, REDUCTIONS, Loss, apart, logsumexp, p, w, y
+from derive.formulas.rewritten import LOGARITHMS, rewritten
 from derive.formulas.stable import NamedFunction, opened, sigmoid, slope, stable, z
 from derive.formulas.typed import parse, shown
 
 __all__ = [
     "FUNCTIONS",
+    "LOGARITHMS",
     "LOSSES",
     "REDUCTIONS",
     "Loss",
@@ -20,6 +22,7 @@ __all__ = [
     "opened",
     "p",
     "parse",
+    "rewritten",
     "shown",
     "sigmoid",
     "slope",

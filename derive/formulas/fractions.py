@@ -128,7 +128,9 @@ def _in_one_variable(expr: Expr) -> tuple[Expr, Symbol, Expr] | None:
     if len(symbols) == 1:
         (symbol,) = symbols
         sized = expr.xreplace({Abs(symbol): u})
-        return (sized, u, Abs(symbol)) if sized.free_symbols == {u} else (expr, symbol, symbol)
+        if sized.free_symbols == {u}:
+            return sized, u, Abs(symbol)
+        return None if expr.has(Abs) else (expr, symbol, symbol)
     sums = [part for part in expr.atoms(Add) if part.free_symbols == symbols and part.is_polynomial()]
     for part in sorted(sums, key=lambda part: (len(part.args), part.could_extract_minus_sign(), str(part))):
         part = part.as_content_primitive()[1]

@@ -25,6 +25,7 @@ from sympy import (
     oo,
     pi,
     piecewise_fold,
+    sign,
     sin,
     sqrt,
     tanh,
@@ -33,7 +34,7 @@ from sympy import (
 
 from derive.formulas.functions import FUNCTIONS
 from derive.formulas.losses import logsumexp
-from derive.formulas.stable import NamedFunction, z
+from derive.formulas.stable import NamedFunction, erfc, expm1, log1p, z
 
 MOST_LETTERS, MOST_NODES, DEEPEST, LARGEST_EXPONENT, LARGEST_NUMBER = 300, 200, 40, 64, 10**12
 MOST_CALLS, MOST_BRANCHES = 6, 16  # calls inside one another; branches, those of all parts combined
@@ -55,17 +56,31 @@ def _log_softmax(u: Expr) -> Expr:
     return u - logsumexp(u)
 
 
+def _clip(u: Expr, least: Expr, most: Expr) -> Expr:
+    return Piecewise((least, u <= least), (most, u >= most), (u, True))
+
+
 ELEMENTWISE: dict[str, Callable[..., Expr]] = {
     **{name: lambda u, row=row: row.xreplace({z: u}) for name, row in FUNCTIONS.items()},
     "abs": Abs,
+    "clamp": _clip,
+    "clip": _clip,
     "cos": cos,
+    "cosh": lambda u: (exp(u) + exp(-u)) / 2,
     "erf": erf,
+    "erfc": erfc,
     "exp": exp,
+    "expm1": expm1,
     "log": log,
+    "log1p": log1p,
     "max": lambda a, b: Piecewise((a, a > b), (b, True)),
     "min": lambda a, b: Piecewise((a, a < b), (b, True)),
+    "sign": sign,
     "sin": sin,
+    "sinh": lambda u: (exp(u) - exp(-u)) / 2,
     "sqrt": sqrt,
+    "square": lambda u: u**2,
+    "tan": lambda u: sin(u) / cos(u),
     "tanh": tanh,
     "where": lambda condition, a, b: Piecewise((a, condition), (b, True)),
 }
@@ -74,7 +89,7 @@ ROW_COUPLED: dict[str, Callable[..., Expr]] = {
     "log_softmax": _log_softmax,
     "softmax": lambda u: exp(_log_softmax(u)),
 }
-ARGUMENTS = {"max": 2, "min": 2, "where": 3}
+ARGUMENTS = {"clamp": 3, "clip": 3, "max": 2, "min": 2, "where": 3}
 BRANCHES = {
     name: len(row.func.definition.args)
     for name, row in FUNCTIONS.items()
@@ -129,7 +144,7 @@ def check_size(field: str, tree: ast.AST) -> None:
     if nested_calls(tree) > MOST_CALLS:
         raise ValueError(f"{field}: a formula with more than {MOST_CALLS} calls inside one another")
     if branches(tree) > MOST_BRANCHES:
-        names = ", ".join(["max", "min", "where", *BRANCHES])
+        names = ", ".join(["max", "min", "clip", "where", *BRANCHES])
         raise ValueError(f"{field}: more than {MOST_BRANCHES} branches, counting {names} and how they combine")
     if degree(tree) > LARGEST_EXPONENT:
         raise ValueError(f"{field}: a formula of a degree above {LARGEST_EXPONENT}; powers multiply")
@@ -146,7 +161,7 @@ def branches(node: ast.AST) -> int:
         if node.func.id == "where" and len(node.args) == ARGUMENTS["where"]:
             condition, one, other = map(branches, node.args)
             return condition * (one + other)
-        parts.append(2 if node.func.id in ("max", "min") else BRANCHES.get(node.func.id, 1))
+        parts.append({"max": 2, "min": 2, "clamp": 3, "clip": 3}.get(node.func.id) or BRANCHES.get(node.func.id, 1))
     return prod(parts)
 
 

@@ -156,7 +156,10 @@ class Definition:
             check_smooth(node, arguments)
             if isinstance(node, NamedFunction):
                 return self.within({z: arguments[0]}).scalar(node.definition)
-        return node.func(*arguments)
+        value = node.func(*arguments)
+        if value.is_number and value.is_extended_real is False:
+            raise ValueError(f"it is {value.evalf(6)}")
+        return value
 
     def branches(self, node: Piecewise) -> Expr:
         """The branch that holds; all that may hold, where conditions are of symbols."""

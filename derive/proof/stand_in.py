@@ -83,6 +83,19 @@ def lgamma(entry: Expr) -> Expr:
     return sympy.log(abs(sympy.gamma(entry))) if entry.is_number else sympy.loggamma(entry)
 
 
+i0, i1 = of_entries(lambda entry: sympy.besseli(0, entry)), of_entries(lambda entry: sympy.besseli(1, entry))
+
+
+def polygamma(order: int, tensor: Tensor, /) -> Tensor:
+    return of_entries(lambda entry: sympy.polygamma(order, entry))(tensor)
+
+
+def zeta(order: int, tensor: Tensor, /) -> Tensor:
+    """Hurwitz's, of a whole order: but for a factor the derivative of digamma of the order before."""
+    scale = Integer(-1) ** order * sympy.factorial(order - 1)
+    return of_entries(lambda entry: sympy.polygamma(order - 1, entry) / scale)(tensor)
+
+
 def gelu(tensor: Tensor, /, *, approximate: str = "none") -> Tensor:
     return of_entries(FUNCTIONS[{"none": "gelu", "tanh": "gelu_tanh"}[approximate]].func)(tensor)
 

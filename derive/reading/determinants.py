@@ -1,4 +1,4 @@
-"""Logarithms of products with determinants: sums of logarithms, which neither under- nor overflow."""
+"""Logarithms of products with determinants and factorials: sums of logarithms, which neither under- nor overflow."""
 
 from sympy import (
     Abs,
@@ -14,6 +14,7 @@ from sympy import (
     log,
 )
 
+from derive.formulas import LOGARITHMS
 from derive.programs import LogAbsDet, LogDet, SignDet
 from derive.reading.reader import Reader
 
@@ -29,6 +30,7 @@ class Magnitude:
         self.exponents: dict[MatrixExpr, Expr] = {}
         self.odd: list[MatrixExpr] = []
         self.rest, self.above = Integer(1), Integer(0)
+        self.unsigned = False  # whether what has a logarithm in LOGARITHMS, and a sign that is not known, is a factor
         self.multiply(factor, Integer(1))
 
     def multiply(self, factor: Expr, power: Expr) -> None:
@@ -36,14 +38,17 @@ class Magnitude:
         if isinstance(factor, Mul):
             for part in factor.args:
                 self.multiply(part, power)
+        elif type(factor) in LOGARITHMS:
+            self.above += power * self.read.scalar(LOGARITHMS[type(factor)](*factor.args))
+            self.unsigned = True
         elif isinstance(factor, exp):
             self.above += power * self.read.scalar(factor.args[0])
-        elif isinstance(factor, Pow) and factor.has(Determinant):
+        elif isinstance(factor, Pow) and may_overflow(factor):
             if factor.exp.is_Integer:
                 self.multiply(factor.base, power * factor.exp)
             else:
                 self.above += power * self.read.scalar(factor.exp) * self.read.scalar(log(factor.base))
-        elif isinstance(factor, Abs) and factor.has(Determinant):
+        elif isinstance(factor, Abs) and may_overflow(factor):
             self.above += power * Magnitude(self.read, factor.args[0]).log_of_size()
         elif isinstance(factor, Determinant) and self.read.shape(factor.arg) != (1, 1):
             matrix = self.read.matrix(factor.arg)
@@ -59,7 +64,9 @@ class Magnitude:
         return self.logs() + (log(Abs(self.rest)) if self.rest != 1 else 0)
 
     def log(self) -> Expr:
-        """Its logarithm, which is nan where it is negative."""
+        """Its logarithm; nan where it is known to be negative."""
+        if self.unsigned:
+            return self.log_of_size()
         if len(self.odd) == 1 and self.rest == 1:
             return self.logs(signed=self.odd[0])
         sign = self.rest * Mul(*(self.read.number(SignDet(matrix)) for matrix in self.odd))
@@ -73,16 +80,16 @@ class Magnitude:
         return total
 
 
-def has_determinant(factor: Expr) -> bool:
-    """Whether it is a determinant, or a product, power or size of what has one as a factor."""
+def may_overflow(factor: Expr) -> bool:
+    """Whether it is a determinant or like a factorial, or a product, power or size with such a factor."""
     if isinstance(factor, Mul):
-        return any(map(has_determinant, factor.args))
+        return any(map(may_overflow, factor.args))
     if isinstance(factor, Pow | Abs) and not isinstance(factor, exp):
-        return has_determinant(factor.args[0])
-    return isinstance(factor, Determinant)
+        return may_overflow(factor.args[0])
+    return isinstance(factor, (Determinant, *LOGARITHMS))
 
 
 def logarithm(read: Reader, node: log) -> Expr:
-    """A logarithm; of a product with determinants the sum of those of its factors."""
+    """A logarithm; of a product with determinants, factorials and their like the sum of those of its factors."""
     (inner,) = node.args
-    return Magnitude(read, inner).log() if has_determinant(inner) else log(read.scalar(inner))
+    return Magnitude(read, inner).log() if may_overflow(inner) else log(read.scalar(inner))

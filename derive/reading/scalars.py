@@ -10,6 +10,7 @@ from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
+from derive.formulas import rewritten
 from derive.programs import BlockSum, Elementwise, RowLogSumExp, entry
 from derive.reading.determinants import logarithm
 from derive.reading.matrices import solved, split
@@ -23,7 +24,7 @@ ONE_INSIDE = (sympy.Transpose, Adjoint, sympy.DiagMatrix, sympy.DiagonalMatrix, 
 def any_other(read: Reader, node: sympy.Basic) -> sympy.Expr:
     """A function of numbers, as that function of what they are read as; or a number itself."""
     if node.args:
-        return node.func(*map(read.scalar, node.args))
+        return rewritten(node.func(*map(read.scalar, node.args)))
     if not isinstance(node, sympy.Expr | Boolean):
         raise read.refuse(node, "a loss is a scalar expression")
     if node is sympy.nan or getattr(node, "is_real", True) is False or getattr(node, "is_finite", True) is False:

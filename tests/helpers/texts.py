@@ -15,6 +15,10 @@ OWN = {
         0.5 * x * (1 + torch.tanh(0.7978845608 * (x + 0.044715 * x**3)))
     ),
     "abs(z)": torch.abs,
+    "cosh(z) - expm1(-z)": lambda x: torch.cosh(x) - torch.expm1(-x),
+    "tan(z/4)*clip(z, -1, 2)": lambda x: torch.tan(x / 4) * torch.clip(x, -1, 2),
+    "sign(z)*log1p(abs(z))": lambda x: torch.sign(x) * torch.log1p(abs(x)),
+    "sinh(z)/(1 + square(z)) + erfc(z)": lambda x: torch.sinh(x) / (1 + x**2) + torch.erfc(x),
     "log(1 + cos(exp(-abs(z)))**2)": lambda x: torch.log(1 + torch.cos(torch.exp(-x.abs())) ** 2),
     "sin(z) + cos(2*z)": lambda x: torch.sin(x) + torch.cos(2 * x),
     "erf(z) - z/3": lambda x: torch.erf(x) - x / 3,

@@ -114,7 +114,7 @@ class TorchFormulas(FormulaPrinter):
         return Infix("**", self.formula(base), self.formula(exponent))
 
     def function(self, expr: Function) -> Source:
-        name = type(expr).__name__
+        name, arguments = of_order(expr)
         if is_number(expr):
             if isinstance(expr, NamedFunction):
                 return self.formula(opened(expr))
@@ -123,7 +123,7 @@ class TorchFormulas(FormulaPrinter):
         path, options = word(name).path, {option: Literal(f'"{value}"') for option, value in word(name).options}
         if not path or is_number(expr):
             raise ValueError(f"torch has no name here for {name}: {expr}")
-        return call(path, *map(self.formula, expr.args), **options)
+        return call(path, *map(self.formula, arguments), **options)
 
     def heaviside(self, expr: Heaviside) -> Source:
         """Half of 1 + sign where the value at 0 is a half."""
@@ -317,6 +317,19 @@ class TorchPrinter(TorchFormulas):
 
     def entry(self, operand: Operation) -> Source:
         return self.unrepeated(operand)
+
+
+def of_order(expr: Function) -> tuple[str, tuple[Expr, ...]]:
+    """The name of a function and its arguments; one that has an order before its argument has a name for each.
+
+    polygamma of order 1 is a zeta function: torch's own polygamma has but 9 digits of it.
+    """
+    name, arguments = type(expr).__name__, expr.args
+    if name == "polygamma" and arguments[0] == 0:
+        return "digamma", arguments[1:]
+    if name == "polygamma" and arguments[0] == 1:
+        return "zeta", (Integer(2), *arguments[1:])
+    return (f"i{arguments[0]}", arguments[1:]) if name == "besseli" else (name, arguments)
 
 
 def concatenated(sources: list[Source], axis: int) -> Source:

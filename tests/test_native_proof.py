@@ -6,7 +6,7 @@ from derive.packages.emit import render
 from derive.problems.network import Network
 from derive.proof.judge import NotProved
 from derive.proof.native import NATIVE, computed
-from derive.proof.networks import of_native
+from derive.proof.networks import of_native, prove
 
 SMALL = Network((2, 2, 1), reduction="mean")
 MUTANTS = {
@@ -24,13 +24,8 @@ MUTANTS = {
     "memory that is not set": ("W1, b1, 0, x, z1", "W1, b1, 1, x, z1"),
     "another place": ("const real *const W2 = parameters + 6", "const real *const W2 = parameters + 5"),
     "outside": ("to + 0 * N", "to + 100 * N"),
-    "a function of numbers": ("(1 + e) * power_of_2", "(1 - e) * power_of_2"),
-    "a coefficient": ("p = p * t + 0.16666", "p = p * t + 0.16667"),
     "the tangent's factor": ("dot_z1[k] * (1", "dot_z1[k] * (2"),
     "an input that is written into": ("columns(2, rows, stride, x_rows, x)", "columns(2, rows, stride, x, x_rows)"),
-    "a word of another processor": ("#define BYTES 64", "#define BYTES 8"),
-    "a type": ("typedef int32_t whole", "typedef int16_t whole"),
-    "a parameter's type": ("const int some, const int others", "const char some, const int others"),
     "a sum of whole numbers": ("real sum = add ?", "int sum = add ?"),
     "an entry that loses its fraction": ("a1[k] = sigmoid_of(z1[k])", "a1[k] = (int)sigmoid_of(z1[k])"),
     "no number for a number": ("a1[k] = sigmoid_of(z1[k])", "a1[k] = !sigmoid_of(z1[k])"),
@@ -44,6 +39,17 @@ MUTANTS = {
     ),
     "a bracket that nothing closes": ("a1[k] = sigmoid_of(z1[k]);", "a1[k] = sigmoid_of(z1[k];"),
     "a word that C has and we have not": ("long n = 0; n < N;", "long n = 0; n < N & 7;"),
+}
+UNREACHED = {  # by a run on symbols
+    "a function of numbers": ("(1 + e) * power_of_2", "(1 - e) * power_of_2"),
+    "a coefficient": ("p = p * t + 0.16666", "p = p * t + 0.16667"),
+    "a word of another processor": ("#define BYTES 64", "#define BYTES 8"),
+    "a type": ("typedef int32_t whole", "typedef int16_t whole"),
+    "a parameter's type": ("const int some, const int others", "const char some, const int others"),
+    "a branch that a few rows do not take": (
+        "G[i * row + j * column] += d",
+        "G[i * row + j * column] += rows > 8 ? 0 : d",
+    ),
 }
 
 
@@ -69,6 +75,17 @@ def test_a_mutant_is_rejected(mutant, package, tmp_path):
     assert before in package["network.c"]
     with pytest.raises(NotProved, match=r"network\.c"):
         shown(SMALL, package, tmp_path, **{"network.c": package["network.c"].replace(before, after)})
+
+
+@pytest.mark.parametrize("mutant", UNREACHED)
+def test_what_a_run_does_not_reach_is_as_it_is_emitted(mutant, package, tmp_path):
+    before, after = UNREACHED[mutant]
+    assert before in package["network.c"] + package["network.h"]
+    (tmp_path / "__init__.py").touch()
+    for name, text in package.items():
+        (tmp_path / name).write_text(text.replace(before, after, 1) if name in NATIVE else text)
+    with pytest.raises(NotProved, match=r"network\.c:\d+: not as it is emitted: "):
+        prove(tmp_path)
 
 
 @pytest.mark.parametrize(

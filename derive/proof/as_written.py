@@ -1,6 +1,7 @@
 """What of a package is as it was written, so that what is proved is what Python runs."""
 
 import ast
+from itertools import zip_longest
 from pathlib import Path
 
 from derive.problems import ANEW, not_as_written, only_a_docstring, text_of
@@ -35,3 +36,11 @@ def check_imports(folder: Path) -> None:
         alone = False
     if not alone:
         raise NotProved(f"{path}: holds more than a docstring, and Python runs it before what is proved; {ANEW}")
+
+
+def check_word_for_word(text: str, model: str, path: Path) -> None:
+    """Raises NotProved with the first line that is not as it is emitted."""
+    pairs = zip_longest(text.splitlines(keepends=True), model.splitlines(keepends=True))
+    for number, (line, emitted) in enumerate(pairs, 1):
+        if line != emitted:
+            raise NotProved(f"{path}:{number}: not as it is emitted: {(line or '').strip()!r}; {ANEW}")

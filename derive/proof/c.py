@@ -134,17 +134,15 @@ class Program:
         reader = Preprocessor(given | {"BYTES": "0", "WIDE": str(lanes), "__GNUC__": "1"})
         tokens = [*reader.read(header), *reader.read(source)]
         self.most = MOST_ROUNDS * (10 + int(reader.macros["ENTRIES"][1][0]))
-        self.directives = reader.directives
         self.globals = Scope()
         self.globals.update(numbers, NULL=None)
         self.functions: dict[str, Function] = {}
         self.fields: dict[str, tuple[Kind, list[str]]] = {}
-        self.outside: list[str] = []
         self.top(tokens)
 
     def top(self, tokens: list[str]) -> None:
-        """Takes the functions and the arrays of the workspace; `outside` is all but the bodies of functions."""
-        at = start = 0
+        """Takes the functions, and the arrays of the workspace; what else lies outside functions declares something."""
+        at = 0
         while at < len(tokens):
             end = at
             while tokens[end] not in ("(", ";", "{"):
@@ -158,16 +156,13 @@ class Program:
             elif tokens[end] == "(":
                 parameters, at = enclosed(tokens, end)
                 if tokens[at] == "{":
-                    self.outside += tokens[start:at]
                     body, at = enclosed(tokens, at)
-                    start = at
                     kinds = {part[-1]: Kind.read(part[:-1]) for part in split(parameters)}
                     self.functions[tokens[end - 1]] = Function(kinds, Kind.read(head), body)
                     continue
             while tokens[at] != ";":
                 at += 1
             at += 1
-        self.outside += tokens[start:]
 
     def step(self) -> None:
         """Counts the rounds of loops."""

@@ -29,7 +29,6 @@ class Preprocessor:
 
     def __init__(self, given: dict[str, str]) -> None:
         self.given = given
-        self.directives: list[str] = []
         self.macros: dict[str, tuple[list[str] | None, list[str]]] = {n: (None, words(t)) for n, t in given.items()}
 
     def read(self, text: str) -> list[str]:
@@ -44,7 +43,6 @@ class Preprocessor:
                 if all(stack):
                     kept += self.expanded(words(line))
                 continue
-            self.directives.append(" ".join(directive.split()))
             name, _, rest = directive[1:].strip().partition(" ")
             if name in ("ifdef", "ifndef"):
                 stack.append((rest.strip() in self.macros) == (name == "ifdef"))

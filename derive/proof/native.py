@@ -1,7 +1,8 @@
 """The proof of network.c: run on symbols, with vectors of one row and of several, it computes what backward.py does.
 
 The functions of numbers, as exp_of, are not run: they are what their names say, to the error that network.c states and
-tests hold, and stand there word for word as they are emitted.
+tests hold. Nor is what only other processors, widths or numbers of rows reach: `derive.prove` takes a network.c only
+that is, word for word, what is emitted for its network.
 """
 
 import re
@@ -13,8 +14,6 @@ import sympy
 from sympy import Expr, sympify
 
 from derive.formulas import FUNCTIONS, NamedFunction, z
-from derive.packages import render
-from derive.problems import ANEW, Network
 from derive.proof.c import Program
 from derive.proof.c_memory import Array, Pointer
 from derive.proof.judge import Claim, NotProved
@@ -67,20 +66,6 @@ def numbers(source: str) -> dict[str, Expr]:
 def program(folder: dict[str, str], lanes: int, **given: str) -> Program:
     known = {f"{name}_of": function for name, function in KNOWN.items()} | {"row_amax": row_amax}
     return Program(folder[HEADER], folder[SOURCE], given, lanes, known, numbers(folder[SOURCE]))
-
-
-def check_known(network: Network, folder: dict[str, str]) -> None:
-    """Raises NotProved where functions of numbers, or what is outside of functions, are not as they are emitted."""
-    model = render(network, [HEADER, SOURCE])
-    for given in ({}, {"NETWORK_DOUBLE": ""}):
-        ours, emitted = (program(texts, 1, **given) for texts in (folder, model))
-        if (ours.directives, ours.outside) != (emitted.directives, emitted.outside):
-            raise NotProved(f"{SOURCE}: what is outside of its functions is not as it is emitted; {ANEW}")
-        here, there = ours.functions, emitted.functions
-        for name in here.keys() | there.keys():
-            of_numbers = name not in here or not {"rows", "work", "sums"} & {*here[name].parameters}
-            if (of_numbers or name == "row_amax") and here.get(name) != there.get(name):
-                raise NotProved(f"{SOURCE}: {name} is not as it is emitted; {ANEW}")
 
 
 def definitions(folder: dict[str, str]) -> Iterator[Claim]:

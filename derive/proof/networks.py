@@ -17,7 +17,7 @@ from sympy import Expr, Integer, Symbol, diff, exp, log, nan
 from derive.formulas import NamedFunction, logsumexp, opened, p, slope, w, y, z
 from derive.packages import render
 from derive.problems import MOST_PROVED, Network, network_of, text_of
-from derive.proof.as_written import as_the_template, check_imports
+from derive.proof.as_written import as_the_template, check_imports, check_word_for_word
 from derive.proof.calls import (
     CALLED,
     FAST_FORMS,
@@ -35,7 +35,7 @@ from derive.proof.contexts import naming
 from derive.proof.grammar import check
 from derive.proof.intermediates import Intermediates
 from derive.proof.judge import Claim, Judge, NotProved
-from derive.proof.native import C_FUNCTIONS, NATIVE, RUNS, SOURCE, check_known, compared, definitions
+from derive.proof.native import C_FUNCTIONS, NATIVE, RUNS, SOURCE, compared, definitions
 from derive.proof.points import SHOWN
 from derive.proof.source import run_source
 from derive.proof.tensor import Tensor, symbols
@@ -80,9 +80,11 @@ def prove(folder: Path, progress: bool = False, seconds: float | None = None) ->
     try:
         with limited(seconds):
             check_imports(path.parent)
-            models = render(network, [file.name for file in sources])
+            models = render(network, [*(file.name for file in sources), *native])
             for file, text in sources.items():
                 check(text, models[file.name], str(file))
+            for name, text in native.items():
+                check_word_for_word(text, models[name], path.with_name(name))
             for what, step in list(left.items()):
                 shown += step
                 del left[what]
@@ -162,7 +164,6 @@ def of_native(network: Network, path: Path, source: str, fast: str, native: dict
     """network.c, against backward.py beside it; fast.py says what lies where in a flat vector."""
     judge, where = Judge(), path.with_name(SOURCE)
     with running(str(where)):
-        check_known(network, native)
         decided = judge.establish(definitions(native), str(where))
     for rows, lanes in RUNS:
         case = Case(network, source, path, rows, judge.sums)

@@ -30,7 +30,7 @@ from derive.packages import expression_source
 from derive.paper import derivation_latex, expression_document
 from derive.paper.formats import MarkdownPage
 from derive.programs import Derivation
-from derive.proof import LossCertificate, certify
+from derive.proof import Certificate, certify
 from derive.reading import Reader
 
 
@@ -77,7 +77,7 @@ class MatrixDerivation:
     def _repr_latex_(self) -> str:
         return self.latex()
 
-    def prove(self) -> LossCertificate:
+    def prove(self) -> Certificate:
         """Shows that the emitted source computes the gradient, exactly.
 
         Raises NotProved where that cannot be shown.

@@ -170,7 +170,7 @@ def test_a_module_of_an_expression_refuses_what_the_modules_of_networks_refuse()
         with pytest.raises(error, match=message):
             namespace["value_and_grad"](A=wrong, b=2)
     with torch.autocast("cpu", torch.bfloat16):
-        with pytest.raises(ValueError, match="^autocast is on"):
+        with pytest.raises(ValueError, match=r"^autocast is on"):
             namespace["value_and_grad"](A=a, b=2)
         namespace["value_and_grad"](A=a.double(), b=2)
 

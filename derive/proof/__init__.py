@@ -1,7 +1,8 @@
 """Shows that emitted source is the gradient: a torch that computes with symbols, definitions, and a judge."""
 
-from derive.proof.expressions import LossCertificate, certify
+from derive.proof.certificate import Certificate
+from derive.proof.expressions import certify
 from derive.proof.judge import NotProved
 from derive.proof.networks import prove
 
-__all__ = ["LossCertificate", "NotProved", "certify", "prove"]
+__all__ = ["Certificate", "NotProved", "certify", "prove"]

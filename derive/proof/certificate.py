@@ -1,20 +1,19 @@
-"""What was shown of a package, for people and for machines."""
+"""What was shown of emitted code, for people and for machines."""
 
 import json
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import sympy
-
-from derive.problems import Network
 
 UNPROVED = "compared byte for byte by python -m derive.build --check, held by tests, and not proved here"
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What was shown of some functions of a file: at which sizes, with which numbers of rows, of how many entries.
+    """What was shown of some functions of a file: of which layers and numbers of rows, or at which sizes; how often.
 
     Of so many `entries` it is an identity; those that are only `checked` agree at random points and are too long for
     more.
@@ -27,25 +26,27 @@ class Shown:
     rows: tuple[int, ...] = ()
     entries: int = 0
     checked: int = 0
+    sizes: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         sizes = f", at {'-'.join(map(str, self.layers))} with N = {listed(self.rows)}" if self.layers else ""
+        sizes += f", at {listed(f'{name} = {size}' for name, size in self.sizes.items())}" if self.sizes else ""
         entries = f" ({self.entries} entries)" if self.entries else ""
         return f"{self.file}: {listed(self.functions)}{sizes}:\n    {self.how}{entries}"
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was shown of the package: of its files with these hashes.
+    """What was shown of a `subject`, which `about` is for machines: of its files with these hashes.
 
     It is `exact` if every entry that was compared on symbols is identical to what it must be.
     """
 
-    package: str
-    network: Network
+    subject: str
+    about: dict[str, Any]
     shown: tuple[Shown, ...]
     sha256: dict[str, str]
-    unproved: tuple[str, ...]
+    unproved: tuple[str, ...] = ()
 
     @property
     def exact(self) -> bool:
@@ -53,7 +54,7 @@ class Certificate:
 
     def __str__(self) -> str:
         shown = "proved" if self.exact else "checked numerically"
-        lines = [f"{shown}: the package {self.package}, {self.network}", *map(str, self.shown)]
+        lines = [f"{shown}: {self.subject}", *map(str, self.shown)]
         if self.unproved:
             lines.append(f"{listed(self.unproved)}:\n    {UNPROVED}")
         lines += [f"{file} sha256 {digest}" for file, digest in self.sha256.items()]
@@ -61,9 +62,10 @@ class Certificate:
 
     def json(self) -> str:
         """The same for machines."""
-        fields = asdict(self) | {"exact": self.exact, "network": self.network.spec(), "versions": versions()}
-        fields["unproved"] = dict.fromkeys(self.unproved, UNPROVED)
-        return json.dumps(fields, indent=2)
+        shown = [asdict(part) for part in self.shown]
+        unproved = dict.fromkeys(self.unproved, UNPROVED)
+        fields = {"exact": self.exact, "shown": shown, "sha256": self.sha256, "unproved": unproved}
+        return json.dumps(self.about | fields | {"versions": versions()}, indent=2)
 
 
 def versions() -> dict[str, str]:

@@ -10,7 +10,6 @@ must be the sum of the gradient's entries times the direction's.
 import hashlib
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import islice
 from math import prod
 from random import Random
@@ -35,6 +34,7 @@ from sympy import (
 from sympy.matrices.exceptions import NonInvertibleMatrixError
 
 from derive.proof.algebra import Algebra
+from derive.proof.certificate import Certificate, Shown
 from derive.proof.contexts import naming
 from derive.proof.definition import DIGITS, Definition, Environment, OnKink, TooManyTerms
 from derive.proof.grammar import check
@@ -49,9 +49,11 @@ from derive.proof.trials import (
     defined_points,
     nearest,
     number_of_entries,
+    shape_at,
     symbolic_point,
 )
 
+SOURCE = "the emitted source"
 MOST_SYMBOLS = 40
 MOST_ON_A_LINE = 400  # entries of what is moved along a line, if the loss on it is to be written out
 MOST_EXPANDED_TERMS = 60_000  # of all that is compared, if every product in it were multiplied out
@@ -62,49 +64,30 @@ LINE_STEP = Rational(1, 10**50)  # its square is the error of a difference quoti
 t = Dummy("t", real=True)
 
 
-@dataclass(frozen=True)
-class LossCertificate:
-    """What was shown, of the source with this hash; `exact` if all is identical with a symbol for each entry."""
-
-    loss: str
-    variables: tuple[str, ...]
-    sizes: dict[str, int]
-    method: str
-    sha256: str
-    exact: bool
-
-    def __str__(self) -> str:
-        sizes = ", ".join(f"{name} = {size}" for name, size in self.sizes.items())
-        shown = "proved" if self.exact else f"checked numerically to {AGREEING_DIGITS} digits"
-        return (
-            f"{shown}: the value and the gradient in {', '.join(self.variables)} of {self.loss}\n"
-            f"{self.method}{f', at {sizes}' if sizes else ''}\n"
-            f"source sha256 {self.sha256}"
-        )
-
-
 Emitted = Callable[..., tuple[Tensor, Any]]  # value_and_grad
 
 
-def certify(subject: DerivedLoss) -> LossCertificate:
+def certify(subject: DerivedLoss) -> Certificate:
     """The certificate of a matrix derivation.
 
     Raises NotProved where value or gradient differ, or where no point is found at which the loss is defined.
     """
     source = subject.torch()
-    check(source, source, "the emitted source")
-    function = run_source(source, "the emitted source")["value_and_grad"]
-    sizes = with_symbols(subject, function)
-    exact, method = True, "exact: identical, with a symbol for each entry"
-    if sizes is None or next(defined_points(subject), None) is None:
-        exact, (method, sizes) = False, at_random_points(subject, function)
-    return LossCertificate(
-        loss=str(subject.loss),
-        variables=tuple(map(str, subject.variables)),
-        sizes={str(symbol): int(size) for symbol, size in sizes.items()},
-        method=method,
-        sha256=hashlib.sha256(source.encode()).hexdigest(),
-        exact=exact,
+    check(source, source, SOURCE)
+    function = run_source(source, SOURCE)["value_and_grad"]
+    sizes, how = with_symbols(subject, function), "identical, with a symbol for each entry"
+    exact = sizes is not None and next(defined_points(subject), None) is not None
+    if sizes is None or not exact:
+        how, sizes = at_random_points(subject, function)
+    entries = 1 + sum(prod(shape_at(v, sizes)) if isinstance(v, MatrixSymbol) else 1 for v in subject.variables)
+    named_sizes = {str(symbol): int(size) for symbol, size in sizes.items()}
+    identical_entries, checked = (entries, 0) if exact else (0, entries)
+    loss, variables = str(subject.loss), [str(variable) for variable in subject.variables]
+    return Certificate(
+        subject=f"the value and the gradient in {', '.join(variables)} of {loss}",
+        about={"loss": loss, "variables": variables},
+        shown=(Shown(SOURCE, ("value_and_grad",), how, (), (), identical_entries, checked, named_sizes),),
+        sha256={SOURCE: hashlib.sha256(source.encode()).hexdigest()},
     )
 
 

@@ -91,9 +91,10 @@ def prove(folder: Path, progress: bool = False, seconds: float | None = None) ->
     except OutOfTime:
         raise NotProved(f"{path.parent}: not shown within {seconds} seconds of work: {listed(left)}") from None
     shown += [Shown(file.name, as_the_template(text), AS_THE_TEMPLATE) for file, text in sources.items()]
+    package = path.parent.resolve().name
     return Certificate(
-        package=path.parent.resolve().name,
-        network=network,
+        subject=f"the package {package}, {network}",
+        about={"package": package, "network": network.spec()},
         shown=tuple(shown),
         sha256={
             name: hashlib.sha256(text.encode()).hexdigest()

@@ -1,25 +1,45 @@
-"""Formulas as functions of Python numbers."""
+"""Formulas as functions of Python numbers, and of numpy's arrays entry by entry."""
 
+import math
 from collections.abc import Callable
 from functools import cache, lru_cache
+from typing import Any
 
-from sympy import Lambda, lambdify
+import numpy
+from sympy import Lambda, Piecewise, lambdify
+from sympy.core.function import Application
 
 from derive.formulas.functions import FUNCTIONS
 from derive.formulas.stable import NamedFunction, z
+
+OF_MATH = {name: numpy.vectorize(getattr(math, name), otypes=[float]) for name in ("erf", "erfc")}
+IN_NUMPY = {  # by these names or in forms that SymPy writes for it
+    *("acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cos", "cosh", "exp", "expm1", "log", "log1p"),
+    *("Abs", "Heaviside", "Max", "Min", "Piecewise", "ceiling", "floor", "sign", "sin", "sinh", "tan", "tanh"),
+}
 
 
 @lru_cache
 def compiled(formula: Lambda) -> Callable[..., float]:
     """The formula as a Python function."""
-    return lambdify(formula.variables, formula.expr, [kernels(), "math"])
+    return lambdify(formula.variables, formula.expr, [kernels("math"), "math"])
+
+
+@lru_cache(2**12)
+def over_entries(formula: Lambda) -> Callable[..., numpy.ndarray]:
+    """The formula as a function of arrays of one shape; a constant comes out as one number."""
+    names = {type(part).__name__ for part in formula.expr.atoms(Application, Piecewise) if not part.is_Boolean}
+    if names <= IN_NUMPY | kernels("numpy").keys():
+        return lambdify(formula.variables, formula.expr, [kernels("numpy"), "numpy"])
+    one = lambdify(formula.variables, formula.expr, [kernels("mpmath"), "mpmath"])
+    return numpy.vectorize(lambda *numbers: float(one(*map(float, numbers))), otypes=[float])
 
 
 @cache
-def kernels() -> dict[str, Callable[[float], float]]:
+def kernels(module: str) -> dict[str, Callable[..., Any]]:
     """The named functions as Python functions, by their definitions."""
-    known: dict[str, Callable[[float], float]] = {}
+    known: dict[str, Callable[..., Any]] = dict(OF_MATH) if module == "numpy" else {}
     for row in FUNCTIONS.values():
         if isinstance(row, NamedFunction):
-            known[type(row).__name__] = lambdify(z, row.definition, [dict(known), "math"])
+            known[type(row).__name__] = lambdify(z, row.definition, [dict(known), module])
     return known

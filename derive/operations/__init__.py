@@ -1,7 +1,7 @@
 """What an equation computes: one representation that code, numbers and pages read."""
 
 from derive.operations.lower import lower
-from derive.operations.numbers import evaluate
+from derive.operations.numbers import Numbers, evaluate
 from derive.operations.operations import (
     Affine,
     Blocks,
@@ -50,6 +50,7 @@ __all__ = [
     "Inner",
     "Kronecker",
     "Number",
+    "Numbers",
     "Operation",
     "Power",
     "Product",

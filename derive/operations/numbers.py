@@ -7,7 +7,7 @@ import numpy
 from numpy import ndarray
 from sympy import Expr, Lambda, MatrixSymbol, Symbol, sympify
 
-from derive.formulas import compiled
+from derive.formulas import over_entries
 from derive.operations.lower import lower
 from derive.operations.operations import (
     Affine,
@@ -100,8 +100,10 @@ class Numbers:
             case Affine(input=X, weight=W, bias=b):
                 return self.of(X) @ self.of(W).T + self.of(b)
             case Entrywise(formula=formula, operands=operands):
-                function = compiled(Lambda(tuple(u for u, _ in operands), formula.xreplace(self.sizes)))
-                return numpy.vectorize(function, otypes=[float])(*(self.of(operand) for _, operand in operands))
+                function = over_entries(Lambda(tuple(u for u, _ in operands), formula.xreplace(self.sizes)))
+                values = [self.of(operand) for _, operand in operands]
+                shape = numpy.broadcast_shapes(*(value.shape for value in values))
+                return numpy.broadcast_to(function(*values), shape)
             case Reduction(kind=kind, axis=axis, of=of):
                 return REDUCED[kind](self.of(of), axis=(0, 1) if axis is None else axis, keepdims=True)
             case Repeated(of=of):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 COMMANDS = {
     "build": "derive a network's gradient and write the package that computes and explains it",
+    "diagnose": "say which slip gives somebody's gradients",
     "prove": "show that an emitted package computes the gradient",
 }
 HELP = "-h", "--help"

@@ -14,7 +14,7 @@ ROOMS = (  # from top to bottom; those of one line do not know each other
     ("proof",),
     ("packages",),
     ("paper.formats",),
-    ("backends.c", "backends.fast", "paper"),
+    ("backends.c", "backends.fast", "diagnosis", "paper"),
     ("backends.torch",),
     ("backends",),
     ("calculus", "reading"),

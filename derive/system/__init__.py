@@ -12,10 +12,13 @@ from derive.system.command import (
     one_line,
 )
 from derive.system.disk import check_place, differences, staying, write_package
+from derive.system.given import LAYOUTS, Given, given_numbers
 from derive.system.limit import OutOfTime, limited
 from derive.system.typesetting import check_pdflatex
 
 __all__ = [
+    "LAYOUTS",
+    "Given",
     "OutOfTime",
     "Parser",
     "a_path",
@@ -27,6 +30,7 @@ __all__ = [
     "differences",
     "failed",
     "finish",
+    "given_numbers",
     "limited",
     "on_terminal",
     "one_line",

@@ -1,0 +1,126 @@
+"""python -m derive.diagnose: says which slip gives somebody's gradients.
+
+Their file has the gradients of the package's network, as they wrote them down. They are compared with the derivation's
+at the same weights and points: those of the seed with which `run` draws them, or numbers of their own.
+"""
+
+from derive.system import Given, Parser, a_path, begin, failed, finish, given_numbers, one_line
+
+if __name__ == "__main__":
+    begin("python -m derive.diagnose", sympy="1.14", numpy="1.26")
+
+import argparse
+import csv
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from derive.diagnosis import Diagnosis, Diagnostician, Misread, named, written
+from derive.problems import Network, network_of, text_of
+
+MOST_POINTS = 100_000
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = Parser(prog="python -m derive.diagnose", description=__doc__, allow_abbrev=False)
+    parser.add_argument("folder", type=a_path, help="of the package")
+    parser.add_argument("theirs", type=a_path, help="their gradients, or with --table a folder of such .dat files")
+    parser.add_argument(
+        "--numbers", type=a_path, metavar="FILE", help="TOML with W1, b1, ..., x, y; what is not there is drawn"
+    )
+    parser.add_argument("--seed", type=int, default=127, help="of the weights and points that are drawn (127)")
+    parser.add_argument("--points", type=int, default=1, help="how many points are drawn (1)")
+    parser.add_argument(
+        "--dtype", choices=("float32", "float64"), default="float32", help="in which they are drawn (float32)"
+    )
+    parser.add_argument("--table", action="store_true", help="a line of CSV for each .dat file of the folder")
+    return parser.parse_args(argv)
+
+
+def inputs_of(options: argparse.Namespace, network: Network) -> tuple[dict[str, numpy.ndarray], bool]:
+    """Weights, biases, x and y by name, and whether their gradients are meant in x out."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer, (inputs, outputs) in enumerate(zip(network.layers, network.layers[1:], strict=False), 1):
+        shapes |= {f"W{layer}": (outputs, inputs), f"b{layer}": (outputs,)}
+    ends = network.layers[0], network.layers[-1]
+    given = Given() if options.numbers is None else given_numbers(options.numbers, shapes, *ends)
+    found: dict[str, Any] = dict(given.values)
+    if missing := [name for name in (*shapes, "x", "y") if name not in found]:
+        rows = len(found.get("x", found.get("y", ()))) or options.points
+        found = {**drawn(options, shapes, rows, missing), **found}
+    return {name: numpy.array(value, numpy.float64) for name, value in found.items()}, given.layout == "in x out"
+
+
+def drawn(options: argparse.Namespace, shapes: dict[str, Any], rows: int, missing: list[str]) -> dict[str, Any]:
+    """What the package's `run` draws from the seed.
+
+    Raises ValueError where it cannot be imported.
+    """
+    if not 1 <= rows <= MOST_POINTS:
+        raise ValueError(f"--points: expected a whole number from 1 to {MOST_POINTS}, got {rows}")
+    if not 0 <= options.seed < 2**63:
+        raise ValueError(f"--seed: expected a whole number from 0 to {2**63 - 1}, got {options.seed}")
+    folder = options.folder.resolve()
+    sys.path.insert(0, str(folder.parent))
+    try:
+        run = importlib.import_module(f"{folder.name}.run")
+        parameters, x, y = run.sample(options.seed, rows, run.DTYPES[options.dtype])
+    except (ImportError, AttributeError, TypeError, SyntaxError) as error:
+        what = f"{', '.join(missing)}: drawn by {folder.name}.run, which cannot be used ({error})"
+        raise ValueError(f"{what}; --numbers takes all of them") from None
+    finally:
+        sys.path.remove(str(folder.parent))
+    return {name: part.double().numpy() for name, part in zip((*shapes, "x", "y"), (*parameters, x, y), strict=True)}
+
+
+def read(doctor: Diagnostician, path: Path, turned: bool) -> Diagnosis:
+    """Raises OSError or ValueError that names the file."""
+    try:
+        return doctor.of_written(named(written(path), doctor.network.depth), turned)
+    except Misread as error:
+        raise ValueError(f"{path}:{error.line}: {error}") from None
+
+
+def table(doctor: Diagnostician, folder: Path, turned: bool) -> int:
+    """A line of CSV for each file: whether it agrees, how many gradients do, and what is found."""
+    files = sorted(path for path in folder.iterdir() if path.suffix == ".dat")
+    if not files:
+        raise ValueError(f"{folder}: no .dat file in it")
+    rows = csv.writer(sys.stdout, lineterminator="\n")
+    rows.writerow(("file", "verdict", "right", "of", "found"))
+    statuses = [0]
+    for path in files:
+        try:
+            diagnosis = read(doctor, path, turned)
+        except (OSError, ValueError) as error:
+            rows.writerow((path.name, "unreadable", "", "", one_line(str(error))))
+            statuses.append(2)
+            continue
+        right = sum(verdict.right for verdict in diagnosis.verdicts)
+        verdict = "agrees" if diagnosis.agrees else "differs"
+        rows.writerow((path.name, verdict, right, len(diagnosis.verdicts), diagnosis.summary))
+        statuses.append(0 if diagnosis.agrees else 1)
+    return max(statuses)
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = arguments(argv)
+    try:
+        source = options.folder / "backward.py"
+        network = network_of(text_of(source), source)
+        inputs, turned = inputs_of(options, network)
+        doctor = Diagnostician(network, inputs)
+        if options.table:
+            return table(doctor, options.theirs, turned)
+        diagnosis = read(doctor, options.theirs, turned)
+    except (OSError, ValueError, TypeError) as error:
+        return failed("python -m derive.diagnose", error)
+    print(diagnosis)
+    return 0 if diagnosis.agrees else 1
+
+
+if __name__ == "__main__":
+    finish(main)

@@ -1,0 +1,16 @@
+"""Finds the slip in somebody's gradient: made in the derivation's own equations, it gives their numbers."""
+
+from derive.diagnosis.diagnosis import Diagnosis, Diagnostician, Explanation, Verdict, diagnose
+from derive.diagnosis.written import Misread, Written, named, written
+
+__all__ = [
+    "Diagnosis",
+    "Diagnostician",
+    "Explanation",
+    "Misread",
+    "Verdict",
+    "Written",
+    "diagnose",
+    "named",
+    "written",
+]

@@ -1,0 +1,132 @@
+"""Slips with what an equation reads and adds: in the forward pass, in products, in sums over the points."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from sympy import Integer, MatrixSymbol, Rational
+
+from derive.diagnosis.changes import Change, exchanged, parts, put, values_in
+from derive.diagnosis.slopes import USUAL
+from derive.diagnosis.surroundings import Surroundings
+from derive.formulas import FUNCTIONS, z
+from derive.operations import Affine, Entrywise, Operation, Product, Repeated, Scaled, Slice, Sum, Transposed, Value
+from derive.problems import N
+from derive.programs import entry
+
+
+class Passes(Surroundings):
+    """The slips with operands."""
+
+    def of_rows(self, operation: Operation, target: MatrixSymbol) -> Iterator[Change]:
+        """Of a sum over the rows, or of a product."""
+        if target not in self.gradients:
+            return
+        rows, columns = self.shapes[target]
+        if rows == columns > 1:
+            yield Change("transposed", "it is transposed", Transposed(operation.shape, operation))
+        last = (N - 1, N)
+        for symbol in set(values_in(operation)) & {*self.cotangents, *self.data}:
+            operation = exchanged(
+                operation,
+                symbol,
+                Slice((Integer(1), symbol.shape[1]), Value(symbol.shape, symbol), last, (Integer(0), symbol.shape[1])),
+            )
+        yield Change("last row only", "only the last point is in it: the points are not added up", operation)
+
+    def of_sum(self, operation: Operation) -> Iterator[Change]:
+        """Of terms that are added, one is left out."""
+        if not isinstance(operation, Sum):
+            return
+        for index, term in enumerate(operation.terms):
+            rest = (*operation.terms[:index], *operation.terms[index + 1 :])
+            names = ", ".join(sorted({self.code(symbol) for symbol in values_in(term)}))
+            left = rest[0] if len(rest) == 1 else replace(operation, terms=rest)
+            yield Change("term left out", f"the term with {names} is left out", left)
+            for factor, words in ((Integer(2), "twice"), (Rational(1, 2), "half of"), (Integer(-1), "minus")):
+                scaled = replace(
+                    operation,
+                    terms=(*operation.terms[:index], Scaled(term.shape, factor, term), *operation.terms[index + 1 :]),
+                )
+                yield Change(f"{words} a term", f"{words} the term with {names} is taken", scaled)
+
+    def factors(self, operation: Operation) -> Iterator[Change]:
+        C = Integer(self.network.layers[-1])
+        for factor, kind in (
+            (Rational(1, 2), "a factor 2 is missing"),
+            (Integer(2), "a factor 2 is too many"),
+            (Integer(-1), "the sign is the other"),
+            (1 / N, "it is divided by the number of points"),
+            (N, "it is multiplied by the number of points"),
+            (1 / C, "it is divided by the number of outputs"),
+            (C, "it is multiplied by the number of outputs"),
+            (1 / (N * C), "it is divided by the numbers of points and of outputs"),
+            (N * C, "it is multiplied by the numbers of points and of outputs"),
+        ):
+            yield Change(kind, kind, Scaled(operation.shape, factor, operation))
+
+    def of_operands(self, operation: Operation, known: set[MatrixSymbol]) -> Iterator[Change]:
+        """Another matrix of the same shape in the place of one."""
+        for symbol in sorted(set(values_in(operation)), key=str):
+            for other, kind in self.others(symbol, known):
+                shown = self.code(next(values_in(other))) + (".T" if isinstance(other, Transposed) else "")
+                words = f"{shown} stands where {self.code(symbol)} belongs"
+                yield Change(kind, words, exchanged(operation, symbol, other))
+
+    def others(self, symbol: MatrixSymbol, known: set[MatrixSymbol]) -> Iterator[tuple[Operation, str]]:
+        if symbol in self.weights:
+            rows, columns = self.shapes[symbol]
+            if rows == columns > 1:
+                yield Transposed(symbol.shape, Value(symbol.shape, symbol)), "W transposed"
+            for other in self.like(symbol, self.program.parameters[::2]):
+                yield Value(symbol.shape, other), "W of another layer"
+            for other in self.program.parameters[::2]:
+                if other != symbol and self.shapes[other] == (columns, rows) != (rows, columns):
+                    yield Transposed(symbol.shape, Value(symbol.shape, other)), "W of another layer, transposed"
+        elif symbol in self.cotangents:
+            for other in self.like(symbol, [s for s in self.cotangents if s in known]):
+                same = self.layer(other) == self.layer(symbol)
+                yield Value(symbol.shape, other), "slope left out" if same else "error of another layer"
+        elif symbol in self.data:
+            for other in self.like(symbol, self.data):
+                same = self.layer(other) == self.layer(symbol)
+                kind = "z for a, or a for z" if same and self.layer(symbol) else "activation of another layer"
+                yield Value(symbol.shape, other), kind
+
+    def of_forward(self, index: int, operation: Operation) -> Iterator[Change]:
+        """In the forward pass: another bias, weight, input or activation, or none."""
+        target = self.equations[index].target
+        known = {*self.program.inputs[:1], *(e.target for e in self.equations[:index])}
+        if isinstance(operation, Entrywise) and target in self.forward and self.code(target).startswith("a"):
+            (pre,) = set(values_in(operation))
+            name = self.network.activation_of(self.layer(target))
+            yield Change("forward: no activation", f"the forward pass leaves {name} out", Value(operation.shape, pre))
+            for other in USUAL:
+                if other != name:
+                    formula = FUNCTIONS[other].xreplace({z: entry(pre)})
+                    words = f"the forward pass has {other} in the place of {name}"
+                    yield Change("forward: another activation", words, replace(operation, formula=formula))
+            return
+        affine = next((part for part in parts(operation) if isinstance(part, Affine)), None)
+        if affine is None:
+            return
+        X, W, b = affine.input, affine.weight, affine.bias
+        product = Product(affine.shape, (X, Transposed((W.shape[1], W.shape[0]), W)))
+        yield Change(
+            "forward: bias left out",
+            f"the forward pass leaves {self.code(b.symbol)} out",
+            put(operation, affine, product),
+        )
+        for other in self.like(b.symbol, self.program.parameters[1::2]):
+            words = f"the forward pass adds {self.code(other)} where {self.code(b.symbol)} belongs"
+            made = replace(affine, bias=Value(b.shape, other))
+            yield Change("forward: bias of another layer", words, put(operation, affine, made))
+        for weight, kind in self.others(W.symbol, set()):
+            shown = self.code(next(values_in(weight))) + (".T" if isinstance(weight, Transposed) else "")
+            words = f"the forward pass has {shown} where {self.code(W.symbol)} belongs"
+            turned = weight.of if isinstance(weight, Transposed) else Transposed((W.shape[1], W.shape[0]), weight)
+            added = Sum(affine.shape, (Product(affine.shape, (X, turned)), Repeated(affine.shape, b)))
+            yield Change(f"forward: {kind}", words, put(operation, affine, added))
+        for other in self.like(X.symbol, [s for s in self.data if s in known]):
+            words = f"the forward pass has {self.code(other)} where {self.code(X.symbol)} belongs"
+            made = replace(affine, input=Value(X.shape, other))
+            yield Change("forward: input of another layer", words, put(operation, affine, made))

@@ -26,7 +26,6 @@ ROOMS = (  # from top to bottom; those of one line do not know each other
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 FORBIDDEN = {"torch", "generated", "tests"}
 LONGEST_FILE, LONGEST_CLASS = 400, 200  # lines
-UNSPLIT = {"derive/packages/emit.py"}  # files that are longer
 
 
 def room_of(module: str) -> str:
@@ -67,7 +66,7 @@ def offences(derive: Path) -> list[str]:
             reason = offence(derive, own, module, name)
             if reason:
                 found.append(f"{place}:{line}: {reason}")
-        lengths = [(1, LONGEST_FILE, text.count("\n"))] if place.as_posix() not in UNSPLIT else []
+        lengths = [(1, LONGEST_FILE, text.count("\n"))]
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef) and node.end_lineno:
                 lengths.append((node.lineno, LONGEST_CLASS, node.end_lineno - node.lineno + 1))

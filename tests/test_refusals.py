@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from derive import build
-from derive.packages import emit
+from derive.packages import TARGETS, templates
 from derive.problems.network import Network
 from derive.problems.settings import LARGEST_FILE
 from derive.system.command import LONGEST, content
@@ -139,7 +139,7 @@ def test_a_check_names_files_in_one_line_each_and_says_what_to_do(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     assert build.main(["--layers", "2-1", "--check", "--out", "a\nb"]) == 1
     *files, differ, first, second = capfd.readouterr().out.splitlines()
-    assert files == [rf"{tmp_path}/a\nb/{name}: missing" for name in emit.TARGETS]
+    assert files == [rf"{tmp_path}/a\nb/{name}: missing" for name in TARGETS]
     assert differ == rf"{len(files)} of the files in {tmp_path}/a\nb differ; this mends it:"
     assert [first, second] == ["python -m derive.build --layers 2-1 --out 'a", "b'"]
 
@@ -290,7 +290,7 @@ TEMPLATES = {
 @pytest.mark.parametrize("case", TEMPLATES)
 def test_a_bad_template_is_named_and_the_package_stays(case, tmp_path, monkeypatch, capfd):
     damage, message = TEMPLATES[case]
-    monkeypatch.setattr(emit, "TEMPLATES", shutil.copytree(emit.TEMPLATES, tmp_path / "templates"))
+    monkeypatch.setattr(templates, "TEMPLATES", shutil.copytree(templates.TEMPLATES, tmp_path / "templates"))
     arguments = ["--layers", "1-1", "--out", str(tmp_path / "package")]
     assert build.main(arguments) == 0
     damage(tmp_path / "templates" / "dat.py.j2")

@@ -1,4 +1,5 @@
-"""What else is derived from a forward pass: gradients in the inputs, tangents, curvature, and parts of the loss."""
+"""What else is derived from a forward pass: gradients in the inputs and of single rows, tangents, curvature, parts of
+the loss."""
 
 from dataclasses import dataclass, replace
 
@@ -39,6 +40,16 @@ def hvp(derivation: Derivation) -> Computed:
     sweep, moved = tangents(derivation.equations, directions(program), program.notation)
     results = {symbol.name: moved.get(gradient) for symbol, gradient in derivation.gradients.items()}
     return Computed(program, derivation.equations + sweep, results)
+
+
+def per_sample_grad(derivation: Derivation) -> tuple[tuple[Equation, ...], tuple[Equation, ...]]:
+    """Of the sum of the rows' own losses, what the gradients need, and the gradients themselves.
+
+    Each of these is a sum over the rows, and what it adds for a row is the gradient of that row's own loss.
+    """
+    sums = set(derivation.gradients.values())
+    equations = needed(derivation.equations, sums)
+    return tuple(e for e in equations if e.target not in sums), tuple(e for e in equations if e.target in sums)
 
 
 def directions(program: Program) -> dict[MatrixSymbol, MatrixSymbol]:

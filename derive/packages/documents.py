@@ -1,0 +1,49 @@
+"""What goes into the holes of the derivation, in each format, and of its figures."""
+
+from collections.abc import Callable
+from typing import Any
+
+from derive.packages.subject import Subject
+from derive.paper import Picture, glossary, network_title
+from derive.paper.formats import HtmlPage, Page, svg
+
+
+def derivation_page(page: Page) -> Callable[[Subject], dict[str, Any]]:
+    """The derivation as a document in the format of that page."""
+
+    def holes(subject: Subject) -> dict[str, Any]:
+        return {
+            "title": page.text(network_title(subject.network)),
+            "sections": page.sections(subject.document),
+        }
+
+    return holes
+
+
+def html_page(subject: Subject) -> dict[str, Any]:
+    """The document as one file of HTML; the glossary says what to show beside a symbol."""
+    terms = glossary(subject.derivation)
+    page = HtmlPage({term["tex"]: term["name"] for term in terms})
+    sections = page.sections(subject.document)
+    return {
+        "contents": [section for section in sections if section["heading"].startswith("<h2>")],
+        "title": page.text(network_title(subject.network)),
+        "network": page.code(str(subject.network)),
+        "sections": sections,
+        "glossary": [
+            {key: page.escape(term[key]) for key in ("name", "meaning", "shape", "code")}
+            | {"formula": page.formula(term["tex"])}
+            for term in terms
+        ],
+    }
+
+
+def figure_page(name: str) -> Callable[[Subject], dict[str, Any]]:
+    """One of the document's figures as SVG."""
+
+    def holes(subject: Subject) -> dict[str, Any]:
+        blocks = (block for section in subject.document for block in section.blocks)
+        figures = {block.figure.name: block.figure for block in blocks if isinstance(block, Picture)}
+        return {"figure": svg(figures[name])}
+
+    return holes

@@ -1,0 +1,80 @@
+"""What goes into the holes of the module of a matrix expression."""
+
+import textwrap
+from typing import Any
+
+from sympy import Inverse, Symbol
+
+from derive.backends.torch import TorchPrinter, lines, spell
+from derive.packages.templates import checks
+from derive.packages.text import imports
+from derive.programs import Derivation, LogDet, Program, SignDet
+
+CONDITIONS = {
+    LogDet: "The logarithm of a determinant is nan where the determinant is negative.",
+    SignDet: "The logarithm of a product of determinants is nan where that is negative.",
+    Inverse: "Where a matrix to invert, as for the gradient of a determinant, is singular, it raises LinAlgError.",
+}
+
+
+def expression_page(derivation: Derivation, title: str) -> dict[str, Any]:
+    program = derivation.program
+    forward_lines, backward_lines = lines(program, program.equations), lines(program, derivation.backward)
+    body, printer = [*forward_lines, *backward_lines], TorchPrinter(program)
+    inputs = [
+        {"name": spell(program, s), "shape": printer.shape_text(s), "dimensions": len(program.shape(s))}
+        for s in program.inputs
+    ]
+    return {
+        "loss": textwrap.wrap(title.replace("\\", "/").replace('"""', "'''"), 110, break_on_hyphens=False),
+        "conditions": conditions(derivation),
+        "imports": imports(body),
+        "inputs": inputs,
+        "variables": [
+            {
+                "name": spell(program, symbol),
+                "shape": printer.shape_text(symbol),
+                "gradient": spell(program, derivation.gradients[symbol]),
+            }
+            for symbol in program.parameters
+        ],
+        "size_lines": dimension_lines(program),
+        "forward": forward_lines,
+        "backward": backward_lines,
+        "value": spell(program, program.output),
+        "checks": checks("value_and_grad gives the derivatives"),
+    }
+
+
+def conditions(derivation: Derivation) -> list[str]:
+    """Where the code has no result, a line each."""
+    values = [equation.value for equation in derivation.equations]
+    return [line for node, line in CONDITIONS.items() if any(value.has(node) for value in values)]
+
+
+def dimension_lines(program: Program) -> list[str]:
+    """Each size, read from the first tensor that has it.
+
+    Raises ValueError where a size is in no input by itself.
+    """
+    sizes: dict[Symbol, str] = {}
+    for symbol in program.inputs:
+        for axis, size in enumerate(program.shape(symbol)):
+            if size.is_Symbol:
+                sizes.setdefault(size, f"{size} = {spell(program, symbol)}.shape[{axis}]")
+    for symbol in program.inputs:
+        missing = set().union(*(size.free_symbols for size in program.shape(symbol))) - set(sizes)
+        if missing:
+            raise ValueError(f"{symbol}: no input has {min(map(str, missing))} rows or columns, so its size is unknown")
+    return list(sizes.values())
+
+
+def function_page(derivation: Derivation) -> dict[str, Any]:
+    program = derivation.program
+    names = {symbol: spell(program, symbol) for symbol in program.inputs}
+    return {
+        "inputs": [
+            {"name": name, "returned": f"grad_value * gradients.{name}" if symbol in program.parameters else "None"}
+            for symbol, name in names.items()
+        ],
+    }

@@ -1,0 +1,72 @@
+"""What goes into the holes of reference.py, which computes by torch's own autograd, and of run.py and train.py."""
+
+from typing import Any
+
+from derive.backends import WIDTH, Source, call
+from derive.backends.torch import Line, TorchPrinter, lines, spell
+from derive.calculus import of_parameters_alone
+from derive.operations import Affine
+from derive.packages.subject import Subject, described, penalty_page, title_page
+from derive.packages.text import names, pieces
+from derive.problems import Network, no_least_value, targets
+from derive.programs import all_in_parts, readable
+
+
+class LayersPrinter(TorchPrinter):
+    """Calls a layer for each affine map, as it is in torch.nn."""
+
+    def affine(self, affine: Affine) -> Source:
+        layer = affine.weight.symbol.name.removeprefix("W")
+        return call(f"self.fc{layer}", self.of(affine.input))
+
+
+def reference_page(subject: Subject) -> dict[str, Any]:
+    network, program = subject.network, readable(subject.of_rows).program
+    forward_equations, loss_equations = program.predicting()
+    printer, by_rows = LayersPrinter(program), network.penalty and network.reduction == "sum"
+    return {
+        "network": described(network),
+        "layers": [
+            {"number": i + 1, "inputs": network.layers[i], "outputs": network.layers[i + 1]}
+            for i in range(network.depth)
+        ],
+        "forward": [printer.line(equation).code for equation in forward_equations],
+        "prediction": spell(program, program.prediction),
+        "inputs": network.layers[0],
+        "target": targets(network).torch,
+        "weight": "len(x) / points" if network.reduction == "mean" else "1",
+        "share": ", len(x) / points" if by_rows else "",
+        "loss": reference_loss(network, lines(program, loss_equations), spell(program, program.prediction)),
+        "penalty_lines": reference_penalty(subject),
+        **penalty_page(subject),
+    }
+
+
+def reference_loss(network: Network, body: list[Line], prediction: str) -> list[str]:
+    """The loss as lines: torch's own where it has one, else as the formula says."""
+    spelled = network.criterion().torch
+    if spelled:
+        return [f"loss = {spelled.format(p='net(x)', y='y', reduction=network.reduction)}"]
+    rows = ["N = x.shape[0]"] if "N" in names(body) else []
+    return [*rows, f"{prediction} = net(x)", *(line.code for line in body)]
+
+
+def reference_penalty(subject: Subject) -> list[str]:
+    """The penalty as lines that add it to the loss."""
+    program = of_parameters_alone(subject.derived.program)
+    if program is None:
+        return []
+    weights = [f"{spell(program, W)} = net.fc{layer}.weight" for layer, W in enumerate(program.parameters, 1)]
+    *each, total = lines(program, all_in_parts(program.equations, program.notation))
+    return [*weights, *(line.code for line in each), f"loss = loss + share * ({total.value.text})"]
+
+
+def run_page(subject: Subject) -> dict[str, Any]:
+    return {"inputs": subject.network.layers[0], "target": targets(subject.network).torch, **penalty_page(subject)}
+
+
+def train_page(subject: Subject) -> dict[str, Any]:
+    reason = pieces(no_least_value(subject.network), WIDTH - 10)
+    refusal = ["raise ValueError(", *(f"    {piece}" for piece in reason), ")"] if reason else []
+    repeated = penalty_page(subject)["penalties"] if subject.network.reduction == "sum" else []
+    return {**title_page(subject), "repeated_penalties": repeated, "refusal": refusal}

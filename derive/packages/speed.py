@@ -1,0 +1,74 @@
+"""What goes into the holes of the modules that are for speed: fast.py, native.py, the C, and what chooses of them."""
+
+from collections.abc import Iterator
+from math import prod
+from typing import Any
+
+from derive.backends.fast import Block, schedule
+from derive.backends.torch import lines
+from derive.packages.native import FASTER, faster_from
+from derive.packages.subject import Subject, described, penalty_page, title_page
+from derive.packages.text import no_rows_lines
+
+
+def backends_page(subject: Subject) -> dict[str, Any]:
+    return {**penalty_page(subject), "faster_from": faster_from(subject.network), "rule": FASTER}
+
+
+def fast_page(subject: Subject) -> dict[str, Any]:
+    network, plan = subject.network, schedule(subject.of_rows)
+    refusal = no_rows_lines(lines(subject.of_rows.program, subject.of_rows.equations))
+    return {
+        "network": described(network),
+        **penalty_page(subject),
+        "layout": plan.layout,
+        "entries": network.entries,
+        "entries_per_row": plan.entries("_make_rows"),
+        "hessian_entries_per_row": plan.entries("_make_hvp"),
+        "refuse_no_rows": refusal,
+        "inputs": network.layers[0],
+        "outputs": network.layers[-1],
+        "limits": plan.limits,
+        "made": plan.made,
+        "scale": [*refusal, "self._results.div_(N)"] if refusal else [],
+        "call": plan.call,
+        "steps": plan.steps,
+        "blocks": plan.blocks,
+        "blocks_meaning": plan.blocks_meaning,
+        "views": [{"number": number, **view} for number, view in enumerate(flat_views(plan.blocks))],
+    }
+
+
+def flat_views(blocks: list[Block]) -> Iterator[dict[str, Any]]:
+    """Each parameter: its name, how many entries of a flat vector it has, and its shape as a view of these."""
+    for block in blocks:
+        for name, cut in block.views.items():
+            if name.startswith("b"):
+                yield {"name": name, "size": block.shape[-1], "cut": ""}
+            elif cut:
+                inputs, outputs = block.shape[0] - 1, block.shape[1]
+                yield {"name": name, "size": inputs * outputs, "cut": f".view(*rows, {inputs}, {outputs}).mT"}
+            else:
+                yield {
+                    "name": name,
+                    "size": prod(block.shape),
+                    "cut": f".view(*rows, {block.shape[0]}, {block.shape[1]})",
+                }
+
+
+def c_page(subject: Subject) -> dict[str, Any]:
+    source, _ = subject.native
+    return {**title_page(subject), **source}
+
+
+def header_page(subject: Subject) -> dict[str, Any]:
+    _, header = subject.native
+    return {**title_page(subject), **penalty_page(subject), **header}
+
+
+def native_page(subject: Subject) -> dict[str, Any]:
+    return {
+        **title_page(subject),
+        **penalty_page(subject),
+        "weight": "N" if subject.network.reduction == "mean" else "1",
+    }

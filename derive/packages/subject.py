@@ -1,0 +1,69 @@
+"""What the files of a package are about: a network, and what is derived of it."""
+
+import textwrap
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from sympy import Integer
+
+from derive.backends import WIDTH
+from derive.backends.fast import schedule
+from derive.calculus import derive
+from derive.packages.native import native_holes
+from derive.paper import Section, network_document
+from derive.problems import Network
+from derive.programs import Derivation, readable
+from derive.reading import forward
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a page is about: the network, and its derivation as it was derived."""
+
+    network: Network
+    derived: Derivation
+
+    @cached_property
+    def derivation(self) -> Derivation:
+        """With long formulas in parts, as the code computes it."""
+        return readable(self.derived)
+
+    @cached_property
+    def of_rows(self) -> Derivation:
+        """Without the penalty: what comes from the data alone."""
+        return derive(forward(self.network.of_rows())) if self.network.penalty else self.derived
+
+    @cached_property
+    def each(self) -> Derivation:
+        """The derivation of the sum of the rows' own losses."""
+        return readable(derive(forward(self.network.of_rows(), mean_over=Integer(1))))
+
+    @cached_property
+    def native(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The holes of network.c and of network.h."""
+        return native_holes(self.network, self.of_rows, self.each, schedule(self.of_rows).blocks)
+
+    @cached_property
+    def document(self) -> list[Section]:
+        """What the derivation says, whatever the format."""
+        return network_document(self.network, self.derived, self.derivation)
+
+
+def subject_of(network: Network) -> Subject:
+    return Subject(network, derive(forward(network)))
+
+
+def described(network: Network) -> list[str]:
+    """The network in words, as the lines of a docstring."""
+    words = f"The network: {network}.".replace("\\", "/").replace('"', "'")
+    return textwrap.wrap(words, WIDTH - 4, break_on_hyphens=False)
+
+
+def title_page(subject: Subject) -> dict[str, Any]:
+    return {"network": described(subject.network)}
+
+
+def penalty_page(subject: Subject) -> dict[str, Any]:
+    """Fills what a template has for penalties alone: once, or not at all."""
+    return {"penalties": [subject.network.penalty] if subject.network.penalty else []}

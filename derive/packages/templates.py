@@ -1,0 +1,37 @@
+"""The templates, and how their holes are filled."""
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound, TemplateSyntaxError
+
+DERIVE = Path(__file__).parent.parent
+TEMPLATES = DERIVE / "templates"
+if not TEMPLATES.is_dir():
+    TEMPLATES = DERIVE.parent / "templates"
+
+
+def environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+
+
+def filled(pages: Environment, template: str, holes: dict[str, Any]) -> str:
+    try:
+        return pages.get_template(template).render(holes)
+    except TemplateNotFound:
+        raise ValueError(f"templates/{template}: no such template; each file that is written needs its own") from None
+    except TemplateError as error:
+        line = f":{error.lineno}" if isinstance(error, TemplateSyntaxError) else ""
+        raise ValueError(f"templates/{template}{line}: {error}; a hole is one of: {', '.join(holes)}") from None
+
+
+def checks(derivatives: str) -> list[str]:
+    """What every emitted module checks of tensors; `derivatives` says where the derivatives are that are derived."""
+    return filled(environment(), "checks.py.j2", {"derivatives": derivatives}).splitlines()

@@ -6,6 +6,7 @@ from importlib import metadata
 from pathlib import Path
 
 COMMANDS = {
+    "audit": "hold a backward that you wrote against the torch module that it is for",
     "build": "derive a network's gradient and write the package that computes and explains it",
     "diagnose": "say which slip gives somebody's gradients",
     "prove": "show that an emitted package computes the gradient",

@@ -139,6 +139,12 @@ def test_a_planted_import_is_named_with_its_place(derive_copy, line):
     assert found.startswith(place) and PLANTED[line] in found
 
 
+def test_torch_is_imported_where_modules_are_recorded_and_only_when_that_is_called(derive_copy):
+    path = derive_copy / "modules" / "graph.py"
+    path.write_text("import torch\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    assert house.offences(derive_copy) == ["derive/modules/graph.py:1: derive/ never imports torch"]
+
+
 def test_a_planted_class_and_file_that_are_too_long_are_named_with_their_lines(derive_copy):
     (derive_copy / "calculus" / "long.py").write_text("class Long:\n" + "    x = 0\n" * 200, encoding="utf-8")
     (derive_copy / "reading" / "long.py").write_text("\n" * 401, encoding="utf-8")

@@ -2,7 +2,7 @@
 
 from derive.proof.certificate import Certificate
 from derive.proof.expressions import certify
-from derive.proof.judge import NotProved
+from derive.proof.judge import Judge, NotProved
 from derive.proof.networks import prove
 
-__all__ = ["Certificate", "NotProved", "certify", "prove"]
+__all__ = ["Certificate", "Judge", "NotProved", "certify", "prove"]

@@ -1,0 +1,48 @@
+"""python -m derive.audit: holds a backward that you wrote against the torch module that it is for.
+
+    python -m derive.audit package.file:Layer my_backward.py --input "x: 2x3x4" --input "labels: 2 of 10"
+
+Each entry of each gradient must be that of the module, by the definitions of its operations.
+"""
+
+from derive.system import Parser, a_path, begin, failed, finish, one_line
+
+if __name__ == "__main__":
+    begin("python -m derive.audit", sympy="1.14", numpy="1.26", torch="2.6")
+
+import sys
+
+from derive.modules import Refused, Verdict, Wrong, audit, example_of, named_module
+
+__all__ = ["Refused", "Verdict", "Wrong", "audit"]
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = Parser(prog="python -m derive.audit", description=__doc__ and __doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument(
+        "module",
+        help="package.file:name, or file.py:name, of a module, a function of tensors, or what makes a module without "
+        "arguments",
+    )
+    parser.add_argument("backward", type=a_path, help="a file with backward(G, ...), or with a torch.autograd.Function")
+    parser.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="'NAME: SHAPE'",
+        help="of an argument, in order: 'x: 2x3x4', or 'i: 2x3 of 7' for whole numbers below 7",
+    )
+    options = parser.parse_args(argv)
+    try:
+        module = named_module(options.module)
+        print(audit(module, example_of(options.input, module), options.backward))
+    except Wrong as error:
+        print(f"WRONG: {one_line(str(error))}", file=sys.stderr)
+        return 1
+    except (OSError, ValueError, TypeError, SyntaxError) as error:
+        return failed("python -m derive.audit", error)
+    return 0
+
+
+if __name__ == "__main__":
+    finish(main)

@@ -1,0 +1,47 @@
+"""Whether the definitions give what torch computes of an example, so that neither is taken for the other."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy
+from mpmath import mp, mpf
+
+from derive.modules.entries import Array, decimal, each, numbers
+from derive.modules.evaluate import run
+from derive.modules.graph import Graph
+from derive.modules.refusal import Refused
+
+DIGITS, SMALLEST = 30, 1e-9
+TOLERANCE = 0.01  # of the largest entry; the code may convert to bfloat16, and what is meant otherwise is far off
+
+
+def entries(tensor: Any) -> Array:
+    """A tensor of torch by its numbers as they are."""
+    data = tensor.detach().numpy()
+    return each(lambda number: mpf(float(number)), data) if data.dtype.kind == "f" else data
+
+
+def check(graph: Graph, tensors: Mapping[str, Any], wanted: tuple[Any, ...], whose: str) -> None:
+    """Raises Refused where the definitions give other numbers, or an operation is not known."""
+    with mp.workdps(DIGITS), numbers(decimal):
+        try:
+            results = run(graph, {name: entries(tensor) for name, tensor in tensors.items()})
+        except Refused as error:
+            raise Refused(f"{whose}: {error}") from error
+        except (ArithmeticError, TypeError, ValueError):
+            return  # the example has no values, and another is tried
+    for place, (got, value) in enumerate(zip(results, wanted, strict=True)):
+        other = value.detach().double().numpy()
+        try:
+            here = numpy.asarray(got).astype(float)
+        except TypeError:
+            continue
+        if here.shape != other.shape or not close(here, other):
+            line = graph.line(place)
+            raise Refused(f"{whose}: torch computes something else than its operations are here{line and f', {line}'}")
+
+
+def close(here: numpy.ndarray, other: numpy.ndarray) -> bool:
+    known = numpy.isfinite(here) & numpy.isfinite(other)
+    bound = TOLERANCE * numpy.max(numpy.abs(other[known]), initial=SMALLEST)
+    return bool(numpy.all(numpy.abs(here[known] - other[known]) <= bound))

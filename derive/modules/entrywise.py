@@ -1,0 +1,254 @@
+"""Operations entry by entry, by their definitions."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+import sympy
+from mpmath import mp, mpf
+
+from derive.formulas import FUNCTIONS
+from derive.modules.entries import (
+    RELATIONS,
+    Array,
+    Entry,
+    choice,
+    each,
+    exp,
+    floats,
+    is_condition,
+    is_float,
+    lifted,
+    log,
+    of,
+    sqrt,
+)
+from derive.modules.refusal import Refused
+
+Operation = Callable[..., Any]
+WHOLE: dict[str, Operation] = {
+    "add": numpy.add,
+    "sub": numpy.subtract,
+    "mul": numpy.multiply,
+    "rsub": lambda a, b: b - a,
+}
+
+
+def pair(name: str, function: Callable[[Entry, Entry], Entry]) -> Operation:
+    """Of two tensors, or of one and a number; of whole numbers as numpy has it."""
+
+    def operation(x: Any, other: Any) -> Array:
+        if not is_float(x) and not is_float(other) and name in WHOLE:
+            return numpy.asarray(WHOLE[name](x, other))
+        return each(function, floats(x), floats(other))
+
+    return operation
+
+
+def scaled(name: str, function: Callable[[Entry, Entry], Entry]) -> Operation:
+    """A sum or a difference, of which the second part is taken `alpha` times."""
+    plainly = pair(name, function)
+
+    def operation(x: Any, other: Any, alpha: Any = 1) -> Array:
+        if name == "rsub":
+            x = x if alpha == 1 else OPERATIONS["mul"](x, alpha)
+        else:
+            other = other if alpha == 1 else OPERATIONS["mul"](numpy.asarray(other), alpha)
+        return plainly(x, other)
+
+    return operation
+
+
+def power(base: Entry, exponent: Entry) -> Entry:
+    """A power; of a negative number only with a whole exponent."""
+    if isinstance(base, mpf):
+        whole = exponent == int(exponent)
+        return base ** (int(exponent) if whole else exponent) if whole or base >= 0 else mp.nan
+    return base**exponent
+
+
+def division(x: Any, other: Any, rounding_mode: str | None = None) -> Array:
+    if rounding_mode is None:
+        return each(lambda a, b: a / b if b != 0 or not isinstance(b, mpf) else over_zero(a), floats(x), floats(other))
+    if rounding_mode == "floor" and not is_float(x) and not is_float(other):
+        return numpy.asarray(x) // other
+    raise Refused(f"rounding_mode={rounding_mode!r}")
+
+
+def over_zero(entry: Entry) -> Entry:
+    return mp.nan if entry == 0 or mp.isnan(entry) else mp.inf * mp.sign(entry)
+
+
+def function(formula: Callable[[Entry], Entry]) -> Operation:
+    return lambda x: each(formula, floats(x))
+
+
+def relation(name: str) -> Operation:
+    def operation(x: Any, other: Any) -> Array:
+        if is_float(x) or is_float(other):
+            return truths(each(RELATIONS[name], floats(x), floats(other)))
+        return numpy.asarray(getattr(numpy, LONGER[name])(x, other))
+
+    return operation
+
+
+LONGER = {
+    "lt": "less",
+    "le": "less_equal",
+    "gt": "greater",
+    "ge": "greater_equal",
+    "eq": "equal",
+    "ne": "not_equal",
+}
+
+
+def truths(conditions: Array) -> Array:
+    """Truth values that are known as such."""
+    known = [isinstance(holds, bool | numpy.bool_) or holds in (sympy.true, sympy.false) for holds in conditions.flat]
+    return conditions.astype(bool) if all(known) else conditions
+
+
+def connective(known: Callable[..., Any], open_ones: Callable[..., Any]) -> Operation:
+    def operation(x: Array, other: Array | None = None) -> Array:
+        operands = [x] if other is None else [x, other]
+        if not all(is_condition(operand) for operand in operands):
+            raise Refused("of what are no truth values")
+        if all(operand.dtype == bool for operand in operands):
+            return known(*operands)
+        return truths(each(open_ones, *operands))
+
+    return operation
+
+
+def where(condition: Array, x: Any, other: Any) -> Array:
+    if not is_condition(condition):
+        raise Refused("of what are no truth values")
+    if not is_float(x) and not is_float(other):
+        return numpy.where(condition, x, other)
+    return each(choice, condition, floats(x), floats(other))
+
+
+def masked_fill(x: Array, mask: Array, value: Any) -> Array:
+    return where(mask, value, x)
+
+
+def at_least(entry: Entry, bound: Entry) -> Entry:
+    return choice(entry <= bound, bound, entry)
+
+
+def at_most(entry: Entry, bound: Entry) -> Entry:
+    return choice(entry >= bound, bound, entry)
+
+
+def clamp(x: Array, min: Any = None, max: Any = None) -> Array:
+    if not any(map(is_float, (x, min, max))):
+        return numpy.clip(x, min, max)
+    x = floats(x)
+    x = x if min is None else each(at_least, x, floats(min))
+    return x if max is None else each(at_most, x, floats(max))
+
+
+def sign(entry: Entry) -> Entry:
+    return choice(entry > 0, lifted(1), choice(entry < 0, lifted(-1), lifted(0)))
+
+
+def gelu(x: Array, approximate: str = "none") -> Array:
+    return each(of("gelu_tanh" if approximate == "tanh" else "gelu"), floats(x))
+
+
+def softplus(x: Array, beta: Any = 1, threshold: Any = 20) -> Array:
+    beta, threshold = lifted(beta), lifted(threshold)
+    return each(lambda u: choice(u * beta > threshold, u, log(1 + exp(u * beta)) / beta), floats(x))
+
+
+def elu(x: Array, alpha: Any = 1, scale: Any = 1, input_scale: Any = 1) -> Array:
+    alpha, scale, rate = map(lifted, (alpha, scale, input_scale))
+    return each(lambda u: choice(u > 0, scale * u, scale * alpha * (exp(u * rate) - 1)), floats(x))
+
+
+def leaky_relu(x: Array, negative_slope: Any = 0.01) -> Array:
+    slope = lifted(negative_slope)
+    return each(lambda u: choice(u > 0, u, slope * u), floats(x))
+
+
+def threshold(x: Array, threshold: Any, value: Any) -> Array:
+    bound, value = lifted(threshold), lifted(value)
+    return each(lambda u: choice(u <= bound, value, u), floats(x))
+
+
+def lerp(x: Array, end: Array, weight: Any) -> Array:
+    return each(lambda a, b, w: a + w * (b - a), floats(x), floats(end), floats(weight))
+
+
+def addcmul(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
+    return each(lambda a, b, c, v: a + v * b * c, *map(floats, (x, tensor1, tensor2, value)))
+
+
+def addcdiv(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
+    return each(lambda a, b, c, v: a + v * b / c, *map(floats, (x, tensor1, tensor2, value)))
+
+
+OTHERWISE = {  # called by other names, with arguments, or not at all
+    *("celu", "elu", "gelu", "gelu_tanh", "identity", "leaky_relu", "logsigmoid", "relu", "softplus", "softsign"),
+    "tanhshrink",
+}
+ARITHMETIC: dict[str, Operation] = {
+    "add": scaled("add", lambda a, b: a + b),
+    "sub": scaled("sub", lambda a, b: a - b),
+    "rsub": scaled("rsub", lambda a, b: b - a),
+    "mul": pair("mul", lambda a, b: a * b),
+    "div": division,
+    "pow": lambda x, exponent: each(power, floats(x), floats(exponent)),
+    "maximum": pair("maximum", at_least),
+    "minimum": pair("minimum", at_most),
+    "max.other": pair("maximum", at_least),
+    "min.other": pair("minimum", at_most),
+}
+FORMULAS: dict[str, Callable[[Entry], Entry]] = {
+    "abs": abs,
+    "erfc": of("erfc"),
+    "expm1": lambda u: exp(u) - 1,
+    "log10": lambda u: log(u) / log(lifted(10)),
+    "log1p": lambda u: log(1 + u),
+    "log2": lambda u: log(u) / log(lifted(2)),
+    "neg": lambda u: -u,
+    "reciprocal": lambda u: 1 / u,
+    "relu": lambda u: choice(u <= 0, lifted(0), u),
+    "rsqrt": lambda u: 1 / sqrt(u),
+    "sgn": sign,
+    "sign": sign,
+    "sqrt": sqrt,
+    "square": lambda u: u * u,
+    **{name: of(name) for name in ("acos", "asin", "atan", "cos", "cosh", "erf", "exp", "log", "sin", "sinh", "tan")},
+    **{name: of(name) for name in ("acosh", "asinh", "atanh")},
+    **{name: of(name) for name in FUNCTIONS if name not in OTHERWISE},
+}
+OPERATIONS: dict[str, Operation] = {
+    **ARITHMETIC,
+    **{name: function(formula) for name, formula in FORMULAS.items()},
+    **{name: relation(name) for name in RELATIONS},
+    "log_sigmoid": function(of("logsigmoid")),
+    "addcdiv": addcdiv,
+    "addcmul": addcmul,
+    "__and__": connective(numpy.logical_and, sympy.And),
+    "__or__": connective(numpy.logical_or, sympy.Or),
+    "bitwise_and": connective(numpy.logical_and, sympy.And),
+    "bitwise_not": connective(numpy.logical_not, sympy.Not),
+    "bitwise_or": connective(numpy.logical_or, sympy.Or),
+    "clamp": clamp,
+    "clamp_max": lambda x, max: clamp(x, None, max),
+    "clamp_min": lambda x, min: clamp(x, min),
+    "celu": lambda x, alpha=1: elu(x, alpha, 1, 1 / lifted(alpha)),
+    "elu": elu,
+    "floor_divide": lambda x, other: division(x, other, "floor"),
+    "gelu": gelu,
+    "leaky_relu": leaky_relu,
+    "lerp": lerp,
+    "logical_and": connective(numpy.logical_and, sympy.And),
+    "logical_not": connective(numpy.logical_not, sympy.Not),
+    "logical_or": connective(numpy.logical_or, sympy.Or),
+    "masked_fill": masked_fill,
+    "softplus": softplus,
+    "threshold": threshold,
+    "where": where,
+}

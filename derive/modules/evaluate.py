@@ -1,0 +1,93 @@
+"""What a graph computes of given entries, operation by operation, by their definitions."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import numpy
+from mpmath import mpf
+from sympy import Expr
+
+from derive.modules import entrywise, layers, layout, sums, windows
+from derive.modules.entries import Array, lifted, of_data
+from derive.modules.graph import Graph, Ref, Step
+from derive.modules.refusal import Refused
+
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    **entrywise.OPERATIONS,
+    **layout.OPERATIONS,
+    **sums.OPERATIONS,
+    **layers.OPERATIONS,
+    **windows.OPERATIONS,
+}
+PASSED_OVER = {"_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range_for_size"}
+MEANINGLESS = {  # arguments that change no entry
+    *("copy", "cudnn_enable", "cudnn_enabled", "device", "half_to_float", "implicit", "layout"),
+    *("memory_format", "momentum", "non_blocking", "pin_memory", "scale_grad_by_freq", "sparse"),
+}
+ENTRIES = (mpf, Expr)
+
+
+def row(operation: str) -> str | None:
+    """The row of the table that an operation of torch has, as aten.sum.dim_IntList has that of sum; None if none."""
+    if not operation.startswith("aten.") and operation != "getitem":
+        return None
+    name, _, overload = operation.removeprefix("aten.").partition(".")
+    return next((found for found in (f"{name}.{overload}", name) if found in OPERATIONS), None)
+
+
+@cache
+def definition(operation: str) -> tuple[Callable[..., Any], frozenset[str]] | None:
+    """What an operation of torch computes, and the arguments that this takes; None where it is not known."""
+    found = row(operation)
+    return None if found is None else (OPERATIONS[found], frozenset(inspect.signature(OPERATIONS[found]).parameters))
+
+
+def is_passed_over(step: Step) -> bool:
+    """Whether it computes nothing, or only writes where nobody reads: a graph has no other step that writes."""
+    name = step.operation.removeprefix("aten.").partition(".")[0]
+    return name in PASSED_OVER or (name.endswith("_") and not name.endswith("__"))
+
+
+def run(graph: Graph, given: Mapping[str, Array], name: Callable[[Array], Array] = lambda value: value) -> list[Array]:
+    """The outputs, of tensors that have these names; each value is what `name` makes of it.
+
+    Raises Refused, with the operation and its line, where an operation is not known in this form.
+    """
+    known: dict[str, Any] = {step: given[called] for step, called in graph.inputs.items()}
+    known |= {step: of_data(data) for step, data in graph.constants.items()}
+
+    def value(argument: Any) -> Any:
+        if isinstance(argument, Ref):
+            return known[argument.name]
+        if isinstance(argument, tuple):
+            return tuple(map(value, argument))
+        return lifted(argument) if isinstance(argument, float) else argument
+
+    for step in graph.steps:
+        if not is_passed_over(step):
+            result = of_step(step, value)
+            known[step.name] = name(result) if isinstance(result, numpy.ndarray) else result
+    return [known[output.name] for output in graph.outputs]
+
+
+def of_step(step: Step, value: Callable[[Any], Any]) -> Any:
+    """What a step computes.
+
+    Raises Refused where it is not known.
+    """
+    where = f"{step.operation}{f' at {step.line}' if step.line else ''}"
+    found = definition(step.operation)
+    if found is None:
+        raise Refused(f"{where}: this operation is not known")
+    function, takes = found
+    more = step.passed - takes - MEANINGLESS - ({"dtype"} if step.arguments.get("dtype") == "float" else set())
+    if more:
+        said = ", ".join(f"{name}={step.arguments[name]}" for name in sorted(more))
+        raise Refused(f"{where}: not known with {said}")
+    arguments = {name: value(argument) for name, argument in step.arguments.items() if name in takes}
+    try:
+        return function(**arguments)
+    except Refused as error:
+        raise Refused(f"{where}: {error}") from error

@@ -1,0 +1,384 @@
+"""Modules and functions of tensors as graphs: what torch.export records of them, one operation a step.
+
+This is the one file of derive/ that imports torch, and only when it is called.
+"""
+
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy
+
+from derive.modules.refusal import Refused
+
+if TYPE_CHECKING:
+    import torch
+
+Axis = tuple[bool, int]  # whether it is the first of its tensor, and its size
+OWN = str(Path(__file__).parent.parent)
+DRAWN = ("running_mean", "running_var")  # buffers that begin at 0 and 1, so that what forgets them would pass
+
+
+@dataclass(frozen=True)
+class Ref:
+    """The value of a step or of an input, by its name."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """An operation of torch, its arguments by the names of its schema, and the line that called it.
+
+    `passed` names those arguments that are not as they are by default; that called self is x here.
+    """
+
+    name: str
+    operation: str
+    arguments: Mapping[str, Any]
+    passed: frozenset[str] = frozenset()
+    line: str = ""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Steps in order, and the values that come out; `inputs` and `constants` are by the names that steps call them."""
+
+    inputs: Mapping[str, str]
+    constants: Mapping[str, numpy.ndarray]
+    steps: tuple[Step, ...]
+    outputs: tuple[Ref, ...]
+
+    def line(self, output: int) -> str:
+        """The line that computes an output; empty where none is known."""
+        return next((step.line for step in self.steps if step.name == self.outputs[output].name), "")
+
+
+@dataclass(frozen=True)
+class Input:
+    """A tensor that a module takes, is trained for or holds, and its entries where they are data.
+
+    A gradient is `wanted` in arguments and in what is trained.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    data: numpy.ndarray | None = None
+    positive: bool = False
+    wanted: bool = True
+
+
+class Module:
+    """A module, or a function of tensors, in float64 and with an example of its arguments.
+
+    Its tensors have names: those of the arguments of forward, of a nested one with its place, as hx_0; of parameters
+    and buffers their paths with _ for the dots, and a leading _ where they begin with a digit.
+    """
+
+    def __init__(self, module: Any, example: Sequence[Any]) -> None:
+        import torch
+        from torch.utils import _pytree
+
+        self.holder = any_of(module) if isinstance(module, torch.nn.Module) else None
+        self.function = self.holder or module
+        names = names_of(module)
+        names += [f"input{place}" for place in range(len(names), len(example))]
+        self.example: dict[str, torch.Tensor] = {}
+        leaves: list[Any] = []
+        for name, argument in zip(names, example, strict=False):
+            parts, _ = _pytree.tree_flatten(argument)
+            for place, part in enumerate(parts):
+                if isinstance(part, torch.Tensor):
+                    part = part.detach().double() if part.is_floating_point() else part.detach()
+                    key = name if len(parts) == 1 else f"{name}_{place}"
+                    self.example[key] = part
+                    leaves.append(key)
+                else:
+                    leaves.append((part,))
+        self._leaves, self._tree = leaves, _pytree.tree_flatten(tuple(example))[1]
+
+    def __call__(self, *tensors: Any) -> Any:
+        from torch.utils import _pytree
+
+        given = dict(zip(self.example, tensors, strict=True))
+        flat = [given[leaf] if isinstance(leaf, str) else leaf[0] for leaf in self._leaves]
+        return self.function(*_pytree.tree_unflatten(flat, self._tree))
+
+    def resized(self, sizes: Mapping[Axis, int]) -> "Module":
+        """With other sizes in the place of those in the shapes of the arguments, whose entries are repeated."""
+        import torch
+
+        other = object.__new__(Module)
+        other.__dict__ |= self.__dict__
+        other.example = {}
+        for name, tensor in self.example.items():
+            shape = [sizes.get((axis == 0, size), size) for axis, size in enumerate(tensor.shape)]
+            grown = torch.zeros(shape, dtype=tensor.dtype)
+            for index in numpy.ndindex(*shape):
+                grown[index] = tensor[tuple(i % n for i, n in zip(index, tensor.shape, strict=True))]
+            other.example[name] = grown
+        return other
+
+    def inputs(self) -> dict[str, Input]:
+        """All tensors by their names: arguments, parameters, buffers."""
+        import torch
+
+        found = {}
+        for name, tensor in self.example.items():
+            data = tensor.numpy() if not tensor.is_floating_point() or tensor.isinf().any() else None
+            found[name] = Input(name, tuple(tensor.shape), data, wanted=data is None)
+        for path, parameter in self.held().items():
+            name = identifier(path)
+            if name in found:
+                raise Refused(f"{name} is the name of an argument and of a parameter")
+            shape, trained = tuple(parameter.shape), parameter.requires_grad
+            drawn = isinstance(parameter, torch.nn.Parameter) or path.rpartition(".")[2] in DRAWN
+            data = None if drawn else parameter.detach().numpy()
+            found[name] = Input(name, shape, data, path.endswith("running_var"), trained)
+        return found
+
+    def held(self) -> dict[str, Any]:
+        """Parameters and buffers by their paths, tied ones once."""
+        if self.holder is None:
+            return {}
+        return {**dict(self.holder.named_parameters()), **dict(self.holder.named_buffers())}
+
+    def graph(self) -> Graph:
+        """What torch.export records.
+
+        Raises Refused where it does not.
+        """
+        return recorded(self, self.example, self.holder)
+
+    def tensors(self) -> dict[str, Any]:
+        """An example of each tensor."""
+        return {**self.example, **{identifier(path): tensor.detach() for path, tensor in self.held().items()}}
+
+    def outputs(self) -> tuple[Any, ...]:
+        """What torch computes of the example.
+
+        Raises Refused where that is not a tensor of floats, or a tuple of them.
+        """
+        found = computed(self, list(self.example.values()))
+        if not all(output.is_floating_point() for output in found):
+            raise Refused("expected outputs that are floats")
+        return found
+
+
+def any_of(module: "torch.nn.Module") -> "torch.nn.Module":
+    """A copy in float64 with random parameters and running statistics, as those of a new module hide what is wrong."""
+    import torch
+
+    drawn = deepcopy(module).double()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in drawn.parameters():
+            parameter.uniform_(-1, 1, generator=generator)
+        for path, buffer in drawn.named_buffers():
+            if path.rpartition(".")[2] in DRAWN:
+                buffer.uniform_(0.5, 1.5, generator=generator)
+    return drawn
+
+
+def computed(function: Callable[..., Any], example: list[Any]) -> tuple[Any, ...]:
+    """What torch computes, with the tensors as they were before."""
+    import torch
+
+    with torch.no_grad():
+        return results(function(*(tensor.clone() for tensor in example)))
+
+
+def is_tensor(value: Any) -> bool:
+    import torch
+
+    return isinstance(value, torch.Tensor)
+
+
+def is_module(value: Any) -> bool:
+    import torch
+
+    return isinstance(value, torch.nn.Module)
+
+
+def names_of(module: Any) -> list[str]:
+    """The names of the arguments of a module, or of a function."""
+    named = inspect.signature(getattr(module, "forward", module)).parameters
+    return [name for name, one in named.items() if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
+
+
+def example_tensor(shape: list[int], below: int | None) -> "torch.Tensor":
+    """Random floats, or whole numbers below one, all of them where there are enough entries."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    if below is None:
+        return torch.rand(shape, generator=generator, dtype=torch.float64)
+    if below < 1:
+        raise Refused(f"whole numbers below {below}")
+    count = prod(shape)
+    return (torch.randperm(below * (1 + count // below), generator=generator)[:count] % below).reshape(shape)
+
+
+def is_function_class(value: Any) -> bool:
+    """Whether it is a torch.autograd.Function that somebody wrote."""
+    import torch
+
+    return (
+        isinstance(value, type) and issubclass(value, torch.autograd.Function) and value is not torch.autograd.Function
+    )
+
+
+def identifier(path: str) -> str:
+    """A path as a name: layers.0.weight is layers_0_weight, and 0.weight is _0_weight."""
+    name = path.replace(".", "_")
+    return name if name.isidentifier() else f"_{name}"
+
+
+def results(value: Any) -> tuple[Any, ...]:
+    """The tensors that a function returns.
+
+    Raises Refused where it returns anything else.
+    """
+    import torch
+
+    found = (value,) if isinstance(value, torch.Tensor) else value
+    if not isinstance(found, tuple | list) or not all(isinstance(part, torch.Tensor) for part in found):
+        raise Refused(f"returns a {type(value).__name__}, expected a tensor, or a tuple of tensors")
+    return tuple(found)
+
+
+def recorded(
+    function: Callable[..., Any], example: Mapping[str, Any], holder: "torch.nn.Module | None" = None
+) -> Graph:
+    """The graph of a function of tensors, which have these names, and of the parameters and buffers of the holder.
+
+    Raises Refused where torch.export does not record it.
+    """
+    program = exported(function, list(example.values()), holder)
+    signature = program.graph_signature
+    places = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    lifted = signature.inputs_to_lifted_tensor_constants
+    first = {id(tensor): path for path, tensor in reversed([*_paths(holder)])}
+    names = iter(example)
+    inputs, constants, steps = {}, {}, []
+    outputs: tuple[Ref, ...] = ()
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and node.name in lifted:
+            constants[node.name] = program.constants[lifted[node.name]].numpy()
+        elif node.op == "placeholder" and node.name in places:
+            path = places[node.name].removeprefix("of.")
+            tensor = dict(_paths(holder))[path]
+            inputs[node.name] = identifier(first[id(tensor)])
+        elif node.op == "placeholder":
+            inputs[node.name] = next(names)
+        elif node.op == "call_function":
+            steps.append(step_of(node))
+        elif node.op == "output":
+            kinds = (spec.kind.name == "USER_OUTPUT" for spec in signature.output_specs)
+            outputs = tuple(Ref(part.name) for part, kept in zip(node.args[0], kinds, strict=True) if kept)
+    return Graph(inputs, constants, tuple(steps), outputs)
+
+
+def _paths(holder: "torch.nn.Module | None") -> Iterator[tuple[str, Any]]:
+    """Every path of a parameter or a buffer, also the second of one that is tied."""
+    if holder is not None:
+        yield from holder.named_parameters(remove_duplicate=False)
+        yield from holder.named_buffers(remove_duplicate=False)
+
+
+def exported(function: Callable[..., Any], example: list[Any], holder: "torch.nn.Module | None") -> Any:
+    """The program that torch.export makes; in one that writes into memory, written so that it does not."""
+    import torch
+
+    class Recorded(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            if holder is not None:
+                self.of = holder
+
+        def forward(self, *tensors: Any) -> Any:
+            with lines():
+                return results(function(*tensors))
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.export.export(Recorded(), tuple(example), strict=False)
+            return program.run_decompositions({}) if writes(program) else program
+    except Refused:
+        raise
+    except Exception as error:
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise Refused(f"torch.export does not record it: {said[0]}") from error
+
+
+def writes(program: Any) -> bool:
+    """Whether a step writes into memory that anything else reads; the running statistics of a norm are read by none."""
+    for node in program.graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        if schema is not None and schema.is_mutable:
+            written = node.args[0]
+            if node.users or written.op != "placeholder" or len(written.users) > 1:
+                return True
+    return False
+
+
+@contextmanager
+def lines() -> Iterator[None]:
+    """Nodes that are recorded meanwhile know the line, outside of torch, that called the operation."""
+    import torch
+    from torch.fx import traceback
+    from torch.overrides import TorchFunctionMode
+
+    inside = str(Path(torch.__file__).parent), "<"
+
+    class Lines(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            frame = sys._getframe(1)
+            while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
+                frame = frame.f_back
+            file = frame.f_code.co_filename
+            traceback.set_stack_trace([] if file.startswith(OWN) else [f"{file}:{frame.f_lineno}"])
+            return func(*args, **(kwargs or {}))
+
+    with traceback.preserve_node_meta(), Lines():
+        yield
+
+
+def step_of(node: "torch.fx.Node") -> Step:
+    """A call as a step."""
+    line = str(node.meta.get("stack_trace") or "")
+    line = line if line.count("\n") == 0 and ":" in line else ""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:  # one of several results
+        name = getattr(node.target, "__name__", str(node.target))
+        return Step(node.name, name, dict(zip(("x", "place"), map(plain, node.args), strict=False)), line=line)
+    found, passed = {}, set()
+    for place, argument in enumerate(schema.arguments):
+        name = "x" if argument.name == "self" else argument.name
+        default = plain(argument.default_value) if argument.has_default_value() else None
+        given = node.args[place] if place < len(node.args) else node.kwargs.get(argument.name, argument.default_value)
+        found[name] = plain(given)
+        if not argument.has_default_value() or found[name] != default:
+            passed.add(name)
+    return Step(node.name, str(node.target), found, frozenset(passed), line)
+
+
+def plain(value: Any) -> Any:
+    """An argument of a node without torch: references, numbers, words, and tuples of them."""
+    import torch
+
+    if isinstance(value, torch.fx.Node):
+        return Ref(value.name)
+    if isinstance(value, list | tuple):
+        return tuple(map(plain, value))
+    if isinstance(value, torch.dtype):
+        return "float" if value.is_floating_point else str(value).removeprefix("torch.")
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

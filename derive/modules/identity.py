@@ -1,0 +1,63 @@
+"""Whether a written backward is identical to SymPy's derivative of what the module is, with a symbol for each entry."""
+
+import numpy
+from sympy import Add, Expr, Symbol
+
+from derive.modules.entries import Array, each, exactly, is_float, numbers, of_data
+from derive.modules.evaluate import run
+from derive.modules.graph import Graph, Input
+from derive.modules.refusal import Refused
+from derive.modules.sums import EXTREME
+from derive.modules.written import COTANGENT
+from derive.proof import Judge, NotProved
+
+MOST_COMPUTED = 4000  # entries of all steps of both graphs
+
+
+def symbols(name: str, shape: tuple[int, ...]) -> Array:
+    found = numpy.empty(shape, dtype=object)
+    for index in numpy.ndindex(*shape):
+        found[index] = Symbol(f"{name}[{', '.join(map(str, index))}]", real=True)
+    return found
+
+
+def is_extreme(part: Expr) -> bool:
+    return str(part).startswith(EXTREME)
+
+
+def is_identical(forward: Graph, backward: Graph, labels: list[tuple[str, str]], inputs: dict[str, Input]) -> bool:
+    """Whether every value and every gradient is shown to be that of the module; not if it is too much to be decided."""
+    judge, computed = Judge(), 0
+
+    def name(value: Array) -> Array:
+        nonlocal computed
+        computed += value.size
+        if computed > MOST_COMPUTED:
+            raise Refused("too many entries")
+        return each(judge.sums.name, value) if is_float(value) else value
+
+    with numbers(exactly):
+        try:
+            given = {
+                called: symbols(called, one.shape) if one.data is None else of_data(one.data)
+                for called, one in inputs.items()
+            }
+            values = run(forward, given, name)
+            if any(
+                is_extreme(part) for value in values for entry in value.flat for part in judge.sums.variables(entry)
+            ):
+                return False  # the largest of the module's own numbers moves with them
+            cotangents = {f"{COTANGENT}{i}": symbols(f"G{i}", value.shape) for i, value in enumerate(values)}
+            pairs = zip(cotangents.values(), values, strict=True)
+            loss = Add(*(g * f for one, other in pairs for g, f in zip(one.flat, other.flat, strict=True)))
+            results = run(backward, {**given, **cotangents}, name)
+            for (kind, of), got in zip(labels, results, strict=True):
+                for index in numpy.ndindex(*got.shape):
+                    wanted: Expr = (
+                        values[int(of)][index] if kind == "output" else judge.sums.derivative(loss, given[of][index])
+                    )
+                    if not judge.show(of, got[index], wanted, ""):
+                        return False
+        except (NotProved, ValueError, TypeError, ArithmeticError):  # of what the judge does not know
+            return False
+    return True

@@ -1,0 +1,241 @@
+"""Layers and losses that torch has as one operation, by their definitions."""
+
+from collections.abc import Callable, Sequence
+from itertools import product
+from math import prod
+from typing import Any
+
+import numpy
+
+from derive.modules.entries import Array, Entry, each, exp, floats, is_condition, lifted, log, of, sqrt, total
+from derive.modules.refusal import Refused
+from derive.modules.sums import along, linear, log_softmax, matmul, mean_of, variance_of
+
+Operation = Callable[..., Any]
+RMS_EPSILON = 2.220446049250313e-16  # which rms_norm of float64 adds where it is given none
+
+
+def times_plus(x: Array, weight: Array | None, bias: Array | None) -> Array:
+    x = x if weight is None else x * weight
+    return x if bias is None else x + bias
+
+
+def layer_norm(
+    input: Array,
+    normalized_shape: Sequence[int],
+    weight: Array | None = None,
+    bias: Array | None = None,
+    eps: Any = 1e-5,
+) -> Array:
+    """Each part of this shape less its mean, over the root of its variance and eps."""
+    lines = input.reshape(*input.shape[: input.ndim - len(normalized_shape)], prod(normalized_shape))
+    return times_plus(along(lines, -1, lambda line: standardized(line, lifted(eps))).reshape(input.shape), weight, bias)
+
+
+def standardized(line: list[Entry], eps: Entry) -> list[Entry]:
+    middle, root = mean_of(line), sqrt(variance_of(line) + eps)
+    return [(entry - middle) / root for entry in line]
+
+
+def rms_norm(input: Array, normalized_shape: Sequence[int], weight: Array | None = None, eps: Any = None) -> Array:
+    """Each part of this shape over the root of the mean of its squares and eps."""
+    small = lifted(RMS_EPSILON if eps is None else eps)
+    lines = input.reshape(*input.shape[: input.ndim - len(normalized_shape)], prod(normalized_shape))
+    found = along(lines, -1, lambda line: [e / sqrt(mean_of([u * u for u in line]) + small) for e in line])
+    return times_plus(found.reshape(input.shape), weight, None)
+
+
+def group_norm(
+    input: Array, num_groups: int, weight: Array | None = None, bias: Array | None = None, eps: Any = 1e-5
+) -> Array:
+    lines = input.reshape(input.shape[0], num_groups, -1)
+    found = along(lines, -1, lambda line: standardized(line, lifted(eps))).reshape(input.shape)
+    return times_plus(found, per_channel(weight, input), per_channel(bias, input))
+
+
+def per_channel(x: Array | None, input: Array) -> Array | None:
+    return None if x is None else x.reshape(-1, *[1] * (input.ndim - 2))
+
+
+def batch_norm(
+    input: Array,
+    weight: Array | None,
+    bias: Array | None,
+    running_mean: Array | None,
+    running_var: Array | None,
+    training: bool,
+    momentum: Any,
+    eps: Any,
+) -> Array:
+    """In training by mean and variance of each channel; else by those that are given. Running ones are not updated."""
+    if training:
+        channels = numpy.moveaxis(input, 1, 0)
+        lines = channels.reshape(channels.shape[0], -1)
+        found = numpy.moveaxis(
+            along(lines, -1, lambda line: standardized(line, lifted(eps))).reshape(channels.shape), 0, 1
+        )
+    else:
+        small = lifted(eps)
+        root = each(lambda u: sqrt(u + small), floats(running_var))
+        found = (input - per_channel(floats(running_mean), input)) / per_channel(root, input)
+    return times_plus(found, per_channel(weight, input), per_channel(bias, input))
+
+
+def attention(
+    query: Array,
+    key: Array,
+    value: Array,
+    attn_mask: Array | None = None,
+    dropout_p: Any = 0.0,
+    is_causal: bool = False,
+    scale: Any = None,
+) -> Array:
+    """softmax(Q K' / sqrt(d) + mask) V; what a mask of truth values or of -inf leaves out counts nothing."""
+    if dropout_p:
+        raise Refused("dropout: what it draws is not known; give its mask as an input")
+    factor = 1 / sqrt(lifted(query.shape[-1])) if scale is None else lifted(scale)
+    scores = matmul(query, numpy.swapaxes(key, -1, -2)) * factor
+    if is_causal:
+        attn_mask = numpy.tril(numpy.ones(scores.shape[-2:], dtype=bool))
+    shown = added = None
+    if attn_mask is not None:
+        mask = numpy.broadcast_to(attn_mask, scores.shape)
+        shown, added = (mask, None) if is_condition(mask) else (None, floats(mask))
+    weights = numpy.empty(scores.shape, dtype=object)
+    for place in numpy.ndindex(*scores.shape[:-1]):
+        row = scores[place] if added is None else scores[place] + added[place]
+        powers = [lifted(0) if shown is not None and not shown[place][j] else exp(s) for j, s in enumerate(row)]
+        whole = total(powers)
+        weights[place] = [power / whole for power in powers]
+    return matmul(weights, value)
+
+
+def dropout(input: Array, p: Any, train: bool) -> Array:
+    if train and p:
+        raise Refused("dropout in training: what it draws is not known; give its mask as an input, or call eval()")
+    return input
+
+
+def reduced(entries: Array, reduction: int) -> Array:
+    """All of them, their mean, or their sum, as torch numbers these."""
+    if reduction == 0:
+        return entries
+    return numpy.asarray(mean_of(list(entries.flat)) if reduction == 1 else total(entries.flat), dtype=object)
+
+
+def of_pairs(function: Callable[[Entry, Entry], Entry]) -> Operation:
+    def operation(x: Array, target: Array, reduction: int = 1) -> Array:
+        return reduced(each(function, floats(x), floats(target)), reduction)
+
+    return operation
+
+
+def nll_loss(
+    x: Array, target: Array, weight: Array | None = None, reduction: int = 1, ignore_index: int = -100
+) -> Array:
+    """Minus the entry of each row's class, times its weight; the mean is over the weights of those that count."""
+    rows = numpy.moveaxis(x, 1, -1) if x.ndim > 1 else x
+    losses = numpy.empty(target.shape, dtype=object)
+    counts = numpy.empty(target.shape, dtype=object)
+    for place in numpy.ndindex(*target.shape):
+        label = int(target[place])
+        counted = label != ignore_index
+        counts[place] = lifted(0) if not counted else lifted(1) if weight is None else weight[label]
+        losses[place] = -rows[(*place, label)] * counts[place] if counted else lifted(0)
+    if reduction == 0:
+        return losses
+    return numpy.asarray(total(losses.flat) / (total(counts.flat) if reduction == 1 else 1), dtype=object)
+
+
+def cross_entropy_loss(
+    x: Array,
+    target: Array,
+    weight: Array | None = None,
+    reduction: int = 1,
+    ignore_index: int = -100,
+    label_smoothing: Any = 0.0,
+) -> Array:
+    """By classes or by probabilities of classes."""
+    logs = log_softmax(x, 1 if x.ndim > 1 else 0)
+    by_class = target.dtype != object
+    if label_smoothing and (by_class or weight is not None):
+        raise Refused("label_smoothing of classes that are numbers")
+    if by_class:
+        return nll_loss(logs, target, weight, reduction, ignore_index)
+    if weight is not None:
+        raise Refused("weight of classes whose probabilities are given")
+    smooth, classes = lifted(label_smoothing), x.shape[1 if x.ndim > 1 else 0]
+    wanted = target * (1 - smooth) + smooth / classes
+    rows = numpy.moveaxis(-logs * wanted, 1 if x.ndim > 1 else 0, -1)
+    losses = numpy.empty(rows.shape[:-1], dtype=object)
+    for place in numpy.ndindex(*losses.shape):
+        losses[place] = total(rows[place])
+    return reduced(losses, reduction)
+
+
+def gates(input: Array, hidden: Array, w_ih: Array, w_hh: Array, b_ih: Any, b_hh: Any, count: int) -> list[list[Array]]:
+    """What comes from the input and from the state, for each gate."""
+    return [numpy.split(linear(one, w, b), count, axis=-1) for one, w, b in ((input, w_ih, b_ih), (hidden, w_hh, b_hh))]
+
+
+def lstm_cell(
+    input: Array, hx: Sequence[Array], w_ih: Array, w_hh: Array, b_ih: Array | None = None, b_hh: Array | None = None
+) -> tuple[Array, Array]:
+    given, kept = gates(input, hx[0], w_ih, w_hh, b_ih, b_hh, 4)
+    i, f, g, o = (a + b for a, b in zip(given, kept, strict=True))
+    cell = each(sigmoid, f) * hx[1] + each(sigmoid, i) * each(tanh, g)
+    return each(sigmoid, o) * each(tanh, cell), cell
+
+
+def gru_cell(
+    input: Array, hx: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None, b_hh: Array | None = None
+) -> Array:
+    (r, z, n), (r_kept, z_kept, n_kept) = gates(input, hx, w_ih, w_hh, b_ih, b_hh, 3)
+    reset, update = each(sigmoid, r + r_kept), each(sigmoid, z + z_kept)
+    new = each(tanh, n + reset * n_kept)
+    return (1 - update) * new + update * hx
+
+
+def rnn_cell(function: Callable[[Entry], Entry]) -> Operation:
+    def operation(
+        input: Array, hx: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None, b_hh: Array | None = None
+    ) -> Array:
+        return each(function, linear(input, w_ih, b_ih) + linear(hx, w_hh, b_hh))
+
+    return operation
+
+
+def bilinear(input1: Array, input2: Array, weight: Array, bias: Array | None = None) -> Array:
+    found = numpy.empty((*input1.shape[:-1], weight.shape[0]), dtype=object)
+    for *place, k in numpy.ndindex(*found.shape):
+        one, other = input1[tuple(place)], input2[tuple(place)]
+        pairs = product(range(len(one)), range(len(other)))
+        found[(*place, k)] = total(one[i] * weight[k, i, j] * other[j] for i, j in pairs)
+    return found if bias is None else found + bias
+
+
+def glu(x: Array, dim: int = -1) -> Array:
+    first, gate = numpy.split(x, 2, axis=dim)
+    return first * each(sigmoid, gate)
+
+
+sigmoid, tanh = of("sigmoid"), of("tanh")
+OPERATIONS: dict[str, Operation] = {
+    "batch_norm": batch_norm,
+    "bilinear": bilinear,
+    "binary_cross_entropy_with_logits": of_pairs(lambda u, y: log(1 + exp(u)) - y * u),
+    "cross_entropy_loss": cross_entropy_loss,
+    "dropout": dropout,
+    "glu": glu,
+    "group_norm": group_norm,
+    "gru_cell": gru_cell,
+    "l1_loss": of_pairs(lambda u, y: abs(u - y)),
+    "layer_norm": layer_norm,
+    "lstm_cell": lstm_cell,
+    "mse_loss": of_pairs(lambda u, y: (u - y) ** 2),
+    "nll_loss_nd": nll_loss,
+    "rms_norm": rms_norm,
+    "rnn_relu_cell": rnn_cell(of("relu")),
+    "rnn_tanh_cell": rnn_cell(tanh),
+    "scaled_dot_product_attention": attention,
+}

@@ -1,0 +1,297 @@
+"""Operations that move entries, or take some of them, by their definitions."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy
+
+from derive.modules.entries import Array, floats, is_float, lifted
+from derive.modules.refusal import Refused
+
+Operation = Callable[..., Any]
+ENDLESS = 2**60  # where a slice ends that has no end
+
+
+def as_it_is(x: Array) -> Array:
+    return x
+
+
+def shaped(x: Array, size: Sequence[int]) -> Array:
+    return x.reshape(size)
+
+
+def flatten(x: Array, start_dim: int = 0, end_dim: int = -1) -> Array:
+    first, last = start_dim % max(x.ndim, 1), end_dim % max(x.ndim, 1)
+    return x.reshape((*x.shape[:first], -1, *x.shape[last + 1 :])) if x.ndim else x.reshape(1)
+
+
+def unflatten(x: Array, dim: int, sizes: Sequence[int]) -> Array:
+    dim %= x.ndim
+    return x.reshape((*x.shape[:dim], *sizes, *x.shape[dim + 1 :]))
+
+
+def expand(x: Array, size: Sequence[int]) -> Array:
+    old = (1,) * (len(size) - x.ndim) + x.shape
+    return numpy.broadcast_to(x, [there if new == -1 else new for new, there in zip(size, old, strict=True)])
+
+
+def squeeze(x: Array, dim: int | Sequence[int] | None = None) -> Array:
+    dims = range(x.ndim) if dim is None else [dim] if isinstance(dim, int) else dim
+    return numpy.squeeze(x, tuple(d for d in dims if x.shape[d] == 1))
+
+
+def part(x: Array, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Array:
+    return x[place(x, dim, slice(start, None if end is None or end >= ENDLESS else end, step))]
+
+
+def place(x: Array, dim: int, index: Any) -> tuple[Any, ...]:
+    """An index along one axis, and all along the others."""
+    parts: list[Any] = [slice(None)] * x.ndim
+    parts[dim] = index
+    return tuple(parts)
+
+
+def select(x: Array, dim: int, index: int) -> Array:
+    return x[(*place(x, dim, index), ...)]
+
+
+def split(x: Array, split_size: int | Sequence[int], dim: int = 0) -> list[Array]:
+    length = x.shape[dim]
+    if isinstance(split_size, int):
+        split_size = [min(split_size, length - start) for start in range(0, length, split_size)] or [0]
+    return numpy.split(x, [int(stop) for stop in numpy.cumsum(split_size)][:-1], axis=dim)
+
+
+def chunk(x: Array, chunks: int, dim: int = 0) -> list[Array]:
+    return split(x, -(-x.shape[dim] // chunks), dim)
+
+
+def together(tensors: Sequence[Array], dim: int = 0) -> Array:
+    some = [floats(one) for one in tensors] if any(map(is_float, tensors)) else tensors
+    return numpy.concatenate([one for one in some if one.shape != (0,)], axis=dim)
+
+
+def stack(tensors: Sequence[Array], dim: int = 0) -> Array:
+    return numpy.stack([floats(one) for one in tensors] if any(map(is_float, tensors)) else tensors, axis=dim)
+
+
+def triangle(keep: Callable[[Array, int], Array]) -> Operation:
+    def operation(x: Array, diagonal: int = 0) -> Array:
+        kept = keep(numpy.ones(x.shape[-2:], dtype=bool), diagonal)
+        return numpy.where(kept, x, lifted(0) if is_float(x) else 0)
+
+    return operation
+
+
+def repeat(x: Array, repeats: Sequence[int]) -> Array:
+    return numpy.tile(x.reshape((1,) * (len(repeats) - x.ndim) + x.shape), repeats)
+
+
+def repeat_interleave(x: Array, repeats: int, dim: int | None = None) -> Array:
+    return numpy.repeat(x, repeats, axis=dim)
+
+
+def pad(x: Array, pad: Sequence[int], mode: str = "constant", value: Any = None) -> Array:
+    if mode != "constant" or any(size < 0 for size in pad):
+        raise Refused(f"mode={mode!r}, pad={pad}")
+    around = [(0, 0)] * (x.ndim - len(pad) // 2)
+    around += [(pad[i], pad[i + 1]) for i in range(len(pad) - 2, -1, -2)]
+    return numpy.pad(floats(x), around, constant_values=lifted(value or 0))
+
+
+def filled(shape: Sequence[int], value: Any, kind: str | None) -> Array:
+    """A tensor of one number; of floats unless it says something else."""
+    if kind in (None, "float"):
+        found = numpy.empty(tuple(shape), dtype=object)
+        found[...] = lifted(value)
+        return found
+    return numpy.full(tuple(shape), value, dtype=bool if kind == "bool" else numpy.int64)
+
+
+def kind_of(x: Array, dtype: str | None) -> str:
+    return dtype or ("float" if is_float(x) else "bool" if x.dtype == bool else "int64")
+
+
+def full(size: Sequence[int], fill_value: Any, dtype: str | None = None) -> Array:
+    kind = "bool" if isinstance(fill_value, bool) else "int64" if isinstance(fill_value, int) else "float"
+    return filled(size, fill_value, dtype or kind)
+
+
+def arange(start: int, end: int, step: int = 1, dtype: str | None = None) -> Array:
+    whole = numpy.arange(start, end, step)
+    if whole.dtype != numpy.int64:
+        raise Refused("of steps that are no whole numbers")
+    return floats(whole) if dtype == "float" else whole
+
+
+def eye(n: int, m: int | None = None, dtype: str | None = None) -> Array:
+    ones = numpy.eye(n, n if m is None else m, dtype=numpy.int64)
+    return floats(ones) if dtype in (None, "float") else ones
+
+
+def converted(x: Array, dtype: str | None = None) -> Array:
+    """Rounding is not followed, so that floats of all sizes are one."""
+    if dtype is None or dtype == "float":
+        return x if dtype is None else floats(x)
+    if is_float(x):
+        raise Refused(f"floats as {dtype}")
+    return x.astype(bool if dtype == "bool" else numpy.int64)
+
+
+def whole(index: Array) -> Array:
+    """Places, which must be known."""
+    if is_float(index):
+        raise Refused("places that are no whole numbers")
+    return index
+
+
+def gather(x: Array, dim: int, index: Array) -> Array:
+    places = numpy.indices(index.shape, sparse=False)
+    return x[tuple(whole(index) if axis == dim % x.ndim else places[axis] for axis in range(x.ndim))]
+
+
+def added_at(x: Array, dim: int, index: Array, src: Array) -> Array:
+    """Each entry of src added where the index says along one axis; several may go to the same place."""
+    result = floats(x).copy()
+    for at in numpy.ndindex(*index.shape):
+        there = tuple(int(index[at]) if axis == dim % x.ndim else at[axis] for axis in range(x.ndim))
+        result[there] = result[there] + floats(src)[at]
+    return result
+
+
+def index_add(x: Array, dim: int, index: Array, source: Array, alpha: Any = 1) -> Array:
+    result = floats(x).copy()
+    for number, row in enumerate(whole(index)):
+        there = place(result, dim, int(row))
+        result[there] = result[there] + floats(source)[place(result, dim, number)] * lifted(alpha)
+    return result
+
+
+def index_select(x: Array, dim: int, index: Array) -> Array:
+    return numpy.take(x, whole(index), axis=dim)
+
+
+def index(x: Array, indices: Sequence[Array | None]) -> Array:
+    return x[tuple(slice(None) if one is None else whole(one) for one in indices)]
+
+
+def index_put(x: Array, indices: Sequence[Array | None], values: Array, accumulate: bool = False) -> Array:
+    places = tuple(slice(None) if one is None else whole(one) for one in indices)
+    result = x.copy()
+    if accumulate:
+        numpy.add.at(result, places, values)  # type: ignore[arg-type]
+    else:
+        result[places] = values
+    return result
+
+
+def embedding(weight: Array, indices: Array, padding_idx: int = -1) -> Array:
+    """Rows by their numbers. The gradient in the row padding_idx is 0 by torch's rule, which no definition says."""
+    if padding_idx >= 0:
+        raise Refused("padding_idx, a row that has no gradient by decree")
+    return weight[whole(indices)]
+
+
+def one_hot(x: Array, num_classes: int) -> Array:
+    return (x[..., None] == numpy.arange(num_classes)).astype(numpy.int64)
+
+
+def written(x: Array, src: Array, at: tuple[Any, ...]) -> Array:
+    result = (floats(x) if is_float(src) else x).copy()
+    result[at] = src
+    return result
+
+
+def flip(x: Array, dims: Sequence[int]) -> Array:
+    return numpy.flip(x, tuple(dims))
+
+
+def roll(x: Array, shifts: Sequence[int], dims: Sequence[int] = ()) -> Array:
+    return numpy.roll(x, tuple(shifts), tuple(dims)) if dims else numpy.roll(x, shifts[0])
+
+
+def diagonal(x: Array, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Array:
+    return numpy.diagonal(x, offset, dim1, dim2)
+
+
+def one_of(x: Sequence[Any], place: int) -> Any:
+    return x[place]
+
+
+SHAPES: dict[str, Operation] = {
+    "flatten": flatten,
+    "movedim": lambda x, source, destination: numpy.moveaxis(x, source, destination),
+    "permute": lambda x, dims: numpy.transpose(x, dims),
+    "reshape": lambda x, shape: shaped(x, shape),
+    "squeeze": squeeze,
+    "t": lambda x: x.T,
+    "mT": lambda x: numpy.swapaxes(x, -1, -2),
+    "numpy_T": lambda x: x.T,
+    "reshape_as": lambda x, other: x.reshape(other.shape),
+    "swapaxes": lambda x, axis0, axis1: numpy.swapaxes(x, axis0, axis1),
+    "transpose": lambda x, dim0, dim1: numpy.swapaxes(x, dim0, dim1) if x.ndim else x,
+    "unflatten": unflatten,
+    "unsqueeze": lambda x, dim: numpy.expand_dims(x, dim),
+    "view_as": lambda x, other: x.reshape(other.shape),
+    "view": shaped,
+}
+MADE: dict[str, Operation] = {
+    "arange": lambda end, dtype=None: arange(0, end, 1, dtype),
+    "arange.start": arange,
+    "arange.start_step": arange,
+    "eye": eye,
+    "eye.m": eye,
+    "full": full,
+    "full_like": lambda x, fill_value, dtype=None: filled(x.shape, fill_value, kind_of(x, dtype)),
+    "new_full": lambda x, size, fill_value, dtype=None: filled(size, fill_value, kind_of(x, dtype)),
+    "new_ones": lambda x, size, dtype=None: filled(size, 1, kind_of(x, dtype)),
+    "new_zeros": lambda x, size, dtype=None: filled(size, 0, kind_of(x, dtype)),
+    "ones": lambda size, dtype=None: filled(size, 1, dtype),
+    "ones_like": lambda x, dtype=None: filled(x.shape, 1, kind_of(x, dtype)),
+    "scalar_tensor": lambda s, dtype=None: full((), s, dtype),
+    "zeros": lambda size, dtype=None: filled(size, 0, dtype),
+    "zeros_like": lambda x, dtype=None: filled(x.shape, 0, kind_of(x, dtype)),
+}
+SAME = ("clone", "detach", "positive")
+OPERATIONS: dict[str, Operation] = {
+    **SHAPES,
+    **MADE,
+    **dict.fromkeys(SAME, as_it_is),
+    "_to_copy": converted,
+    "broadcast_tensors": lambda tensors: numpy.broadcast_arrays(*tensors),
+    "cat": together,
+    "chunk": chunk,
+    "copy": lambda x, src: numpy.broadcast_to(src, x.shape),
+    "diagonal": diagonal,
+    "embedding": embedding,
+    "expand": expand,
+    "expand_as": lambda x, other: numpy.broadcast_to(x, other.shape),
+    "fill": lambda x, value: filled(x.shape, value, kind_of(x, None)),
+    "flip": flip,
+    "gather": gather,
+    "getitem": one_of,
+    "index": index,
+    "index_add": index_add,
+    "index_put": index_put,
+    "index_select": index_select,
+    "narrow": lambda x, dim, start, length: part(x, dim, start, start + length),
+    "one_hot": one_hot,
+    "pad": pad,
+    "repeat": repeat,
+    "repeat_interleave.self_int": repeat_interleave,
+    "roll": roll,
+    "scatter_add": added_at,
+    "select": select,
+    "select_scatter": lambda x, src, dim, index: written(x, src, place(x, dim, index)),
+    "slice": part,
+    "slice_scatter": lambda x, src, dim=0, start=None, end=None, step=1: written(
+        x, src, place(x, dim, slice(start, None if end is None or end >= ENDLESS else end, step))
+    ),
+    "split": split,
+    "split_with_sizes": lambda x, split_sizes, dim=0: split(x, split_sizes, dim),
+    "stack": stack,
+    "to": converted,
+    "tril": triangle(numpy.tril),
+    "triu": triangle(numpy.triu),
+    "unbind": lambda x, dim=0: list(numpy.moveaxis(x, dim, 0)),
+}

@@ -1,0 +1,154 @@
+"""Numbers of many digits at which a backward is held against differences of what its module computes."""
+
+from collections.abc import Mapping
+from random import Random
+
+import mpmath
+import numpy
+from mpmath import mp, mpf
+
+from derive.modules.entries import Array, Entry, decimal, inner, numbers, of_data
+from derive.modules.evaluate import run
+from derive.modules.graph import Graph, Input
+from derive.modules.refusal import Refused, Wrong
+from derive.modules.written import COTANGENT
+
+DIGITS, AGREEING = 150, 45  # of the numbers, and to how many of them both must be the same
+STEP, SMALLEST = mpf(10) ** -50, 60
+ROUNDED = 12  # digits to which what only differs in rounded constants agrees
+LARGE = 10**9 + 7
+
+
+class Undefined(ArithmeticError):
+    """A point at which the module has no finite value, or is not smooth."""
+
+
+class Point:
+    """Random numbers for all tensors of a module and its cotangents, and what the module computes of them."""
+
+    def __init__(self, graph: Graph, inputs: Mapping[str, Input], seed: int, positive: bool) -> None:
+        self.graph, self.random, self.inputs = graph, Random(seed), inputs
+        self.given = {name: self.entries(one, positive or one.positive) for name, one in inputs.items()}
+        self.values = self.at(self.given)
+        self.cotangents = {
+            f"{COTANGENT}{place}": self.drawn(value.shape, False) for place, value in enumerate(self.values)
+        }
+        self.loss = self.paired(self.values)
+
+    def entries(self, one: Input, positive: bool) -> Array:
+        return self.drawn(one.shape, positive) if one.data is None else of_data(one.data)
+
+    def drawn(self, shape: tuple[int, ...], positive: bool) -> Array:
+        """Odd numbers over a large prime, from 1/20 to 1, so that no sum of a few of them is 0."""
+        found = numpy.empty(shape, dtype=object)
+        for index in numpy.ndindex(*shape):
+            size = mpf(2 * self.random.randrange(LARGE // 40, LARGE // 2) + 1) / LARGE
+            found[index] = size if positive else size * self.random.choice((-1, 1))
+        return found
+
+    def at(self, given: Mapping[str, Array]) -> list[Array]:
+        """What the module computes.
+
+        Raises Undefined where that is not real and finite.
+        """
+        try:
+            values = run(self.graph, given)
+        except (ZeroDivisionError, TypeError, ValueError) as error:
+            if isinstance(error, Refused):
+                raise
+            raise Undefined(str(error)) from error
+        for value in values:
+            if not all(is_finite(entry) for entry in value.flat):
+                raise Undefined("a value is not finite")
+        return values
+
+    def paired(self, values: list[Array]) -> Entry:
+        """The sum of the products of values and cotangents."""
+        pairs = zip(values, self.cotangents.values(), strict=True)
+        return mpmath.fsum(inner(value.flat, cotangent.flat) for value, cotangent in pairs if value.size)
+
+    def slope(self, name: str, direction: Array) -> Entry:
+        """How the pairing moves with a tensor, by the difference quotient.
+
+        Raises Undefined on a kink, where both sides differ.
+        """
+        ahead, behind = (
+            self.paired(self.at({**self.given, name: self.given[name] + step * direction})) for step in (STEP, -STEP)
+        )
+        if abs(ahead + behind - 2 * self.loss) > STEP ** mpf("1.5") * (1 + abs(self.loss)):
+            raise Undefined("a kink")
+        return (ahead - behind) / (2 * STEP)
+
+    def hold(self, label: tuple[str, str], got: Array) -> None:
+        """Raises Wrong where a value or a gradient is not what it must be, with the first entry that differs."""
+        kind, name = label
+        wanted = self.values[int(name)] if kind == "output" else self.given[name]
+        what = f"the gradient for {name}" if kind == "gradient" else f"output {name} of forward"
+        if got.shape != wanted.shape:
+            raise Wrong(f"{what} has the shape {got.shape}, expected {wanted.shape}")
+        for index in numpy.ndindex(*got.shape):
+            if not is_finite(got[index]):
+                raise Wrong(f"{what}{list(index)} is {mpmath.nstr(got[index], 5)}")
+        if kind == "output":
+            for index in numpy.ndindex(*got.shape):
+                self.compare(f"{what}{list(index)}", got[index], wanted[index])
+            return
+        direction = self.drawn(got.shape, False)
+        together, scale = inner(got.flat, direction.flat), mpmath.fsum(map(abs, got.flat))
+        if not agree(together, self.slope(name, direction), scale):
+            for index in numpy.ndindex(*got.shape):
+                only = numpy.full(got.shape, mpf(0), dtype=object)
+                only[index] = mpf(1)
+                self.compare(f"{what}{list(index)}", got[index], self.slope(name, only))
+            raise Wrong(f"the entries of {what} are wrong together")
+
+    def compare(self, what: str, got: Entry, wanted: Entry) -> None:
+        if not agree(got, wanted, abs(wanted)):
+            raise Different(what, got, wanted)
+
+
+class Different(Wrong):
+    """An entry that is another number than it must be."""
+
+    def __init__(self, what: str, got: Entry, wanted: Entry) -> None:
+        self.rounded = abs(got - wanted) <= abs(wanted) * mpf(10) ** -ROUNDED
+        one, other = digits(got, wanted)
+        super().__init__(f"{what} is {one} where it should be {other}")
+
+
+def is_finite(entry: Entry) -> bool:
+    return isinstance(entry, mpf) and bool(mpmath.isfinite(entry))
+
+
+def agree(got: Entry, wanted: Entry, scale: Entry) -> bool:
+    return bool(abs(got - wanted) <= scale * mpf(10) ** -AGREEING + mpf(10) ** -SMALLEST)
+
+
+def digits(got: Entry, wanted: Entry) -> tuple[str, str]:
+    """Both to the first digit that differs, and two more."""
+    for count in range(4, AGREEING):
+        if mpmath.nstr(got, count) != mpmath.nstr(wanted, count):
+            return mpmath.nstr(got, count + 2), mpmath.nstr(wanted, count + 2)
+    return mpmath.nstr(got, AGREEING), mpmath.nstr(wanted, AGREEING)
+
+
+def defined(graph: Graph, inputs: Mapping[str, Input], seed: int) -> Point:
+    """A point at which the module has a value: with entries of both signs, else with positive ones.
+
+    Raises Refused where there is none.
+    """
+    for positive in (False, False, True, True):
+        try:
+            return Point(graph, inputs, seed, positive)
+        except Undefined:
+            seed += 1000
+    raise Refused("found no numbers at which the module has finite values")
+
+
+def in_decimals() -> object:
+    """The context in which points are computed with."""
+    return numbers(decimal)
+
+
+def digits_kept() -> object:
+    return mp.workdps(DIGITS)

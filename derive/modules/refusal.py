@@ -1,0 +1,9 @@
+"""What is not audited, and what is wrong."""
+
+
+class Refused(ValueError):
+    """What cannot be recorded, or has no definition here, so that nothing is said of it."""
+
+
+class Wrong(ValueError):
+    """What is not the value or the gradient of the module."""

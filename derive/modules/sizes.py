@@ -1,0 +1,47 @@
+"""Other sizes for the arguments of a module: small and pairwise different, where the module allows it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+
+from derive.modules.graph import Axis, Module
+
+
+def runs(module: Module, sizes: Mapping[Axis, int]) -> bool:
+    try:
+        module.resized(sizes).outputs()
+    except Exception:  # whatever a module says of sizes that it does not take
+        return False
+    return True
+
+
+def other_sizes(module: Module) -> dict[Axis, int]:
+    """What to put in the place of which size; empty where each is fixed.
+
+    Axes of one size become different where they may: the first ones of tensors, which are batches, and all others.
+    """
+    axes = {(axis == 0, size) for tensor in module.example.values() for axis, size in enumerate(tensor.shape) if size}
+    free = list(groups(module, sorted(axes, key=lambda axis: (axis[1], not axis[0]))))
+    fixed = {size for _, size in axes.difference(*free)}
+    chosen: dict[Axis, int] = {}
+    for group in free:
+        new = next(n for n in count(2) if n not in fixed and n != group[0][1] and n not in chosen.values())
+        chosen |= dict.fromkeys(group, new)
+    if runs(module, chosen):
+        return chosen
+    chosen, sizes = {}, {size for _, size in axes}
+    for group in free:  # those that are not taken with the others stay as they are
+        new = next(n for n in count(2) if n not in sizes and n not in chosen.values())
+        if runs(module, more := chosen | dict.fromkeys(group, new)):
+            chosen = more
+    return chosen
+
+
+def groups(module: Module, axes: Sequence[Axis]) -> Iterator[list[Axis]]:
+    """Axes that may have another size: one alone, else those of this size together."""
+    for size in sorted({size for _, size in axes}):
+        here = [axis for axis in axes if axis[1] == size]
+        alone = [[axis] for axis in here if runs(module, {axis: size + 1})]
+        if alone:
+            yield from alone
+        elif runs(module, dict.fromkeys(here, size + 1)):
+            yield here

@@ -1,0 +1,234 @@
+"""Sums and products of entries, and what is largest of them, by their definitions."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from string import ascii_letters
+from typing import Any
+
+import numpy
+from sympy import Expr, Symbol
+
+from derive.modules.entries import Array, Entry, each, exp, floats, inner, is_float, is_larger, lifted, log, sqrt, total
+from derive.modules.refusal import Refused
+
+Operation = Callable[..., Any]
+EXTREME = "extreme of "
+Dims = int | Sequence[int] | None
+
+
+def over(x: Array, dim: Dims, keepdim: bool, function: Callable[[list[Any]], Any]) -> Array:
+    """The function of the entries along some axes, all of them where none is named."""
+    dims = range(x.ndim) if dim is None or dim == () else [dim] if isinstance(dim, int) else dim
+    gone = {d % x.ndim for d in dims} if x.ndim else set()
+    kept = [d for d in range(x.ndim) if d not in gone]
+    rows = numpy.transpose(x, (*kept, *sorted(gone))).reshape(*(x.shape[d] for d in kept), -1)
+    found = numpy.empty(rows.shape[:-1], dtype=object)
+    for place in numpy.ndindex(*found.shape):
+        found[place] = function(list(rows[place]))
+    return found.reshape([1 if d in gone else x.shape[d] for d in range(x.ndim)]) if keepdim else found
+
+
+def along(x: Array, dim: int, function: Callable[[list[Entry]], list[Entry]]) -> Array:
+    """The function of each line of entries along one axis, which has as many."""
+    lines = numpy.moveaxis(floats(x), dim, -1) if x.ndim else floats(x).reshape(1)
+    found = numpy.empty(lines.shape, dtype=object)
+    for place in numpy.ndindex(*lines.shape[:-1]):
+        found[place] = function(list(lines[place]))
+    return numpy.moveaxis(found, -1, dim) if x.ndim else found.reshape(())
+
+
+def summed(x: Array, dim: Dims = None, keepdim: bool = False) -> Array:
+    if not is_float(x):
+        axes = None if dim is None or dim == () else dim if isinstance(dim, int) else tuple(dim)
+        return numpy.asarray(numpy.sum(x, axis=axes, keepdims=keepdim))
+    return over(x, dim, keepdim, total)
+
+
+def mean_of(entries: list[Entry]) -> Entry:
+    return total(entries) / len(entries)
+
+
+def mean(x: Array, dim: Dims = None, keepdim: bool = False) -> Array:
+    return over(floats(x), dim, keepdim, mean_of)
+
+
+def variance_of(entries: list[Entry], correction: int = 0) -> Entry:
+    """The mean of squares of what differs from the mean, or their sum over n - correction."""
+    middle = mean_of(entries)
+    return total((entry - middle) ** 2 for entry in entries) / (len(entries) - correction)
+
+
+def variance(x: Array, dim: Dims = None, correction: Any = None, keepdim: bool = False) -> Array:
+    less = 1 if correction is None else int(correction)
+    return over(floats(x), dim, keepdim, lambda entries: variance_of(entries, less))
+
+
+def deviation(x: Array, dim: Dims = None, correction: Any = None, keepdim: bool = False) -> Array:
+    return each(sqrt, variance(x, dim, correction, keepdim))
+
+
+def product_of(entries: list[Any]) -> Any:
+    result = entries[0]
+    for entry in entries[1:]:
+        result = result * entry
+    return result
+
+
+def prod(x: Array, dim: Dims = None, keepdim: bool = False) -> Array:
+    return over(floats(x), dim, keepdim, product_of)
+
+
+def cumsum(x: Array, dim: int) -> Array:
+    return along(x, dim, lambda line: [total(line[: place + 1]) for place in range(len(line))])
+
+
+def most(entries: list[Entry], sign: int = 1) -> int:
+    """Where the largest is, the first of those that are equal; with sign -1 the smallest."""
+    best = 0
+    for place, entry in enumerate(entries):
+        if is_larger(sign * entry, sign * entries[best]):
+            best = place
+    return best
+
+
+def largest(sign: int) -> Operation:
+    def extreme(entries: list[Entry]) -> Entry:
+        open_ones = any(isinstance(entry, Expr) for entry in entries)
+        return extreme_of(sign, *entries) if open_ones else entries[most(entries, sign)]
+
+    def operation(x: Array, dim: Dims = None, keepdim: bool = False) -> Array:
+        return over(floats(x), dim, keepdim, extreme)
+
+    return operation
+
+
+@cache
+def extreme_of(sign: int, *entries: Entry) -> Symbol:
+    """Of symbols any number, the same for the same entries: what holds whichever it is, holds for the largest."""
+    return Symbol(f"{EXTREME}{extreme_of.cache_info().misses}", real=True)
+
+
+def with_place(sign: int) -> Operation:
+    def operation(x: Array, dim: int, keepdim: bool = False) -> tuple[Array, Array]:
+        places = over(floats(x), dim, keepdim, lambda entries: most(entries, sign)).astype(numpy.int64)
+        return largest(sign)(x, dim, keepdim), places
+
+    return operation
+
+
+def place_of(sign: int) -> Operation:
+    return lambda x, dim=None, keepdim=False: over(floats(x), dim, keepdim, lambda e: most(e, sign)).astype(numpy.int64)
+
+
+def softmax_of(entries: list[Entry]) -> list[Entry]:
+    powers = [exp(entry) for entry in entries]
+    return [power / total(powers) for power in powers]
+
+
+def logsumexp_of(entries: list[Entry]) -> Entry:
+    return log(total(map(exp, entries)))
+
+
+def softmax(x: Array, dim: int) -> Array:
+    return along(x, dim, softmax_of)
+
+
+def log_softmax(x: Array, dim: int) -> Array:
+    return along(x, dim, lambda line: [entry - logsumexp_of(line) for entry in line])
+
+
+def logsumexp(x: Array, dim: Dims, keepdim: bool = False) -> Array:
+    return over(floats(x), dim, keepdim, logsumexp_of)
+
+
+def norm(x: Array, p: Any = 2, dim: Dims = None, keepdim: bool = False) -> Array:
+    if p not in (None, 2):
+        raise Refused(f"a norm with p={p}")
+    return over(floats(x), dim, keepdim, lambda entries: sqrt(total(entry * entry for entry in entries)))
+
+
+def matmul(x: Array, other: Array) -> Array:
+    """Products of rows and columns; axes before the last two are repeated as torch repeats them."""
+    left, right = floats(x), floats(other)
+    first, second = left.ndim == 1, right.ndim == 1
+    left, right = left[None] if first else left, right[:, None] if second else right
+    stack = numpy.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    left = numpy.broadcast_to(left, (*stack, *left.shape[-2:]))
+    right = numpy.broadcast_to(right, (*stack, *right.shape[-2:]))
+    found = numpy.empty((*stack, left.shape[-2], right.shape[-1]), dtype=object)
+    for *place, i, j in numpy.ndindex(*found.shape):
+        found[(*place, i, j)] = inner(left[(*place, i)], right[(*place, slice(None), j)])
+    found = found[..., 0, :] if first else found
+    return found[..., 0] if second else found
+
+
+def linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
+    found = matmul(input, numpy.swapaxes(weight, -1, -2))
+    return found if bias is None else found + bias
+
+
+def addmm(x: Array, mat1: Array, mat2: Array, beta: Any = 1, alpha: Any = 1) -> Array:
+    return floats(x) * lifted(beta) + matmul(mat1, mat2) * lifted(alpha)
+
+
+def outer(x: Array, vec2: Array) -> Array:
+    return floats(x)[:, None] * floats(vec2)[None, :]
+
+
+def einsum(equation: str, tensors: Sequence[Array]) -> Array:
+    """Sums of products over the letters that the result has not."""
+    left, _, right = equation.replace(" ", "").partition("->")
+    letters = [list(part) for part in left.split(",")]
+    if "." in equation or any(letter not in ascii_letters for part in letters for letter in part):
+        raise Refused(f"einsum of {equation}")
+    right = right if "->" in equation else "".join(sorted(c for c in set(left) - {","} if left.count(c) == 1))
+    sizes = {
+        c: size for part, one in zip(letters, tensors, strict=True) for c, size in zip(part, one.shape, strict=True)
+    }
+    gone = [letter for letter in sizes if letter not in right]
+    found = numpy.empty([sizes[letter] for letter in right], dtype=object)
+    factors = [floats(one) for one in tensors]
+    for place in numpy.ndindex(*found.shape):
+        fixed = dict(zip(right, place, strict=True))
+        terms = []
+        for inside in numpy.ndindex(*(sizes[letter] for letter in gone)):
+            at = fixed | dict(zip(gone, inside, strict=True))
+            terms.append(
+                product_of([one[tuple(at[c] for c in part)] for part, one in zip(letters, factors, strict=True)])
+            )
+        found[place] = total(terms)
+    return found
+
+
+OPERATIONS: dict[str, Operation] = {
+    "addmm": addmm,
+    "amax": largest(1),
+    "amin": largest(-1),
+    "argmax": place_of(1),
+    "argmin": place_of(-1),
+    "baddbmm": lambda x, batch1, batch2, beta=1, alpha=1: addmm(x, batch1, batch2, beta, alpha),
+    "bmm": lambda x, mat2: matmul(x, mat2),
+    "cumsum": cumsum,
+    "dot": lambda x, tensor: matmul(x, tensor),
+    "einsum": einsum,
+    "linalg_vector_norm": lambda x, ord=2, dim=None, keepdim=False: norm(x, ord, dim, keepdim),
+    "linear": linear,
+    "log_softmax": log_softmax,
+    "logsumexp": logsumexp,
+    "matmul": matmul,
+    "max": largest(1),
+    "max.dim": with_place(1),
+    "mean": mean,
+    "min": largest(-1),
+    "min.dim": with_place(-1),
+    "mm": lambda x, mat2: matmul(x, mat2),
+    "mv": lambda x, vec: matmul(x, vec),
+    "outer": outer,
+    "prod": prod,
+    "softmax": softmax,
+    "std": lambda x, dim=None, unbiased=True, keepdim=False: deviation(x, dim, int(unbiased), keepdim),
+    "std.correction": deviation,
+    "sum": summed,
+    "var": lambda x, dim=None, unbiased=True, keepdim=False: variance(x, dim, int(unbiased), keepdim),
+    "var.correction": variance,
+}

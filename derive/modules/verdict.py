@@ -1,0 +1,76 @@
+"""The audit of a backward, and what it says."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from derive.modules.graph import Module
+from derive.modules.points import AGREEING
+from derive.modules.sizes import other_sizes
+from derive.modules.trial import POINTS, Trial
+from derive.modules.written import Written
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was shown of a backward: of how many entries of which values and gradients, and at which sizes.
+
+    It is `exact` if each is identical to SymPy's derivative, with a symbol for each entry, at the sizes `exact_at`;
+    else, and at all `sizes`, they are the same to 45 digits. `missing` names what it gives no gradient for.
+    """
+
+    name: str
+    shown: tuple[str, ...]
+    entries: int
+    sizes: tuple[str, ...]
+    exact_at: str
+    missing: tuple[str, ...]
+
+    @property
+    def exact(self) -> bool:
+        return bool(self.exact_at)
+
+    def __str__(self) -> str:
+        lines = [f"{'proved' if self.exact else 'checked numerically'}: {self.name}: {', '.join(self.shown)}"]
+        if self.exact:
+            lines.append(f"identical in every entry to SymPy's derivative, a symbol for each entry, at {self.exact_at}")
+        digits = f"to {AGREEING} digits, at {POINTS} random points and along random lines through them"
+        lines += [f"{digits}, at {sizes}" for sizes in self.sizes]
+        if len(self.sizes) == 1:
+            lines.append("at no other sizes, as the module takes no others")
+        if self.missing:
+            lines.append(f"NOT shown, as it gives none: the gradient for {', '.join(self.missing)}")
+        return "\n".join(lines)
+
+
+def audit(module: Any, example: Sequence[Any], backward: Any) -> Verdict:
+    """Holds a backward against the module, or the function of tensors, that it is for.
+
+    `example` has the module's arguments, of which the shapes count, and the entries where they are whole numbers, truth
+    values or contain -inf. `backward` is a path, a function backward(G, ...) of a cotangent for each output and of any
+    of the module's arguments, parameters and buffers by their names (with _ for dots), a pair of forward(...), which
+    returns (output, saved), and backward(G, saved), or a torch.autograd.Function. A file defines backward, and forward
+    where there is one, or one such Function. What comes back is a dict or a NamedTuple by these names, or a tuple in
+    the order of the arguments; each gradient has the shape of what it is for.
+
+    Raises Wrong, a ValueError, with the first entry that is wrong, its values and its line; Refused, a ValueError,
+    where nothing is said; OSError where a file cannot be read.
+    """
+    subject = Module(module, example)
+    written = Written(backward, subject)
+    trials = [Trial.of(subject, written)]
+    trials[0].hold()
+    if sizes := other_sizes(subject):
+        trials.append(Trial.of(subject.resized(sizes), written))
+        trials[1].hold()
+    trials.sort(key=lambda trial: trial.entries)
+    exact_at = trials[0].sizes if trials[0].is_identical() else ""
+    shown = tuple(f"output {of}" if kind == "output" else f"d{of}" for kind, of in trials[0].labels)
+    return Verdict(
+        written.name,
+        shown,
+        sum(trial.entries for trial in trials),
+        tuple(trial.sizes for trial in trials),
+        exact_at,
+        tuple(written.missing),
+    )

@@ -1,0 +1,204 @@
+"""Backwards that somebody wrote: functions of a file, of Python, or of a torch.autograd.Function, as graphs.
+
+This file calls what it is given; torch itself it leaves to graph.py.
+"""
+
+import inspect
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from derive.modules.agreement import check
+from derive.modules.graph import Graph, Module, computed, is_function_class, is_tensor, recorded, results
+from derive.modules.refusal import Refused, Wrong
+from derive.system import content
+
+MOST_BYTES = 2**20  # of a file
+COTANGENT = "dL/dy"  # and the number of the output
+
+
+class Context(SimpleNamespace):
+    """What a torch.autograd.Function keeps from forward for backward."""
+
+    saved_tensors: tuple[Any, ...] = ()
+
+    def save_for_backward(self, *tensors: Any) -> None:
+        self.saved_tensors = tensors
+
+    def mark_non_differentiable(self, *tensors: Any) -> None:
+        pass
+
+    def set_materialize_grads(self, value: bool) -> None:
+        pass
+
+
+class Written:
+    """A backward, and the forward that it may come with.
+
+    `takes` names the tensors that it is called with after the cotangents; a gradient belongs to each of `order`. What
+    it gives last is what `labels` say; it gave None for `none`, and nothing for what is `missing`.
+    """
+
+    def __init__(self, source: Any, module: Module) -> None:
+        self.name, self.forward, self.backward, self.function = found(source)
+        self.known = module.inputs()
+        self.cotangents = len(module.outputs())
+        parameters = list(inspect.signature(self.backward).parameters.values())
+        if self.function:
+            first = list(inspect.signature(self.function.forward).parameters.values())
+            self.takes = first if self.sets_up else first[1:]
+        elif self.forward:
+            self.takes = list(inspect.signature(self.forward).parameters.values())
+            if len(parameters) != self.cotangents + 1:
+                raise Refused(
+                    f"{self.name}: backward takes {len(parameters)} arguments, expected {self.cotangents + 1}: "
+                    f"a cotangent for each output, and what forward saved"
+                )
+        else:
+            self.takes = parameters[self.cotangents :]
+        self.order = [one.name for one in self.takes]
+        strange = [one for one in self.takes if one.name not in self.known and one.default is one.empty]
+        if strange:
+            raise Refused(
+                f"{self.name}: {strange[0].name} is no input, parameter or buffer of the module: it has "
+                f"{', '.join(self.known)}"
+            )
+        self.labels: list[tuple[str, str]] = []
+        self.missing: list[str] = []
+        self.none: set[str] = set()
+
+    @property
+    def sets_up(self) -> bool:
+        """Whether a Function has its forward without a context."""
+        return "setup_context" in vars(self.function)
+
+    def graph(self, module: Module) -> tuple[Graph, list[tuple[str, str]]]:
+        """Its graph at the sizes of a module's example; of each output whether it is a value or a gradient, of what.
+
+        Raises Wrong where it fails, and Refused where it does not give what is expected, or cannot be recorded.
+        """
+        tensors = {f"{COTANGENT}{place}": output for place, output in enumerate(module.outputs())}
+        tensors |= {name: tensor for name, tensor in module.tensors().items() if name in self.order}
+        names = list(tensors)
+
+        def call(*given: Any) -> tuple[Any, ...]:
+            return self.called(dict(zip(names, given, strict=True)))
+
+        try:
+            values = computed(call, list(tensors.values()))
+        except (Refused, Wrong):
+            raise
+        except Exception as error:
+            raise Wrong(
+                f"{self.name} fails: {type(error).__name__}: {str(error).splitlines()[0]}{place(error)}"
+            ) from error
+        graph = recorded(call, tensors)
+        check(graph, tensors, values, self.name)
+        return graph, list(self.labels)
+
+    def called(self, tensors: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The values of forward, if there is one, and the gradients."""
+        cotangents = [tensors[f"{COTANGENT}{place}"] for place in range(self.cotangents)]
+        arguments = [tensors.get(one.name, one.default) for one in self.takes]
+        values: tuple[Any, ...] = ()
+        if self.function:
+            context = Context(needs_input_grad=tuple(is_tensor(argument) for argument in arguments))
+            output = self.function.forward(*([] if self.sets_up else [context]), *arguments)
+            if self.sets_up:
+                self.function.setup_context(context, tuple(arguments), output)
+            values, given = results(output), self.function.backward(context, *cotangents)
+        elif self.forward:
+            output = self.forward(*arguments)
+            if not isinstance(output, tuple | list) or len(output) != 2:
+                raise Refused(f"{self.name}: forward returns {type(output).__name__}, expected (output, saved)")
+            values, given = results(output[0]), self.backward(*cotangents, output[1])
+        else:
+            given = self.backward(*cotangents, *arguments)
+        gradients = self.gradients(given, tensors)
+        self.labels = [("output", str(place)) for place in range(len(values))]
+        self.labels += [("gradient", name) for name in gradients]
+        self.missing = [name for name, one in self.known.items() if one.wanted and name not in gradients]
+        if not gradients:
+            raise Refused(f"{self.name}: gives no gradient")
+        return (*values, *gradients.values())
+
+    def gradients(self, given: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """The gradients by what they are for; None is 0, as torch takes it."""
+        if hasattr(given, "_asdict"):
+            given = given._asdict()
+        if is_tensor(given):
+            given = (given,)
+        if isinstance(given, tuple | list):
+            smooth = [name for name in self.order if self.has_gradient(name)]
+            names = smooth if len(given) == len(smooth) else self.order
+            if len(given) != len(names):
+                raise Refused(f"{self.name}: {len(given)} gradients, expected {len(names)}: {', '.join(names)}")
+            given = dict(zip(names, given, strict=True))
+        if not isinstance(given, Mapping):
+            raise Refused(f"{self.name}: backward returns a {type(given).__name__}, expected a dict or a tuple")
+        found = {}
+        for key, gradient in given.items():
+            name = next((known for known in (str(key), str(key).removeprefix("grad_")) if known in self.known), None)
+            if name is None or not self.has_gradient(name):
+                if gradient is None:
+                    continue
+                has = ", ".join(filter(self.has_gradient, self.known))
+                raise Refused(f"{self.name}: a gradient for {key}, but those of the module are for {has}")
+            if gradient is None:
+                self.none.add(name)
+                gradient = 0 * tensors[name]
+            if not is_tensor(gradient):
+                raise Refused(f"{self.name}: the gradient for {key} is a {type(gradient).__name__}, expected a tensor")
+            found[name] = gradient
+        return found
+
+    def has_gradient(self, name: str) -> bool:
+        """Whether it is a tensor of the module that no data are given for."""
+        return name in self.known and self.known[name].data is None
+
+
+def found(source: Any) -> tuple[str, Callable[..., Any] | None, Callable[..., Any], Any]:
+    """The name of what was given, its forward, its backward, and its torch.autograd.Function, where there are these.
+
+    Raises Refused where it has no backward, and OSError where its file cannot be read.
+    """
+    if isinstance(source, str | Path):
+        return in_file(Path(source))
+    if is_function_class(source):
+        return source.__name__, None, source.backward, source
+    if isinstance(source, Sequence) and len(source) == 2 and all(map(callable, source)):
+        return source[1].__name__, source[0], source[1], None
+    if callable(source):
+        return source.__name__, None, source, None
+    raise Refused(f"{source!r}: expected a path, a function, (forward, backward) or a torch.autograd.Function")
+
+
+def in_file(path: Path) -> tuple[str, Callable[..., Any] | None, Callable[..., Any], Any]:
+    """What a file defines."""
+    namespace: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
+    try:
+        exec(compile(content(path, MOST_BYTES), str(path), "exec"), namespace)
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
+        raise Refused(f"{path}: {type(error).__name__}: {error}{place(error)}") from error
+    if callable(namespace.get("backward")):
+        forward = namespace.get("forward")
+        return str(path), forward if callable(forward) else None, namespace["backward"], None
+    classes = own(namespace.values(), path.stem)
+    if len(classes) != 1:
+        raise Refused(f"{path}: defines neither backward nor one torch.autograd.Function")
+    return f"{path}: {classes[0].__name__}", None, classes[0].backward, classes[0]
+
+
+def own(values: Iterable[Any], module: str) -> list[Any]:
+    return [value for value in values if is_function_class(value) and value.__module__ == module]
+
+
+def place(error: BaseException) -> str:
+    """The last line that is not torch's at which an error arose."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
+    frames = [f for f in frames if not f.filename.startswith(str(Path(__file__).parent))]
+    return f", {frames[-1].filename}:{frames[-1].lineno}" if frames else ""

@@ -1,0 +1,288 @@
+"""Backwards written by hand, right and wrong, held against torch modules."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from derive import audit as command
+from derive.audit import Refused, Wrong, audit
+from tests.helpers.backwards import CASES, HEAD
+
+SHIPPED = [(name, where) for name, case in CASES.items() for where in case.shipped]
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A file with a text below the imports that it needs."""
+
+    def write(text):
+        path = tmp_path / "mine.py"
+        path.write_text(HEAD + text)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_right_backward_is_proved(name, file):
+    case = CASES[name]
+    verdict = audit(case.layer(), case.example(), file(case.backward))
+    assert verdict.exact, str(verdict)
+    assert len(verdict.sizes) == 2 and not verdict.missing
+
+
+@pytest.mark.parametrize("name, where", SHIPPED, ids=[where for _, where in SHIPPED])
+def test_a_wrong_backward_is_rejected(name, where, file):
+    case = CASES[name]
+    right, wrong = case.shipped[where]
+    assert case.backward.count(right) == 1
+    with pytest.raises(
+        Wrong, match=r"the gradient for \w+\[[\d, ]*\] is \S+ where it should be \S+, .*(mine\.py:\d+|None.*)"
+    ):
+        audit(case.layer(), case.example(), file(case.backward.replace(right, wrong)))
+
+
+def test_it_names_the_gradient_the_entry_both_values_and_the_line(file):
+    path = file("def backward(G, x):\n    c = 2 * G\n    return {'x': c * x.flip(1)}\n")
+    with pytest.raises(Wrong) as caught:
+        audit(lambda x: x * x, (torch.rand(2, 2),), path)
+    assert str(caught.value).startswith("the gradient for x[0, 0] is ")
+    assert str(caught.value).endswith(f", at x 2x2, {path}:8")
+    got, wanted = (
+        float(word)
+        for word in str(caught.value).replace(",", "").split()
+        if word[-1].isdigit() and "." in word and word[0] in "-0123456789"
+    )
+    assert abs(got - wanted) > 1e-6
+
+
+def swiglu(G, e, g):
+    s = torch.sigmoid(e)
+    return G * g * s * (1 + e * (1 - s)), G * e * s
+
+
+def test_functions_and_pairs_and_classes_are_taken_as_they_are():
+    class Mine(torch.autograd.Function):
+        @staticmethod
+        def forward(e, g):
+            return e * torch.sigmoid(e) * g
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.save_for_backward(*inputs)
+
+        @staticmethod
+        def backward(ctx, G):
+            return swiglu(G, *ctx.saved_tensors)
+
+    def forward(e, g):
+        return F.silu(e) * g, [e, g]
+
+    def layer(e, g):
+        return F.silu(e) * g
+
+    example = torch.rand(2, 3), torch.rand(2, 3)
+    for given in (swiglu, (forward, lambda G, saved: swiglu(G, *saved)), Mine):
+        assert audit(layer, example, given).exact
+
+
+def test_forward_is_held_too():
+    def forward(x):
+        return x * x + 1, x
+
+    with pytest.raises(Wrong, match=r"output 0 of forward\[0\] is 1\.\d+ where it should be"):
+        audit(lambda x: x * x, (torch.rand(2),), (forward, lambda G, x: 2 * G * x))
+
+
+def test_two_outputs_have_two_cotangents():
+    def layer(x, y):
+        return x * y, (x + y).sum()
+
+    assert audit(layer, (torch.rand(2), torch.rand(2)), lambda G, H, x, y: (G * y + H, G * x + H)).exact
+    with pytest.raises(Wrong, match="the gradient for y"):
+        audit(layer, (torch.rand(2), torch.rand(2)), lambda G, H, x, y: (G * y + H, G * x))
+
+
+def test_what_only_holds_at_the_given_sizes_is_wrong():
+    """A mean over the batch, divided by the number of features, which is the same number here."""
+
+    def backward(G, x):
+        return G.expand_as(x) / x.shape[1]
+
+    with pytest.raises(Wrong, match=r"x 3x\d"):
+        audit(lambda x: x.sum(1).mean(0), (torch.rand(2, 2),), backward)
+
+
+def test_what_fails_at_other_sizes_is_wrong():
+    with pytest.raises(Wrong, match=r"fails: RuntimeError: .*, at x 3x"):
+        audit(lambda x: x.sum(), (torch.rand(2, 4),), lambda G, x: G.expand(2, 4).reshape(2, 4) + 0 * x)
+
+
+def test_running_statistics_are_not_those_of_a_new_module():
+    def backward(G, input, weight, running_var):
+        return G * weight / torch.sqrt(running_var + 1e-5)
+
+    def forgetful(G, input, weight, running_var):
+        return G * weight
+
+    layer = nn.BatchNorm1d(2, eps=1e-5).eval()
+    verdict = audit(
+        layer,
+        (torch.rand(3, 2),),
+        lambda G, input, weight, running_var: {"input": backward(G, input, weight, running_var)},
+    )
+    assert verdict.exact and verdict.missing == ("weight", "bias")
+    assert "NOT shown, as it gives none: the gradient for weight, bias" in str(verdict)
+    with pytest.raises(Wrong):
+        audit(
+            layer,
+            (torch.rand(3, 2),),
+            lambda G, input, weight, running_var: {"input": forgetful(G, input, weight, running_var)},
+        )
+
+
+def test_constants_stand_for_what_was_rounded():
+    def layer(x):
+        return x / math.sqrt(3) + x * (1 / 3) + F.gelu(x)
+
+    def backward(G, x):
+        slope = 0.5 * (1 + torch.erf(x / 2**0.5)) + x * torch.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+        return G * 3**-0.5 + G * 0.3333333333333333 + G * slope
+
+    assert audit(layer, (torch.rand(2, 3),), backward).exact
+    with pytest.raises(Wrong):
+        audit(layer, (torch.rand(2, 3),), lambda G, x: backward(G, x) + 1e-13 * G)
+    with pytest.raises(Refused, match=r"it is not known what 0\.12345678901234561 at .* stands for"):
+        audit(lambda x: x * 0.12345678901234561, (torch.rand(2),), lambda G, x: G * 0.12345678901234563)
+
+
+def test_masks_and_classes_are_given():
+    mask = torch.tensor([[0.0, -math.inf], [0.0, 0.0]])
+    hidden = torch.tensor([[True, False], [True, True]])
+
+    def backward(G, s, mask):
+        p = torch.softmax(s + mask, -1)
+        return {"s": p * (G - (G * p).sum(-1, keepdim=True))}
+
+    def by_truth(G, s, hidden):
+        return backward(G, s, torch.zeros_like(s).masked_fill(~hidden, -math.inf))
+
+    audit(lambda s, mask: torch.softmax(s + mask, -1), (torch.rand(2, 2), mask), backward)
+    audit(lambda s, hidden: s.masked_fill(~hidden, -math.inf).softmax(-1), (torch.rand(2, 2), hidden), by_truth)
+
+
+def test_a_kink_is_no_reason_to_reject():
+    """torch's slope of relu at 0 is a decree; no random number lies there."""
+    assert audit(F.relu, (torch.rand(2, 3),), lambda G, input: G * (input > 0)).exact
+    with pytest.raises(Wrong):
+        audit(F.relu, (torch.rand(2, 3),), lambda G, input: G * (input < 0))
+
+
+def test_tied_and_frozen_parameters():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.other = nn.Linear(2, 2, bias=False), nn.Linear(2, 2)
+            self.other.weight = self.one.weight
+            self.other.bias.requires_grad_(False)
+
+        def forward(self, x):
+            return self.other(torch.tanh(self.one(x)))
+
+    def backward(G, x, one_weight):
+        h = torch.tanh(x @ one_weight.T)
+        dz = G @ one_weight * (1 - h**2)
+        return {"x": dz @ one_weight, "one_weight": dz.T @ x + G.T @ h}
+
+    verdict = audit(Tied(), (torch.rand(3, 2),), backward)
+    assert not verdict.missing
+    with pytest.raises(Wrong, match="one_weight"):
+        audit(Tied(), (torch.rand(3, 2),), lambda *a: backward(*a) | {"one_weight": a[0].T @ torch.tanh(a[1] @ a[2].T)})
+
+
+REFUSED = {
+    "an operation that is not known": (
+        lambda G, x: G * torch.special.bessel_j0(x),
+        r"aten\.special_bessel_j0\.default at .*: this operation is not known",
+    ),
+    "a branch on numbers": (lambda G, x: G if x.sum() > 0 else -G, "torch.export does not record it"),
+    "dropout": (lambda G, x: F.dropout(G), "dropout"),
+    "no gradient": (lambda G, x: {}, "gives no gradient"),
+    "something else": (lambda G, x: 3, "returns a int"),
+    "too few": (lambda G, x, y: (G,), "1 gradients, expected 2: x, y"),
+    "a gradient for nothing": (lambda G, x: {"w": G}, "a gradient for w, .* are for x, y"),
+    "an argument that is not there": (
+        lambda G, x, z: G,
+        "z is no input, parameter or buffer of the module: it has x, y",
+    ),
+    "no tensor": (lambda G, x: {"x": 1.0}, "is a float, expected a tensor"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_cannot_be_audited_is_refused(what):
+    backward, said = REFUSED[what]
+    with pytest.raises(Refused, match=said):
+        audit(lambda x, y: x * y, (torch.rand(2), torch.rand(2)), backward)
+
+
+def test_modules_that_cannot_be_audited_are_refused():
+    with pytest.raises(Refused, match=r"the module: aten\.\S+ at .*test_audit\.py:\d+: this operation is not known"):
+        audit(lambda x: torch.special.bessel_j0(x), (torch.rand(2),), lambda G, x: G)
+    with pytest.raises(Refused, match="dropout in training"):
+        audit(nn.Dropout(), (torch.rand(2),), lambda G, input: G)
+    with pytest.raises(Refused, match="at most 20000"):
+        audit(nn.Linear(1000, 30), (torch.rand(1, 1000),), lambda G, input, weight: {"input": G @ weight})
+
+
+def test_a_wrong_shape_and_a_failing_backward_are_wrong():
+    with pytest.raises(Wrong, match=r"the gradient for y has the shape \(3, 2\), expected \(2,\)"):
+        audit(lambda x, y: x * y, (torch.rand(3, 2), torch.rand(2)), lambda G, x, y: (G * y, G * x))
+    with pytest.raises(Wrong, match=r"fails: RuntimeError: .*, .*test_audit\.py:\d+, at x 2x3"):
+        audit(lambda x: x * x, (torch.rand(2, 3),), lambda G, x: G @ x)
+
+
+LAYERS = """
+from torch import nn
+
+def norm():
+    return nn.LayerNorm(3)
+
+def loss(x, labels):
+    return nn.functional.cross_entropy(x, labels)
+"""
+
+
+def test_the_command(tmp_path, monkeypatch, capsys):
+    (tmp_path / "layers_of_mine.py").write_text(LAYERS)
+    (tmp_path / "right.py").write_text(HEAD + CASES["LayerNorm"].backward)
+    (tmp_path / "wrong.py").write_text(HEAD + CASES["LayerNorm"].backward.replace("G.sum((0, 1))", "G.mean((0, 1))"))
+    (tmp_path / "loss.py").write_text(
+        f"{HEAD}def backward(G, x, labels):\n    one = torch.nn.functional.one_hot(labels, x.shape[1])\n"
+        "    return {'x': G * (x.softmax(1) - one) / len(x)}\n"
+    )
+    (tmp_path / "broken.py").write_text("def backward(:\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    norm = "layers_of_mine:norm"
+    assert command.main([norm, "right.py", "--input", "input: 2x1x3"]) == 0
+    assert capsys.readouterr().out.startswith("proved: right.py: dinput, dweight, dbias\n")
+    assert command.main([norm, "wrong.py", "--input", "2x1x3"]) == 1
+    assert "WRONG: the gradient for bias[0] is" in capsys.readouterr().err
+    assert command.main(["layers_of_mine.py:loss", "loss.py", "--input", "x: 4x3", "--input", "labels: 4 of 3"]) == 0
+    assert capsys.readouterr().out.startswith("proved: loss.py: dx\n")
+    for arguments, said in (
+        ([norm, "none.py", "--input", "2x1x3"], "none.py: No such file"),
+        ([norm, "broken.py", "--input", "2x1x3"], "broken.py: SyntaxError"),
+        ([norm, "right.py", "--input", "x: 2x3"], "x: the arguments are input"),
+        ([norm, "right.py", "--input", "2 by 3"], "expected 'name: 2x3x4'"),
+        (["layers_of_mine:other", "right.py"], "layers_of_mine has no other"),
+        (["nowhere", "right.py"], "nowhere: expected package.file:name"),
+        (["nowhere:norm", "right.py"], "nowhere: ModuleNotFoundError"),
+        ([norm, "right.py"], "forward"),
+    ):
+        assert command.main(arguments) == 2, arguments
+        assert said in capsys.readouterr().err.replace("\n", " "), arguments

@@ -18,9 +18,10 @@ import stat
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
+from threading import Thread
 
 import torch
 
@@ -28,78 +29,151 @@ from .fast import FastGradient
 
 _FLAGS = ("-std=gnu99", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 _IN_DOUBLE = "-DNETWORK_DOUBLE"
+_PORTABLE = ("-ffp-contract=off", "-DBYTES=64")  # no two operations in one, and as many lanes everywhere
+_AT_ONCE = 64  # parts whose sums are kept until they are added
 _LONGEST = 120  # seconds that the compiler may take
 
 
 class NativeGradient(FastGradient):
     """FastGradient, computed by network.c where the data lies in one piece of a processor's memory.
 
-    Arguments, results and errors are those of FastGradient. Where network.c cannot be compiled, a warning says why,
-    once, and fast.py computes.
+    Arguments, results and errors are those of FastGradient. Many rows are computed in parts, by as many threads as
+    torch.get_num_threads(), and the bits of the results do not depend on how many these are. With portable=True they
+    are the same on every machine, too, at some cost. Where network.c cannot be compiled, a warning says why, once, and
+    fast.py computes.
     """
 
-    def __init__(self, parameters: Iterable[torch.Tensor]) -> None:
+    def __init__(self, parameters: Iterable[torch.Tensor], *, portable: bool = False) -> None:
         super().__init__(parameters)
-        self._native = _library(self._dtype == torch.float64) if self._device.type == "cpu" else None
+        on_cpu = self._device.type == "cpu"
+        self._native = _library(self._dtype == torch.float64, portable) if on_cpu else None
+        self._at_once = -1  # so many rows are one call
         if self._native is None:
             return
-        size = ctypes.c_long.in_dll(self._native, "workspace_size").value
-        self._work = torch.empty(size, dtype=torch.uint8)  # torch's memory begins where vectors may
-        self._batch = torch.empty_like(self._results)
-        self._parameters_at, self._work_at = self.flat_parameters.data_ptr(), self._work.data_ptr()
-        self._results_at, self._batch_at = self._places_of(self._results), self._places_of(self._batch)
+        self._gradient = self._native.gradient
+        self._part, self._size = (_number(self._native, name) for name in ("part_size", "workspace_size"))
+        self._at_once = self._part
+        self._work = [torch.empty(self._size, dtype=torch.uint8)]  # torch's memory begins where vectors may
+        self._parameters_at = self.flat_parameters.data_ptr()
+        self._results_at = self._loss.data_ptr(), self._results.data_ptr(), self._work[0].data_ptr()
 
-    def _places_of(self, results: torch.Tensor) -> tuple[int, int, int]:
-        """Where loss and gradient are to go, and where there is memory to work in."""
-        return results[-1].data_ptr(), results.data_ptr(), self._work_at
+    def _reads(self, *tensors: torch.Tensor) -> bool:
+        """Whether network.c can: each tensor's memory holds its entries, one after the other."""
+        return self._native is not None and all(map(_is_array, tensors))
 
     def _put(self, x: torch.Tensor, y: torch.Tensor, N: int) -> None:
-        if self._native is not None and _is_array(x) and _is_array(y):
-            self._native.gradient(self._parameters_at, x.data_ptr(), y.data_ptr(), N, *self._results_at)
+        if self._at_once >= N and _is_array(x) and _is_array(y):
+            self._gradient(self._parameters_at, x.data_ptr(), y.data_ptr(), N, *self._results_at)
+        elif self._reads(x, y):
+            with self._quick:
+                totals = self._sums(self._native.gradient_of_rows, (self._parameters_at,), x, y, N, N)
+                self._results.copy_(totals)
         else:
             super()._put(x, y, N)
 
     def _put_more(self, x: torch.Tensor, y: torch.Tensor, N: int) -> None:
-        if N > 0 and self._native is not None and _is_array(x) and _is_array(y):  # of no rows, the mean is 0 / 0
-            self._native.gradient(self._parameters_at, x.data_ptr(), y.data_ptr(), N, *self._batch_at)
-            self._results.add_(self._batch, alpha=1)
+        if self._reads(x, y):
+            with self._quick:
+                self._results.add_(self._sums(self._native.gradient_of_rows, (self._parameters_at,), x, y, N, 1))
         else:
             super()._put_more(x, y, N)
 
     def _put_each(self, x: torch.Tensor, y: torch.Tensor, N: int, out: torch.Tensor) -> None:
-        if self._native is not None and _is_array(x) and _is_array(y) and _is_array(out):
-            data = x.data_ptr(), y.data_ptr(), N
-            self._native.per_sample(self._parameters_at, *data, out.data_ptr(), self._work_at)
-        else:
+        if not self._reads(x, y, out):
             super()._put_each(x, y, N, out)
+            return
+        to = out.data_ptr(), out.element_size()
+
+        def compute(row: int, rows: int, data: tuple[int, int], work: int) -> None:
+            self._native.per_sample_of_rows(self._parameters_at, *data, rows, N, to[0] + row * to[1], work)
+
+        self._share(range(0, N, self._part), x, y, compute)
 
     def _put_product(self, x: torch.Tensor, y: torch.Tensor, N: int, direction: torch.Tensor) -> None:
-        if self._native is not None and _is_array(x) and _is_array(y) and _is_array(direction):
-            data = direction.data_ptr(), x.data_ptr(), y.data_ptr(), N
-            self._native.hvp(self._parameters_at, *data, self._product.data_ptr(), self._work_at)
-        else:
+        if not self._reads(x, y, direction):
             super()._put_product(x, y, N, direction)
+            return
+        point = self._parameters_at, direction.data_ptr()
+        if self._at_once >= N:
+            data = x.data_ptr(), y.data_ptr(), N
+            self._native.hvp(*point, *data, self._product.data_ptr(), self._work[0].data_ptr())
+            return
+        with self._quick:
+            totals = self._sums(self._native.hvp_of_rows, point, x, y, N, N)
+            self._product.copy_(totals[:-1])
+
+    def _sums(
+        self, add: Callable[..., None], point: tuple[int, ...], x: torch.Tensor, y: torch.Tensor, N: int, whole: int
+    ) -> torch.Tensor:
+        """The totals over N rows out of `whole`: those of all parts, one after the other."""
+        totals = torch.zeros(len(self._results), dtype=torch.float64)
+        parts = range(0, N, self._part)
+        for first in range(0, len(parts), _AT_ONCE):
+            some = parts[first : first + _AT_ONCE]
+            sums = totals.new_zeros(len(some), len(totals))
+            to, size = sums.data_ptr(), sums.stride(0) * sums.element_size()
+
+            def compute(row: int, rows: int, data: tuple[int, int], work: int, some=some, to=to, size=size) -> None:
+                add(*point, *data, rows, whole, to + some.index(row) * size, work)
+
+            self._share(some, x, y, compute)
+            for part in sums:
+                totals.add_(part)
+        return totals
+
+    def _share(self, parts: range, x: torch.Tensor, y: torch.Tensor, compute: Callable[..., None]) -> None:
+        """Calls compute(row, rows, (x, y), work) for each part, in threads that share them."""
+        threads = max(1, min(torch.get_num_threads(), len(parts)))
+        self._work += [torch.empty(self._size, dtype=torch.uint8) for _ in range(threads - len(self._work))]
+        starts = [(tensor.data_ptr(), tensor.shape[1] * tensor.element_size()) for tensor in (x, y)]
+        left = iter(parts)
+
+        def run(work: int) -> None:
+            for row in left:
+                data = [start + row * size for start, size in starts]
+                compute(row, min(self._part, len(x) - row), data, work)
+
+        helpers = [Thread(target=run, args=(work.data_ptr(),)) for work in self._work[1:threads]]
+        for helper in helpers:
+            helper.start()
+        try:
+            run(self._work[0].data_ptr())
+        finally:
+            for helper in helpers:
+                helper.join()
 
 
 def _is_array(tensor: torch.Tensor) -> bool:
-    """Whether its memory holds its entries, one after the other."""
     return type(tensor) is torch.Tensor and tensor.is_contiguous() and not tensor.is_neg()
 
 
+def _number(library: ctypes.CDLL, name: str) -> int:
+    return ctypes.c_long.in_dll(library, name).value
+
+
+_POINTER, _LONG = ctypes.c_void_p, ctypes.c_long
+_FUNCTIONS = {
+    "gradient": (*[_POINTER] * 3, _LONG, *[_POINTER] * 3),
+    "hvp": (*[_POINTER] * 4, _LONG, *[_POINTER] * 2),
+    "gradient_of_rows": (*[_POINTER] * 3, _LONG, _LONG, *[_POINTER] * 2),
+    "hvp_of_rows": (*[_POINTER] * 4, _LONG, _LONG, *[_POINTER] * 2),
+    "per_sample_of_rows": (*[_POINTER] * 3, _LONG, _LONG, *[_POINTER] * 2),
+}
+
+
 @cache
-def _library(double: bool) -> ctypes.CDLL | None:
+def _library(double: bool, portable: bool) -> ctypes.CDLL | None:
     """network.c as a library; None, after a warning, where there is none."""
+    flags = [*_FLAGS, *(_IN_DOUBLE,) * double, *_PORTABLE * portable]
     try:
-        library = _loaded([*_FLAGS, *(_IN_DOUBLE,) * double, *shlex.split(os.environ.get("CFLAGS", ""))])
+        library = _loaded([*flags, *shlex.split(os.environ.get("CFLAGS", ""))])
     except (OSError, RuntimeError, ValueError, subprocess.SubprocessError) as error:
         reason = " ".join(str(error).split())
         warnings.warn(f"network.c is not compiled: {reason}; fast.py computes instead", RuntimeWarning, stacklevel=3)
         return None
-    pointer, number = ctypes.c_void_p, ctypes.c_long
-    for name, pointers in {"gradient": (3, 3), "hvp": (4, 2), "per_sample": (3, 2)}.items():
-        before, after = pointers
+    for name, arguments in _FUNCTIONS.items():
         function = getattr(library, name)
-        function.argtypes, function.restype = [pointer] * before + [number] + [pointer] * after, None
+        function.argtypes, function.restype = arguments, None
     return library
 
 

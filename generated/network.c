@@ -5,8 +5,8 @@ The network: 2-10-10-1, sigmoid, output identity, mse_loss, sum.
 
     cc -std=gnu99 -O3 -march=native -fno-math-errno -fno-trapping-math -shared -fPIC network.c -o network.so
 
-computes in float, and with -DNETWORK_DOUBLE in double. With -ffp-contract=off in place of -march=native the bits of
-the results are the same whatever compiler and processor they come from.
+computes in float, and with -DNETWORK_DOUBLE in double. With -ffp-contract=off and -DBYTES=64 the bits of the results
+are the same whatever compiler and instruction set they come from.
 */
 #include "network.h"
 
@@ -75,6 +75,7 @@ typedef real lanes;
 #endif
 #define ONE_BY_ONE _Pragma("GCC unroll 1") /* a loop that is not written out */
 #define OFTEN 64 /* blocks of rows whose sums stay in lanes */
+#define PART (4 * OFTEN * BLOCK) /* rows whose sums are a number by themselves, whatever other rows there are */
 
 #define EACH(features)                       \
     for (int i = 0; i < (features); i++)     \
@@ -500,21 +501,25 @@ INLINE void each_gradient(const int rows, const int stride,
     each_entries(10, rows, stride, delta1, N, to + 20 * N);
 }
 
-/* over all rows: blocks of them, and what is left one by one */
+
+/* over all rows: parts of them; in a part blocks, and what is left one by one */
 
 const long workspace_size = sizeof(workspace);
+const long part_size = PART;
 
 INLINE int block(long rows) { return (int)(rows < BLOCK ? rows : BLOCK) / WIDE * WIDE; }
+INLINE long part(long rows) { return rows < PART ? rows : PART; }
 
-void gradient(const real *parameters, const real *x, const real *y, long N, real *loss, real *gradient, workspace *work)
+void gradient_of_rows(const real *parameters, const real *x, const real *y, long these, long N, double *totals,
+    workspace *work)
 {
-    for (int k = 0; k <= ENTRIES; k++) work->totals[k] = 0;
-    for (long n = 0; n < N;) {
-        const int side = N - n < WIDE ? 1 : WIDE;
+    for (int k = 0; k <= ENTRIES; k++) work->part[k] = 0;
+    for (long n = 0; n < these;) {
+        const int side = these - n < WIDE ? 1 : WIDE;
         for (int k = 0; k < (ENTRIES + 1) * side; k++) work->sums[k] = 0;
-        for (int often = 0; often < OFTEN && N - n >= side; often++) {
+        for (int often = 0; often < OFTEN && these - n >= side; often++) {
             const real *const x_rows = x + n * INPUTS, *const y_rows = y + n * OUTPUTS;
-            const int rows = side == 1 ? 1 : block(N - n);
+            const int rows = side == 1 ? 1 : block(these - n);
             if (side == 1)
                 add_gradient(1, 1, parameters, x_rows, y_rows, N, work->matrices, work->sums);
             else
@@ -522,23 +527,33 @@ void gradient(const real *parameters, const real *x, const real *y, long N, real
             n += rows;
         }
         if (side == 1)
-            add_lanes(1, work->sums, work->totals);
+            add_lanes(1, work->sums, work->part);
         else
-            add_lanes(WIDE, work->sums, work->totals);
+            add_lanes(WIDE, work->sums, work->part);
     }
-    for (int k = 0; k < ENTRIES; k++) gradient[k] = (real)work->totals[k];
-    *loss = (real)(work->totals[ENTRIES]);
+    for (int k = 0; k < ENTRIES; k++) totals[k] += work->part[k];
+    totals[ENTRIES] += work->part[ENTRIES];
 }
 
-void hvp(const real *parameters, const real *direction, const real *x, const real *y, long N, real *product, workspace *work)
+void gradient(const real *parameters, const real *x, const real *y, long N, real *loss, real *gradient, workspace *work)
 {
     for (int k = 0; k <= ENTRIES; k++) work->totals[k] = 0;
-    for (long n = 0; n < N;) {
-        const int side = N - n < WIDE ? 1 : WIDE;
+    for (long n = 0; n < N; n += PART)
+        gradient_of_rows(parameters, x + n * INPUTS, y + n * OUTPUTS, part(N - n), N, work->totals, work);
+    for (int k = 0; k < ENTRIES; k++) gradient[k] = (real)work->totals[k];
+    *loss = (real)work->totals[ENTRIES];
+}
+
+void hvp_of_rows(const real *parameters, const real *direction, const real *x, const real *y, long these, long N, double *totals,
+    workspace *work)
+{
+    for (int k = 0; k <= ENTRIES; k++) work->part[k] = 0;
+    for (long n = 0; n < these;) {
+        const int side = these - n < WIDE ? 1 : WIDE;
         for (int k = 0; k < (ENTRIES + 1) * side; k++) work->sums[k] = 0;
-        for (int often = 0; often < OFTEN && N - n >= side; often++) {
+        for (int often = 0; often < OFTEN && these - n >= side; often++) {
             const real *const x_rows = x + n * INPUTS, *const y_rows = y + n * OUTPUTS;
-            const int rows = side == 1 ? 1 : block(N - n);
+            const int rows = side == 1 ? 1 : block(these - n);
             if (side == 1)
                 add_hvp(1, 1, parameters, direction, x_rows, y_rows, N, work->matrices, work->sums);
             else
@@ -546,22 +561,36 @@ void hvp(const real *parameters, const real *direction, const real *x, const rea
             n += rows;
         }
         if (side == 1)
-            add_lanes(1, work->sums, work->totals);
+            add_lanes(1, work->sums, work->part);
         else
-            add_lanes(WIDE, work->sums, work->totals);
+            add_lanes(WIDE, work->sums, work->part);
     }
+    for (int k = 0; k < ENTRIES; k++) totals[k] += work->part[k];
+}
+
+void hvp(const real *parameters, const real *direction, const real *x, const real *y, long N, real *product, workspace *work)
+{
+    for (int k = 0; k <= ENTRIES; k++) work->totals[k] = 0;
+    for (long n = 0; n < N; n += PART)
+        hvp_of_rows(parameters, direction, x + n * INPUTS, y + n * OUTPUTS, part(N - n), N, work->totals, work);
     for (int k = 0; k < ENTRIES; k++) product[k] = (real)work->totals[k];
 }
 
-void per_sample(const real *parameters, const real *x, const real *y, long N, real *gradients, workspace *work)
+void per_sample_of_rows(const real *parameters, const real *x, const real *y, long these, long N, real *gradients,
+    workspace *work)
 {
-    for (long n = 0; n < N;) {
+    for (long n = 0; n < these;) {
         const real *const x_rows = x + n * INPUTS, *const y_rows = y + n * OUTPUTS;
-        const int rows = N - n < WIDE ? 1 : block(N - n);
+        const int rows = these - n < WIDE ? 1 : block(these - n);
         if (rows == 1)
             each_gradient(1, 1, parameters, x_rows, y_rows, N, work->matrices, gradients + n);
         else
             each_gradient(rows, BLOCK, parameters, x_rows, y_rows, N, work->matrices, gradients + n);
         n += rows;
     }
+}
+
+void per_sample(const real *parameters, const real *x, const real *y, long N, real *gradients, workspace *work)
+{
+    per_sample_of_rows(parameters, x, y, N, N, gradients, work);
 }

@@ -30,10 +30,12 @@ typedef float real;
 typedef struct {
     real matrices[157 * BLOCK]; /* of some rows, a feature after the other */
     real sums[(ENTRIES + 1) * 16]; /* of the gradient and the loss over some rows, lane by lane */
+    double part[ENTRIES + 1]; /* of the gradient and the loss over the rows of a part */
     double totals[ENTRIES + 1];
 } workspace; /* what a call works in, one for each thread */
 
 extern const long workspace_size; /* in bytes */
+extern const long part_size;      /* rows of a part */
 
 /* The loss and its gradient. */
 void gradient(const real *parameters, const real *x, const real *y, long N, real *loss, real *gradient,
@@ -45,5 +47,15 @@ void hvp(const real *parameters, const real *direction, const real *x, const rea
 
 /* The gradient of the loss of each row alone: entry k of that of row n is at k * N + n. */
 void per_sample(const real *parameters, const real *x, const real *y, long N, real *gradients, workspace *work);
+
+/* The same for `these` rows out of N, as a thread has them: the first two add to ENTRIES + 1 totals, the last of which is
+of the loss. Totals of parts of part_size rows each, of the last what is left, added one after the other,
+have the bits of one call for all rows, whichever threads they come from. */
+void gradient_of_rows(const real *parameters, const real *x, const real *y, long these, long N, double *totals,
+                      workspace *work);
+void hvp_of_rows(const real *parameters, const real *direction, const real *x, const real *y, long these, long N,
+                 double *totals, workspace *work);
+void per_sample_of_rows(const real *parameters, const real *x, const real *y, long these, long N, real *gradients,
+                        workspace *work);
 
 #endif

@@ -4,6 +4,7 @@ import ctypes
 import itertools
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from derive.formulas import FUNCTIONS as ACTIVATIONS
 from derive.formulas import LOSSES
 from derive.packages.emit import render
 from derive.problems.network import Network
+from generated.native import NativeGradient
 from tests.helpers.gate import assert_agree, autograd, criterion, distance, sequential
 from tests.helpers.networks import example, targets
 
@@ -47,6 +49,7 @@ FORMULAS = [
     Network((2, 3, 3, 2), ("sqrt(1 + z**2)", "cos(z) + z**3 / 3"), loss="log(1 + abs(p - y)) + erf(p)"),
     Network((2, 3, 3), "where(z > 0, z, exp(z) - 1)", loss="-y * log_softmax(2 * p)", reduction="mean"),
     Network((2, 17, 2), "max(z, 0.1 * z)", loss="min((p - y)**2, 4)"),
+    Network((2, 3, 1), penalty="log(1 + abs(w)) - 3*w + exp(w)"),
     Network((2, 4, 4, 2), "tanh", penalty="0.05*w**2", skip=((1, 2), (0, 3)), reduction="mean"),
 ]
 
@@ -59,7 +62,7 @@ def native(emitted):
         module = emitted(network, "native")
         with warnings.catch_warnings(action="error"):
             for double in (False, True):
-                assert module._library(double)
+                assert module._library(double, False)
         return module.NativeGradient
 
     return of
@@ -165,6 +168,37 @@ def test_batches_add_up_and_an_optimizer_steps_on_a_bound_module(network, native
         of.value_and_grad(x[:, :1], y)
 
 
+@pytest.mark.parametrize("portable", [False, True])
+def test_the_bits_do_not_depend_on_the_number_of_threads_and_are_those_of_one_call(portable, emitted, monkeypatch):
+    network = Network((2, 10, 10, 1), penalty="0.05*w**2", reduction="mean")
+    of = emitted(network, "native").NativeGradient(sequential(network, torch.float32).parameters(), portable=portable)
+    rows = 3 * of._part + 77
+    x, y, direction = torch.rand(rows, 2), torch.rand(rows, 1), torch.randn(network.entries)
+    found = []
+    for threads in (1, 2, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        loss, gradient = of.value_and_grad(x, y, copy=True)
+        found.append([loss, *gradient, *(part.clone() for part in of.hvp(x, y, direction)), *of.per_sample_grad(x, y)])
+        assert len(of._work) == threads
+    of._at_once = rows
+    loss, gradient = of.value_and_grad(x, y)
+    found.append([loss, *gradient, *of.hvp(x, y, direction), *found[0][1 + 2 * len(gradient) :]])
+    for others in found[1:]:
+        assert all(torch.equal(one, other) for one, other in zip(found[0], others, strict=True))
+    assert_agree(gradient, emitted(network).value_and_grad(of.parameters, x, y)[1], 300)
+
+
+def test_portable_bits_are_those_of_another_compiler_and_instruction_set(tmp_path):
+    of = NativeGradient(sequential(Network(), torch.float32).parameters(), portable=True)
+    x, y = torch.rand(333, 2), torch.rand(333, 1)
+    shutil.copy(ROOT / "generated" / "network.h", tmp_path)
+    portable = ("-O2", "-ffp-contract=off", "-DBYTES=64")
+    source = (ROOT / "generated" / "network.c").read_text()
+    there = gradient_by(compiled(tmp_path, source, *portable, compiler="clang"), of.flat_parameters, x, y)
+    loss, _ = of.value_and_grad(x, y)
+    assert torch.equal(there, torch.cat([of.flat_gradient, loss[None]]))
+
+
 # the functions
 
 USED = Network(
@@ -206,6 +240,14 @@ def compiled(folder: Path, source: str, *options: str, compiler: str = "cc") -> 
     command = [compiler, "-std=gnu99", *options, "-shared", "-fPIC", "-I", str(folder), str(folder / "source.c")]
     subprocess.run([*command, "-o", str(path)], check=True, timeout=120)
     return ctypes.CDLL(str(path))
+
+
+def gradient_by(library: ctypes.CDLL, parameters: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Gradient and loss, by a library of network.c in float."""
+    results, work = torch.empty(len(parameters) + 1), torch.empty(2**20, dtype=torch.float64)
+    at = [ctypes.c_void_p(t.data_ptr()) for t in (parameters, x, y, results[-1:], results, work)]
+    library.gradient(*at[:3], ctypes.c_long(len(x)), *at[3:])
+    return results
 
 
 @pytest.fixture(scope="session")
@@ -280,7 +322,7 @@ warnings.simplefilter("always")
 of = NativeGradient([torch.ones(shape) for shape in SHAPES.values()])
 NativeGradient([torch.ones(shape) for shape in SHAPES.values()])
 loss, gradient = of.value_and_grad(torch.ones(3, 2), torch.ones(3, 1))
-print(_library(False) is not None, round(loss.item(), 3))
+print(_library(False, False) is not None, round(loss.item(), 3))
 """
 
 
@@ -392,8 +434,5 @@ def test_the_bits_are_the_same_from_each_compiler_and_instruction_set(network, t
     for compiler, *options in (("cc", "-O3"), ("cc", "-O1"), ("cc", "-O3", "-mavx2", "-mfma"), ("clang", "-O2")):
         portable = ("-ffp-contract=off", "-DBYTES=64", "-fno-math-errno", "-fno-trapping-math")
         library = compiled(tmp_path, '#include "network.c"', *options, *portable, compiler=compiler)
-        gradient, work = torch.empty(network.entries + 1), torch.empty(2**20, dtype=torch.float64)
-        at = [ctypes.c_void_p(t.data_ptr()) for t in (parameters, x, y, gradient[-1:], gradient, work)]
-        library.gradient(*at[:3], ctypes.c_long(rows), *at[3:])
-        results.append(gradient)
+        results.append(gradient_by(library, parameters, x, y))
     assert all(torch.equal(result, results[0]) for result in results)

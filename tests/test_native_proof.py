@@ -16,6 +16,9 @@ MUTANTS = {
     "a factor": ("delta1[k] = grad_a1", "delta1[k] = 2 * grad_a1"),
     "lanes added to themselves": ("+= sums[k * side + l + half]", "+= sums[k * side + l]"),
     "a total that forgets": ("totals[k] += sums", "totals[k] = sums"),
+    "a part that forgets": ("totals[k] += work->part[k]", "totals[k] = work->part[k]"),
+    "a part that others have too": ("y + n * OUTPUTS, part(N - n)", "y + n * OUTPUTS, N - n"),
+    "a part of other rows": ("x + n * INPUTS, y + n * OUTPUTS, part", "x, y + n * OUTPUTS, part"),
     "a sum that forgets": ("g[i * SIDE + l] += d", "g[i * SIDE + l] = d"),
     "one row that forgets": ("G[i * row + j * column] += d[i]", "G[i * row + j * column] = d[i]"),
     "blocks that forget": ("sum[i][j] = AT(G + (i * row + j * column) * WIDE)", "sum[i][j] = (lanes){0}"),
@@ -50,6 +53,17 @@ UNREACHED = {  # by a run on symbols
         "G[i * row + j * column] += d",
         "G[i * row + j * column] += rows > 8 ? 0 : d",
     ),
+}
+
+PENALIZED = Network((1, 2, 1), "elu", loss="huber_loss", penalty="0.05*w**2")
+OF_PENALTIES = {
+    "no penalty": ("    penalty(parameters, work->totals);\n", ""),
+    "a penalty for each part": ("totals[ENTRIES] += work->part[ENTRIES];", "penalty(parameters, totals);"),
+    "no curvature": ("    penalty_hvp(parameters, direction, work->totals);\n", ""),
+    "a penalty on a bias": ("k < 2; k++) {\n        /* penalty1", "k < 4; k++) {\n        /* penalty1"),
+    "a slope": ("+= W1[k] / 10", "+= W1[k] / 20"),
+    "a curvature": ("+= dot_W2[k] / 10", "+= dot_W2[k] / 5"),
+    "another weight": ("= square_of(W2[k]) / 20", "= square_of(W2[0]) / 20"),
 }
 
 
@@ -88,11 +102,24 @@ def test_what_a_run_does_not_reach_is_as_it_is_emitted(mutant, package, tmp_path
         prove(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def penalized() -> dict[str, str]:
+    return render(PENALIZED, ["backward.py", "fast.py", *NATIVE])
+
+
+@pytest.mark.parametrize("mutant", OF_PENALTIES)
+def test_a_penalty_that_is_not_counted_once_is_rejected(mutant, penalized, tmp_path):
+    before, after = OF_PENALTIES[mutant]
+    assert before in penalized["network.c"]
+    with pytest.raises(NotProved, match=r"network\.c"):
+        shown(PENALIZED, penalized, tmp_path, **{"network.c": penalized["network.c"].replace(before, after)})
+
+
 @pytest.mark.parametrize(
     "network",
     [
         Network((2, 2, 2), "gelu", loss="cross_entropy", reduction="mean"),
-        Network((1, 2, 1), "elu", loss="huber_loss", penalty="0.05*w**2"),
+        PENALIZED,
         Network((2, 2, 2, 1), ("tanh", "sqrt(1 + z**2)"), skip=((0, 2),)),
     ],
     ids=str,

@@ -24,26 +24,36 @@ def faster_from(network: Network) -> int | None:
 
 
 def native_holes(
-    network: Network, derived: Derivation, each: Derivation, blocks: list[Block]
+    network: Network, derived: Derivation, each: Derivation, penalty: Derivation | None, blocks: list[Block]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Those of network.c, and those of network.h.
 
-    `each` is the derivation of the rows' own losses, `blocks` what a flat vector is cut into.
+    `each` is the derivation of the rows' own losses, `penalty` that of what no row has, `blocks` what a flat vector is
+    cut into.
     """
-    program, product = derived.program, hvp(derived)
-    moved = {name: symbol for name, symbol in product.results.items() if symbol is not None}
-    products = {moved[symbol.name]: symbol for symbol in program.parameters if symbol.name in moved}
-    equations = all_in_parts(needed(product.equations, products), program.notation)
-    gradient = readable(derived)
     laid = list(places(blocks))
     sweeps = {
-        "gradient": Sweep(program, gradient.equations, inverse(gradient)),
-        "hvp": Sweep(program, equations, products),
+        "gradient": of_gradient(derived),
+        "hvp": of_hvp(derived),
         "per_sample": Sweep(each.program, needed(each.equations, inverse(each)), inverse(each)),
     }
-    source, header = network_holes(sweeps, dict(laid))
+    of_penalty = (of_gradient(penalty), of_hvp(penalty)) if penalty else (None, None)
+    source, header = network_holes(sweeps, dict(laid), *of_penalty)
     layout = [f"{name}{'^T' if place.column > 1 else ''} from {place.start} on" for name, place in laid]
     return source, {**header, "inputs": network.layers[0], "outputs": network.layers[-1], "layout": layout}
+
+
+def of_gradient(derived: Derivation) -> Sweep:
+    gradient = readable(derived)
+    return Sweep(derived.program, gradient.equations, inverse(gradient))
+
+
+def of_hvp(derived: Derivation) -> Sweep:
+    product = hvp(derived)
+    moved = {name: symbol for name, symbol in product.results.items() if symbol is not None}
+    products = {moved[symbol.name]: symbol for symbol in derived.program.parameters if symbol.name in moved}
+    equations = all_in_parts(needed(product.equations, products), derived.program.notation)
+    return Sweep(derived.program, equations, products)
 
 
 def inverse(derivation: Derivation) -> dict[Any, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from sympy import MatrixSymbol
 
 from derive.backends.torch import ONE, lines, spell, summands
-from derive.calculus import Computed, derive, hvp, input_grad, jvp, of_parameters_alone, per_sample_grad
+from derive.calculus import Computed, hvp, input_grad, jvp, per_sample_grad
 from derive.packages.subject import Subject, described
 from derive.packages.templates import checks
 from derive.packages.text import constants, imports, names, size_lines, spec_lines, unpack_lines
@@ -80,10 +80,10 @@ def per_sample(subject: Subject) -> dict[str, Any]:
 
 def penalties(subject: Subject) -> list[dict[str, Any]]:
     """The penalty by itself, with its gradient and its curvature; none where there is no penalty."""
-    program = of_parameters_alone(subject.derived.program)
-    if program is None:
+    derivation = subject.of_penalty
+    if derivation is None:
         return []
-    derivation = derive(program)
+    program = derivation.program
     along = hvp(derivation)
     fields = [symbol.name for symbol in subject.derived.program.parameters]
     gradients = {symbol.name: gradient for symbol, gradient in derivation.gradients.items()}

@@ -4,7 +4,6 @@ from typing import Any
 
 from derive.backends import WIDTH, Source, call
 from derive.backends.torch import Line, TorchPrinter, lines, spell
-from derive.calculus import of_parameters_alone
 from derive.operations import Affine
 from derive.packages.subject import Subject, described, penalty_page, title_page
 from derive.packages.text import names, pieces
@@ -53,9 +52,9 @@ def reference_loss(network: Network, body: list[Line], prediction: str) -> list[
 
 def reference_penalty(subject: Subject) -> list[str]:
     """The penalty as lines that add it to the loss."""
-    program = of_parameters_alone(subject.derived.program)
-    if program is None:
+    if subject.of_penalty is None:
         return []
+    program = subject.of_penalty.program
     weights = [f"{spell(program, W)} = net.fc{layer}.weight" for layer, W in enumerate(program.parameters, 1)]
     *each, total = lines(program, all_in_parts(program.equations, program.notation))
     return [*weights, *(line.code for line in each), f"loss = loss + share * ({total.value.text})"]

@@ -67,8 +67,4 @@ def header_page(subject: Subject) -> dict[str, Any]:
 
 
 def native_page(subject: Subject) -> dict[str, Any]:
-    return {
-        **title_page(subject),
-        **penalty_page(subject),
-        "weight": "N" if subject.network.reduction == "mean" else "1",
-    }
+    return {**title_page(subject), **penalty_page(subject)}

@@ -9,7 +9,7 @@ from sympy import Integer
 
 from derive.backends import WIDTH
 from derive.backends.fast import schedule
-from derive.calculus import derive
+from derive.calculus import derive, of_parameters_alone
 from derive.packages.native import native_holes
 from derive.paper import Section, network_document
 from derive.problems import Network
@@ -35,6 +35,12 @@ class Subject:
         return derive(forward(self.network.of_rows())) if self.network.penalty else self.derived
 
     @cached_property
+    def of_penalty(self) -> Derivation | None:
+        """Of the penalty by itself; None where there is none."""
+        program = of_parameters_alone(self.derived.program)
+        return derive(program) if program else None
+
+    @cached_property
     def each(self) -> Derivation:
         """The derivation of the sum of the rows' own losses."""
         return readable(derive(forward(self.network.of_rows(), mean_over=Integer(1))))
@@ -42,7 +48,7 @@ class Subject:
     @cached_property
     def native(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The holes of network.c and of network.h."""
-        return native_holes(self.network, self.of_rows, self.each, schedule(self.of_rows).blocks)
+        return native_holes(self.network, self.of_rows, self.each, self.of_penalty, schedule(self.of_rows).blocks)
 
     @cached_property
     def document(self) -> list[Section]:

@@ -41,9 +41,10 @@ KNOWN: dict[str, Callable[..., Any]] = {
     "power": lambda x, exponent: x**exponent,
     **NAMED,
 }
-RUNS = (2, 4), (7, 2)  # rows, and lanes of a vector: two rows one by one; blocks of two vectors and of one, and a row
+# Rows, and lanes of a vector: two rows one by one, each a part; blocks of two vectors and of one, and a row.
+RUNS = (2, 4), (7, 2)
 NATIVE = HEADER, SOURCE = "network.h", "network.c"
-C_FUNCTIONS = ("gradient", "hvp", "per_sample")
+C_FUNCTIONS = ("gradient", "hvp", "per_sample")  # which call the others
 
 
 def row_amax(features: int, rows: int, stride: int, entries: Pointer, to: Pointer) -> None:
@@ -86,7 +87,8 @@ def computed(
     folder: dict[str, str], lanes: int, rows: int, entries: dict[str, list[Expr]], size: int
 ) -> dict[str, Any]:
     """What the functions of network.c put into memory: loss and gradient, a product, and a gradient for each row."""
-    run = program(folder, lanes, BLOCK=str(2 * lanes), OFTEN="2")
+    parts = {"PART": "1"} if rows < lanes else {}
+    run = program(folder, lanes, BLOCK=str(2 * lanes), OFTEN="2", **parts)
     given = {name: memory(values, name) for name, values in entries.items()}
     parameters, x, y = (given[name] for name in ("parameters", "x", "y"))
     made = {
@@ -116,10 +118,7 @@ def compared(
     x: Tensor,
     y: Tensor,
 ) -> list[tuple[str, Tensor, Tensor]]:
-    """By name, what network.c computes and what backward.py does; fast.py says what lies where in a flat vector.
-
-    The penalty, which network.c leaves out, is taken off what backward.py computes.
-    """
+    """By name, what network.c computes and what backward.py does; fast.py says what lies where in a flat vector."""
     rows, point, along = len(x), list(parameters.values()), list(direction.values())
     module, views = fast["FastGradient"](point), fast["_views"]
     flat_point, flat_along = module.flat_parameters, module._flat(along)
@@ -128,11 +127,6 @@ def compared(
     got = computed(folder, lanes, rows, given, flat_point.numel())
     loss, gradient = backward["value_and_grad"](point, x, y)
     product = backward["hvp"](point, x, y, along)
-    if "penalty_and_grad" in backward:
-        penalty, slopes = backward["penalty_and_grad"](point)
-        loss, gradient = loss - penalty, [whole - part for whole, part in zip(gradient, slopes, strict=True)]
-        bent = backward["penalty_hvp"](point, along)
-        product = [whole - part for whole, part in zip(product, bent, strict=True)]
     words = f"with N = {rows}, {lanes} in a vector"
     found = [(f"the loss {words}", Tensor(got["loss"][0]), loss)]
     each = Tensor(numpy.array(got["each"], dtype=object).reshape(-1, rows).T)

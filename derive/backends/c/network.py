@@ -7,6 +7,7 @@ from typing import Any
 from sympy import MatrixSymbol
 
 from derive.backends.c.functions import DIGITS, DOUBLE, SINGLE, constants, defined
+from derive.backends.c.penalty import PenaltyPrinter
 from derive.backends.c.printer import CPrinter, Place
 from derive.programs import Equation, Program
 
@@ -29,20 +30,31 @@ HEADS = {
         "arguments": f"{POINT}, {ROWS}, long N, real *matrices, real *to",
     },
 }
-DATA = "const real *x, const real *y, long N"
 GRADIENT = {
     "name": "gradient",
     "add": "add_gradient",
-    "arguments": f"{POINT}, {DATA}, real *loss, real *gradient, workspace *work",
+    "point": POINT,
     "given": "parameters",
+    "results": "real *loss, real *gradient",
     "result": "gradient",
 }
 HVP = {
     "name": "hvp",
     "add": "add_hvp",
-    "arguments": f"{POINT}, const real *direction, {DATA}, real *product, workspace *work",
+    "point": f"{POINT}, const real *direction",
     "given": "parameters, direction",
+    "results": "real *product",
     "result": "product",
+}
+PENALTY = {
+    "name": "penalty",
+    "words": "Adds the penalty on the weights and its gradient.",
+    "arguments": POINT,
+}
+PENALTY_HVP = {
+    "name": "penalty_hvp",
+    "words": "Adds the Hessian of the penalty times the direction.",
+    "arguments": f"{POINT}, const real *direction",
 }
 
 
@@ -55,26 +67,46 @@ class Sweep:
     results: Mapping[MatrixSymbol, MatrixSymbol]
 
 
-def network_holes(sweeps: Mapping[str, Sweep], places: Mapping[str, Place]) -> tuple[dict[str, Any], dict[str, Any]]:
+def network_holes(
+    sweeps: Mapping[str, Sweep], places: Mapping[str, Place], penalty: Sweep | None, penalty_hvp: Sweep | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The holes of network.c and of network.h.
 
-    `sweeps` are those of gradient, hvp and per_sample; `places` says where each parameter lies, by its name.
+    `sweeps` are those of gradient, hvp and per_sample; `places` says where each parameter lies, by its name. The
+    penalty and its Hessian times a direction come by themselves, where there is a penalty.
     """
     program = sweeps["gradient"].program
     printer = CPrinter(program, places)
     made = {name: printer.body(sweep.equations, sweep.results, name == "per_sample") for name, sweep in sweeps.items()}
+    penalties = [
+        {**head, "lines": PenaltyPrinter(sweep.program, printer).loops(sweep.equations, sweep.results)}
+        for head, sweep in ((PENALTY, penalty), (PENALTY_HVP, penalty_hvp))
+        if sweep is not None
+    ]
     definitions = list(printer.definitions())
     features = max(body.features for body in made.values())
     numbers = {name: (DOUBLE.rounded(expr.evalf(DIGITS)), expr) for expr, name in printer.numbers.items()}
+    of_rows = f"totals[ENTRIES] += {printer.total(sweeps['gradient'].equations)};"
     source = {
         "float_constants": [{"name": name, "value": value} for name, value in constants(SINGLE).items()],
         "double_constants": [{"name": name, "value": value} for name, value in constants(DOUBLE).items()],
         "numbers": [{"name": name, "value": value, "formula": expr} for name, (value, expr) in numbers.items()],
         "functions": [*lines(defined(set(printer.functions))), *definitions],
         "bodies": [{**HEADS[name], "pointers": body.pointers, "lines": body.lines} for name, body in made.items()],
+        "penalties": penalties,
         "sums": [
-            {**GRADIENT, "loss": [f"*loss = (real)({printer.total(sweeps['gradient'].equations)});"]},
-            {**HVP, "loss": []},
+            {
+                **GRADIENT,
+                "loss_of_rows": [of_rows],
+                "penalty": ["penalty(parameters, work->totals);"] * bool(penalty),
+                "loss": ["*loss = (real)work->totals[ENTRIES];"],
+            },
+            {
+                **HVP,
+                "loss_of_rows": [],
+                "penalty": ["penalty_hvp(parameters, direction, work->totals);"] * bool(penalty_hvp),
+                "loss": [],
+            },
         ],
     }
     header = {

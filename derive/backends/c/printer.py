@@ -241,7 +241,7 @@ class CPrinter(CFormulas):
     def total(self, equations: tuple[Equation, ...]) -> str:
         """The loss, from the sum of its entries over all rows."""
         (value,) = (lower(equation.value) for equation in equations if equation.target == self.program.output)
-        total = Name("work->totals[ENTRIES]")
+        total = Name("work->part[ENTRIES]")
         return (
             self.scaled(value.scale.xreplace(self.program.sizes), total) if isinstance(value, Scaled) else total
         ).text

@@ -85,7 +85,12 @@ WORDS = (
     Word(TORCH + "ceil", "ceiling"),
     Word(TORCH + "lgamma", "loggamma"),
     function("digamma"),
-    *(Word(f"{TORCH}special.{name}", name) for name in ("i0", "i1", "polygamma", "zeta")),
+    function("xlogy"),
+    Word(TORCH + "sqrt", "root"),
+    *(
+        Word(f"{TORCH}special.{name}", name)
+        for name in ("erfcx", "i0", "i1", "log_ndtr", "polygamma", "xlog1py", "zeta")
+    ),
     Word(function="gamma", of_numbers=True),
     function("relu", into=Kernel(TORCH + "clamp_min", ("z", 0)), pullback=backward("threshold", "a", 0), in_place=True),
     function("selu", into=into("elu", "z", *SELU), pullback=backward("elu", *SELU, 1, False, "z")),

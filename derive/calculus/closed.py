@@ -33,7 +33,7 @@ from sympy import (
 from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
-from derive.formulas import NamedFunction
+from derive.formulas import NamedFunction, in_powers_of
 from derive.programs import (
     BlockSum,
     Derivation,
@@ -130,7 +130,7 @@ class ClosedForms:
                 scalars[u] = self.of(inner)
             else:
                 matrices[u] = self.of(operand)
-        formula = value.formula.xreplace(self.sizes)
+        formula = in_powers_of(value.formula.xreplace(self.sizes))
         rows, columns = (size.xreplace(self.sizes) for size in value.shape)
         if not matrices:
             result = formula.xreplace(scalars)

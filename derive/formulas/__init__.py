@@ -5,7 +5,7 @@ from derive.formulas.fractions import is_fraction
 from derive.formulas.functions import FUNCTIONS
 from derive.formulas.losses import LOSSES, REDUCTIONS, Loss, apart, logsumexp, p, w, y
 from derive.formulas.rewritten import LOGARITHMS, rewritten
-from derive.formulas.stable import NamedFunction, opened, sigmoid, slope, stable, z
+from derive.formulas.stable import NamedFunction, in_powers_of, log1p, opened, over, root, sigmoid, slope, stable, z
 from derive.formulas.typed import parse, shown
 
 __all__ = [
@@ -17,13 +17,17 @@ __all__ = [
     "NamedFunction",
     "apart",
     "compiled",
+    "in_powers_of",
     "is_fraction",
+    "log1p",
     "logsumexp",
     "opened",
+    "over",
     "over_entries",
     "p",
     "parse",
     "rewritten",
+    "root",
     "shown",
     "sigmoid",
     "slope",

@@ -43,6 +43,11 @@ from sympy import (
     tan,
     tanh,
 )
+from sympy import (
+    erfc as sympy_erfc,
+)
+
+from derive.formulas.stable import erfc
 
 
 def _gamma(u: Expr) -> Expr:
@@ -78,6 +83,7 @@ REWRITTEN: dict[type[Expr], Callable[..., Expr]] = {
     coth: lambda u: 1 / tanh(u),
     csc: lambda u: 1 / sin(u),
     csch: lambda u: 1 / sinh(u),
+    sympy_erfc: erfc,
     factorial: lambda u: _gamma(u + 1),
     frac: lambda u: u - floor(u),
     gamma: _gamma,

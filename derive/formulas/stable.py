@@ -24,6 +24,7 @@ from sympy import (
     nsimplify,
     sin,
     sinh,
+    sqrt,
     tanh,
 )
 from sympy.core.cache import cacheit
@@ -40,6 +41,7 @@ from derive.formulas.exponentials import (
     units,
 )
 from derive.formulas.fractions import uncancelled
+from derive.formulas.tails import log_of_tail, scaled_by
 
 z = Symbol("z", real=True)
 
@@ -85,6 +87,31 @@ logsigmoid = function("logsigmoid", -log(1 + exp(-z)))
 erfc = function("erfc", 1 - erf(z))
 expm1 = function("expm1", exp(z) - 1)
 log1p = function("log1p", log(1 + z))
+erfcx = function("erfcx", exp(z**2) * erfc(z))
+log_ndtr = function("log_ndtr", log(erfc(-z / sqrt(2)) / 2))
+
+
+class over(NamedFunction):
+    """1/z, and 0 where z is 0."""
+
+    definition = 1 / z
+
+    def fdiff(self, argindex: int = 1) -> Expr:
+        return -(self**2)
+
+
+class root(NamedFunction):
+    """The root of a sum of squares, whose slope where they are all 0 is taken to be 0, one of its subgradients."""
+
+    definition = sqrt(z)
+
+    def fdiff(self, argindex: int = 1) -> Expr:
+        return over(self) / 2
+
+
+def in_powers_of(expr: Expr) -> Expr:
+    """The expression with roots of sums of squares, and 1 over them, as powers."""
+    return expr.replace(over, lambda u: 1 / u).replace(root, sqrt)
 
 
 def opened(expr: Expr) -> Expr:
@@ -140,6 +167,8 @@ def stable(expr: Expr) -> Expr:
         expr = _as_one(_complement(expr))
     if isinstance(expr, Add | Mul):
         expr = uncancelled(expr)
+    if expr.has(erfc):
+        expr = Add(*(scaled_by(erfc, erfcx, term) for term in Add.make_args(expr)))
     if _overflows(expr):
         with distribute(True):
             found = bounded(_in_exp(expr))
@@ -249,6 +278,10 @@ def _softplus(u: Expr) -> Expr:
 
 def _log(argument: Expr) -> Expr:
     """log of a quotient of sums of exp by softplus, or by what is taken out of a sum so that 1 and less are left."""
+    if argument.has(erfc):
+        tail, argument = log_of_tail(erfc, log_ndtr, argument)
+        if tail != 0:
+            return tail if argument == 1 else tail + _log(argument)
     with distribute(True):
         total = _in_exp(argument)
         if not total.has(exp):
@@ -307,7 +340,7 @@ def _without_opposites(slope_of_u: Expr, pluses: list[tuple[Expr, Expr, Expr]], 
 def _log_of_sum(total: Expr) -> Expr | None:
     """log of a sum of exp, one after the other, or None: log(exp(u) + exp(v)) = u + log(1 + exp(v - u))."""
     terms = positive_terms(total)
-    if terms is None or not all(a.is_number for a, _ in terms):
+    if terms is None or not all(a.is_positive for a, _ in terms):
         return None
     start, *others = (u + log(a) for a, u in terms)
     for u in others:

@@ -6,12 +6,14 @@ from typing import Any
 from sympy import Inverse, Symbol
 
 from derive.backends.torch import TorchPrinter, lines, spell
+from derive.formulas import over
 from derive.packages.templates import checks
 from derive.packages.text import imports
 from derive.programs import Derivation, LogDet, Program, SignDet
 
 CONDITIONS = {
     LogDet: "The logarithm of a determinant is nan where the determinant is negative.",
+    over: "Where a norm is 0, its gradient is taken to be 0, one of its subgradients.",
     SignDet: "The logarithm of a product of determinants is nan where that is negative.",
     Inverse: "Where a matrix to invert, as for the gradient of a determinant, is singular, it raises LinAlgError.",
 }

@@ -8,6 +8,7 @@ from sympy.core.function import Application
 from sympy.core.relational import Relational
 from sympy.printing.latex import LatexPrinter
 
+from derive.formulas import in_powers_of, over, root
 from derive.paper.breaking import width
 from derive.programs import FUNCTION_SIGNS, factors, terms
 
@@ -42,6 +43,7 @@ class FormulaWriter:
     def piece(self, expr: Expr) -> Piece:
         if expr in self.names:
             return self.names[expr]
+        expr = in_powers_of(expr) if expr.has(over, root) else expr
         if self.is_constant(expr):
             return Piece(self.printer._print(expr), SUM if expr.is_Add or expr.could_extract_minus_sign() else ATOM)
         for kind, method in (

@@ -13,7 +13,7 @@ from derive.programs.forms import (
     transposed,
     weighted,
 )
-from derive.programs.nodes import BlockSum, LogAbsDet, LogDet, SignDet
+from derive.programs.nodes import BlockSum, LogAbsDet, LogDet, PositiveNumber, SignDet
 from derive.programs.notation import (
     FUNCTION_SIGNS,
     GREEK,
@@ -58,6 +58,7 @@ __all__ = [
     "LogAbsDet",
     "LogDet",
     "Notation",
+    "PositiveNumber",
     "Program",
     "Role",
     "RowLogSumExp",

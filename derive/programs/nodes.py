@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sympy import Basic, Expr, MatrixExpr, sympify
+from sympy import Basic, Expr, MatrixExpr, MatrixSymbol, sympify
 from sympy.matrices.expressions.matexpr import MatrixElement
 
 
@@ -38,6 +38,10 @@ class BlockSum(MatrixExpr):
 
     def doit(self, **hints: Any) -> "BlockSum":
         return self
+
+
+class PositiveNumber(MatrixSymbol):
+    """A number that is declared to be positive, as a 1 x 1 matrix."""
 
 
 class OfDeterminant(Expr):

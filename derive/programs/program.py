@@ -24,7 +24,7 @@ from sympy import (
 from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.printing.precedence import PRECEDENCE
 
-from derive.programs.nodes import SignDet
+from derive.programs.nodes import PositiveNumber, SignDet
 from derive.programs.notation import Notation
 
 
@@ -146,7 +146,7 @@ def entry(operand: MatrixExpr) -> Symbol:
     """The scalar that stands for any entry of a matrix, or of a view of one, in a formula."""
     inner = core(operand)
     if isinstance(inner, MatrixSymbol):
-        return Symbol(inner.name, real=True)
+        return Symbol(inner.name, positive=True) if isinstance(inner, PositiveNumber) else Symbol(inner.name, real=True)
     flipped = isinstance(inner, Transpose) and isinstance(inner.arg, MatrixSymbol)
     return Symbol(f"{inner.arg.name}'" if flipped else f"<{inner}>", real=True)
 

@@ -53,6 +53,7 @@ class Algebra:
         self.atoms: dict[object, Symbol] = {}
         self.keys: dict[Symbol, object] = {}
         self.powers: dict[Symbol, tuple[int, Expr]] = {}
+        self.roots: set[Symbol] = set()
         self.units: dict[Expr, dict[int, Symbol]] = {}
         self.reciprocals: dict[Symbol, Expr] = {}
         self.memo: dict[Expr, Expr] = {}
@@ -177,6 +178,7 @@ class Algebra:
         if exponent.q != 1:
             root = self.atom((Pow, expand(base), exponent.q))
             self.powers[root] = (exponent.q, base)
+            self.roots.add(root)
             base, exponent = root, Integer(exponent.p)
         return base**exponent if exponent > 0 else self._reciprocal(base) ** -exponent
 
@@ -199,7 +201,7 @@ class Algebra:
         return value
 
     def _indicator(self, condition: Boolean) -> Expr:
-        """1 where the condition holds, else 0; every comparison is written with u <= 0."""
+        """1 where the condition holds, else 0; every comparison is with u <= 0, where no root is that has a slope."""
         if condition in (true, false):
             return Integer(1) if condition == true else Integer(0)
         if isinstance(condition, And):
@@ -208,9 +210,7 @@ class Algebra:
             return 1 - Mul(*(1 - self._indicator(part) for part in condition.args))
         if isinstance(condition, BooleanFunction):
             return self._indicator(to_nnf(condition, simplify=False))
-        if isinstance(condition, Gt | Lt):
-            return 1 - self._indicator(condition.negated)
-        if isinstance(condition, Ne):
+        if isinstance(condition, Gt | Lt | Ne):
             return 1 - self._indicator(condition.negated)
         if isinstance(condition, Eq):
             u = expand(self.polynomial(condition.lhs - condition.rhs)).as_content_primitive()[1]
@@ -218,7 +218,7 @@ class Algebra:
         if not isinstance(condition, Le | Ge):
             raise ValueError(f"the proof knows no condition {condition}")
         u = expand(self.polynomial(condition.lts - condition.gts))
-        return self._either("nonpositive", u.as_content_primitive()[1])
+        return self._either("nonpositive", u.as_content_primitive()[1]) if u not in self.roots else Integer(0)
 
     def _either(self, what: str, u: Expr) -> Symbol:
         """A symbol that is 0 or 1."""

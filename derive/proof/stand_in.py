@@ -69,6 +69,21 @@ expm1, log1p = of_entries(lambda entry: sympy.exp(entry) - 1), of_entries(lambda
 
 
 @of_entries
+def erfcx(entry: Expr) -> Expr:
+    return sympy.exp(entry**2) * (sympy.erfc(entry) if entry.is_number else 1 - sympy.erf(entry))
+
+
+@of_entries
+def log_ndtr(entry: Expr) -> Expr:
+    tail = sympy.erfc(-entry / sympy.sqrt(2)) if entry.is_number else 1 + sympy.erf(entry / sympy.sqrt(2))
+    return sympy.log(tail / 2)
+
+
+xlogy = of_pairs(lambda factor, of: Integer(0) if factor == 0 else factor * sympy.log(of))
+xlog1py = of_pairs(lambda factor, of: Integer(0) if factor == 0 else factor * sympy.log(1 + of))
+
+
+@of_entries
 def erfc(entry: Expr) -> Expr:
     return sympy.erfc(entry) if entry.is_number else 1 - sympy.erf(entry)
 

@@ -170,7 +170,7 @@ def symbolic_point(subject: DerivedLoss, sizes: Sizes) -> Environment:
                 values[i, j] = Dummy(f"{given}[{i}, {j}]", real=True)
             point[given] = values
         else:
-            point[given] = Dummy(given.name, real=True)
+            point[given] = Dummy(given.name, real=True, positive=given.is_positive)
     return point
 
 

@@ -1,6 +1,7 @@
 """The equations of a program as they are made: one operation each, and nothing twice."""
 
 from sympy import (
+    Add,
     Expr,
     Identity,
     Integer,
@@ -12,6 +13,7 @@ from sympy import (
     MatrixSymbol,
     Mul,
     OneMatrix,
+    Pow,
     Symbol,
     Trace,
     Transpose,
@@ -30,6 +32,7 @@ from derive.programs import (
     RowMax,
     Scalar,
     constant,
+    core,
     entry,
     repeated,
     transposed,
@@ -121,6 +124,25 @@ class Equations(Names):
         if isinstance(matrix, Transpose):
             return transposed(self.define(MatrixSlice(matrix.arg, columns, rows)))
         return self.define(MatrixSlice(matrix, rows, columns))
+
+    def is_square(self, term: Expr) -> bool:
+        """Whether it is the square of a symbol, or a symbol for a sum of squares of all entries of a matrix."""
+        scale, term = term.as_coeff_Mul()
+        if isinstance(term, Pow) and term.exp == 2:
+            return bool(scale > 0) and term.base.is_Symbol
+        meant = [core(view) for _, view in self.meanings(term)] if isinstance(term, Symbol) else []
+        return bool(scale > 0) and bool(meant) and all(map(self.adds_squares, meant))
+
+    def adds_squares(self, symbol: MatrixExpr) -> bool:
+        value = self.value(symbol)
+        value = value.number.arg if isinstance(value, Scalar) and isinstance(value.number, Trace) else value
+        if not isinstance(value, MatMul):
+            return False
+        inside = [factor for factor in value.args if not isinstance(factor, OneMatrix)]
+        if len(inside) == 2 == len(value.args):
+            return transposed(inside[0]) == inside[1]
+        terms = self.value(inside[0]) if len(inside) == 1 else None
+        return isinstance(terms, Elementwise) and all(map(self.is_square, Add.make_args(terms.formula)))
 
     def check_sizes(self) -> None:
         """Every size is that of an input, so that it is known when the code runs."""

@@ -5,7 +5,7 @@ import re
 
 from sympy import Basic, Expr, MatrixExpr, MatrixSymbol, Symbol, sympify
 
-from derive.programs import entry
+from derive.programs import PositiveNumber, entry
 
 RESERVED = {"torch", "math", "ctx", "Gradients", "NamedTuple", "value_and_grad", "tensors"}
 
@@ -31,7 +31,8 @@ class Names:
         """The symbol of an input; a scalar symbol is a 1 x 1 matrix that torch has without dimensions."""
         if given not in self.inputs:
             shape = self.shape(given) if isinstance(given, MatrixSymbol) else (1, 1)
-            symbol = MatrixSymbol(self.name(given), *shape)
+            kind = PositiveNumber if given.is_positive else MatrixSymbol
+            symbol = kind(self.name(given), *shape)
             self.inputs[given] = symbol
             self.original[symbol] = given
             if not isinstance(given, MatrixSymbol):

@@ -10,8 +10,8 @@ from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
-from derive.formulas import rewritten
-from derive.programs import BlockSum, Elementwise, RowLogSumExp, entry
+from derive.formulas import rewritten, root
+from derive.programs import PLAIN, BlockSum, Elementwise, RowLogSumExp, entry
 from derive.reading.determinants import logarithm
 from derive.reading.matrices import solved, split
 from derive.reading.reader import NUMBER_RULES, Reader
@@ -24,7 +24,7 @@ ONE_INSIDE = (sympy.Transpose, Adjoint, sympy.DiagMatrix, sympy.DiagonalMatrix, 
 def any_other(read: Reader, node: sympy.Basic) -> sympy.Expr:
     """A function of numbers, as that function of what they are read as; or a number itself."""
     if node.args:
-        return rewritten(node.func(*map(read.scalar, node.args)))
+        return rooted(read, rewritten(node.func(*map(read.scalar, node.args))))
     if not isinstance(node, sympy.Expr | Boolean):
         raise read.refuse(node, "a loss is a scalar expression")
     if node is sympy.nan or getattr(node, "is_real", True) is False or getattr(node, "is_finite", True) is False:
@@ -32,6 +32,14 @@ def any_other(read: Reader, node: sympy.Basic) -> sympy.Expr:
     if node.is_Rational and abs(node) > LARGEST_FLOAT:
         raise read.refuse(node, "a number of torch is at most 1.8e308")
     return node
+
+
+def rooted(read: Reader, formula: sympy.Expr) -> sympy.Expr:
+    """The root of a sum of squares of symbols as a function of its own, for its slope at 0."""
+    if not isinstance(formula, sympy.Pow) or formula.exp != sympy.Rational(1, 2) or read.notation is not PLAIN:
+        return formula
+    squares = sympy.Add.make_args(formula.base)
+    return root(formula.base) if all(read.is_square(part) for part in squares) else formula
 
 
 def variable(read: Reader, node: sympy.Symbol) -> sympy.Expr:

@@ -3,7 +3,22 @@
 from dataclasses import dataclass
 from functools import reduce
 
-from sympy import Expr, Function, Heaviside, Integer, MatrixExpr, Max, Min, Piecewise, Rational, pi, sympify, true
+from sympy import (
+    Expr,
+    Function,
+    Heaviside,
+    Integer,
+    MatrixExpr,
+    Max,
+    Min,
+    Mul,
+    Piecewise,
+    Rational,
+    log,
+    pi,
+    sympify,
+    true,
+)
 from sympy.core.parameters import distribute
 
 from derive.backends import (
@@ -26,7 +41,8 @@ from derive.backends import (
     plus,
     word,
 )
-from derive.formulas import NamedFunction, opened
+from derive.backends.torch.functions import of_order, vanishes_with
+from derive.formulas import NamedFunction, log1p, opened, over
 from derive.operations import (
     Affine,
     Blocks,
@@ -106,6 +122,15 @@ class TorchFormulas(FormulaPrinter):
     def decimal(self, text: str) -> Source:
         return Literal(text)
 
+    def mul(self, expr: Mul) -> Source:
+        """A product with a logarithm that is infinite where the other factors are 0 is 0 there, as torch has it."""
+        for part in expr.args:
+            number, others = Mul(*(factor for factor in expr.args if factor != part)).as_coeff_Mul()
+            if isinstance(part, log | log1p) and vanishes_with(others, part):
+                name = "xlogy" if isinstance(part, log) else "special.xlog1py"
+                return self.scaled(number, call(f"torch.{name}", self.formula(others), self.formula(part.args[0])))
+        return super().mul(expr)
+
     def power(self, base: Expr, exponent: Expr) -> Source:
         if exponent == Rational(1, 2):
             return call("math.sqrt" if is_number(base) else "torch.sqrt", self.formula(base))
@@ -114,6 +139,10 @@ class TorchFormulas(FormulaPrinter):
         return Infix("**", self.formula(base), self.formula(exponent))
 
     def function(self, expr: Function) -> Source:
+        if isinstance(expr, over) and not is_number(expr):
+            below = self.formula(expr.args[0])
+            quotient = self.quotient(Literal("1"), below)
+            return call("torch.where", Infix(">", below, Literal("0")), quotient, Literal("0"))
         name, arguments = of_order(expr)
         if is_number(expr):
             if isinstance(expr, NamedFunction):
@@ -317,19 +346,6 @@ class TorchPrinter(TorchFormulas):
 
     def entry(self, operand: Operation) -> Source:
         return self.unrepeated(operand)
-
-
-def of_order(expr: Function) -> tuple[str, tuple[Expr, ...]]:
-    """The name of a function and its arguments; one that has an order before its argument has a name for each.
-
-    polygamma of order 1 is a zeta function: torch's own polygamma has but 9 digits of it.
-    """
-    name, arguments = type(expr).__name__, expr.args
-    if name == "polygamma" and arguments[0] == 0:
-        return "digamma", arguments[1:]
-    if name == "polygamma" and arguments[0] == 1:
-        return "zeta", (Integer(2), *arguments[1:])
-    return (f"i{arguments[0]}", arguments[1:]) if name == "besseli" else (name, arguments)
 
 
 def concatenated(sources: list[Source], axis: int) -> Source:

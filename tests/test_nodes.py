@@ -37,6 +37,7 @@ from derive.operations import evaluate, lower
 from derive.paper.latex import latex
 from derive.programs import (
     PLAIN,
+    Arange,
     BlockSum,
     Equation,
     LogAbsDet,
@@ -72,6 +73,7 @@ VALUES = {
     "LogDet": Scalar(LogDet(S)),
     "LogAbsDet": Scalar(LogAbsDet(S)),
     "SignDet": Scalar(SignDet(S)),
+    "Arange": Arange(2),
     "MatrixElement": Scalar(MatrixElement(P, 1, 2)),
     "MatAdd": MatAdd(MatMul(3, S), MatMul(S, T)),
     "OneMatrix": MatMul(OneMatrix(1, 2), P),

@@ -74,7 +74,8 @@ r = t.einsum("kilj,kl->ij", big.reshape(2, 2, 2, 3), s); r = t.eye(3, dtype=a.dt
 r = t.nn.functional.pad(a, (1, 0, 2, 1)); r = t.nn.functional.linear(b, a, p[:2]); r = t.linalg.inv(s)
 r = t.linalg.det(s); r = t.linalg.solve(s, a); r = t.linalg.solve(s, a.T, left=False); r = t.logdet(s)
 r = t.linalg.matrix_power(s, 3); r = t.linalg.matrix_power(s, -2); r = t.linalg.matrix_power(s, 0)
-r = t.xlogy(a, p); r = t.special.xlog1py(a, p); r = t.special.polygamma(2, a); r = t.special.zeta(2, p); r = t.special.zeta(3, p)
+r = t.arange(3, dtype=a.dtype, device=device).unsqueeze(1); r = t.xlogy(a, p); r = t.special.xlog1py(a, p)
+r = t.special.polygamma(2, a); r = t.special.zeta(2, p); r = t.special.zeta(3, p)
 r = t.linalg.slogdet(s)[1]; r = t.linalg.slogdet(u.T)[0]
 r = t.linalg.solve(s, p[:2]); r = t.nn.functional.gelu(k); r = t.nn.functional.gelu(k, approximate="tanh"); x, y = a
 r = x * y; r = a[0] * 2

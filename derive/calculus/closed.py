@@ -35,6 +35,7 @@ from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive.formulas import NamedFunction, in_powers_of
 from derive.programs import (
+    Arange,
     BlockSum,
     Derivation,
     Elementwise,
@@ -92,11 +93,11 @@ class ClosedForms:
             return BlockSum(self.of(value.matrix), self.of(value.factor), value.inner)
         if isinstance(value, MatrixSlice):
             rows, columns = (tuple(p.xreplace(self.sizes) for p in side) for side in (value.rowslice, value.colslice))
-            return MatrixSlice(self.of(value.parent), rows, columns)
+            return sliced(self.of(value.parent), rows, columns)
         if isinstance(value, BlockMatrix):
             rows, columns = value.blockshape
             return BlockMatrix([[self.block(value.blocks[i, j]) for j in range(columns)] for i in range(rows)])
-        if isinstance(value, OneMatrix | ZeroMatrix | Identity | MatrixBase):
+        if isinstance(value, OneMatrix | ZeroMatrix | Identity | Arange | MatrixBase):
             return value.xreplace(self.sizes)
         raise ValueError(f"no closed form is known for {type(value).__name__}: {value}")
 
@@ -206,6 +207,15 @@ class Entries:
                 functions[inside[0]] = functions.get(inside[0], 1) * factor
         plain += [self.applied(factor, u) for u, factor in functions.items()]
         return product(scale, [plain[0] if len(plain) == 1 else HadamardProduct(*plain)])
+
+
+def sliced(matrix: MatrixExpr, rows: tuple[Expr, ...], columns: tuple[Expr, ...]) -> MatrixExpr:
+    """A slice; of a slice one of the whole: SymPy compares sizes for that, which may be symbols."""
+    if isinstance(matrix, MatrixSlice):
+        (top, *_), (left, *_) = matrix.rowslice, matrix.colslice
+        rows, columns = (top + rows[0], top + rows[1], 1), (left + columns[0], left + columns[1], 1)
+        return sliced(matrix.parent, rows, columns)
+    return MatrixSlice(matrix, rows, columns)
 
 
 def added(parts: list[MatrixExpr]) -> MatrixExpr:

@@ -48,7 +48,18 @@ from derive.operations.operations import (
     Transposed,
     Value,
 )
-from derive.programs import BlockSum, Elementwise, LogAbsDet, LogDet, RowLogSumExp, RowMax, Scalar, SignDet, chain
+from derive.programs import (
+    Arange,
+    BlockSum,
+    Elementwise,
+    LogAbsDet,
+    LogDet,
+    RowLogSumExp,
+    RowMax,
+    Scalar,
+    SignDet,
+    chain,
+)
 
 ROW, COLUMN = 0, 1
 ONE_BY_ONE = Integer(1), Integer(1)
@@ -121,6 +132,11 @@ def _(value: ZeroMatrix) -> Operation:
 @lower.register
 def _(value: Identity) -> Operation:
     return Constant(shape_of(value), "identity")
+
+
+@lower.register
+def _(value: Arange) -> Operation:
+    return Constant(shape_of(value), "arange")
 
 
 @lower.register

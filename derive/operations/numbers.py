@@ -85,6 +85,8 @@ class Numbers:
                 return numpy.array([[float(entry) for entry in row] for row in entries])
             case Constant(kind="identity"):
                 return numpy.eye(self.size(operation.shape[0]))
+            case Constant(kind="arange"):
+                return numpy.arange(float(self.size(operation.shape[0])))[:, None]
             case Constant(kind=kind):
                 return FILLED[kind](tuple(map(self.size, operation.shape)))
             case Transposed(of=of):

@@ -24,7 +24,7 @@ class Value(Operation):
 
 @dataclass(frozen=True)
 class Constant(Operation):
-    """Ones, zeros, the identity, or `entries` row by row."""
+    """Ones, zeros, the identity, the column 0, 1, ..., or `entries` row by row."""
 
     kind: str
     entries: tuple[tuple[Expr, ...], ...] = ()

@@ -98,6 +98,9 @@ class TexPrinter(LatexPrinter):
     def _print_ZeroMatrix(self, expr: MatrixExpr) -> str:
         return rf"\boldsymbol{{0}}_{{{self.sides(expr)}}}"
 
+    def _print_Arange(self, expr: MatrixExpr) -> str:
+        return rf"(0, 1, \ldots, {self._print(expr.shape[0] - 1)})^{{\top}}"
+
     def sides(self, matrix: MatrixExpr) -> str:
         """rows x columns."""
         return r" \times ".join(self.piece(side).at(PRODUCT) for side in matrix.shape)

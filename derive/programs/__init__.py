@@ -13,7 +13,7 @@ from derive.programs.forms import (
     transposed,
     weighted,
 )
-from derive.programs.nodes import BlockSum, LogAbsDet, LogDet, PositiveNumber, SignDet
+from derive.programs.nodes import Arange, BlockSum, LogAbsDet, LogDet, PositiveNumber, SignDet
 from derive.programs.notation import (
     FUNCTION_SIGNS,
     GREEK,
@@ -51,6 +51,7 @@ __all__ = [
     "MADE",
     "NETWORK",
     "PLAIN",
+    "Arange",
     "BlockSum",
     "Derivation",
     "Elementwise",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sympy import Basic, Expr, MatrixExpr, MatrixSymbol, sympify
+from sympy import Basic, Expr, Integer, MatrixExpr, MatrixSymbol, sympify
 from sympy.matrices.expressions.matexpr import MatrixElement
 
 
@@ -42,6 +42,23 @@ class BlockSum(MatrixExpr):
 
 class PositiveNumber(MatrixSymbol):
     """A number that is declared to be positive, as a 1 x 1 matrix."""
+
+
+class Arange(MatrixExpr):
+    """The column 0, 1, ..., n - 1."""
+
+    def __new__(cls, length: Expr) -> "Arange":
+        return Basic.__new__(cls, sympify(length))
+
+    @property
+    def shape(self) -> tuple[Expr, Expr]:
+        return self.args[0], Integer(1)
+
+    def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:
+        return i
+
+    def doit(self, **hints: Any) -> "Arange":
+        return self
 
 
 class OfDeterminant(Expr):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from copy import copy
 from functools import reduce
-from itertools import combinations, product
+from itertools import combinations
 from typing import Any
 
 import numpy
@@ -63,7 +63,7 @@ from sympy.polys.matrices import DomainMatrix
 from sympy.polys.matrices.exceptions import DMNonInvertibleMatrixError
 
 from derive.formulas import NamedFunction, z
-from derive.programs import BlockSum, Elementwise, RowLogSumExp
+from derive.programs import Arange, BlockSum, Elementwise, RowLogSumExp
 
 Environment = dict[Basic, Any]  # a number, or entries
 DIGITS = 150  # of numbers that are not rational
@@ -141,10 +141,10 @@ class Definition:
         if isinstance(node, MatrixElement):
             return self.entries(node.parent)[tuple(int(self.scalar(index)) for index in (node.i, node.j))]
         if isinstance(node, Sum):
-            indices = [limit[0] for limit in node.limits]
-            ranges = [range(int(self.scalar(low)), int(self.scalar(high)) + 1) for _, low, high in node.limits]
-            places = [dict(zip(indices, map(Integer, place), strict=True)) for place in product(*ranges)]
-            return Add(*(self.within(place).scalar(node.function) for place in places))
+            *inner, (index, low, high) = node.limits
+            body = Sum(node.function, *inner) if inner else node.function
+            places = range(int(self.scalar(low)), int(self.scalar(high)) + 1)
+            return Add(*(self.within({index: Integer(place)}).scalar(body) for place in places))
         if not node.args:
             return node
         if isinstance(node, Piecewise):
@@ -191,6 +191,8 @@ class Definition:
             return numpy.block([[self.entries(node.blocks[i, j]) for j in range(columns)] for i in range(rows)])
         height, width = (int(self.scalar(size)) for size in node.shape)
         shape = height, width
+        if isinstance(node, Arange):
+            return array(shape, lambda i, j: Integer(i))
         if isinstance(node, OneMatrix | ZeroMatrix | Identity):
             diagonal, other = {OneMatrix: (1, 1), ZeroMatrix: (0, 0)}.get(type(node), (1, 0))
             return array(shape, lambda i, j: Integer(diagonal if i == j else other))

@@ -271,8 +271,8 @@ def index_select(tensor: Tensor, dim: int, index: Tensor, /, *, out: Tensor) -> 
     return stored(Tensor(numpy.take(values(tensor), index.entries.astype(int), dim)), out)
 
 
-def arange(stop: int, /, *, device: str) -> Tensor:
-    return Tensor(numpy.array(range(stop), dtype=object), INDEX)
+def arange(stop: int, /, *, device: str, dtype: str = INDEX) -> Tensor:
+    return Tensor(numpy.array([i if dtype == INDEX else Integer(i) for i in range(stop)], dtype=object), dtype)
 
 
 def zeros_like(tensor: Tensor, /) -> Tensor:

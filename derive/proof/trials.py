@@ -25,6 +25,7 @@ from sympy import (
     Piecewise,
     Pow,
     Rational,
+    Sum,
     Symbol,
     ceiling,
     floor,
@@ -110,7 +111,7 @@ def is_real(value: Expr) -> bool:
 def chosen_sizes(subject: DerivedLoss) -> Iterator[Sizes]:
     """Small, pairwise different numbers for the sizes that are symbols, large enough for every index; then others."""
     least = 2
-    for node in subject.loss.atoms(MatrixElement) | subject.loss.atoms(MatrixSlice):
+    for node in subject.loss.atoms(MatrixElement, MatrixSlice, Sum):
         numbers = (part for part in node.atoms(Integer))
         least = max([least, *(int(number) + 1 for number in numbers)])
     symbols = sorted(subject.sizes, key=str)

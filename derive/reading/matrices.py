@@ -5,7 +5,7 @@ from sympy.matrices.expressions.adjoint import Adjoint
 from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 from sympy.matrices.expressions.slice import MatrixSlice
 
-from derive.programs import BlockSum, Elementwise, RowLogSumExp, chain, product, repeated, scaled, transposed
+from derive.programs import Arange, BlockSum, Elementwise, RowLogSumExp, chain, product, repeated, scaled, transposed
 from derive.reading.logsumexp import joined
 from derive.reading.reader import DEFINITION_RULES, ENTRY_RULES, MATRIX_RULES, Reader
 
@@ -170,6 +170,7 @@ DEFINITION_RULES |= {
 MATRIX_RULES |= {
     sympy.MatrixSymbol: Reader.input,
     sympy.MatrixBase: explicit,
+    Arange: lambda read, node: read.define(node.xreplace(read.sizes)),
     **dict.fromkeys((sympy.OneMatrix, sympy.ZeroMatrix, sympy.Identity), lambda read, node: node.xreplace(read.sizes)),
     **dict.fromkeys((sympy.Transpose, Adjoint), lambda read, node: transposed(read.matrix(node.arg))),
     sympy.Inverse: lambda read, node: read.multiplied([factor_of(read, node)]),

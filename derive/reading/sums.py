@@ -1,99 +1,187 @@
 """Sums over indices, as sums over matrices whose rows and columns are the indices."""
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 
-from sympy import Determinant, Dummy, Expr, Integer, MatrixExpr, Mul, OneMatrix, Sum, Symbol, Trace, sympify
+from sympy import (
+    Add,
+    Determinant,
+    Dummy,
+    Expr,
+    Identity,
+    Integer,
+    KroneckerDelta,
+    MatrixExpr,
+    Mul,
+    OneMatrix,
+    Piecewise,
+    Rational,
+    Sum,
+    Symbol,
+    Trace,
+    expand,
+    sympify,
+)
 from sympy.matrices.expressions.matexpr import MatrixElement
 
-from derive.operations import Shape
-from derive.programs import repeated, transposed
+from derive.programs import Arange, repeated, transposed
 from derive.reading.reader import Reader
 
-Indices = tuple[Symbol, Symbol]
 WITH_MATRICES = "write it with matrices: A*x, total(...), Trace(...)"
-WHOLE_AXIS = "each index of a Sum runs over a whole row or column"
+PLACES = "an index of an entry is one of the sum's, or that and a number"
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index of a sum: its symbol, its least value, and how many it has."""
+
+    symbol: Symbol
+    low: Expr
+    length: Expr
+
+
+Indices = tuple[Index, Index]  # of the rows and of the columns
+ONLY = Index(Dummy(), Integer(0), Integer(1))
 
 
 def summed(read: Reader, node: Sum) -> Expr:
     """A sum over entries as one over the matrix of its terms."""
-    *inner, second = node.limits
+    *inner, last = with_fixed_ends(node).limits
+    body = with_fixed_ends(node).function
+    columns = index_of(read, node, last)
     if inner:
         *inner, first = inner
-        body = Sum(node.function, *inner) if inner else node.function
-        indices, shape = (first[0], second[0]), lengths(read, node, [first, second])
+        body = Sum(body, *inner) if inner else body
+        rows, columns = index_of(read, node, first), columns
     else:
-        body, indices, shape = node.function, (second[0], Dummy()), (*lengths(read, node, [second]), Integer(1))
-    return read.trace_of([OneMatrix(1, shape[0]), matrix_of_terms(read, body, indices, shape), OneMatrix(shape[1], 1)])
+        rows, columns = columns, ONLY
+    terms = matrix_of_terms(read, body, (rows, columns))
+    return read.trace_of([OneMatrix(1, rows.length), terms, OneMatrix(columns.length, 1)])
 
 
-def lengths(read: Reader, node: Sum, limits: Iterable[tuple[Symbol, Expr, Expr]]) -> tuple[Expr, ...]:
-    if any(low != 0 for _, low, _ in limits):
-        raise read.refuse(node, "a sum runs from 0 to the size minus 1; total(...) and Trace are sums")
-    return tuple((high + 1).xreplace(read.sizes) for _, _, high in limits)
+def with_fixed_ends(node: Sum) -> Sum:
+    """The sum with ends that are no other index: what is left out by such an end is 0 instead."""
+    symbols, limits, kept = set(node.variables), [], []
+    for place, (symbol, low, high) in enumerate(node.limits):
+        outer = {s: ends for s, *ends in node.limits[place + 1 :]}
+        if symbols & low.free_symbols:
+            kept.append(symbol > low - Rational(1, 2))  # no point is on its edge
+            low = min_of(low, outer, 0)
+        if symbols & high.free_symbols:
+            kept.append(symbol < high + Rational(1, 2))
+            high = min_of(high, outer, 1)
+        limits.append((symbol, low, high))
+    function = node.function
+    for condition in kept:
+        function = Piecewise((function, condition), (0, True))
+    return Sum(function, *limits) if kept else node
 
 
-def matrix_of_terms(read: Reader, body: Expr, indices: Indices, shape: Shape) -> MatrixExpr:
+def min_of(end: Expr, outer: dict[Symbol, list[Expr]], side: int) -> Expr:
+    """The farthest that an end i + c reaches, over the values of i."""
+    return end.xreplace({symbol: ends[side] for symbol, ends in outer.items()})
+
+
+def index_of(read: Reader, node: Sum, limit: tuple[Symbol, Expr, Expr]) -> Index:
+    symbol, low, high = limit
+    if {symbol for symbol, *_ in node.limits} & (low.free_symbols | high.free_symbols):
+        raise read.refuse(node, WITH_MATRICES)
+    return Index(symbol, low.xreplace(read.sizes), (high - low + 1).xreplace(read.sizes))
+
+
+def matrix_of_terms(read: Reader, body: Expr, indices: Indices) -> MatrixExpr:
     """The matrix of the terms of a sum."""
-    return read.entries(term(read, body, indices, shape), shape)
+    return read.entries(term(read, body, indices), shape_of(indices))
 
 
-def term(read: Reader, node: Expr, indices: Indices, shape: Shape) -> Expr:
+def shape_of(indices: Indices) -> tuple[Expr, Expr]:
+    return indices[0].length, indices[1].length
+
+
+def term(read: Reader, node: Expr, indices: Indices) -> Expr:
     """A term of a sum: the entries that it is made of are views of that shape, rows and columns its indices."""
     with read.at(node):
-        if not set(indices) & node.free_symbols:
+        if not {index.symbol for index in indices} & node.free_symbols:
             return read.scalar(node)
         if isinstance(node, MatrixElement):
-            return of_entry(read, node, indices, shape)
+            return of_entry(read, node, indices)
         if isinstance(node, Sum):
-            return contracted(read, node, indices, shape)
-        if isinstance(node, Symbol | Trace | Determinant):
+            return contracted(read, with_fixed_ends(node), indices)
+        if isinstance(node, Symbol):
+            return number_of(read, node, indices)
+        if isinstance(node, KroneckerDelta):
+            return delta(read, node, indices)
+        if isinstance(node, Trace | Determinant):
             raise read.refuse(node, WITH_MATRICES)
-        return node.func(*(term(read, argument, indices, shape) for argument in node.args))
+        return node.func(*(term(read, argument, indices) for argument in node.args))
 
 
-def contracted(read: Reader, node: Sum, indices: Indices, shape: Shape) -> Expr:
+def number_of(read: Reader, symbol: Symbol, indices: Indices) -> Expr:
+    """The index itself as a number."""
+    axis = [index.symbol for index in indices].index(symbol)
+    numbers = read.define(Arange(indices[axis].length))
+    column = numbers if axis == 0 else transposed(numbers)
+    return indices[axis].low + read.viewed(repeated(column, shape_of(indices)))
+
+
+def delta(read: Reader, node: KroneckerDelta, indices: Indices) -> Expr:
+    """1 where two indices are the same."""
+    rows, columns = indices
+    if {*node.args[:2]} == {rows.symbol, columns.symbol} and rows.low == columns.low and rows.length == columns.length:
+        return read.viewed(Identity(rows.length))
+    apart = term(read, node.args[0] - node.args[1], indices)
+    return Piecewise((1, apart**2 < Rational(1, 4)), (0, True))
+
+
+def contracted(read: Reader, node: Sum, indices: Indices) -> Expr:
     """A sum inside a sum, as the product of a matrix over its first index and one over its second."""
     (k, *_), *others = node.limits
     body = Sum(node.function, *others) if others else node.function
-    (length,) = lengths(read, node, [node.limits[0]])
-    (i, j), (rows, columns), factors = indices, shape, Mul.make_args(body)
+    inner, (rows, columns) = index_of(read, node, node.limits[0]), indices
+    (i, j), shape, factors = (index.symbol for index in indices), shape_of(indices), Mul.make_args(body)
     outside = Mul(*(factor for factor in factors if not factor.has(k)))
     left = Mul(*(factor for factor in factors if factor.has(k) and not factor.has(j)))
     right = Mul(*(factor for factor in factors if factor.has(k) and factor.has(j)))
     if right.has(i):
-        raise read.refuse(node, WITH_MATRICES)
+        terms = Add.make_args(expand(body))
+        if len(terms) == 1:
+            raise read.refuse(node, WITH_MATRICES)
+        return Add(*(contracted(read, Sum(part, node.limits[0]), indices) for part in terms))
+    ones = OneMatrix(inner.length, 1)
     if right == 1:
-        L = matrix_of_terms(read, left, (i, k), (rows, length))
-        view = repeated(read.multiplied([L, OneMatrix(length, 1)]), shape)
+        view = repeated(read.multiplied([matrix_of_terms(read, left, (rows, inner)), ones]), shape)
     elif left.has(i):
-        L = matrix_of_terms(read, left, (i, k), (rows, length))
-        view = read.multiplied([L, matrix_of_terms(read, right, (k, j), (length, columns))])
+        L = matrix_of_terms(read, left, (rows, inner))
+        view = read.multiplied([L, matrix_of_terms(read, right, (inner, columns))])
     else:
-        R = matrix_of_terms(read, left * right, (k, j), (length, columns))
-        view = repeated(read.multiplied([OneMatrix(1, length), R]), shape)
-    return term(read, outside, indices, shape) * read.viewed(view)
+        R = matrix_of_terms(read, left * right, (inner, columns))
+        view = repeated(read.multiplied([transposed(ones), R]), shape)
+    return term(read, outside, indices) * read.viewed(view)
 
 
-def of_entry(read: Reader, node: MatrixElement, indices: Indices, shape: Shape) -> Expr:
+def of_entry(read: Reader, node: MatrixElement, indices: Indices) -> Expr:
     matrix = read.matrix(node.parent)
     place: list[int | None] = []
-    for axis, index in enumerate((node.i, node.j)):
-        if index in indices:
-            place.append(along := indices.index(index))
-            if matrix.shape[axis] != shape[along]:
-                raise read.refuse(node, WHOLE_AXIS)
-        elif set(indices) & sympify(index).free_symbols:
-            raise read.refuse(node, WHOLE_AXIS)
+    whole = [(Integer(0), length, Integer(1)) for length in matrix.shape]
+    cut = list(whole)
+    for axis, at in enumerate((node.i, node.j)):
+        at, size = sympify(at), matrix.shape[axis]
+        along = [number for number, index in enumerate(indices) if index.symbol in at.free_symbols]
+        if not along:
+            start = at.xreplace(read.sizes)
+            ends = start, start + 1
         else:
-            place.append(None)
-            if matrix.shape[axis] != 1:
-                i = sympify(index).xreplace(read.sizes)
-                whole = [(Integer(0), size, Integer(1)) for size in matrix.shape]
-                whole[axis] = (i, i + 1, Integer(1))
-                matrix = read.sliced(matrix, *whole)
+            index = indices[along[0]]
+            start = (at - index.symbol + index.low).xreplace(read.sizes)
+            ends = start, start + index.length
+            if len(along) > 1 or start.free_symbols - set(read.sizes.values()):
+                raise read.refuse(node, PLACES)
+        place.append(along[0] if along else None)
+        if ends != (0, size) and size != 1:
+            cut[axis] = (*ends, Integer(1))
+    matrix = read.sliced(matrix, *cut) if cut != whole else matrix
     if place == [0, 0] or place == [1, 1]:
         matrix = read.multiplied([read.entries(*read.on_diagonal(matrix)), OneMatrix(matrix.shape[0], 1)])
         place = [place[0], None]
     if place in ([1, 0], [1, None], [None, 0]):
         matrix = transposed(matrix)
-    return read.viewed(repeated(matrix, shape))
+    return read.viewed(repeated(matrix, shape_of(indices)))

@@ -250,8 +250,10 @@ class TorchPrinter(TorchFormulas):
         return tuple(self.formula(sympify(size).xreplace(self.program.sizes)) for size in shape)
 
     def constant(self, constant: Constant) -> Source:
+        given = {name: Attribute(self.like, name) for name in ("dtype", "device")}
+        if constant.kind == "arange":
+            return method(call("torch.arange", self.sizes(constant.shape)[0], **given), "unsqueeze", Literal("1"))
         if constant.kind == "identity":
-            given = {name: Attribute(self.like, name) for name in ("dtype", "device")}
             return call("torch.eye", self.sizes(constant.shape)[0], **given)
         if constant.kind == "entries":
             rows = tuple(Group(tuple(map(self.formula, row)), "[]") for row in constant.entries)

@@ -34,7 +34,7 @@ from derive.problems.network import Network
 from derive.programs.program import Equation
 from derive.system import typesetting
 from tests.helpers.follow import equations_in
-from tests.helpers.programs import needs
+from tests.helpers.programs import PATIENCE, needs
 from tests.helpers.read_tex import compute, name
 
 NETWORKS = {
@@ -165,7 +165,8 @@ def cotangent(variable: str) -> str:
 @pytest.mark.parametrize("network", FORMULAS.values(), ids=FORMULAS)
 def test_every_printed_digit_is_autograds(network):
     """The numbers are drawn again as the page says, computed again by torch, and compared as text."""
-    small = replace(network, layers=tuple(min(width, 4) for width in network.layers))
+    widest = 4 if network.depth < 4 else 2
+    small = replace(network, layers=tuple(min(width, widest) for width in network.layers))
     draw = random.Random(127)
     drawn = []
     for inputs, outputs in itertools.pairwise(small.layers):
@@ -262,6 +263,25 @@ def test_the_build_typesets_the_derivation(tmp_path):
     assert first.startswith(b"%PDF")
     assert build.main(["--layers", "2-3-1", "--out", str(out), "--pdf"]) == 0
     assert (out / "derivation.pdf").read_bytes() == first
+
+
+@needs("pdflatex", "pdftotext")
+def test_the_result_is_on_one_page(tmp_path):
+    assert build.main(["--out", str(tmp_path / "package"), "--pdf"]) == 0
+    command = ["pdftotext", "-l", "1", str(tmp_path / "package" / "derivation.pdf"), "-"]
+    page = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
+    assert page.count("chain rule, entry by entry") == 3 and "Contents" not in page
+
+
+def test_a_deeper_network_has_no_more_to_read():
+    """What is the same but for a layer's number is derived once, and says where."""
+    two, five = (document_of(Network((3,) + (4,) * depth + (2,), "tanh")) for depth in (2, 5))
+    derived = [sum(any(isinstance(b, Boxed) for b in s.blocks) for s in document if s.step) for document in (two, five)]
+    assert derived[0] == derived[1] > 5
+    others = {label for section in five for label in section.others}
+    rows = [row for s in five if s.others for b in s.blocks if isinstance(b, Chain) for row in b.rows]
+    told = {re.fullmatch(r"([FB]\d+), as ([FB]\d+)", row.reason)[1] for row in rows}
+    assert others < told and len(told - others) == sum(bool(s.others) for s in five)
 
 
 def test_without_pdflatex_nothing_is_written_and_the_message_says_what_is_missing(tmp_path, monkeypatch, capsys):

@@ -139,7 +139,7 @@ def test_the_steps_can_be_gone_through_with_buttons_and_keys(browser, pages):
     browser.size(1200, 900)
     browser.open(pages["default"])
     steps = browser.js("document.querySelectorAll('.step').length")
-    assert steps == 18
+    assert steps == 14
     browser.js("document.getElementById('forth').click()")
     assert browser.js("document.querySelector('.current').id") == "F1"
     browser.press("\ue014")
@@ -188,7 +188,9 @@ def test_the_page_needs_no_other_and_is_readable_by_machine(browser, pages):
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
     assert browser.js("[...document.querySelectorAll('svg')].every(s => s.getAttribute('aria-label'))")
     assert browser.js("[...document.querySelectorAll('button')].every(b => b.getAttribute('aria-label'))")
-    assert browser.js("[...document.querySelectorAll('nav a')].every(a => document.querySelector(a.hash))")
+    assert browser.js("[...document.querySelectorAll('a[href]')].every(a => document.querySelector(a.hash))")
+    assert browser.js("document.querySelectorAll('main a[href]').length") > 20
+    assert browser.js("document.querySelectorAll('a a, h3 a[href]').length") == 0
 
 
 def test_an_unknown_command_is_refused():

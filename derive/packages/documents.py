@@ -12,10 +12,8 @@ def derivation_page(page: Page) -> Callable[[Subject], dict[str, Any]]:
     """The derivation as a document in the format of that page."""
 
     def holes(subject: Subject) -> dict[str, Any]:
-        return {
-            "title": page.text(network_title(subject.network)),
-            "sections": page.sections(subject.document),
-        }
+        sheet, *others = page.sections(subject.document)
+        return {"title": page.text(network_title(subject.network)), "sheet": sheet, "sections": others}
 
     return holes
 

@@ -88,13 +88,17 @@ Block = Paragraph | Bullets | Display | Boxed | Broken | Chain | Listing | Table
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what follows it; `level` 2 is a section, 3 a part of one; a step is one to go through."""
+    """A heading and what follows it; `level` 2 is a section, 3 a part of one; a step is one to go through.
+
+    `others` are the steps that are in it beside the one that it is named after.
+    """
 
     title: str
     anchor: str
     blocks: tuple[Block, ...]
     level: int = 2
     step: bool = False
+    others: tuple[str, ...] = ()
 
 
 def rows_of(left: str, right: str, reason: str, shape: str) -> list[Row]:

@@ -58,7 +58,7 @@ def network_document(network: Network, derivation: Derivation, computed: Derivat
         *recursion_sections(network, derivation),
         gradients_section(derivation),
         questions_section(network, derivation),
-        *closed_form_sections(derivation),
+        *(closed_form_sections(derivation) if len(derivation.program.equations) <= MOST_EXPANDED else ()),
         *numbers_sections(network, derivation),
         making_section(network),
     ]

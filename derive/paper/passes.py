@@ -1,6 +1,9 @@
 """The forward and the backward pass, step by step, each beside the line of code that computes it."""
 
-from sympy import MatrixExpr, MatrixSymbol, OneMatrix
+from dataclasses import dataclass
+from itertools import groupby
+
+from sympy import Basic, MatrixExpr, MatrixSymbol, OneMatrix, Symbol
 
 from derive.backends.torch import ONE, lines
 from derive.calculus import pullback, rule
@@ -24,57 +27,119 @@ from derive.paper.rules import examples, proof_rows
 from derive.programs import Derivation, Equation, Program, RowMax, shifts
 
 
+@dataclass(frozen=True)
+class Step:
+    """An equation of a pass: its label, as B3, and what is said of it where it is derived in full."""
+
+    label: str
+    equation: Equation
+    blocks: tuple[Block, ...]
+    code: str
+
+
 def forward_sections(derivation: Derivation, computed: Derivation) -> list[Section]:
     program = derivation.program
-    sections = [Section("Forward pass", "forward", (Paragraph(prose("passes.forward")),))]
-    code = in_code(derivation, computed)
+    code, steps = in_code(derivation, computed), []
     for number, equation in enumerate(program.equations, 1):
-        *parts, last = code[equation.target][0]
+        (*parts, last), line = code[equation.target]
         rows = [row for part in parts for row in equation_rows(program, part, "a part")]
         rows += equation_rows(program, last, equation.rule)
-        sections.append(
-            Section(
-                f"F{number}. {title(program, equation.target)}",
-                f"F{number}",
-                (
-                    Chain(tuple(rows)),
-                    *entry_blocks(program, equation),
-                    *reason(program, equation),
-                    Listing(code[equation.target][1]),
-                ),
-                level=3,
-                step=True,
-            )
-        )
-    return sections
+        blocks = (Chain(tuple(rows)), *entry_blocks(program, equation), *reason(program, equation), Listing(line))
+        steps.append(Step(f"F{number}", equation, blocks, line))
+    return [
+        Section("Forward pass", "forward", (Paragraph(prose("passes.forward")),)),
+        *step_sections(program, steps),
+    ]
 
 
 def backward_sections(derivation: Derivation, computed: Derivation) -> list[Section]:
     program = derivation.program
-    note = Paragraph(prose("passes.backward"))
-    sections = [Section("Backward pass", "backward", (note, *unnamed_cotangents(derivation)))]
-    code, rules = in_code(derivation, computed), list(examples(derivation))
-    for number, step in enumerate(derivation.backward, 1):
-        *parts, last = code[step.target][0]
+    code, rules, steps = in_code(derivation, computed), list(examples(derivation)), []
+    for number, equation in enumerate(derivation.backward, 1):
+        (*parts, last), line = code[equation.target]
         rows = [row for part in parts for row in equation_rows(program, part, "a part")]
         in_parts: list[Block] = [Paragraph("In parts:"), Chain(tuple(rows))] if rows else []
-        sections.append(
-            Section(
-                f"B{number}. {step_title(program, step)}",
-                f"B{number}",
-                (
-                    Paragraph(goal(derivation, step, rules)),
-                    *step_proof(derivation, step),
-                    *in_parts,
-                    boxed(program, last),
-                    *entry_blocks(program, step),
-                    Listing(code[step.target][1]),
-                ),
-                level=3,
-                step=True,
-            )
+        blocks = (
+            Paragraph(goal(derivation, equation, rules)),
+            *step_proof(derivation, equation),
+            *in_parts,
+            boxed(program, last),
+            *entry_blocks(program, equation),
+            Listing(line),
         )
+        steps.append(Step(f"B{number}", equation, blocks, line))
+    note = Paragraph(prose("passes.backward"))
+    return [
+        Section("Backward pass", "backward", (note, *unnamed_cotangents(derivation))),
+        *step_sections(program, steps),
+    ]
+
+
+def step_sections(program: Program, steps: list[Step]) -> list[Section]:
+    """A section for each step that is new; those between them that are new but for the layer's number share one."""
+    sections: list[Section] = []
+    pairs = [(step, earlier(program, step, steps[:number])) for number, step in enumerate(steps)]
+    for new, run in groupby(pairs, lambda pair: pair[1] is None):
+        if new:
+            sections += [new_section(program, step) for step, _ in run]
+        else:
+            sections.append(same_section(program, [(step, model) for step, model in run if model]))
     return sections
+
+
+def new_section(program: Program, step: Step) -> Section:
+    heading = f"{step.label}. {step_title(program, step.equation)}"
+    return Section(heading, step.label, step.blocks, level=3, step=True)
+
+
+def same_section(program: Program, pairs: list[tuple[Step, Step]]) -> Section:
+    """Steps, each with the one that it is the same as."""
+    label, *others = (step.label for step, _ in pairs)
+    rows = [
+        row for step, model in pairs for row in equation_rows(program, step.equation, f"{step.label}, as {model.label}")
+    ]
+    code = "\n".join(step.code for step, _ in pairs)
+    same = prose("passes.same")
+    title = f"{label} to {others[-1]}. {same}" if others else new_section(program, pairs[0][0]).title
+    return Section(
+        title,
+        label,
+        (Chain(tuple(rows)), Listing(code)),
+        level=3,
+        step=True,
+        others=tuple(others),
+    )
+
+
+def earlier(program: Program, step: Step, before: list[Step]) -> Step | None:
+    """The first of these steps that is the same but for the number of its layer."""
+    wanted, layer_of = step.equation, program.notation.layer
+    layer = layer_of(wanted.target.name)
+    for other in before:
+        there = layer_of(other.equation.target.name)
+        if (
+            layer is not None
+            and there is not None
+            and moved(program, other.equation, layer - there) == moved(program, wanted, 0)
+        ):
+            return other
+    return None
+
+
+def moved(program: Program, equation: Equation, by: int) -> tuple[str | Basic, ...]:
+    """What is computed, from what, through what and by what rule, each in the layer that is so many further."""
+    through = () if equation.through is None else (equation.through.target,)
+    parts: list[str | Basic] = [equation.rule]
+    for part in (equation.target, equation.value, *through):
+        there: dict[Basic, Basic] = {
+            symbol: symbol.func(program.notation.moved(symbol.name, by), **symbol.assumptions0)
+            for symbol in part.atoms(Symbol)
+        }
+        for matrix in part.atoms(MatrixSymbol):
+            shape = (size.xreplace(there) for size in matrix.shape)
+            there[matrix] = MatrixSymbol(program.notation.moved(matrix.name, by), *shape)
+        parts.append(part.xreplace(there))
+    return tuple(parts)
 
 
 def in_code(derivation: Derivation, computed: Derivation) -> dict[MatrixSymbol, tuple[list[Equation], str]]:

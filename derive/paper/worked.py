@@ -18,16 +18,18 @@ from derive.programs import Derivation, Equation, Program
 Drawn = dict[MatrixSymbol, ndarray]
 SAMPLES, SEED, DECIMALS, NUDGE = 3, 127, 4, 0.001
 WIDEST = 4  # units of a layer that fit beside each other, with all their numbers
+WIDEST_OF_DEEP, DEEP = 2, 4  # the same where there are so many layers, whose numbers would fill pages
 
 
 def numbers_sections(network: Network, derivation: Derivation) -> list[Section]:
     """The whole computation for a few points, every number shown; of wide layers, for narrow ones like them."""
     small, note = network, ""
-    if any(width > WIDEST for width in network.layers):
-        layers = tuple(min(width, WIDEST) for width in network.layers)
+    widest = WIDEST_OF_DEEP if network.depth >= DEEP else WIDEST
+    if any(width > widest for width in network.layers):
+        layers = tuple(min(width, widest) for width in network.layers)
         small = replace(network, layers=layers)
         sizes = "-".join(map(str, layers))
-        note = " " + prose("numbers.narrow", widest=WIDEST, sizes=sizes)
+        note = " " + prose("numbers.narrow", widest=widest, sizes=sizes)
     program = derivation.program
     inputs = drawn_inputs(program, small)
     heading = f"Worked numbers for {SAMPLES} points"

@@ -160,6 +160,14 @@ class Notation:
         """The symbol of a small change of the variable."""
         return self.made(Role.DIFFERENTIAL, variable)
 
+    def layer(self, name: str) -> int | None:
+        """The layer that a symbol, or what it is made of, belongs to; an expression has none."""
+        return None
+
+    def moved(self, name: str, by: int) -> str:
+        """The name of the same in the layer that is so many further."""
+        return name
+
     def is_differential(self, name: str) -> bool:
         """Whether the symbol is written at the end of a product: what stands behind a d would seem to belong to it."""
         return self.role(name)[0] is Role.DIFFERENTIAL
@@ -203,6 +211,16 @@ class NetworkNotation(Notation):
 
     def is_cotangent(self, name: str) -> bool:
         return super().is_cotangent(name) or name.startswith("Delta")
+
+    def layer(self, name: str) -> int | None:
+        _, layer, _ = _split(self.role(name)[1])
+        return int(layer) if layer else None
+
+    def moved(self, name: str, by: int) -> str:
+        role, other = self.role(name)
+        family, layer, letter = _split(other)
+        there = f"{family}{int(layer) + by}{letter}" if layer else other
+        return there if role is None else f"{role}{BETWEEN}{there}"
 
 
 PLAIN = Notation()

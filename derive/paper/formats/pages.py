@@ -28,16 +28,18 @@ from derive.paper import (
 )
 from derive.paper.formats.mathml import mathml
 
+REFERENCE = re.compile(r"\b[FBR]\d+\b")
 INLINE = re.compile(r"\$([^$]*)\$|`([^`]*)`|\*([^*]+)\*")
 
 LONGEST_UNBROKEN = 8
-TEX_WIDTH = 440
+TEX_WIDTH, TEX_SCALE, TEX_SMALL = 440, 0.85, 0.75
 WIDEST_CODE = 84
 
 
 class Page:
     """Writes each kind of block by the method of its name; a format has these, too."""
 
+    anchors: frozenset[str] = frozenset()  # of the steps and rules that text can lead to
     escape: Callable[[str], str]
     formula: Callable[[str], str]
     code: Callable[[str], str]
@@ -45,22 +47,39 @@ class Page:
     heading: Callable[[Section], str]
 
     def text(self, text: str) -> str:
-        """Prose with formulas, code and emphasis in it."""
+        """Prose with formulas, code, emphasis and references to steps in it."""
+        return self.written(text, self.words)
+
+    def title(self, text: str) -> str:
+        """The same where nothing leads anywhere."""
+        return self.written(text, self.escape)
+
+    def written(self, text: str, words: Callable[[str], str]) -> str:
         parts, start = [], 0
         for match in INLINE.finditer(text):
-            parts.append(self.escape(text[start : match.start()]))
+            parts.append(words(text[start : match.start()]))
             formula, code, emphasis = match.groups()
             if formula is not None:
                 parts.append(self.formula(formula))
             elif code is not None:
                 parts.append(self.code(code))
             else:
-                parts.append(self.emphasis(self.text(emphasis)))
+                parts.append(self.emphasis(self.written(emphasis, words)))
             start = match.end()
-        return "".join([*parts, self.escape(text[start:])])
+        return "".join([*parts, words(text[start:])])
+
+    def words(self, text: str) -> str:
+        def led(match: re.Match[str]) -> str:
+            return self.reference(match[0]) if match[0] in self.anchors else match[0]
+
+        return REFERENCE.sub(led, self.escape(text))
+
+    def reference(self, anchor: str) -> str:
+        return anchor
 
     def sections(self, sections: list[Section]) -> list[dict[str, str]]:
         """What a template places: each section's heading and body."""
+        self.anchors = frozenset(anchor for section in sections for anchor in (section.anchor, *section.others))
         return [
             {
                 "heading": self.heading(section),
@@ -106,7 +125,11 @@ class TexPage(Page):
 
     def heading(self, section: Section) -> str:
         command = "section" if section.level == 2 else "subsection"
-        return rf"\{command}{{{self.text(section.title)}}}\label{{{section.anchor}}}"
+        labels = "".join(rf"\label{{{anchor}}}" for anchor in (section.anchor, *section.others))
+        return rf"\{command}{{{self.title(section.title)}}}{labels}"
+
+    def reference(self, anchor: str) -> str:
+        return rf"\hyperref[{anchor}]{{{anchor}}}"
 
     def paragraph(self, block: Paragraph) -> str:
         return f"{self.text(block.text)}\n"
@@ -151,10 +174,11 @@ class TexPage(Page):
     def picture(self, block: Picture) -> str:
         """Shrunk to the page if it is wider; `picture` knows the slopes that figures keep to."""
         figure = block.figure
-        scale = min(1, TEX_WIDTH / figure.width)
+        scale = min(TEX_SCALE, TEX_WIDTH / figure.width)
         parts = "\n".join(self.part(part) for part in figure.parts)
+        size = "footnotesize" if scale > TEX_SMALL else "scriptsize"
         return (
-            f"\\begin{{center}}\\setlength{{\\unitlength}}{{{scale:.3f}pt}}\\small\n"
+            f"\\begin{{center}}\\setlength{{\\unitlength}}{{{scale:.3f}pt}}\\{size}\n"
             f"\\begin{{picture}}({figure.width:g},{figure.height:g})\n{parts}\n\\end{{picture}}\n\n"
             f"{{\\footnotesize {self.text(figure.caption)}}}\n\\end{{center}}"
         )
@@ -188,7 +212,7 @@ class MarkdownPage(Page):
         return f"*{text}*"
 
     def heading(self, section: Section) -> str:
-        return f"{'#' * section.level} {self.text(section.title)}"
+        return f"{'#' * section.level} {self.title(section.title)}"
 
     def paragraph(self, block: Paragraph) -> str:
         return f"{self.text(block.text)}\n"
@@ -218,10 +242,10 @@ class MarkdownPage(Page):
     def reason(self, text: str) -> str:
         """Prose inside a formula."""
         parts = re.split(r"\$([^$]*)\$", text)
-        words = (rf"\text{{{self.words(part)}}}" if part else "" for part in parts[::2])
+        words = (rf"\text{{{self.in_formula(part)}}}" if part else "" for part in parts[::2])
         return "".join(word + formula for word, formula in zip(words, [*parts[1::2], ""], strict=True))
 
-    def words(self, text: str) -> str:
+    def in_formula(self, text: str) -> str:
         text = re.sub(r"([&%$#_{}])|\\", lambda match: rf"\{match[1]}" if match[1] else r"$\backslash$", text)
         return text.replace("`", "")
 
@@ -259,12 +283,16 @@ class HtmlPage(Page):
         written = super().sections(sections)
         kinds = {True: "step", False: "part"}
         return [
-            {**page, "anchor": section.anchor, "kind": kinds[section.step], "title": self.text(section.title)}
+            {**page, "anchor": section.anchor, "kind": kinds[section.step], "title": self.title(section.title)}
             for page, section in zip(written, sections, strict=True)
         ]
 
     def heading(self, section: Section) -> str:
-        return f"<h{section.level}>{self.text(section.title)}</h{section.level}>"
+        others = "".join(f'<a id="{anchor}"></a>' for anchor in section.others)
+        return f"<h{section.level}>{self.title(section.title)}{others}</h{section.level}>"
+
+    def reference(self, anchor: str) -> str:
+        return f'<a href="#{anchor}">{anchor}</a>'
 
     def paragraph(self, block: Paragraph) -> str:
         return f"<p>{self.text(block.text)}</p>"

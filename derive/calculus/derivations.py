@@ -21,7 +21,7 @@ class Computed:
 
 def input_grad(program: Program) -> Computed:
     """dL/dX by the same reverse sweep, carried on to the inputs; terms of the loss without X fall away."""
-    X = program.inputs[0]
+    X = program.data[0]
     derivation = derive(replace(program, parameters=(X,)))
     return Computed(program, derivation.equations, {"x": derivation.gradients[X]})
 
@@ -59,7 +59,7 @@ def directions(program: Program) -> dict[MatrixSymbol, MatrixSymbol]:
 def of_parameters_alone(program: Program) -> Program | None:
     """The terms of the loss that no data enter, as a program of those parameters that they have; None without any."""
     *_, last = program.equations
-    moving = reachable(program, program.inputs[:2])
+    moving = reachable(program, program.data)
     terms = [term for term in MatAdd.make_args(last.value) if not moving & term.atoms(MatrixSymbol)]
     if not terms:
         return None

@@ -53,7 +53,7 @@ def same(one: dict[str, ndarray], other: dict[str, ndarray]) -> bool:
 
 def points(point: Point) -> Values:
     """Points at which nothing is special, with two decimals."""
-    X, Y = point.derivation.program.inputs[:2]
+    X, Y = point.derivation.program.data
     draw, width = numpy.random.default_rng(127), point.inputs[Y].shape[1]
     x = numpy.round(draw.uniform(0.05, 0.95, (ROWS, point.inputs[X].shape[1])), 2)
     made = targets(point.network)

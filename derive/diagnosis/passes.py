@@ -77,9 +77,9 @@ class Passes(Surroundings):
             rows, columns = self.shapes[symbol]
             if rows == columns > 1:
                 yield Transposed(symbol.shape, Value(symbol.shape, symbol)), "W transposed"
-            for other in self.like(symbol, self.program.parameters[::2]):
+            for other in self.like(symbol, self.program.weights):
                 yield Value(symbol.shape, other), "W of another layer"
-            for other in self.program.parameters[::2]:
+            for other in self.program.weights:
                 if other != symbol and self.shapes[other] == (columns, rows) != (rows, columns):
                     yield Transposed(symbol.shape, Value(symbol.shape, other)), "W of another layer, transposed"
         elif symbol in self.cotangents:
@@ -116,7 +116,7 @@ class Passes(Surroundings):
             f"the forward pass leaves {self.code(b.symbol)} out",
             put(operation, affine, product),
         )
-        for other in self.like(b.symbol, self.program.parameters[1::2]):
+        for other in self.like(b.symbol, self.program.biases):
             words = f"the forward pass adds {self.code(other)} where {self.code(b.symbol)} belongs"
             made = replace(affine, bias=Value(b.shape, other))
             yield Change("forward: bias of another layer", words, put(operation, affine, made))

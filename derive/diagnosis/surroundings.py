@@ -21,13 +21,13 @@ class Surroundings:
         self.equation_of = {equation.target: index for index, equation in enumerate(self.equations)}
         self.operations = [lower(equation.value) for equation in self.equations]
         self.gradients = set(derivation.gradients.values())
-        self.biases = set(self.program.parameters[1::2])
-        self.weights = set(self.program.parameters[::2])
+        self.biases = set(self.program.biases)
+        self.weights = set(self.program.weights)
         backward = [equation.target for equation in derivation.backward]
         self.cotangents = [symbol for symbol in backward if symbol not in self.gradients]
         forward, _ = self.program.predicting()
         self.forward = [equation.target for equation in forward]
-        self.data = [*self.program.inputs[:2], *self.forward]
+        self.data = [*self.program.data, *self.forward]
 
     def code(self, symbol: MatrixSymbol) -> str:
         return self.program.notation.torch(symbol.name)

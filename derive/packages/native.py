@@ -61,15 +61,9 @@ def inverse(derivation: Derivation) -> dict[Any, Any]:
 
 
 def places(blocks: list[Block]) -> Iterator[tuple[str, Place]]:
-    """Where each parameter lies in a flat vector, by its name; a block that holds a bias too holds W^T."""
+    """Where each parameter lies in a flat vector, by its name."""
     start = 0
-    for block in blocks:
-        for name, cut in block.views.items():
-            if name.startswith("b"):
-                place, size = Place(start, 1, 1), block.shape[-1]
-            elif cut:
-                place, size = Place(start, 1, block.shape[1]), (block.shape[0] - 1) * block.shape[1]
-            else:
-                place, size = Place(start, block.shape[1], 1), prod(block.shape)
-            yield name, place
-            start += size
+    for part in (part for block in blocks for part in block.parts):
+        row = 1 if part.transposed else part.shape[-1]
+        yield part.name, Place(start, row, part.shape[0]) if part.transposed else Place(start, row, 1)
+        start += prod(part.shape)

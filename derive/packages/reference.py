@@ -15,7 +15,7 @@ class LayersPrinter(TorchPrinter):
     """Calls a layer for each affine map, as it is in torch.nn."""
 
     def affine(self, affine: Affine) -> Source:
-        layer = affine.weight.symbol.name.removeprefix("W")
+        layer = self.program.notation.layer(affine.weight.symbol.name)
         return call(f"self.fc{layer}", self.of(affine.input))
 
 

@@ -41,19 +41,10 @@ def fast_page(subject: Subject) -> dict[str, Any]:
 
 def flat_views(blocks: list[Block]) -> Iterator[dict[str, Any]]:
     """Each parameter: its name, how many entries of a flat vector it has, and its shape as a view of these."""
-    for block in blocks:
-        for name, cut in block.views.items():
-            if name.startswith("b"):
-                yield {"name": name, "size": block.shape[-1], "cut": ""}
-            elif cut:
-                inputs, outputs = block.shape[0] - 1, block.shape[1]
-                yield {"name": name, "size": inputs * outputs, "cut": f".view(*rows, {inputs}, {outputs}).mT"}
-            else:
-                yield {
-                    "name": name,
-                    "size": prod(block.shape),
-                    "cut": f".view(*rows, {block.shape[0]}, {block.shape[1]})",
-                }
+    for part in (part for block in blocks for part in block.parts):
+        sizes = ", ".join(map(str, part.shape[::-1] if part.transposed else part.shape))
+        view = f".view(*rows, {sizes}){'.mT' if part.transposed else ''}"
+        yield {"name": part.name, "size": prod(part.shape), "cut": view if len(part.shape) == 2 else ""}
 
 
 def c_page(subject: Subject) -> dict[str, Any]:

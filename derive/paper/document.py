@@ -35,7 +35,7 @@ from derive.paper.rules import rules_sections
 from derive.paper.softmax import softmax_sections
 from derive.paper.worked import numbers_sections
 from derive.problems import Network
-from derive.programs import Derivation, Elementwise, Equation, RowMax, substitute
+from derive.programs import Derivation, Elementwise, Equation, Kind, RowMax, substitute
 
 LONGEST_CLOSED_FORM = 24
 MOST_EXPANDED, MOST_CLOSED_FORMS = 8, 12
@@ -155,7 +155,8 @@ def slope_sections(derivation: Derivation) -> list[Section]:
     blocks: list[Block] = []
     z, a = Symbol("z", real=True), Symbol("a", real=True)
     for equation in program.equations:
-        if not isinstance(equation.value, Elementwise) or not equation.target.name.startswith("A"):
+        kind = program.notation.kind(equation.target.name)
+        if kind is not Kind.ACTIVATION or not isinstance(equation.value, Elementwise):
             continue
         (scalar,) = equation.value.operands
         formula = equation.value.formula.xreplace({scalar: z})

@@ -17,7 +17,7 @@ from derive.paper.breaking import inline
 from derive.paper.latex import latex, shape_latex
 from derive.paper.prose import prose
 from derive.problems import Network
-from derive.programs import Derivation, Notation, Program, Role, greek
+from derive.programs import Derivation, Kind, Notation, Program, Role, greek
 
 GAP, RADIUS, SLOTS, MOST_COLUMNS = 28, 8, 4, 7
 SPACING, WIDE_SPACING, MOST_DRAWN = 64, 96, 11
@@ -143,9 +143,10 @@ def characters(notation: Notation, name: str) -> str:
 def last_symbol(program: Program, layer: int) -> MatrixSymbol:
     """What a layer hands on: its activation, or its pre-activation where it has none."""
     if layer == 0:
-        return program.inputs[0]
-    targets = {e.target.name: e.target for e in program.equations}
-    return targets.get(f"A{layer}", targets[f"Z{layer}"])
+        return program.data[0]
+    made, notation = [equation.target for equation in program.equations], program.notation
+    own = [symbol for symbol in made if notation.layer(symbol.name) == layer]
+    return [s for s in own if notation.kind(s.name) in (Kind.PRE_ACTIVATION, Kind.ACTIVATION)][-1]
 
 
 def abridged(items: list[T], most: int) -> list[T | None]:
@@ -162,7 +163,7 @@ def computation_figure(derivation: Derivation) -> Figure:
     program = derivation.program
     penalties = of_parameters_alone(program)
     hidden = {e.target for e in penalties.equations[:-1]} if penalties else set()
-    chain = [program.inputs[0], *(e.target for e in program.equations if e.target not in hidden)]
+    chain = [program.data[0], *(e.target for e in program.equations if e.target not in hidden)]
     return Computation(derivation, abridged(chain, MOST_DRAWN)).figure()
 
 

@@ -13,7 +13,7 @@ from derive.paper.indices import entry_latex
 from derive.paper.latex import latex
 from derive.paper.prose import prose
 from derive.problems import Network, targets
-from derive.programs import Derivation, Equation, Program
+from derive.programs import Derivation, Equation, Kind, Program
 
 Drawn = dict[MatrixSymbol, ndarray]
 SAMPLES, SEED, DECIMALS, NUDGE = 3, 127, 4, 0.001
@@ -72,7 +72,7 @@ def numbers_sections(network: Network, derivation: Derivation) -> list[Section]:
 
 
 def given_row(program: Program, symbol: MatrixSymbol, values: Drawn) -> Row:
-    target = symbol == program.inputs[1]
+    target = program.notation.kind(symbol.name) is Kind.TARGETS
     text = matrix_latex(values[symbol], DECIMALS if target else 2)
     return Row(latex(program, symbol), text, "the targets" if target else "drawn", "")
 
@@ -80,12 +80,12 @@ def given_row(program: Program, symbol: MatrixSymbol, values: Drawn) -> Row:
 def drawn_inputs(program: Program, network: Network) -> Drawn:
     """Parameters, inputs and targets for a few points; the same on every machine."""
     draw = random.Random(SEED)
-    X, Y, *_ = program.inputs
-    sizes = dict(zip((X.shape[1], *(b.shape[1] for b in program.parameters[1::2])), network.layers, strict=True))
+    X, Y = program.data
+    sizes = dict(zip((X.shape[1], *(b.shape[1] for b in program.biases)), network.layers, strict=True))
     inputs: Drawn = {}
     for symbol in program.parameters:
         rows, columns = (int(size.xreplace(sizes)) for size in symbol.shape)
-        layer = int(symbol.name[1:])
+        layer = program.notation.layer(symbol.name)
         scale = math.sqrt(network.layers[layer - 1])
         inputs[symbol] = array([[round(draw.uniform(-1, 1) / scale, 2) for _ in range(columns)] for _ in range(rows)])
     x = [[round(draw.random(), 2) for _ in range(network.layers[0])] for _ in range(SAMPLES)]
@@ -101,7 +101,7 @@ def by_hand(
     Of entries that differ by rounding alone, and so by machine, it is the first.
     """
     program = derivation.program
-    weights = program.parameters[-2]
+    weights = program.weights[-1]
     step = next(e for e in derivation.backward if e.variable == weights)
     formula = entry_latex(program, step)
     product = next((term for term in MatAdd.make_args(step.value) if isinstance(term, MatMul)), None)

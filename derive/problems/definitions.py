@@ -43,6 +43,7 @@ def definitions(network: Network, mean_over: Expr = N) -> Definitions:
     sizes = [Symbol(f"n{layer}", integer=True, positive=True) for layer in network.as_wide()]
     X, Y = MatrixSymbol("X", N, sizes[0]), MatrixSymbol("Y", N, sizes[-1])
     parameters: list[MatrixSymbol] = []
+    weights: list[MatrixSymbol] = []
     made: list[Definition] = []
 
     def define(name: str, value: MatrixExpr, rule: str) -> MatrixSymbol:
@@ -54,6 +55,7 @@ def definitions(network: Network, mean_over: Expr = N) -> Definitions:
         W = MatrixSymbol(f"W{layer}", sizes[layer], sizes[layer - 1])
         b = MatrixSymbol(f"b{layer}", 1, sizes[layer])
         parameters += [W, b]
+        weights.append(W)
         skipping = [handed_on[start] for start in network.skipped_to(layer)]
         words = f"affine map, plus what skips to layer {layer}" if skipping else "affine map"
         A = define(f"Z{layer}", MatAdd(A * W.T, OneMatrix(N, 1) * b, *skipping), words)
@@ -70,8 +72,7 @@ def definitions(network: Network, mean_over: Expr = N) -> Definitions:
         words = "sum of the entries, divided by the number of points" if loss.per_row else words
     if network.penalty:
         each, rule = network.weight_penalty(), f"`{network.penalty}`, entry by entry"
-        weights = enumerate(parameters[::2], 1)
-        penalties = [define(f"R{layer}", of_entries(each, {w: W}), rule) for layer, W in weights]
+        penalties = [define(f"R{layer}", of_entries(each, {w: W}), rule) for layer, W in enumerate(weights, 1)]
         total, words = MatAdd(total, *map(sum_of, penalties)), f"{words}, plus the penalty of every weight"
     define("L", total, words)
     numbers = dict(zip(sizes, map(Integer, network.layers), strict=True))

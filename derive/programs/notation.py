@@ -6,11 +6,17 @@ of a matrix expression, whose names belong to the person who wrote it.
 
 import re
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import ClassVar
 from unicodedata import lookup
 
 from sympy import Add, Expr, MatrixSymbol, Mul, Pow, Symbol
+
+
+class Kind(Enum):
+    """What a symbol that is made of no other is in a network."""
+
+    INPUTS, TARGETS, WEIGHTS, BIASES, PRE_ACTIVATION, ACTIVATION, ERROR, OTHER = range(8)
 
 
 @dataclass(frozen=True)
@@ -18,15 +24,16 @@ class Family:
     torch: str
     latex: str
     meaning: str
+    kind: Kind = Kind.OTHER
 
 
 FAMILIES = {
-    "X": Family("x", "X", "inputs, one row a sample"),
-    "Y": Family("y", "Y", "targets, one row a sample"),
-    "W": Family("W", "W", "weights of layer {layer}, as torch.nn.Linear stores them"),
-    "b": Family("b", "b", "biases of layer {layer}"),
-    "Z": Family("z", "Z", "pre-activation of layer {layer}"),
-    "A": Family("a", "A", "activation of layer {layer}"),
+    "X": Family("x", "X", "inputs, one row a sample", Kind.INPUTS),
+    "Y": Family("y", "Y", "targets, one row a sample", Kind.TARGETS),
+    "W": Family("W", "W", "weights of layer {layer}, as torch.nn.Linear stores them", Kind.WEIGHTS),
+    "b": Family("b", "b", "biases of layer {layer}", Kind.BIASES),
+    "Z": Family("z", "Z", "pre-activation of layer {layer}", Kind.PRE_ACTIVATION),
+    "A": Family("a", "A", "activation of layer {layer}", Kind.ACTIVATION),
     "C": Family("max", "C", "largest entry of each row"),
     "U": Family("u", "U", "the same less the largest entry of its row"),
     "M": Family("lse", "M", "log of the row sums of exp"),
@@ -36,7 +43,7 @@ FAMILIES = {
     "E": Family("e", "E", "loss of each entry"),
     "R": Family("penalty", "R", "penalty of each weight of layer {layer}"),
     "L": Family("loss", "L", "loss"),
-    "Delta": Family("delta", r"\Delta", "error of layer {layer}, dL/dZ{layer}"),
+    "Delta": Family("delta", r"\Delta", "error of layer {layer}, dL/dZ{layer}", Kind.ERROR),
 }
 _NAME = re.compile(r"\A([A-Za-z_]+?)(?:(\d+)([a-z]*))?\Z")
 BETWEEN = " "  # a role and the name of the symbol that has it
@@ -107,6 +114,14 @@ class Notation:
     def made(self, role: Role, symbol: MatrixSymbol) -> MatrixSymbol:
         """The symbol that is this of another; it has the other's shape."""
         return MatrixSymbol(f"{role}{BETWEEN}{symbol.name}", *symbol.shape)
+
+    def kind(self, name: str) -> Kind:
+        """What the symbol is in a network; OTHER in an expression, and of what is made of another symbol."""
+        return Kind.OTHER
+
+    def layer(self, name: str) -> int:
+        """The layer that the symbol belongs to; 0 where it belongs to none."""
+        return 0
 
     def torch(self, name: str) -> str:
         role, other = self.role(name)
@@ -182,6 +197,14 @@ class NetworkNotation(Notation):
 
     unnamed = "Q"
 
+    def kind(self, name: str) -> Kind:
+        family = None if self.role(name)[0] else FAMILIES.get(_split(name)[0])
+        return family.kind if family else Kind.OTHER
+
+    def layer(self, name: str) -> int:
+        _, layer, _ = _split(self.role(name)[1])
+        return int(layer or 0)
+
     def spelled(self, name: str) -> str:
         family, layer, letter = _split(name)
         known = FAMILIES[family].torch if family in FAMILIES else family
@@ -205,12 +228,12 @@ class NetworkNotation(Notation):
         return FAMILIES[family].meaning.format(layer=layer)
 
     def cotangent(self, variable: MatrixSymbol) -> MatrixSymbol:
-        if variable.name.startswith("Z"):
-            return MatrixSymbol("Delta" + variable.name[1:], *variable.shape)
+        if self.kind(variable.name) is Kind.PRE_ACTIVATION:
+            return MatrixSymbol(f"Delta{self.layer(variable.name)}", *variable.shape)
         return super().cotangent(variable)
 
     def is_cotangent(self, name: str) -> bool:
-        return super().is_cotangent(name) or name.startswith("Delta")
+        return super().is_cotangent(name) or self.kind(name) is Kind.ERROR
 
     def layer(self, name: str) -> int | None:
         _, layer, _ = _split(self.role(name)[1])

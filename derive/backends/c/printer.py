@@ -110,7 +110,7 @@ class CPrinter(CFormulas):
                 made.append(target)
                 statements = self.statements(self.name(target), operation)
             lines += [f"/* {self.words(equation)} */", *statements]
-        data = [symbol for symbol in self.program.inputs[:2] if any(symbol in equation.uses for equation in equations)]
+        data = [symbol for symbol in self.program.data if any(symbol in equation.uses for equation in equations)]
         copies = [f"columns({self.size(s.shape[1])}, rows, stride, {self.name(s)}_rows, {self.name(s)});" for s in data]
         starts, features = [], 0
         for symbol in (*data, *made):

@@ -24,7 +24,7 @@ class StepPrinter(TorchPrinter):
     """A step has n rows, out of N in all."""
 
     def sizes(self, shape: tuple[Expr, ...]) -> tuple[Source, ...]:
-        rows = {self.program.inputs[0].shape[0]: Symbol("n", integer=True, positive=True)}
+        rows = {self.program.data[0].shape[0]: Symbol("n", integer=True, positive=True)}
         return super().sizes(tuple(sympify(size).xreplace(rows) for size in shape))
 
     def reduction(self, reduction: Reduction) -> Source:
@@ -45,8 +45,8 @@ class Layout:
         self.program, self.activations = derivation.program, activations(derivation)
         self.derivation = self.split(derivation)
         self.program = self.derivation.program
-        self.X, self.Y = self.program.inputs[:2]
-        self.layers = list(zip(self.program.parameters[::2], self.program.parameters[1::2], strict=True))
+        self.X, self.Y = self.program.data
+        self.layers = list(zip(self.program.weights, self.program.biases, strict=True))
         self.gradients = {gradient: parameter for parameter, gradient in derivation.gradients.items()}
         self.printer = StepPrinter(self.program)
         self.views: dict[str, str] = {}

@@ -149,7 +149,8 @@ class Rows(Layout):
             code = f"torch.{function}({self.name(P)}, {self.name(Q)}, out={out}){self.times(scale)}"
             yield Statement(code, uses, (target,), uses)
         elif found := one_plus(value):
-            (P, c, Q), p, q = found, *map(self.name, found[::2])
+            P, c, Q = found
+            p, q = self.name(P), self.name(Q)
             code = f"torch.addcmul({p}, {p}, {q}, value={self.printer.text(c)}, out={out})"
             yield Statement(code, uses, (target,), uses)
         elif pairs := two_products(value):
@@ -254,5 +255,5 @@ class EachOfRows(Each):
 def for_one_row(derivation: Derivation) -> Derivation:
     """The same with the number of rows set to 1."""
     program = derivation.program
-    sizes = {**program.sizes, program.inputs[0].shape[0]: Integer(1)}
+    sizes = {**program.sizes, program.data[0].shape[0]: Integer(1)}
     return replace(derivation, program=replace(program, sizes=sizes))

@@ -37,7 +37,7 @@ class Schedule:
 def schedule(derivation: Derivation) -> Schedule:
     """The steps of a derivation, in the layout that suits its widths."""
     program = derivation.program
-    inputs, *widths = (program.sizes[s.shape[1]] for s in [*program.inputs[:1], *program.parameters[1::2]])
+    inputs, *widths = (program.sizes[s.shape[1]] for s in [program.data[0], *program.biases])
     wide = all(width >= WIDE and width % VECTOR == 0 for width in widths[:-1] or [inputs])
     add = ["self._add(x, y, N, 0)"]
     if wide or not all(map(is_plain, derivation.equations)):

@@ -8,12 +8,30 @@ from sympy import MatrixSymbol
 
 
 @dataclass(frozen=True)
+class Part:
+    """A parameter in a flat vector: its name, its shape, and whether its transpose is what lies there."""
+
+    name: str
+    shape: tuple[int, ...]
+    transposed: bool = False
+
+
+@dataclass(frozen=True)
 class Block:
-    """A matrix in a flat vector, and where each parameter is in it."""
+    """A matrix in a flat vector, and where each parameter is in it: one, or W and b as [W b]^T."""
 
     name: str
     shape: tuple[int, ...]
     views: dict[str, str]
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parameters as they lie there, one after the other."""
+        first, *rest = self.views
+        if not rest:
+            return (Part(first, self.shape),)
+        inputs, outputs = self.shape[0] - 1, self.shape[1]
+        return (Part(first, (outputs, inputs), transposed=True), *(Part(name, (outputs,)) for name in rest))
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,11 @@ INLINE real exp_of(real x)
     return (1 + e) * power_of_2(k >> 1) * power_of_2(k - (k >> 1));
 }
 /* sigmoid, to 2.5 units in the last place */
-INLINE real sigmoid_of(real x) { return 1 / (1 + exp_of(-x)); }
+INLINE real sigmoid_of(real x)
+{
+    const real e = exp_of(x < 0 ? x : -x); /* which does not overflow */
+    return (x < 0 ? e : 1) / (1 + e);
+}
 
 /* matrices: rows lie side by side, and a feature is `stride` behind the one before */
 

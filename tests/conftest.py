@@ -27,7 +27,7 @@ from derive.packages.emit import TARGETS, render
 from derive.problems.network import Network
 
 # Tests and what they start see these variables of the shell, and no rank, locale, proxy, terminal or option of Python.
-PLACES = r"PATH|HOME|USER|CI|TE?MP(DIR)?|LD_\w+|DYLD_\w+|PYTHON(PATH|HOME|DONTWRITEBYTECODE)|PYTEST_\w+"
+PLACES = r"PATH|HOME|USER|CI|STRIDE|TE?MP(DIR)?|LD_\w+|DYLD_\w+|PYTHON(PATH|HOME|DONTWRITEBYTECODE)|PYTEST_\w+"
 PROCESSORS = r"\w+_NUM_THREADS|(ATEN|MKL|DNNL|ONEDNN|CUDA)_\w+"
 for variable in [name for name in os.environ if not re.fullmatch(f"{PLACES}|{PROCESSORS}", name)]:
     del os.environ[variable]

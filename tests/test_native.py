@@ -1,8 +1,6 @@
 """network.c computes what the derivation says, compiled or not, on any data; its functions are as exact as it says."""
 
-import ctypes
 import itertools
-import math
 import os
 import shutil
 import subprocess
@@ -12,17 +10,16 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
-import mpmath
 import pytest
 import torch
 
-from derive.backends.c.functions import FUNCTIONS
 from derive.formulas import FUNCTIONS as ACTIVATIONS
 from derive.formulas import LOSSES
 from derive.packages.emit import render
 from derive.problems.network import Network
 from generated.native import NativeGradient
 from tests.helpers.gate import assert_agree, autograd, criterion, distance, sequential
+from tests.helpers.native import USED, compiled, gradient_by
 from tests.helpers.networks import example, targets
 
 ROOT = Path(__file__).parent.parent
@@ -197,119 +194,6 @@ def test_portable_bits_are_those_of_another_compiler_and_instruction_set(tmp_pat
     there = gradient_by(compiled(tmp_path, source, *portable, compiler="clang"), of.flat_parameters, x, y)
     loss, _ = of.value_and_grad(x, y)
     assert torch.equal(there, torch.cat([of.flat_gradient, loss[None]]))
-
-
-# the functions
-
-USED = Network(
-    (1, 1, 1, 1, 1),
-    ("tanh(z) + erf(z) + sin(z) + cos(z) + gelu(z)", "elu", "logsigmoid"),
-    loss="log(1 + (p - y)**2) + sqrt(1 + p**2) + softplus(p)",
-)
-EXACT = {
-    "exp": (mpmath.exp, -103, 88.7),
-    "expm1": (mpmath.expm1, -103, 88.7),
-    "sigmoid": (lambda x: 1 / (1 + mpmath.exp(-x)), -87, 300),
-    "logsigmoid": (lambda x: -mpmath.log1p(mpmath.exp(-x)), -300, 87),
-    "tanh": (mpmath.tanh, -300, 300),
-    "erf": (mpmath.erf, -300, 300),
-    "log": (mpmath.log, 1e-38, 1e38),
-    "log1p": (mpmath.log1p, -0.9, 1e38),
-    "sqrt": (mpmath.sqrt, 1e-38, 1e38),
-    "sin": (mpmath.sin, -1e4, 1e4),
-    "cos": (mpmath.cos, -1e4, 1e4),
-}
-LIMITS = {  # at 0, inf, -inf
-    "exp": (1, math.inf, 0),
-    "expm1": (0, math.inf, -1),
-    "sigmoid": (0.5, 1, 0),
-    "logsigmoid": (None, 0, -math.inf),
-    "tanh": (0, 1, -1),
-    "erf": (0, 1, -1),
-    "log": (-math.inf, math.inf, math.nan),
-    "log1p": (0, math.inf, math.nan),
-    "sqrt": (0, math.inf, math.nan),
-    "sin": (0, math.nan, math.nan),
-    "cos": (1, math.nan, math.nan),
-}
-
-
-def compiled(folder: Path, source: str, *options: str, compiler: str = "cc") -> ctypes.CDLL:
-    path = folder / f"library{len(list(folder.iterdir()))}.so"
-    (folder / "source.c").write_text(source)
-    command = [compiler, "-std=gnu99", *options, "-shared", "-fPIC", "-I", str(folder), str(folder / "source.c")]
-    subprocess.run([*command, "-o", str(path)], check=True, timeout=120)
-    return ctypes.CDLL(str(path))
-
-
-def gradient_by(library: ctypes.CDLL, parameters: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Gradient and loss, by a library of network.c in float."""
-    results, work = torch.empty(len(parameters) + 1), torch.empty(2**20, dtype=torch.float64)
-    at = [ctypes.c_void_p(t.data_ptr()) for t in (parameters, x, y, results[-1:], results, work)]
-    library.gradient(*at[:3], ctypes.c_long(len(x)), *at[3:])
-    return results
-
-
-@pytest.fixture(scope="session")
-def functions(tmp_path_factory):
-    """The functions of network.c on arrays, in float and in double."""
-    folder = tmp_path_factory.mktemp("functions")
-    for name, text in render(USED, ["network.c", "network.h"]).items():
-        (folder / name).write_text(text)
-    loops = [
-        f"void all_{name}(const real *x, real *y, long n) {{ for (long k = 0; k < n; k++) y[k] = {name}_of(x[k]); }}"
-        for name in (*EXACT, "erfc")
-    ]
-    source = "\n".join(['#include "network.c"', *loops])
-    flags = ("-O2", "-march=native")
-    options = {torch.float32: flags, torch.float64: (*flags, "-DNETWORK_DOUBLE")}
-    return {dtype: compiled(folder, source, *given) for dtype, given in options.items()}
-
-
-def of_function(library: ctypes.CDLL, name: str, x: torch.Tensor) -> torch.Tensor:
-    y = torch.empty_like(x)
-    getattr(library, f"all_{name}")(ctypes.c_void_p(x.data_ptr()), ctypes.c_void_p(y.data_ptr()), ctypes.c_long(len(x)))
-    return y
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float", "double"])
-@pytest.mark.parametrize("name", EXACT)
-def test_each_function_is_as_exact_as_it_says(name, dtype, functions):
-    exact, least, most = EXACT[name]
-    points = torch.randn(1500, dtype=torch.float64) * 3
-    points = torch.cat([points, points.sign() * 10 ** torch.empty(1500, dtype=torch.float64).uniform_(-12, 2.4)])
-    if least > 0:
-        points = torch.cat([points.abs(), 10 ** torch.empty(500, dtype=torch.float64).uniform_(-37, 37)])
-    points = points[(points > least) & (points < most)].to(dtype)
-    worst = 0.0
-    with mpmath.workdps(50):
-        for x, y in zip(points.tolist(), of_function(functions[dtype], name, points).tolist(), strict=True):
-            want = exact(mpmath.mpf(x))
-            _, exponent = mpmath.frexp(want)
-            unit = (
-                mpmath.ldexp(1, max(exponent - 1, -126 if dtype is torch.float32 else -1022)) * torch.finfo(dtype).eps
-            )
-            worst = max(worst, float(abs(y - want) / unit))
-    assert worst <= FUNCTIONS[name].ulp
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float", "double"])
-def test_erfc_keeps_its_digits_where_nearly_nothing_is_left(dtype, functions):
-    points = torch.linspace(-8, 9 if dtype is torch.float32 else 26, 2000, dtype=dtype)
-    with mpmath.workdps(50):
-        for x, y in zip(points.tolist(), of_function(functions[dtype], "erfc", points).tolist(), strict=True):
-            want = mpmath.erfc(x)
-            assert abs(y - want) <= FUNCTIONS["erfc"].ulp * torch.finfo(dtype).eps * want, x
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float", "double"])
-@pytest.mark.parametrize("name", EXACT)
-def test_each_function_has_its_limits(name, dtype, functions):
-    x = torch.tensor([0, math.inf, -math.inf, math.nan], dtype=dtype)
-    *limits, unknown = of_function(functions[dtype], name, x).tolist()
-    assert math.isnan(unknown)
-    for limit, value in zip(LIMITS[name], limits, strict=True):
-        assert limit is None or value == limit or (math.isnan(value) and math.isnan(limit))
 
 
 # compilers, and the folder that libraries lie in

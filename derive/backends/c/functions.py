@@ -10,6 +10,7 @@ from typing import Any
 
 from mpmath import mp, mpf
 
+PLACES = 40  # of 2 / pi, 32 binary ones each
 DIGITS = 30  # of the numbers that coefficients are rounded from
 
 
@@ -136,7 +137,11 @@ INLINE real expm1_of(real x)
 }
 """
 SIGMOID = """\
-INLINE real sigmoid_of(real x) { return 1 / (1 + exp_of(-x)); }
+INLINE real sigmoid_of(real x)
+{
+    const real e = exp_of(x < 0 ? x : -x); /* which does not overflow */
+    return (x < 0 ? e : 1) / (1 + e);
+}
 """
 TANH = """\
 INLINE real tanh_of(real x)
@@ -191,12 +196,46 @@ INLINE real log1p_of(real x)
 }
 """
 TURN = """\
-/* x = n pi / 2 + t, |t| <= pi / 4: puts n into its place, returns t; nan for |x| >= 100000 */
+/* the same for an x that is large: |x| = m 2^e, times the 192 places of 2 / pi that make less than 4 with it */
+static real far_quarters(real x, whole *n)
+{
+    const bits parts = bits_of(x < 0 ? -x : x);
+    const uint64_t m = (parts & (((bits)1 << FRACTION) - 1)) | ((bits)1 << FRACTION);
+    const int first = (int)(parts >> FRACTION) - BIAS - FRACTION - 2 + 64;
+    uint32_t places[6], product[6];
+    uint64_t carry = 0;
+    for (int i = 0; i < 6; i++) {
+        const uint32_t *const at = TWO_OVER_PI + first / 32 + i;
+        places[i] = (uint32_t)((((uint64_t)at[0] << 32) | at[1]) << first % 32 >> 32);
+    }
+    for (int i = 5; i >= 0; i--) {
+        carry += places[i] * (m & 4294967295);
+        product[i] = (uint32_t)carry;
+        carry >>= 32;
+    }
+    carry = 0;
+    for (int i = 5; i >= 1; i--) {
+        carry += product[i - 1] + places[i] * (m >> 32);
+        product[i - 1] = (uint32_t)carry;
+        carry >>= 32;
+    }
+    const uint64_t high = (((uint64_t)product[0] << 32) | product[1]) << 2 | product[2] >> 30; /* behind the point */
+    const uint64_t low = (((uint64_t)product[2] << 32) | product[3]) << 2 | product[4] >> 30;
+    const double over = (double)(int64_t)(high >> 32 << 32);
+    const double rest = (double)(high & 4294967295) + (double)low * (1 / 18446744073709551616.0);
+    const real t = (real)((over * (PI / 2) + rest * (PI / 2)) * (1 / 18446744073709551616.0));
+    const whole turns = (whole)((product[0] >> 30) + (high >> 63));
+    *n = x < 0 ? -turns : turns;
+    return x < 0 ? -t : t;
+}
+
+/* x = n pi / 2 + t, |t| <= pi / 4: puts n into its place, returns t */
 INLINE real quarters(real x, whole *n)
 {
     const real shifted = x * (real)(2 / PI) + SHIFT, m = shifted - SHIFT;
     *n = whole_of(shifted);
-    return x > -100000 && x < 100000 ? (real)(((x - m * PI_HIGH) - m * PI_MIDDLE) - m * PI_LOW) : INFINITE - INFINITE;
+    if (x > -100000 && x < 100000) return (real)(((x - m * PI_HIGH) - m * PI_MIDDLE) - m * PI_LOW);
+    return x - x == 0 ? far_quarters(x, n) : INFINITE - INFINITE;
 }
 INLINE real sine(real t) { return t + t * (t * t) * sin_rest(t * t); }
 INLINE real cosine(real t) { return (1 - (real)0.5 * (t * t)) + (t * t) * (t * t) * cos_rest(t * t); }
@@ -257,12 +296,12 @@ FUNCTIONS: dict[str, CFunction] = {
     "tanh": CFunction(TANH, ("exp_parts",), ulp=3),
     "logsigmoid": CFunction(LOGSIGMOID, ("exp",), ("atanh_rest",), ulp=3),
     "log": CFunction(LOG, (), ("atanh_rest",), ulp=2),
-    "erf": CFunction(ERF, ("exp_parts",), ("erf_rest",), ulp=4),
+    "erf": CFunction(ERF, ("exp_parts",), ("erf_rest",), ulp=5),
     "erfc": CFunction(ERFC, ("exp",), ("erfc_rest",), ulp=8),
     "log1p": CFunction(LOG1P, ("log",), ulp=4),
     "quarters": CFunction(TURN, (), ("sin_rest", "cos_rest")),
-    "sin": CFunction(SIN, ("quarters",), ulp=2),
-    "cos": CFunction(COS, ("quarters",), ulp=2),
+    "sin": CFunction(SIN, ("quarters",), ulp=3),
+    "cos": CFunction(COS, ("quarters",), ulp=3),
     "sqrt": CFunction(SQRT, ("exp", "log"), ulp=1.5),
     "power": CFunction(POWER, ("exp", "log")),
     "amax": CFunction(LARGEST, ("larger",)),
@@ -296,12 +335,19 @@ def cut(number: Any, bits: int) -> Any:
 
 @cache
 def quarter_turn() -> str:
-    """pi / 2 in parts whose products with 17 bits are exact; in double, as digits go where the parts are taken off."""
+    """pi / 2 in parts whose products with 17 bits are exact, in double, as digits go where the parts are taken off.
+
+    And 2 / pi to as many places as the largest number needs, behind 64 that are 0.
+    """
     with mp.workdps(DIGITS):
         high = cut(mp.pi / 2, DOUBLE.fraction - 18)
         middle = cut(mp.pi / 2 - high, 2 * (DOUBLE.fraction - 18))
         numbers = {"PI": mp.pi, "PI_HIGH": high, "PI_MIDDLE": middle, "PI_LOW": mp.pi / 2 - high - middle}
-        return "".join(f"#define {name} {DOUBLE.rounded(number)}\n" for name, number in numbers.items())
+        defined = "".join(f"#define {name} {DOUBLE.rounded(number)}\n" for name, number in numbers.items())
+    with mp.workprec(32 * PLACES + 64):
+        entries = ["0", "0", *(str(int(mp.floor(2 / mp.pi * mpf(2) ** (32 * i))) % 2**32) for i in range(1, PLACES))]
+    rows = (f"    {', '.join(entries[start : start + 8])},\n" for start in range(0, len(entries), 8))
+    return "".join([defined, "static const uint32_t TWO_OVER_PI[] = {\n", *rows, "};\n"])
 
 
 @cache

@@ -31,6 +31,7 @@ from contextlib import suppress
 from importlib.machinery import PathFinder
 from itertools import chain
 from pathlib import Path
+from traceback import print_exception, walk_tb
 
 from derive.packages import TARGETS, render
 from derive.problems import (
@@ -49,6 +50,11 @@ from derive.problems import (
 
 ROOT = Path(__file__).resolve().parent.parent
 MOST_SECONDS = 60  # seconds of computing for formulas that somebody typed
+OF_FORMULAS = ("--activation", "--output-activation", "--loss", "--penalty")
+
+
+class Fault(Exception):
+    """An error that is not of what was asked for, but of this tool."""
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -86,7 +92,18 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         "--force", action="store_true", help="replace files not written by the build, or another network in generated"
     )
     parser.add_argument("--pdf", action="store_true", help="also derivation.pdf, by pdflatex")
-    return parser.parse_args(argv)
+    return parser.parse_args(joined(sys.argv[1:] if argv is None else argv))
+
+
+def joined(argv: list[str]) -> list[str]:
+    """The arguments, with formulas that begin with a minus joined to their flags: alone they would seem to be flags."""
+    found: list[str] = []
+    for argument in argv:
+        if found and found[-1] in OF_FORMULAS and re.match("-[^-]", argument) and argument != "-h":
+            found[-1] += f"={argument}"
+        else:
+            found.append(argument)
+    return found
 
 
 def network_from(options: argparse.Namespace) -> Network:
@@ -167,19 +184,26 @@ def check_name(name: str) -> None:
 def rendered(network: Network) -> dict[str, str]:
     """The files of the package.
 
-    Raises ValueError or TimeoutError for formulas that somebody typed and SymPy cannot work with.
+    Raises ValueError for what is refused, TimeoutError for formulas that somebody typed and SymPy takes too long with,
+    Fault for all that nobody meant to be raised.
     """
-    if not network.has_formulas:
-        return render(network)
     try:
-        with limited(MOST_SECONDS):
+        with limited(MOST_SECONDS if network.has_formulas else None):
             return render(network)
     except OutOfTime:
         late = f"no derivation within {MOST_SECONDS} seconds of computing; a simpler formula has one"
         raise TimeoutError(f"{network}: {late}") from None
+    except OSError:
+        raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"[:160]
-        raise ValueError(f"{network}: no derivation ({reason}); write the formula in another way") from error
+        *_, (frame, _) = walk_tb(error.__traceback__)
+        if type(error) is ValueError and frame.f_globals["__name__"].startswith("derive."):
+            raise
+        hope = "; another way to write the formula may get round it" if network.has_formulas else ""
+        raise Fault(
+            f"{network}: no derivation: {type(error).__name__}, as the lines above say. That is a fault of derive and "
+            f"not of what you asked for{hope}"
+        ) from error
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -206,6 +230,9 @@ def main(argv: list[str] | None = None) -> int:
             report = differences(folder, files) + [f"{one_line(line)}\n" for line in not_as_written(folder, modules)]
         else:
             write_package(folder, files, options.force, options.pdf)
+    except Fault as fault:
+        print_exception(fault.__cause__)
+        return failed("python -m derive.build", fault)
     except (ValueError, TypeError, OSError) as error:
         return failed("python -m derive.build", error)
     if options.check:

@@ -12,7 +12,7 @@ import pytest
 
 from derive import build
 from derive.packages.emit import TARGETS, render
-from derive.problems.network import Network
+from derive.problems import Network, network_of
 from derive.system import write_package
 from tests.helpers.networks import NETWORKS
 
@@ -244,3 +244,26 @@ def test_what_is_installed_works_from_an_empty_folder_with_hostile_neighbours(ki
             assert (empty / "package" / path.name).read_bytes() == path.read_bytes()
     compared = installed("package.run", "--compare")
     assert compared.returncode == 0 and "all gradients agree" in compared.stdout, compared.stderr
+
+
+def test_a_formula_may_begin_with_a_minus(tmp_path, capsys):
+    formulas = ["--output-activation", "sigmoid", "--loss", "-y*log(p)", "--activation", "-z", "--penalty", "-w"]
+    assert build.main(["--layers", "1-2-1", *formulas, "--out", str(tmp_path / "package")]) == 0
+    network = network_of((tmp_path / "package" / "backward.py").read_text(encoding="utf-8"), tmp_path)
+    assert str(network) == "1-2-1, -z, output sigmoid, -y*log(p), sum, penalty -w"
+    for wrong in (["--loss", "--force"], ["--loss", "-h"], ["--layers", "-z"]):
+        with pytest.raises(SystemExit):
+            build.main(wrong)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "z*tanh(z)"])
+def test_a_fault_of_ours_is_told_as_ours_with_the_lines_that_led_to_it(activation, tmp_path, monkeypatch, capsys):
+    def broken(*_):
+        return {}["lost"]
+
+    monkeypatch.setattr("derive.packages.emit.subject_of", broken)
+    arguments = ["--layers", "1-1", "--output-activation", activation, "--out", str(tmp_path / "package")]
+    assert build.main(arguments) == 2
+    *lines, last = capsys.readouterr().err.splitlines()
+    assert 'return {}["lost"]' in "\n".join(lines) and "a fault of derive and not of what you asked for" in last
+    assert ("another way" in last) == (activation != "tanh") and not (tmp_path / "package").exists()

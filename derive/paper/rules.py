@@ -126,16 +126,16 @@ def proof_rows(
         return []
     target = notation.differential(through.target)
     g, df, dv, v = (written(notation, part) for part in (cotangent, target, variation, variable))
-    scalar = r"1 \times 1"
     rows = [
-        Row("dL", rf"\langle {g}, {df} \rangle", "the identity", scalar),
-        Row("", rf"\langle {g}, {written(notation, change)} \rangle", f"only ${v}$ varies", scalar),
+        Row("dL", rf"\langle {g}, {df} \rangle", "the identity", ""),
+        Row("", rf"\langle {g}, {written(notation, change)} \rangle", f"only ${v}$ varies", ""),
     ]
     if isinstance(cotangent, MatrixSymbol):
         proof = index_proof(writer, cotangent, change, gradient, variation)
         if proof:
-            rows += [Row("", proof[0], "entry by entry", scalar), Row("", proof[1], f"${dv}$ taken out", scalar)]
-    return [*rows, Row("", rf"\langle {written(notation, gradient)}, {dv} \rangle", "as matrices again", scalar)]
+            rows.append(Row("", proof[0], "entry by entry", ""))
+            rows += [Row("", proof[1], f"${dv}$ taken out", "")] * (proof[1] != proof[0])
+    return [*rows, Row("", rf"\langle {written(notation, gradient)}, {dv} \rangle", "as matrices again", "")]
 
 
 def differential(equation: Equation, variable: MatrixSymbol, variation: MatrixSymbol) -> MatrixExpr | None:

@@ -16,7 +16,7 @@ from derive.problems import Network, targets
 from derive.programs import Derivation, Equation, Kind, Program
 
 Drawn = dict[MatrixSymbol, ndarray]
-SAMPLES, SEED, DECIMALS, NUDGE = 3, 127, 4, 0.001
+SAMPLES, SEED, DECIMALS, MOST_DECIMALS, NUDGE = 3, 127, 4, 10, 0.001
 WIDEST = 4  # units of a layer that fit beside each other, with all their numbers
 WIDEST_OF_DEEP, DEEP = 2, 4  # the same where there are so many layers, whose numbers would fill pages
 
@@ -50,7 +50,9 @@ def numbers_sections(network: Network, derivation: Derivation) -> list[Section]:
 
     def rows(equations: tuple[Equation, ...]) -> tuple[Row, ...]:
         targets = [e.target for e in equations]
-        return tuple(Row(latex(program, t), matrix_latex(values[t]), numbers[t.name], "") for t in targets)
+        return tuple(
+            Row(latex(program, t), matrix_latex(values[t], decimals(values[t])), numbers[t.name], "") for t in targets
+        )
 
     return [
         Section(
@@ -140,6 +142,12 @@ def decimal(value: float, digits: int = DECIMALS) -> str:
     """A number to a few decimals; minus zero is zero."""
     text = f"{value:.{digits}f}"
     return text.removeprefix("-") if float(text) == 0 else text
+
+
+def decimals(rows: ndarray) -> int:
+    """As many as show so many digits of the largest entry, where that is below 1."""
+    largest = max(abs(value) for row in rows for value in row)
+    return min(MOST_DECIMALS, DECIMALS - 1 - math.floor(math.log10(largest))) if 0 < largest < 0.1 else DECIMALS
 
 
 def matrix_latex(rows: ndarray, digits: int = DECIMALS) -> str:

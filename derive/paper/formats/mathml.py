@@ -43,7 +43,7 @@ OPERATOR_SIGNS = {
     "wedge": "\u2227",
 }
 LETTER_SIGNS = {"partial": "\u2202", "top": "\u22a4"}
-CLOSE = ("/", "\u27e8", "\u27e9")
+CLOSE = ("/", "|", "\u27e8", "\u27e9", "\u2016")
 SIGNS = {"-": "\u2212", "'": "\u2032"}
 NAMES = frozenset(["exp", "log", "ln", "sin", "cos", "tan", "sinh", "cosh", "tanh", "coth", "max", "min", "det"])
 SPACES = {",": "0.17em", ";": "0.28em", ":": "0.22em", "!": "0", " ": "0.25em", "quad": "1em", "qquad": "2em"}
@@ -95,9 +95,13 @@ class TexReader:
 
     def row(self, end: str = "}") -> str:
         """Everything up to a closing brace, a cell's or a row's end, or the end."""
-        parts = []
+        parts: list[str] = []
         while self.peek() and self.peek() not in ("}", "&", "\\\\", end) and not self.peek().startswith("\\end"):
-            parts.append(self.scripted())
+            if self.peek() == "-" and (not parts or parts[-1].startswith("<mo>")):
+                self.next()
+                parts.append(f'<mo form="prefix">{SIGNS["-"]}</mo>')
+            else:
+                parts.append(self.scripted())
         return parts[0] if len(parts) == 1 else f"<mrow>{''.join(parts)}</mrow>"
 
     def group(self) -> str:
@@ -115,11 +119,12 @@ class TexReader:
         start = self.at
         base = self.atom()
         below = self.script("_")
-        base = self.marked(start, f"<msub>{base}{below}</msub>" if below and base != SIGMA else base)
+        end = self.at
         above = self.script("^")
-        if base == SIGMA and below:
-            return f"<munderover>{SIGMA}{below}{above}</munderover>" if above else f"<munder>{SIGMA}{below}</munder>"
-        return f"<msup>{base}{above}</msup>" if above else base
+        kind = (
+            "under" * bool(below) + "over" * bool(above) if base == SIGMA else "sub" * bool(below) + "sup" * bool(above)
+        )
+        return self.marked(start, end, f"<m{kind}>{base}{below}{above}</m{kind}>" if kind else base)
 
     def script(self, sign: str) -> str:
         """What stands below or above; a sign there takes no room around it."""
@@ -128,8 +133,8 @@ class TexReader:
         self.next()
         return self.group().replace("<mo>", TIGHT)
 
-    def marked(self, start: int, body: str) -> str:
-        source = self.tex[self.tokens[start].start() : self.tokens[self.at - 1].end()]
+    def marked(self, start: int, end: int, body: str) -> str:
+        source = self.tex[self.tokens[start].start() : self.tokens[end - 1].end()]
         name = self.symbols.get(source)
         return f'<mrow class="symbol" data-symbol="{escape(name)}">{body}</mrow>' if name else body
 
@@ -144,9 +149,10 @@ class TexReader:
         if text == "(" and self.at - 1 in self.pairs:
             body = self.row(end=")")
             self.next()
-            return f"<mrow>{TIGHT}(</mo>{body}{TIGHT})</mo></mrow>"
+            bracket = TIGHT if TALL.search(body) else FLAT
+            return f"<mrow>{bracket}(</mo>{body}{bracket})</mo></mrow>"
         if text in ("(", ")", "[", "]"):
-            return f'<mo stretchy="false" lspace="0" rspace="0">{text}</mo>'
+            return f"{FLAT}{text}</mo>"
         if text.startswith("\\"):
             return self.command(text[1:])
         if text.isalpha():
@@ -225,10 +231,12 @@ class TexReader:
 
 def operator(sign: str) -> str:
     """A sign; a slash and brackets take no room around them."""
-    return f"{TIGHT if sign in CLOSE else '<mo>'}{escape(sign)}</mo>"
+    return f"{FLAT if sign in CLOSE else '<mo>'}{escape(sign)}</mo>"
 
 
 TIGHT = '<mo lspace="0" rspace="0">'
+FLAT = '<mo stretchy="false" lspace="0" rspace="0">'
+TALL = re.compile("<m(frac|under|over|table|sqrt)")
 SIGMA = operator(OPERATOR_SIGNS["sum"])
 
 

@@ -34,8 +34,7 @@ class Surroundings:
 
     def layer(self, symbol: MatrixSymbol) -> int:
         """The layer of a pre-activation, an activation or an error; 0 for what has none."""
-        digits = "".join(filter(str.isdigit, self.code(symbol)))
-        return int(digits or 0)
+        return self.program.notation.layer(symbol.name)
 
     def like(self, symbol: MatrixSymbol, among: Iterable[MatrixSymbol]) -> list[MatrixSymbol]:
         """The others that have the same shape here."""

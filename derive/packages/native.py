@@ -13,7 +13,9 @@ from derive.problems import Network
 from derive.programs import Derivation, all_in_parts, needed, readable
 
 NARROW, HALF_NARROW, MANY = 32, 64, 512
-FASTER = f"no layer is wider than {NARROW}, or than {HALF_NARROW} with {MANY} rows a call, and no formula has sin or cos"
+FASTER = (
+    f"no layer is wider than {NARROW}, or than {HALF_NARROW} with {MANY} rows a call, and no formula has sin or cos"
+)
 
 
 def faster_from(network: Network) -> int | None:

@@ -117,11 +117,7 @@ def earlier(program: Program, step: Step, before: list[Step]) -> Step | None:
     layer = layer_of(wanted.target.name)
     for other in before:
         there = layer_of(other.equation.target.name)
-        if (
-            layer is not None
-            and there is not None
-            and moved(program, other.equation, layer - there) == moved(program, wanted, 0)
-        ):
+        if layer and there and moved(program, other.equation, layer - there) == moved(program, wanted, 0):
             return other
     return None
 

@@ -120,7 +120,7 @@ class Notation:
         return Kind.OTHER
 
     def layer(self, name: str) -> int:
-        """The layer that the symbol belongs to; 0 where it belongs to none."""
+        """The layer that a symbol, or what it is made of, belongs to; 0 where it belongs to none."""
         return 0
 
     def torch(self, name: str) -> str:
@@ -174,10 +174,6 @@ class Notation:
     def differential(self, variable: MatrixSymbol) -> MatrixSymbol:
         """The symbol of a small change of the variable."""
         return self.made(Role.DIFFERENTIAL, variable)
-
-    def layer(self, name: str) -> int | None:
-        """The layer that a symbol, or what it is made of, belongs to; an expression has none."""
-        return None
 
     def moved(self, name: str, by: int) -> str:
         """The name of the same in the layer that is so many further."""
@@ -234,10 +230,6 @@ class NetworkNotation(Notation):
 
     def is_cotangent(self, name: str) -> bool:
         return super().is_cotangent(name) or self.kind(name) is Kind.ERROR
-
-    def layer(self, name: str) -> int | None:
-        _, layer, _ = _split(self.role(name)[1])
-        return int(layer) if layer else None
 
     def moved(self, name: str, by: int) -> str:
         role, other = self.role(name)

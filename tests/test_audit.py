@@ -31,7 +31,7 @@ def test_a_right_backward_is_proved(name, file):
     case = CASES[name]
     verdict = audit(case.layer(), case.example(), file(case.backward))
     assert verdict.exact, str(verdict)
-    assert len(verdict.sizes) == 2 and not verdict.missing
+    assert len(verdict.sizes) > 1 and not verdict.missing
 
 
 @pytest.mark.parametrize("name, where", SHIPPED, ids=[where for _, where in SHIPPED])
@@ -286,3 +286,38 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     ):
         assert command.main(arguments) == 2, arguments
         assert said in capsys.readouterr().err.replace("\n", " "), arguments
+
+
+def test_a_recurrent_network_with_nested_outputs_is_audited():
+    """Its states are made by the module itself, and have a cotangent each."""
+
+    def backward(G, H, input, rnn_weight_ih_l0, rnn_weight_hh_l0, rnn_bias_ih_l0, rnn_bias_hh_l0):
+        hidden, states = torch.zeros(input.shape[1], 2), []
+        for step in input:
+            hidden = torch.tanh(
+                step @ rnn_weight_ih_l0.T + rnn_bias_ih_l0 + hidden @ rnn_weight_hh_l0.T + rnn_bias_hh_l0
+            )
+            states.append(hidden)
+        dh, dx, dW, dU, db = H[0], [], 0, 0, 0
+        for t in reversed(range(len(states))):
+            dz = (dh + G[t]) * (1 - states[t] ** 2)
+            before = states[t - 1] if t else torch.zeros_like(hidden)
+            dx.insert(0, dz @ rnn_weight_ih_l0)
+            dW, dU, db = dW + dz.T @ input[t], dU + dz.T @ before, db + dz.sum(0)
+            dh = dz @ rnn_weight_hh_l0
+        return torch.stack(dx), dW, dU, db, db
+
+    def forgetful(G, H, input, rnn_weight_ih_l0, rnn_weight_hh_l0, rnn_bias_ih_l0, rnn_bias_hh_l0):
+        return backward(G, 0 * H, input, rnn_weight_ih_l0, rnn_weight_hh_l0, rnn_bias_ih_l0, rnn_bias_hh_l0)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = nn.RNN(3, 2)
+
+        def forward(self, input):
+            return self.rnn(input)
+
+    assert not audit(Net(), (torch.rand(2, 1, 3),), backward).missing
+    with pytest.raises(Wrong, match="the gradient for input"):
+        audit(Net(), (torch.rand(2, 1, 3),), forgetful)

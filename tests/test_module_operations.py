@@ -10,7 +10,8 @@ from mpmath import mp
 
 from derive.modules import evaluate
 from derive.modules.entries import decimal, numbers, of_data
-from derive.modules.graph import Graph, recorded
+from derive.modules.graph import recorded
+from derive.modules.steps import Graph
 
 
 def r(*shape: int) -> torch.Tensor:
@@ -28,6 +29,15 @@ def within(*shape: int) -> torch.Tensor:
 i = torch.tensor([[1, 0, 3], [2, 3, 3]])
 MASK = torch.tensor([[True, False, True], [True, True, False]])
 HIDDEN = torch.tensor([[0.0, -math.inf, 0.0], [0.0, 0.5, -math.inf]], dtype=torch.float64)
+ONE, TWO = ((True, layers, 0.0, True, False, False) for layers in (1, 2))  # what recurrent networks are told
+BATCHED = False, 1, 0.0, True, False, True
+
+
+def states(x, layers):
+    """What is kept of a recurrent network, of each layer."""
+    return x[None, :, :2].repeat(layers, 1, 1), x[None, :, 1:].repeat(layers, 1, 1)
+
+
 ARITHMETIC = (
     lambda x, y, i: x + y,
     lambda x, y, i: torch.add(x, y, alpha=3),
@@ -73,6 +83,10 @@ OF_POSITIVE = (
 )
 WITHIN = (lambda x, y, i: x.asin() + x.acos() + x.atanh(),)
 LAYOUT = (
+    lambda x, y, i: (
+        F.pixel_shuffle(x.T.reshape(1, 6, 1, 1).repeat(1, 2, 1, 1).reshape(1, 12, 1, 1), 2) + x.type_as(y).sum()
+    ),
+    lambda x, y, i: x.mT.contiguous() + y.T.clone() + torch.ops.aten.alias(x).T,
     lambda x, y, i: x.T @ y + torch.t(x) @ y + x.mT @ y + x.transpose(0, 1) @ y + x.permute(1, 0) @ y,
     lambda x, y, i: x.swapaxes(0, 1) @ y + torch.movedim(x, 0, 1) @ y,
     lambda x, y, i: x.reshape(3, 2) + x.view(3, 2) + x.reshape_as(y.T) + x.view_as(y.T),
@@ -104,8 +118,13 @@ LAYOUT = (
     lambda x, y, i: x.index_put((i[0].clamp(max=1), i[1].clamp(max=2)), y[0], accumulate=True),
     lambda x, y, i: sum(x.unbind(1)) + sum(y.unbind(0))[:2] + x.to(torch.float32).double()[:, 0] * 0,
 )
-WRITING = (lambda x, y, i: written(x, y), lambda x, y, i: x[0] * torch.tensor([1.0, 2.0, 3.0]).double())
+WRITING = (lambda x, y, i: written(x, y), lambda x, y, i: x[0] * torch.tensor([1.0, 2.0, 3.0]).float())
 SUMS = (
+    lambda x, y, i: x.cumprod(1) + x.sort(0).values * y.sort(1, descending=True).indices,
+    lambda x, y, i: x.topk(2).values * x.topk(2, largest=False).indices + x.topk(1, 0).values[:, :2],
+    lambda x, y, i: torch.einsum("...ij,...kj->...ik", x[None], y[None]) + torch.einsum("...j,j->...", x, y[0]),
+    lambda x, y, i: torch.linalg.inv(x @ y.T) + torch.linalg.det(x.T[:1] @ x[:, :1]) + torch.logdet(x @ x.T),
+    lambda x, y, i: torch.linalg.solve(x @ y.T, x) + torch.linalg.solve(x.T @ x + torch.eye(3).double(), y, left=False),
     lambda x, y, i: x.sum() + x.mean() + x.sum(0) + x.mean(0) + i.sum(0) + x.sum((0, 1)) + x.prod(),
     lambda x, y, i: x.sum(-1, keepdim=True) * x.mean(1, keepdim=True) + x.prod(0),
     lambda x, y, i: (
@@ -125,6 +144,36 @@ SUMS = (
     lambda x, y, i: F.linear(x, y, x[:, 0]) + F.linear(x, y),
 )
 LAYERS = (
+    lambda x, y, i: F.kl_div(x, y.abs(), reduction="sum") + F.kl_div(x, y, log_target=True),
+    lambda x, y, i: (
+        F.binary_cross_entropy(x.sigmoid(), y.sigmoid()) + F.binary_cross_entropy((x > 0).double(), y.sigmoid())
+    ),
+    lambda x, y, i: F.huber_loss(x, y, delta=0.5) + F.smooth_l1_loss(x, y, beta=0.3) + F.smooth_l1_loss(3 * x, y),
+    lambda x, y, i: F.cosine_similarity(x, y) + F.cosine_similarity(x, y[:1], 1),
+    lambda x, y, i: (
+        F.cross_entropy(x, i[0, :2], label_smoothing=0.2)
+        + F.cross_entropy(x, i[0, :2], ignore_index=1, label_smoothing=0.1)
+    ),
+    lambda x, y, i: F.prelu(x, y[0]) + F.prelu(x, y[0, :1]) + F.instance_norm(torch.stack((x, y))).sum(0),
+    lambda x, y, i: F.instance_norm(
+        torch.stack((x, y)), y[0, :2], y[1, :2].abs(), y[1, :2], x[0, :2], use_input_stats=False
+    ),
+    lambda x, y, i: F.scaled_dot_product_attention(
+        image(x)[:, :1].repeat(1, 4, 1, 1), image(y), image(x), enable_gqa=True
+    ),
+    lambda x, y, i: torch.lstm(torch.stack((x, y)), states(x, 2), weights(y, 4, 2), True, 2, 0.0, False, False, False)[
+        0
+    ],
+    lambda x, y, i: torch.lstm(
+        torch.stack((x, y), 1), states(x, 1), weights(y, 4, 1, False), False, 1, 0.0, True, False, True
+    )[2],
+    lambda x, y, i: torch.gru(torch.stack((x, y)), states(x, 1)[0], weights(y, 3), *ONE)[1],
+    lambda x, y, i: torch.rnn_tanh(
+        torch.stack((x, y)), states(x, 2)[0], weights(y, 1, 2), True, 2, 0.0, True, False, False
+    )[0],
+    lambda x, y, i: torch.rnn_relu(
+        torch.stack((x, y)), states(x, 1)[0], weights(y, 1), True, 1, 0.0, True, False, False
+    )[0],
     lambda x, y, i: (
         F.layer_norm(x, (3,), y[0], y[1]) + F.layer_norm(x, (2, 3), eps=0.1) + F.rms_norm(x, (3,), y[0], 1e-3)
     ),
@@ -159,6 +208,18 @@ LAYERS = (
     lambda x, y, i: torch.rnn_tanh_cell(x, y[:, :1], *cell(x, y, 1)) + torch.rnn_relu_cell(x, y[:, :1], *cell(x, y, 1)),
 )
 WINDOWS = (
+    lambda x, y, i: (
+        F.conv1d(x, y.reshape(1, 2, 3), padding="same", dilation=2) + F.conv1d(x, y.reshape(1, 2, 3), padding="valid")
+    ),
+    lambda x, y, i: F.conv2d(image(x), image(y)[:, :, :2, :4], padding="same"),
+    lambda x, y, i: F.conv_transpose1d(x[None], torch.stack((x, y), 1)[:, :, :2], y[0, :2], 2, 1, 1, dilation=2),
+    lambda x, y, i: F.conv_transpose2d(image(x), image(y)[:, :1, :2, :3], None, (2, 1), (0, 1), groups=2),
+    lambda x, y, i: F.unfold(image(x), (2, 3), 2, 1, (1, 2)) @ F.unfold(image(x), (2, 3), 2, 1, (1, 2)).mT,
+    lambda x, y, i: (
+        F.fold(F.unfold(image(x), (2, 3), 1, 1, 2), (6, 4), (2, 3), 1, 1, 2)
+        + F.adaptive_avg_pool2d(image(y), (4, 3)).sum()
+    ),
+    lambda x, y, i: F.adaptive_avg_pool1d(image(x)[0, 0], 3).sum() + F.adaptive_avg_pool2d(image(x), 1)[0, :, :, 0],
     lambda x, y, i: F.conv1d(x.reshape(1, 2, 3), y[:, :, None].expand(2, 3, 2)[:, :2], x[:, 0]),
     lambda x, y, i: (
         F.conv1d(x, y.reshape(1, 2, 3), padding=2, stride=2)
@@ -181,6 +242,16 @@ def cell(x, y, gates):
         x[1, :1].repeat(gates),
         y[1, 1:2].repeat(gates),
     )
+
+
+def weights(x, gates, layers=1, biases=True):
+    """Of a recurrent layer from three entries to two, and of one more from these."""
+    numbers = x.flatten().cumsum(0).sin()
+    found = []
+    for width in (3, 2)[:layers]:
+        shapes = [(2 * gates, width), (2 * gates, 2), *[(2 * gates,)] * 2][: 4 if biases else 2]
+        found += [numbers.repeat(8)[: math.prod(shape)].reshape(shape) for shape in shapes]
+    return found
 
 
 def image(x):

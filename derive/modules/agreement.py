@@ -8,8 +8,8 @@ from mpmath import mp, mpf
 
 from derive.modules.entries import Array, decimal, each, numbers
 from derive.modules.evaluate import run
-from derive.modules.graph import Graph
 from derive.modules.refusal import Refused
+from derive.modules.steps import Graph
 
 DIGITS, SMALLEST = 30, 1e-9
 TOLERANCE = 0.01  # of the largest entry; the code may convert to bfloat16, and what is meant otherwise is far off

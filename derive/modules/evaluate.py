@@ -9,16 +9,17 @@ import numpy
 from mpmath import mpf
 from sympy import Expr
 
-from derive.modules import entrywise, layers, layout, sums, windows
+from derive.modules import entrywise, layers, layout, losses, sums, windows
 from derive.modules.entries import Array, lifted, of_data
-from derive.modules.graph import Graph, Ref, Step
 from derive.modules.refusal import Refused
+from derive.modules.steps import Graph, Ref, Step
 
 OPERATIONS: dict[str, Callable[..., Any]] = {
     **entrywise.OPERATIONS,
     **layout.OPERATIONS,
     **sums.OPERATIONS,
     **layers.OPERATIONS,
+    **losses.OPERATIONS,
     **windows.OPERATIONS,
 }
 PASSED_OVER = {"_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range_for_size"}
@@ -26,7 +27,6 @@ MEANINGLESS = {  # arguments that change no entry
     *("copy", "cudnn_enable", "cudnn_enabled", "device", "half_to_float", "implicit", "layout"),
     *("memory_format", "momentum", "non_blocking", "pin_memory", "scale_grad_by_freq", "sparse"),
 }
-ENTRIES = (mpf, Expr)
 
 
 def row(operation: str) -> str | None:
@@ -72,6 +72,13 @@ def run(graph: Graph, given: Mapping[str, Array], name: Callable[[Array], Array]
     return [known[output.name] for output in graph.outputs]
 
 
+def tensors(result: Any) -> Any:
+    """The result with arrays in the place of entries, which numpy makes of arrays without axes."""
+    if isinstance(result, tuple | list):
+        return [tensors(part) for part in result]
+    return numpy.asarray(result, dtype=object) if isinstance(result, mpf | Expr) else result
+
+
 def of_step(step: Step, value: Callable[[Any], Any]) -> Any:
     """What a step computes.
 
@@ -88,6 +95,6 @@ def of_step(step: Step, value: Callable[[Any], Any]) -> Any:
         raise Refused(f"{where}: not known with {said}")
     arguments = {name: value(argument) for name, argument in step.arguments.items() if name in takes}
     try:
-        return function(**arguments)
+        return tensors(function(**arguments))
     except Refused as error:
         raise Refused(f"{where}: {error}") from error

@@ -4,12 +4,13 @@ This is the one file of derive/ that imports torch, and only when it is called.
 """
 
 import inspect
+import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from copy import deepcopy
-from dataclasses import dataclass
+from io import StringIO
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from derive.modules.refusal import Refused
+from derive.modules.steps import Graph, Input, Ref, Step
 
 if TYPE_CHECKING:
     import torch
@@ -24,55 +26,6 @@ if TYPE_CHECKING:
 Axis = tuple[bool, int]  # whether it is the first of its tensor, and its size
 OWN = str(Path(__file__).parent.parent)
 DRAWN = ("running_mean", "running_var")  # buffers that begin at 0 and 1, so that what forgets them would pass
-
-
-@dataclass(frozen=True)
-class Ref:
-    """The value of a step or of an input, by its name."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Step:
-    """An operation of torch, its arguments by the names of its schema, and the line that called it.
-
-    `passed` names those arguments that are not as they are by default; that called self is x here.
-    """
-
-    name: str
-    operation: str
-    arguments: Mapping[str, Any]
-    passed: frozenset[str] = frozenset()
-    line: str = ""
-
-
-@dataclass(frozen=True)
-class Graph:
-    """Steps in order, and the values that come out; `inputs` and `constants` are by the names that steps call them."""
-
-    inputs: Mapping[str, str]
-    constants: Mapping[str, numpy.ndarray]
-    steps: tuple[Step, ...]
-    outputs: tuple[Ref, ...]
-
-    def line(self, output: int) -> str:
-        """The line that computes an output; empty where none is known."""
-        return next((step.line for step in self.steps if step.name == self.outputs[output].name), "")
-
-
-@dataclass(frozen=True)
-class Input:
-    """A tensor that a module takes, is trained for or holds, and its entries where they are data.
-
-    A gradient is `wanted` in arguments and in what is trained.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    data: numpy.ndarray | None = None
-    positive: bool = False
-    wanted: bool = True
 
 
 class Module:
@@ -191,8 +144,25 @@ def computed(function: Callable[..., Any], example: list[Any]) -> tuple[Any, ...
     """What torch computes, with the tensors as they were before."""
     import torch
 
-    with torch.no_grad():
+    with in_float64(), torch.no_grad():
         return results(function(*(tensor.clone() for tensor in example)))
+
+
+@contextmanager
+def in_float64() -> Iterator[None]:
+    """What is made without a dtype is of float64, and torch says what it has to say by errors alone."""
+    import torch
+
+    before, said = torch.get_default_dtype(), logging.root.manager.disable
+    torch.set_default_dtype(torch.float64)
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.set_default_dtype(before)
+        logging.disable(said)
 
 
 def is_tensor(value: Any) -> bool:
@@ -242,16 +212,15 @@ def identifier(path: str) -> str:
 
 
 def results(value: Any) -> tuple[Any, ...]:
-    """The tensors that a function returns.
+    """The tensors that a function returns, also in tuples in a tuple.
 
     Raises Refused where it returns anything else.
     """
-    import torch
-
-    found = (value,) if isinstance(value, torch.Tensor) else value
-    if not isinstance(found, tuple | list) or not all(isinstance(part, torch.Tensor) for part in found):
+    if is_tensor(value):
+        return (value,)
+    if not isinstance(value, tuple | list):
         raise Refused(f"returns a {type(value).__name__}, expected a tensor, or a tuple of tensors")
-    return tuple(found)
+    return tuple(tensor for part in value for tensor in results(part))
 
 
 def recorded(
@@ -308,8 +277,7 @@ def exported(function: Callable[..., Any], example: list[Any], holder: "torch.nn
                 return results(function(*tensors))
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with in_float64(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             program = torch.export.export(Recorded(), tuple(example), strict=False)
             return program.run_decompositions({}) if writes(program) else program
     except Refused:

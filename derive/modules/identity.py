@@ -5,8 +5,8 @@ from sympy import Add, Expr, Symbol
 
 from derive.modules.entries import Array, each, exactly, is_float, numbers, of_data
 from derive.modules.evaluate import run
-from derive.modules.graph import Graph, Input
 from derive.modules.refusal import Refused
+from derive.modules.steps import Graph, Input
 from derive.modules.sums import EXTREME
 from derive.modules.written import COTANGENT
 from derive.proof import Judge, NotProved

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy
 
-from derive.modules.entries import Array, Entry, each, exp, floats, is_condition, lifted, log, of, sqrt, total
+from derive.modules.entries import Array, Entry, choice, each, exp, floats, is_condition, lifted, of, sqrt, total
 from derive.modules.refusal import Refused
-from derive.modules.sums import along, linear, log_softmax, matmul, mean_of, variance_of
+from derive.modules.sums import along, linear, matmul, mean_of, variance_of
 
 Operation = Callable[..., Any]
 RMS_EPSILON = 2.220446049250313e-16  # which rms_norm of float64 adds where it is given none
@@ -57,6 +57,20 @@ def per_channel(x: Array | None, input: Array) -> Array | None:
     return None if x is None else x.reshape(-1, *[1] * (input.ndim - 2))
 
 
+def instance_norm(
+    input: Array,
+    weight: Array | None,
+    bias: Array | None,
+    running_mean: Array | None,
+    running_var: Array | None,
+    use_input_stats: bool,
+    eps: Any,
+) -> Array:
+    if not use_input_stats:
+        return batch_norm(input, weight, bias, running_mean, running_var, False, eps)
+    return group_norm(input, input.shape[1], weight, bias, eps)
+
+
 def batch_norm(
     input: Array,
     weight: Array | None,
@@ -64,7 +78,6 @@ def batch_norm(
     running_mean: Array | None,
     running_var: Array | None,
     training: bool,
-    momentum: Any,
     eps: Any,
 ) -> Array:
     """In training by mean and variance of each channel; else by those that are given. Running ones are not updated."""
@@ -89,10 +102,13 @@ def attention(
     dropout_p: Any = 0.0,
     is_causal: bool = False,
     scale: Any = None,
+    enable_gqa: bool = False,
 ) -> Array:
     """softmax(Q K' / sqrt(d) + mask) V; what a mask of truth values or of -inf leaves out counts nothing."""
     if dropout_p:
         raise Refused("dropout: what it draws is not known; give its mask as an input")
+    if enable_gqa:  # each head of keys and values is for several of queries
+        key, value = (numpy.repeat(one, query.shape[-3] // one.shape[-3], axis=-3) for one in (key, value))
     factor = 1 / sqrt(lifted(query.shape[-1])) if scale is None else lifted(scale)
     scores = matmul(query, numpy.swapaxes(key, -1, -2)) * factor
     if is_causal:
@@ -114,63 +130,6 @@ def dropout(input: Array, p: Any, train: bool) -> Array:
     if train and p:
         raise Refused("dropout in training: what it draws is not known; give its mask as an input, or call eval()")
     return input
-
-
-def reduced(entries: Array, reduction: int) -> Array:
-    """All of them, their mean, or their sum, as torch numbers these."""
-    if reduction == 0:
-        return entries
-    return numpy.asarray(mean_of(list(entries.flat)) if reduction == 1 else total(entries.flat), dtype=object)
-
-
-def of_pairs(function: Callable[[Entry, Entry], Entry]) -> Operation:
-    def operation(x: Array, target: Array, reduction: int = 1) -> Array:
-        return reduced(each(function, floats(x), floats(target)), reduction)
-
-    return operation
-
-
-def nll_loss(
-    x: Array, target: Array, weight: Array | None = None, reduction: int = 1, ignore_index: int = -100
-) -> Array:
-    """Minus the entry of each row's class, times its weight; the mean is over the weights of those that count."""
-    rows = numpy.moveaxis(x, 1, -1) if x.ndim > 1 else x
-    losses = numpy.empty(target.shape, dtype=object)
-    counts = numpy.empty(target.shape, dtype=object)
-    for place in numpy.ndindex(*target.shape):
-        label = int(target[place])
-        counted = label != ignore_index
-        counts[place] = lifted(0) if not counted else lifted(1) if weight is None else weight[label]
-        losses[place] = -rows[(*place, label)] * counts[place] if counted else lifted(0)
-    if reduction == 0:
-        return losses
-    return numpy.asarray(total(losses.flat) / (total(counts.flat) if reduction == 1 else 1), dtype=object)
-
-
-def cross_entropy_loss(
-    x: Array,
-    target: Array,
-    weight: Array | None = None,
-    reduction: int = 1,
-    ignore_index: int = -100,
-    label_smoothing: Any = 0.0,
-) -> Array:
-    """By classes or by probabilities of classes."""
-    logs = log_softmax(x, 1 if x.ndim > 1 else 0)
-    by_class = target.dtype != object
-    if label_smoothing and (by_class or weight is not None):
-        raise Refused("label_smoothing of classes that are numbers")
-    if by_class:
-        return nll_loss(logs, target, weight, reduction, ignore_index)
-    if weight is not None:
-        raise Refused("weight of classes whose probabilities are given")
-    smooth, classes = lifted(label_smoothing), x.shape[1 if x.ndim > 1 else 0]
-    wanted = target * (1 - smooth) + smooth / classes
-    rows = numpy.moveaxis(-logs * wanted, 1 if x.ndim > 1 else 0, -1)
-    losses = numpy.empty(rows.shape[:-1], dtype=object)
-    for place in numpy.ndindex(*losses.shape):
-        losses[place] = total(rows[place])
-    return reduced(losses, reduction)
 
 
 def gates(input: Array, hidden: Array, w_ih: Array, w_hh: Array, b_ih: Any, b_hh: Any, count: int) -> list[list[Array]]:
@@ -205,6 +164,43 @@ def rnn_cell(function: Callable[[Entry], Entry]) -> Operation:
     return operation
 
 
+def recurrent(cell: Callable[..., Any], states: int) -> Operation:
+    """A cell over all steps, layer on layer; what comes last are its states after the last step."""
+
+    def operation(
+        input: Array,
+        hx: Any,
+        params: Sequence[Array],
+        has_biases: bool,
+        num_layers: int,
+        dropout: Any,
+        train: bool,
+        bidirectional: bool,
+        batch_first: bool,
+    ) -> tuple[Array, ...]:
+        if bidirectional or (dropout and train and num_layers > 1):
+            raise Refused("both directions" if bidirectional else "dropout between layers")
+        steps = numpy.swapaxes(input, 0, 1) if batch_first else input
+        count = 4 if has_biases else 2
+        begin = [hx] if states == 1 else list(hx)
+        ends: list[list[Array]] = [[] for _ in begin]
+        for layer in range(num_layers):
+            state = [one[layer] for one in begin]
+            found = []
+            for step in steps:
+                given = state[0] if states == 1 else state
+                result = cell(step, given, *params[layer * count : (layer + 1) * count])
+                state = [result] if states == 1 else list(result)
+                found.append(state[0])
+            steps = numpy.stack(found)
+            for end, last in zip(ends, state, strict=True):
+                end.append(last)
+        output = numpy.swapaxes(steps, 0, 1) if batch_first else steps
+        return (output, *map(numpy.stack, ends))
+
+    return operation
+
+
 def bilinear(input1: Array, input2: Array, weight: Array, bias: Array | None = None) -> Array:
     found = numpy.empty((*input1.shape[:-1], weight.shape[0]), dtype=object)
     for *place, k in numpy.ndindex(*found.shape):
@@ -223,18 +219,21 @@ sigmoid, tanh = of("sigmoid"), of("tanh")
 OPERATIONS: dict[str, Operation] = {
     "batch_norm": batch_norm,
     "bilinear": bilinear,
-    "binary_cross_entropy_with_logits": of_pairs(lambda u, y: log(1 + exp(u)) - y * u),
-    "cross_entropy_loss": cross_entropy_loss,
     "dropout": dropout,
     "glu": glu,
     "group_norm": group_norm,
+    "gru": recurrent(gru_cell, 1),
     "gru_cell": gru_cell,
-    "l1_loss": of_pairs(lambda u, y: abs(u - y)),
+    "instance_norm": instance_norm,
     "layer_norm": layer_norm,
+    "lstm": recurrent(lstm_cell, 2),
     "lstm_cell": lstm_cell,
-    "mse_loss": of_pairs(lambda u, y: (u - y) ** 2),
-    "nll_loss_nd": nll_loss,
+    "prelu": lambda x, weight: each(
+        lambda u, slope: choice(u > 0, u, slope * u), x, weight if x.ndim < 2 else per_channel(weight, x)
+    ),
     "rms_norm": rms_norm,
+    "rnn_relu": recurrent(rnn_cell(of("relu")), 1),
+    "rnn_tanh": recurrent(rnn_cell(of("tanh")), 1),
     "rnn_relu_cell": rnn_cell(of("relu")),
     "rnn_tanh_cell": rnn_cell(tanh),
     "scaled_dot_product_attention": attention,

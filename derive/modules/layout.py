@@ -75,6 +75,16 @@ def stack(tensors: Sequence[Array], dim: int = 0) -> Array:
     return numpy.stack([floats(one) for one in tensors] if any(map(is_float, tensors)) else tensors, axis=dim)
 
 
+def pixel_shuffle(x: Array, upscale_factor: int) -> Array:
+    """Channels as the pixels of squares of this size."""
+    *before, channels, height, width = x.shape
+    r = upscale_factor
+    parts = x.reshape(*before, channels // r**2, r, r, height, width)
+    axes = len(before)
+    moved = numpy.transpose(parts, (*range(axes + 1), axes + 3, axes + 1, axes + 4, axes + 2))
+    return moved.reshape(*before, channels // r**2, height * r, width * r)
+
+
 def triangle(keep: Callable[[Array, int], Array]) -> Operation:
     def operation(x: Array, diagonal: int = 0) -> Array:
         kept = keep(numpy.ones(x.shape[-2:], dtype=bool), diagonal)
@@ -252,7 +262,7 @@ MADE: dict[str, Operation] = {
     "zeros": lambda size, dtype=None: filled(size, 0, dtype),
     "zeros_like": lambda x, dtype=None: filled(x.shape, 0, kind_of(x, dtype)),
 }
-SAME = ("clone", "detach", "positive")
+SAME = ("alias", "clone", "contiguous", "detach", "positive")
 OPERATIONS: dict[str, Operation] = {
     **SHAPES,
     **MADE,
@@ -277,6 +287,7 @@ OPERATIONS: dict[str, Operation] = {
     "narrow": lambda x, dim, start, length: part(x, dim, start, start + length),
     "one_hot": one_hot,
     "pad": pad,
+    "pixel_shuffle": pixel_shuffle,
     "repeat": repeat,
     "repeat_interleave.self_int": repeat_interleave,
     "roll": roll,
@@ -291,6 +302,7 @@ OPERATIONS: dict[str, Operation] = {
     "split_with_sizes": lambda x, split_sizes, dim=0: split(x, split_sizes, dim),
     "stack": stack,
     "to": converted,
+    "type_as": lambda x, other: converted(x, kind_of(other, None)),
     "tril": triangle(numpy.tril),
     "triu": triangle(numpy.triu),
     "unbind": lambda x, dim=0: list(numpy.moveaxis(x, dim, 0)),

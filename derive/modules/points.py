@@ -9,8 +9,8 @@ from mpmath import mp, mpf
 
 from derive.modules.entries import Array, Entry, decimal, inner, numbers, of_data
 from derive.modules.evaluate import run
-from derive.modules.graph import Graph, Input
 from derive.modules.refusal import Refused, Wrong
+from derive.modules.steps import Graph, Input
 from derive.modules.written import COTANGENT
 
 DIGITS, AGREEING = 150, 45  # of the numbers, and to how many of them both must be the same

@@ -14,13 +14,25 @@ def runs(module: Module, sizes: Mapping[Axis, int]) -> bool:
     return True
 
 
+def axes_of(module: Module) -> list[Axis]:
+    axes = {(axis == 0, size) for tensor in module.example.values() for axis, size in enumerate(tensor.shape) if size}
+    return sorted(axes, key=lambda axis: (axis[1], not axis[0]))
+
+
+def least_sizes(module: Module) -> dict[Axis, int]:
+    """2 in the place of each size that is larger and may be another; empty where none is."""
+    large = [group for group in groups(module, axes_of(module)) if group[0][1] > 2]
+    chosen = dict.fromkeys((axis for group in large for axis in group), 2)
+    return chosen if runs(module, chosen) else {}
+
+
 def other_sizes(module: Module) -> dict[Axis, int]:
     """What to put in the place of which size; empty where each is fixed.
 
     Axes of one size become different where they may: the first ones of tensors, which are batches, and all others.
     """
-    axes = {(axis == 0, size) for tensor in module.example.values() for axis, size in enumerate(tensor.shape) if size}
-    free = list(groups(module, sorted(axes, key=lambda axis: (axis[1], not axis[0]))))
+    axes = set(axes_of(module))
+    free = list(groups(module, axes_of(module)))
     fixed = {size for _, size in axes.difference(*free)}
     chosen: dict[Axis, int] = {}
     for group in free:

@@ -12,7 +12,9 @@ from derive.modules.entries import Array, Entry, each, exp, floats, inner, is_fl
 from derive.modules.refusal import Refused
 
 Operation = Callable[..., Any]
+OF_DOTS = "ABCDEFGH"
 EXTREME = "extreme of "
+LARGEST = 5  # rows of a matrix of which minors are taken
 Dims = int | Sequence[int] | None
 
 
@@ -80,6 +82,50 @@ def prod(x: Array, dim: Dims = None, keepdim: bool = False) -> Array:
 
 def cumsum(x: Array, dim: int) -> Array:
     return along(x, dim, lambda line: [total(line[: place + 1]) for place in range(len(line))])
+
+
+def cumprod(x: Array, dim: int) -> Array:
+    return along(x, dim, lambda line: [product_of(line[: place + 1]) for place in range(len(line))])
+
+
+def sorted_of(x: Array, dim: int, descending: bool, count: int | None = None) -> tuple[Array, Array]:
+    """The largest, or the smallest, of each line in order, and their places."""
+
+    def order(line: list[Entry]) -> list[int]:
+        left, found = list(range(len(line))), []
+        while left:
+            found.append(left.pop(most([line[place] for place in left], 1 if descending else -1)))
+        return found
+
+    places = numpy.take(along(x, dim, order), range(x.shape[dim] if count is None else count), dim).astype(numpy.int64)
+    return numpy.take_along_axis(floats(x), places, dim), places
+
+
+def det(x: Array) -> Array:
+    """By minors of the first row."""
+
+    def of_matrix(matrix: Array) -> Entry:
+        if len(matrix) == 1:
+            return matrix[0, 0]
+        minors = (of_matrix(numpy.delete(matrix[1:], column, 1)) for column in range(len(matrix)))
+        return total((-1) ** column * matrix[0, column] * minor for column, minor in enumerate(minors))
+
+    if x.shape[-1] > LARGEST:
+        raise Refused(f"a matrix with {x.shape[-1]} rows")
+    found = numpy.empty(x.shape[:-2], dtype=object)
+    for place in numpy.ndindex(*found.shape):
+        found[place] = of_matrix(x[place])
+    return found
+
+
+def inverse(x: Array) -> Array:
+    """Cofactors over the determinant."""
+    n, whole = x.shape[-1], det(x)
+    found = numpy.empty(x.shape, dtype=object)
+    for i, j in numpy.ndindex(n, n):
+        minor = numpy.delete(numpy.delete(x, j, -2), i, -1)
+        found[..., i, j] = (-1) ** (i + j) * (det(minor) if n > 1 else lifted(1)) / whole
+    return found
 
 
 def most(entries: list[Entry], sign: int = 1) -> int:
@@ -176,10 +222,15 @@ def outer(x: Array, vec2: Array) -> Array:
 
 
 def einsum(equation: str, tensors: Sequence[Array]) -> Array:
-    """Sums of products over the letters that the result has not."""
+    """Sums of products over the letters that the result has not; ... stands for all axes that have no letter."""
     left, _, right = equation.replace(" ", "").partition("->")
+    for part, one in zip(left.split(","), tensors, strict=True):
+        if "..." in part:
+            others = OF_DOTS[: one.ndim - len(part) + 3]
+            left, right = left.replace("...", others), right.replace("...", others)
+            break
     letters = [list(part) for part in left.split(",")]
-    if "." in equation or any(letter not in ascii_letters for part in letters for letter in part):
+    if any(letter not in ascii_letters for part in letters for letter in part):
         raise Refused(f"einsum of {equation}")
     right = right if "->" in equation else "".join(sorted(c for c in set(left) - {","} if left.count(c) == 1))
     sizes = {
@@ -208,7 +259,12 @@ OPERATIONS: dict[str, Operation] = {
     "argmin": place_of(-1),
     "baddbmm": lambda x, batch1, batch2, beta=1, alpha=1: addmm(x, batch1, batch2, beta, alpha),
     "bmm": lambda x, mat2: matmul(x, mat2),
+    "cumprod": cumprod,
     "cumsum": cumsum,
+    "linalg_det": lambda A: det(A),
+    "linalg_inv": lambda A: inverse(A),
+    "linalg_solve": lambda A, B, left=True: matmul(inverse(A), B) if left else matmul(B, inverse(A)),
+    "logdet": lambda x: each(log, det(x)),
     "dot": lambda x, tensor: matmul(x, tensor),
     "einsum": einsum,
     "linalg_vector_norm": lambda x, ord=2, dim=None, keepdim=False: norm(x, ord, dim, keepdim),
@@ -228,7 +284,9 @@ OPERATIONS: dict[str, Operation] = {
     "softmax": softmax,
     "std": lambda x, dim=None, unbiased=True, keepdim=False: deviation(x, dim, int(unbiased), keepdim),
     "std.correction": deviation,
+    "sort": lambda x, dim=-1, descending=False: sorted_of(x, dim, descending),
     "sum": summed,
+    "topk": lambda x, k, dim=-1, largest=True: sorted_of(x, dim, largest, k),
     "var": lambda x, dim=None, unbiased=True, keepdim=False: variance(x, dim, int(unbiased), keepdim),
     "var.correction": variance,
 }

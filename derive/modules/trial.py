@@ -1,6 +1,7 @@
 """A module and a written backward at some sizes: recorded, and held against each other."""
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy
 from mpmath import mp
@@ -9,10 +10,11 @@ from derive.modules.agreement import check
 from derive.modules.constants import is_rounded
 from derive.modules.entries import decimal, numbers
 from derive.modules.evaluate import run
-from derive.modules.graph import Graph, Module
+from derive.modules.graph import Module
 from derive.modules.identity import is_identical
 from derive.modules.points import DIGITS, Different, Point, Undefined, defined
 from derive.modules.refusal import Refused, Wrong
+from derive.modules.steps import Graph
 from derive.modules.written import Written
 
 POINTS = 2
@@ -48,9 +50,10 @@ class Trial:
         return described(self.module)
 
     @property
-    def entries(self) -> int:
-        """How many entries all tensors have."""
-        return sum(tensor.numel() for tensor in self.module.tensors().values())
+    def symbols(self) -> int:
+        """How many numbers there are to choose, of arguments, parameters and cotangents."""
+        drawn = (prod(one.shape) for one in self.module.inputs().values() if one.data is None)
+        return sum(drawn) + sum(output.numel() for output in self.module.outputs())
 
     def hold(self) -> None:
         """Raises Wrong with the first entry that is not the module's, and the line that computes it."""

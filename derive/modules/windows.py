@@ -6,7 +6,6 @@ from typing import Any
 import numpy
 
 from derive.modules.entries import Array, Entry, floats, lifted, total
-from derive.modules.refusal import Refused
 from derive.modules.sums import mean_of, most
 
 Operation = Callable[..., Any]
@@ -18,8 +17,9 @@ def per_axis(numbers: Sizes, rank: int) -> list[int]:
     return given * rank if len(given) == 1 else given
 
 
-def bordered(x: Array, around: Sequence[int], value: Entry) -> Array:
-    sides = [(0, 0)] * (x.ndim - len(around)) + [(size, size) for size in around]
+def bordered(x: Array, around: Sequence[Any], value: Entry) -> Array:
+    """With so many more at both ends of the last axes, or at each of them."""
+    sides = [(0, 0)] * (x.ndim - len(around)) + [size if isinstance(size, tuple) else (size, size) for size in around]
     return numpy.pad(x, sides, constant_values=value)
 
 
@@ -48,14 +48,17 @@ def convolution(rank: int) -> Operation:
         weight: Array,
         bias: Array | None = None,
         stride: Sizes = 1,
-        padding: Sizes = 0,
+        padding: Sizes | str = 0,
         dilation: Sizes = 1,
         groups: int = 1,
     ) -> Array:
-        if isinstance(padding, str):
-            raise Refused(f"padding={padding!r}")
-        step, around, wide = (per_axis(one, rank) for one in (stride, padding, dilation))
+        step, wide = per_axis(stride, rank), per_axis(dilation, rank)
         batch = floats(input) if input.ndim == rank + 2 else floats(input)[None]
+        if padding == "same":
+            gaps = [w * (k - 1) for w, k in zip(wide, weight.shape[2:], strict=True)]
+            around: list[Any] = [(gap // 2, gap - gap // 2) for gap in gaps]
+        else:
+            around = per_axis(0 if isinstance(padding, str) else padding, rank)
         padded = bordered(batch, around, lifted(0))
         windows = Windows(weight.shape[2:], step, wide)
         found = numpy.empty((len(batch), len(weight), *windows.sizes(padded.shape[2:])), dtype=object)
@@ -67,6 +70,76 @@ def convolution(rank: int) -> Operation:
                 entry = total(a * b for a, b in zip(taken.flat, weight[channel].flat, strict=True))
                 found[(sample, channel, *place)] = entry if bias is None else entry + bias[channel]
         return found if input.ndim == rank + 2 else found[0]
+
+    return operation
+
+
+def transposed_convolution(rank: int) -> Operation:
+    def operation(
+        input: Array,
+        weight: Array,
+        bias: Array | None = None,
+        stride: Sizes = 1,
+        padding: Sizes = 0,
+        output_padding: Sizes = 0,
+        groups: int = 1,
+        dilation: Sizes = 1,
+    ) -> Array:
+        """Each entry times the weights, added where its window is."""
+        step, around, more, wide = (per_axis(one, rank) for one in (stride, padding, output_padding, dilation))
+        axes = list(zip(input.shape[2:], weight.shape[2:], step, wide, more, strict=True))
+        sizes = [(n - 1) * s + w * (k - 1) + 1 + m for n, k, s, w, m in axes]
+        inside, outside = input.shape[1] // groups, weight.shape[1]
+        found = numpy.full((len(input), outside * groups, *sizes), lifted(0), dtype=object)
+        for sample, channel, *place in numpy.ndindex(*input.shape):
+            first = channel // inside * outside
+            there = tuple(
+                slice(p * s, p * s + w * (k - 1) + 1, w) for p, (_, k, s, w, _) in zip(place, axes, strict=True)
+            )
+            window = (sample, slice(first, first + outside), *there)
+            found[window] = found[window] + input[(sample, channel, *place)] * weight[channel]
+        kept = tuple(slice(a, size - a) for a, size in zip(around, sizes, strict=True))
+        found = found[(slice(None), slice(None), *kept)]
+        return found if bias is None else found + bias.reshape(-1, *[1] * rank)
+
+    return operation
+
+
+def columns(x: Array, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0, stride: Sizes = 1) -> Array:
+    """The windows of an image as columns."""
+    kernel, wide, around, step = (per_axis(one, 2) for one in (kernel_size, dilation, padding, stride))
+    padded = bordered(floats(x), around, lifted(0))
+    found = [window.reshape(len(x), -1) for _, window in Windows(kernel, step, wide)(padded)]
+    return numpy.stack(found, axis=-1)
+
+
+def image(
+    x: Array, output_size: Sizes, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0, stride: Sizes = 1
+) -> Array:
+    """Columns added where their windows are."""
+    size, kernel, wide, around, step = (
+        per_axis(one, 2) for one in (output_size, kernel_size, dilation, padding, stride)
+    )
+    channels = x.shape[1] // (kernel[0] * kernel[1])
+    whole = [n + 2 * a for n, a in zip(size, around, strict=True)]
+    found = numpy.full((len(x), channels, *whole), lifted(0), dtype=object)
+    for number, (_, window) in enumerate(Windows(kernel, step, wide)(found)):
+        window += x[..., number].reshape(window.shape)
+    return found[:, :, around[0] : whole[0] - around[0], around[1] : whole[1] - around[1]]
+
+
+def adaptive_average_pool(rank: int) -> Operation:
+    def operation(x: Array, output_size: Sizes) -> Array:
+        """Means of as many parts, which overlap where they are not of one size."""
+        count = per_axis(output_size, rank)
+        found = numpy.empty((*x.shape[:-rank], *count), dtype=object)
+        for place in numpy.ndindex(*count):
+            axes = zip(place, x.shape[-rank:], count, strict=True)
+            part = tuple(slice(p * n // c, -(-(p + 1) * n // c)) for p, n, c in axes)
+            window = floats(x)[(slice(None),) * (x.ndim - rank) + part]
+            for before in numpy.ndindex(*x.shape[:-rank]):
+                found[(*before, *place)] = mean_of(list(window[before].flat))
+        return found
 
     return operation
 
@@ -105,10 +178,16 @@ def max_pool(rank: int) -> Operation:
 
 
 OPERATIONS: dict[str, Operation] = {
+    "adaptive_avg_pool1d": adaptive_average_pool(1),
+    "adaptive_avg_pool2d": adaptive_average_pool(2),
     "avg_pool1d": average_pool(1),
     "avg_pool2d": average_pool(2),
     "conv1d": convolution(1),
     "conv2d": convolution(2),
+    "col2im": image,
+    "conv_transpose1d": transposed_convolution(1),
+    "conv_transpose2d": transposed_convolution(2),
+    "im2col": columns,
     "max_pool1d": max_pool(1),
     "max_pool2d": max_pool(2),
 }

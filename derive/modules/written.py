@@ -11,8 +11,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from derive.modules.agreement import check
-from derive.modules.graph import Graph, Module, computed, is_function_class, is_tensor, recorded, results
+from derive.modules.graph import Module, computed, is_function_class, is_tensor, recorded, results
 from derive.modules.refusal import Refused, Wrong
+from derive.modules.steps import Graph
 from derive.system import content
 
 MOST_BYTES = 2**20  # of a file

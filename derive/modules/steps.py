@@ -1,0 +1,56 @@
+"""Graphs of operations of torch, one a step, without torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+
+
+@dataclass(frozen=True)
+class Ref:
+    """The value of a step or of an input, by its name."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """An operation of torch, its arguments by the names of its schema, and the line that called it.
+
+    `passed` names those arguments that are not as they are by default; that called self is x here.
+    """
+
+    name: str
+    operation: str
+    arguments: Mapping[str, Any]
+    passed: frozenset[str] = frozenset()
+    line: str = ""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Steps in order, and the values that come out; `inputs` and `constants` are by the names that steps call them."""
+
+    inputs: Mapping[str, str]
+    constants: Mapping[str, numpy.ndarray]
+    steps: tuple[Step, ...]
+    outputs: tuple[Ref, ...]
+
+    def line(self, output: int) -> str:
+        """The line that computes an output; empty where none is known."""
+        return next((step.line for step in self.steps if step.name == self.outputs[output].name), "")
+
+
+@dataclass(frozen=True)
+class Input:
+    """A tensor that a module takes, is trained for or holds, and its entries where they are data.
+
+    A gradient is `wanted` in arguments and in what is trained.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    data: numpy.ndarray | None = None
+    positive: bool = False
+    wanted: bool = True

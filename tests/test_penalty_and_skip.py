@@ -316,3 +316,12 @@ def test_the_recursion_is_left_out_where_layers_differ():
         for network in (Network((2, 3, 3, 1), penalty="w**2"), Network((2, 3, 3, 1), skip=((1, 2),)))
     ]
     assert ["The recursion for any depth" in titles for titles in headings] == [True, False]
+
+
+def test_where_a_skip_and_a_product_enter_one_equation_both_are_said_and_derived():
+    page = render(Network((2, 3, 3, 1), skip=((1, 2),)), ["derivation.md"])["derivation.md"]
+    both = "left factor of a product and derivative of the sum"
+    assert rf"\boldsymbol{{W}}_{{2}} + \boldsymbol{{\Delta}}_{{2}} && \text{{{both}}}" in page
+    rule = page.partition(f". {both.capitalize()}\n")[2].partition("\n### ")[0]
+    assert r"(d\boldsymbol{V}) \boldsymbol{A}^{\top} + d\boldsymbol{V}" in rule
+    assert r"\boldsymbol{G} \boldsymbol{A} + \boldsymbol{G} }" in rule

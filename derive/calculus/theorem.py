@@ -272,7 +272,7 @@ def block_parts(value: BlockMatrix, cotangent: MatrixExpr) -> list[tuple[MatrixE
 
 
 def rule(equation: Equation, variable: MatrixSymbol) -> str:
-    """In words, the operation that the pullback goes back through."""
+    """In words, the operation that the pullback goes back through; of a sum, each that the variable is in."""
     value = equation.value
     if isinstance(value, RowLogSumExp):
         return "chain rule along the row"
@@ -280,12 +280,16 @@ def rule(equation: Equation, variable: MatrixSymbol) -> str:
         return "chain rule, entry by entry"
     if isinstance(value, Scalar):
         return f"derivative of the {RULES[type(value.number)]}"
-    for term in MatAdd.make_args(value):
-        if term.has(variable):
-            factors = [f for f in MatMul.make_args(term) if isinstance(f, MatrixExpr)]
-            if len(factors) == 1:
-                return f"derivative of the {RULES.get(type(factors[0]), 'sum')}"
-            if any(isinstance(f, OneMatrix) for f in factors):
-                return "broadcast over the rows" if len(factors) == 2 else "sum of the entries"
-            return "left factor of a product" if factors[0].has(variable) else "right factor of a product"
-    raise ValueError(f"{equation.target} does not use {variable}")
+    terms = [term for term in MatAdd.make_args(value) if term.has(variable)]
+    if not terms:
+        raise ValueError(f"{equation.target} does not use {variable}")
+    return " and ".join(dict.fromkeys(rule_of_term(term, variable) for term in terms))
+
+
+def rule_of_term(term: MatrixExpr, variable: MatrixSymbol) -> str:
+    factors = [f for f in MatMul.make_args(term) if isinstance(f, MatrixExpr)]
+    if len(factors) == 1:
+        return f"derivative of the {RULES.get(type(factors[0]), 'sum')}"
+    if any(isinstance(f, OneMatrix) for f in factors):
+        return "broadcast over the rows" if len(factors) == 2 else "sum of the entries"
+    return "left factor of a product" if factors[0].has(variable) else "right factor of a product"

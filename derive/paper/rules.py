@@ -27,7 +27,7 @@ from derive.paper.breaking import width
 from derive.paper.indices import IndexWriter, index_proof, names_of
 from derive.paper.latex import latex, symbolic_shape, written
 from derive.paper.prose import prose
-from derive.programs import PLAIN, Derivation, Elementwise, Equation, RowLogSumExp, elementwise, entry
+from derive.programs import PLAIN, Derivation, Elementwise, Equation, RowLogSumExp, add, elementwise, entry
 
 
 def rules_sections(derivation: Derivation) -> list[Section]:
@@ -139,12 +139,13 @@ def proof_rows(
 
 
 def differential(equation: Equation, variable: MatrixSymbol, variation: MatrixSymbol) -> MatrixExpr | None:
-    """The change of an equation's value for a change of one symbol in it, where that is a product or a formula."""
+    """The change of an equation's value for a change of one symbol in it, where that is a formula or products of it."""
     value = equation.value
     if isinstance(value, RowLogSumExp | Elementwise):
         return pushforward(equation, {variable: variation})
     changes = [replaced(term, variable, variation) for term in MatAdd.make_args(value) if term.has(variable)]
-    return changes[0] if len(changes) == 1 else None
+    found = [change for change in changes if change is not None]
+    return add(found, equation.shape) if found and len(found) == len(changes) else None
 
 
 def replaced(term: MatrixExpr, variable: MatrixSymbol, variation: MatrixSymbol) -> MatrixExpr | None:

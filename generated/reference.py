@@ -36,12 +36,13 @@ def gradients(
     device: torch.device | str = "cpu",
     rows: int | None = None,
     moved: int | None = None,
+    data: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> list[torch.Tensor]:
     """dL/dw and dL/db by autograd, in the order of Net.parameters(), for weights and points drawn from the seed.
 
     `weights`, where given, take the place of the drawn ones. With `rows`, so many points are taken at a time, and what
     autograd gives for them is added in float64. With `moved`, a seed, entries of weights and points are moved first, by
-    a unit in the last place.
+    a unit in the last place. `data`, x and y, takes the place of drawn points.
     """
     rows = rows or points
     moves = None if moved is None else torch.Generator().manual_seed(moved)
@@ -53,19 +54,36 @@ def gradients(
         net.load_state_dict({name: _moved(value, moves) for name, value in net.state_dict().items()})
         net.to(device)
         if rows >= points:
-            return _gradients(net, _moved(torch.rand(points, 2, dtype=dtype), moves).to(device))
+            return _gradients(net, *_points(data, 0, points, dtype, moves, device))
         totals = [torch.zeros_like(parameter, dtype=torch.float64) for parameter in net.parameters()]
         for start in range(0, points, rows):
-            x = _moved(torch.rand(min(rows, points - start), 2, dtype=dtype), moves).to(device)
-            for total, gradient in zip(totals, _gradients(net, x), strict=True):
+            x, y = _points(data, start, min(rows, points - start), dtype, moves, device)
+            for total, gradient in zip(totals, _gradients(net, x, y), strict=True):
                 total.add_(gradient, alpha=1)
     return [total.to(dtype) for total in totals]
 
 
-def noise(*drawn) -> list[float]:
+def noise(*drawn, data: tuple[torch.Tensor, torch.Tensor] | None = None) -> list[float]:
     """For each gradient of these arguments, how far an entry moves where weights and points do, in 4 tries."""
-    tries = zip(gradients(*drawn), *(gradients(*drawn, moved=seed) for seed in range(4)), strict=True)
+    moves = (gradients(*drawn, moved=seed, data=data) for seed in range(4))
+    tries = zip(gradients(*drawn, data=data), *moves, strict=True)
     return [max(float((other - right).abs().max()) for other in others) for right, *others in tries]
+
+
+def _points(
+    data: tuple[torch.Tensor, torch.Tensor] | None,
+    start: int,
+    count: int,
+    dtype: torch.dtype,
+    moves: torch.Generator | None,
+    device: torch.device | str,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """So many points: drawn, with the targets of run, or those that are given, from this one on."""
+    if data is not None:
+        x, y = (part[start : start + count] for part in data)
+        return _moved(x, moves).to(device), y.to(device)
+    x = _moved(torch.rand(count, 2, dtype=dtype), moves).to(device)
+    return x, (x**2).mean(1, keepdim=True)
 
 
 def _moved(tensor: torch.Tensor, moves: torch.Generator | None) -> torch.Tensor:
@@ -75,9 +93,8 @@ def _moved(tensor: torch.Tensor, moves: torch.Generator | None) -> torch.Tensor:
     return tensor * (1 + torch.finfo(tensor.dtype).eps * steps)
 
 
-def _gradients(net: Net, x: torch.Tensor) -> list[torch.Tensor]:
+def _gradients(net: Net, x: torch.Tensor, y: torch.Tensor) -> list[torch.Tensor]:
     """By autograd, over these points."""
-    y = (x**2).mean(1, keepdim=True)
     loss = torch.nn.functional.mse_loss(net(x), y, reduction="sum")
     net.zero_grad()
     loss.backward()

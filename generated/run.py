@@ -7,6 +7,7 @@ autograd's gradient itself moves where weights and points move by a unit in the 
 More points than a block are drawn and used block by block, so that memory does not grow; under torchrun, each process
 takes its share of the blocks. What computes them is in backends.py, and --backend chooses; the points of one block are
 computed by backward.py, whose bits are those of autograd for the default network.
+Weights and points of a person's own are read in the forms that data.py names; what is missing is drawn.
 """
 
 from .command import a_path, begin, failed, finish, on_terminal, one_line
@@ -23,9 +24,10 @@ from pathlib import Path
 import numpy
 import torch
 
-from . import command, dat, weights
+from . import command, dat, data, show, weights
 from .backends import BACKENDS, gradient_by
 from .backward import NETWORK, SHAPES, Parameters, value_and_grad
+from .given import Given
 from .ranks import Ranks, device
 
 GATE = 16  # ||g - r|| <= GATE * eps * ||r||, eps of the dtype; no number agrees with nan or with infinity
@@ -52,11 +54,18 @@ def draw(seed: int, dtype: torch.dtype) -> tuple[Parameters, torch.Generator]:
     return Parameters(*parameters), generator
 
 
-def points_from(generator: torch.Generator, points: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inputs x uniform in [0, 1], and targets y."""
-    x = torch.rand(points, 2, dtype=dtype, generator=generator)
-    y = (x**2).mean(1, keepdim=True)
-    return x, y
+def points_from(
+    source: torch.Generator | data.Points, points: int, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The next of the points that are given, or inputs x uniform in [0, 1], and targets y."""
+    if isinstance(source, data.Points):
+        return source.take(points)
+    x = torch.rand(points, 2, dtype=dtype, generator=source)
+    return x, targets_of(x)
+
+
+def targets_of(x: torch.Tensor) -> torch.Tensor:
+    return (x**2).mean(1, keepdim=True)
 
 
 def sample(seed: int, points: int, dtype: torch.dtype) -> tuple[Parameters, torch.Tensor, torch.Tensor]:
@@ -65,15 +74,43 @@ def sample(seed: int, points: int, dtype: torch.dtype) -> tuple[Parameters, torc
     return parameters, *points_from(generator, points, dtype)
 
 
+def chosen(options: argparse.Namespace) -> tuple[Parameters, torch.Generator | data.Points, Given]:
+    """Weights, where points come from, and what is given: what is not is drawn from the seed.
+
+    Raises OSError, or ValueError that names the file.
+    """
+    dtype, numbers = DTYPES[options.dtype], data.given(options.numbers)
+    parameters, source = draw(options.seed, dtype)
+    both = sorted(SHAPES.keys() & numbers.values.keys())
+    if options.weights is not None:
+        if both:
+            raise ValueError(f"{both[0]}: in {options.numbers} and, with all weights, in {options.weights}")
+        parameters = weights.load(options.weights, dtype)
+    parameters = data.parameters_of(numbers, parameters)
+    x, y = (torch.tensor(numbers.values[name], dtype=dtype) if name in numbers.values else None for name in "xy")
+    if options.data is not None:
+        if x is not None or y is not None:
+            raise ValueError(f"{'y' if x is None else 'x'}: in {options.numbers}, and points are in {options.data}")
+        return parameters, data.load(options.data, dtype), numbers
+    if x is None and y is None:
+        return parameters, source, numbers
+    x = points_from(source, len(y), dtype)[0] if x is None else x
+    return parameters, data.Points(x, targets_of(x) if y is None else y), numbers
+
+
 def gradient_of_blocks(
-    points: int, parameters: Parameters, generator: torch.Generator, ranks: Ranks, backend: str | None = None
+    points: int,
+    parameters: Parameters,
+    source: torch.Generator | data.Points,
+    ranks: Ranks,
+    backend: str | None = None,
 ) -> tuple[torch.Tensor, Parameters]:
     """Loss and gradient over all points, each process adding its blocks; all processes get the same."""
     of = gradient_by(backend, parameters, CHUNK, ranks)
     sizes = [1, *(parameter.numel() for parameter in parameters)]
     total = parameters.W1.new_zeros(sum(sizes), dtype=torch.float64)
     for number, start in enumerate(range(0, points, BLOCK)):
-        x, y = points_from(generator, min(BLOCK, points - start), parameters.W1.dtype)
+        x, y = points_from(source, min(BLOCK, points - start), parameters.W1.dtype)
         if number % ranks.size != ranks.rank:
             continue
         for x_chunk, y_chunk in zip(x.split(CHUNK), y.split(CHUNK), strict=True):
@@ -138,8 +175,13 @@ def compare(
         finite = numpy.isfinite(g).all() and numpy.isfinite(r).all()
         verdict = "not finite" if not finite else "ok" if error <= 1 else "WRONG"
         rows.append((name, shape, "equal" if equal else "differ", *numbers, verdict))
+    return "\n".join(aligned(rows)), agree
+
+
+def aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """The rows of a table, a line each."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows), agree
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 class Parser(command.Parser):
@@ -168,6 +210,17 @@ def whole(least: int, most: int):
     return parse
 
 
+def rate(text: str) -> float:
+    """An argument type: a positive finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
+    return value
+
+
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(prog=f"python -m {__package__}.run", description=__doc__, allow_abbrev=False)
     parser.add_argument("--seed", type=whole(0, 2**63 - 1), default=127, help="of the weights and points (127)")
@@ -177,6 +230,11 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--backend", choices=BACKENDS, help="what computes (torch; of many points, see backends.py)")
     parser.add_argument("--out", type=a_path, default=Path(), metavar="DIR", help="where the files go (here)")
     parser.add_argument("--weights", type=a_path, metavar="FILE", help="weights of train or a state_dict, not the seed")
+    parser.add_argument("--numbers", type=a_path, metavar="FILE", help="TOML with W1, b1, ..., x, y, each or some")
+    parser.add_argument("--data", type=a_path, metavar="FILE", help="points as CSV, .npy or .npz: x, and then y")
+    parser.add_argument("--print", action="store_true", dest="show", help="show every value, by steps of derivation.md")
+    parser.add_argument("--step", type=rate, metavar="LR", help="show the weights after a step, and the loss with them")
+    parser.add_argument("--difference", action="store_true", help="compare with difference quotients of every entry")
     parser.add_argument("--compare", action="store_true", help="compare with autograd")
     parser.add_argument("--force", action="store_true", help="replace files that no command of this package wrote")
     parser.add_argument("--rounded", action="store_true", help="write 7 decimals, as the original assignment did")
@@ -187,22 +245,23 @@ def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
     try:
         with Ranks(options.device) as ranks:
-            loss, files, noise = computed(options, ranks)
+            loss, origin, files, noise, shown, right = computed(options, ranks)
         read = [dat.read(file, getattr(numpy, options.dtype)) for file in files if options.compare]
         decimals = dat.units(*files) if read and options.rounded else {}
     except (OSError, ValueError, MemoryError, RuntimeError) as error:
         return failed(f"python -m {__package__}.run", error)
+    for line in shown:
+        print(line)
     for file in files:
         print(f"wrote {one_line(str(file))}")
     if not read:
-        return 0
+        return 0 if right else 1
     table, agree = compare(*read, {name: decimals.get(name, 0.0) + noise.get(name, 0.0) for name in read[0]})
-    points = f"{options.points} point{'s' * (options.points != 1)}"
-    print(f"loss {loss.item():.9g}, {points}, seed {options.seed}, {options.dtype}\n{table}")
+    print(f"loss {loss.item():.9g}, {origin}, {options.dtype}\n{table}")
     if noise:
         print(f"not counted: {GATE} times what autograd's own gradient moves by if weights and points move by an ulp")
     print("all gradients agree" if agree else "NOT all gradients agree")
-    return 0 if agree else 1
+    return 0 if agree and right else 1
 
 
 def places(options: argparse.Namespace) -> list[Path]:
@@ -227,40 +286,70 @@ def tolerated(right: Iterable[torch.Tensor], moves: Iterable[float]) -> dict[str
     }
 
 
-def computed(options: argparse.Namespace, ranks: Ranks) -> tuple[torch.Tensor, list[Path], dict[str, float]]:
-    """Computes and writes; gives the loss, the files, which the first process writes, and what in them is noise."""
+def computed(
+    options: argparse.Namespace, ranks: Ranks
+) -> tuple[torch.Tensor, str, list[Path], dict[str, float], list[str], bool]:
+    """Computes and writes: the loss, of what, the files, which the first process writes, and what in them is noise.
+
+    Also the lines that are to be shown, and whether difference quotients agree.
+    """
     files = places(options) if ranks.first else []
     dtype = DTYPES[options.dtype]
-    parameters, generator = draw(options.seed, dtype)
-    given = () if options.weights is None else weights.load(options.weights, dtype)
-    parameters = Parameters(*[parameter.to(ranks.device) for parameter in given or parameters])
-    in_blocks = ranks.spread or options.points > BLOCK
+    parameters, source, numbers = chosen(options)
+    own = source if isinstance(source, data.Points) else None
+    given = parameters if options.weights is not None or SHAPES.keys() & numbers.values.keys() else ()
+    points = options.points if own is None else len(own.x)
+    parameters = Parameters(*[parameter.to(ranks.device) for parameter in parameters])
+    in_blocks = ranks.spread or points > BLOCK
+    if in_blocks and (options.show or options.step or options.difference):
+        raise ValueError(f"--print, --step and --difference are for at most {BLOCK} points, in one process")
+    shown, right = [], True
     if in_blocks:
-        loss, gradients = gradient_of_blocks(options.points, parameters, generator, ranks, options.backend)
+        loss, gradients = gradient_of_blocks(points, parameters, source, ranks, options.backend)
     else:
-        data = (part.to(ranks.device) for part in points_from(generator, options.points, dtype))
+        x, y = (part.to(ranks.device) for part in points_from(source, points, dtype))
         if options.backend in (None, "torch"):
-            loss, gradients = value_and_grad(parameters, *data)
+            loss, gradients = value_and_grad(parameters, x, y)
         else:
-            loss, gradients = gradient_by(options.backend, parameters, options.points, ranks).value_and_grad(*data)
+            loss, gradients = gradient_by(options.backend, parameters, points, ranks).value_and_grad(x, y)
+        shown, right = shown_of(options, parameters, gradients, x, y)
     if not ranks.first:
-        return loss, [], {}
+        return loss, "", [], {}, [], True
     results, noise = [[gradient.cpu().numpy() for gradient in gradients]], {}
     if options.compare:
         from . import reference
 
-        drawn = options.seed, options.points, dtype, given, ranks.device, CHUNK if in_blocks else options.points
-        right = reference.gradients(*drawn)
-        results.append([gradient.cpu().numpy() for gradient in right])
+        drawn = options.seed, points, dtype, given, ranks.device, CHUNK if in_blocks else points
+        taken = None if own is None else (own.x, own.y)
+        autograds = reference.gradients(*drawn, data=taken)
+        results.append([gradient.cpu().numpy() for gradient in autograds])
         if any(error_over_allowed(g, r) > 1 for g, r in zip(*results, strict=True)):
-            noise = tolerated(right, reference.noise(*drawn))
-    texts = [dat.format_dat(gradients, options.rounded) for gradients in results]
+            noise = tolerated(autograds, reference.noise(*drawn, data=taken))
+    texts = [dat.format_dat(data.turned(gradients, numbers.layout), options.rounded) for gradients in results]
     if not options.force:
         for file, text in zip(files, texts, strict=True):
             dat.refuse_to_replace(file, text)
     for file, text in zip(files, texts, strict=True):
         dat.write(file, text)
-    return loss, files, noise
+    drawn = own is None or not (options.weights or SHAPES.keys() <= numbers.values.keys())
+    origin = [f"{points} point{'s' * (points != 1)}", *[f"seed {options.seed}"] * drawn]
+    origin += [one_line(str(path)) for path in (options.numbers, options.data) if path is not None]
+    return loss, ", ".join(origin), files, noise, shown, right
+
+
+def shown_of(
+    options: argparse.Namespace, parameters: Parameters, gradients: Parameters, x: torch.Tensor, y: torch.Tensor
+) -> tuple[list[str], bool]:
+    """What is to be shown of these points, and whether difference quotients agree."""
+    lines, right = [], True
+    if options.show:
+        lines += show.printed(parameters, x, y)
+    if options.step:
+        lines += show.after_a_step(parameters, gradients, x, y, options.step)
+    if options.difference:
+        rows, kinks, right = show.difference_quotients(parameters, x, y)
+        lines += [*aligned(rows), *kinks, f"difference quotients {'agree' if right else 'do NOT agree'}"]
+    return lines, right
 
 
 if __name__ == "__main__":

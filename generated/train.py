@@ -22,12 +22,12 @@ from pathlib import Path
 
 import torch
 
-from . import dat, weights
+from . import dat, data, weights
 from .backends import BACKENDS, ReadableGradient, gradient_by
 from .backward import NETWORK, Parameters, forward
 from .fast import FastGradient
 from .ranks import Ranks, device
-from .run import DTYPES, MOST_POINTS, Parser, sample, whole
+from .run import DTYPES, MOST_POINTS, Parser, chosen, points_from, rate, whole
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 BAR = 30
@@ -128,17 +128,6 @@ def _figure():
     return figure
 
 
-def rate(text: str) -> float:
-    """An argument type: a positive finite number."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
-    return value
-
-
 def a_path_to(*suffixes: str) -> Callable[[str], Path]:
     """An argument type: a path whose suffix says what is written."""
 
@@ -172,6 +161,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--plot", type=a_path_to(".png"), metavar="PNG", help="draw the loss curve and the fit; needs matplotlib"
     )
+    parser.add_argument("--weights", type=a_path, metavar="FILE", help="to start from: of train, a state_dict or TOML")
+    parser.add_argument("--numbers", type=a_path, metavar="FILE", help="TOML with W1, b1, ..., x, y, each or some")
+    parser.add_argument("--data", type=a_path, metavar="FILE", help="points as CSV, .npy or .npz: x, and then y")
     parser.add_argument("--force", action="store_true", help="replace files that no command of this package wrote")
     return parser.parse_args(argv)
 
@@ -206,16 +198,17 @@ def trained(options: argparse.Namespace, ranks: Ranks, curve: list[float], show:
     if not options.force:
         for file in filter(None, (options.out, options.plot)):
             dat.refuse_to_replace(file)
-    drawn, x, y = sample(options.seed, options.points, DTYPES[options.dtype])
-    x, y = x.to(ranks.device), y.to(ranks.device)
+    drawn, source, _ = chosen(options)
+    points = len(source.x) if isinstance(source, data.Points) else options.points
+    x, y = (part.to(ranks.device) for part in points_from(source, points, DTYPES[options.dtype]))
     of = gradient_by(
         options.backend,
         [parameter.to(ranks.device) for parameter in drawn],
-        min(options.batch, options.points) // ranks.size,
+        min(options.batch, points) // ranks.size,
         ranks,
     )
     optimizer = OPTIMIZERS[options.optimizer](list(of.parameters), lr=options.lr)
-    epochs = batches(options.points, options.batch, options.epochs, options.seed)
+    epochs = batches(points, options.batch, options.epochs, options.seed)
     for loss in fit(of, x, y, optimizer, epochs, ranks):
         curve.append(loss)
         if show:

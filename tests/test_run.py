@@ -208,11 +208,11 @@ def test_autograd_in_parts_gives_what_it_gives_at_once(rows):
 
 def test_autograd_in_parts_takes_so_many_rows_at_a_time_and_adds_in_float64(monkeypatch):
     taken, real = [], reference._gradients
-    monkeypatch.setattr(reference, "_gradients", lambda net, x: taken.append(len(x)) or real(net, x))
+    monkeypatch.setattr(reference, "_gradients", lambda net, x, y: taken.append(len(x)) or real(net, x, y))
     reference.gradients(3, 50, rows=7)
     assert taken == [7] * 7 + [1]
 
-    def pennies(net, x):
+    def pennies(net, x, y):
         return [torch.full_like(parameter, 0.1) for parameter in net.parameters()]
 
     monkeypatch.setattr(reference, "_gradients", pennies)

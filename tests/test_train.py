@@ -214,7 +214,7 @@ def test_bad_training_is_refused_in_one_line(case, tmp_path, monkeypatch, capsys
 
 def test_what_is_no_place_for_a_file_is_named_before_training(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(train, "sample", None)
+    monkeypatch.setattr(train, "chosen", None)
     os.mkdir("folder.pt")
     os.symlink("w.pt", "link.png")
     for flags, message in [
@@ -233,7 +233,7 @@ def test_weights_of_others_are_not_replaced_unasked(tmp_path, monkeypatch, capsy
     torch.save(good(), path)
     before = path.read_bytes()
     with monkeypatch.context() as untrained:
-        untrained.setattr(train, "sample", None)
+        untrained.setattr(train, "chosen", None)
         assert train.main(SHORT) == 2
     assert "weights.pt: not written by this package, or changed since;" in capsys.readouterr().err
     assert path.read_bytes() == before
@@ -249,7 +249,7 @@ def test_a_missing_extra_is_named_before_training(library, flag, file, tmp_path,
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.chdir(tmp_path)
     with monkeypatch.context() as untrained:
-        untrained.setattr(train, "sample", None)
+        untrained.setattr(train, "chosen", None)
         assert train.main([*SHORT, flag, file]) == 2
     assert f"pip install {library}" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

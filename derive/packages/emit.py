@@ -5,6 +5,7 @@ from typing import Any
 
 from derive.packages.documents import derivation_page, figure_page, html_page
 from derive.packages.expression import expression_page, function_page
+from derive.packages.own import data_page, given_page, steps_page
 from derive.packages.readable import backward_page
 from derive.packages.reference import reference_page, run_page, train_page
 from derive.packages.speed import backends_page, c_page, fast_page, header_page, native_page
@@ -31,10 +32,12 @@ TARGETS: dict[str, Callable[[Subject], dict[str, Any]]] = {
     "command.py": command_page,
     "computation.svg": figure_page("computation"),
     "dat.py": plain_page,
+    "data.py": data_page,
     "derivation.html": html_page,
     "derivation.md": derivation_page(MarkdownPage()),
     "derivation.tex": derivation_page(TexPage()),
     "function.py": title_page,
+    "given.py": given_page,
     "network.svg": figure_page("network"),
     "fast.py": fast_page,
     "reference.py": reference_page,
@@ -43,6 +46,8 @@ TARGETS: dict[str, Callable[[Subject], dict[str, Any]]] = {
     "network.h": header_page,
     "ranks.py": plain_page,
     "run.py": run_page,
+    "show.py": plain_page,
+    "steps.py": steps_page,
     "train.py": train_page,
     "weights.py": plain_page,
 }

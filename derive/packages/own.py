@@ -1,0 +1,45 @@
+"""What goes into the holes of steps.py, and of data.py and given.py, which read a person's own numbers."""
+
+from typing import Any
+
+from derive.backends.torch import ONE, lines, spell
+from derive.packages.subject import Subject, title_page
+from derive.packages.templates import DERIVE
+from derive.packages.text import constants, imports, size_lines, unpack_lines
+
+
+def steps_page(subject: Subject) -> dict[str, Any]:
+    """The lines of value_and_grad, each with the number of its step; parts of a long formula belong to it."""
+    derivation, own = subject.derivation, subject.derived
+    program = derivation.program
+    body = lines(program, derivation.equations, ONE)
+    numbers = {e.target: f"F{n}" for n, e in enumerate(own.program.equations, 1)}
+    numbers |= {e.target: f"B{n}" for n, e in enumerate(own.backward, 1)}
+    steps: list[dict[str, str]] = []
+    parts: list[dict[str, str]] = []
+    for equation, line in zip(derivation.equations, body, strict=True):
+        parts.append({"name": line.target, "meaning": line.meaning})
+        if equation.target in numbers:
+            steps += [{**part, "number": numbers[equation.target]} for part in parts]
+            parts = []
+    return {
+        **title_page(subject),
+        "imports": imports(body),
+        "constants": constants(body),
+        "steps": steps,
+        "unpack": unpack_lines([spell(program, symbol) for symbol in program.parameters], "parameters"),
+        "size_lines": size_lines(body),
+        "lines": body,
+    }
+
+
+def data_page(subject: Subject) -> dict[str, Any]:
+    network = subject.network
+    classes = network.criterion().distribution and network.layers[-1] > 1
+    return {"inputs": network.layers[0], "outputs": network.layers[-1], "classes": classes}
+
+
+def given_page(subject: Subject) -> dict[str, Any]:
+    """The reader of numbers in TOML, which a package shares with derive."""
+    source = (DERIVE / "system" / "given.py").read_text(encoding="utf-8")
+    return {"source": source.replace("from derive.system.command", "from .command").splitlines()}

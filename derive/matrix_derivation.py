@@ -7,6 +7,9 @@ that is not singular; log det is nan where the determinant is negative, as in to
 
 from collections.abc import Iterable
 from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from sympy import (
     Basic,
@@ -26,12 +29,14 @@ from sympy import (
 from sympy.matrices import MatrixBase
 
 from derive.calculus import ClosedForms, coefficient, derive
-from derive.packages import expression_source
+from derive.matrix_numbers import at_arrays, beside_autograd
+from derive.packages import expression_pages, expression_source
 from derive.paper import derivation_latex, expression_document
 from derive.paper.formats import MarkdownPage
 from derive.programs import Derivation
 from derive.proof import Certificate, certify
 from derive.reading import Reader
+from derive.system import typeset, write_package
 
 
 class MatrixDerivation:
@@ -73,6 +78,39 @@ class MatrixDerivation:
     def markdown(self) -> str:
         """The derivation to read, as GitHub shows it: the rules, each step with its reason, the closed forms."""
         return MarkdownPage().body(expression_document(self.derivation))
+
+    def html(self) -> str:
+        """The derivation as one file of HTML that needs no other."""
+        return self.pages["derivation.html"]
+
+    def pdf(self) -> bytes:
+        """The derivation as PDF; raises OSError where pdflatex is missing or refuses it."""
+        with TemporaryDirectory() as folder:
+            return typeset(self.pages["derivation.tex"], Path(folder) / "typeset")
+
+    def save(self, folder: Path | str, force: bool = False, pdf: bool = False) -> None:
+        """Writes gradient.py, with `loss` for autograd, and the derivation as Markdown, HTML and LaTeX into a folder.
+
+        Raises FileExistsError where that would replace what was not written by this, unless `force`; OSError.
+        """
+        write_package(Path(folder), self.pages, force, pdf)
+
+    @cached_property
+    def pages(self) -> dict[str, str]:
+        """What `save` writes, by name of file."""
+        return expression_pages(self.derivation, str(self.loss))
+
+    def numpy(self, **arrays: Any) -> tuple[float, dict[str, Any]]:
+        """The value and each variable's gradient at arrays of numbers, computed by numpy."""
+        return at_arrays(self, arrays)
+
+    def compare(self, **tensors: Any) -> dict[str, float]:
+        """How far the emitted value and gradients are from autograd's at these tensors, relative to their size."""
+        return beside_autograd(self, tensors)
+
+    def __repr__(self) -> str:
+        lines = (f"  d/d{variable} = {gradient}" for variable, gradient in self.gradients.items())
+        return "\n".join([f"the gradient of {self.loss}", *lines])
 
     def _repr_latex_(self) -> str:
         return self.latex()

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 from sympy import (
+    Abs,
     BlockMatrix,
+    Determinant,
     Function,
     HadamardProduct,
     Heaviside,
@@ -31,6 +33,7 @@ from sympy import (
     nan,
     sin,
     sinh,
+    sqrt,
     symbols,
 )
 
@@ -39,10 +42,11 @@ from derive.matrix import apply, column_sum, logsumexp, relu, sigmoid, softmax, 
 from derive.matrix_derivation import MatrixDerivation
 from derive.proof import expressions as certify
 from derive.proof.judge import NotProved
-from tests.helpers.cookbook import PROBLEMS, A, S, T, X, a, b, c, k, m, n, s, x
+from tests.helpers.cookbook import PROBLEMS, A, E, S, T, W, X, a, b, c, k, m, n, s, x
 from tests.helpers.gate import relative
 from tests.helpers.reference import value
 
+i, j = symbols("i j", integer=True)
 SIZES = {m: 4, n: 3, k: 2}
 
 
@@ -99,6 +103,13 @@ def test_enough_published_problems():
         (log(X.det()), X, "X.T**(-1)"),
         (Trace(X.T * S * X), X, "S*X + S.T*X"),
         (Trace(X), X, "I"),
+        (Trace((E - A * W).T * (E - A * W)), W, "2*A.T*(A*W - E)"),
+        (Trace((W.T * W - Identity(k)).T * (W.T * W - Identity(k))), W, "4*W*(-I + W.T*W)"),
+        (Sum(S[i, j] * x[i, 0] * x[j, 0], (i, 0, n - 1), (j, 0, n - 1)), x, "S*x + S.T*x"),
+        (Sum(S[i, j] * x[i, 0] * x[j, 0], (i, 0, n - 1), (j, 0, n - 1)), S, "x*x.T"),
+        (Trace((s * X * T).T * S), s, "Trace(T.T*X.T*S)"),
+        (log(Abs(Determinant(X))), X, "X.T**(-1)"),
+        (sqrt(Trace(x.T * x)), x, "1/sqrt(Trace(x.T*x))*x"),
     ],
 )
 def test_textbook_forms(loss, variable, text):

@@ -10,7 +10,6 @@ from sympy import (
     HadamardPower,
     HadamardProduct,
     Identity,
-    Integer,
     Inverse,
     KroneckerProduct,
     Lambda,
@@ -33,6 +32,7 @@ from sympy import (
 from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
+from derive.calculus.simplified import added, entry_by_entry, multiplied, trace
 from derive.formulas import NamedFunction, in_powers_of
 from derive.programs import (
     Arange,
@@ -77,7 +77,7 @@ class ClosedForms:
             return added(list(map(self.of, value.args)))
         if isinstance(value, MatMul):
             scale, factors = value.as_coeff_matrices()
-            return product(scale.xreplace(self.sizes), list(map(self.of, factors)))
+            return multiplied(scale.xreplace(self.sizes), map(self.of, factors))
         if isinstance(value, Transpose):
             inner = self.of(value.arg)
             return inner.T if isinstance(inner, MatrixExpr) else inner
@@ -206,7 +206,7 @@ class Entries:
             else:
                 functions[inside[0]] = functions.get(inside[0], 1) * factor
         plain += [self.applied(factor, u) for u, factor in functions.items()]
-        return product(scale, [plain[0] if len(plain) == 1 else HadamardProduct(*plain)])
+        return multiplied(scale, [plain[0] if len(plain) == 1 else entry_by_entry(plain)])
 
 
 def sliced(matrix: MatrixExpr, rows: tuple[Expr, ...], columns: tuple[Expr, ...]) -> MatrixExpr:
@@ -216,36 +216,6 @@ def sliced(matrix: MatrixExpr, rows: tuple[Expr, ...], columns: tuple[Expr, ...]
         rows, columns = (top + rows[0], top + rows[1], 1), (left + columns[0], left + columns[1], 1)
         return sliced(matrix.parent, rows, columns)
     return MatrixSlice(matrix, rows, columns)
-
-
-def added(parts: list[MatrixExpr]) -> MatrixExpr:
-    """The sum, with equal terms as one; of numbers the number."""
-    if not all(isinstance(part, MatrixExpr) for part in parts):
-        return Add(*map(trace, parts))
-    coefficients: dict[tuple[MatrixExpr, ...], Expr] = {}
-    for part in parts:
-        for term in MatAdd.make_args(part):
-            scale, factors = term.as_coeff_matrices() if isinstance(term, MatMul) else (1, [term])
-            if not isinstance(term, ZeroMatrix):
-                coefficients[tuple(factors)] = coefficients.get(tuple(factors), 0) + scale
-    kept = [product(scale, list(factors)) for factors, scale in coefficients.items() if scale != 0]
-    if not kept:
-        return ZeroMatrix(*parts[0].shape)
-    return MatAdd(*kept) if len(kept) > 1 else kept[0]
-
-
-def trace(value: MatrixExpr) -> Expr:
-    """The trace, numbers in front; it is the entry of a 1 x 1 matrix."""
-    if isinstance(value, ZeroMatrix):
-        return Integer(0)
-    if not isinstance(value, MatrixExpr):
-        return value
-    scale, rest = (Add(1), value)
-    if isinstance(value, MatMul):
-        scale, rest = value.as_coeff_mmul()
-    if isinstance(rest, OneMatrix) and rest.shape == (1, 1):
-        return scale
-    return scale * Trace(rest)
 
 
 def coefficient(expr: MatrixExpr, v: MatrixSymbol) -> MatrixExpr:

@@ -6,9 +6,10 @@ from derive.formulas.functions import FUNCTIONS
 from derive.formulas.losses import LOSSES, REDUCTIONS, Loss, apart, logsumexp, p, w, y
 from derive.formulas.rewritten import LOGARITHMS, rewritten
 from derive.formulas.stable import NamedFunction, in_powers_of, log1p, opened, over, root, sigmoid, slope, stable, z
-from derive.formulas.typed import parse, shown
+from derive.formulas.typed import ELEMENTWISE, parse, shown
 
 __all__ = [
+    "ELEMENTWISE",
     "FUNCTIONS",
     "LOGARITHMS",
     "LOSSES",

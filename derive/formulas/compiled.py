@@ -10,7 +10,7 @@ from sympy import Lambda, Piecewise, lambdify
 from sympy.core.function import Application
 
 from derive.formulas.functions import FUNCTIONS
-from derive.formulas.stable import NamedFunction, z
+from derive.formulas.stable import NamedFunction, erfcx, in_powers_of, log_ndtr, z
 
 OF_MATH = {name: numpy.vectorize(getattr(math, name), otypes=[float]) for name in ("erf", "erfc")}
 IN_NUMPY = {  # by these names or in forms that SymPy writes for it
@@ -28,6 +28,7 @@ def compiled(formula: Lambda) -> Callable[..., float]:
 @lru_cache(2**12)
 def over_entries(formula: Lambda) -> Callable[..., numpy.ndarray]:
     """The formula as a function of arrays of one shape; a constant comes out as one number."""
+    formula = Lambda(formula.variables, in_powers_of(formula.expr))
     names = {type(part).__name__ for part in formula.expr.atoms(Application, Piecewise) if not part.is_Boolean}
     if names <= IN_NUMPY | kernels("numpy").keys():
         return lambdify(formula.variables, formula.expr, [kernels("numpy"), "numpy"])
@@ -39,7 +40,8 @@ def over_entries(formula: Lambda) -> Callable[..., numpy.ndarray]:
 def kernels(module: str) -> dict[str, Callable[..., Any]]:
     """The named functions as Python functions, by their definitions."""
     known: dict[str, Callable[..., Any]] = dict(OF_MATH) if module == "numpy" else {}
-    for row in FUNCTIONS.values():
+    tails = (erfcx(z), log_ndtr(z)) if module == "mpmath" else ()  # elsewhere a definition loses their digits
+    for row in (*FUNCTIONS.values(), *tails):
         if isinstance(row, NamedFunction):
             known[type(row).__name__] = lambdify(z, row.definition, [dict(known), module])
     return known

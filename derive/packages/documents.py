@@ -4,29 +4,41 @@ from collections.abc import Callable
 from typing import Any
 
 from derive.packages.subject import Subject
-from derive.paper import Picture, glossary, network_title
+from derive.paper import Picture, Section, glossary, network_title
 from derive.paper.formats import HtmlPage, Page, svg
+from derive.programs import Derivation
 
 
 def derivation_page(page: Page) -> Callable[[Subject], dict[str, Any]]:
     """The derivation as a document in the format of that page."""
 
     def holes(subject: Subject) -> dict[str, Any]:
-        sheet, *others = page.sections(subject.document)
-        return {"title": page.text(network_title(subject.network)), "sheet": sheet, "sections": others}
+        return page_holes(page, network_title(subject.network), subject.document)
 
     return holes
 
 
+def page_holes(page: Page, title: str, document: list[Section]) -> dict[str, Any]:
+    """A document, whose first section stands before the table of contents."""
+    sheet, *others = page.sections(document)
+    return {"title": page.text(title), "sheet": sheet, "sections": others}
+
+
 def html_page(subject: Subject) -> dict[str, Any]:
-    """The document as one file of HTML; the glossary says what to show beside a symbol."""
-    terms = glossary(subject.derivation)
+    """The document as one file of HTML."""
+    title = network_title(subject.network)
+    return html_holes(title, str(subject.network), subject.document, subject.derivation)
+
+
+def html_holes(title: str, about: str, document: list[Section], derivation: Derivation) -> dict[str, Any]:
+    """A document as one file of HTML; the glossary says what to show beside a symbol."""
+    terms = glossary(derivation)
     page = HtmlPage({term["tex"]: term["name"] for term in terms})
-    sections = page.sections(subject.document)
+    sections = page.sections(document)
     return {
         "contents": [section for section in sections if section["heading"].startswith("<h2>")],
-        "title": page.text(network_title(subject.network)),
-        "network": page.code(str(subject.network)),
+        "title": page.text(title),
+        "network": page.code(about),
         "sections": sections,
         "glossary": [
             {key: page.escape(term[key]) for key in ("name", "meaning", "shape", "code")}

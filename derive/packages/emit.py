@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from derive.packages.documents import derivation_page, figure_page, html_page
+from derive.packages.documents import derivation_page, figure_page, html_holes, html_page, page_holes
 from derive.packages.expression import expression_page, function_page
 from derive.packages.own import data_page, given_page, steps_page
 from derive.packages.readable import backward_page
@@ -11,6 +11,7 @@ from derive.packages.reference import reference_page, run_page, train_page
 from derive.packages.speed import backends_page, c_page, fast_page, header_page, native_page
 from derive.packages.subject import Subject, subject_of, title_page
 from derive.packages.templates import DERIVE, environment, filled
+from derive.paper import expression_document
 from derive.paper.formats import MarkdownPage, TexPage
 from derive.problems import Network
 from derive.programs import Derivation
@@ -61,6 +62,20 @@ def render(network: Network, names: Iterable[str] = tuple(TARGETS)) -> dict[str,
     subject = subject_of(network)
     pages = environment()
     return {name: filled(pages, f"{name}.j2", TARGETS[name](subject)) for name in names}
+
+
+def expression_pages(derivation: Derivation, title: str) -> dict[str, str]:
+    """The files of a matrix expression: its module, and its derivation in each format."""
+    pages, document = environment(), expression_document(derivation)
+    headline = f"The gradient of `{title}`"
+    return {
+        "gradient.py": expression_source(derivation, title, True),
+        **{
+            f"derivation.{end}": filled(pages, f"derivation.{end}.j2", page_holes(form, headline, document))
+            for end, form in (("md", MarkdownPage()), ("tex", TexPage()))
+        },
+        "derivation.html": filled(pages, "derivation.html.j2", html_holes(headline, title, document, derivation)),
+    }
 
 
 def expression_source(derivation: Derivation, title: str, function: bool) -> str:

@@ -48,6 +48,11 @@ def expression_page(derivation: Derivation, title: str) -> dict[str, Any]:
     }
 
 
+def forward_text(program: Program) -> str:
+    """The lines of the value alone, sizes first."""
+    return "\n".join([*dimension_lines(program), *(line.code for line in lines(program, program.equations))])
+
+
 def conditions(derivation: Derivation) -> list[str]:
     """Where the code has no result, a line each."""
     values = [equation.value for equation in derivation.equations]

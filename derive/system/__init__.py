@@ -14,7 +14,7 @@ from derive.system.command import (
 from derive.system.disk import check_place, differences, staying, write_package
 from derive.system.given import LAYOUTS, Given, given_numbers
 from derive.system.limit import OutOfTime, limited
-from derive.system.typesetting import check_pdflatex
+from derive.system.typesetting import check_pdflatex, typeset
 
 __all__ = [
     "LAYOUTS",
@@ -35,5 +35,6 @@ __all__ = [
     "on_terminal",
     "one_line",
     "staying",
+    "typeset",
     "write_package",
 ]

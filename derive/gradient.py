@@ -1,0 +1,65 @@
+"""python -m derive.gradient: the gradient of a typed matrix expression, in closed form and as torch code.
+
+python -m derive.gradient "tr((Y - U*V')'*(Y - U*V'))" --in U,V --shape Y=m,n --out here
+"""
+
+from derive.system import Parser, a_path, begin, failed, finish, one_line
+
+if __name__ == "__main__":
+    begin("python -m derive.gradient", sympy="1.14", jinja2="3.1", numpy="1.26")
+
+import sys
+from types import ModuleType
+from typing import Any
+
+from derive.matrix_derivation import derivation, gradient
+from derive.matrix_text import parsed, shape_of
+from derive.proof import NotProved
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = Parser(
+        prog="python -m derive.gradient", description=__doc__ and __doc__.splitlines()[0], allow_abbrev=False
+    )
+    parser.add_argument("expression", help="of numbers, columns (small letters) and matrices (capitals)")
+    parser.add_argument("--in", dest="variables", metavar="NAMES", help="the variables, as U,V (all that occur)")
+    parser.add_argument("--shape", action="append", default=[], metavar="Y=m,n", help="x=n is a column, c= a number")
+    parser.add_argument("--out", type=a_path, help="a folder for gradient.py and the derivation to read")
+    parser.add_argument("--force", action="store_true", help="replace what is in it")
+    parser.add_argument("--no-proof", action="store_true", help="derive without a proof")
+    options = parser.parse_args(argv)
+    try:
+        loss, symbols = parsed(options.expression, dict(map(shape_of, options.shape)))
+        names = options.variables.split(",") if options.variables else list(symbols)
+        for name in names:
+            if name.strip() not in symbols:
+                raise ValueError(f"--in: {name.strip()!r} is not in the expression; there are {', '.join(symbols)}")
+        derived = derivation(loss, [symbols[name.strip()] for name in names], prove=not options.no_proof)
+        if options.out:
+            derived.save(options.out, options.force)
+    except NotProved as error:
+        print(f"NOT proved: {one_line(str(error))}", file=sys.stderr)
+        return 1
+    except (OSError, ValueError, TypeError) as error:
+        return failed("python -m derive.gradient", error)
+    print(f"{derived!r}\n")
+    if options.out:
+        print(f"wrote {', '.join(derived.pages)} to {options.out}")
+    else:
+        print(derived.torch())
+    if not options.no_proof:
+        print(derived.prove())
+    return 0
+
+
+class Callable(ModuleType):
+    """Once this module is imported it is what `derive.gradient` is, which is a function, too."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return gradient(*arguments, **options)
+
+
+if __name__ == "__main__":
+    finish(main)
+else:
+    sys.modules[__name__].__class__ = Callable

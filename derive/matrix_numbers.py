@@ -1,0 +1,77 @@
+"""What a matrix derivation comes to at given numbers: by numpy, and by torch beside autograd."""
+
+import math
+from typing import Any
+
+import numpy
+from sympy import MatrixSymbol
+
+from derive.operations import evaluate
+from derive.packages import forward_text
+
+
+def at_arrays(subject: Any, arrays: dict[str, Any]) -> tuple[float, dict[str, Any]]:
+    """The value, and the gradients by the names of the variables.
+
+    Raises ValueError that names an array that is missing, of another shape, or not expected, or the first symbol
+    without a real and finite value.
+    """
+    names = {str(given): symbol for symbol, given in subject.original.items()}
+    check_names(names, arrays)
+    sizes: dict[Any, int] = {}
+    inputs = {}
+    for name, symbol in names.items():
+        array = numpy.asarray(arrays[name], dtype=float)
+        array = array.reshape(1, 1) if array.ndim == 0 and tuple(symbol.shape) == (1, 1) else array
+        if array.ndim != 2:
+            raise ValueError(f"{name}: expected 2 dimensions, got shape {array.shape}")
+        for size, length in zip(symbol.shape, array.shape, strict=True):
+            wanted = sizes.setdefault(size, length) if size.is_Symbol else int(size)
+            if wanted != length:
+                raise ValueError(f"{name}: expected shape {tuple(symbol.shape)}, got {array.shape}")
+        inputs[symbol] = array
+    values = evaluate(subject.derivation.equations, inputs)
+    gradients = {}
+    for variable in subject.variables:
+        found = values[subject.derivation.gradients[subject.inputs[variable]]]
+        gradients[str(variable)] = found if isinstance(variable, MatrixSymbol) else float(found.item())
+    return float(values[subject.program.output].item()), gradients
+
+
+def beside_autograd(subject: Any, tensors: dict[str, Any]) -> dict[str, float]:
+    """The relative difference of the value, and of each gradient, from what autograd makes of the forward lines."""
+    emitted: dict[str, Any] = {}
+    exec(subject.torch(), emitted)
+    torch = emitted["torch"]
+    names = {str(given): symbol.name for symbol, given in subject.original.items()}
+    check_names(names, tensors)
+    given = {names[name]: torch.as_tensor(tensor) for name, tensor in tensors.items()}
+    value, gradients = emitted["value_and_grad"](**given)
+    leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in given.items()}
+    namespace: dict[str, Any] = {"torch": torch, "math": math, **leaves}
+    exec(forward_text(subject.program), namespace)
+    expected = namespace[subject.program.output.name]
+    variables = [subject.inputs[variable].name for variable in subject.variables]
+    wanted = torch.autograd.grad(expected, [leaves[name] for name in variables], allow_unused=True)
+    found = {"value": apart(value, expected.detach())}
+    for variable, name, gradient in zip(subject.variables, variables, wanted, strict=True):
+        mine = getattr(gradients, name)
+        found[str(variable)] = apart(mine, torch.zeros_like(mine) if gradient is None else gradient)
+    return found
+
+
+def apart(mine: Any, other: Any) -> float:
+    """The relative difference in the largest entry; infinite where one is not finite and the other is."""
+    difference, size = (mine - other).abs().max().item(), other.abs().max().item()
+    if math.isnan(difference):
+        return 0.0 if bool((mine.isnan() == other.isnan()).all()) else math.inf
+    return difference if size == 0 else difference / size
+
+
+def check_names(known: dict[str, Any], given: dict[str, Any]) -> None:
+    """Raises ValueError that names what is missing, or not expected."""
+    for name in [*known, *given]:
+        if name not in given:
+            raise ValueError(f"{name}: no numbers are given for it; the inputs are {', '.join(known)}")
+        if name not in known:
+            raise ValueError(f"{name}: no input; the inputs are {', '.join(known)}")

@@ -1,0 +1,355 @@
+"""Typed text as a matrix expression: tr((Y - U*V')'*(Y - U*V')), read against a list of what is allowed, never run.
+
+' or .T is a transpose, * a product, .* and ./ and .^ act entry by entry, ^ is a power. A name with a capital first is a
+matrix, another a column, unless its shape is given; what is not known of shapes follows from what agrees.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sympy import (
+    Abs,
+    Determinant,
+    DiagMatrix,
+    Expr,
+    HadamardPower,
+    HadamardProduct,
+    Identity,
+    Integer,
+    KroneckerProduct,
+    MatrixExpr,
+    MatrixSymbol,
+    OneMatrix,
+    Rational,
+    Symbol,
+    Trace,
+    ZeroMatrix,
+    log,
+    pi,
+    sqrt,
+    symbols,
+)
+
+from derive.formulas import ELEMENTWISE
+from derive.matrix import column_sum, diagonal, log_softmax, logsumexp, row_sum, softmax, total
+
+TOKEN = re.compile(r"\s*(?:(\d+\.?\d*(?:[eE][-+]?\d+)?)|([A-Za-z]\w*)|(\.\*|\./|\.\^|\*\*|\.T\b|[-+*/^'(),]))")
+MOST_LETTERS, DEEPEST = 2000, 60
+SIZES = "nmkpqrlhgcdefabstuvwxyzij"
+Size = int | str  # a number or a name
+Shape = tuple["Dimension", "Dimension"]
+
+
+@dataclass
+class Dimension:
+    """A number of rows or columns; two that must agree point to one."""
+
+    size: Size | None = None
+    same: "Dimension | None" = None
+
+    def root(self) -> "Dimension":
+        return self if self.same is None else self.same.root()
+
+
+@dataclass
+class Node:
+    """A part of the text; of a number the shape is None. `children` come before it."""
+
+    kind: str
+    shape: Any  # a Shape, or None
+    children: list["Node"] = field(default_factory=list)
+    value: str = ""
+
+    @property
+    def single(self) -> bool:
+        """Whether it is one number."""
+        return self.shape is None or all(side.root().size == 1 for side in self.shape)
+
+
+MATRIX_FUNCTIONS: dict[str, tuple[str, Callable[..., Expr]]] = {  # what comes out, and how
+    "tr": ("number of a square", Trace),
+    "trace": ("number of a square", Trace),
+    "det": ("number of a square", Determinant),
+    "logdet": ("number of a square", lambda X: log(Determinant(X))),
+    "sum": ("number", total),
+    "total": ("number", total),
+    "norm": ("number", lambda X: sqrt(Trace(X.T * X))),
+    "norm2": ("number", lambda X: sqrt(Trace(X.T * X))),
+    "norm1": ("number", lambda X: total(X.applyfunc(Abs))),
+    "inv": ("square", lambda X: X.inv()),
+    "transpose": ("turned", lambda X: X.T),
+    "diag": ("diagonal", lambda X: DiagMatrix(X) if 1 in X.shape else diagonal(X)),
+    "row_sum": ("column", row_sum),
+    "column_sum": ("row", column_sum),
+    "logsumexp": ("column", logsumexp),
+    "softmax": ("same", softmax),
+    "log_softmax": ("same", log_softmax),
+}
+BINARY = {"+": 1, "-": 1, "*": 2, "/": 2, ".*": 2, "./": 2, "^": 4, "**": 4, ".^": 4}  # how tightly they bind
+NEGATIVE = 3
+
+
+def parsed(text: str, shapes: dict[str, tuple[Size, ...]]) -> tuple[Expr, dict[str, Expr]]:
+    """The expression, and each name in it as the symbol that it is.
+
+    Raises ValueError that says where the text is not allowed, or which shapes do not agree.
+    """
+    if len(text) > MOST_LETTERS or not text.isascii() or not text.isprintable():
+        raise ValueError(f"expected an expression of at most {MOST_LETTERS} plain characters")
+    reader = TextReader(text, shapes)
+    node = reader.read(0, 0)
+    if reader.tokens:
+        raise ValueError(f"not expected here: {reader.tokens[0]}; {reader.rest()}")
+    made = Maker(reader.names)
+    loss = made.of(node)
+    unknown = sorted(shapes.keys() - reader.names.keys())
+    if unknown:
+        raise ValueError(f"{unknown[0]}: a shape is given for it, but it is not in the expression")
+    return loss, made.symbols
+
+
+class TextReader:
+    """Reads tokens into nodes, from the left, what binds more tightly first."""
+
+    def __init__(self, text: str, shapes: dict[str, tuple[Size, ...]]) -> None:
+        self.tokens: list[str] = []
+        place = 0
+        while text[place:].strip():
+            match = TOKEN.match(text, place)
+            if match is None:
+                raise ValueError(f"not allowed here: {text[place:].strip()[:20]}; an expression is tr(A'*X), say")
+            self.tokens.append(match[0].strip())
+            place = match.end()
+        self.shapes = shapes
+        self.names: dict[str, Shape | None] = {}
+
+    def rest(self) -> str:
+        return f"at {' '.join(self.tokens[:6])!r}" if self.tokens else "at the end"
+
+    def take(self, wanted: str = "") -> str:
+        if not self.tokens or (wanted and self.tokens[0] != wanted):
+            raise ValueError(f"expected {wanted or 'a number, a name or a bracket'} {self.rest()}")
+        return self.tokens.pop(0)
+
+    def read(self, least: int, depth: int) -> Node:
+        if depth > DEEPEST:
+            raise ValueError(f"nested more than {DEEPEST} deep")
+        if self.tokens and self.tokens[0] in ("-", "+"):
+            sign = self.take()
+            inner = self.read(NEGATIVE, depth + 1)
+            left = Node("negative", inner.shape, [inner]) if sign == "-" else inner
+        else:
+            left = self.one(depth + 1)
+        while self.tokens and BINARY.get(self.tokens[0], -1) >= max(least, 1):
+            operator = self.take()
+            level = BINARY[operator]
+            if level == 4:
+                negative = bool(self.tokens) and self.tokens[0] == "-"
+                right = self.read(NEGATIVE if negative else 4, depth + 1)
+            else:
+                right = self.read(level + 1, depth + 1)
+            left = binary(operator.replace("**", "^"), left, right)
+        return left
+
+    def one(self, depth: int) -> Node:
+        token = self.take()
+        if token == "(":
+            node = self.read(0, depth)
+            self.take(")")
+        elif token[0].isdigit():
+            node = Node("constant", None, value=token)
+        elif token[0].isalpha() and self.tokens[:1] == ["("]:
+            node = self.call(token, depth)
+        elif token[0].isalpha():
+            node = self.named(token)
+        else:
+            raise ValueError(f"not expected here: {token} {self.rest()}")
+        while self.tokens and self.tokens[0] in ("'", ".T"):
+            self.take()
+            node = Node("transpose", node.shape and node.shape[::-1], [node])
+        return node
+
+    def named(self, name: str) -> Node:
+        if name not in self.names:
+            given = self.shapes.get(name)
+            if given is not None:
+                sizes = tuple(Dimension(size) for size in given)
+                shape = None if not sizes else (sizes[0], sizes[1] if len(sizes) > 1 else Dimension(1))
+            elif name == "pi":
+                return Node("constant", None, value="pi")
+            elif name in ("I", "eye"):
+                side = Dimension()
+                return Node("identity", (side, side))
+            elif name in ("ones", "zeros"):
+                return Node(name, (Dimension(), Dimension()))
+            else:
+                shape = (Dimension(), Dimension() if name[0].isupper() else Dimension(1))
+            self.names[name] = shape
+        return Node("name", self.names[name], value=name)
+
+    def call(self, name: str, depth: int) -> Node:
+        self.take("(")
+        arguments = [self.read(0, depth)]
+        while self.tokens and self.tokens[0] == ",":
+            self.take()
+            arguments.append(self.read(0, depth))
+        self.take(")")
+        first = arguments[0]
+        if name == "kron" and len(arguments) == 2:
+            return Node("kron", (Dimension(), Dimension()), arguments)
+        if name in MATRIX_FUNCTIONS and len(arguments) == 1 and first.shape is not None:
+            kind, _ = MATRIX_FUNCTIONS[name]
+            if "square" in kind:
+                agree(first.shape[0], first.shape[1], f"{name} needs a square matrix")
+            one = Dimension(1)
+            rows, columns = first.shape
+            shape = {
+                "column": (rows, one),
+                "row": (one, columns),
+                "turned": (columns, rows),
+                "diagonal": (rows, rows) if columns.root().size == 1 else (rows, one),
+            }.get(kind, first.shape)
+            return Node("matrix function", None if kind.startswith("number") else shape, [first], name)
+        if name in ELEMENTWISE and name != "where":
+            for other in arguments[1:]:
+                if other.shape is not None:
+                    raise ValueError(f"{name}: only the first argument may be a matrix")
+            return Node("elementwise", first.shape, arguments, name)
+        known = ", ".join([*MATRIX_FUNCTIONS, "kron", *(known for known in ELEMENTWISE if known != "where")])
+        raise ValueError(f"{name}: no such function of {len(arguments)} arguments like these; there are {known}")
+
+
+def agree(left: Dimension, right: Dimension, why: str) -> None:
+    """Makes two sizes one."""
+    left, right = left.root(), right.root()
+    if left is right:
+        return
+    if None not in (left.size, right.size) and left.size != right.size:
+        raise ValueError(f"{why}: {left.size} and {right.size} do not agree")
+    left.size = left.size if left.size is not None else right.size
+    right.same = left
+
+
+def binary(operator: str, left: Node, right: Node) -> Node:
+    if operator == "*" and not left.single and not right.single:
+        agree(left.shape[1], right.shape[0], "a product needs as many columns on the left as rows on the right")
+        return Node("product", (left.shape[0], right.shape[1]), [left, right])
+    if operator == "*" and left.shape and right.shape and left.shape[1].root().size == 1 == right.shape[0].root().size:
+        return Node("product", (left.shape[0], right.shape[1]), [left, right])
+    if operator in ("*", "/") and (right.single if operator == "/" else left.single or right.single):
+        other = right if left.single else left
+        return Node("scaled" if operator == "*" else "over", other.shape if not other.single else None, [left, right])
+    if operator == "/":
+        raise ValueError("/ divides by a number; ./ divides entry by entry, and A*inv(B) by a matrix")
+    if operator == "^":
+        if not right.single:
+            raise ValueError("^ needs a number as the exponent; .^ is the power entry by entry")
+        if not left.single:
+            if any(side.root().size == 1 for side in left.shape):
+                raise ValueError("^ of a column or a row; .^ is the power entry by entry")
+            agree(left.shape[0], left.shape[1], "^ needs a square matrix; .^ is the power entry by entry")
+        return Node("power", left.shape, [left, right])
+    if operator == ".^" and right.single:
+        return Node("entry power", left.shape, [left, right])
+    if left.single and right.single:
+        return Node(operator, None, [left, right])
+    if left.single or right.single:
+        number = "a number" if operator in "+-" else "a single number"
+        raise ValueError(f"{operator}: {number} and a matrix; c*ones adds c to every entry, and * and / scale")
+    for one, other in zip(left.shape, right.shape, strict=True):
+        agree(one, other, f"{operator} needs one shape")
+    return Node(operator, left.shape, [left, right])
+
+
+class Maker:
+    """Nodes as SymPy, once all shapes are known as far as they will be."""
+
+    def __init__(self, names: dict[str, Shape | None]) -> None:
+        self.sizes: dict[int, Expr] = {}
+        self.taken = set(names)
+        self.symbols = {name: self.symbol(name, shape) for name, shape in names.items()}
+
+    def symbol(self, name: str, shape: Shape | None) -> Expr:
+        return Symbol(name, real=True) if shape is None else MatrixSymbol(name, *map(self.size, shape))
+
+    def size(self, dimension: Dimension) -> Expr:
+        found = dimension.root()
+        if isinstance(found.size, int):
+            return Integer(found.size)
+        if found.size is None:
+            free = (letter for letter in SIZES if letter not in self.taken)
+            found.size = next(free, f"size{len(self.taken)}")
+        self.taken.add(found.size)
+        return symbols(found.size, integer=True, positive=True)
+
+    def of(self, node: Node) -> Expr:
+        """A number where it is one, else a matrix."""
+        value = self.made(node)
+        return Trace(value) if node.single and isinstance(value, MatrixExpr) else value
+
+    def made(self, node: Node) -> Expr:
+        if node.kind == "name":
+            return self.symbols[node.value]
+        if node.kind == "constant":
+            return pi if node.value == "pi" else Rational(node.value)
+        if node.kind == "identity":
+            return Identity(self.size(node.shape[0]))
+        if node.kind in ("ones", "zeros"):
+            constant = OneMatrix if node.kind == "ones" else ZeroMatrix
+            return constant(*map(self.size, node.shape))
+        if node.kind == "matrix function":
+            return MATRIX_FUNCTIONS[node.value][1](self.made(node.children[0]))
+        values = [self.of(child) for child in node.children]
+        if node.kind == "product":
+            values = [self.made(child) for child in node.children]
+        return made_of(node, values)
+
+
+def made_of(node: Node, values: list[Expr]) -> Expr:
+    first, *others = values
+    match node.kind:
+        case "negative":
+            return -first
+        case "transpose":
+            return first.T if isinstance(first, MatrixExpr) else first
+        case "kron":
+            return KroneckerProduct(*values)
+        case "product" | "scaled":
+            return first * others[0]
+        case "over":
+            return first / others[0]
+        case "power":
+            return first ** others[0]
+        case "entry power":
+            return HadamardPower(first, others[0]) if isinstance(first, MatrixExpr) else first ** others[0]
+        case "+":
+            return first + others[0]
+        case "-":
+            return first - others[0]
+        case ".*" | "./":
+            if not isinstance(first, MatrixExpr):
+                return first * others[0] if node.kind == ".*" else first / others[0]
+            return HadamardProduct(first, others[0] if node.kind == ".*" else HadamardPower(others[0], -1))
+        case "elementwise":
+            function = ELEMENTWISE[node.value]
+            if isinstance(first, MatrixExpr):
+                return first.applyfunc(lambda u: function(u, *others))
+            return function(*values)
+    raise ValueError(f"no meaning is known of {node.kind}")
+
+
+def shape_of(text: str) -> tuple[str, tuple[Size, ...]]:
+    """The name and the shape of Y=m,n, of x=n a column, of c= or c=1 a number.
+
+    Raises ValueError where it is none.
+    """
+    name, found, sizes = text.partition("=")
+    parts = [part.strip() for part in sizes.split(",") if part.strip()]
+    sized = all(re.fullmatch(r"[1-9]\d{0,5}|[A-Za-z]\w*", part) for part in parts)
+    if not found or not re.fullmatch(r"[A-Za-z]\w*", name.strip()) or not sized or len(parts) > 2:
+        raise ValueError(f"--shape: expected a name and sizes, as Y=m,n or x=n or c=1, got {text!r}")
+    sides: Iterable[Size] = (int(part) if part.isdigit() else part for part in parts)
+    shape = tuple(sides)
+    return name.strip(), () if shape == (1,) else shape

@@ -1,0 +1,142 @@
+"""python -m derive.gradient: typed expressions against the same in SymPy's words; what is written; what is refused."""
+
+import os
+import re
+
+import numpy
+import pytest
+import torch
+from sympy import Determinant, HadamardProduct, MatrixSymbol, Rational, Symbol, Trace, exp, log, sqrt, symbols
+
+from derive import derivation, matrix_text
+from derive.gradient import main
+from derive.matrix import relu, softmax, total
+
+n, m, k = symbols("n m k", integer=True, positive=True)
+x, y, w, b = (MatrixSymbol(name, n, 1) for name in "xywb")
+A, X, S = MatrixSymbol("A", m, n), MatrixSymbol("X", m, n), MatrixSymbol("S", n, n)
+GIVEN = {"x": ("n",), "w": ("n",), "A": ("m", "n"), "X": ("m", "n"), "S": ("n", "n"), "c": ()}
+c = Symbol("c", real=True)
+z = MatrixSymbol("z", m, 1)
+TEXTS = {
+    "x'*S*x": Trace(x.T * S * x),
+    "norm2(A*x - z)^2": Trace((A * x - z).T * (A * x - z)),
+    "(A*x - z)'*(A*x - z)/2": Trace((A * x - z).T * (A * x - z)) / 2,
+    "logdet(S) + x'*inv(S)*x": log(Determinant(S)) + Trace(x.T * S.inv() * x),
+    "sum(log(ones + exp(-z .* (X*w))))": total(HadamardProduct(-z, X * w).applyfunc(lambda t: log(1 + exp(t)))),
+    "-c*sum(softmax(X) .* A) ./ 2": -c * total(HadamardProduct(softmax(X), A)) / 2,
+    "tr(S^2*S.T) - 2^-1*x'*x": Trace(S**2 * S.T) - Trace(x.T * x) / 2,
+    "sum(relu(X).^2) + norm(x)": Trace(relu(X).T * relu(X)) + sqrt(Trace(x.T * x)),
+    "x'*diag(w)*x + c": Trace(x.T * HadamardProduct(w, x)) + c,
+    "sqrt(x'*x + 1e-3)*exp(c)": sqrt(Trace(x.T * x) + Rational(1, 1000)) * exp(c),
+}
+
+
+def at(loss, seed=0):
+    """The value at random numbers, and the gradients by name."""
+    draw, given = numpy.random.default_rng(seed), {}
+    for name in ("x", "w", "A", "X", "S", "c", "z"):
+        shape = {"A": (3, 2), "X": (3, 2), "S": (2, 2), "z": (3, 1), "c": ()}.get(name, (2, 1))
+        given[name] = draw.uniform(0.5, 1.5, shape) + (3 * numpy.eye(2) if name == "S" else 0)
+    found = derivation(loss, sorted(loss.atoms(MatrixSymbol), key=str), prove=False)
+    return found.numpy(**{str(s): given[str(s)] for s in found.original.values()})
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_typed_expression_is_what_it_says(text):
+    loss, names = matrix_text.parsed(
+        text, {name: shape for name, shape in GIVEN.items() if f"{name}" in names_in(text)}
+    )
+    assert set(names) <= names_in(text)
+    (value, gradients), (wanted, others) = at(loss), at(TEXTS[text])
+    assert value == pytest.approx(wanted, rel=1e-13)
+    assert gradients.keys() == others.keys()
+    for name, gradient in gradients.items():
+        numpy.testing.assert_allclose(gradient, others[name], rtol=1e-12)
+
+
+def names_in(text):
+    return set(re.findall(r"[A-Za-z]\w*", text)) - {"T"}
+
+
+REFUSED = {
+    "A*": "expected a number, a name or a bracket at the end",
+    "tr(A'*(B": "expected \\) at the end",
+    "x + 1": "c\\*ones adds c to every entry",
+    "foo(x)": "foo: no such function",
+    "A*x": "expected a scalar or a 1 x 1 matrix",
+    "x^2": "of a column or a row; .\\^ is",
+    "tr(A)*B": "expected a scalar",
+    "__import__('os')": "not allowed here: __import__",
+    "x.real": "not allowed here: .real",
+    "inv(A)/inv(B)": "/ divides by a number",
+    "A*B + B*A*C'*x": "do not agree",
+    "(" * 100 + "x": "nested more than",
+    "x" * 3000: "at most 2000 plain characters",
+    "1/0*x'*x": "only real, finite numbers",
+    "": "at the end",
+}
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_what_is_no_expression_is_refused_in_one_line(text, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([text, "--shape", "C=2,3"] if "C'" in text else [text]) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert re.search(REFUSED[text], line), line
+    assert os.listdir() == []
+
+
+def test_the_command_prints_the_closed_form_and_writes_what_runs(capsys, tmp_path):
+    folder = tmp_path / "here"
+    text = "tr((Y - U*V')'*(Y - U*V'))"
+    assert main([text, "--in", "U,V", "--shape", "Y=m,n", "--out", str(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert "d/dU = 2*(U*V.T - Y)*V" in printed
+    assert "proved: the value and the gradient in U, V" in printed
+    assert sorted(os.listdir(folder)) == ["derivation.html", "derivation.md", "derivation.tex", "gradient.py"]
+    namespace = {}
+    exec((folder / "gradient.py").read_text(), namespace)
+    Y, U, V = (torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in ((4, 3), (4, 2), (3, 2)))
+    loss = ((Y - U @ V.T) ** 2).sum()
+    wanted = torch.autograd.grad(loss, (U, V))
+    value, mine = namespace["value_and_grad"](Y=Y, U=U, V=V)
+    torch.testing.assert_close((value, *mine), (loss.detach(), *wanted))
+    assert main([text, "--in", "U,V", "--out", str(folder)]) == 0  # its own files are replaced
+    (folder / "gradient.py").write_text("mine = 1\n")
+    assert main([text, "--out", str(folder)]) == 2
+    assert (folder / "gradient.py").read_text() == "mine = 1\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["x'*x", "--in", "y"], "--in: 'y' is not in the expression; there are x"),
+        (["x'*x", "--shape", "A=2,3"], "A: a shape is given for it"),
+        (["x'*x", "--shape", "x=0"], "--shape: expected a name and sizes"),
+        (["x'*A*x", "--shape", "A=2,3"], "do not agree"),
+    ],
+)
+def test_what_is_wrong_with_the_command_is_named(argv, words, capsys):
+    assert main(argv) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_numbers_beside_autograd_and_numpys():
+    derived = derivation(Trace((A * x - z).T * (A * x - z)), [x, A])
+    given = {
+        name: torch.randn(shape, dtype=torch.float64) for name, shape in (("A", (3, 2)), ("x", (2, 1)), ("z", (3, 1)))
+    }
+    assert max(derived.compare(**given).values()) < 1e-14
+    assert derived.compare(**given).keys() == {"value", "x", "A"}
+    value, gradients = derived.numpy(**{name: tensor.numpy() for name, tensor in given.items()})
+    residual = given["A"] @ given["x"] - given["z"]
+    assert value == pytest.approx((residual**2).sum().item())
+    numpy.testing.assert_allclose(gradients["A"], 2 * residual @ given["x"].T)
+    with pytest.raises(ValueError, match=r"x: no numbers are given for it; the inputs are A, x, z"):
+        derived.numpy(A=1, z=1)
+    with pytest.raises(ValueError, match=r"y: no input; the inputs are"):
+        derived.compare(**given, y=1)
+    assert repr(derived).splitlines()[1] == "  d/dx = 2*A.T*(A*x - z)"
+    assert derived.html().startswith("<!DOCTYPE html>")

@@ -307,6 +307,13 @@ def test_no_test_leans_on_another_or_hides_a_fixture_that_all_have():
     assert leaning(ROOT / "tests") == []
 
 
+def test_tests_lie_in_the_rooms_that_they_are_about():
+    """Beside those of the house itself; generated/ is a room, too."""
+    folders = {path.parent.relative_to(ROOT / "tests").as_posix() for path in (ROOT / "tests").rglob("test_*.py")}
+    rooms = {room.partition(".")[0] for room in house.FLOOR}
+    assert folders - {"."} <= rooms | {"generated"} and len(folders) > 8
+
+
 def test_what_leans_would_be_noticed(tmp_path):
     shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
     lines = ["from tests.test_dat import BAD", "from tests import test_dat", "import test_dat", "import tests.gate", ""]

@@ -239,20 +239,20 @@ def key(mutant: Mutant) -> str:
 
 def keys_of(files: list[str]) -> dict[str, str]:
     """By test file: what changes when it, or what it may use, does."""
-    beside = [p for p in (ROOT / "tests").rglob("*.py") if p.name not in files and p.parent.name != "tools"]
+    beside = [p for p in (ROOT / "tests").rglob("*.py") if not p.match("test_*.py") and p.parent.name != "tools"]
     used = [
         *beside,
         *(p for folder in (*FOLDERS, "templates") for p in (ROOT / folder).rglob("*.*") if p.suffix != ".pyc"),
     ]
     base = digest(*(path.read_bytes() for path in sorted(used)))
-    return {f"tests/{name}": digest(base.encode(), (ROOT / "tests" / name).read_bytes()) for name in files}
+    return {name: digest(base.encode(), (ROOT / name).read_bytes()) for name in files}
 
 
 def measured(folders: list[Path]) -> dict[str, dict[str, Any]]:
     """What each test that passes does, by name; remembered for a test file until it, or what it may use, changes."""
     memory = WORK / "tests.json"
     known = json.loads(memory.read_text()) if memory.exists() else {}
-    keys = keys_of(sorted(path.name for path in (ROOT / "tests").glob("test_*.py")))
+    keys = keys_of(sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py")))
     new = [name for name, key in keys.items() if known.get(name, {}).get("key") != key]
     for name in new:
         print(f"running each test of {name} alone", file=sys.stderr, flush=True)

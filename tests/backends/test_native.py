@@ -22,7 +22,7 @@ from tests.helpers.gate import assert_agree, autograd, criterion, distance, sequ
 from tests.helpers.native import USED, compiled, gradient_by
 from tests.helpers.networks import example, targets
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 ROWS = (0, 1, 2, 3, 5, 8, 9, 1000)
 
 

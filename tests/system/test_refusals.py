@@ -17,7 +17,7 @@ from derive.problems.settings import LARGEST_FILE
 from derive.system.command import LONGEST, content
 from generated import backward, run, train, weights
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CANARY = "__import__('os').mkdir('canary')"
 
 

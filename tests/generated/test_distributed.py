@@ -11,7 +11,7 @@ from generated import dat, run, weights
 from tests.helpers.gate import assert_agree, relative
 from tests.helpers.programs import torchrun
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 POINTS = 2 * run.BLOCK + 12_345
 
 

@@ -16,7 +16,7 @@ from derive.problems import Network, network_of
 from derive.system import write_package
 from tests.helpers.networks import NETWORKS
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def python(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:

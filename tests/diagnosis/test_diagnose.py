@@ -16,7 +16,7 @@ from derive.system import given_numbers
 from generated import dat, run
 from tests.helpers.by_hand import ByHand
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PACKAGE = str(ROOT / "generated")
 POINTS = 4
 

@@ -9,7 +9,7 @@ import pytest
 
 from derive import __main__ as front
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def test_every_command_is_listed(capsys):

@@ -28,7 +28,7 @@ from generated import dat, run, train, weights
 from tests.helpers.children import in_a_child
 from tests.helpers.programs import PATIENCE, needs
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def at_each_step(action: Callable[[], object], number: int = signal.SIGKILL, stride: int = 1):

@@ -314,7 +314,7 @@ def test_derivations_and_equations_show_themselves_in_a_notebook():
     )
 
 
-LESSON = Path(__file__).parent / "tools" / "lesson.ipynb"
+LESSON = Path(__file__).parents[1] / "tools" / "lesson.ipynb"
 IN_A_KERNEL = """
 import json, sys
 sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in getattr(finder, "__module__", "")]

@@ -16,7 +16,7 @@ from derive.problems.network import Network
 from generated import backward, fast, run, train
 from tests.helpers.gate import autograd, sequential
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

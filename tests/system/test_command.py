@@ -14,7 +14,7 @@ import pytest
 from derive.system import command
 from generated import command as emitted
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.parametrize("module", [command, emitted], ids=["derive", "generated"])
 ERRORS = {

@@ -1,0 +1,1 @@
+"""Slips are named, and nothing is named that is not so."""

@@ -1,0 +1,1 @@
+"""Scalar formulas: the tables, what people type, digits at every size."""

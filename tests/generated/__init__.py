@@ -1,0 +1,1 @@
+"""An emitted package at work, as a person uses it."""

@@ -1,0 +1,1 @@
+"""Backwards written by hand, held against torch modules."""

@@ -1,0 +1,1 @@
+"""The derivation as a document: what it says holds, and can be read."""

@@ -240,11 +240,16 @@ def main(argv: list[str] | None = None) -> int:
             print(text, end="")
         if report:
             print(f"{len(report)} of the files in {one_line(str(folder))} differ; this mends it:\n{command(options)}")
+        else:
+            print(f"{one_line(str(folder))}: its {len(files)} files are what is derived today for {network}")
         return 1 if report else 0
     for warning in [*warnings(network), *name_warnings(folder.name)]:
         print(f"python -m derive.build: warning: {one_line(warning)}", file=sys.stderr)
     before = f", where it was {there}" if there not in (None, network) else ""
     print(f"wrote {len(files)} files to {one_line(str(folder))}: {network}{before}")
+    if options.out == Path(folder.name) and not name_warnings(folder.name):
+        then = f"python -m {folder.name}.run --compare; python -m derive.prove {folder.name}"
+        print(f"next: open {folder.name}/derivation.html; {then}")
     return 0
 
 

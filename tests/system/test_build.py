@@ -1,6 +1,7 @@
 """The build: a whole package or none, the same bytes always, and a check that notices."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -82,7 +83,10 @@ def test_a_check_that_names_no_network_is_of_the_one_that_is_there(tmp_path, mon
     """What another version emitted is mended by the command that the check prints, and stays of its network."""
     monkeypatch.chdir(tmp_path)
     assert build.main([*OTHER, "--out", "mine"]) == 0
+    told = capsys.readouterr().out
+    assert "next: open mine/derivation.html; python -m mine.run --compare; python -m derive.prove mine\n" in told
     assert build.main(["--check", "--out", "mine"]) == 0
+    assert re.fullmatch(r".*mine: its \d+ files are what is derived today for 2-3-3-1, .*\n", capsys.readouterr().out)
     Path("mine/ranks.py").unlink()
     for line in ("import os", "NETWORK = {**NETWORK}"):
         Path("mine/backward.py").write_text(Path("mine/backward.py").read_text() + f"\n\n{line}\n")

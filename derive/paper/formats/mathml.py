@@ -121,9 +121,8 @@ class TexReader:
         below = self.script("_")
         end = self.at
         above = self.script("^")
-        kind = (
-            "under" * bool(below) + "over" * bool(above) if base == SIGMA else "sub" * bool(below) + "sup" * bool(above)
-        )
+        low, high = ("under", "over") if base == SIGMA else ("sub", "sup")
+        kind = low * bool(below) + high * bool(above)
         return self.marked(start, end, f"<m{kind}>{base}{below}{above}</m{kind}>" if kind else base)
 
     def script(self, sign: str) -> str:

@@ -176,7 +176,8 @@ def loses_as_output(equation: Equation) -> bool:
     number, function = formula.as_coeff_Mul()
     of_symbol = isinstance(function, sigmoid | tanh) and function.args[0].is_Symbol
     activation = of_symbol and number == 1 and equation.through is None
-    return is_fraction(formula) or (isinstance(function, sigmoid | tanh) and not activation)
+    vanishes = isinstance(function, exp) and function.args[0].has(exp)
+    return is_fraction(formula) or vanishes or (isinstance(function, sigmoid | tanh) and not activation)
 
 
 def between_jumps(derivative: Expr) -> Expr:

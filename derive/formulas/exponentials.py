@@ -28,6 +28,7 @@ from sympy import (
     tanh,
     together,
 )
+from sympy.core.parameters import distribute
 
 E, C = Dummy("E", positive=True), Dummy("C", positive=True)
 LARGEST = 12  # degree of a polynomial in E
@@ -244,3 +245,38 @@ def merged(ratios: list[Below]) -> tuple[Below, ...]:
     for ratio in ratios:
         powers[ratio.terms] = powers.get(ratio.terms, Integer(0)) + ratio.power
     return tuple(Below(terms, power) for terms, power in powers.items())
+
+
+def beside_exp_of_exp(factors: list[tuple[Expr, Expr]]) -> list[Summand] | None:
+    """A product with a factor exp(v), v made of exp, all exp inside that: exp(-exp(u)) is 0 where exp(u) is infinite.
+
+    Each factor comes with what it is in exp. None where there is no such factor.
+    """
+    exponents = [part.args[0] for part, _ in factors if isinstance(part, exp)]
+    if not any(v.has(exp) for v in exponents):
+        return None
+    others = [(part, in_exp) for part, in_exp in factors if not isinstance(part, exp)]
+    beside = [
+        (part, made) for part, made in others if made.has(exp) and not any(v.args[0].has(exp) for v in made.atoms(exp))
+    ]
+    with distribute(True):
+        found = one_quotient(Mul(*(in_exp for _, in_exp in beside))) if beside else None
+    if found is None:
+        beside, found = [], ([Summand(Integer(1), ())], True)
+    rest = [pair[0] for pair in others if pair not in beside]
+    with distribute(False):
+        return [Summand(Mul(*rest, _with_exp(summand.front, exponents)), summand.below) for summand in found[0]]
+
+
+def _with_exp(front: Expr, exponents: list[Expr]) -> Expr:
+    """The product times exp of each, as one exp."""
+    parts = Mul.make_args(front)
+    inside = [part.args[0] for part in parts if isinstance(part, exp)]
+    return Mul(*(part for part in parts if not isinstance(part, exp)), exp(Add(*exponents, *inside)))
+
+
+def times_in(u: Expr, total: Expr) -> Expr:
+    """The number of times that u, a sum perhaps, is a part of a sum."""
+    counts = total.as_coefficients_dict()
+    ratios = {counts.get(part, Integer(0)) / k for part, k in u.as_coefficients_dict().items()}
+    return ratios.pop() if len(ratios) == 1 else Integer(0)

@@ -33,11 +33,13 @@ from sympy.core.parameters import distribute
 from derive.formulas.exponentials import (
     Below,
     Summand,
+    beside_exp_of_exp,
     bounded,
     factors_of,
     in_powers,
     one_quotient,
     positive_terms,
+    times_in,
     units,
 )
 from derive.formulas.fractions import uncancelled
@@ -158,13 +160,15 @@ def stable(expr: Expr) -> Expr:
         return Piecewise(*((stable(value), condition) for value, condition in expr.args))
     if isinstance(expr, log):
         return _log(stable(expr.args[0]))
+    if isinstance(expr, Pow) and expr.exp.is_Rational and not expr.exp.is_Integer:
+        return _root(stable(expr.base), expr.exp)
     with distribute(False):
         parts = (stable(part) if not _overflows(part) else stable(part.base) ** part.exp for part in expr.args)
         made = list(parts if isinstance(expr, Mul) else map(stable, expr.args))
     with distribute(expr.is_Function):  # Abs finds the sign of a sum by multiplying it out, and would else try for ever
         expr = expr.func(*made)
     if isinstance(expr, Add):
-        expr = _as_one(_complement(expr))
+        expr = _as_one(_complement(_without_its_line(expr)))
     if isinstance(expr, Add | Mul):
         expr = uncancelled(expr)
     if expr.has(erfc):
@@ -174,7 +178,7 @@ def stable(expr: Expr) -> Expr:
             found = bounded(_in_exp(expr))
         if found is not None:
             expr = _as_one(_written(found))
-    return expr
+    return _in_one_exp(expr) if isinstance(expr, Mul) else expr
 
 
 def _overflows(expr: Expr) -> bool:
@@ -205,6 +209,52 @@ def _complement(total: Add) -> Expr:
             continue
         return total - number - term + number * left
     return total
+
+
+def _without_its_line(total: Add) -> Expr:
+    """What a function and the line that it nears leave: log(1 + exp(u)) - u is log(1 + exp(-u)), u sigmoid(u) - u less.
+
+    Of a function that is u g(u) what is left is u times what g and a number leave.
+    """
+    for term in total.args:
+        k, part = term.as_coeff_Mul()
+        if not isinstance(part, NamedFunction):
+            continue
+        u = part.args[0]
+        m = times_in(u, total - term)
+        if m == 0 or (m > 0) == (k > 0):
+            continue
+        rest = total - term - m * u
+        if isinstance(part, logsigmoid):
+            if abs(m) >= abs(k):
+                return _without_its_line(rest + k * logsigmoid(-u) + (m + k) * u)
+        elif z in Mul.make_args(part.func.definition):
+            return rest + u * stable(k * (part.func.definition / z).xreplace({z: u}) + m)
+    return total
+
+
+def _root(base: Expr, power: Expr) -> Expr:
+    """A power of 1 + exp(u) by its logarithm: the sum may be beyond all numbers where the power is none."""
+    if base.is_Add:
+        with distribute(True):
+            total = _in_exp(base)
+            found = _log_of_quotient(total) if total.has(exp) else None
+        if found is not None and isinstance(found.as_coeff_Mul()[1], logsigmoid):
+            return exp(power * found)
+    return base**power
+
+
+def _in_one_exp(product: Mul) -> Expr:
+    """Where exp(v), v made of exp, is a factor, others as exp inside it; the sigmoid of a small number, too."""
+    product = product.replace(_is_small, lambda part: exp(part.args[0]) * sigmoid(-part.args[0]))
+    found = beside_exp_of_exp([(factor, _in_exp(factor)) for factor in product.args])
+    with distribute(False):
+        return _written(found) if found else product
+
+
+def _is_small(part: Expr) -> bool:
+    """Whether it is the sigmoid of what is negative and made of exp."""
+    return isinstance(part, sigmoid) and part.args[0].has(exp) and bool(part.args[0].is_negative)
 
 
 def _in_exp(expr: Expr) -> Expr:

@@ -147,17 +147,16 @@ class Algebra:
         return outside if rest == 1 else outside + self.atom((log, (rest,)))
 
     def _exp(self, argument: Expr) -> Expr:
-        """exp of a sum as a product, so that exp(a) exp(b) and exp(a + b) are one, and exp(2 log(u)) is u**2."""
+        """exp of a sum as a product: exp(a) exp(b) and exp(a + b) are one, exp(2 log(u)) is u**2, as with roots."""
         factors = []
         for term in Add.make_args(argument):
             coefficient, rest = term.as_coeff_Mul()
             key = self.keys.get(rest)
-            if isinstance(key, tuple) and key[0] is log and coefficient.q == 1:
-                base, power = key[1][0], int(coefficient)
+            if isinstance(key, tuple) and key[0] is log:
+                factors.append(self._to_the(key[1][0], coefficient.p, coefficient.q))
             else:
                 base, unit = self._exp_of(rest, coefficient.q)
-                power = coefficient.p * unit // coefficient.q
-            factors.append(base**power if power > 0 else self._reciprocal(base) ** -power)
+                factors.append(self._to_the(base, coefficient.p * unit // coefficient.q, 1))
         return Mul(*factors)
 
     def _exp_of(self, rest: Expr, denominator: int) -> tuple[Symbol, int]:
@@ -172,15 +171,16 @@ class Algebra:
         return units[finest], finest
 
     def _power(self, expr: Pow) -> Expr:
-        base, exponent = self.polynomial(expr.base), expr.exp
-        if not exponent.is_Rational:
-            raise ValueError(f"the proof knows no power with the exponent {exponent}")
-        if exponent.q != 1:
-            root = self.atom((Pow, expand(base), exponent.q))
-            self.powers[root] = (exponent.q, base)
-            self.roots.add(root)
-            base, exponent = root, Integer(exponent.p)
-        return base**exponent if exponent > 0 else self._reciprocal(base) ** -exponent
+        if expr.exp.is_Rational:
+            return self._to_the(self.polynomial(expr.base), expr.exp.p, expr.exp.q)
+        raise ValueError(f"the proof knows no power with the exponent {expr.exp}")
+
+    def _to_the(self, base: Expr, power: int, root: int) -> Expr:
+        if root != 1:
+            base, radicand = self.atom((Pow, expand(base), root)), base
+            self.powers[base] = (root, radicand)
+            self.roots.add(base)
+        return base**power if power > 0 else self._reciprocal(base) ** -power
 
     def _reciprocal(self, base: Expr) -> Expr:
         content, primitive = expand(base).as_content_primitive()

@@ -428,10 +428,13 @@ SAME = [
     (sympy.Piecewise((1, U > 0), (0, True)), 1 - sympy.Piecewise((1, U <= 0), (0, True))),
     (sympy.log(sympy.exp(U) + sympy.exp(U + V)), U + sympy.log(1 + sympy.exp(V))),
     (sympy.exp(U / 3) * sympy.exp(U / 6), sympy.sqrt(sympy.exp(U))),
+    (sympy.exp(-FUNCTIONS["logsigmoid"].xreplace({z: -U}) * sympy.Rational(2, 3)), sympy.cbrt(1 + sympy.exp(U)) ** 2),
     (sigmoid(-U), 1 - sigmoid(U)),
     (sigmoid(2 * FUNCTIONS["logsigmoid"].xreplace({z: -U})), 1 / (1 + (1 + sympy.exp(U)) ** 2)),
 ]
 DIFFERENT = [
+    (sympy.sqrt(sympy.exp(U) + 1), sympy.exp(U / 2) + 1),
+    (sympy.sqrt(sigmoid(U)), sympy.exp(FUNCTIONS["logsigmoid"].xreplace({z: U}) / 3)),
     ((U + V) ** 2, U**2 + V**2),
     (sympy.exp(U * V), sympy.exp(U) * sympy.exp(V)),
     (1 / (1 + U), 1 / (1 - U)),

@@ -11,6 +11,7 @@ from derive.system import (
     differences,
     failed,
     finish,
+    given_numbers,
     limited,
     one_line,
     staying,
@@ -34,6 +35,7 @@ from pathlib import Path
 from traceback import print_exception, walk_tb
 
 from derive.packages import TARGETS, render
+from derive.paper import DECIMALS, MOST_DECIMALS, Shown
 from derive.problems import (
     NAMES,
     Network,
@@ -49,6 +51,7 @@ from derive.problems import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent
+WIDEST_SHOWN = 12  # units of a layer, or points, whose numbers fit on a page
 MOST_SECONDS = 60  # seconds of computing for formulas that somebody typed
 OF_FORMULAS = ("--activation", "--output-activation", "--loss", "--penalty")
 
@@ -84,6 +87,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--skip", metavar="PAIRS", help="1-3 adds the activation of layer 1 to the pre-activation of layer 3"
     )
+    parser.add_argument(
+        "--numbers", type=a_path, metavar="FILE", help="TOML with W1, b1, ..., x, y, which the pages then show"
+    )
+    parser.add_argument("--digits", type=decimals, metavar="N", help=f"decimals that the pages show ({DECIMALS})")
     parser.add_argument("--out", type=a_path, metavar="DIR", help="the folder of the package (generated)")
     parser.add_argument(
         "--check", action="store_true", help="write nothing; say what differs, and exit 1 if anything does"
@@ -104,6 +111,29 @@ def joined(argv: list[str]) -> list[str]:
         else:
             found.append(argument)
     return found
+
+
+def decimals(text: str) -> int:
+    """An argument type: how many decimals a page can show."""
+    if not (text.isascii() and text.isdigit() and len(text) < 3 and 1 <= int(text) <= MOST_DECIMALS):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {MOST_DECIMALS}, got {text[:40]!r}")
+    return int(text)
+
+
+def shown_by(options: argparse.Namespace, network: Network) -> Shown:
+    """The numbers that pages show.
+
+    Raises OSError, or ValueError that names the file, or the layer that is too wide for a page.
+    """
+    digits = DECIMALS if options.digits is None else options.digits
+    if options.numbers is None:
+        return Shown(decimals=digits)
+    ends = network.layers[0], network.layers[-1], network.takes_classes
+    own = given_numbers(options.numbers, network.shapes, *ends)
+    points = len(own.values.get("x", own.values.get("y", ())))
+    if max(*network.layers, points) > WIDEST_SHOWN:
+        raise ValueError(f"--numbers: a page has room for {WIDEST_SHOWN} units of a layer and as many points, at most")
+    return Shown(own, digits)
 
 
 def network_from(options: argparse.Namespace) -> Network:
@@ -181,7 +211,7 @@ def check_name(name: str) -> None:
         raise ValueError(f"--out: a package called {name} would hide the module of that name; choose another")
 
 
-def rendered(network: Network) -> dict[str, str]:
+def rendered(network: Network, shown: Shown) -> dict[str, str]:
     """The files of the package.
 
     Raises ValueError for what is refused, TimeoutError for formulas that somebody typed and SymPy takes too long with,
@@ -189,7 +219,7 @@ def rendered(network: Network) -> dict[str, str]:
     """
     try:
         with limited(MOST_SECONDS if network.has_formulas else None):
-            return render(network)
+            return render(network, shown=shown)
     except OutOfTime:
         late = f"no derivation within {MOST_SECONDS} seconds of computing; a simpler formula has one"
         raise TimeoutError(f"{network}: {late}") from None
@@ -224,7 +254,7 @@ def main(argv: list[str] | None = None) -> int:
                 )
             if options.pdf:
                 check_pdflatex()
-        files = rendered(network)
+        files = rendered(network, shown_by(options, network))
         if options.check:
             modules = [name.removesuffix(".py") for name in files if name.endswith(".py")]
             report = differences(folder, files) + [f"{one_line(line)}\n" for line in not_as_written(folder, modules)]

@@ -42,10 +42,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def inputs_of(options: argparse.Namespace, network: Network) -> tuple[dict[str, numpy.ndarray], bool]:
     """Weights, biases, x and y by name, and whether their gradients are meant in x out."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for layer, (inputs, outputs) in enumerate(zip(network.layers, network.layers[1:], strict=False), 1):
-        shapes |= {f"W{layer}": (outputs, inputs), f"b{layer}": (outputs,)}
-    ends = network.layers[0], network.layers[-1]
+    shapes, ends = network.shapes, (network.layers[0], network.layers[-1], network.takes_classes)
     given = Given() if options.numbers is None else given_numbers(options.numbers, shapes, *ends)
     found: dict[str, Any] = dict(given.values)
     if missing := [name for name in (*shapes, "x", "y") if name not in found]:

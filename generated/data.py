@@ -38,7 +38,7 @@ class Points:
 
 def given(path: Path | None) -> Given:
     """The numbers of a TOML file; none without a path. Raises OSError, or ValueError with file, line and reason."""
-    return Given() if path is None else given_numbers(path, SHAPES, INPUTS, OUTPUTS)
+    return Given() if path is None else given_numbers(path, SHAPES, INPUTS, OUTPUTS, CLASSES)
 
 
 def parameters_of(numbers: Given, others: Parameters) -> Parameters:

@@ -1,6 +1,7 @@
 """Which template makes which file."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from derive.packages.documents import derivation_page, figure_page, html_holes, html_page, page_holes
@@ -11,7 +12,7 @@ from derive.packages.reference import reference_page, run_page, train_page
 from derive.packages.speed import backends_page, c_page, fast_page, header_page, native_page
 from derive.packages.subject import Subject, subject_of, title_page
 from derive.packages.templates import DERIVE, environment, filled
-from derive.paper import expression_document
+from derive.paper import DRAWN, Shown, expression_document
 from derive.paper.formats import MarkdownPage, TexPage
 from derive.problems import Network
 from derive.programs import Derivation
@@ -54,12 +55,12 @@ TARGETS: dict[str, Callable[[Subject], dict[str, Any]]] = {
 }
 
 
-def render(network: Network, names: Iterable[str] = tuple(TARGETS)) -> dict[str, str]:
-    """The text of each file of the package for a network, or of those that are named.
+def render(network: Network, names: Iterable[str] = tuple(TARGETS), shown: Shown = DRAWN) -> dict[str, str]:
+    """The text of each file of the package for a network, or of those that are named; pages show those numbers.
 
     Raises ValueError where a template is missing, no template, or has a hole that nothing fills.
     """
-    subject = subject_of(network)
+    subject = replace(subject_of(network), shown=shown)
     pages = environment()
     return {name: filled(pages, f"{name}.j2", TARGETS[name](subject)) for name in names}
 

@@ -35,8 +35,7 @@ def steps_page(subject: Subject) -> dict[str, Any]:
 
 def data_page(subject: Subject) -> dict[str, Any]:
     network = subject.network
-    classes = network.criterion().distribution and network.layers[-1] > 1
-    return {"inputs": network.layers[0], "outputs": network.layers[-1], "classes": classes}
+    return {"inputs": network.layers[0], "outputs": network.layers[-1], "classes": network.takes_classes}
 
 
 def given_page(subject: Subject) -> dict[str, Any]:

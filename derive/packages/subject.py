@@ -11,7 +11,7 @@ from derive.backends import WIDTH
 from derive.backends.fast import schedule
 from derive.calculus import derive, of_parameters_alone
 from derive.packages.native import native_holes
-from derive.paper import Section, network_document
+from derive.paper import DRAWN, Section, Shown, network_document
 from derive.problems import Network
 from derive.programs import Derivation, readable
 from derive.reading import forward
@@ -23,6 +23,7 @@ class Subject:
 
     network: Network
     derived: Derivation
+    shown: Shown = DRAWN
 
     @cached_property
     def derivation(self) -> Derivation:
@@ -53,7 +54,7 @@ class Subject:
     @cached_property
     def document(self) -> list[Section]:
         """What the derivation says, whatever the format."""
-        return network_document(self.network, self.derived, self.derivation)
+        return network_document(self.network, self.derived, self.derivation, self.shown)
 
 
 def subject_of(network: Network) -> Subject:

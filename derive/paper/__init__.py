@@ -16,8 +16,12 @@ from derive.paper.blocks import (
 from derive.paper.document import expression_document, glossary, network_document, network_title
 from derive.paper.figures import Circle, Figure, Label, Segment
 from derive.paper.latex import derivation_latex
+from derive.paper.worked import DECIMALS, DRAWN, MOST_DECIMALS, Shown
 
 __all__ = [
+    "DECIMALS",
+    "DRAWN",
+    "MOST_DECIMALS",
     "Block",
     "Boxed",
     "Broken",
@@ -32,6 +36,7 @@ __all__ = [
     "Picture",
     "Section",
     "Segment",
+    "Shown",
     "Table",
     "derivation_latex",
     "expression_document",

@@ -33,7 +33,7 @@ from derive.paper.passes import backward_sections, forward_sections
 from derive.paper.prose import prose
 from derive.paper.rules import rules_sections
 from derive.paper.softmax import softmax_sections
-from derive.paper.worked import numbers_sections
+from derive.paper.worked import DRAWN, Shown, numbers_sections
 from derive.problems import Network
 from derive.programs import Derivation, Elementwise, Equation, Kind, RowMax, substitute
 
@@ -45,7 +45,9 @@ def network_title(network: Network) -> str:
     return f"The gradient of a {'-'.join(map(str, network.layers))} network"
 
 
-def network_document(network: Network, derivation: Derivation, computed: Derivation) -> list[Section]:
+def network_document(
+    network: Network, derivation: Derivation, computed: Derivation, shown: Shown = DRAWN
+) -> list[Section]:
     """The whole derivation of a network's gradient; `computed` is the same with long formulas in parts, as the code."""
     return [
         overview(network, derivation),
@@ -59,7 +61,7 @@ def network_document(network: Network, derivation: Derivation, computed: Derivat
         gradients_section(derivation),
         questions_section(network, derivation),
         *(closed_form_sections(derivation) if len(derivation.program.equations) <= MOST_EXPANDED else ()),
-        *numbers_sections(network, derivation),
+        *numbers_sections(network, derivation, shown),
         making_section(network),
     ]
 

@@ -2,7 +2,7 @@
 
 import math
 import random
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from numpy import array, ndarray
 from sympy import MatAdd, MatMul, MatrixSymbol
@@ -14,6 +14,7 @@ from derive.paper.latex import latex
 from derive.paper.prose import prose
 from derive.problems import Network, targets
 from derive.programs import Derivation, Equation, Kind, Program
+from derive.system import Given
 
 Drawn = dict[MatrixSymbol, ndarray]
 SAMPLES, SEED, DECIMALS, MOST_DECIMALS, NUDGE = 3, 127, 4, 10, 0.001
@@ -21,18 +22,34 @@ WIDEST = 4  # units of a layer that fit beside each other, with all their number
 WIDEST_OF_DEEP, DEEP = 2, 4  # the same where there are so many layers, whose numbers would fill pages
 
 
-def numbers_sections(network: Network, derivation: Derivation) -> list[Section]:
-    """The whole computation for a few points, every number shown; of wide layers, for narrow ones like them."""
+@dataclass(frozen=True)
+class Shown:
+    """Numbers of a reader's own, where there are any, and to how many decimals numbers are shown."""
+
+    own: Given = field(default_factory=Given)
+    decimals: int = DECIMALS
+
+
+DRAWN = Shown()
+
+
+def numbers_sections(network: Network, derivation: Derivation, shown: Shown = DRAWN) -> list[Section]:
+    """The whole computation for a few points, every number shown; of wide layers, for narrow ones like them.
+
+    A reader's own numbers are shown for the network as it is.
+    """
+    own = shown.own.values
     small, note = network, ""
     widest = WIDEST_OF_DEEP if network.depth >= DEEP else WIDEST
-    if any(width > widest for width in network.layers):
+    if not own and any(width > widest for width in network.layers):
         layers = tuple(min(width, widest) for width in network.layers)
         small = replace(network, layers=layers)
         sizes = "-".join(map(str, layers))
         note = " " + prose("numbers.narrow", widest=widest, sizes=sizes)
     program = derivation.program
-    inputs = drawn_inputs(program, small)
-    heading = f"Worked numbers for {SAMPLES} points"
+    inputs = inputs_shown(program, small, shown.own)
+    points = len(inputs[program.data[0]])
+    heading = f"Worked numbers for {points} point{'s' * (points != 1)}"
     try:
         values = evaluate(derivation.equations, inputs)
     except ValueError as error:
@@ -44,42 +61,63 @@ def numbers_sections(network: Network, derivation: Derivation) -> list[Section]:
         "# then x, row by row\n"
         "entry = round(draw.random(), 2)"
     )
-    given = tuple(given_row(program, symbol, values) for symbol in inputs)
+    given = tuple(given_row(program, symbol, values, shown) for symbol in inputs)
     numbers = {e.target.name: f"F{i}" for i, e in enumerate(program.equations, 1)}
     numbers |= {e.target.name: f"B{i}" for i, e in enumerate(derivation.backward, 1)}
 
     def rows(equations: tuple[Equation, ...]) -> tuple[Row, ...]:
-        targets = [e.target for e in equations]
-        return tuple(
-            Row(latex(program, t), matrix_latex(values[t], decimals(values[t])), numbers[t.name], "") for t in targets
-        )
+        text = {e.target: matrix_latex(values[e.target], decimals(values[e.target], shown.decimals)) for e in equations}
+        return tuple(Row(latex(program, target), text[target], numbers[target.name], "") for target in text)
 
     return [
         Section(
             heading,
             "numbers",
             (
-                Paragraph(prose("numbers.drawn", narrow=note, seed=SEED)),
-                Listing(draw),
-                Paragraph(prose("numbers.decimals", targets=targets(small).words, decimals=DECIMALS)),
+                *([Paragraph(prose("numbers.given"))] if own else []),
+                *([] if len(own) == len(inputs) else [Paragraph(prose("numbers.drawn", narrow=note, seed=SEED))]),
+                *([] if len(own) == len(inputs) else [Listing(draw)]),
+                Paragraph(
+                    prose(
+                        "numbers.decimals",
+                        targets="" if "y" in own else f"{targets(small).words} ",
+                        decimals=shown.decimals,
+                    )
+                ),
                 Chain(given),
                 Paragraph("The forward pass:"),
                 Chain(rows(program.equations)),
                 Paragraph("The backward pass:"),
                 Chain(rows(derivation.backward)),
-                *by_hand(derivation, inputs, values),
+                *by_hand(derivation, inputs, values, shown.decimals),
             ),
         )
     ]
 
 
-def given_row(program: Program, symbol: MatrixSymbol, values: Drawn) -> Row:
+def given_row(program: Program, symbol: MatrixSymbol, values: Drawn, shown: Shown) -> Row:
     target = program.notation.kind(symbol.name) is Kind.TARGETS
-    text = matrix_latex(values[symbol], DECIMALS if target else 2)
-    return Row(latex(program, symbol), text, "the targets" if target else "drawn", "")
+    if program.notation.torch(symbol.name) in shown.own.values:
+        text, why = matrix_latex(values[symbol], places(values[symbol], shown.decimals)), "given"
+    else:
+        text, why = matrix_latex(values[symbol], shown.decimals if target else 2), "the targets" if target else "drawn"
+    return Row(latex(program, symbol), text, why, "")
 
 
-def drawn_inputs(program: Program, network: Network) -> Drawn:
+def inputs_shown(program: Program, network: Network, own: Given) -> Drawn:
+    """What is given, and what is not as it is drawn; targets that are not given are those of given points."""
+    given = {program.notation.torch(symbol.name): symbol for symbol in program.inputs}
+    X, Y = program.data
+    rows = len(own.values.get("x", own.values.get("y", ()))) or SAMPLES
+    inputs = drawn_inputs(program, network, rows)
+    for name, values in own.values.items():
+        inputs[given[name]] = array(values, float).reshape(inputs[given[name]].shape)
+    if "y" not in own.values:
+        inputs[Y] = array([targets(network).numbers(row, network.layers[-1]) for row in inputs[X].tolist()])
+    return inputs
+
+
+def drawn_inputs(program: Program, network: Network, samples: int) -> Drawn:
     """Parameters, inputs and targets for a few points; the same on every machine."""
     draw = random.Random(SEED)
     X, Y = program.data
@@ -90,13 +128,13 @@ def drawn_inputs(program: Program, network: Network) -> Drawn:
         layer = program.notation.layer(symbol.name)
         scale = math.sqrt(network.layers[layer - 1])
         inputs[symbol] = array([[round(draw.uniform(-1, 1) / scale, 2) for _ in range(columns)] for _ in range(rows)])
-    x = [[round(draw.random(), 2) for _ in range(network.layers[0])] for _ in range(SAMPLES)]
+    x = [[round(draw.random(), 2) for _ in range(network.layers[0])] for _ in range(samples)]
     y = [targets(network).numbers(row, network.layers[-1]) for row in x]
     return {X: array(x), Y: array(y), **inputs}
 
 
 def by_hand(
-    derivation: Derivation, inputs: dict[MatrixSymbol, ndarray], values: dict[MatrixSymbol, ndarray]
+    derivation: Derivation, inputs: dict[MatrixSymbol, ndarray], values: dict[MatrixSymbol, ndarray], shown: int
 ) -> list[Block]:
     """The largest entry of the last weights' gradient as a sum to type into a calculator, and a check of it.
 
@@ -115,25 +153,23 @@ def by_hand(
     _, j, k = max(sizes)
     j, k = -j, -k
     pairs = [(a[j], b[k]) for a, b in zip(values[delta.arg], values[right], strict=True)]
-    products = [rf"({decimal(a, 6)}) \cdot ({decimal(b, 6)})" for a, b in pairs]
+    products = [rf"({decimal(a, shown + 2)}) \cdot ({decimal(b, shown + 2)})" for a, b in pairs]
     for other in [term for term in MatAdd.make_args(step.value) if term != product]:
         (value,) = evaluate([replace(step, value=other)], values)[step.target][j, k : k + 1]
-        products.append(f"({decimal(value, 6)})")
+        products.append(f"({decimal(value, shown + 2)})")
     losses = []
     for move in (NUDGE, -NUDGE):
         moved = inputs[weights].copy()
         moved[j, k] += move
         losses.append(evaluate(program.equations, {**inputs, weights: moved})[program.output].item())
     slope = (losses[0] - losses[1]) / (2 * NUDGE)
-    digits = DECIMALS + 2
+    digits, slope_text = shown + 2, decimal(slope)
     left_hand = formula.split(" = ")[0].replace("j,k", f"{j + 1},{k + 1}")
     return [
         Paragraph(prose("numbers.hand", step=f"B{1 + derivation.backward.index(step)}")),
-        Chain((*rows_of(left_hand, " + ".join(products), "", ""), Row("", decimal(gradient[j][k]), "", ""))),
+        Chain((*rows_of(left_hand, " + ".join(products), "", ""), Row("", decimal(gradient[j][k], shown), "", ""))),
         Paragraph(prose("numbers.quotient", nudge=NUDGE)),
-        Display(
-            rf"\frac{{{losses[0]:.{digits + 3}f} - {losses[1]:.{digits + 3}f}}}{{2 \cdot {NUDGE}}} = {decimal(slope)}"
-        ),
+        Display(rf"\frac{{{losses[0]:.{digits + 3}f} - {losses[1]:.{digits + 3}f}}}{{2 \cdot {NUDGE}}} = {slope_text}"),
         Paragraph(prose("numbers.autograd")),
     ]
 
@@ -144,10 +180,16 @@ def decimal(value: float, digits: int = DECIMALS) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def decimals(rows: ndarray) -> int:
+def decimals(rows: ndarray, digits: int) -> int:
     """As many as show so many digits of the largest entry, where that is below 1."""
     largest = max(abs(value) for row in rows for value in row)
-    return min(MOST_DECIMALS, DECIMALS - 1 - math.floor(math.log10(largest))) if 0 < largest < 0.1 else DECIMALS
+    small = 0 < largest < 0.1
+    return max(digits, min(MOST_DECIMALS, digits - 1 - math.floor(math.log10(largest)))) if small else digits
+
+
+def places(rows: ndarray, most: int) -> int:
+    """As many decimals as these numbers have, up to so many."""
+    return max(len(f"{value:.{most}f}".rstrip("0").partition(".")[2]) for row in rows for value in row)
 
 
 def matrix_latex(rows: ndarray, digits: int = DECIMALS) -> str:

@@ -87,6 +87,19 @@ class Network:
         return len(self.layers) - 1
 
     @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each weight and bias by name: W1 (out, in), b1 (out,), ..."""
+        found: dict[str, tuple[int, ...]] = {}
+        for layer, (inputs, outputs) in enumerate(pairwise(self.layers), 1):
+            found |= {f"W{layer}": (outputs, inputs), f"b{layer}": (outputs,)}
+        return found
+
+    @property
+    def takes_classes(self) -> bool:
+        """Whether the number of a class may stand for a row of targets: the loss couples a row of several."""
+        return self.layers[-1] > 1 and self.criterion().distribution
+
+    @property
     def entries(self) -> int:
         """How many weights and biases there are."""
         return sum((inputs + 1) * outputs for inputs, outputs in pairwise(self.layers))

@@ -22,11 +22,14 @@ class Given:
     layout: str = LAYOUTS[0]
 
 
-def given_numbers(path: Path, shapes: dict[str, tuple[int, ...]], inputs: int, outputs: int) -> Given:
+def given_numbers(
+    path: Path, shapes: dict[str, tuple[int, ...]], inputs: int, outputs: int, classes: bool = False
+) -> Given:
     """The numbers of a file, once each array is known to have the shape of that name.
 
     `layout = "in x out"` says that weights are stored so. x and y have one row a point; a point alone, or points of one
-    number each, may stand without inner brackets. Raises OSError, or ValueError with file, line and reason.
+    number each, may stand without inner brackets. With `classes`, y may be the numbers of classes, from 0.
+    Raises OSError, or ValueError with file, line and reason.
     """
     text = text_of_numbers(path)
     try:
@@ -49,7 +52,7 @@ def given_numbers(path: Path, shapes: dict[str, tuple[int, ...]], inputs: int, o
     if not table:
         raise ValueError(f"{path}: no numbers; keys are {', '.join(known)}, as x = [[0.05, 0.1]]")
     values = {}
-    for name, value in table.items():
+    for name, value in sorted(table.items(), key=lambda item: item[0] == "y"):
         where = f"{path}:{lines.get(name, 1)}: {name}"
         if name not in known:
             near = [key for key in known if key.lower() == name.lower()] or difflib.get_close_matches(
@@ -60,6 +63,10 @@ def given_numbers(path: Path, shapes: dict[str, tuple[int, ...]], inputs: int, o
         if name in shapes:
             values[name] = weights_of(where, value, shapes[name], layout)
         else:
+            alone = isinstance(value, list) and not any(isinstance(item, list) for item in value)
+            one_point = isinstance(table.get("x"), list) and len(values.get("x", ())) == 1
+            if name == "y" and classes and alone and not (one_point and len(value) == outputs):
+                value = one_hot(where, value, outputs)
             values[name] = points_of(where, value, inputs if name == "x" else outputs)
     rows = {name: len(values[name]) for name in ("x", "y") if name in values}
     if len(set(rows.values())) > 1:
@@ -103,6 +110,15 @@ def points_of(where: str, value: Any, width: int) -> list[list[float]]:
             f"{where}: expected {expected}, got {shown(value) if value == [] else found or shown(value)}{hint}"
         )
     return [numbers_of(where, row, width, expected, found) for row in value]
+
+
+def one_hot(where: str, value: list[Any], outputs: int) -> list[list[int]]:
+    """A row for each number of a class."""
+    for item in value:
+        if isinstance(item, bool) or not isinstance(item, int) or not 0 <= item < outputs:
+            expected = f"rows of {outputs} numbers, or classes from 0 to {outputs - 1}"
+            raise ValueError(f"{where}: expected {expected}, got {shown(item)}")
+    return [[int(item == output) for output in range(outputs)] for item in value]
 
 
 def shape_of(value: Any) -> tuple[int, ...]:

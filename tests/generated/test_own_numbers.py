@@ -8,8 +8,10 @@ import numpy
 import pytest
 import torch
 
+from derive import build
 from derive.packages.subject import subject_of
 from derive.problems import Network
+from derive.system import given_numbers
 from generated import dat
 
 MAZUR = """
@@ -302,3 +304,92 @@ def test_everything_is_shown_and_not_shortened(emitted, here, capsys):
     assert run.main(["--print", "--points", "200", "--force"]) == 0
     out = capsys.readouterr().out
     assert "..." not in out and out.count("F1  z1") == 1 and "B10  grad_W1: dL/dW1" in out
+
+
+def test_the_pages_show_their_numbers_as_published(here, capsys):
+    flags = ["--layers", "2-2-2", "--output-activation", "sigmoid", "--loss", "(p - y)**2/2", "--out", "package"]
+    own = ["--numbers", "mazur.toml", "--digits", "9"]
+    assert build.main([*flags, *own]) == 0
+    page = (here / "package" / "derivation.md").read_text()
+    for published in ("0.741365070", "0.138498562", "0.0821670406", "0.0363503064", "0.298371109", "0.751365070"):
+        assert published in page
+    assert page.count("given") >= 6 and "random" not in page and "1 point" in page
+    assert build.main([*flags, *own, "--check"]) == 0
+    assert build.main([*flags, "--check"]) == 1
+    capsys.readouterr()
+    (here / "turned.toml").write_text(IN_X_OUT.partition("x = ")[0])
+    assert build.main([*flags, "--numbers", "turned.toml"]) == 0  # with points that are drawn
+    assert "random" in (here / "package" / "derivation.md").read_text()
+
+
+def test_pages_show_what_run_prints_of_the_same_numbers(emitted, here):
+    """Of a deep network with classes, whose layers are not made narrow."""
+    (here / "own.toml").write_text("x = [[0.5, 0.25], [1, 0], [0, 1], [0.125, 0.75]]\ny = [2, 0, 1, 1]")
+    network = Network((2, 5, 3), loss="cross_entropy", reduction="mean")
+    assert (
+        build.main(
+            [
+                "--layers",
+                "2-5-3",
+                "--loss",
+                "cross_entropy",
+                "--reduction",
+                "mean",
+                "--numbers",
+                "own.toml",
+                "--out",
+                "p",
+            ]
+        )
+        == 0
+    )
+    page = (here / "p" / "derivation.md").read_text()
+    given = given_numbers(here / "own.toml", network.shapes, 2, 3, network.takes_classes).values
+    assert given["y"] == [[0, 0, 1], [1, 0, 0], [0, 1, 0], [0, 1, 0]]
+    assert r"0 & 0 & 1 \\ 1 & 0 & 0 \\ 0 & 1 & 0 \\ 0 & 1 & 0" in page.replace("0.0", "0").replace("1.0", "1")
+    assert "Worked numbers for 4 points" in page
+
+
+CLASS_NUMBERS = {
+    "y = [2, 0]": [[0, 0, 1], [1, 0, 0]],
+    "y = [0, 1, 2]": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "x = [0.5, 1]\ny = [0, 1, 0]": [[0, 1, 0]],
+    "y = [0, 1, 0]\nx = [0.5, 1]": [[0, 1, 0]],
+    "x = [0.5, 1]\ny = [1]": [[0, 1, 0]],
+    "y = [[0.5, 0.5, 0]]": [[0.5, 0.5, 0]],
+}
+
+
+@pytest.mark.parametrize("text", CLASS_NUMBERS)
+def test_classes_may_stand_for_targets(text, here):
+    (here / "own.toml").write_text(text)
+    assert given_numbers(here / "own.toml", CLASSES.shapes, 2, 3, True).values["y"] == CLASS_NUMBERS[text]
+
+
+BAD_PAGES = {
+    "a class that is none": (
+        ["--loss", "cross_entropy"],
+        "y = [0, 3]",
+        "own.toml:1: y: expected rows of 3 numbers, or classes from 0 to 2, got 3",
+    ),
+    "a shape": ([], "W2 = [[1]]", "own.toml:1: W2: expected shape (3, 3), got (1, 1)"),
+    "many points": ([], f"x = {[[1, 1]] * 13}", "a page has room for 12 units of a layer"),
+    "no file": ([], None, "own.toml: No such file"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_PAGES)
+def test_numbers_that_no_page_can_show_are_refused(case, here, capsys):
+    flags, text, said = BAD_PAGES[case]
+    if text is not None:
+        (here / "own.toml").write_text(text)
+    assert build.main(["--layers", "2-3-3", *flags, "--numbers", "own.toml", "--out", "package"]) == 2
+    err = capsys.readouterr().err
+    assert said in err and err.count("\n") == 1 and not (here / "package").exists()
+
+
+@pytest.mark.parametrize("digits", ["0", "11", "x", "-1", ""])
+def test_decimals_are_a_whole_number(digits, capsys):
+    with pytest.raises(SystemExit):
+        build.main([f"--digits={digits}"])
+    assert "expected a whole number from 1 to 10" in capsys.readouterr().err

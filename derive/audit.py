@@ -32,10 +32,12 @@ def main(argv: list[str] | None = None) -> int:
         metavar="'NAME: SHAPE'",
         help="of an argument, in order: 'x: 2x3x4', or 'i: 2x3 of 7' for whole numbers below 7",
     )
+    parser.add_argument("--sizes-as-given", action="store_true", help="hold it at no other sizes")
     options = parser.parse_args(argv)
     try:
         module = named_module(options.module)
-        print(audit(module, example_of(options.input, module), options.backward))
+        example = example_of(options.input, module)
+        print(audit(module, example, options.backward, other_sizes=not options.sizes_as_given))
     except Wrong as error:
         print(f"WRONG: {one_line(str(error))}", file=sys.stderr)
         return 1

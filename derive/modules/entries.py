@@ -28,6 +28,8 @@ CONDITIONS = bool, numpy.bool_, Relational, BooleanFunction, BooleanAtom
 
 def decimal(number: Any) -> Entry:
     """An exact number to the digits that mpmath works with."""
+    if number != number:
+        return mpf("nan")
     exact = meant(number) if isinstance(number, float) else sympy.sympify(number)
     if exact.is_infinite:
         return mpf("inf") if exact.is_positive else mpf("-inf")
@@ -36,6 +38,8 @@ def decimal(number: Any) -> Entry:
 
 def exactly(number: Any) -> Entry:
     """An exact number as SymPy has it."""
+    if number != number:
+        return sympy.nan
     return meant(number) if isinstance(number, float) else sympy.sympify(number)
 
 

@@ -44,14 +44,26 @@ def definition(operation: str) -> tuple[Callable[..., Any], frozenset[str]] | No
     return None if found is None else (OPERATIONS[found], frozenset(inspect.signature(OPERATIONS[found]).parameters))
 
 
+def detaches(step: Step) -> bool:
+    """Whether its result has no gradient, as torch has it."""
+    return step.operation.startswith("aten.detach.")
+
+
 def is_passed_over(step: Step) -> bool:
     """Whether it computes nothing, or only writes where nobody reads: a graph has no other step that writes."""
     name = step.operation.removeprefix("aten.").partition(".")[0]
     return name in PASSED_OVER or (name.endswith("_") and not name.endswith("__"))
 
 
-def run(graph: Graph, given: Mapping[str, Array], name: Callable[[Array], Array] = lambda value: value) -> list[Array]:
+def run(
+    graph: Graph,
+    given: Mapping[str, Array],
+    name: Callable[[Array], Array] = lambda value: value,
+    held: dict[str, Any] | None = None,
+) -> list[Array]:
     """The outputs, of tensors that have these names; each value is what `name` makes of it.
+
+    Where `held` has the value of a step that detaches, that is kept, and else put there.
 
     Raises Refused, with the operation and its line, where an operation is not known in this form.
     """
@@ -68,6 +80,8 @@ def run(graph: Graph, given: Mapping[str, Array], name: Callable[[Array], Array]
     for step in graph.steps:
         if not is_passed_over(step):
             result = of_step(step, value)
+            if held is not None and detaches(step):
+                result = held.setdefault(step.name, result)
             known[step.name] = name(result) if isinstance(result, numpy.ndarray) else result
     return [known[output.name] for output in graph.outputs]
 

@@ -224,13 +224,18 @@ def results(value: Any) -> tuple[Any, ...]:
 
 
 def recorded(
-    function: Callable[..., Any], example: Mapping[str, Any], holder: "torch.nn.Module | None" = None
+    function: Callable[..., Any],
+    example: Mapping[str, Any],
+    holder: "torch.nn.Module | None" = None,
+    detached: bool = False,
 ) -> Graph:
     """The graph of a function of tensors, which have these names, and of the parameters and buffers of the holder.
 
+    With `detached` it may say torch.no_grad, which changes nothing.
+
     Raises Refused where torch.export does not record it.
     """
-    program = exported(function, list(example.values()), holder)
+    program = exported(function, list(example.values()), holder, detached)
     signature = program.graph_signature
     places = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     lifted = signature.inputs_to_lifted_tensor_constants
@@ -262,7 +267,7 @@ def _paths(holder: "torch.nn.Module | None") -> Iterator[tuple[str, Any]]:
         yield from holder.named_buffers(remove_duplicate=False)
 
 
-def exported(function: Callable[..., Any], example: list[Any], holder: "torch.nn.Module | None") -> Any:
+def exported(function: Callable[..., Any], example: list[Any], holder: "torch.nn.Module | None", detached: bool) -> Any:
     """The program that torch.export makes; in one that writes into memory, written so that it does not."""
     import torch
 
@@ -277,7 +282,8 @@ def exported(function: Callable[..., Any], example: list[Any], holder: "torch.nn
                 return results(function(*tensors))
 
     try:
-        with in_float64(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        quiet = redirect_stdout(StringIO()), redirect_stderr(StringIO())
+        with in_float64(), quiet[0], quiet[1], torch.set_grad_enabled(not detached):
             program = torch.export.export(Recorded(), tuple(example), strict=False)
             return program.run_decompositions({}) if writes(program) else program
     except Refused:

@@ -4,7 +4,7 @@ import numpy
 from sympy import Add, Expr, Symbol
 
 from derive.modules.entries import Array, each, exactly, is_float, numbers, of_data
-from derive.modules.evaluate import run
+from derive.modules.evaluate import detaches, run
 from derive.modules.refusal import Refused
 from derive.modules.steps import Graph, Input
 from derive.modules.sums import EXTREME
@@ -27,6 +27,8 @@ def is_extreme(part: Expr) -> bool:
 
 def is_identical(forward: Graph, backward: Graph, labels: list[tuple[str, str]], inputs: dict[str, Input]) -> bool:
     """Whether every value and every gradient is shown to be that of the module; not if it is too much to be decided."""
+    if any(map(detaches, forward.steps)):
+        return False
     judge, computed = Judge(), 0
 
     def name(value: Array) -> Array:

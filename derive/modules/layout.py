@@ -191,7 +191,7 @@ def index_put(x: Array, indices: Sequence[Array | None], values: Array, accumula
     if accumulate:
         numpy.add.at(result, places, values)  # type: ignore[arg-type]
     else:
-        result[places] = values
+        result[places] = values if values.ndim else values.item()
     return result
 
 
@@ -208,7 +208,7 @@ def one_hot(x: Array, num_classes: int) -> Array:
 
 def written(x: Array, src: Array, at: tuple[Any, ...]) -> Array:
     result = (floats(x) if is_float(src) else x).copy()
-    result[at] = src
+    result[at] = src if src.ndim else src.item()  # an array would become an entry itself
     return result
 
 
@@ -245,7 +245,17 @@ SHAPES: dict[str, Operation] = {
     "view_as": lambda x, other: x.reshape(other.shape),
     "view": shaped,
 }
+
+
+def unset(shape: Sequence[int], kind: str | None) -> Array:
+    """Memory that nobody has written to."""
+    return filled(shape, float("nan") if kind in (None, "float") else 0, kind)
+
+
 MADE: dict[str, Operation] = {
+    "empty": lambda size, dtype=None: unset(size, dtype),
+    "empty_like": lambda x, dtype=None: unset(x.shape, kind_of(x, dtype)),
+    "new_empty": lambda x, size, dtype=None: unset(size, kind_of(x, dtype)),
     "arange": lambda end, dtype=None: arange(0, end, 1, dtype),
     "arange.start": arange,
     "arange.start_step": arange,
@@ -282,6 +292,7 @@ OPERATIONS: dict[str, Operation] = {
     "getitem": one_of,
     "index": index,
     "index_add": index_add,
+    "index_copy": lambda x, dim, index, source: written(x, source, place(x, dim, whole(index))),
     "index_put": index_put,
     "index_select": index_select,
     "narrow": lambda x, dim, start, length: part(x, dim, start, start + length),

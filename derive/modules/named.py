@@ -64,7 +64,7 @@ def imported(file: str) -> ModuleType:
         spec.loader.exec_module(found)
     except FileNotFoundError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Refused(f"{file}: {type(error).__name__}: {error}") from error
     return found
 

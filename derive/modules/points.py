@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from random import Random
+from typing import Any
 
 import mpmath
 import numpy
@@ -29,6 +30,7 @@ class Point:
     def __init__(self, graph: Graph, inputs: Mapping[str, Input], seed: int, positive: bool) -> None:
         self.graph, self.random, self.inputs = graph, Random(seed), inputs
         self.given = {name: self.entries(one, positive or one.positive) for name, one in inputs.items()}
+        self.held: dict[str, Any] = {}  # what is detached does not move
         self.values = self.at(self.given)
         self.cotangents = {
             f"{COTANGENT}{place}": self.drawn(value.shape, False) for place, value in enumerate(self.values)
@@ -52,7 +54,7 @@ class Point:
         Raises Undefined where that is not real and finite.
         """
         try:
-            values = run(self.graph, given)
+            values = run(self.graph, given, held=self.held)
         except (ZeroDivisionError, TypeError, ValueError) as error:
             if isinstance(error, Refused):
                 raise

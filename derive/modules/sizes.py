@@ -26,7 +26,7 @@ def least_sizes(module: Module) -> dict[Axis, int]:
     return chosen if runs(module, chosen) else {}
 
 
-def other_sizes(module: Module) -> dict[Axis, int]:
+def different_sizes(module: Module) -> dict[Axis, int]:
     """What to put in the place of which size; empty where each is fixed.
 
     Axes of one size become different where they may: the first ones of tensors, which are batches, and all others.

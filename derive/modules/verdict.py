@@ -6,7 +6,8 @@ from typing import Any
 
 from derive.modules.graph import Module
 from derive.modules.points import AGREEING
-from derive.modules.sizes import least_sizes, other_sizes
+from derive.modules.refusal import Refused
+from derive.modules.sizes import different_sizes, least_sizes
 from derive.modules.trial import POINTS, Trial
 from derive.modules.written import Written
 
@@ -38,13 +39,13 @@ class Verdict:
         digits = f"to {AGREEING} digits, at {POINTS} random points and along random lines through them"
         lines += [f"{digits}, at {sizes}" for sizes in self.sizes]
         if len(self.sizes) == 1:
-            lines.append("at no other sizes, as the module takes no others")
+            lines.append("at no other sizes")
         if self.missing:
             lines.append(f"NOT shown, as it gives none: the gradient for {', '.join(self.missing)}")
         return "\n".join(lines)
 
 
-def audit(module: Any, example: Sequence[Any], backward: Any) -> Verdict:
+def audit(module: Any, example: Sequence[Any], backward: Any, *, other_sizes: bool = True) -> Verdict:
     """Holds a backward against the module, or the function of tensors, that it is for.
 
     `example` has the module's arguments, of which the shapes count, and the entries where they are whole numbers, truth
@@ -52,16 +53,27 @@ def audit(module: Any, example: Sequence[Any], backward: Any) -> Verdict:
     of the module's arguments, parameters and buffers by their names (with _ for dots), a pair of forward(...), which
     returns (output, saved), and backward(G, saved), or a torch.autograd.Function. A file defines backward, and forward
     where there is one, or one such Function. What comes back is a dict or a NamedTuple by these names, or a tuple in
-    the order of the arguments; each gradient has the shape of what it is for.
+    the order of the arguments; each gradient has the shape of what it is for. Without `other_sizes` it is held at those
+    of the example alone.
 
     Raises Wrong, a ValueError, with the first entry that is wrong, its values and its line; Refused, a ValueError,
     where nothing is said; OSError where a file cannot be read.
     """
-    subject = Module(module, example)
+    try:
+        return held(Module(module, example), backward, other_sizes)
+    except SystemExit as error:
+        raise Refused("the code that is audited ends the program") from error
+
+
+def held(subject: Module, backward: Any, resize: bool) -> Verdict:
+    """The verdict on a backward.
+
+    Raises Wrong and Refused.
+    """
     written = Written(backward, subject)
     trials = [Trial.of(subject, written)]
     trials[0].hold()
-    for sizes in filter(None, (other_sizes(subject), least_sizes(subject))):
+    for sizes in filter(None, (different_sizes(subject), least_sizes(subject)) if resize else ()):
         trials.append(Trial.of(subject.resized(sizes), written))
         trials[-1].hold()
     least = min(trials, key=lambda trial: trial.symbols)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy
 
 from derive.modules.entries import Array, Entry, floats, lifted, total
+from derive.modules.refusal import Refused
 from derive.modules.sums import mean_of, most
 
 Operation = Callable[..., Any]
@@ -144,6 +145,18 @@ def adaptive_average_pool(rank: int) -> Operation:
     return operation
 
 
+def nearest(x: Array, output_size: Sequence[int] | None, scale_factors: Sequence[Entry] | None) -> Array:
+    """Each entry of a larger image is the one that it lies in."""
+    rank = x.ndim - 2
+    if output_size is None:
+        if scale_factors is None or any(factor != int(factor) for factor in scale_factors):
+            raise Refused("a scale that is no whole number")
+        output_size = [n * int(factor) for n, factor in zip(x.shape[2:], scale_factors, strict=True)]
+    for axis, (n, size) in enumerate(zip(x.shape[2:], output_size, strict=True), x.ndim - rank):
+        x = numpy.take(x, [place * n // size for place in range(size)], axis=axis)
+    return x
+
+
 def pooled(
     x: Array,
     rank: int,
@@ -188,6 +201,8 @@ OPERATIONS: dict[str, Operation] = {
     "conv_transpose1d": transposed_convolution(1),
     "conv_transpose2d": transposed_convolution(2),
     "im2col": columns,
+    "upsample_nearest1d": lambda input, output_size, scale_factors: nearest(input, output_size, scale_factors),
+    "upsample_nearest2d": lambda input, output_size, scale_factors: nearest(input, output_size, scale_factors),
     "max_pool1d": max_pool(1),
     "max_pool2d": max_pool(2),
 }

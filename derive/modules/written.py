@@ -34,6 +34,9 @@ class Context(SimpleNamespace):
     def set_materialize_grads(self, value: bool) -> None:
         pass
 
+    def mark_dirty(self, *tensors: Any) -> None:
+        raise Refused("a forward that writes into what it is given")
+
 
 class Written:
     """A backward, and the forward that it may come with.
@@ -47,19 +50,19 @@ class Written:
         self.known = module.inputs()
         self.cotangents = len(module.outputs())
         parameters = list(inspect.signature(self.backward).parameters.values())
+        self.last = parameters[-1].name if parameters else ""
+        self.saving = self.forward if len(parameters) == self.cotangents + 1 else None
         if self.function:
             first = list(inspect.signature(self.function.forward).parameters.values())
             self.takes = first if self.sets_up else first[1:]
-        elif self.forward:
-            self.takes = list(inspect.signature(self.forward).parameters.values())
-            if len(parameters) != self.cotangents + 1:
-                raise Refused(
-                    f"{self.name}: backward takes {len(parameters)} arguments, expected {self.cotangents + 1}: "
-                    f"a cotangent for each output, and what forward saved"
-                )
+        elif self.saving:
+            self.takes = list(inspect.signature(self.saving).parameters.values())
         else:
             self.takes = parameters[self.cotangents :]
         self.order = [one.name for one in self.takes]
+        beside = inspect.signature(self.forward).parameters if self.forward else ()
+        if more := [name for name in beside if name not in self.order]:
+            raise Refused(f"{self.name}: forward takes {more[0]}, which is no argument of backward")
         strange = [one for one in self.takes if one.name not in self.known and one.default is one.empty]
         if strange:
             raise Refused(
@@ -95,7 +98,7 @@ class Written:
             raise Wrong(
                 f"{self.name} fails: {type(error).__name__}: {str(error).splitlines()[0]}{place(error)}"
             ) from error
-        graph = recorded(call, tensors)
+        graph = recorded(call, tensors, detached=True)
         check(graph, tensors, values, self.name)
         return graph, list(self.labels)
 
@@ -110,12 +113,18 @@ class Written:
             if self.sets_up:
                 self.function.setup_context(context, tuple(arguments), output)
             values, given = results(output), self.function.backward(context, *cotangents)
-        elif self.forward:
-            output = self.forward(*arguments)
-            if not isinstance(output, tuple | list) or len(output) != 2:
+        elif self.saving:
+            output = self.saving(*arguments)
+            if isinstance(output, tuple | list) and len(output) == 2:
+                values, given = results(output[0]), self.backward(*cotangents, output[1])
+            elif self.last in tensors:
+                values, given = results(output), self.backward(*cotangents, tensors[self.last])
+            else:
                 raise Refused(f"{self.name}: forward returns {type(output).__name__}, expected (output, saved)")
-            values, given = results(output[0]), self.backward(*cotangents, output[1])
         else:
+            if self.forward:
+                given = [tensors[name] for name in inspect.signature(self.forward).parameters]
+                values = results(self.forward(*given))
             given = self.backward(*cotangents, *arguments)
         gradients = self.gradients(given, tensors)
         self.labels = [("output", str(place)) for place in range(len(values))]

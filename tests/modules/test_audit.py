@@ -96,6 +96,21 @@ def test_forward_is_held_too():
     with pytest.raises(Wrong, match=r"output 0 of forward\[0\] is 1\.\d+ where it should be"):
         audit(lambda x: x * x, (torch.rand(2),), (forward, lambda G, x: 2 * G * x))
 
+    def product(x, y):
+        return x * y
+
+    def backward(G, x, y):
+        return G * y, G * x
+
+    alone = (lambda x: x.exp(), lambda G, x: G * x.exp())
+    assert audit(lambda x: torch.exp(x), (torch.rand(2),), alone).shown == ("output 0", "dx")
+    for right in (product, lambda x, y: y * x):
+        assert audit(product, (torch.rand(2), torch.rand(2)), (right, backward)).shown == ("output 0", "dx", "dy")
+    with pytest.raises(Wrong, match="output 0 of forward"):
+        audit(product, (torch.rand(2), torch.rand(2)), (lambda x, y: x + y, backward))
+    with pytest.raises(Refused, match=r"forward takes z, which is no argument of backward"):
+        audit(product, (torch.rand(2), torch.rand(2)), (lambda x, z: x, backward))
+
 
 def test_two_outputs_have_two_cotangents():
     def layer(x, y):
@@ -119,6 +134,56 @@ def test_what_only_holds_at_the_given_sizes_is_wrong():
 def test_what_fails_at_other_sizes_is_wrong():
     with pytest.raises(Wrong, match=r"fails: RuntimeError: .*, at x 3x"):
         audit(lambda x: x.sum(), (torch.rand(2, 4),), lambda G, x: G.expand(2, 4).reshape(2, 4) + 0 * x)
+
+
+def test_it_may_be_held_at_the_given_sizes_alone():
+    """Pooling drops a row of an odd image, and this backward knows even ones only."""
+
+    def backward(G, input):
+        size = {"scale_factor": 2}
+        return G.repeat_interleave(2, 2).repeat_interleave(2, 3) * (
+            input == F.interpolate(F.max_pool2d(input, 2), **size)
+        )
+
+    example = (torch.rand(1, 1, 4, 4),)
+    with pytest.raises(Wrong, match=r"fails: RuntimeError: .*, at input 2x3x5x5"):
+        audit(nn.MaxPool2d(2), example, backward)
+    verdict = audit(nn.MaxPool2d(2), example, backward, other_sizes=False)
+    assert verdict.sizes == ("input 1x1x4x4",) and str(verdict).endswith("at no other sizes")
+    with pytest.raises(Wrong, match="the gradient for input"):
+        audit(nn.MaxPool2d(2), example, lambda G, input: backward(G, -input), other_sizes=False)
+
+
+def test_what_is_detached_does_not_move():
+    def layer(x):
+        return x + (torch.sign(x) * x.detach() - x).detach() * x
+
+    assert audit(layer, (torch.rand(3),), lambda G, x: G * (1 + torch.sign(x) * x - x)).sizes
+    with pytest.raises(Wrong):
+        audit(layer, (torch.rand(3),), lambda G, x: G * (1 + 2 * torch.sign(x) * x - 2 * x))
+
+
+def test_memory_that_is_not_set_is_wrong_and_that_is_set_entry_by_entry_is_right():
+    def backward(G, x, columns):
+        out = torch.empty_like(x)
+        for i in range(x.shape[0]):
+            for j in range(columns):
+                out[i, j] = 2 * x[i, j] * G[i, j]
+        return out
+
+    assert audit(lambda x: x * x, (torch.rand(1, 3),), lambda G, x: backward(G, x, x.shape[1])).exact
+    with pytest.raises(Wrong, match=r"x\[0, 2\] is nan"):
+        audit(lambda x: x * x, (torch.rand(1, 3),), lambda G, x: backward(G, x, 2))
+
+
+def test_code_that_ends_the_program_or_says_no_grad():
+    def backward(G, x):
+        with torch.no_grad():
+            return 2 * G * x
+
+    assert audit(lambda x: x * x, (torch.rand(3),), backward).exact
+    with pytest.raises(Refused, match="ends the program"):
+        audit(lambda x: x * x, (torch.rand(3),), lambda G, x: exit(0))
 
 
 def test_running_statistics_are_not_those_of_a_new_module():

@@ -83,6 +83,7 @@ OF_POSITIVE = (
 )
 WITHIN = (lambda x, y, i: x.asin() + x.acos() + x.atanh(),)
 LAYOUT = (
+    lambda x, y, i: torch.zeros(4, 3).double().index_copy(0, i[1, :2], x),
     lambda x, y, i: (
         F.pixel_shuffle(x.T.reshape(1, 6, 1, 1).repeat(1, 2, 1, 1).reshape(1, 12, 1, 1), 2) + x.type_as(y).sum()
     ),
@@ -208,6 +209,8 @@ LAYERS = (
     lambda x, y, i: torch.rnn_tanh_cell(x, y[:, :1], *cell(x, y, 1)) + torch.rnn_relu_cell(x, y[:, :1], *cell(x, y, 1)),
 )
 WINDOWS = (
+    lambda x, y, i: F.interpolate(image(x), scale_factor=2) + F.interpolate(image(y), (12, 8)),
+    lambda x, y, i: F.interpolate(x[None], 5) + F.interpolate(y[None], 5),
     lambda x, y, i: (
         F.conv1d(x, y.reshape(1, 2, 3), padding="same", dilation=2) + F.conv1d(x, y.reshape(1, 2, 3), padding="valid")
     ),
@@ -261,7 +264,7 @@ def image(x):
 def written(x, y):
     """Writes into memory, which torch.export writes otherwise."""
     out = torch.zeros_like(x)
-    out += x
+    out += torch.empty_like(x).copy_(x) + x.new_empty(2, 3).fill_(2) * torch.empty(3).fill_(3)
     out[0] *= 2
     out[:, 1:] = y[:, 1:]
     out[:, 0].fill_(0.5)

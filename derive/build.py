@@ -34,6 +34,7 @@ from itertools import chain
 from pathlib import Path
 from traceback import print_exception, walk_tb
 
+from derive import digits
 from derive.packages import TARGETS, render
 from derive.paper import DECIMALS, MOST_DECIMALS, Shown
 from derive.problems import (
@@ -273,7 +274,7 @@ def main(argv: list[str] | None = None) -> int:
         else:
             print(f"{one_line(str(folder))}: its {len(files)} files are what is derived today for {network}")
         return 1 if report else 0
-    for warning in [*warnings(network), *name_warnings(folder.name)]:
+    for warning in [*warnings(network), *digits.warnings(network), *name_warnings(folder.name)]:
         print(f"python -m derive.build: warning: {one_line(warning)}", file=sys.stderr)
     before = f", where it was {there}" if there not in (None, network) else ""
     print(f"wrote {len(files)} files to {one_line(str(folder))}: {network}{before}")

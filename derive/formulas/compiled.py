@@ -12,7 +12,10 @@ from sympy.core.function import Application
 from derive.formulas.functions import FUNCTIONS
 from derive.formulas.stable import NamedFunction, erfcx, in_powers_of, log_ndtr, z
 
-OF_MATH = {name: numpy.vectorize(getattr(math, name), otypes=[float]) for name in ("erf", "erfc")}
+OF_MATH: dict[str, Callable[..., Any]] = {
+    **{name: numpy.vectorize(getattr(math, name), otypes=[float]) for name in ("erf", "erfc")},
+    "logsigmoid": lambda z: -numpy.logaddexp(0, -z),
+}
 IN_NUMPY = {  # by these names or in forms that SymPy writes for it
     *("acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cos", "cosh", "exp", "expm1", "log", "log1p"),
     *("Abs", "Heaviside", "Max", "Min", "Piecewise", "ceiling", "floor", "sign", "sin", "sinh", "tan", "tanh"),
@@ -39,9 +42,9 @@ def over_entries(formula: Lambda) -> Callable[..., numpy.ndarray]:
 @cache
 def kernels(module: str) -> dict[str, Callable[..., Any]]:
     """The named functions as Python functions, by their definitions."""
-    known: dict[str, Callable[..., Any]] = dict(OF_MATH) if module == "numpy" else {}
+    known = dict(OF_MATH) if module == "numpy" else {}
     tails = (erfcx(z), log_ndtr(z)) if module == "mpmath" else ()  # elsewhere a definition loses their digits
     for row in (*FUNCTIONS.values(), *tails):
-        if isinstance(row, NamedFunction):
+        if isinstance(row, NamedFunction) and type(row).__name__ not in known:
             known[type(row).__name__] = lambdify(z, row.definition, [dict(known), module])
     return known

@@ -47,10 +47,12 @@ NUMBERS: dict[str, Callable[[ndarray], float]] = {
 }
 
 
-def evaluate(equations: Iterable[Equation], inputs: dict[MatrixSymbol, ndarray]) -> dict[MatrixSymbol, ndarray]:
+def evaluate(
+    equations: Iterable[Equation], inputs: dict[MatrixSymbol, ndarray], finite: bool = True
+) -> dict[MatrixSymbol, ndarray]:
     """The value of each symbol, inputs included, one equation after the other; each an array of its two dimensions.
 
-    Raises ValueError that names the first symbol without a real and finite value.
+    Raises ValueError that names the first symbol without a real and finite value, unless that is allowed.
     """
     numbers = Numbers(inputs)
     for equation in equations:
@@ -60,7 +62,7 @@ def evaluate(equations: Iterable[Equation], inputs: dict[MatrixSymbol, ndarray])
                 value = numbers.of(operation)
         except (ArithmeticError, ValueError, TypeError):
             value = numpy.array([[numpy.nan]])
-        if not numpy.isfinite(value).all():
+        if finite and not numpy.isfinite(value).all():
             raise ValueError(f"{equation.target} has no real and finite value")
         numbers.values[equation.target] = value
     return numbers.values

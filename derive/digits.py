@@ -1,0 +1,97 @@
+"""Where a formula that somebody typed loses its digits, however it is written: found at points, to warn of it."""
+
+from collections.abc import Callable, Iterator
+from math import inf, isfinite
+
+import mpmath
+import numpy
+from sympy import DiracDelta, Expr, Integer, Symbol, diff, lambdify
+
+from derive.calculus import derive, hvp
+from derive.formulas import FUNCTIONS, LOSSES, logsumexp, opened, p, shown, y, z
+from derive.operations import bias_gradient, evaluate
+from derive.problems import Network
+from derive.reading import forward
+
+SIZES = (1e-8, 1e-4, 1.0, 5.0, 15.0, 40.0, 120.0, 800.0)
+POINTS = tuple(sign * size for size in SIZES for sign in (1, -1))
+TARGET = 0.25
+KEPT = 1e-8  # of a result, beyond what rounding of its argument makes of it: half of the digits
+SMALLEST, LARGEST = 1e-290, 1e150  # of results that are judged
+ORDERS = "value", "derivative", "second derivative"
+
+
+def warnings(network: Network) -> list[str]:
+    """A line for each formula of the network that is in no table and loses more than half of the digits somewhere."""
+    found: dict[tuple[str, str], tuple[Network, Expr, tuple[Symbol, ...]]] = {}
+    for layer in range(1, network.depth + 1):
+        text, field = network.activation_of(layer), "output_activation" if layer == network.depth else "activation"
+        if text not in FUNCTIONS:
+            alone = Network((1, 1), output_activation=text, loss="p*y")
+            found[field, text] = alone, network.function(layer), (z,)
+    formula = network.criterion().formula
+    if network.loss not in LOSSES and not formula.has(logsumexp):
+        found["loss", network.loss] = Network((1, 1), loss=network.loss), formula, (p, y)
+    return [
+        f"{field}: {shown(text)} {worst}"
+        for (field, text), (alone, formula, variables) in found.items()
+        if (worst := max(lost(alone, formula, variables), default=(0.0, ""))[1])
+    ]
+
+
+def lost(network: Network, formula: Expr, variables: tuple[Symbol, ...]) -> Iterator[tuple[float, str]]:
+    """How much is wrong, and in words, for each point and result that is."""
+    truths = derivatives(opened(formula), variables)
+    target = TARGET if len(variables) > 1 else 1.0
+    for point, *results in zip(POINTS, *computed(network, target), strict=True):
+        numbers = [exact(each, (point, target)[: len(variables)]) for each in truths]
+        for order, got, truth, slope in zip(ORDERS, results, numbers, numbers[1:], strict=False):
+            if truth is None or slope is None or not SMALLEST < abs(truth) < LARGEST:
+                continue
+            said = f"loses digits: in float64 at {variables[0]} = {point:g} its {order} is {got:.3g}"
+            said += f" where it should be {mpmath.nstr(truth, 3)}"
+            off = float(min(abs(got - truth) / (abs(truth) + abs(point * slope)), 1)) if isfinite(got) else inf
+            if off > KEPT:
+                yield off + (got * truth < 0), said
+
+
+def computed(network: Network, target: float) -> list[list[float]]:
+    """Value, slope and curvature, as far as there are any, of a network with one unit by its equations in float64."""
+    program = forward(network)
+    derivation = derive(program)
+    curved = hvp(derivation)
+    (W, b), (X, Y) = program.parameters, program.data
+    column, one = numpy.array(POINTS)[:, None], numpy.ones((1, 1))
+    inputs = {X: column, Y: numpy.full(column.shape, target), W: one, b: 0 * one}
+    inputs |= {program.notation.tangent(W): 0 * one, program.notation.tangent(b): one}
+    values = evaluate(curved.equations, inputs, finite=False)
+    gradient = derivation.gradients[b]
+    sums = {e.target: bias_gradient(e.value) for e in curved.equations}
+    of_rows = [program.equations[-2].target]
+    of_rows += [row for total in (gradient, curved.results[b.name]) for row in sums.get(total) or ()]
+    return [numpy.broadcast_to(values[row], column.shape)[:, 0].tolist() for row in of_rows]
+
+
+def derivatives(formula: Expr, variables: tuple[Symbol, ...]) -> list[Callable[..., mpmath.mpf]]:
+    """The formula and three derivatives of it by its first variable, at any number of digits."""
+    found = [formula]
+    while len(found) <= len(ORDERS):
+        found.append(diff(found[-1], variables[0]).replace(DiracDelta, lambda *_: Integer(0)))
+    return [lambdify(variables, each, "mpmath") for each in found]
+
+
+def exact(function: Callable[..., mpmath.mpf], point: tuple[float, ...]) -> mpmath.mpf | None:
+    """The number, once twice the digits do not change it; None where there is no real one."""
+    before = None
+    for digits in (60, 400, 800):
+        with mpmath.workdps(digits):
+            try:
+                found = mpmath.mpmathify(function(*map(mpmath.mpf, point)))
+            except (ArithmeticError, ValueError, TypeError):
+                return None
+            if not isinstance(found, mpmath.mpf) or not mpmath.isfinite(found):
+                return None
+            if before is not None and abs(found - before) <= abs(found) * mpmath.mpf(10) ** -30:
+                return found
+        before = found
+    return None

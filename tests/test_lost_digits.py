@@ -1,0 +1,46 @@
+"""Formulas of which no way to write them is known that keeps their digits: the build says where they are lost."""
+
+import re
+
+import pytest
+import torch
+
+from derive import digits
+from derive.build import main
+from derive.formulas import FUNCTIONS, LOSSES
+from derive.problems.network import Network
+
+LOST = {  # value, first and second derivative at 0 by their series, which are right near it, too
+    "z/(exp(z) - 1)": (1.0, -1 / 2, 1 / 6),
+    "(1 - exp(-z))/z": (1.0, -1 / 2, 1 / 3),
+    "tanh(z)/z": (1.0, 0.0, -2 / 3),
+}
+KEPT = ["z*sigmoid(z)", "log(1 + exp(z)) - z", "exp(-exp(-z))", "sqrt(exp(z) + 1)", "log(1 + z**2)", "max(z, 0)**2"]
+
+
+@pytest.mark.parametrize("formula", LOST)
+def test_what_is_lost_is_said_and_is_so(formula, emitted):
+    (warning,) = digits.warnings(Network((2, 2, 1), formula))
+    found = re.fullmatch(
+        r"activation: '.*' loses digits: in float64 at z = (\S+) its (.*) is (\S+) where .* (\S+)", warning
+    )
+    point, order, got, truth = float(found[1]), digits.ORDERS.index(found[2]), float(found[3]), float(found[4])
+    assert truth == pytest.approx(LOST[formula][order], rel=0.01, abs=1e-7) and abs(got - truth) > abs(truth) / 2
+    module = emitted(Network((1, 1), output_activation=formula, loss="p*y"))
+    zero, one, b = (torch.full((1, 1), value, dtype=torch.float64) for value in (0.0, 1.0, point))
+    _, gradient = module.value_and_grad([zero, b[0]], zero, one)
+    curved = module.hvp([zero, b[0]], zero, one, [zero, one[0]]).b1
+    assert abs([gradient.b1, curved][order - 1].item() - truth) > 0.1 * abs(truth)
+
+
+def test_what_keeps_its_digits_is_not_warned_of():
+    for formula in (*KEPT, *FUNCTIONS):
+        assert digits.warnings(Network((2, 2, 1), formula)) == [], formula
+    for loss in (*LOSSES, "log(1 + exp(-y*p))", "abs(p - y)**3", "y*softplus(-p) + (1 - y)*softplus(p)"):
+        assert digits.warnings(Network((2, 2, 2), output_activation="sigmoid", loss=loss)) == [], loss
+
+
+def test_a_build_says_it(tmp_path, capsys):
+    command = ["--layers", "1-1-1", "--activation", "(1 - exp(-z))/z", "--out", str(tmp_path / "package")]
+    assert main(command) == 0
+    assert "warning: activation: '(1 - exp(-z))/z' loses digits: in float64 at z = " in capsys.readouterr().err

@@ -175,7 +175,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with Ranks(options.device) as ranks, torch.inference_mode():
             show = show and ranks.first
-            trained(options, ranks, curve, show)
+            accuracy = trained(options, ranks, curve, show)
     except (OSError, ValueError, MemoryError, RuntimeError) as error:
         if show and curve:
             print(file=sys.stderr)
@@ -183,12 +183,12 @@ def main(argv: list[str] | None = None) -> int:
     if ranks.first:
         for path in filter(None, (options.out, options.plot)):
             print(f"wrote {one_line(str(path))}")
-        print(f"loss {curve[0]:.9g} in the first epoch, {curve[-1]:.9g} in the last")
+        print(f"loss {curve[0]:.9g} in the first epoch, {curve[-1]:.9g} in the last{accuracy}")
     return 0
 
 
-def trained(options: argparse.Namespace, ranks: Ranks, curve: list[float], show: bool) -> None:
-    """Trains, adds the loss of each epoch to the curve, and writes the files."""
+def trained(options: argparse.Namespace, ranks: Ranks, curve: list[float], show: bool) -> str:
+    """Trains, adds the loss of each epoch to the curve, and writes the files; of classes, says how many are right."""
     weights.check(options.out)
     if options.plot is not None:
         dat.check(options.plot)
@@ -214,7 +214,7 @@ def trained(options: argparse.Namespace, ranks: Ranks, curve: list[float], show:
         if show:
             print(bar(len(curve), options.epochs, loss), end="", file=sys.stderr, flush=True)
     if not ranks.first:
-        return
+        return ""
     if show:
         print(file=sys.stderr)
     parameters, x, y = Parameters(*[parameter.cpu() for parameter in of.parameters]), x.cpu(), y.cpu()
@@ -222,6 +222,10 @@ def trained(options: argparse.Namespace, ranks: Ranks, curve: list[float], show:
     weights.save(options.out, parameters)
     if plot is not None:
         dat.write(options.plot, plot)
+    if not data.CLASSES:
+        return ""
+    right = int((forward(parameters, x).argmax(1) == y.argmax(1)).sum())
+    return f"; the likeliest class is right at {right} of {points} points, {right / points:.1%}"
 
 
 if __name__ == "__main__":

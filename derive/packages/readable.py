@@ -45,6 +45,7 @@ def backward_page(subject: Subject) -> dict[str, Any]:
         ],
         "unpack": unpack_lines(names, "parameters"),
         "inputs": network.layers[0],
+        "classes": [{"number": network.layers[-1], "last": network.layers[-1] - 1}] if network.takes_classes else [],
         "outputs": network.layers[-1],
         "forward": forward_lines,
         "prediction": spell(program, program.prediction),

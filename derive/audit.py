@@ -33,11 +33,13 @@ def main(argv: list[str] | None = None) -> int:
         help="of an argument, in order: 'x: 2x3x4', or 'i: 2x3 of 7' for whole numbers below 7",
     )
     parser.add_argument("--sizes-as-given", action="store_true", help="hold it at no other sizes")
+    parser.add_argument("--opaque", action="store_true", help="only call it, in float64: it has kernels of its own")
     options = parser.parse_args(argv)
     try:
         module = named_module(options.module)
         example = example_of(options.input, module)
-        print(audit(module, example, options.backward, other_sizes=not options.sizes_as_given))
+        flags = {"other_sizes": not options.sizes_as_given, "opaque": options.opaque}
+        print(audit(module, example, options.backward, **flags))
     except Wrong as error:
         print(f"WRONG: {one_line(str(error))}", file=sys.stderr)
         return 1

@@ -165,6 +165,13 @@ def in_float64() -> Iterator[None]:
         logging.disable(said)
 
 
+def tensor_of(entries: numpy.ndarray) -> "torch.Tensor":
+    """A tensor of float64, or of what else the entries are."""
+    import torch
+
+    return torch.tensor(entries.astype(float) if entries.dtype == object else entries)
+
+
 def is_tensor(value: Any) -> bool:
     import torch
 

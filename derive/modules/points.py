@@ -15,9 +15,10 @@ from derive.modules.steps import Graph, Input
 from derive.modules.written import COTANGENT
 
 DIGITS, AGREEING = 150, 45  # of the numbers, and to how many of them both must be the same
+OPAQUE = 8  # of what is only known in float64
 STEP, SMALLEST = mpf(10) ** -50, 60
 ROUNDED = 12  # digits to which what only differs in rounded constants agrees
-LARGE = 10**9 + 7
+LARGE = 2**53
 
 
 class Undefined(ArithmeticError):
@@ -41,10 +42,10 @@ class Point:
         return self.drawn(one.shape, positive) if one.data is None else of_data(one.data)
 
     def drawn(self, shape: tuple[int, ...], positive: bool) -> Array:
-        """Odd numbers over a large prime, from 1/20 to 1, so that no sum of a few of them is 0."""
+        """Numbers from 1/20 to 1 that float64 has, so that torch may be given them."""
         found = numpy.empty(shape, dtype=object)
         for index in numpy.ndindex(*shape):
-            size = mpf(2 * self.random.randrange(LARGE // 40, LARGE // 2) + 1) / LARGE
+            size = mpf(self.random.randrange(LARGE // 20, LARGE) | 1) / LARGE
             found[index] = size if positive else size * self.random.choice((-1, 1))
         return found
 
@@ -81,7 +82,7 @@ class Point:
             raise Undefined("a kink")
         return (ahead - behind) / (2 * STEP)
 
-    def hold(self, label: tuple[str, str], got: Array) -> None:
+    def hold(self, label: tuple[str, str], got: Array, to: int = AGREEING) -> None:
         """Raises Wrong where a value or a gradient is not what it must be, with the first entry that differs."""
         kind, name = label
         wanted = self.values[int(name)] if kind == "output" else self.given[name]
@@ -91,22 +92,18 @@ class Point:
         for index in numpy.ndindex(*got.shape):
             if not is_finite(got[index]):
                 raise Wrong(f"{what}{list(index)} is {mpmath.nstr(got[index], 5)}")
+        scale = mpmath.fsum(map(abs, got.flat))
         if kind == "output":
             for index in numpy.ndindex(*got.shape):
-                self.compare(f"{what}{list(index)}", got[index], wanted[index])
+                compare(f"{what}{list(index)}", got[index], wanted[index], scale, to)
             return
         direction = self.drawn(got.shape, False)
-        together, scale = inner(got.flat, direction.flat), mpmath.fsum(map(abs, got.flat))
-        if not agree(together, self.slope(name, direction), scale):
+        if not agree(inner(got.flat, direction.flat), self.slope(name, direction), scale, to):
             for index in numpy.ndindex(*got.shape):
                 only = numpy.full(got.shape, mpf(0), dtype=object)
                 only[index] = mpf(1)
-                self.compare(f"{what}{list(index)}", got[index], self.slope(name, only))
+                compare(f"{what}{list(index)}", got[index], self.slope(name, only), scale, to)
             raise Wrong(f"the entries of {what} are wrong together")
-
-    def compare(self, what: str, got: Entry, wanted: Entry) -> None:
-        if not agree(got, wanted, abs(wanted)):
-            raise Different(what, got, wanted)
 
 
 class Different(Wrong):
@@ -122,8 +119,14 @@ def is_finite(entry: Entry) -> bool:
     return isinstance(entry, mpf) and bool(mpmath.isfinite(entry))
 
 
-def agree(got: Entry, wanted: Entry, scale: Entry) -> bool:
-    return bool(abs(got - wanted) <= scale * mpf(10) ** -AGREEING + mpf(10) ** -SMALLEST)
+def compare(what: str, got: Entry, wanted: Entry, scale: Entry, to: int) -> None:
+    if not agree(got, wanted, scale, to):
+        raise Different(what, got, wanted)
+
+
+def agree(got: Entry, wanted: Entry, scale: Entry, to: int) -> bool:
+    """Whether both are the same to so many digits of what is of this scale."""
+    return bool(abs(got - wanted) <= scale * mpf(10) ** -to + mpf(10) ** -SMALLEST)
 
 
 def digits(got: Entry, wanted: Entry) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy
 from mpmath import mp
@@ -12,7 +13,7 @@ from derive.modules.entries import decimal, numbers
 from derive.modules.evaluate import run
 from derive.modules.graph import Module
 from derive.modules.identity import is_identical
-from derive.modules.points import DIGITS, Different, Point, Undefined, defined
+from derive.modules.points import AGREEING, DIGITS, OPAQUE, Different, Point, Undefined, defined
 from derive.modules.refusal import Refused, Wrong
 from derive.modules.steps import Graph
 from derive.modules.written import Written
@@ -27,23 +28,25 @@ class Trial:
 
     module: Module
     forward: Graph
-    backward: Graph
+    backward: Graph | None
     labels: list[tuple[str, str]]
-    none: frozenset[str]
+    written: Written
 
     @classmethod
-    def of(cls, module: Module, written: Written) -> "Trial":
+    def of(cls, module: Module, written: Written, opaque: bool) -> "Trial":
         """Raises Refused where one cannot be recorded or calls what is not known, Wrong where the backward fails."""
         entries = sum(tensor.numel() for tensor in module.tensors().values())
         if entries > MOST_ENTRIES:
             raise Refused(f"{entries} entries, expected at most {MOST_ENTRIES}: smaller sizes say as much")
         forward = module.graph()
         check(forward, module.tensors(), module.outputs(), "the module")
+        if opaque:
+            return cls(module, forward, None, [], written)
         try:
             backward, labels = written.graph(module)
         except Wrong as error:
             raise Wrong(f"{error}, at {described(module)}") from error
-        return cls(module, forward, backward, labels, frozenset(written.none))
+        return cls(module, forward, backward, labels, written)
 
     @property
     def sizes(self) -> str:
@@ -72,33 +75,42 @@ class Trial:
         raise Refused("found no numbers at which the module is smooth")
 
     def compare(self, point: Point) -> None:
-        given = {**point.given, **point.cotangents}
-        try:
-            results = run(self.backward, given)
-        except (ZeroDivisionError, TypeError) as error:
-            raise Wrong(f"the backward has no value where the module has one: {error}, at {self.sizes}") from error
-        for place, (label, got) in enumerate(zip(self.labels, results, strict=True)):
+        results, labels, to = self.results({**point.given, **point.cotangents})
+        for place, (label, got) in enumerate(zip(labels, results, strict=True)):
             try:
-                point.hold(label, numpy.asarray(got))
+                point.hold(label, numpy.asarray(got), to)
             except Different as error:
                 if error.rounded and (rounded := self.rounded()):
                     raise Refused(f"{error}: it is not known what {rounded} stands for") from error
-                none = ", as it is None" if label[1] in self.none and label[0] == "gradient" else ""
+                none = ", as it is None" if label[1] in self.written.none and label[0] == "gradient" else ""
                 raise Wrong(self.described(f"{error}{none}", place)) from error
             except Wrong as error:
                 raise Wrong(self.described(error, place)) from error
 
+    def results(self, given: dict[str, Any]) -> tuple[list[Any], list[tuple[str, str]], int]:
+        """What the backward gives, of each whether it is a value or a gradient, of what, and how many digits count."""
+        if self.backward is None:
+            try:
+                return *self.written.numbers(given), OPAQUE
+            except Wrong as error:
+                raise Wrong(f"{error}, at {self.sizes}") from error
+        try:
+            return run(self.backward, given), self.labels, AGREEING
+        except (ZeroDivisionError, TypeError) as error:
+            raise Wrong(f"the backward has no value where the module has one: {error}, at {self.sizes}") from error
+
     def described(self, error: object, place: int) -> str:
-        line = self.backward.line(place)
+        line = self.backward.line(place) if self.backward else ""
         return f"{error}, at {self.sizes}{f', {line}' if line else ''}"
 
     def is_identical(self) -> bool:
         """Whether all is shown to be identical, with a symbol for each entry."""
-        return is_identical(self.forward, self.backward, self.labels, self.module.inputs())
+        inputs = self.module.inputs()
+        return self.backward is not None and is_identical(self.forward, self.backward, self.labels, inputs)
 
     def rounded(self) -> str:
         """A constant of which it is not known what it stands for."""
-        for graph in (self.forward, self.backward):
+        for graph in filter(None, (self.forward, self.backward)):
             for step in graph.steps:
                 for value in step.arguments.values():
                     if isinstance(value, float) and is_rounded(value):

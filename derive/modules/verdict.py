@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from derive.modules.graph import Module
-from derive.modules.points import AGREEING
+from derive.modules.points import AGREEING, OPAQUE
 from derive.modules.refusal import Refused
 from derive.modules.sizes import different_sizes, least_sizes
 from derive.modules.trial import POINTS, Trial
@@ -19,7 +19,8 @@ class Verdict:
     """What was shown of a backward: of which values and gradients, and at which sizes.
 
     It is `exact` if each is identical to SymPy's derivative, with a symbol for each entry, at the sizes `exact_at`;
-    else, and at all `sizes`, they are the same to 45 digits. `missing` names what it gives no gradient for.
+    else, and at all `sizes`, they are the same to 45 digits; of an `opaque` one to 8, of numbers in float64. `missing`
+    names what it gives no gradient for.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Verdict:
     sizes: tuple[str, ...]
     exact_at: str
     missing: tuple[str, ...]
+    opaque: bool
 
     @property
     def exact(self) -> bool:
@@ -36,7 +38,8 @@ class Verdict:
         lines = [f"{'proved' if self.exact else 'checked numerically'}: {self.name}: {', '.join(self.shown)}"]
         if self.exact:
             lines.append(f"identical in every entry to SymPy's derivative, a symbol for each entry, at {self.exact_at}")
-        digits = f"to {AGREEING} digits, at {POINTS} random points and along random lines through them"
+        count = f"{OPAQUE} digits, in float64" if self.opaque else f"{AGREEING} digits"
+        digits = f"to {count}, at {POINTS} random points and along random lines through them"
         lines += [f"{digits}, at {sizes}" for sizes in self.sizes]
         if len(self.sizes) == 1:
             lines.append("at no other sizes")
@@ -45,7 +48,9 @@ class Verdict:
         return "\n".join(lines)
 
 
-def audit(module: Any, example: Sequence[Any], backward: Any, *, other_sizes: bool = True) -> Verdict:
+def audit(
+    module: Any, example: Sequence[Any], backward: Any, *, other_sizes: bool = True, opaque: bool = False
+) -> Verdict:
     """Holds a backward against the module, or the function of tensors, that it is for.
 
     `example` has the module's arguments, of which the shapes count, and the entries where they are whole numbers, truth
@@ -54,35 +59,36 @@ def audit(module: Any, example: Sequence[Any], backward: Any, *, other_sizes: bo
     returns (output, saved), and backward(G, saved), or a torch.autograd.Function. A file defines backward, and forward
     where there is one, or one such Function. What comes back is a dict or a NamedTuple by these names, or a tuple in
     the order of the arguments; each gradient has the shape of what it is for. Without `other_sizes` it is held at those
-    of the example alone.
+    of the example alone. One that is `opaque`, as it calls kernels that are no operations of torch, is only called.
 
     Raises Wrong, a ValueError, with the first entry that is wrong, its values and its line; Refused, a ValueError,
     where nothing is said; OSError where a file cannot be read.
     """
     try:
-        return held(Module(module, example), backward, other_sizes)
+        return held(Module(module, example), backward, other_sizes, opaque)
     except SystemExit as error:
         raise Refused("the code that is audited ends the program") from error
 
 
-def held(subject: Module, backward: Any, resize: bool) -> Verdict:
+def held(subject: Module, backward: Any, resize: bool, opaque: bool) -> Verdict:
     """The verdict on a backward.
 
     Raises Wrong and Refused.
     """
     written = Written(backward, subject)
-    trials = [Trial.of(subject, written)]
+    trials = [Trial.of(subject, written, opaque)]
     trials[0].hold()
     for sizes in filter(None, (different_sizes(subject), least_sizes(subject)) if resize else ()):
-        trials.append(Trial.of(subject.resized(sizes), written))
+        trials.append(Trial.of(subject.resized(sizes), written, opaque))
         trials[-1].hold()
     least = min(trials, key=lambda trial: trial.symbols)
     exact_at = least.sizes if least.symbols <= MOST_SYMBOLS and least.is_identical() else ""
-    shown = tuple(f"output {of}" if kind == "output" else f"d{of}" for kind, of in trials[0].labels)
+    shown = tuple(f"output {of}" if kind == "output" else f"d{of}" for kind, of in written.labels)
     return Verdict(
         written.name,
         shown,
         tuple(dict.fromkeys(trial.sizes for trial in trials)),
         exact_at,
         tuple(written.missing),
+        opaque,
     )

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from derive.modules.agreement import check
-from derive.modules.graph import Module, computed, is_function_class, is_tensor, recorded, results
+from derive.modules.agreement import check, entries
+from derive.modules.graph import Module, computed, is_function_class, is_tensor, recorded, results, tensor_of
 from derive.modules.refusal import Refused, Wrong
 from derive.modules.steps import Graph
 from derive.system import content
@@ -102,6 +102,25 @@ class Written:
         check(graph, tensors, values, self.name)
         return graph, list(self.labels)
 
+    def numbers(self, point: Mapping[str, Any]) -> tuple[list[Any], list[tuple[str, str]]]:
+        """What torch computes of numbers in float64, and of each whether it is a value or a gradient, of what.
+
+        Raises Wrong where it fails, and Refused where it does not give what is expected.
+        """
+        wanted = {name: tensor_of(one) for name, one in point.items() if name in self.order or is_cotangent(name)}
+        names = list(wanted)
+        try:
+            found = computed(lambda *given: self.called(dict(zip(names, given, strict=True))), list(wanted.values()))
+        except (Refused, Wrong):
+            raise
+        except Exception as error:
+            raise Wrong(self.failure(error)) from error
+        return [entries(tensor) for tensor in found], list(self.labels)
+
+    def failure(self, error: Exception) -> str:
+        said = (str(error).splitlines() or [""])[0]
+        return f"{self.name} fails: {type(error).__name__}: {said}{place(error)}"
+
     def called(self, tensors: Mapping[str, Any]) -> tuple[Any, ...]:
         """The values of forward, if there is one, and the gradients."""
         cotangents = [tensors[f"{COTANGENT}{place}"] for place in range(self.cotangents)]
@@ -167,6 +186,10 @@ class Written:
     def has_gradient(self, name: str) -> bool:
         """Whether it is a tensor of the module that no data are given for."""
         return name in self.known and self.known[name].data is None
+
+
+def is_cotangent(name: str) -> bool:
+    return name.startswith(COTANGENT)
 
 
 def found(source: Any) -> tuple[str, Callable[..., Any] | None, Callable[..., Any], Any]:

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy
 import pytest
 import torch
 import torch.nn.functional as F
@@ -134,6 +135,35 @@ def test_what_only_holds_at_the_given_sizes_is_wrong():
 def test_what_fails_at_other_sizes_is_wrong():
     with pytest.raises(Wrong, match=r"fails: RuntimeError: .*, at x 3x"):
         audit(lambda x: x.sum(), (torch.rand(2, 4),), lambda G, x: G.expand(2, 4).reshape(2, 4) + 0 * x)
+
+
+def test_a_kernel_of_its_own_is_only_called():
+    """numpy here, which torch.export does not record."""
+
+    def backward(G, e, g):
+        arrays = [tensor.numpy() for tensor in (G, e, g)]
+        return tuple(torch.from_numpy(found.copy()) for found in kernel(*arrays))
+
+    def kernel(G, e, g, sign=1):
+        s = 1 / (1 + numpy.exp(-e))
+        return G * g * s * (1 + sign * e * (1 - s)), G * e * s
+
+    def layer(e, g):
+        return F.silu(e) * g
+
+    example = torch.rand(2, 3), torch.rand(2, 3)
+    with pytest.raises(Refused):
+        audit(layer, example, backward)
+    verdict = audit(layer, example, backward, opaque=True)
+    assert not verdict.exact and "to 8 digits, in float64" in str(verdict) and verdict.shown == ("de", "dg")
+
+    def wrong(G, e, g):
+        return tuple(torch.from_numpy(found) for found in kernel(*(tensor.numpy() for tensor in (G, e, g)), sign=-1))
+
+    with pytest.raises(Wrong, match=r"the gradient for e\[0, 0\] is"):
+        audit(layer, example, wrong, opaque=True)
+    with pytest.raises(Wrong, match="fails: ZeroDivisionError"):
+        audit(layer, example, lambda G, e, g: 1 / 0, opaque=True)
 
 
 def test_it_may_be_held_at_the_given_sizes_alone():

@@ -74,7 +74,7 @@ typedef real lanes;
 #define SQUARE 2
 #endif
 #define ONE_BY_ONE _Pragma("GCC unroll 1") /* a loop that is not written out */
-#define OFTEN 64 /* blocks of rows whose sums stay in lanes */
+#define OFTEN (3072 / BLOCK + 1) /* blocks of rows whose sums stay in lanes */
 #define PART (4 * OFTEN * BLOCK) /* rows whose sums are a number by themselves, whatever other rows there are */
 
 #define EACH(features)                       \

@@ -25,7 +25,7 @@ typedef float real;
 #define INPUTS 2
 #define OUTPUTS 1
 #define ENTRIES 151 /* of the parameters */
-#define BLOCK 48 /* rows at a time */
+#define BLOCK 304 /* rows at a time */
 
 typedef struct {
     real matrices[157 * BLOCK]; /* of some rows, a feature after the other */

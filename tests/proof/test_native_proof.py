@@ -35,7 +35,7 @@ MUTANTS = {
     "a pointer of another kind": ("const real *const x_rows", "const lanes *const x_rows"),
     "a number to the base of eight": ("delta1[k] = grad_a1", "delta1[k] = (017 - 16) * grad_a1"),
     "a comment that ends in another line": ("/* a1:", "/* *\\\n/ z1[0] = 0; /* a1:"),
-    "a line that is none": ("#define OFTEN 64", "#define OFTEN 64 \f z1[0] = 0;"),
+    "a line that is none": ("#define OFTEN (", "#define OFTEN \f z1[0] = 0; ("),
     "memory that is promised to be another": (
         "multiply(2, 2, 1, 2, rows, stride, W1, b1, 0, x, z1)",
         "multiply(2, 2, 1, 2, rows, stride, W1, b1, 0, x, x)",

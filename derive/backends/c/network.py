@@ -11,7 +11,7 @@ from derive.backends.c.penalty import PenaltyPrinter
 from derive.backends.c.printer import CPrinter, Place
 from derive.programs import Equation, Program
 
-LANES, MOST_ROWS, CACHE = 16, 128, 8192  # rows in the widest vector; rows at a time, and their entries
+LANES, MOST_ROWS, CACHE = 16, 512, 49152  # rows in the widest vector; rows at a time, and their entries
 POINT, ROWS = "const real *parameters", "const real *x_rows, const real *y_rows"
 HEADS = {
     "gradient": {

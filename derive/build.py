@@ -28,6 +28,7 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from importlib.machinery import PathFinder
 from itertools import chain
@@ -35,7 +36,7 @@ from pathlib import Path
 from traceback import print_exception, walk_tb
 
 from derive import digits
-from derive.packages import TARGETS, render
+from derive.packages import ON_DEMAND, TARGETS, render
 from derive.paper import DECIMALS, MOST_DECIMALS, Shown
 from derive.problems import (
     NAMES,
@@ -99,6 +100,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--force", action="store_true", help="replace files not written by the build, or another network in generated"
     )
+    parser.add_argument("--device", action="store_true", help="also device.h, steps of training in C for a device")
     parser.add_argument("--pdf", action="store_true", help="also derivation.pdf, by pdflatex")
     return parser.parse_args(joined(sys.argv[1:] if argv is None else argv))
 
@@ -212,15 +214,15 @@ def check_name(name: str) -> None:
         raise ValueError(f"--out: a package called {name} would hide the module of that name; choose another")
 
 
-def rendered(network: Network, shown: Shown) -> dict[str, str]:
-    """The files of the package.
+def rendered(network: Network, names: Iterable[str], shown: Shown) -> dict[str, str]:
+    """The files of the package that have these names.
 
     Raises ValueError for what is refused, TimeoutError for formulas that somebody typed and SymPy takes too long with,
     Fault for all that nobody meant to be raised.
     """
     try:
         with limited(MOST_SECONDS if network.has_formulas else None):
-            return render(network, shown=shown)
+            return render(network, names, shown)
     except OutOfTime:
         late = f"no derivation within {MOST_SECONDS} seconds of computing; a simpler formula has one"
         raise TimeoutError(f"{network}: {late}") from None
@@ -245,17 +247,19 @@ def main(argv: list[str] | None = None) -> int:
         if options.check and options.out is not None:
             ask_for_what_is_there(options, folder)
         network = network_from(options)
+        options.device |= options.check and any((folder / name).exists() for name in ON_DEMAND)
+        names = [*TARGETS, *ON_DEMAND] if options.device else list(TARGETS)
         there = None if options.check else network_there(folder)
         if not options.check:
             check_place(folder)
-            staying(folder, dict.fromkeys(TARGETS, ""), options.force, options.pdf)
+            staying(folder, dict.fromkeys(names, ""), options.force, options.pdf)
             if options.out is None and there not in (None, network) and not options.force:
                 raise FileExistsError(
                     f"{folder}: holds {there}; name a folder with --out, or add --force to replace it"
                 )
             if options.pdf:
                 check_pdflatex()
-        files = rendered(network, shown_by(options, network))
+        files = rendered(network, names, shown_by(options, network))
         if options.check:
             modules = [name.removesuffix(".py") for name in files if name.endswith(".py")]
             report = differences(folder, files) + [f"{one_line(line)}\n" for line in not_as_written(folder, modules)]
@@ -297,7 +301,8 @@ def command(options: argparse.Namespace) -> str:
     spec = [given.pop("spec")] if "spec" in given else []
     pairs = [(f"--{name.replace('_', '-')}", value) for name, value in given.items()]
     flags = [[f"{flag}={value}"] if value.startswith("-") else [flag, value] for flag, value in pairs]
-    return shlex.join(["python", "-m", "derive.build", *spec, *chain.from_iterable(flags)])
+    device = ["--device"] * options.device
+    return shlex.join(["python", "-m", "derive.build", *spec, *chain.from_iterable(flags), *device])
 
 
 if __name__ == "__main__":

@@ -103,7 +103,6 @@ INLINE real of_bits(bits bits_)
 INLINE whole whole_of(real shifted) { return (whole)(bits_of(shifted) - bits_of(SHIFT)); }
 INLINE real real_of(whole k) { return of_bits(bits_of(SHIFT) + (bits)k) - SHIFT; }
 INLINE real power_of_2(whole k) { return of_bits((bits)(k + BIAS) << FRACTION); }
-
 /* square, to 0.5 units in the last place */
 INLINE real square_of(real x) { return x * x; }
 /* (exp(t) - 1 - t) / t^2 for |t| <= ln(2) / 2 */

@@ -16,7 +16,7 @@ import pytest
 import torch
 from jinja2 import meta
 
-from derive.packages.emit import TARGETS, environment, subject_of
+from derive.packages.emit import ON_DEMAND, TARGETS, environment, subject_of
 from derive.paper.prose import texts
 from derive.problems.network import Network
 from generated import backward, run
@@ -54,11 +54,11 @@ def test_mathematics_in_a_template_would_be_noticed(slip):
     assert outside_placing(slip)
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", [*TARGETS, *ON_DEMAND])
 def test_the_holes_of_a_template_are_what_it_is_given(name):
     template = (ROOT / "templates" / f"{name}.j2").read_text(encoding="utf-8")
     holes = jinja2_holes(template)
-    assert holes == set(TARGETS[name](subject_of(Network())))
+    assert holes == set((TARGETS | ON_DEMAND)[name](subject_of(Network())))
 
 
 def jinja2_holes(template: str) -> set[str]:
@@ -67,7 +67,7 @@ def jinja2_holes(template: str) -> set[str]:
 
 def test_each_template_belongs_to_a_target():
     of_expressions = {"checks.py.j2", "expression.py.j2", "expression_function.py.j2"}
-    assert {path.name for path in TEMPLATES} == {f"{name}.j2" for name in TARGETS} | of_expressions
+    assert {path.name for path in TEMPLATES} == {f"{name}.j2" for name in TARGETS | ON_DEMAND} | of_expressions
 
 
 def imports(path: Path) -> set[str]:

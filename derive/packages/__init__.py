@@ -1,9 +1,10 @@
 """Which template makes which file of a package."""
 
-from derive.packages.emit import TARGETS, expression_pages, expression_source, render
+from derive.packages.emit import ON_DEMAND, TARGETS, expression_pages, expression_source, render
 from derive.packages.expression import forward_text
 
 __all__ = [
+    "ON_DEMAND",
     "TARGETS",
     "expression_pages",
     "expression_source",

@@ -9,7 +9,7 @@ from derive.packages.expression import expression_page, function_page
 from derive.packages.own import data_page, given_page, steps_page
 from derive.packages.readable import backward_page
 from derive.packages.reference import reference_page, run_page, train_page
-from derive.packages.speed import backends_page, c_page, fast_page, header_page, native_page
+from derive.packages.speed import backends_page, c_page, device_page, fast_page, header_page, native_page
 from derive.packages.subject import Subject, subject_of, title_page
 from derive.packages.templates import DERIVE, environment, filled
 from derive.paper import DRAWN, Shown, expression_document
@@ -53,6 +53,7 @@ TARGETS: dict[str, Callable[[Subject], dict[str, Any]]] = {
     "train.py": train_page,
     "weights.py": plain_page,
 }
+ON_DEMAND: dict[str, Callable[[Subject], dict[str, Any]]] = {"device.h": device_page}
 
 
 def render(network: Network, names: Iterable[str] = tuple(TARGETS), shown: Shown = DRAWN) -> dict[str, str]:
@@ -62,7 +63,8 @@ def render(network: Network, names: Iterable[str] = tuple(TARGETS), shown: Shown
     """
     subject = replace(subject_of(network), shown=shown)
     pages = environment()
-    return {name: filled(pages, f"{name}.j2", TARGETS[name](subject)) for name in names}
+    holes = TARGETS | ON_DEMAND
+    return {name: filled(pages, f"{name}.j2", holes[name](subject)) for name in names}
 
 
 def expression_pages(derivation: Derivation, title: str) -> dict[str, str]:

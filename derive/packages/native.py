@@ -6,13 +6,13 @@ from typing import Any
 
 from sympy import cos, sin
 
-from derive.backends.c import Place, Sweep, network_holes
+from derive.backends.c import Place, Sweep, device_holes, network_holes
 from derive.backends.fast import Block
 from derive.calculus import hvp
 from derive.problems import Network
 from derive.programs import Derivation, all_in_parts, needed, readable
 
-NARROW, HALF_NARROW, MANY = 32, 64, 512
+NARROW, HALF_NARROW, MANY = 32, 96, 512
 FASTER = (
     f"no layer is wider than {NARROW}, or than {HALF_NARROW} with {MANY} rows a call, and no formula has sin or cos"
 )
@@ -46,8 +46,20 @@ def native_holes(
     }
     of_penalty = (of_gradient(penalty), of_hvp(penalty)) if penalty else (None, None)
     source, header = network_holes(sweeps, dict(laid), *of_penalty)
+    return source, {**header, **described(network, laid)}
+
+
+def of_device(network: Network, derived: Derivation, penalty: Derivation | None, blocks: list[Block]) -> dict[str, Any]:
+    """The holes of device.h."""
+    laid = list(places(blocks))
+    holes = device_holes(of_gradient(derived), dict(laid), of_gradient(penalty) if penalty else None)
+    return {**holes, **described(network, laid)}
+
+
+def described(network: Network, laid: list[tuple[str, Place]]) -> dict[str, Any]:
+    """What a header says of the data and of the parameters."""
     layout = [f"{name}{'^T' if place.column > 1 else ''} from {place.start} on" for name, place in laid]
-    return source, {**header, "inputs": network.layers[0], "outputs": network.layers[-1], "layout": layout}
+    return {"inputs": network.layers[0], "outputs": network.layers[-1], "layout": layout}
 
 
 def of_gradient(derived: Derivation) -> Sweep:

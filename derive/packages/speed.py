@@ -6,7 +6,7 @@ from typing import Any
 
 from derive.backends.fast import Block, schedule
 from derive.backends.torch import lines
-from derive.packages.native import FASTER, faster_from
+from derive.packages.native import FASTER, faster_from, of_device
 from derive.packages.subject import Subject, described, penalty_page, title_page
 from derive.packages.text import no_rows_lines
 
@@ -55,6 +55,11 @@ def c_page(subject: Subject) -> dict[str, Any]:
 def header_page(subject: Subject) -> dict[str, Any]:
     _, header = subject.native
     return {**title_page(subject), **penalty_page(subject), **header}
+
+
+def device_page(subject: Subject) -> dict[str, Any]:
+    blocks = schedule(subject.of_rows).blocks
+    return {**title_page(subject), **of_device(subject.network, subject.of_rows, subject.of_penalty, blocks)}
 
 
 def native_page(subject: Subject) -> dict[str, Any]:

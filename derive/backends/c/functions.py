@@ -3,14 +3,12 @@
 Each polynomial is fitted by mpmath at the nodes of Chebyshev; no coefficient is typed.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from mpmath import mp, mpf
 
-PLACES = 40  # of 2 / pi, 32 binary ones each
 DIGITS = 30  # of the numbers that coefficients are rounded from
 
 
@@ -331,57 +329,3 @@ def constants(precision: Precision) -> dict[str, str]:
 def cut(number: Any, bits: int) -> Any:
     """The number without what lies behind so many binary places."""
     return mp.floor(number * mpf(2) ** bits) / mpf(2) ** bits
-
-
-@cache
-def quarter_turn() -> str:
-    """pi / 2 in parts whose products with 17 bits are exact, in double, as digits go where the parts are taken off.
-
-    And 2 / pi to as many places as the largest number needs, behind 64 that are 0.
-    """
-    with mp.workdps(DIGITS):
-        high = cut(mp.pi / 2, DOUBLE.fraction - 18)
-        middle = cut(mp.pi / 2 - high, 2 * (DOUBLE.fraction - 18))
-        numbers = {"PI": mp.pi, "PI_HIGH": high, "PI_MIDDLE": middle, "PI_LOW": mp.pi / 2 - high - middle}
-        defined = "".join(f"#define {name} {DOUBLE.rounded(number)}\n" for name, number in numbers.items())
-    with mp.workprec(32 * PLACES + 64):
-        entries = ["0", "0", *(str(int(mp.floor(2 / mp.pi * mpf(2) ** (32 * i))) % 2**32) for i in range(1, PLACES))]
-    rows = (f"    {', '.join(entries[start : start + 8])},\n" for start in range(0, len(entries), 8))
-    return "".join([defined, "static const uint32_t TWO_OVER_PI[] = {\n", *rows, "};\n"])
-
-
-@cache
-def polynomial(name: str) -> str:
-    """A fit as C, by Horner's rule, in double and in float."""
-    fit = FITS[name]
-    lines = [f"/* {fit.words} */", f"INLINE real {name}(real t)", "{"]
-    for head, precision in (("#ifdef NETWORK_DOUBLE", DOUBLE), ("#else", SINGLE)):
-        first, *others = fit.coefficients(precision)
-        lines += [head, f"    real p = {first};"]
-        lines += [f"    p = p * t {'-' if c.startswith('-') else '+'} {c.removeprefix('-')};" for c in others]
-    return "\n".join([*lines, "#endif", "    return p;", "}", ""])
-
-
-def defined(names: set[str]) -> Iterator[str]:
-    """The C of these functions, each after those that it needs."""
-    done: set[str] = set()
-
-    def define(name: str) -> Iterator[str]:
-        if name in done:
-            return
-        done.add(name)
-        if name in FITS:
-            yield polynomial(name)
-            return
-        if name == "quarters":
-            yield quarter_turn()
-        function = FUNCTIONS[name]
-        for other in (*function.needs, *function.fits):
-            yield from define(other)
-        if function.ulp is not None:
-            yield f"/* {name}, to {function.ulp} units in the last place */"
-        yield function.text
-
-    for name in FUNCTIONS:
-        if name in names:
-            yield from define(name)

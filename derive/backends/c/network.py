@@ -6,7 +6,8 @@ from typing import Any
 
 from sympy import MatrixSymbol
 
-from derive.backends.c.functions import DIGITS, DOUBLE, SINGLE, constants, defined
+from derive.backends.c.functions import DIGITS, DOUBLE, SINGLE, constants
+from derive.backends.c.library import BITS, defined
 from derive.backends.c.penalty import PenaltyPrinter
 from derive.backends.c.printer import CPrinter, Place
 from derive.programs import Equation, Program
@@ -83,15 +84,12 @@ def network_holes(
         for head, sweep in ((PENALTY, penalty), (PENALTY_HVP, penalty_hvp))
         if sweep is not None
     ]
-    definitions = list(printer.definitions())
     features = max(body.features for body in made.values())
-    numbers = {name: (DOUBLE.rounded(expr.evalf(DIGITS)), expr) for expr, name in printer.numbers.items()}
-    of_rows = f"totals[ENTRIES] += {printer.total(sweeps['gradient'].equations)};"
+    of_rows = f"totals[ENTRIES] += {printer.total(sweeps['gradient'].equations, 'work->part[ENTRIES]')};"
     source = {
         "float_constants": [{"name": name, "value": value} for name, value in constants(SINGLE).items()],
         "double_constants": [{"name": name, "value": value} for name, value in constants(DOUBLE).items()],
-        "numbers": [{"name": name, "value": value, "formula": expr} for name, (value, expr) in numbers.items()],
-        "functions": [*lines(defined(set(printer.functions))), *definitions],
+        "functions": functions(printer),
         "bodies": [{**HEADS[name], "pointers": body.pointers, "lines": body.lines} for name, body in made.items()],
         "penalties": penalties,
         "sums": [
@@ -115,6 +113,16 @@ def network_holes(
         "features": features,
     }
     return source, header
+
+
+def functions(printer: CPrinter, single: bool = False) -> list[str]:
+    """The numbers and functions that a printer has needed, `single` in float alone."""
+    definitions = list(printer.definitions())
+    numbers = (
+        f"static const real {name} = {(SINGLE if single else DOUBLE).rounded(expr.evalf(DIGITS))}; /* {expr} */"
+        for expr, name in printer.numbers.items()
+    )
+    return lines([BITS, *numbers, "", *defined(set(printer.functions), single), *definitions])
 
 
 def lines(texts: Iterable[str]) -> list[str]:

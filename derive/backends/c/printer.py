@@ -238,10 +238,10 @@ class CPrinter(CFormulas):
                 return [f"add_all({self.width(entries)}, rows, stride, {self.name(symbol)}, sums + ENTRIES * SIDE);"]
         raise ValueError(f"C has no loss here for {type(operation).__name__}: {operation}")
 
-    def total(self, equations: tuple[Equation, ...]) -> str:
+    def total(self, equations: tuple[Equation, ...], sum: str) -> str:
         """The loss, from the sum of its entries over all rows."""
         (value,) = (lower(equation.value) for equation in equations if equation.target == self.program.output)
-        total = Name("work->part[ENTRIES]")
+        total = Name(sum)
         return (
             self.scaled(value.scale.xreplace(self.program.sizes), total) if isinstance(value, Scaled) else total
         ).text

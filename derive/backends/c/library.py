@@ -1,0 +1,91 @@
+"""The C of the functions that a network calls, and of what these call."""
+
+from collections.abc import Iterator
+from functools import cache
+
+from mpmath import mp, mpf
+
+from derive.backends.c.functions import DIGITS, DOUBLE, FITS, FUNCTIONS, SINGLE, Fit, Precision, cut
+
+PLACES = 40  # of 2 / pi, 32 binary ones each
+BITS = """\
+/* numbers and their bits */
+
+INLINE bits bits_of(real number)
+{
+    union { real number; bits bits; } same;
+    same.number = number;
+    return same.bits;
+}
+
+INLINE real of_bits(bits bits_)
+{
+    union { real number; bits bits; } same;
+    same.bits = bits_;
+    return same.number;
+}
+
+/* of a number that SHIFT was added to, and back */
+INLINE whole whole_of(real shifted) { return (whole)(bits_of(shifted) - bits_of(SHIFT)); }
+INLINE real real_of(whole k) { return of_bits(bits_of(SHIFT) + (bits)k) - SHIFT; }
+INLINE real power_of_2(whole k) { return of_bits((bits)(k + BIAS) << FRACTION); }
+"""
+
+
+@cache
+def quarter_turn() -> str:
+    """pi / 2 in parts whose products with 17 bits are exact, in double, as digits go where the parts are taken off.
+
+    And 2 / pi to as many places as the largest number needs, behind 64 that are 0.
+    """
+    with mp.workdps(DIGITS):
+        high = cut(mp.pi / 2, DOUBLE.fraction - 18)
+        middle = cut(mp.pi / 2 - high, 2 * (DOUBLE.fraction - 18))
+        numbers = {"PI": mp.pi, "PI_HIGH": high, "PI_MIDDLE": middle, "PI_LOW": mp.pi / 2 - high - middle}
+        defined = "".join(f"#define {name} {DOUBLE.rounded(number)}\n" for name, number in numbers.items())
+    with mp.workprec(32 * PLACES + 64):
+        entries = ["0", "0", *(str(int(mp.floor(2 / mp.pi * mpf(2) ** (32 * i))) % 2**32) for i in range(1, PLACES))]
+    rows = (f"    {', '.join(entries[start : start + 8])},\n" for start in range(0, len(entries), 8))
+    return "".join([defined, "static const uint32_t TWO_OVER_PI[] = {\n", *rows, "};\n"])
+
+
+@cache
+def polynomial(name: str, single: bool) -> str:
+    """A fit as C, by Horner's rule, in double and in float, or in float alone."""
+    fit = FITS[name]
+    if single:
+        body = horner(fit, SINGLE)
+    else:
+        body = ["#ifdef NETWORK_DOUBLE", *horner(fit, DOUBLE), "#else", *horner(fit, SINGLE), "#endif"]
+    return "\n".join([f"/* {fit.words} */", f"INLINE real {name}(real t)", "{", *body, "    return p;", "}", ""])
+
+
+def horner(fit: Fit, precision: Precision) -> list[str]:
+    first, *others = fit.coefficients(precision)
+    steps = (f"    p = p * t {'-' if c.startswith('-') else '+'} {c.removeprefix('-')};" for c in others)
+    return [f"    real p = {first};", *steps]
+
+
+def defined(names: set[str], single: bool = False) -> Iterator[str]:
+    """The C of these functions, each after those that it needs; `single` in float alone."""
+    done: set[str] = set()
+
+    def define(name: str) -> Iterator[str]:
+        if name in done:
+            return
+        done.add(name)
+        if name in FITS:
+            yield polynomial(name, single)
+            return
+        if name == "quarters":
+            yield quarter_turn()
+        function = FUNCTIONS[name]
+        for other in (*function.needs, *function.fits):
+            yield from define(other)
+        if function.ulp is not None:
+            yield f"/* {name}, to {function.ulp} units in the last place */"
+        yield function.text
+
+    for name in FUNCTIONS:
+        if name in names:
+            yield from define(name)

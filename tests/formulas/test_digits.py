@@ -4,6 +4,7 @@ The judge is the definition at as many digits as it takes, and SymPy's derivativ
 be off by some eps times the condition of what it is, |x f'(x) / f(x)| + 1, or by a few times what torch is off.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -157,12 +158,19 @@ def by_us(module, point: float, target: float, dtype: torch.dtype) -> list[float
     """The same by an emitted network of one unit, whose bias is the point."""
     x, W = torch.zeros(1, 1, dtype=dtype), torch.zeros(1, 1, dtype=dtype)
     b, y, one = (torch.full(shape, value, dtype=dtype) for shape, value in (((1,), point), ((1, 1), target), ((1,), 1)))
-    value, gradient = module.value_and_grad([W, b], x, y)
-    return [value.item(), gradient.b1.item(), module.hvp([W, b], x, y, [W, one]).b1.item()]
+    given, computes = ([], module.FastGradient([W, b])) if hasattr(module, "FastGradient") else ([[W, b]], module)
+    value, gradient = computes.value_and_grad(*given, x, y)
+    numbers = [value.item(), gradient.b1.item()]
+    return [*numbers, computes.hvp(*given, x, y, [W, one]).b1.item()]
+
+
+def both(network: Network, emitted: Callable) -> list:
+    """The readable module, and the one on buffers with torch's own kernels."""
+    return [emitted(network), emitted(network, "fast")]
 
 
 def faults(
-    module, truths: list[Callable], theirs: Callable, targets: list[float | None], points: list[float] = POINTS
+    modules: list, truths: list[Callable], theirs: Callable, targets: list[float | None], points: list[float] = POINTS
 ) -> list[str]:
     found = []
     for target in targets:
@@ -170,7 +178,7 @@ def faults(
             if target and 0 < abs(point) < 1e-20:
                 continue  # p - y is -y
             numbers = [exact(each, (point,) if target is None else (point, target)) for each in truths]
-            for dtype in (torch.float32, torch.float64):
+            for dtype, module in itertools.product((torch.float32, torch.float64), modules):
                 got = by_us(module, point, 1.0 if target is None else target, dtype)
                 want = by_torch(
                     lambda leaf, y=target: theirs(leaf, y), torch.tensor([[point]], dtype=dtype).requires_grad_()
@@ -179,7 +187,8 @@ def faults(
                     wrong = check(mine, other, numbers, order, point, dtype)
                     if wrong:
                         at = f"{point:.4g}" if target is None else f"{point:.4g}, y = {target}"
-                        found.append(f"{['value', 'slope', 'curvature'][order]} at {at}, {dtype}: {wrong}")
+                        where = f"{['value', 'slope', 'curvature'][order]} at {at}, {dtype}, {module.__name__}"
+                        found.append(f"{where}: {wrong}")
     return found
 
 
@@ -188,7 +197,7 @@ def test_a_function_keeps_its_digits(formula, emitted):
     network = Network((1, 1), output_activation=formula, loss="p*y")
     theirs = Activation(formula) if formula in FUNCTIONS else TYPED[formula]
     truths = derivatives(opened(network.function(1)), z)
-    wrong = faults(emitted(network), truths, lambda leaf, _: theirs(leaf), [None])
+    wrong = faults(both(network, emitted), truths, lambda leaf, _: theirs(leaf), [None])
     assert not wrong, "\n".join(wrong)
 
 
@@ -197,7 +206,7 @@ def test_a_function_keeps_its_digits_where_it_has_some(formula, emitted):
     network = Network((1, 1), output_activation=formula, loss="p*y")
     truths, theirs = derivatives(opened(network.function(1)), z), {**REMOVABLE, **NESTED}[formula]
     points = [point for point in POINTS if (abs(point) >= 1 if formula in REMOVABLE else abs(point) <= 700)]
-    wrong = faults(emitted(network), truths, lambda leaf, _: theirs(leaf), [None], points)
+    wrong = faults(both(network, emitted), truths, lambda leaf, _: theirs(leaf), [None], points)
     assert not wrong, "\n".join(wrong)
 
 
@@ -208,7 +217,7 @@ def test_a_loss_keeps_its_digits(loss, emitted):
     theirs = TYPED_LOSSES.get(loss) or (lambda leaf, target: criterion(network, leaf, torch.full_like(leaf, target)))
     truths = derivatives(opened(network.criterion().formula), p, (y,))
     wrong = faults(
-        emitted(network),
+        both(network, emitted),
         truths,
         lambda leaf, target: theirs(leaf, target if loss in LOSSES else torch.full_like(leaf, target)),
         TARGETS,

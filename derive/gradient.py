@@ -16,6 +16,8 @@ from derive.matrix_derivation import derivation, gradient
 from derive.matrix_text import parsed, shape_of
 from derive.proof import NotProved
 
+MOST_SECONDS = 600
+
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(
@@ -27,6 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=a_path, help="a folder for gradient.py and the derivation to read")
     parser.add_argument("--force", action="store_true", help="replace what is in it")
     parser.add_argument("--no-proof", action="store_true", help="derive without a proof")
+    parser.add_argument("--seconds", type=float, default=MOST_SECONDS, help="of work for the proof (ten minutes)")
     options = parser.parse_args(argv)
     try:
         loss, symbols = parsed(options.expression, dict(map(shape_of, options.shape)))
@@ -34,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         for name in names:
             if name.strip() not in symbols:
                 raise ValueError(f"--in: {name.strip()!r} is not in the expression; there are {', '.join(symbols)}")
-        derived = derivation(loss, [symbols[name.strip()] for name in names], prove=not options.no_proof)
+        derived = derivation(loss, [symbols[name.strip()] for name in names], not options.no_proof, options.seconds)
         if options.out:
             derived.save(options.out, options.force)
     except NotProved as error:

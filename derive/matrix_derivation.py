@@ -34,9 +34,9 @@ from derive.packages import expression_pages, expression_source
 from derive.paper import derivation_latex, expression_document
 from derive.paper.formats import MarkdownPage
 from derive.programs import Derivation
-from derive.proof import Certificate, certify
+from derive.proof import Certificate, NotProved, certify
 from derive.reading import Reader
-from derive.system import typeset, write_package
+from derive.system import OutOfTime, limited, typeset, write_package
 
 
 class MatrixDerivation:
@@ -115,13 +115,19 @@ class MatrixDerivation:
     def _repr_latex_(self) -> str:
         return self.latex()
 
-    def prove(self) -> Certificate:
+    def prove(self, seconds: float | None = None) -> Certificate:
         """Shows that the emitted source computes the gradient, exactly.
 
-        Raises NotProved where that cannot be shown.
+        Raises NotProved where that cannot be shown, or not in so many seconds of work, if a number is given.
         """
         if "certificate" not in self.__dict__:
-            self.__dict__["certificate"] = certify(self)
+            try:
+                with limited(seconds):
+                    self.__dict__["certificate"] = certify(self)
+            except OutOfTime:
+                shown = f"the value and the gradient in {', '.join(map(str, self.variables))} are not shown to be right"
+                advice = "prove=False derives without a proof"
+                raise NotProved(f"{self.loss}: after {seconds:g} seconds of work {shown}; {advice}") from None
         return self.__dict__["certificate"]
 
     def hvp(self, *directions: MatrixExpr | Expr) -> "MatrixDerivation":
@@ -168,16 +174,19 @@ class MatrixDerivation:
         return coefficient(along.gradients[variable], v)
 
 
-def derivation(loss: Expr, variables: Iterable[MatrixSymbol | Symbol], prove: bool = True) -> MatrixDerivation:
+def derivation(
+    loss: Expr, variables: Iterable[MatrixSymbol | Symbol], prove: bool = True, seconds: float | None = None
+) -> MatrixDerivation:
     """The derivation of the gradient of a loss: a scalar SymPy expression, or one that is a 1 x 1 matrix.
 
-    `variables` are MatrixSymbols, or Symbols for numbers. Unless `prove` is False the emitted code is proved first.
+    `variables` are MatrixSymbols, or Symbols for numbers. Unless `prove` is False the emitted code is proved first,
+    in so many `seconds` of work if a number is given.
     Raises ValueError where the loss has a node that is not supported, with the path to it; NotProved where no proof is
     found; TypeError for what is no expression.
     """
     result = MatrixDerivation(loss, variables)
     if prove:
-        result.prove()
+        result.prove(seconds)
     return result
 
 

@@ -33,6 +33,12 @@ BUILTINS = (
 )
 
 
+OF_SIZES = {  # functions and methods among whose arguments are sizes, axes or orders
+    *("amax", "arange", "cat", "expand", "eye", "index_select", "logsumexp", "matrix_power", "new_empty", "new_ones"),
+    *("new_zeros", "pad", "polygamma", "reshape", "split", "split_with_sizes", "sum", "unsqueeze", "view", "zeta"),
+}
+
+
 def run_source(source: str, filename: str, beside: dict[str, dict[str, Any]] | None = None) -> dict[str, Any]:
     """The namespace of emitted source, run with symbolic tensors; `beside` has those of its package's other modules.
 
@@ -76,6 +82,38 @@ class Exact(ast.NodeTransformer):
 
     def visit_Constant(self, node: ast.Constant) -> ast.expr:
         return self.wrapped(node) if isinstance(node.value, float) and math.isfinite(node.value) else node
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        """A decimal is no index, whatever it says."""
+        node.value = self.visit(node.value)
+        node.slice = self.outside(node.slice)
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        """Nor is it a size or an axis."""
+        of_sizes = isinstance(node.func, ast.Attribute) and node.func.attr in OF_SIZES
+        node.func = self.visit(node.func)
+        node.args = [self.outside(part) if of_sizes else self.visit(part) for part in node.args]
+        for keyword in node.keywords:
+            keyword.value = self.outside(keyword.value) if of_sizes else self.visit(keyword.value)
+        return node
+
+    def outside(self, node: ast.expr) -> ast.expr:
+        """What stands there, with decimals as they are."""
+        if isinstance(node, ast.Constant):
+            return node
+        if isinstance(node, ast.Tuple | ast.List):
+            node.elts = list(map(self.outside, node.elts))
+            return node
+        if isinstance(node, ast.UnaryOp):
+            node.operand = self.outside(node.operand)
+            return node
+        if isinstance(node, ast.Slice):
+            for name in ("lower", "upper", "step"):
+                bound = getattr(node, name)
+                setattr(node, name, bound and self.outside(bound))
+            return node
+        return self.visit(node)
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         self.generic_visit(node)

@@ -188,3 +188,8 @@ def test_a_wrong_gradient_is_seen_at_any_magnitude(scale, monkeypatch):
     wrong.torch = lambda: source
     with pytest.raises(NotProved, match="the gradient in x came out as"):
         wrong.prove()
+
+
+def test_a_proof_that_takes_too_long_says_what_is_not_shown():
+    with pytest.raises(NotProved, match=r"after 0.01 seconds of work the value and the gradient in x are not shown"):
+        derivation(log(Trace(x.T * x)) ** 7, [x], seconds=0.01)

@@ -1,6 +1,6 @@
 """Which template makes which file of a package."""
 
-from derive.packages.emit import ON_DEMAND, TARGETS, expression_pages, expression_source, render
+from derive.packages.emit import ON_DEMAND, TARGETS, expression_pages, expression_source, layer_source, render
 from derive.packages.expression import forward_text
 
 __all__ = [
@@ -9,5 +9,6 @@ __all__ = [
     "expression_pages",
     "expression_source",
     "forward_text",
+    "layer_source",
     "render",
 ]

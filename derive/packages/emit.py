@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+from sympy import MatrixExpr, MatrixSymbol
+
 from derive.packages.documents import derivation_page, figure_page, html_holes, html_page, page_holes
-from derive.packages.expression import expression_page, function_page
+from derive.packages.expression import expression_page, function_page, layer_page
 from derive.packages.own import data_page, given_page, steps_page
 from derive.packages.readable import backward_page
 from derive.packages.reference import reference_page, run_page, train_page
@@ -15,7 +17,7 @@ from derive.packages.templates import DERIVE, environment, filled
 from derive.paper import DRAWN, Shown, expression_document
 from derive.paper.formats import MarkdownPage, TexPage
 from derive.problems import Network
-from derive.programs import Derivation
+from derive.programs import Derivation, Program
 
 
 def plain_page(subject: Subject) -> dict[str, Any]:
@@ -88,3 +90,8 @@ def expression_source(derivation: Derivation, title: str, function: bool) -> str
     if function:
         text += filled(pages, "expression_function.py.j2", function_page(derivation))
     return text
+
+
+def layer_source(program: Program, result: MatrixExpr, cotangent: MatrixSymbol, derivation: Derivation) -> str:
+    """What follows the module of a pullback: the matrix itself, and as a function of autograd."""
+    return filled(environment(), "expression_layer.py.j2", layer_page(program, result, cotangent, derivation))

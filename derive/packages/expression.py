@@ -3,13 +3,13 @@
 import textwrap
 from typing import Any
 
-from sympy import Inverse, Symbol
+from sympy import Inverse, MatrixExpr, MatrixSymbol, Symbol
 
 from derive.backends.torch import TorchPrinter, lines, spell
 from derive.formulas import over
 from derive.packages.templates import checks
 from derive.packages.text import imports
-from derive.programs import Derivation, LogDet, Program, SignDet
+from derive.programs import Derivation, LogDet, Program, SignDet, atom, needed
 
 CONDITIONS = {
     LogDet: "The logarithm of a determinant is nan where the determinant is negative.",
@@ -84,4 +84,27 @@ def function_page(derivation: Derivation) -> dict[str, Any]:
             {"name": name, "returned": f"grad_value * gradients.{name}" if symbol in program.parameters else "None"}
             for symbol, name in names.items()
         ],
+    }
+
+
+def layer_page(program: Program, result: MatrixExpr, cotangent: MatrixSymbol, derivation: Derivation) -> dict[str, Any]:
+    """The matrix of a pullback, computed by a program that ends in a number of it."""
+    printer = TorchPrinter(program)
+    parameters = {symbol.name for symbol in derivation.program.parameters}
+    inputs = [
+        {
+            "name": spell(program, symbol),
+            "shape": printer.shape_text(symbol),
+            "dimensions": len(program.shape(symbol)),
+            "returned": f"gradients.{spell(program, symbol)}" if symbol.name in parameters else "None",
+        }
+        for symbol in program.inputs
+    ]
+    return {
+        "inputs": inputs,
+        "size_lines": dimension_lines(program),
+        "lines": lines(program, needed(program.equations, [atom(result)])),
+        "result": spell(program, result),
+        "shape": printer.shape_text(result),
+        "cotangent": spell(derivation.program, cotangent),
     }

@@ -12,7 +12,7 @@ from sympy import Basic, Expr, Integer, Lambda, MatrixBase, MatrixExpr, MatrixSy
 
 from derive.formulas import stable
 from derive.problems import Definition
-from derive.programs import PLAIN, Equation, Notation, Program, elementwise, needed
+from derive.programs import PLAIN, Equation, Notation, Program, atom, elementwise, needed
 from derive.reading.agreement import check_agreement
 from derive.reading.logsumexp import StableEquations
 
@@ -42,6 +42,23 @@ class Reader(StableEquations):
 
     def program(self, loss: Basic, variables: Iterable[Basic]) -> Program:
         """The program of a scalar loss; the variables are its parameters."""
+        self.all_inputs(loss, variables)
+        formula = stable(self.collected(self.scalar(loss)))
+        return self.finished(formula, variables)
+
+    def of_matrix(self, matrix: MatrixExpr) -> tuple[Program, MatrixExpr]:
+        """The program of a matrix, which a number of it ends, and what it is there: a symbol or a transpose."""
+        self.all_inputs(matrix, ())
+        result = self.matrix(matrix)
+        result = result if isinstance(atom(result), MatrixSymbol) else self.define(result)
+        made = [equation.target for equation in self.equations]
+        last = self.equations if atom(result) not in made else self.equations[: made.index(atom(result)) + 1]
+        self.equations = list(last)
+        ones = OneMatrix(1, result.shape[0]), OneMatrix(result.shape[1], 1)
+        return self.finished(self.trace_of([ones[0], result, ones[1]]), ()), result
+
+    def all_inputs(self, loss: Basic, variables: Iterable[Basic]) -> None:
+        """Takes all that is given."""
         check_agreement(loss, variables)
         given = sorted(
             {*loss.atoms(MatrixSymbol), *(v for v in variables if isinstance(v, MatrixSymbol))},
@@ -51,7 +68,9 @@ class Reader(StableEquations):
         numbers = {s for s in loss.free_symbols | set(variables) if isinstance(s, Symbol) and s not in self.sizes}
         for symbol in sorted(numbers, key=lambda symbol: symbol.name):
             self.input(symbol)
-        formula = stable(self.collected(self.scalar(loss)))
+
+    def finished(self, formula: Expr, variables: Iterable[Basic]) -> Program:
+        """The program whose last equation is the number with this formula."""
         self.check_sizes()
         operands = self.operands(formula, (Integer(1), Integer(1)))
         value = elementwise(formula, operands or {Symbol("1"): OneMatrix(1, 1)})

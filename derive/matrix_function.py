@@ -1,0 +1,109 @@
+"""pullback(F, [X], G) and pushforward(F, [X], [V]): derivatives of a function whose value is a matrix.
+
+The pullback is the gradient of <G, F> = tr(G^T F) with the cotangent G given; the pushforward, dF along directions, is
+what the pullback's products with them are linear in G with.
+"""
+
+from collections.abc import Iterable
+from functools import cached_property
+
+from sympy import MatrixExpr, MatrixSymbol, Symbol, Trace, ZeroMatrix, sympify
+from sympy.matrices import MatrixBase
+
+from derive.matrix_derivation import MatrixDerivation, checked_variables
+from derive.packages import layer_source
+from derive.programs import Program
+from derive.reading import Reader
+
+
+class Pullback(MatrixDerivation):
+    """The derivation of a vector-Jacobian product: its `gradients` are those of <cotangent, matrix>."""
+
+    def __init__(self, matrix: MatrixExpr, variables: Iterable[MatrixSymbol | Symbol], cotangent: MatrixSymbol) -> None:
+        super().__init__(Trace(cotangent.T * matrix), variables)
+        self.matrix, self.cotangent = matrix, cotangent
+
+    @cached_property
+    def output(self) -> tuple[Program, MatrixExpr]:
+        """The program that computes the matrix, and what it is called there."""
+        return Reader().of_matrix(self.matrix)
+
+    def torch(self, function: bool = False) -> str:
+        """Source of a module with value_and_grad(*, G, X, ...), whose gradients are the pullback of G.
+
+        With `function`, also output(*, X, ...), the matrix, and layer(*, X, ...), the same as a function of autograd.
+        """
+        source = super().torch()
+        return source + layer_source(*self.output, self.inputs[self.cotangent], self.derivation) if function else source
+
+
+def pullback(
+    matrix: MatrixExpr,
+    variables: Iterable[MatrixSymbol | Symbol],
+    cotangent: MatrixSymbol | None = None,
+    prove: bool = True,
+) -> Pullback:
+    """The pullback of a cotangent through a matrix expression: for each variable a matrix of its shape.
+
+    Without a cotangent it is a MatrixSymbol G, or the first of G1, G2, ... that is no name in the expression.
+    Raises ValueError where its shape is not the matrix's; else the errors are those of `derivation`.
+    """
+    check_matrix("pullback", matrix)
+    variables = checked_variables(variables)
+    cotangent = free_symbol("G", matrix) if cotangent is None else cotangent
+    if not isinstance(cotangent, MatrixSymbol):
+        raise TypeError(f"pullback: expected a MatrixSymbol as the cotangent, got {cotangent!r}")
+    if tuple(cotangent.shape) != tuple(matrix.shape):
+        raise ValueError(f"pullback: the cotangent {cotangent} has shape {cotangent.shape}, not {tuple(matrix.shape)}")
+    if matrix.has(cotangent) or cotangent in variables:
+        raise ValueError(f"pullback: the cotangent {cotangent} is in the matrix, too")
+    result = Pullback(matrix, variables, cotangent)
+    if prove:
+        result.prove()
+    return result
+
+
+def pushforward(
+    matrix: MatrixExpr,
+    variables: Iterable[MatrixSymbol | Symbol],
+    directions: Iterable[MatrixExpr],
+    prove: bool = True,
+) -> MatrixDerivation:
+    """The derivation of a Jacobian-vector product: its one gradient, in the cotangent, is dF along the directions.
+
+    `gradients[d.variables[0]]` is the closed form. Raises ValueError where directions do not fit the variables.
+    """
+    check_matrix("pushforward", matrix)
+    variables, directions = checked_variables(variables), tuple(directions)
+    if len(directions) != len(variables):
+        raise ValueError(f"pushforward: expected a direction for each of {', '.join(map(str, variables))}")
+    pulled, slope = pullback(matrix, variables, free_symbol("G", matrix, *directions), prove=False), sympify(0)
+    for variable, direction in zip(variables, directions, strict=True):
+        gradient = pulled.gradients[variable]
+        if not isinstance(variable, MatrixSymbol):
+            slope += gradient * direction
+            continue
+        if not isinstance(direction, MatrixExpr | MatrixBase) or tuple(direction.shape) != tuple(variable.shape):
+            raise ValueError(
+                f"pushforward: {direction} is no direction for {variable}, whose shape is {variable.shape}"
+            )
+        if not isinstance(gradient, ZeroMatrix):
+            slope += Trace(direction.T * gradient)
+    result = MatrixDerivation(slope, [pulled.cotangent])
+    if prove:
+        result.prove()
+    return result
+
+
+def check_matrix(name: str, matrix: MatrixExpr) -> None:
+    if not isinstance(matrix, MatrixExpr | MatrixBase):
+        raise TypeError(f"{name}: expected a matrix expression, got {type(matrix).__name__}; derivation is for numbers")
+    if tuple(matrix.shape) == (1, 1):
+        raise ValueError(f"{name}: the expression is one number; derivation(...) is for that")
+
+
+def free_symbol(stem: str, *matrices: MatrixExpr) -> MatrixSymbol:
+    """A MatrixSymbol of the shape of the first, with a name that none has in it."""
+    taken = {symbol.name for matrix in matrices for symbol in sympify(matrix).free_symbols if hasattr(symbol, "name")}
+    names = (stem, *(f"{stem}{number}" for number in range(1, len(taken) + 2)))
+    return MatrixSymbol(next(name for name in names if name not in taken), *matrices[0].shape)

@@ -6,7 +6,7 @@ from typing import Any
 
 import mpmath
 import numpy
-from mpmath import mp, mpf
+from mpmath import mpf
 
 from derive.modules.entries import Array, Entry, decimal, inner, numbers, of_data
 from derive.modules.evaluate import run
@@ -153,7 +153,3 @@ def defined(graph: Graph, inputs: Mapping[str, Input], seed: int) -> Point:
 def in_decimals() -> object:
     """The context in which points are computed with."""
     return numbers(decimal)
-
-
-def digits_kept() -> object:
-    return mp.workdps(DIGITS)

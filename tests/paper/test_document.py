@@ -11,6 +11,7 @@ import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -24,8 +25,9 @@ from derive.calculus.theorem import pullback
 from derive.matrix import apply, logsumexp, total
 from derive.packages.emit import TARGETS, environment, render, subject_of
 from derive.paper import worked
-from derive.paper.blocks import Boxed, Broken, Chain, Display, Paragraph, Section
+from derive.paper.blocks import Block, Boxed, Broken, Chain, Display, Paragraph, Section
 from derive.paper.document import expression_document
+from derive.paper.formats import Page
 from derive.paper.formats.pages import HtmlPage, MarkdownPage, TexPage
 from derive.paper.latex import latex
 from derive.paper.rules import general
@@ -389,3 +391,9 @@ def test_any_derivation_has_a_body_in_each_format():
     assert "<h2>Backward pass</h2>" in HtmlPage().body(sections)
     loss, variables, _ = EXPRESSIONS["least squares"]
     assert "## Closed forms" in derivation(loss, variables, prove=False).markdown()
+
+
+def test_a_format_needs_a_method_for_each_kind_of_block():
+    assert {kind.__name__.lower() for kind in get_args(Block)} < Page.__abstractmethods__
+    with pytest.raises(TypeError, match=r"abstract methods .*picture, table"):
+        type("Rest", (Page,), {})()

@@ -1,6 +1,7 @@
 """Documents as Markdown, LaTeX, HTML and SVG."""
 
-from derive.paper.formats.pages import HtmlPage, MarkdownPage, Page, TexPage, svg
+from derive.paper.formats.page import Page
+from derive.paper.formats.pages import HtmlPage, MarkdownPage, TexPage, svg
 
 __all__ = [
     "HtmlPage",

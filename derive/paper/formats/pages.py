@@ -6,11 +6,9 @@ Text is escaped here, and only here.
 import html
 import math
 import re
-from collections.abc import Callable
 from fractions import Fraction
 
 from derive.paper import (
-    Block,
     Boxed,
     Broken,
     Bullets,
@@ -27,74 +25,11 @@ from derive.paper import (
     Table,
 )
 from derive.paper.formats.mathml import mathml
-
-REFERENCE = re.compile(r"\b[FBR]\d+\b")
-INLINE = re.compile(r"\$([^$]*)\$|`([^`]*)`|\*([^*]+)\*")
+from derive.paper.formats.page import Page
 
 LONGEST_UNBROKEN = 8
 TEX_WIDTH, TEX_SCALE, TEX_SMALL = 440, 0.85, 0.75
 WIDEST_CODE = 84
-
-
-class Page:
-    """Writes each kind of block by the method of its name; a format has these, too."""
-
-    anchors: frozenset[str] = frozenset()  # of the steps and rules that text can lead to
-    escape: Callable[[str], str]
-    formula: Callable[[str], str]
-    code: Callable[[str], str]
-    emphasis: Callable[[str], str]
-    heading: Callable[[Section], str]
-
-    def text(self, text: str) -> str:
-        """Prose with formulas, code, emphasis and references to steps in it."""
-        return self.written(text, self.words)
-
-    def title(self, text: str) -> str:
-        """The same where nothing leads anywhere."""
-        return self.written(text, self.escape)
-
-    def written(self, text: str, words: Callable[[str], str]) -> str:
-        parts, start = [], 0
-        for match in INLINE.finditer(text):
-            parts.append(words(text[start : match.start()]))
-            formula, code, emphasis = match.groups()
-            if formula is not None:
-                parts.append(self.formula(formula))
-            elif code is not None:
-                parts.append(self.code(code))
-            else:
-                parts.append(self.emphasis(self.written(emphasis, words)))
-            start = match.end()
-        return "".join([*parts, words(text[start:])])
-
-    def words(self, text: str) -> str:
-        def led(match: re.Match[str]) -> str:
-            return self.reference(match[0]) if match[0] in self.anchors else match[0]
-
-        return REFERENCE.sub(led, self.escape(text))
-
-    def reference(self, anchor: str) -> str:
-        return anchor
-
-    def sections(self, sections: list[Section]) -> list[dict[str, str]]:
-        """What a template places: each section's heading and body."""
-        self.anchors = frozenset(anchor for section in sections for anchor in (section.anchor, *section.others))
-        return [
-            {
-                "heading": self.heading(section),
-                "body": "\n".join(self.block(block) for block in section.blocks),
-            }
-            for section in sections
-        ]
-
-    def body(self, sections: list[Section]) -> str:
-        """All sections, one after the other."""
-        return "\n".join(f"{section['heading']}\n\n{section['body']}\n" for section in self.sections(sections))
-
-    def block(self, block: Block) -> str:
-        write: Callable[[Block], str] = getattr(self, type(block).__name__.lower())
-        return write(block)
 
 
 class TexPage(Page):

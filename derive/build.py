@@ -36,6 +36,7 @@ from pathlib import Path
 from traceback import print_exception, walk_tb
 
 from derive import digits
+from derive.formulas import FUNCTIONS, LOSSES
 from derive.packages import ON_DEMAND, TARGETS, render
 from derive.paper import DECIMALS, MOST_DECIMALS, Shown
 from derive.problems import (
@@ -52,6 +53,9 @@ from derive.problems import (
     warnings,
 )
 
+NAMED = (
+    f"Activations: {', '.join(FUNCTIONS)}. Losses: {', '.join(LOSSES)}. Any case, torch's classes, and - for _ will do."
+)
 ROOT = Path(__file__).resolve().parent.parent
 WIDEST_SHOWN = 12  # units of a layer, or points, whose numbers fit on a page
 MOST_SECONDS = 60  # seconds of computing for formulas that somebody typed
@@ -63,7 +67,9 @@ class Fault(Exception):
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(prog="python -m derive.build", description=__doc__ and __doc__.splitlines()[0], allow_abbrev=False)
+    parser = Parser(
+        prog="python -m derive.build", description=__doc__ and __doc__.splitlines()[0], epilog=NAMED, allow_abbrev=False
+    )
     default = Network()
     parser.add_argument("spec", nargs="?", type=a_path, help="a TOML file with these settings; the flags win")
     parser.add_argument("--layers", metavar="SIZES", help="sizes from inputs to outputs, as 2-10-10-1 (the default)")

@@ -21,6 +21,7 @@ from .given import given_numbers
 KEYS = [f"fc{name[1:]}.{'weight' if name[0] == 'W' else 'bias'}" for name in SHAPES]
 SAFETENSORS = ".safetensors"
 TOML = ".toml"
+READ = "read are torch.save(net.state_dict(), FILE), .safetensors, and .toml with W1, b1, ..."
 SUFFIXES = (".pt", ".pth", SAFETENSORS)  # of what train writes
 LARGEST = 16 * sum(map(math.prod, SHAPES.values())) + 2**24  # bytes that are read
 
@@ -84,9 +85,9 @@ def _from_torch(path: Path, content: bytes) -> dict[str, torch.Tensor]:
         with warnings.catch_warnings(action="ignore"):
             state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise ValueError(f"{path}: refused: not a state_dict, or it holds more than tensors") from None
+        raise ValueError(f"{path}: refused: not a state_dict, or it holds more than tensors; {READ}") from None
     except Exception:
-        raise ValueError(f"{path}: not a whole file of torch.save") from None
+        raise ValueError(f"{path}: not a whole file of torch.save; {READ}") from None
     inner = [part for part in state.values() if _is_state(part)] if isinstance(state, dict) else []
     if len(inner) == 1 and not _is_state(state):
         state = inner[0]  # of a checkpoint, beside an optimizer's state and numbers

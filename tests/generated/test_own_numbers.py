@@ -393,3 +393,10 @@ def test_decimals_are_a_whole_number(digits, capsys):
     with pytest.raises(SystemExit):
         build.main([f"--digits={digits}"])
     assert "expected a whole number from 1 to 10" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["w.csv", "w.json", "w.dat"])
+def test_what_holds_no_weights_is_refused_with_what_does(name, emitted, here, capsys):
+    (here / name).write_text("[[0.1, 0.2], [0.3, 0.4]]")
+    assert emitted(NETWORK, "run").main(["--weights", name]) == 2
+    assert "read are torch.save(net.state_dict(), FILE), .safetensors, and .toml" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from derive import build
+from derive.formulas import FUNCTIONS, LOSSES
 from derive.packages.emit import TARGETS, render
 from derive.problems import Network, network_of
 from derive.system import write_package
@@ -271,3 +272,10 @@ def test_a_fault_of_ours_is_told_as_ours_with_the_lines_that_led_to_it(activatio
     *lines, last = capsys.readouterr().err.splitlines()
     assert 'return {}["lost"]' in "\n".join(lines) and "a fault of derive and not of what you asked for" in last
     assert ("another way" in last) == (activation != "tanh") and not (tmp_path / "package").exists()
+
+
+def test_help_lists_what_can_be_named(capsys):
+    with pytest.raises(SystemExit):
+        build.main(["--help"])
+    listed = " ".join(capsys.readouterr().out.split())
+    assert all(name in listed for name in (*FUNCTIONS, *LOSSES))

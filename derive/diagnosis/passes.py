@@ -34,20 +34,22 @@ class Passes(Surroundings):
         yield Change("last row only", "only the last point is in it: the points are not added up", operation)
 
     def of_sum(self, operation: Operation) -> Iterator[Change]:
-        """Of terms that are added, one is left out."""
+        """Of terms that are added, one is left out, or taken twice, by half, with the other sign."""
         if not isinstance(operation, Sum):
             return
         for index, term in enumerate(operation.terms):
             rest = (*operation.terms[:index], *operation.terms[index + 1 :])
-            names = ", ".join(sorted({self.code(symbol) for symbol in values_in(term)}))
+            reads = set(values_in(term))
+            names = ", ".join(sorted(map(self.code, reads)))
+            what, general = ("the penalty",) * 2 if reads <= self.weights else (f"the term with {names}", "a term")
             left = rest[0] if len(rest) == 1 else replace(operation, terms=rest)
-            yield Change("term left out", f"the term with {names} is left out", left)
+            yield Change(f"{general} is left out", f"{what} is left out", left)
             for factor, words in ((Integer(2), "twice"), (Rational(1, 2), "half of"), (Integer(-1), "minus")):
                 scaled = replace(
                     operation,
                     terms=(*operation.terms[:index], Scaled(term.shape, factor, term), *operation.terms[index + 1 :]),
                 )
-                yield Change(f"{words} a term", f"{words} the term with {names} is taken", scaled)
+                yield Change(f"{words} {general} is taken", f"{words} {what} is taken", scaled)
 
     def factors(self, operation: Operation) -> Iterator[Change]:
         C = Integer(self.network.layers[-1])

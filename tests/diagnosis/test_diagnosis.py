@@ -230,6 +230,18 @@ def test_a_function_may_return_a_loss_and_gradients_in_order_and_nothing_else():
         diagnose(lambda *a: {"W1": numpy.zeros(3)}, network)
 
 
+def test_a_penalty_that_is_left_out_or_not_halved_is_called_by_its_name():
+    network = Network((3, 4, 2), activation="tanh", penalty="0.05*w**2", reduction="mean")
+    doctor, plain = doctor_of(network), gradients(network)
+    weights = inputs(network)
+    for share, named in ((0, "the penalty is left out"), (2, "twice the penalty is taken"), (1, "")):
+        own = {n: g + share * weights[n] / 10 if n[0] == "W" else g for n, g in plain.items()}
+        diagnosis = doctor.of_arrays(own)
+        assert diagnosis.agrees is not named and (not named or kinds(diagnosis)[0] == {named})
+        one = {**own, "W1": plain["W1"] + weights["W1"] / 10}
+        assert not named or (named in str(doctor.of_arrays(one)) and "B" in doctor.of_arrays(one).summary)
+
+
 def test_a_large_network_is_diagnosed_one_slip_at_a_time():
     network = Network((300, 200, 200, 1), activation="tanh")
     doctor = Diagnostician(network, inputs(network))

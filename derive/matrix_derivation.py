@@ -33,7 +33,7 @@ from derive.matrix_numbers import at_arrays, beside_autograd
 from derive.packages import expression_pages, expression_source
 from derive.paper import derivation_latex, expression_document
 from derive.paper.formats import MarkdownPage
-from derive.programs import Derivation
+from derive.programs import Derivation, as_text
 from derive.proof import Certificate, NotProved, certify
 from derive.reading import Reader
 from derive.system import OutOfTime, limited, typeset, write_package
@@ -109,8 +109,8 @@ class MatrixDerivation:
         return beside_autograd(self, tensors)
 
     def __repr__(self) -> str:
-        lines = (f"  d/d{variable} = {gradient}" for variable, gradient in self.gradients.items())
-        return "\n".join([f"the gradient of {self.loss}", *lines])
+        lines = (f"  d/d{variable} = {as_text(gradient)}" for variable, gradient in self.gradients.items())
+        return "\n".join([f"the gradient of {as_text(self.loss)}", *lines])
 
     def _repr_latex_(self) -> str:
         return self.latex()

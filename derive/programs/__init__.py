@@ -45,6 +45,7 @@ from derive.programs.program import (
     shifts,
     substitute,
 )
+from derive.programs.text import as_text
 
 __all__ = [
     "FUNCTION_SIGNS",
@@ -70,6 +71,7 @@ __all__ = [
     "SignDet",
     "add",
     "all_in_parts",
+    "as_text",
     "atom",
     "chain",
     "constant",

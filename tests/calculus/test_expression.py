@@ -45,8 +45,10 @@ from derive.proof.judge import NotProved
 from tests.helpers.cookbook import PROBLEMS, A, E, S, T, W, X, a, b, c, k, m, n, s, x
 from tests.helpers.gate import relative
 from tests.helpers.reference import value
+from tests.tools import cookbook
 
 i, j = symbols("i j", integer=True)
+PAGE = cookbook.PAGE.read_text(encoding="utf-8")
 SIZES = {m: 4, n: 3, k: 2}
 
 
@@ -84,6 +86,7 @@ def close(mine, reference, tolerance=1e-9):
 @pytest.mark.parametrize("problem", PROBLEMS, ids=[problem.source for problem in PROBLEMS])
 def test_published(problem):
     derived = derivation(problem.loss, [problem.variable])
+    assert cookbook.row(problem, derived) in PAGE, "python -m tests.tools.cookbook writes it anew"
     given = tensors(derived, positive=problem.positive)
     _, (mine,) = emitted(derived, given)
     close(mine, by_autograd(problem.loss, problem.variable, given))
@@ -93,6 +96,7 @@ def test_published(problem):
 
 def test_enough_published_problems():
     assert len(PROBLEMS) >= 60
+    assert PAGE.startswith(cookbook.HEAD) and PAGE.count("\n") == cookbook.HEAD.count("\n") + len(PROBLEMS)
     assert len({problem.source for problem in PROBLEMS}) == len(PROBLEMS)
 
 

@@ -108,10 +108,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--device", action="store_true", help="also device.h, steps of training in C for a device")
     parser.add_argument("--pdf", action="store_true", help="also derivation.pdf, by pdflatex")
-    return parser.parse_args(joined(sys.argv[1:] if argv is None else argv))
+    return parser.parse_args(with_joined_formulas(sys.argv[1:] if argv is None else argv))
 
 
-def joined(argv: list[str]) -> list[str]:
+def with_joined_formulas(argv: list[str]) -> list[str]:
     """The arguments, with formulas that begin with a minus joined to their flags: alone they would seem to be flags."""
     found: list[str] = []
     for argument in argv:

@@ -65,7 +65,7 @@ def backward(name: str, *arguments: str | float, **options: str) -> Kernel:
     return Kernel(f"{ATEN}{name}_backward.grad_input", ("g", *arguments), tuple(options.items()), "grad_input")
 
 
-def function(name: str, **what: Any) -> Word:
+def elementary(name: str, **what: Any) -> Word:
     return Word(TORCH + name, name, **what)
 
 
@@ -75,28 +75,30 @@ def functional(name: str, **what: Any) -> Word:
 
 SELU = (1.6732632423543772, 1.0507009873554805)  # torch's alpha and scale
 ELU_BACKWARD = backward("elu", 1, 1, 1, False, "z")
-TANH = {"approximate": "tanh"}
+GELU_TANH = {"approximate": "tanh"}
 
 WORDS = (
-    *map(function, ("acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "erfc", "erfinv")),
-    *map(function, ("expm1", "floor", "log1p", "sign")),
-    *(function(name, of_numbers=True) for name in ("cos", "cosh", "erf", "exp", "log", "sinh", "tan")),
+    *map(elementary, ("acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "erfc", "erfinv")),
+    *map(elementary, ("expm1", "floor", "log1p", "sign")),
+    *(elementary(name, of_numbers=True) for name in ("cos", "cosh", "erf", "exp", "log", "sinh", "tan")),
     Word(TORCH + "abs", "Abs"),
     Word(TORCH + "ceil", "ceiling"),
     Word(TORCH + "lgamma", "loggamma"),
-    function("digamma"),
-    function("xlogy"),
+    elementary("digamma"),
+    elementary("xlogy"),
     Word(TORCH + "sqrt", "root"),
     *(
         Word(f"{TORCH}special.{name}", name)
         for name in ("erfcx", "i0", "i1", "log_ndtr", "polygamma", "xlog1py", "zeta")
     ),
     Word(function="gamma", of_numbers=True),
-    function("relu", into=Kernel(TORCH + "clamp_min", ("z", 0)), pullback=backward("threshold", "a", 0), in_place=True),
-    function("selu", into=into("elu", "z", *SELU), pullback=backward("elu", *SELU, 1, False, "z")),
-    function("sigmoid", into=Kernel(TORCH + "sigmoid", ("z",)), pullback=backward("sigmoid", "a"), in_place=True),
-    function("sin", into=Kernel(TORCH + "sin", ("z",)), in_place=True, of_numbers=True),
-    function(
+    elementary(
+        "relu", into=Kernel(TORCH + "clamp_min", ("z", 0)), pullback=backward("threshold", "a", 0), in_place=True
+    ),
+    elementary("selu", into=into("elu", "z", *SELU), pullback=backward("elu", *SELU, 1, False, "z")),
+    elementary("sigmoid", into=Kernel(TORCH + "sigmoid", ("z",)), pullback=backward("sigmoid", "a"), in_place=True),
+    elementary("sin", into=Kernel(TORCH + "sin", ("z",)), in_place=True, of_numbers=True),
+    elementary(
         "tanh", into=Kernel(TORCH + "tanh", ("z",)), pullback=backward("tanh", "a"), in_place=True, of_numbers=True
     ),
     functional("celu", into=into("elu", "z"), pullback=ELU_BACKWARD),
@@ -105,9 +107,9 @@ WORDS = (
     Word(
         FUNCTIONAL + "gelu",
         "gelu_tanh",
-        options=tuple(TANH.items()),
-        into=into("gelu", "z", **TANH),
-        pullback=backward("gelu", "z", **TANH),
+        options=tuple(GELU_TANH.items()),
+        into=into("gelu", "z", **GELU_TANH),
+        pullback=backward("gelu", "z", **GELU_TANH),
     ),
     functional("hardsigmoid", into=into("hardsigmoid", "z")),
     functional("hardswish", into=into("hardswish", "z"), pullback=Kernel(ATEN + "hardswish_backward.out", ("g", "z"))),

@@ -7,7 +7,7 @@ from sympy import Inverse, MatrixExpr, MatrixSymbol, Symbol
 
 from derive.backends.torch import TorchPrinter, lines, spell
 from derive.formulas import over
-from derive.packages.templates import checks
+from derive.packages.templates import tensor_checks
 from derive.packages.text import imports
 from derive.programs import Derivation, LogDet, Program, SignDet, atom, needed
 
@@ -44,7 +44,7 @@ def expression_page(derivation: Derivation, title: str) -> dict[str, Any]:
         "forward": forward_lines,
         "backward": backward_lines,
         "value": spell(program, program.output),
-        "checks": checks("value_and_grad gives the derivatives"),
+        "checks": tensor_checks("value_and_grad gives the derivatives"),
     }
 
 

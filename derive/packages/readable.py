@@ -9,7 +9,7 @@ from sympy import MatrixSymbol
 from derive.backends.torch import ONE, lines, spell, summands
 from derive.calculus import Computed, hvp, input_grad, jvp, per_sample_grad
 from derive.packages.subject import Subject, described
-from derive.packages.templates import checks
+from derive.packages.templates import tensor_checks
 from derive.packages.text import constants, imports, names, size_lines, spec_lines, unpack_lines
 from derive.programs import all_in_parts, needed
 
@@ -53,7 +53,7 @@ def backward_page(subject: Subject) -> dict[str, Any]:
         "loss": loss_lines,
         "backward": backward_lines,
         "penalties": penalties(subject),
-        "checks": checks("jvp, hvp are derivatives, function.loss is for autograd"),
+        "checks": tensor_checks("jvp, hvp are derivatives, function.loss is for autograd"),
         **others,
     }
 

@@ -32,6 +32,6 @@ def filled(pages: Environment, template: str, holes: dict[str, Any]) -> str:
         raise ValueError(f"templates/{template}{line}: {error}; a hole is one of: {', '.join(holes)}") from None
 
 
-def checks(derivatives: str) -> list[str]:
+def tensor_checks(derivatives: str) -> list[str]:
     """What every emitted module checks of tensors; `derivatives` says where the derivatives are that are derived."""
     return filled(environment(), "checks.py.j2", {"derivatives": derivatives}).splitlines()

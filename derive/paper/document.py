@@ -35,7 +35,7 @@ from derive.paper.rules import rules_sections
 from derive.paper.softmax import softmax_sections
 from derive.paper.worked import DRAWN, Shown, numbers_sections
 from derive.problems import Network
-from derive.programs import Derivation, Elementwise, Equation, Kind, RowMax, substitute
+from derive.programs import Derivation, Elementwise, Equation, RowMax, SymbolKind, substitute
 
 LONGEST_CLOSED_FORM = 24
 MOST_EXPANDED, MOST_CLOSED_FORMS = 8, 12
@@ -158,7 +158,7 @@ def slope_sections(derivation: Derivation) -> list[Section]:
     z, a = Symbol("z", real=True), Symbol("a", real=True)
     for equation in program.equations:
         kind = program.notation.kind(equation.target.name)
-        if kind is not Kind.ACTIVATION or not isinstance(equation.value, Elementwise):
+        if kind is not SymbolKind.ACTIVATION or not isinstance(equation.value, Elementwise):
             continue
         (scalar,) = equation.value.operands
         formula = equation.value.formula.xreplace({scalar: z})

@@ -17,7 +17,7 @@ from derive.paper.breaking import inline
 from derive.paper.latex import latex, shape_latex
 from derive.paper.prose import prose
 from derive.problems import Network
-from derive.programs import Derivation, Kind, Notation, Program, Role, greek
+from derive.programs import Derivation, Notation, Program, Role, SymbolKind, greek
 
 GAP, RADIUS, SLOTS, MOST_COLUMNS = 28, 8, 4, 7
 SPACING, WIDE_SPACING, MOST_DRAWN = 64, 96, 11
@@ -146,7 +146,7 @@ def last_symbol(program: Program, layer: int) -> MatrixSymbol:
         return program.data[0]
     made, notation = [equation.target for equation in program.equations], program.notation
     own = [symbol for symbol in made if notation.layer(symbol.name) == layer]
-    return [s for s in own if notation.kind(s.name) in (Kind.PRE_ACTIVATION, Kind.ACTIVATION)][-1]
+    return [s for s in own if notation.kind(s.name) in (SymbolKind.PRE_ACTIVATION, SymbolKind.ACTIVATION)][-1]
 
 
 def abridged(items: list[T], most: int) -> list[T | None]:

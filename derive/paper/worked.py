@@ -13,7 +13,7 @@ from derive.paper.indices import entry_latex
 from derive.paper.latex import latex
 from derive.paper.prose import prose
 from derive.problems import Network, targets
-from derive.programs import Derivation, Equation, Kind, Program
+from derive.programs import Derivation, Equation, Program, SymbolKind
 from derive.system import Given
 
 Drawn = dict[MatrixSymbol, ndarray]
@@ -96,7 +96,7 @@ def numbers_sections(network: Network, derivation: Derivation, shown: Shown = DR
 
 
 def given_row(program: Program, symbol: MatrixSymbol, values: Drawn, shown: Shown) -> Row:
-    target = program.notation.kind(symbol.name) is Kind.TARGETS
+    target = program.notation.kind(symbol.name) is SymbolKind.TARGETS
     if program.notation.torch(symbol.name) in shown.own.values:
         text, why = matrix_latex(values[symbol], places(values[symbol], shown.decimals)), "given"
     else:

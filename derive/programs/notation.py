@@ -13,7 +13,7 @@ from unicodedata import lookup
 from sympy import Add, Expr, MatrixSymbol, Mul, Pow, Symbol
 
 
-class Kind(Enum):
+class SymbolKind(Enum):
     """What a symbol that is made of no other is in a network."""
 
     INPUTS, TARGETS, WEIGHTS, BIASES, PRE_ACTIVATION, ACTIVATION, ERROR, OTHER = range(8)
@@ -24,16 +24,16 @@ class Family:
     torch: str
     latex: str
     meaning: str
-    kind: Kind = Kind.OTHER
+    kind: SymbolKind = SymbolKind.OTHER
 
 
 FAMILIES = {
-    "X": Family("x", "X", "inputs, one row a sample", Kind.INPUTS),
-    "Y": Family("y", "Y", "targets, one row a sample", Kind.TARGETS),
-    "W": Family("W", "W", "weights of layer {layer}, as torch.nn.Linear stores them", Kind.WEIGHTS),
-    "b": Family("b", "b", "biases of layer {layer}", Kind.BIASES),
-    "Z": Family("z", "Z", "pre-activation of layer {layer}", Kind.PRE_ACTIVATION),
-    "A": Family("a", "A", "activation of layer {layer}", Kind.ACTIVATION),
+    "X": Family("x", "X", "inputs, one row a sample", SymbolKind.INPUTS),
+    "Y": Family("y", "Y", "targets, one row a sample", SymbolKind.TARGETS),
+    "W": Family("W", "W", "weights of layer {layer}, as torch.nn.Linear stores them", SymbolKind.WEIGHTS),
+    "b": Family("b", "b", "biases of layer {layer}", SymbolKind.BIASES),
+    "Z": Family("z", "Z", "pre-activation of layer {layer}", SymbolKind.PRE_ACTIVATION),
+    "A": Family("a", "A", "activation of layer {layer}", SymbolKind.ACTIVATION),
     "C": Family("max", "C", "largest entry of each row"),
     "U": Family("u", "U", "the same less the largest entry of its row"),
     "M": Family("lse", "M", "log of the row sums of exp"),
@@ -43,7 +43,7 @@ FAMILIES = {
     "E": Family("e", "E", "loss of each entry"),
     "R": Family("penalty", "R", "penalty of each weight of layer {layer}"),
     "L": Family("loss", "L", "loss"),
-    "Delta": Family("delta", r"\Delta", "error of layer {layer}, dL/dZ{layer}", Kind.ERROR),
+    "Delta": Family("delta", r"\Delta", "error of layer {layer}, dL/dZ{layer}", SymbolKind.ERROR),
 }
 _NAME = re.compile(r"\A([A-Za-z_]+?)(?:(\d+)([a-z]*))?\Z")
 BETWEEN = " "  # a role and the name of the symbol that has it
@@ -115,9 +115,9 @@ class Notation:
         """The symbol that is this of another; it has the other's shape."""
         return MatrixSymbol(f"{role}{BETWEEN}{symbol.name}", *symbol.shape)
 
-    def kind(self, name: str) -> Kind:
+    def kind(self, name: str) -> SymbolKind:
         """What the symbol is in a network; OTHER in an expression, and of what is made of another symbol."""
-        return Kind.OTHER
+        return SymbolKind.OTHER
 
     def layer(self, name: str) -> int:
         """The layer that a symbol, or what it is made of, belongs to; 0 where it belongs to none."""
@@ -193,9 +193,9 @@ class NetworkNotation(Notation):
 
     unnamed = "Q"
 
-    def kind(self, name: str) -> Kind:
+    def kind(self, name: str) -> SymbolKind:
         family = None if self.role(name)[0] else FAMILIES.get(_split(name)[0])
-        return family.kind if family else Kind.OTHER
+        return family.kind if family else SymbolKind.OTHER
 
     def layer(self, name: str) -> int:
         _, layer, _ = _split(self.role(name)[1])
@@ -224,12 +224,12 @@ class NetworkNotation(Notation):
         return FAMILIES[family].meaning.format(layer=layer)
 
     def cotangent(self, variable: MatrixSymbol) -> MatrixSymbol:
-        if self.kind(variable.name) is Kind.PRE_ACTIVATION:
+        if self.kind(variable.name) is SymbolKind.PRE_ACTIVATION:
             return MatrixSymbol(f"Delta{self.layer(variable.name)}", *variable.shape)
         return super().cotangent(variable)
 
     def is_cotangent(self, name: str) -> bool:
-        return super().is_cotangent(name) or self.kind(name) is Kind.ERROR
+        return super().is_cotangent(name) or self.kind(name) is SymbolKind.ERROR
 
     def moved(self, name: str, by: int) -> str:
         role, other = self.role(name)

@@ -25,7 +25,7 @@ from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.printing.precedence import PRECEDENCE
 
 from derive.programs.nodes import PositiveNumber, SignDet
-from derive.programs.notation import Kind, Notation
+from derive.programs.notation import Notation, SymbolKind
 
 
 class Elementwise(MatrixExpr):
@@ -219,22 +219,22 @@ class Program:
             check_equation(equation, known)
             known.add(equation.target.name)
 
-    def of_kind(self, *kinds: Kind) -> tuple[MatrixSymbol, ...]:
+    def of_kind(self, *kinds: SymbolKind) -> tuple[MatrixSymbol, ...]:
         """What is given of these kinds, as a network's weights."""
         return tuple(symbol for symbol in self.inputs if self.notation.kind(symbol.name) in kinds)
 
     @property
     def data(self) -> tuple[MatrixSymbol, ...]:
         """A network's inputs and targets; of these two those that the program has."""
-        return self.of_kind(Kind.INPUTS, Kind.TARGETS)
+        return self.of_kind(SymbolKind.INPUTS, SymbolKind.TARGETS)
 
     @property
     def weights(self) -> tuple[MatrixSymbol, ...]:
-        return self.of_kind(Kind.WEIGHTS)
+        return self.of_kind(SymbolKind.WEIGHTS)
 
     @property
     def biases(self) -> tuple[MatrixSymbol, ...]:
-        return self.of_kind(Kind.BIASES)
+        return self.of_kind(SymbolKind.BIASES)
 
     @property
     def output(self) -> MatrixSymbol:

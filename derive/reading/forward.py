@@ -3,7 +3,7 @@
 from sympy import Expr
 
 from derive.problems import N, Network, definitions
-from derive.programs import NETWORK, Kind, Program, needed
+from derive.programs import NETWORK, Program, SymbolKind, needed
 from derive.reading.reader import Reader
 
 
@@ -14,7 +14,7 @@ def forward(network: Network, mean_over: Expr = N) -> Program:
     read.inputs_of(network_as.given)
     for definition in network_as.definitions:
         read.definition(definition)
-    biases = [symbol for symbol in network_as.parameters if NETWORK.kind(symbol.name) is Kind.BIASES]
+    biases = [symbol for symbol in network_as.parameters if NETWORK.kind(symbol.name) is SymbolKind.BIASES]
     gradients = [NETWORK.cotangent(b) for b in biases]
     rows = [*biases, *gradients, *map(NETWORK.tangent, [*biases, *gradients])]
     return Program(

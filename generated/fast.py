@@ -61,7 +61,7 @@ class FastGradient:
         for parameter, value in zip(self.parameters, given, strict=True):
             parameter.copy_(value)
         self._dtype, self._device = given[0].dtype, given[0].device
-        self._written = _places(self._results)
+        self._written, self._moved = _places(self._results), _places(self._product)
         self._bound: list[tuple[torch.nn.Parameter, torch.Tensor, torch.Tensor]] = []
         self._chunk, self._hvp_chunk = self._rows_in_cache(36), self._rows_in_cache(91)
         self._steps: OrderedDict[tuple[str, int], Callable] = OrderedDict()
@@ -128,8 +128,9 @@ class FastGradient:
         """
         x, y, N = self._data(x, y)
         direction = self._flat(direction)
-        for name, tensor in {"x": x, "y": y}.items():
-            _refuse_shared(name, tensor, "the product of the call before", self._product)
+        if x.data_ptr() in self._moved or y.data_ptr() in self._moved:
+            for name, tensor in {"x": x, "y": y}.items():
+                _refuse_shared(name, tensor, "the product of the call before", self._product)
         self._put_product(x, y, N, direction)
         return self._product_views
 

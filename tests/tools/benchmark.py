@@ -1,4 +1,4 @@
-"""python -m tests.tools.benchmark: how fast the emitted modules are, beside what else there is, in two minutes.
+"""python -m tests.tools.benchmark: how fast the emitted modules are, beside what else there is, in three minutes.
 
 One thread, one process. Each result is checked against float64 autograd before it is timed. Rounds are interleaved, so
 that a slow moment of the machine hits all; a line gives the median over rounds of theirs / ours, and its range.
@@ -9,6 +9,7 @@ import argparse
 import gc
 import importlib
 import math
+import os
 import platform
 import statistics
 import subprocess
@@ -29,7 +30,7 @@ from tests.helpers.gate import relative
 from tests.tools import peers
 from tests.tools.peers import Call
 
-SECONDS = 100  # no new measurement begins later
+SECONDS = 150  # no new measurement begins later
 CHUNK = 16384
 ROWS = (1, 64, 1000, 10_000, 100_000, 1_000_000)
 WIDE = [
@@ -68,13 +69,13 @@ class Bench:
     def __init__(self, device: str, folder: Path) -> None:
         self.device, self.folder = device, folder
         self.wait = torch.cuda.synchronize if device == "cuda" else lambda: None
-        self.begin = time.perf_counter()
+        self.begin, self.compiling = time.perf_counter(), 0.0
 
     def modules(self, network: Network):
-        """The emitted package of a network: its fast and its readable module."""
+        """The emitted package of a network: its fast, its native and its readable module."""
         name = f"benchmark{len(list(self.folder.glob('benchmark*')))}"
         write_package(self.folder / name, render(network))
-        return importlib.import_module(f"{name}.fast"), importlib.import_module(f"{name}.backward")
+        return [importlib.import_module(f"{name}.{module}") for module in ("fast", "native", "backward")]
 
     def race(self, regime: str, ours: Call, others: dict[str, Call | None], rounds: int = 7) -> Iterator[Line]:
         """Each in turn, round by round, each for the same time."""
@@ -106,16 +107,19 @@ class Bench:
     def narrow(self, compiled: bool) -> Iterator[Line]:
         """2-10-10-1 for 1 to a million rows."""
         network = Network()
-        fast_module, backward = self.modules(network)
+        fast_module, native_module, backward = self.modules(network)
         library = peers.compiled_c(self.folder) if self.device == "cpu" else None
         cases = [*((torch.float32, rows) for rows in ROWS), (torch.float64, 1), (torch.float64, 100_000)]
         for dtype, rows in cases:
             net = peers.sequential(network, self.device, dtype)
             values = tuple(parameter.detach() for parameter in net.parameters())
-            fast = fast_module.FastGradient(values)
+            begin, fast = time.perf_counter(), fast_module.FastGradient(values)
+            native = native_module.NativeGradient(values)
+            self.compiling = max(self.compiling, time.perf_counter() - begin)
             x, y = peers.data(network, rows, self.device, dtype)
             case = (values, x, y)
             others: dict[str, Call | None] = {
+                "native.py": lambda f=native, x=x, y=y: f.value_and_grad(x, y)[1],
                 "backward.py": lambda case=case: backward.value_and_grad(*case)[1],
                 "autograd": peers.autograd(net, x, y),
                 f"autograd, chunks of {CHUNK}": peers.autograd(net, x, y, CHUNK) if rows > CHUNK else None,
@@ -134,6 +138,7 @@ class Bench:
             for name, call in others.items():
                 if call:
                     check(f"{regime}: {name}", call(), reference, 1e5 * eps)
+            check(f"{regime}: native.py", native.value_and_grad(x, y)[1], reference, 64 * eps)
             check(f"{regime}: fast.py", fast.value_and_grad(x, y)[1], reference, 64 * eps)
             yield from self.race(
                 regime, lambda f=fast, x=x, y=y: f.value_and_grad(x, y), others, 9 if rows < 1e5 else 5
@@ -149,15 +154,20 @@ class Bench:
 
     def each_and_hessian(self) -> Iterator[Line]:
         network = Network()
-        fast_module, _ = self.modules(network)
+        fast_module, native_module, _ = self.modules(network)
         values = tuple(p.detach() for p in peers.sequential(network, self.device, torch.float32).parameters())
-        fast, double = fast_module.FastGradient(values), tuple(value.double() for value in values)
+        fast, native = fast_module.FastGradient(values), native_module.NativeGradient(values)
+        double = tuple(value.double() for value in values)
         for rows in (1000, 100_000):
             x, y = peers.data(network, rows, self.device, torch.float32)
             out = torch.empty(network.entries, rows, device=self.device)
             want = peers.each_by_vmap(double, x[:1000].double(), y[:1000].double())()
             check("per-sample", [g[:1000] for g in fast.per_sample_grad(x, y, out)], want, 3e-6)
-            others = {"vmap(grad)": peers.each_by_vmap(values, x, y)}
+            others = {
+                "vmap(grad)": peers.each_by_vmap(values, x, y),
+                "native.py": lambda x=x, y=y, out=out: native.per_sample_grad(x, y, out),
+                "filling the output once": lambda out=out: out.fill_(1),
+            }
             yield from self.race(
                 f"per-sample N={rows}", lambda x=x, y=y, out=out: fast.per_sample_grad(x, y, out), others
             )
@@ -165,21 +175,28 @@ class Bench:
         flat = torch.empty_like(fast.flat_parameters)
         for view, part in zip(fast_module._views(flat), direction, strict=True):
             view.copy_(part)
-        for rows in (1, 1000):
+        for rows in (1, 1000, 100_000):
             x, y = peers.data(network, rows, self.device, torch.float32)
             along = [part.double() for part in direction]
             check("Hessian", fast.hvp(x, y, flat), peers.double_backward(double, along, x.double(), y.double())(), 1e-5)
-            others = {"double backward": peers.double_backward(values, direction, x, y)}
+            others = {
+                "double backward": peers.double_backward(values, direction, x, y),
+                "native.py": lambda x=x, y=y: native.hvp(x, y, flat),
+            }
             yield from self.race(f"Hessian-vector N={rows}", lambda x=x, y=y: fast.hvp(x, y, flat), others)
 
     def wide(self) -> Iterator[Line]:
         for network, rows in WIDE:
             net = peers.sequential(network, self.device, torch.float32)
-            fast = self.modules(network)[0].FastGradient(net.parameters())
+            fast_module, native_module, _ = self.modules(network)
+            fast, native = fast_module.FastGradient(net.parameters()), native_module.NativeGradient(net.parameters())
             x, y = peers.data(network, rows, self.device, torch.float32)
             check(str(network), fast.value_and_grad(x, y)[1], self.exact(network, net, x, y), 1e-5)
             regime = f"{'-'.join(map(str, network.layers))} {network.activation} N={rows}"
-            others = {"autograd": peers.autograd(net, x, y)}
+            others = {
+                "autograd": peers.autograd(net, x, y),
+                "native.py": lambda f=native, x=x, y=y: f.value_and_grad(x, y),
+            }
             yield from self.race(regime, lambda f=fast, x=x, y=y: f.value_and_grad(x, y), others, 5)
 
     def notes(self, lines: list[Line]) -> Iterator[str]:
@@ -193,11 +210,33 @@ class Bench:
         x, y = peers.data(network, rows, self.device, torch.float32)
         fast = importlib.import_module("benchmark0.fast").FastGradient(net.parameters())
         want = self.exact(network, net, x, y)
-        errors = {"fast.py": fast.value_and_grad(x, y)[1], "autograd": peers.autograd(net, x, y)()}
+        native = importlib.import_module("benchmark0.native").NativeGradient(net.parameters())
+        errors = {
+            "native.py": native.value_and_grad(x, y)[1],
+            "fast.py": fast.value_and_grad(x, y)[1],
+            "autograd": peers.autograd(net, x, y)(),
+        }
         told = (f"{name} {max(distances(got, want)):.1e}" for name, got in errors.items())
         yield f"float32 against float64 at N={rows}, in norm: {', '.join(told)}"
         if self.device == "cpu":
             yield f"peak memory above the data at N={rows}: {peak(rows)}"
+            yield f"native.py at N={rows} with 2 threads: {self.threads(native, x, y):.2f} times as fast as with 1"
+            yield f"native.py compiled for the first time: {self.compiling:.1f} s; load of the machine: {load()}"
+
+    def threads(self, native, x: torch.Tensor, y: torch.Tensor) -> float:
+        """How many times as fast two threads are as one, round by round."""
+        times: dict[int, list[float]] = {1: [], 2: []}
+        for _ in range(7):
+            for number, found in times.items():
+                torch.set_num_threads(number)
+                found.append(self.seconds(lambda: native.value_and_grad(x, y), 1))
+        torch.set_num_threads(1)
+        return statistics.median(one / two for one, two in zip(times[1], times[2], strict=True))
+
+
+def load() -> str:
+    """How many processes waited for a core, over 1, 5 and 15 minutes."""
+    return ", ".join(f"{waiting:.1f}" for waiting in os.getloadavg())
 
 
 def distances(got: Iterable, want: Iterable[torch.Tensor]) -> list[float]:
@@ -224,6 +263,7 @@ def peak(rows: int) -> str:
     """Peak memory above the data, each in a process of its own."""
     found = {}
     for name, call in {
+        "native.py": "from generated.native import NativeGradient as F; f = F(n.parameters()); g = f.value_and_grad",
         "fast.py": "from generated.fast import FastGradient as F; f = F(n.parameters()); g = f.value_and_grad",
         "autograd": "g = lambda x, y: ((n(x) - y) ** 2).sum().backward()",
     }.items():
@@ -314,6 +354,7 @@ def main(argv: list[str] | None = None) -> None:
     print(title, "  ".join(HEADER), sep="\n")
     with tempfile.TemporaryDirectory() as folder:
         sys.path.insert(0, folder)
+        os.environ["XDG_CACHE_HOME"] = folder
         bench = Bench(options.device, Path(folder))
         measured = (bench.narrow(not options.no_compile), bench.each_and_hessian(), bench.wide())
         for line in (line for lines_of in measured for line in lines_of):

@@ -100,7 +100,8 @@ def of_data(data: Array) -> Array:
 def of(name: str) -> Callable[[Entry], Entry]:
     """A function of one entry: of the table of functions, or one that mpmath and SymPy have under this name."""
     if name in FUNCTIONS:
-        return lambda entry: compiled(name)(entry) if isinstance(entry, mpf) else FUNCTIONS[name].xreplace({z: entry})
+        formula = FUNCTIONS[name]
+        return lambda u: mp.convert(compiled(name)(u)) if isinstance(u, mpf) else formula.xreplace({z: u})
     numerically, exact = getattr(mpmath, name), getattr(sympy, name)
     return lambda entry: numerically(entry) if isinstance(entry, mpf) else exact(entry)
 

@@ -1,6 +1,6 @@
 """Numbers of many digits at which a backward is held against differences of what its module computes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -17,6 +17,7 @@ from derive.modules.written import COTANGENT
 DIGITS, AGREEING = 150, 45  # of the numbers, and to how many of them both must be the same
 OPAQUE = 8  # of what is only known in float64
 STEP, SMALLEST = mpf(10) ** -50, 60
+LOST = 90  # the digits of a difference quotient, and a few less
 ROUNDED = 12  # digits to which what only differs in rounded constants agrees
 LARGE = 2**53
 
@@ -25,11 +26,17 @@ class Undefined(ArithmeticError):
     """A point at which the module has no finite value, or is not smooth."""
 
 
+class Nowhere(Refused):
+    """There are no numbers to try it at."""
+
+
 class Point:
     """Random numbers for all tensors of a module and its cotangents, and what the module computes of them."""
 
-    def __init__(self, graph: Graph, inputs: Mapping[str, Input], seed: int, positive: bool) -> None:
-        self.graph, self.random, self.inputs = graph, Random(seed), inputs
+    def __init__(
+        self, graph: Graph, inputs: Mapping[str, Input], seed: int, positive: bool, magnitudes: Sequence[Any]
+    ) -> None:
+        self.graph, self.random, self.inputs, self.magnitudes = graph, Random(seed), inputs, magnitudes
         self.given = {name: self.entries(one, positive or one.positive) for name, one in inputs.items()}
         self.held: dict[str, Any] = {}  # what is detached does not move
         self.values = self.at(self.given)
@@ -37,15 +44,16 @@ class Point:
             f"{COTANGENT}{place}": self.drawn(value.shape, False) for place, value in enumerate(self.values)
         }
         self.loss = self.paired(self.values)
+        self.lost = (1 + abs(self.loss)) * mpf(10) ** -LOST
 
     def entries(self, one: Input, positive: bool) -> Array:
         return self.drawn(one.shape, positive) if one.data is None else of_data(one.data)
 
     def drawn(self, shape: tuple[int, ...], positive: bool) -> Array:
-        """Numbers from 1/20 to 1 that float64 has, so that torch may be given them."""
+        """Numbers that float64 has, so that torch may be given them, from 1/20 to 1 times a magnitude."""
         found = numpy.empty(shape, dtype=object)
         for index in numpy.ndindex(*shape):
-            size = mpf(self.random.randrange(LARGE // 20, LARGE) | 1) / LARGE
+            size = mpf(self.random.randrange(LARGE // 20, LARGE) | 1) / LARGE * self.random.choice(self.magnitudes)
             found[index] = size if positive else size * self.random.choice((-1, 1))
         return found
 
@@ -98,11 +106,11 @@ class Point:
                 compare(f"{what}{list(index)}", got[index], wanted[index], scale, to)
             return
         direction = self.drawn(got.shape, False)
-        if not agree(inner(got.flat, direction.flat), self.slope(name, direction), scale, to):
+        if not agree(inner(got.flat, direction.flat), self.slope(name, direction), scale, to, self.lost):
             for index in numpy.ndindex(*got.shape):
                 only = numpy.full(got.shape, mpf(0), dtype=object)
                 only[index] = mpf(1)
-                compare(f"{what}{list(index)}", got[index], self.slope(name, only), scale, to)
+                compare(f"{what}{list(index)}", got[index], self.slope(name, only), scale, to, self.lost)
             raise Wrong(f"the entries of {what} are wrong together")
 
 
@@ -119,14 +127,14 @@ def is_finite(entry: Entry) -> bool:
     return isinstance(entry, mpf) and bool(mpmath.isfinite(entry))
 
 
-def compare(what: str, got: Entry, wanted: Entry, scale: Entry, to: int) -> None:
-    if not agree(got, wanted, scale, to):
+def compare(what: str, got: Entry, wanted: Entry, scale: Entry, to: int, lost: Any = 0) -> None:
+    if not agree(got, wanted, scale, to, lost):
         raise Different(what, got, wanted)
 
 
-def agree(got: Entry, wanted: Entry, scale: Entry, to: int) -> bool:
-    """Whether both are the same to so many digits of what is of this scale."""
-    return bool(abs(got - wanted) <= scale * mpf(10) ** -to + mpf(10) ** -SMALLEST)
+def agree(got: Entry, wanted: Entry, scale: Entry, to: int, lost: Any) -> bool:
+    """Whether both are the same to so many digits of what is of this scale, but for what a quotient has lost."""
+    return bool(abs(got - wanted) <= scale * mpf(10) ** -to + mpf(10) ** -SMALLEST + lost)
 
 
 def digits(got: Entry, wanted: Entry) -> tuple[str, str]:
@@ -137,17 +145,17 @@ def digits(got: Entry, wanted: Entry) -> tuple[str, str]:
     return mpmath.nstr(got, AGREEING), mpmath.nstr(wanted, AGREEING)
 
 
-def defined(graph: Graph, inputs: Mapping[str, Input], seed: int) -> Point:
+def defined(graph: Graph, inputs: Mapping[str, Input], seed: int, magnitudes: Sequence[Any]) -> Point:
     """A point at which the module has a value: with entries of both signs, else with positive ones.
 
-    Raises Refused where there is none.
+    Raises Nowhere where there is none.
     """
     for positive in (False, False, True, True):
         try:
-            return Point(graph, inputs, seed, positive)
+            return Point(graph, inputs, seed, positive, magnitudes)
         except Undefined:
             seed += 1000
-    raise Refused("found no numbers at which the module has finite values")
+    raise Nowhere("found no numbers at which the module has finite values")
 
 
 def in_decimals() -> object:

@@ -8,7 +8,7 @@ from derive.modules.graph import Module
 from derive.modules.points import AGREEING, OPAQUE
 from derive.modules.refusal import Refused
 from derive.modules.sizes import different_sizes, least_sizes
-from derive.modules.trial import POINTS, Trial
+from derive.modules.trial import FAR, POINTS, Trial
 from derive.modules.written import Written
 
 MOST_SYMBOLS = 40  # with which identity is decided in seconds
@@ -29,6 +29,7 @@ class Verdict:
     exact_at: str
     missing: tuple[str, ...]
     opaque: bool
+    least: str
 
     @property
     def exact(self) -> bool:
@@ -41,6 +42,7 @@ class Verdict:
         count = f"{OPAQUE} digits, in float64" if self.opaque else f"{AGREEING} digits"
         digits = f"to {count}, at {POINTS} random points and along random lines through them"
         lines += [f"{digits}, at {sizes}" for sizes in self.sizes]
+        lines.append(f"and at up to {FAR} points with numbers of many magnitudes, at {self.least}")
         if len(self.sizes) == 1:
             lines.append("at no other sizes")
         if self.missing:
@@ -82,6 +84,7 @@ def held(subject: Module, backward: Any, resize: bool, opaque: bool) -> Verdict:
         trials.append(Trial.of(subject.resized(sizes), written, opaque))
         trials[-1].hold()
     least = min(trials, key=lambda trial: trial.symbols)
+    least.hold_far()
     exact_at = least.sizes if least.symbols <= MOST_SYMBOLS and least.is_identical() else ""
     shown = tuple(f"output {of}" if kind == "output" else f"d{of}" for kind, of in written.labels)
     return Verdict(
@@ -91,4 +94,5 @@ def held(subject: Module, backward: Any, resize: bool, opaque: bool) -> Verdict:
         exact_at,
         tuple(written.missing),
         opaque,
+        least.sizes,
     )

@@ -179,9 +179,30 @@ def test_it_may_be_held_at_the_given_sizes_alone():
     with pytest.raises(Wrong, match=r"fails: RuntimeError: .*, at input 2x3x5x5"):
         audit(nn.MaxPool2d(2), example, backward)
     verdict = audit(nn.MaxPool2d(2), example, backward, other_sizes=False)
-    assert verdict.sizes == ("input 1x1x4x4",) and str(verdict).endswith("at no other sizes")
+    assert verdict.sizes == ("input 1x1x4x4",) and "\nat no other sizes" in str(verdict)
     with pytest.raises(Wrong, match="the gradient for input"):
         audit(nn.MaxPool2d(2), example, lambda G, input: backward(G, -input), other_sizes=False)
+
+
+FAR = {
+    "hardswish above 3": (F.hardswish, lambda G, input: G * torch.where(input <= -3, 0.0, (2 * input + 3) / 6)),
+    "relu6 above 6": (F.relu6, lambda G, input: G * (input > 0)),
+    "softplus above 20": (
+        lambda x: F.softplus(x, 2.0),
+        lambda G, x: G * torch.where(x > 10, 0.5, torch.sigmoid(2 * x)),
+    ),
+    "huber beyond delta": (
+        lambda x: F.huber_loss(x, 0 * x, reduction="none", delta=4.0),
+        lambda G, x: G * x,
+    ),
+}
+
+
+@pytest.mark.parametrize("where", FAR)
+def test_what_is_wrong_far_from_0_is_wrong(where):
+    layer, backward = FAR[where]
+    with pytest.raises(Wrong):
+        audit(layer, (torch.rand(3, 2),), backward)
 
 
 def test_what_is_detached_does_not_move():

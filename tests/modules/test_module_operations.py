@@ -6,7 +6,7 @@ import numpy
 import pytest
 import torch
 import torch.nn.functional as F
-from mpmath import mp
+from mpmath import mp, mpf
 
 from derive.modules import evaluate
 from derive.modules.entries import decimal, numbers, of_data
@@ -310,6 +310,7 @@ def test_operations_are_what_torch_computes(name, graphs):
         results = evaluate.run(graph, {key: of_data(data) for key, data in given.items()})
     for place, (got, value) in enumerate(zip(results, wanted, strict=True)):
         assert got.shape == tuple(value.shape), (name, place)
+        assert not value.is_floating_point() or all(isinstance(entry, mpf) for entry in got.flat), (name, place)
         numpy.testing.assert_allclose(
             numpy.array(got, dtype=float), value.double().numpy(), rtol=1e-12, atol=1e-12, err_msg=f"{name} {place}"
         )

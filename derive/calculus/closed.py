@@ -225,6 +225,8 @@ def coefficient(expr: MatrixExpr, v: MatrixSymbol) -> MatrixExpr:
     """
     if expr == v:
         return Identity(v.shape[0])
+    if isinstance(expr, ZeroMatrix):
+        return ZeroMatrix(expr.shape[0], v.shape[0])
     if isinstance(expr, MatAdd):
         return added([coefficient(part, v) for part in expr.args])
     if isinstance(expr, MatMul):

@@ -318,6 +318,10 @@ def test_hvp_and_hessian(loss):
     close(hessian, torch.autograd.functional.hessian(function, given[x]).reshape(3, 3))
 
 
+def test_the_hessian_of_what_is_linear_is_zero():
+    assert derivation(b.T * A * x, [x], prove=False).hessian(x) == ZeroMatrix(n, n)
+
+
 def test_the_hessian_of_least_squares_reads_as_in_a_textbook():
     assert str(derivation((A * x - b).T * (A * x - b), [x]).hessian(x)) == "2*A.T*A"
 

@@ -107,15 +107,19 @@ def test_of_two_slips_both_are_named():
     assert "B6" in str(diagnosis) and "grad_b2 = delta2.sum(0) / N" in str(diagnosis)
 
 
-PAIRS = 4
+PAIRS = 2
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
 def test_two_slips_of_any_kinds_in_a_backward_by_hand_are_named(network):
-    """Where the two are in different layers: in one layer the second may undo the first, or be a third slip."""
+    """Where the two are in different layers: in one layer the second may undo the first, or be a third slip.
+
+    Weights after the update, whose step is fitted, are looked for alone.
+    """
     draw, doctor = numpy.random.default_rng(1), doctor_of(network)
-    pairs = [(a, b) for a, b in itertools.combinations(possible(network), 2) if a[0][1] != b[0][1]]
+    alone = [slip for slip in possible(network) if slip[1] != "W after the update"]
+    pairs = [(a, b) for a, b in itertools.combinations(alone, 2) if a[0][1] != b[0][1]]
     for index in draw.choice(len(pairs), PAIRS, replace=False):
         (one, kind), (other, other_kind) = pairs[index]
         diagnosis = doctor.of_arrays(gradients(network, one, other))

@@ -59,6 +59,7 @@ NAMED = (
 ROOT = Path(__file__).resolve().parent.parent
 WIDEST_SHOWN = 12  # units of a layer, or points, whose numbers fit on a page
 MOST_SECONDS = 60  # seconds of computing for formulas that somebody typed
+SECONDS_OF_DIGITS = 5  # for warnings of those that lose digits
 OF_FORMULAS = ("--activation", "--output-activation", "--loss", "--penalty")
 
 
@@ -284,7 +285,7 @@ def main(argv: list[str] | None = None) -> int:
         else:
             print(f"{one_line(str(folder))}: its {len(files)} files are what is derived today for {network}")
         return 1 if report else 0
-    for warning in [*warnings(network), *digits.warnings(network), *name_warnings(folder.name)]:
+    for warning in [*warnings(network), *lost_digits(network), *name_warnings(folder.name)]:
         print(f"python -m derive.build: warning: {one_line(warning)}", file=sys.stderr)
     before = f", where it was {there}" if there not in (None, network) else ""
     print(f"wrote {len(files)} files to {one_line(str(folder))}: {network}{before}")
@@ -292,6 +293,15 @@ def main(argv: list[str] | None = None) -> int:
         then = f"python -m {folder.name}.run --compare; python -m derive.prove {folder.name}"
         print(f"next: open {folder.name}/derivation.html; {then}")
     return 0
+
+
+def lost_digits(network: Network) -> list[str]:
+    """The warnings of digits, if they are found in little time."""
+    try:
+        with limited(SECONDS_OF_DIGITS):
+            return digits.warnings(network)
+    except OutOfTime:
+        return []
 
 
 def name_warnings(name: str) -> list[str]:

@@ -17,6 +17,8 @@ SIZES = (1e-8, 1e-4, 1.0, 5.0, 15.0, 40.0, 120.0, 800.0)
 POINTS = tuple(sign * size for size in SIZES for sign in (1, -1))
 TARGET = 0.25
 KEPT = 1e-8  # of a result, beyond what rounding of its argument makes of it: half of the digits
+MOST_EXPONENT = 10_000
+NEGLIGIBLE = 1e-12  # beside the largest that it is nearer to 0: 1 - sigmoid(z), say, which for torch, too, is 0 at 40
 SMALLEST, LARGEST = 1e-290, 1e150  # of results that are judged
 ORDERS = "value", "derivative", "second derivative"
 
@@ -43,15 +45,18 @@ def lost(network: Network, formula: Expr, variables: tuple[Symbol, ...]) -> Iter
     """How much is wrong, and in words, for each point and result that is."""
     truths = derivatives(opened(formula), variables)
     target = TARGET if len(variables) > 1 else 1.0
+    numbers_of = {point: [exact(each, (point, target)[: len(variables)]) for each in truths] for point in POINTS}
     for point, *results in zip(POINTS, *computed(network, target), strict=True):
-        numbers = [exact(each, (point, target)[: len(variables)]) for each in truths]
-        for order, got, truth, slope in zip(ORDERS, results, numbers, numbers[1:], strict=False):
+        numbers = numbers_of[point]
+        nearer = zip(*(found for other, found in numbers_of.items() if abs(other) <= abs(point)), strict=True)
+        largest = [max((abs(n) for n in column if n is not None), default=0) for column in nearer]
+        for order, got, truth, slope, most in zip(ORDERS, results, numbers, numbers[1:], largest, strict=False):
             if truth is None or slope is None or not SMALLEST < abs(truth) < LARGEST:
                 continue
-            said = f"loses digits: in float64 at {variables[0]} = {point:g} its {order} is {got:.3g}"
-            said += f" where it should be {mpmath.nstr(truth, 3)}"
+            said = f"loses digits: in float64 at {variables[0]} = {point:g} its {order} is {got:.9g}"
+            said += f" where it should be {mpmath.nstr(truth, 9)}"
             off = float(min(abs(got - truth) / (abs(truth) + abs(point * slope)), 1)) if isfinite(got) else inf
-            if off > KEPT:
+            if off > KEPT and (abs(truth) > NEGLIGIBLE * most or got * truth < 0 or not isfinite(got)):
                 yield off + (got * truth < 0), said
 
 
@@ -77,7 +82,17 @@ def derivatives(formula: Expr, variables: tuple[Symbol, ...]) -> list[Callable[.
     found = [formula]
     while len(found) <= len(ORDERS):
         found.append(diff(found[-1], variables[0]).replace(DiracDelta, lambda *_: Integer(0)))
-    return [lambdify(variables, each, "mpmath") for each in found]
+    return [lambdify(variables, each, [{"exp": bounded_exp}, "mpmath"]) for each in found]
+
+
+def bounded_exp(exponent: mpmath.mpf) -> mpmath.mpf:
+    """exp, and 0 far below every float; so many digits as exp of exp may have take no end of time.
+
+    Raises OverflowError far above every float.
+    """
+    if exponent > MOST_EXPONENT:
+        raise OverflowError(f"exp({exponent})")
+    return mpmath.exp(exponent) if exponent > -MOST_EXPONENT else mpmath.mpf(0)
 
 
 def exact(function: Callable[..., mpmath.mpf], point: tuple[float, ...]) -> mpmath.mpf | None:

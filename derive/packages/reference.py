@@ -6,7 +6,7 @@ from derive.backends import WIDTH, Source, call
 from derive.backends.torch import Line, TorchPrinter, lines, spell
 from derive.operations import Affine
 from derive.packages.subject import Subject, described, penalty_page, title_page
-from derive.packages.text import names, pieces
+from derive.packages.text import imports, names, pieces
 from derive.problems import Network, no_least_value, targets
 from derive.programs import all_in_parts, readable
 
@@ -23,20 +23,23 @@ def reference_page(subject: Subject) -> dict[str, Any]:
     network, program = subject.network, readable(subject.of_rows).program
     forward_equations, loss_equations = program.predicting()
     printer, by_rows = LayersPrinter(program), network.penalty and network.reduction == "sum"
+    forward, body = [printer.line(equation) for equation in forward_equations], lines(program, loss_equations)
+    penalty = penalty_body(subject)
     return {
         "network": described(network),
         "layers": [
             {"number": i + 1, "inputs": network.layers[i], "outputs": network.layers[i + 1]}
             for i in range(network.depth)
         ],
-        "forward": [printer.line(equation).code for equation in forward_equations],
+        "imports": imports([*forward, *body, *penalty]),
+        "forward": [line.code for line in forward],
         "prediction": spell(program, program.prediction),
         "inputs": network.layers[0],
         "target": targets(network).torch,
         "weight": "len(x) / points" if network.reduction == "mean" else "1",
         "share": ", len(x) / points" if by_rows else "",
-        "loss": reference_loss(network, lines(program, loss_equations), spell(program, program.prediction)),
-        "penalty_lines": reference_penalty(subject),
+        "loss": reference_loss(network, body, spell(program, program.prediction)),
+        "penalty_lines": reference_penalty(subject, penalty),
         **penalty_page(subject),
     }
 
@@ -50,13 +53,20 @@ def reference_loss(network: Network, body: list[Line], prediction: str) -> list[
     return [*rows, f"{prediction} = net(x)", *(line.code for line in body)]
 
 
-def reference_penalty(subject: Subject) -> list[str]:
+def penalty_body(subject: Subject) -> list[Line]:
+    if subject.of_penalty is None:
+        return []
+    program = subject.of_penalty.program
+    return lines(program, all_in_parts(program.equations, program.notation))
+
+
+def reference_penalty(subject: Subject, body: list[Line]) -> list[str]:
     """The penalty as lines that add it to the loss."""
     if subject.of_penalty is None:
         return []
     program = subject.of_penalty.program
     weights = [f"{spell(program, W)} = net.fc{layer}.weight" for layer, W in enumerate(program.parameters, 1)]
-    *each, total = lines(program, all_in_parts(program.equations, program.notation))
+    *each, total = body
     return [*weights, *(line.code for line in each), f"loss = loss + share * ({total.value.text})"]
 
 

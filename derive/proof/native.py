@@ -17,7 +17,7 @@ from derive.formulas import FUNCTIONS, NamedFunction, z
 from derive.proof.c import Program
 from derive.proof.c_memory import Array, Pointer
 from derive.proof.judge import Claim, NotProved
-from derive.proof.stand_in import largest
+from derive.proof.stand_in import erfcx, largest, log_ndtr
 from derive.proof.tensor import Tensor
 
 NUMBER = re.compile(r"^static const real (\w+) = ([\d.e+-]+); /\* (.*) \*/$", re.MULTILINE)
@@ -31,6 +31,8 @@ KNOWN: dict[str, Callable[..., Any]] = {
     "log1p": lambda x: sympy.log(1 + x),
     "erf": sympy.erf,
     "erfc": lambda x: 1 - sympy.erf(x),
+    "erfcx": erfcx,
+    "log_ndtr": log_ndtr,
     "sin": sympy.sin,
     "cos": sympy.cos,
     "sqrt": sympy.sqrt,

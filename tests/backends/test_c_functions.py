@@ -19,6 +19,8 @@ EXACT = {
     "logsigmoid": (lambda x: -mpmath.log1p(mpmath.exp(-x)), -300, 87),
     "tanh": (mpmath.tanh, -300, 300),
     "erf": (mpmath.erf, -300, 300),
+    "erfcx": (lambda x: mpmath.erfc(x) * mpmath.exp(x**2), -9, 1e4),
+    "log_ndtr": (lambda x: mpmath.log(mpmath.erfc(-x / mpmath.sqrt(2)) / 2), -1e4, 12),
     "log": (mpmath.log, 1e-38, 1e38),
     "log1p": (mpmath.log1p, -0.9, 1e38),
     "sqrt": (mpmath.sqrt, 1e-38, 1e38),
@@ -32,6 +34,8 @@ LIMITS = {  # at 0, inf, -inf
     "logsigmoid": (None, 0, -math.inf),
     "tanh": (0, 1, -1),
     "erf": (0, 1, -1),
+    "erfcx": (1, 0, math.inf),
+    "log_ndtr": (None, 0, -math.inf),
     "log": (-math.inf, math.inf, math.nan),
     "log1p": (0, math.inf, math.nan),
     "sqrt": (0, math.inf, math.nan),
@@ -128,7 +132,8 @@ AT_ONCE = 2**20
 @pytest.mark.parametrize("name", EXACT)
 def test_each_function_is_as_exact_as_it_says_at_all_floats(name, functions):
     """Against torch in double; every STRIDE-th of the 2^32 floats, and with STRIDE=1 all."""
-    function, tiny = IN_DOUBLE.get(name) or getattr(torch, name), torch.finfo(torch.float32).tiny
+    own = getattr(torch, name, None) or getattr(torch.special, name, None)
+    function, tiny = IN_DOUBLE.get(name) or own, torch.finfo(torch.float32).tiny
     for start in range(-(2**31), 2**31, AT_ONCE * STRIDE):
         numbers = torch.arange(start, min(start + AT_ONCE * STRIDE, 2**31), STRIDE, dtype=torch.int64)
         x = numbers.to(torch.int32).view(torch.float32)

@@ -10,7 +10,7 @@ from derive.problems.network import Network
 
 USED = Network(
     (1, 1, 1, 1, 1),
-    ("tanh(z) + erf(z) + sin(z) + cos(z) + gelu(z)", "elu", "logsigmoid"),
+    ("tanh(z) + erf(z) + sin(z) + cos(z) + gelu(z)", "elu", "log(1 + erf(z)) + logsigmoid(z)"),
     loss="log(1 + (p - y)**2) + sqrt(1 + p**2) + softplus(p)",
 )
 

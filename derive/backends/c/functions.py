@@ -50,6 +50,12 @@ def apart_from(limit: Callable[[Any], Any], of: Callable[[Any], Any]) -> Callabl
     return lambda t: limit(t) if abs(t) < mpf(10) ** -12 else of(t)
 
 
+def scaled_erfc(x: Any) -> Any:
+    """exp(x^2) erfc(x), with the digits that the square of a large x takes."""
+    with mp.workdps(2 * DIGITS + 2 * int(mp.log10(1 + abs(x)))):
+        return mp.erfc(x) * mp.exp(x**2)
+
+
 FITS = {
     "exp_rest": Fit(
         "exp_rest",
@@ -74,9 +80,9 @@ FITS = {
     ),
     "erfc_rest": Fit(
         "erfc_rest",
-        "erfc(x) exp(x^2) / s for t = s - 1/2, s = 2 / (2 + x), 0 <= x <= 30",
-        lambda t: mp.erfc(2 / (t + 0.5) - 2) * mp.exp((2 / (t + 0.5) - 2) ** 2) / (t + 0.5),
-        lambda: (mpf(2) / 32 - 0.5, mpf(1) / 2),
+        "erfc(x) exp(x^2) / s for t = s - 1/2, s = 2 / (2 + x), 0 <= x",
+        lambda t: scaled_erfc(2 / (t + 0.5) - 2) / (t + 0.5),
+        lambda: (-mpf(1) / 2, mpf(1) / 2),
         (11, 27),
     ),
     "sin_rest": Fit(
@@ -184,6 +190,27 @@ INLINE real erfc_of(real x)
     const real high = of_bits(bits_of(size) >> (FRACTION / 2 + 1) << (FRACTION / 2 + 1));
     const real right = exp_of(-(high * high)) * exp_of((high - size) * (high + size)) * s * erfc_rest(s - (real)0.5);
     return x < 0 ? 2 - right : right;
+}
+"""
+ERFCX = """\
+/* exp(x^2) erfc(x); exp(x^2) as above, where x < 0 */
+INLINE real erfcx_of(real x)
+{
+    const real all = x < 0 ? -x : x, size = all > 30 ? 30 : all, s = 2 / (2 + all);
+    const real right = s * erfc_rest(s - (real)0.5);
+    const real high = of_bits(bits_of(size) >> (FRACTION / 2 + 1) << (FRACTION / 2 + 1));
+    return x < 0 ? 2 * exp_of(high * high) * exp_of((size - high) * (size + high)) - right : right;
+}
+"""
+LOG_NDTR = """\
+/* log(erfc(-x / sqrt(2)) / 2) */
+INLINE real log_ndtr_of(real x)
+{
+    const real size = x < 0 ? 0 : x > 60 ? 60 : x;
+    const real high = of_bits(bits_of(size) >> (FRACTION / 2 + 1) << (FRACTION / 2 + 1));
+    const real fade = exp_of(-(high * high) / 2) * exp_of((high - size) * (high + size) / 2); /* exp(-size^2 / 2) */
+    const real left = x < 0 ? erfc_of(x * ROOT_HALF) : x != x ? x : fade * erfcx_of(size * ROOT_HALF);
+    return x < -1 ? log_of(erfcx_of(-x * ROOT_HALF) / 2) - x * (x / 2) : log1p_of(-left / 2);
 }
 """
 LOG1P = """\
@@ -296,7 +323,9 @@ FUNCTIONS: dict[str, CFunction] = {
     "log": CFunction(LOG, (), ("atanh_rest",), ulp=2),
     "erf": CFunction(ERF, ("exp_parts",), ("erf_rest",), ulp=5),
     "erfc": CFunction(ERFC, ("exp",), ("erfc_rest",), ulp=8),
+    "erfcx": CFunction(ERFCX, ("exp",), ("erfc_rest",), ulp=8),
     "log1p": CFunction(LOG1P, ("log",), ulp=4),
+    "log_ndtr": CFunction(LOG_NDTR, ("exp", "log", "log1p", "erfc", "erfcx"), ulp=10),
     "quarters": CFunction(TURN, (), ("sin_rest", "cos_rest")),
     "sin": CFunction(SIN, ("quarters",), ulp=3),
     "cos": CFunction(COS, ("quarters",), ulp=3),

@@ -124,7 +124,10 @@ def parse(field: str, text: str, variables: tuple[Symbol, ...], coupled: bool = 
         raise ValueError(f"{field}: a formula of more than {MOST_NODES} parts")
     functions = {**ELEMENTWISE, **(ROW_COUPLED if coupled else {})}
     check_size(field, tree)
-    formula = piecewise_fold(_Reader(field, variables, functions).read(tree, 0))
+    try:
+        formula = piecewise_fold(_Reader(field, variables, functions).read(tree, 0))
+    except TypeError as error:  # SymPy's, where what is compared is not real
+        raise ValueError(f"{field}: {text!r} must be real: {error}") from None
     if formula.has(I):
         raise ValueError(f"{field}: {text!r} must be real")
     if variables[0] not in formula.free_symbols:

@@ -40,6 +40,7 @@ LAYERS = {  # the matrix, its variables, and torch's own
     "transpose": ((X * W).T, [X, W], lambda X, W: (X @ W).T),
     "itself": (X, [X], lambda X: X.clone()),
 }
+SLOW = {"SwiGLU"}
 SIZES = {n: 4, d: 3, h: 2}
 
 
@@ -50,7 +51,9 @@ def numbers(symbols_of, seed):
     return {name: torch.randn(shape, generator=draw, dtype=torch.float64) for name, shape in shapes.items()}
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(
+    "name", [*sorted(LAYERS.keys() - SLOW), *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+)
 def test_a_layer_and_its_pullback_are_autograds(name):
     matrix, variables, reference = LAYERS[name]
     derived, namespace = pullback(matrix, variables), {}

@@ -273,7 +273,7 @@ def test_each_kernel_runs_as_the_tables_write_it(shape, dtype):
                 assert_agree([got], [expected], 4)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow)], ids=str)
 @pytest.mark.parametrize("loss", ["mse_loss", "cross_entropy"], ids=["columns", "rows"])
 @pytest.mark.parametrize("activation", FUNCTIONS)
 def test_the_curvature_through_each_activation_is_that_of_the_readable_module(activation, loss, dtype, emitted):

@@ -43,7 +43,7 @@ def test_the_number_of_processes_does_not_matter(processes, alone, tmp_path):
 TRAINING = ["--epochs", "3", "--points", "103", "--batch", "16", "--dtype", "float64"]
 
 
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("processes", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_training_gives_the_same_weights_for_any_number_of_processes(processes, tmp_path):
     """A batch of 16 and a last one of 7 divide by neither; the sum over processes rounds otherwise, no more."""
     found = []

@@ -14,7 +14,7 @@ from derive.problems.network import Network
 OUTPUTS = {"binary_cross_entropy": "sigmoid", "kl_div": "logsigmoid"}
 
 
-@pytest.mark.parametrize("inputs", [1, 2, 3, 10, 40])
+@pytest.mark.parametrize("inputs", [1, 3, 40, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 10))])
 @pytest.mark.parametrize("loss", [*LOSSES, "abs(p - y)**3", "-y*log_softmax(p)"])
 def test_run_agrees_and_training_lowers_the_loss(loss, inputs, emitted, tmp_path, capsys):
     network = Network((inputs, 4, 2), "tanh", OUTPUTS.get(loss, "identity"), loss, "mean")
@@ -27,7 +27,7 @@ def test_run_agrees_and_training_lowers_the_loss(loss, inputs, emitted, tmp_path
     assert math.isfinite(last) and last < first
 
 
-@pytest.mark.parametrize("inputs", [1, 2, 3, 10, 40])
+@pytest.mark.parametrize("inputs", [1, 3, 40, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 10))])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_targets_are_in_the_range_that_the_loss_takes(loss, inputs, emitted):
     """Powers of means of squares, so from 0 to 1; where they are the probabilities of a row, they add up to 1."""

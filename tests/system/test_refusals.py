@@ -12,6 +12,7 @@ import torch
 
 from derive import build
 from derive.packages import TARGETS, templates
+from derive.packages.emit import render
 from derive.problems.network import Network
 from derive.problems.settings import LARGEST_FILE
 from derive.system.command import LONGEST, content
@@ -153,7 +154,7 @@ def shell(script: str, folder: Path, module: str, *flags: str, **variables: str)
     command = [sys.executable, *flags, "-m", module, *ARGUMENTS[module]]
     if module == "derive.prove":
         command.append(str(folder / "package"))
-        build.write_package(folder / "package", build.rendered(Network((1, 1))))
+        build.write_package(folder / "package", render(Network((1, 1))))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
     environment.pop("PYTHONUNBUFFERED", None)
     words = ["sh", "-c", script, "sh", *command]

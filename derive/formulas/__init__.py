@@ -5,10 +5,23 @@ from derive.formulas.fractions import is_fraction
 from derive.formulas.functions import FUNCTIONS
 from derive.formulas.losses import LOSSES, REDUCTIONS, Loss, apart, logsumexp, p, w, y
 from derive.formulas.rewritten import LOGARITHMS, rewritten
-from derive.formulas.stable import NamedFunction, in_powers_of, log1p, opened, over, root, sigmoid, slope, stable, z
+from derive.formulas.stable import (
+    AUXILIARY,
+    NamedFunction,
+    in_powers_of,
+    log1p,
+    opened,
+    over,
+    root,
+    sigmoid,
+    slope,
+    stable,
+    z,
+)
 from derive.formulas.typed import ELEMENTWISE, parse, shown
 
 __all__ = [
+    "AUXILIARY",
     "ELEMENTWISE",
     "FUNCTIONS",
     "LOGARITHMS",

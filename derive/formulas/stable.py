@@ -91,6 +91,7 @@ expm1 = function("expm1", exp(z) - 1)
 log1p = function("log1p", log(1 + z))
 erfcx = function("erfcx", exp(z**2) * erfc(z))
 log_ndtr = function("log_ndtr", log(erfc(-z / sqrt(2)) / 2))
+AUXILIARY = erfc, expm1, log1p, erfcx, log_ndtr  # which stable forms are written with
 
 
 class over(NamedFunction):

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy
 import sympy
-from sympy import Expr, sympify
+from sympy import Expr, Lambda, sympify
 
-from derive.formulas import FUNCTIONS, NamedFunction, z
+from derive.formulas import AUXILIARY, FUNCTIONS, NamedFunction, opened, z
 from derive.proof.c import Program
 from derive.proof.c_memory import Array, Pointer
 from derive.proof.judge import Claim, NotProved
-from derive.proof.stand_in import erfcx, largest, log_ndtr
+from derive.proof.stand_in import largest
 from derive.proof.tensor import Tensor
 
 NUMBER = re.compile(r"^static const real (\w+) = ([\d.e+-]+); /\* (.*) \*/$", re.MULTILINE)
@@ -25,14 +25,9 @@ SAFE = re.compile(r"(?:sqrt|pi|exp|log|E|[\d+\-*/() .])+")
 NAMED = {name: row.func for name, row in FUNCTIONS.items() if isinstance(row, NamedFunction)}
 KNOWN: dict[str, Callable[..., Any]] = {
     "exp": sympy.exp,
-    "expm1": lambda x: sympy.exp(x) - 1,
     "log": sympy.log,
     "tanh": sympy.tanh,
-    "log1p": lambda x: sympy.log(1 + x),
     "erf": sympy.erf,
-    "erfc": lambda x: 1 - sympy.erf(x),
-    "erfcx": erfcx,
-    "log_ndtr": log_ndtr,
     "sin": sympy.sin,
     "cos": sympy.cos,
     "sqrt": sympy.sqrt,
@@ -41,6 +36,7 @@ KNOWN: dict[str, Callable[..., Any]] = {
     "larger": sympy.Max,
     "smaller": sympy.Min,
     "power": lambda x, exponent: x**exponent,
+    **{part.__name__: Lambda(z, opened(part.definition)) for part in AUXILIARY},
     **NAMED,
 }
 # Rows, and lanes of a vector: two rows one by one, each a part; blocks of two vectors and of one, and a row.

@@ -120,6 +120,7 @@ def test_a_penalty_that_is_not_counted_once_is_rejected(mutant, penalized, tmp_p
     [
         Network((2, 2, 2), "gelu", loss="cross_entropy", reduction="mean"),
         PENALIZED,
+        Network((1, 1, 1), "log(1 + erf(z))"),
         Network((2, 2, 2, 1), ("tanh", "sqrt(1 + z**2)"), skip=((0, 2),)),
     ],
     ids=str,

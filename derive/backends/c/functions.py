@@ -182,24 +182,29 @@ INLINE real erf_of(real x)
     return x < 0 ? -d : d;
 }
 """
+EXP_OF_SQUARE = """\
+/* exp(c x^2), for c of 1, -1 or -1/2, by two parts of x, the square of the first of which is exact */
+INLINE real exp_of_square(real c, real x)
+{
+    const real high = of_bits(bits_of(x) >> (FRACTION / 2 + 1) << (FRACTION / 2 + 1));
+    return exp_of(c * (high * high)) * exp_of(c * ((x - high) * (x + high)));
+}
+"""
 ERFC = """\
-/* exp(-x^2) by two parts of x, the square of the first of which is exact, times a polynomial */
 INLINE real erfc_of(real x)
 {
     const real all = x < 0 ? -x : x, size = all > 30 ? 30 : all, s = 2 / (2 + size);
-    const real high = of_bits(bits_of(size) >> (FRACTION / 2 + 1) << (FRACTION / 2 + 1));
-    const real right = exp_of(-(high * high)) * exp_of((high - size) * (high + size)) * s * erfc_rest(s - (real)0.5);
+    const real right = exp_of_square(-1, size) * s * erfc_rest(s - (real)0.5);
     return x < 0 ? 2 - right : right;
 }
 """
 ERFCX = """\
-/* exp(x^2) erfc(x); exp(x^2) as above, where x < 0 */
+/* exp(x^2) erfc(x) */
 INLINE real erfcx_of(real x)
 {
     const real all = x < 0 ? -x : x, size = all > 30 ? 30 : all, s = 2 / (2 + all);
     const real right = s * erfc_rest(s - (real)0.5);
-    const real high = of_bits(bits_of(size) >> (FRACTION / 2 + 1) << (FRACTION / 2 + 1));
-    return x < 0 ? 2 * exp_of(high * high) * exp_of((size - high) * (size + high)) - right : right;
+    return x < 0 ? 2 * exp_of_square(1, size) - right : right;
 }
 """
 LOG_NDTR = """\
@@ -207,8 +212,7 @@ LOG_NDTR = """\
 INLINE real log_ndtr_of(real x)
 {
     const real size = x < 0 ? 0 : x > 60 ? 60 : x;
-    const real high = of_bits(bits_of(size) >> (FRACTION / 2 + 1) << (FRACTION / 2 + 1));
-    const real fade = exp_of(-(high * high) / 2) * exp_of((high - size) * (high + size) / 2); /* exp(-size^2 / 2) */
+    const real fade = exp_of_square(-(real)0.5, size);
     const real left = x < 0 ? erfc_of(x * ROOT_HALF) : x != x ? x : fade * erfcx_of(size * ROOT_HALF);
     return x < -1 ? log_of(erfcx_of(-x * ROOT_HALF) / 2) - x * (x / 2) : log1p_of(-left / 2);
 }
@@ -322,10 +326,11 @@ FUNCTIONS: dict[str, CFunction] = {
     "logsigmoid": CFunction(LOGSIGMOID, ("exp",), ("atanh_rest",), ulp=3),
     "log": CFunction(LOG, (), ("atanh_rest",), ulp=2),
     "erf": CFunction(ERF, ("exp_parts",), ("erf_rest",), ulp=5),
-    "erfc": CFunction(ERFC, ("exp",), ("erfc_rest",), ulp=8),
-    "erfcx": CFunction(ERFCX, ("exp",), ("erfc_rest",), ulp=8),
+    "exp_of_square": CFunction(EXP_OF_SQUARE, ("exp",)),
+    "erfc": CFunction(ERFC, ("exp_of_square",), ("erfc_rest",), ulp=8),
+    "erfcx": CFunction(ERFCX, ("exp_of_square",), ("erfc_rest",), ulp=8),
     "log1p": CFunction(LOG1P, ("log",), ulp=4),
-    "log_ndtr": CFunction(LOG_NDTR, ("exp", "log", "log1p", "erfc", "erfcx"), ulp=10),
+    "log_ndtr": CFunction(LOG_NDTR, ("log", "log1p", "erfc", "erfcx"), ulp=10),
     "quarters": CFunction(TURN, (), ("sin_rest", "cos_rest")),
     "sin": CFunction(SIN, ("quarters",), ulp=3),
     "cos": CFunction(COS, ("quarters",), ulp=3),

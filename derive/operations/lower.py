@@ -63,6 +63,7 @@ from derive.programs import (
 
 ROW, COLUMN = 0, 1
 ONE_BY_ONE = Integer(1), Integer(1)
+DETERMINANTS = {Determinant: "det", LogDet: "logdet", LogAbsDet: "logabsdet", SignDet: "signdet"}
 
 
 def shape_of(value: MatrixExpr) -> Shape:
@@ -214,24 +215,12 @@ def of_two(factors: list[MatrixExpr]) -> Operation:
     return Inner(ONE_BY_ONE, lower(turned), of_factors(rest))
 
 
-@lower.register
-def _(value: Determinant) -> Operation:
-    return Number(ONE_BY_ONE, "det", lower(value.arg))
+def of_determinant(value: MatrixExpr) -> Operation:
+    return Number(ONE_BY_ONE, DETERMINANTS[type(value)], lower(value.args[0]))
 
 
-@lower.register
-def _(value: LogDet) -> Operation:
-    return Number(ONE_BY_ONE, "logdet", lower(value.arg))
-
-
-@lower.register
-def _(value: LogAbsDet) -> Operation:
-    return Number(ONE_BY_ONE, "logabsdet", lower(value.arg))
-
-
-@lower.register
-def _(value: SignDet) -> Operation:
-    return Number(ONE_BY_ONE, "signdet", lower(value.arg))
+for node in DETERMINANTS:
+    lower.register(node, of_determinant)
 
 
 @lower.register

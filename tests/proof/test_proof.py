@@ -138,15 +138,17 @@ def test_the_slope_of_each_function_is_proved_wherever_it_stands(activations):
     assert proved == [f"the slope of {name}" for name in ("logsigmoid", "mish", "silu")]
 
 
-@pytest.mark.parametrize("mutant", MUTANTS)
-def test_a_mutant_is_rejected(mutant, tmp_path, capsys):
-    folder = emit(tmp_path / "package", SMALL)
-    pattern, replacement = MUTANTS[mutant]
-    path = folder / "backward.py"
+def slip(path: Path, pattern: str, replacement: str) -> None:
     source = path.read_text(encoding="utf-8")
     mutated = re.sub(pattern, replacement, source, count=1)
     assert mutated != source
     path.write_text(mutated, encoding="utf-8")
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_mutant_is_rejected(mutant, tmp_path, capsys):
+    folder = emit(tmp_path / "package", SMALL)
+    slip(folder / "backward.py", *MUTANTS[mutant])
     assert main([str(folder)]) == 1
     assert "NOT proved" in capsys.readouterr().err
 
@@ -176,12 +178,7 @@ FAST_MUTANTS = {
 @pytest.mark.parametrize("mutant", FAST_MUTANTS)
 def test_a_mutant_of_the_fast_module_is_rejected(mutant, tmp_path, capsys):
     folder = emit(tmp_path / "package", SMALL)
-    pattern, replacement = FAST_MUTANTS[mutant]
-    path = folder / "fast.py"
-    source = path.read_text(encoding="utf-8")
-    mutated = re.sub(pattern, replacement, source, count=1)
-    assert mutated != source
-    path.write_text(mutated, encoding="utf-8")
+    slip(folder / "fast.py", *FAST_MUTANTS[mutant])
     assert main([str(folder)]) == 1
     assert "fast.py" in capsys.readouterr().err
 

@@ -3,12 +3,28 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sympy import Expr, Integer, MatAdd, MatMul, MatrixExpr, MatrixSymbol, OneMatrix, Transpose, sympify
+from sympy import Expr, Integer, MatrixExpr, MatrixSymbol, sympify
 
+from derive.operations import (
+    Affine,
+    Constant,
+    Entrywise,
+    Inner,
+    Number,
+    Operation,
+    Product,
+    Reduction,
+    Repeated,
+    Scaled,
+    Sum,
+    Transposed,
+    Value,
+    lower,
+)
 from derive.paper.breaking import sized
 from derive.paper.formulas import ATOM, DIFFERENTIAL, PRODUCT, SUM, FormulaWriter, Piece
 from derive.paper.latex import TexPrinter, level_of
-from derive.programs import MADE, Elementwise, Equation, Notation, Program, RowLogSumExp
+from derive.programs import MADE, Equation, Notation, Program
 
 INDEX_LETTERS = "ijkmhvwxyabcgnpqrstu"
 UNIT = Integer(1)
@@ -26,8 +42,18 @@ class Term:
         return Term(self.sums + other.sums, self.factors + other.factors, self.scale * other.scale)
 
 
+def product_of(left: list[Term], right: list[Term]) -> list[Term]:
+    """Two sums of terms, multiplied out."""
+    return [one * other for one in left for other in right]
+
+
+def present(*indices: str) -> list[str]:
+    """Those indices that there are: a side of size 1 has none."""
+    return [index for index in indices if index]
+
+
 class IndexWriter:
-    """The entries of a matrix expression: sums over indices of products of numbers.
+    """The entries of what an operation computes: sums over indices of products of numbers.
 
     i and j count the rows and columns of the `first` matrix, and letters stay with the sizes that they were first given
     to. None is a name that is taken.
@@ -56,54 +82,74 @@ class IndexWriter:
         row, column = (self.index(size) for size in matrix.shape)
         return self.symbol(matrix.name, row, column), row, column
 
+    def entry(self, symbol: MatrixSymbol, row: str, column: str) -> Piece:
+        return Piece(self.symbol(symbol.name, row, column), level_of(self.notation, symbol))
+
     def symbol(self, name: str, row: str, column: str) -> str:
         role, other = self.notation.role(name)
         if role is not None:
             return MADE[role].format(self.symbol(other, row, column))
         letters, number = self.notation.sign(name)
-        below = ";".join(part for part in (number, ",".join(filter(None, (row, column)))) if part)
+        below = ";".join(part for part in (number, ",".join(present(row, column))) if part)
         return f"{letters}_{{{below}}}" if below else letters
 
-    def terms(self, expr: MatrixExpr, row: str, column: str) -> list[Term]:
+    def terms(self, operation: Operation, row: str, column: str) -> list[Term]:
         """A sum of products.
 
         Raises NotImplementedError for an operation that has no such form.
         """
-        if isinstance(expr, MatrixSymbol):
-            return [Term([], [Piece(self.symbol(expr.name, row, column), level_of(self.notation, expr))])]
-        if isinstance(expr, Transpose):
-            return self.terms(expr.arg, column, row)
-        if isinstance(expr, OneMatrix):
-            return [Term()]
-        if isinstance(expr, MatAdd):
-            return [term for part in expr.args for term in self.terms(part, row, column)]
-        if isinstance(expr, Elementwise):
-            return [Term([], [self.formula(expr, row, column)])]
-        if isinstance(expr, RowLogSumExp):
-            along = self.index(expr.args[0].shape[1])
-            terms = self.terms(expr.args[0], row, along)
-            value = rf"\log({self.sums([along])}\exp({self.spelled(terms).tex}))"
-            return [Term([], [Piece(value, ATOM)])]
-        if isinstance(expr, MatMul):
-            return self.product_terms(expr, row, column)
-        raise NotImplementedError(type(expr).__name__)
+        match operation:
+            case Value(symbol=symbol):
+                return [Term([], [self.entry(symbol, row, column)])]
+            case Constant(kind="ones"):
+                return [Term()]
+            case Transposed(of=of):
+                return self.terms(of, column, row)
+            case Scaled(scale=scale, of=of):
+                return [Term(scale=scale) * term for term in self.terms(of, row, column)]
+            case Sum(terms=parts):
+                return [term for part in parts for term in self.terms(part, row, column)]
+            case Affine(input=input, weight=weight, bias=bias):
+                product = Product(operation.shape, (input, Transposed(weight.shape[::-1], weight)))
+                return [*self.product_terms(product, row, column), *self.terms(bias, "", column)]
+            case Product():
+                return self.product_terms(operation, row, column)
+            case Repeated(of=of):
+                row, column = (index if size != 1 else "" for index, size in zip((row, column), of.shape, strict=True))
+                return self.terms(of, row, column)
+            case Inner(left=left, right=right):
+                i, j = (self.index(size) for size in left.shape)
+                pairs = product_of(self.terms(left, i, j), self.terms(right, i, j))
+                return [Term(present(i, j)) * pair for pair in pairs]
+            case Reduction(kind="sum", axis=axis, of=of):
+                i, j = (self.index(size) if axis in (None, side) else "" for side, size in enumerate(of.shape))
+                return [Term(present(i, j)) * term for term in self.terms(of, i or row, j or column)]
+            case Number(kind="trace", of=of):
+                i = self.index(of.shape[0])
+                return [Term(present(i)) * term for term in self.terms(of, i, i)]
+            case Reduction(kind="logsumexp", of=of):
+                along = self.index(of.shape[1])
+                value = rf"\log({self.sums([along])}\exp({self.spelled(self.terms(of, row, along)).tex}))"
+                return [Term([], [Piece(value, ATOM)])]
+            case Entrywise():
+                return [Term([], [self.formula(operation, row, column)])]
+        raise NotImplementedError(type(operation).__name__)
 
-    def product_terms(self, expr: MatMul, row: str, column: str) -> list[Term]:
-        scale, matrices = expr.as_coeff_matrices()
-        inner = [self.index(matrix.shape[1]) for matrix in matrices[:-1]]
-        ways = [Term([i for i in inner if i], [], scale)]
-        for matrix, left, right in zip(matrices, [row, *inner], [*inner, column], strict=True):
-            ways = [way * more for way in ways for more in self.terms(matrix, left, right)]
+    def product_terms(self, product: Product, row: str, column: str) -> list[Term]:
+        inner = [self.index(factor.shape[1]) for factor in product.factors[:-1]]
+        ways = [Term(present(*inner))]
+        for factor, left, right in zip(product.factors, [row, *inner], [*inner, column], strict=True):
+            ways = product_of(ways, self.terms(factor, left, right))
         return ways
 
-    def formula(self, expr: Elementwise, row: str, column: str) -> Piece:
-        names_of = {}
-        for scalar, operand in expr.operands.items():
+    def formula(self, operation: Entrywise, row: str, column: str) -> Piece:
+        names = {}
+        for scalar, operand in operation.operands:
             (term, *others) = self.terms(operand, row, column)
             if others or term.sums or len(term.factors) != 1 or term.scale != 1:
                 raise NotImplementedError("a sum inside a formula")
-            names_of[scalar] = term.factors[0]
-        return FormulaWriter(self.printer, names_of, matrix=False, in_line=True).piece(expr.formula)
+            names[scalar] = term.factors[0]
+        return FormulaWriter(self.printer, names, matrix=False, in_line=True).piece(operation.formula)
 
     def spelled(self, terms: list[Term]) -> Piece:
         """The terms as text, each with its sign."""
@@ -151,7 +197,7 @@ def entry_latex(program: Program, equation: Equation) -> str | None:
     writer = writer_of(program, equation)
     left, row, column = writer.target(equation.target)
     try:
-        return sized(f"{left} = {writer.spelled(writer.terms(equation.value, row, column)).tex}")
+        return sized(f"{left} = {writer.spelled(writer.terms(lower(equation.value), row, column)).tex}")
     except NotImplementedError:
         return None
 
@@ -162,12 +208,11 @@ def index_proof(
     """<G, dF> as a sum over all indices, and the same sum with dV taken out, or None where there is no such form."""
     g, row, column = writer.target(cotangent)
     try:
-        outer = Term([i for i in (row, column) if i], [Piece(g, level_of(writer.notation, cotangent))])
-        lines = [writer.spelled([outer * term for term in writer.terms(change, row, column)]).tex]
+        outer = Term(present(row, column), [Piece(g, level_of(writer.notation, cotangent))])
+        lines = [writer.spelled([outer * term for term in writer.terms(lower(change), row, column)]).tex]
         dv, row, column = writer.target(variation)
-        inner = writer.spelled(writer.terms(gradient, row, column))
+        inner = writer.spelled(writer.terms(lower(gradient), row, column))
     except NotImplementedError:
         return None
-    over = [i for i in (row, column) if i]
-    lines.append(rf"{writer.sums(over)}{inner.at(PRODUCT)} \, {dv}")
+    lines.append(rf"{writer.sums(present(row, column))}{inner.at(PRODUCT)} \, {dv}")
     return [sized(line) for line in lines]

@@ -15,7 +15,7 @@ from itertools import chain, repeat
 import torch
 from torch.autograd import forward_ad
 
-from .backward import Parameters, _checked, _refuse_differentiated
+from .backward import Parameters, _check_tensors, _checked
 
 _CACHED = 8  # numbers of rows whose buffers are kept
 _CACHE_BYTES = 1_200_000  # of buffers for one chunk of rows, to stay in a processor's cache
@@ -57,7 +57,7 @@ class FastGradient:
         self.parameters, self.gradient = _views(self.flat_parameters), _views(self.flat_gradient)
         self._parameter_blocks, self._gradient_blocks = _blocks(self.flat_parameters), _blocks(self.flat_gradient)
         self._direction_blocks, self._product_blocks = _blocks(self._direction), _blocks(self._product)
-        self._product_views = _views(self._product)
+        self._direction_views, self._product_views = _views(self._direction), _views(self._product)
         for parameter, value in zip(self.parameters, given, strict=True):
             parameter.copy_(value)
         self._dtype, self._device = given[0].dtype, given[0].device
@@ -169,19 +169,28 @@ class FastGradient:
         """The direction as one vector."""
         if not isinstance(direction, torch.Tensor):
             given, *_ = _checked(direction, "direction.")
-            direction = torch.empty_like(self._direction, dtype=given[0].dtype, device=given[0].device)
-            for view, part in zip(_views(direction), given, strict=True):
+            self._expect("direction", given[0].new_empty(151), (151,))
+            for view, part in zip(self._direction_views, given, strict=True):
                 view.copy_(part)
+            return self._direction
+        try:
+            if (
+                type(direction) is torch.Tensor
+                and direction.shape == (151,)
+                and direction.dtype is self._dtype
+                and direction.device == self._device
+                and direction.data_ptr()
+                and forward_ad._current_level < 0
+            ):
+                return direction
+        except RuntimeError:  # of data_ptr, where it is not dense
+            pass
         self._expect("direction", direction, (151,))
         return direction.detach()
 
     def _expect(self, name: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> None:
         """Raises TypeError or ValueError where it is no dense tensor of this shape, and of our dtype and device."""
-        if not isinstance(tensor, torch.Tensor):
-            raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
-        if tensor.layout != torch.strided:
-            raise TypeError(f"{name}: expected a dense tensor, got {tensor.layout}; {name}.to_dense() makes one")
-        _refuse_differentiated({name: tensor})
+        _check_tensors({name: tensor}, name)
         if tensor.shape != shape or tensor.dtype != self._dtype or tensor.device != self._device:
             found = f"{tuple(tensor.shape)}, {tensor.dtype}, {tensor.device}"
             raise ValueError(f"{name}: expected {shape}, {self._dtype}, {self._device}, got {found}")
@@ -597,8 +606,7 @@ class FastGradient:
                 and type(x) is type(y) is torch.Tensor
                 and x.dtype is y.dtype is self._dtype
                 and x.device == y.device == self._device
-                and x.layout is y.layout is torch.strided
-                and x.data_ptr() not in self._written
+                and x.data_ptr() not in self._written  # which raises where it is not dense
                 and y.data_ptr() not in self._written
                 and forward_ad._current_level < 0
             ):

@@ -50,20 +50,25 @@ class NativeGradient(FastGradient):
         self._at_once = -1  # so many rows are one call
         if self._native is None:
             return
-        self._gradient = self._native.gradient
         self._part, self._size = (_number(self._native, name) for name in ("part_size", "workspace_size"))
         self._at_once = self._part
         self._work = [torch.empty(self._size, dtype=torch.uint8)]  # torch's memory begins where vectors may
         self._parameters_at = self.flat_parameters.data_ptr()
-        self._results_at = self._loss.data_ptr(), self._results.data_ptr(), self._work[0].data_ptr()
+        fixed = {"loss": self._loss, "gradient": self._results, "product": self._product, "work": self._work[0]}
+        at = {name: tensor.data_ptr() for name, tensor in fixed.items()}
+        self._given = _Arguments(parameters=self._parameters_at, **at)
+        self._given_at = ctypes.addressof(self._given)
+        self._gradient, self._hvp = self._native.gradient_by, self._native.hvp_by
 
     def _reads(self, *tensors: torch.Tensor) -> bool:
         """Whether network.c can: each tensor's memory holds its entries, one after the other."""
-        return self._native is not None and all(map(_is_array, tensors))
+        return self._native is not None and _are_arrays(*tensors)
 
     def _put(self, x: torch.Tensor, y: torch.Tensor, N: int) -> None:
-        if self._at_once >= N and _is_array(x) and _is_array(y):
-            self._gradient(self._parameters_at, x.data_ptr(), y.data_ptr(), N, *self._results_at)
+        if self._at_once >= N and _are_arrays(x, y):
+            given = self._given
+            given.x, given.y, given.N = x.data_ptr(), y.data_ptr(), N
+            self._gradient(self._given_at)
         elif self._reads(x, y):
             with self._quick:
                 totals = self._sums(self._native.gradient_of_rows, (self._parameters_at,), x, y, N, N)
@@ -90,14 +95,15 @@ class NativeGradient(FastGradient):
         self._share(range(0, N, self._part), x, y, compute)
 
     def _put_product(self, x: torch.Tensor, y: torch.Tensor, N: int, direction: torch.Tensor) -> None:
+        if self._at_once >= N and _are_arrays(x, y, direction):
+            given = self._given
+            given.x, given.y, given.N, given.direction = x.data_ptr(), y.data_ptr(), N, direction.data_ptr()
+            self._hvp(self._given_at)
+            return
         if not self._reads(x, y, direction):
             super()._put_product(x, y, N, direction)
             return
         point = self._parameters_at, direction.data_ptr()
-        if self._at_once >= N:
-            data = x.data_ptr(), y.data_ptr(), N
-            self._native.hvp(*point, *data, self._product.data_ptr(), self._work[0].data_ptr())
-            return
         with self._quick:
             totals = self._sums(self._native.hvp_of_rows, point, x, y, N, N)
             self._product.copy_(totals[:-1])
@@ -143,8 +149,21 @@ class NativeGradient(FastGradient):
                 helper.join()
 
 
-def _is_array(tensor: torch.Tensor) -> bool:
-    return type(tensor) is torch.Tensor and tensor.is_contiguous() and not tensor.is_neg()
+def _are_arrays(*tensors: torch.Tensor) -> bool:
+    for tensor in tensors:
+        if type(tensor) is not torch.Tensor or not tensor.is_contiguous() or tensor.is_neg():
+            return False
+    return True
+
+
+class _Arguments(ctypes.Structure):
+    """The arguments of network.h: ctypes takes longer to hand them over one by one than to change those that change."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("parameters", "direction", "x", "y")),
+        ("N", ctypes.c_long),
+        *((name, ctypes.c_void_p) for name in ("loss", "gradient", "product", "work")),
+    ]
 
 
 def _number(library: ctypes.CDLL, name: str) -> int:
@@ -153,8 +172,8 @@ def _number(library: ctypes.CDLL, name: str) -> int:
 
 _POINTER, _LONG = ctypes.c_void_p, ctypes.c_long
 _FUNCTIONS = {
-    "gradient": (*[_POINTER] * 3, _LONG, *[_POINTER] * 3),
-    "hvp": (*[_POINTER] * 4, _LONG, *[_POINTER] * 2),
+    "gradient_by": (_POINTER,),
+    "hvp_by": (_POINTER,),
     "gradient_of_rows": (*[_POINTER] * 3, _LONG, _LONG, *[_POINTER] * 2),
     "hvp_of_rows": (*[_POINTER] * 4, _LONG, _LONG, *[_POINTER] * 2),
     "per_sample_of_rows": (*[_POINTER] * 3, _LONG, _LONG, *[_POINTER] * 2),

@@ -547,6 +547,11 @@ void gradient(const real *parameters, const real *x, const real *y, long N, real
     *loss = (real)work->totals[ENTRIES];
 }
 
+void gradient_by(const arguments *given)
+{
+    gradient(given->parameters, given->x, given->y, given->N, given->loss, given->gradient, given->work);
+}
+
 void hvp_of_rows(const real *parameters, const real *direction, const real *x, const real *y, long these, long N, double *totals,
     workspace *work)
 {
@@ -577,6 +582,11 @@ void hvp(const real *parameters, const real *direction, const real *x, const rea
     for (long n = 0; n < N; n += PART)
         hvp_of_rows(parameters, direction, x + n * INPUTS, y + n * OUTPUTS, part(N - n), N, work->totals, work);
     for (int k = 0; k < ENTRIES; k++) product[k] = (real)work->totals[k];
+}
+
+void hvp_by(const arguments *given)
+{
+    hvp(given->parameters, given->direction, given->x, given->y, given->N, given->product, given->work);
 }
 
 void per_sample_of_rows(const real *parameters, const real *x, const real *y, long these, long N, real *gradients,

@@ -48,6 +48,17 @@ void hvp(const real *parameters, const real *direction, const real *x, const rea
 /* The gradient of the loss of each row alone: entry k of that of row n is at k * N + n. */
 void per_sample(const real *parameters, const real *x, const real *y, long N, real *gradients, workspace *work);
 
+/* The first two, with their arguments in one place, for callers that take longer the more they hand over. */
+typedef struct {
+    const real *parameters, *direction, *x, *y;
+    long N;
+    real *loss, *gradient, *product;
+    workspace *work;
+} arguments;
+
+void gradient_by(const arguments *given);
+void hvp_by(const arguments *given);
+
 /* The same for `these` rows out of N, as a thread has them: the first two add to ENTRIES + 1 totals, the last of which is
 of the loss. Totals of parts of part_size rows each, of the last what is left, added one after the other,
 have the bits of one call for all rows, whichever threads they come from. */

@@ -141,7 +141,10 @@ class Program:
         self.top(tokens)
 
     def top(self, tokens: list[str]) -> None:
-        """Takes the functions, and the arrays of the workspace; what else lies outside functions declares something."""
+        """Takes the functions, and the arrays of the workspace; what else lies outside functions declares something.
+
+        The arguments, which are one struct, are taken from those that the caller of a run gives.
+        """
         at = 0
         while at < len(tokens):
             end = at
@@ -150,7 +153,7 @@ class Program:
             head = tokens[at : end - 1]
             if tokens[end] == "{":
                 inside, at = enclosed(tokens, end)
-                for field in split(inside, ";")[:-1]:
+                for field in (field for field in split(inside, ";") if "[" in field):
                     name = field.index("[") - 1
                     self.fields[field[name]] = Kind.read(field[:name]), enclosed(field, name + 1)[0]
             elif tokens[end] == "(":

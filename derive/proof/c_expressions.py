@@ -11,7 +11,7 @@ from derive.proof.c_memory import Entries, Kind, Pointer, Scope, truth
 from derive.proof.c_tokens import enclosed, split
 from derive.proof.judge import NotProved
 
-TYPES = {"real", "lanes", "int", "long", "double", "const", "workspace", "void", "whole", "static"}
+TYPES = {"real", "lanes", "int", "long", "double", "const", "workspace", "arguments", "void", "whole", "static"}
 LEVELS = (("||",), ("&&",), ("==", "!="), ("<", ">", "<=", ">="), ("+", "-"), ("*", "/", "%"))
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,

@@ -101,7 +101,7 @@ class Kind:
             fits = value is None or isinstance(value, Pointer)
             if isinstance(value, Pointer):
                 fits = self.word == ("lanes" if value.lanes else value.array.kind)
-            elif self.word == "workspace":
+            elif self.word in ("workspace", "arguments"):
                 fits = isinstance(value, dict)
         elif self.word in REAL:
             value = Integer(value) if isinstance(value, int) else value

@@ -93,8 +93,9 @@ def computed(
         name: memory([None] * n, name)
         for name, n in (("loss", 1), ("gradient", size), ("product", size), ("each", size * rows))
     }
-    run.call("gradient", parameters, x, y, rows, made["loss"], made["gradient"], run.workspace())
-    run.call("hvp", parameters, given["direction"], x, y, rows, made["product"], run.workspace())
+    arguments = {**given, "N": rows, **{name: made[name] for name in ("loss", "gradient", "product")}}
+    for name in ("gradient_by", "hvp_by"):
+        run.call(name, {**arguments, "work": run.workspace()})
     run.call("per_sample", parameters, x, y, rows, made["each"], run.workspace())
     for name, values in entries.items():
         if given[name].array.entries != values:

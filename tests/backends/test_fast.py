@@ -10,6 +10,7 @@ from derive.formulas.functions import FUNCTIONS
 from derive.problems.network import Network
 from generated import backward
 from generated.fast import FastGradient
+from generated.native import NativeGradient
 from tests.helpers.gate import assert_agree, autograd, sequential
 from tests.helpers.networks import LAYOUTS, example
 
@@ -236,6 +237,34 @@ def test_a_wrong_argument_is_named(change, message):
     net, x, y = example(Network(), 5)
     with pytest.raises((TypeError, ValueError), match=message):
         FastGradient(net.parameters()).value_and_grad(*change(x, y))
+
+
+NO_ARRAYS = {
+    "sparse_coo": lambda tensor: tensor.to_sparse(),
+    "sparse_csr": lambda tensor: tensor.to_sparse_csr(),
+    "sparse_csc": lambda tensor: tensor.to_sparse_csc(),
+    "sparse_bsr": lambda tensor: tensor.to_sparse_bsr((1, 1)),
+    "sparse_bsc": lambda tensor: tensor.to_sparse_bsc((1, 1)),
+    "_mkldnn": lambda tensor: tensor.to_mkldnn(),
+    "nested": lambda tensor: torch.nested.nested_tensor([tensor, tensor]),
+    "jagged": lambda tensor: torch.nested.nested_tensor([tensor, tensor], layout=torch.jagged),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*(Sparse|nested)")
+@pytest.mark.parametrize("kind", [FastGradient, NativeGradient])
+@pytest.mark.parametrize("layout", NO_ARRAYS)
+def test_a_tensor_without_an_entry_at_each_place_is_named(layout, kind):
+    net, x, y = example(Network(), 1, torch.float32)
+    gradient, change = kind(net.parameters()), NO_ARRAYS[layout]
+    direction = torch.ones(151, 1) if "sparse_" in layout and layout != "sparse_coo" else torch.ones(151)
+    for call, name in (
+        (lambda: gradient.value_and_grad(change(x), y), "x"),
+        (lambda: gradient.value_and_grad(x, change(y)), "y"),
+        (lambda: gradient.hvp(x, y, change(direction)), "direction"),
+    ):
+        with pytest.raises(TypeError, match=f"^{name}: expected a dense tensor, got .*({layout}|a nested one)"):
+            call()
 
 
 def test_a_mean_over_no_rows_is_refused_and_a_sum_is_zero(emitted):

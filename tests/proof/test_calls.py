@@ -53,8 +53,8 @@ EDITS = {  # file, what of it, what is there, and what a slip leaves there
     "a direction that is overwritten": (
         "fast.py",
         "_flat",
-        r"zip\(_views\(direction\), given",
-        "zip(given, _views(direction)",
+        r"zip\(self\._direction_views, given",
+        "zip(given, self._direction_views",
     ),
     "a copy that is none": ("fast.py", "value_and_grad", r"self\.flat_gradient\.clone\(\)", "self.flat_gradient"),
     "a copy of the parameters": ("fast.py", "value_and_grad", r"flat_gradient\.clone", "flat_parameters.clone"),

@@ -37,6 +37,7 @@ GRADIENT = {
     "point": POINT,
     "given": "parameters",
     "results": "real *loss, real *gradient",
+    "fields": "given->parameters, given->x, given->y, given->N, given->loss, given->gradient",
     "result": "gradient",
 }
 HVP = {
@@ -45,6 +46,7 @@ HVP = {
     "point": f"{POINT}, const real *direction",
     "given": "parameters, direction",
     "results": "real *product",
+    "fields": "given->parameters, given->direction, given->x, given->y, given->N, given->product",
     "result": "product",
 }
 PENALTY = {

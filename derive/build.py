@@ -88,13 +88,18 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         "--loss", metavar="NAME", help=f"a name of torch.nn.functional or a formula in p and y ({default.loss})"
     )
     parser.add_argument(
-        "--reduction", metavar="NAME", help=f"sum or mean of the entries ({default.reduction}; torch takes the mean)"
+        "--reduction",
+        metavar="NAME",
+        help=f"sum or mean of the entries, or batchmean, the sum over the number of points ({default.reduction})",
     )
     parser.add_argument(
         "--penalty", metavar="FORMULA", help="in w, added to the loss for each weight and for no bias, as 0.05*w**2"
     )
     parser.add_argument(
         "--skip", metavar="PAIRS", help="1-3 adds the activation of layer 1 to the pre-activation of layer 3"
+    )
+    parser.add_argument(
+        "--bias", metavar="LAYERS", help=f"which layers have biases: all, hidden or none ({default.bias})"
     )
     parser.add_argument(
         "--numbers", type=a_path, metavar="FILE", help="TOML with W1, b1, ..., x, y, which the pages then show"

@@ -76,7 +76,7 @@ def drawn(options: argparse.Namespace, shapes: dict[str, Any], rows: int, missin
 def read(doctor: Diagnostician, path: Path, turned: bool) -> Diagnosis:
     """Raises OSError or ValueError that names the file."""
     try:
-        return doctor.of_written(named(written(path), doctor.network.depth), turned)
+        return doctor.of_written(named(written(path), doctor.network.shapes), turned)
     except Misread as error:
         raise ValueError(f"{path}:{error.line}: {error}") from None
 

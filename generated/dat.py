@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy
@@ -26,18 +26,17 @@ _HEADER = re.compile(r"dLd[wb][1-9][0-9]{0,5}")
 _TOKEN = re.compile(r"[ \t\r]+|[\[\],]|[-+]?(?:inf|nan|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)(?=[\s,\]]|$)")
 
 
-def headers(count: int) -> list[str]:
-    """The headers in the order of the file, last layer first: dLdw3 dLdw2 dLdw1 dLdb3 dLdb2 dLdb1."""
-    return [f"dLd{kind}{layer}" for kind in "wb" for layer in range(count, 0, -1)]
+def headers(parameters: Iterable[str]) -> dict[str, str]:
+    """The headers of parameters in the order of the file, last layer first: dLdw3 dLdw2 dLdw1 dLdb3 dLdb2 dLdb1."""
+    last_first = sorted(parameters, key=lambda name: (name[0] == "b", -int(name[1:])))
+    return {name: f"dLd{name.lower()}" for name in last_first}
 
 
-def format_dat(gradients: Sequence[numpy.ndarray], rounded: bool = False) -> str:
-    """The text of a file for gradients in the order w1, b1, w2, b2, ...; rounded gives 7 decimals, as the notebook."""
-    layers = len(gradients) // 2
-    arrays = {f"dLd{kind}{i + 1}": gradients[2 * i + k] for i in range(layers) for k, kind in enumerate("wb")}
+def format_dat(gradients: Mapping[str, numpy.ndarray], rounded: bool = False) -> str:
+    """The text of a file for gradients in W1, b1, W2, ... by these names; rounded gives 7 decimals, as the notebook."""
     style = {"floatmode": "maxprec", "precision": DECIMALS} if rounded else {"floatmode": "unique", "precision": None}
     with numpy.printoptions(nanstr="nan", infstr="inf", formatter=None, legacy=False):
-        texts = [f"\n{name}\n{_format(arrays[name], style)}" for name in headers(layers)]
+        texts = [f"\n{header}\n{_format(gradients[name], style)}" for name, header in headers(gradients).items()]
     return "".join(texts)
 
 

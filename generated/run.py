@@ -47,8 +47,9 @@ def draw(seed: int, dtype: torch.dtype) -> tuple[Parameters, torch.Generator]:
         torch.manual_seed(seed)
         for name, shape in SHAPES.items():
             if name.startswith("W"):
-                linear = torch.nn.Linear(shape[1], shape[0], dtype=dtype).requires_grad_(False)
-                parameters += [linear.weight, linear.bias]
+                biased = f"b{name[1:]}" in SHAPES
+                linear = torch.nn.Linear(shape[1], shape[0], bias=biased, dtype=dtype).requires_grad_(False)
+                parameters += linear.parameters()
         generator = torch.Generator()
         generator.set_state(torch.get_rng_state())
     return Parameters(*parameters), generator
@@ -115,7 +116,7 @@ def gradient_of_blocks(
             continue
         for x_chunk, y_chunk in zip(x.split(CHUNK), y.split(CHUNK), strict=True):
             loss, gradient = of.value_and_grad(x_chunk.to(ranks.device), y_chunk.to(ranks.device))
-            weight = len(x_chunk) / points if NETWORK["reduction"] == "mean" else 1
+            weight = len(x_chunk) / points if NETWORK["reduction"] != "sum" else 1
             total.add_(torch.cat([part.flatten() for part in (loss, *gradient)]), alpha=weight)
         if ranks.first and on_terminal():
             done = min(1.0, (start + BLOCK) / points)
@@ -325,7 +326,8 @@ def computed(
         results.append([gradient.cpu().numpy() for gradient in autograds])
         if any(error_over_allowed(g, r) > 1 for g, r in zip(*results, strict=True)):
             noise = tolerated(autograds, reference.noise(*drawn, data=taken))
-    texts = [dat.format_dat(data.turned(gradients, numbers.layout), options.rounded) for gradients in results]
+    turned = [dict(zip(SHAPES, data.turned(gradients, numbers.layout), strict=True)) for gradients in results]
+    texts = [dat.format_dat(gradients, options.rounded) for gradients in turned]
     if not options.force:
         for file, text in zip(files, texts, strict=True):
             dat.refuse_to_replace(file, text)

@@ -55,7 +55,7 @@ def step_gradient(
         own_loss, own_gradients = of.value_and_grad(x[mine], y[mine])
         for part, own in zip((loss, *gradients), (own_loss, *own_gradients), strict=True):
             part.copy_(own)
-        flat.mul_(len(mine) / len(rows) if NETWORK["reduction"] == "mean" else 1)
+        flat.mul_(len(mine) / len(rows) if NETWORK["reduction"] != "sum" else 1)
     ranks.add(flat)
     return loss[0], gradients
 

@@ -337,12 +337,11 @@ def diagnose(function: Callable[..., Any], network: Network, rows: int = ROWS) -
     rows, all drawn. It returns the gradients by these names, or in the order W1, b1, W2, ..., or a loss and then these.
     Raises ValueError or TypeError for anything else.
     """
-    draw = numpy.random.default_rng(127)
-    widths = network.layers
-    parameters: dict[str, ndarray] = {}
-    for layer in range(1, network.depth + 1):
-        parameters[f"W{layer}"] = draw.normal(size=(widths[layer], widths[layer - 1])) / math.sqrt(widths[layer - 1])
-        parameters[f"b{layer}"] = draw.normal(size=widths[layer]) / 2
+    draw, widths = numpy.random.default_rng(127), network.layers
+    parameters = {
+        name: draw.normal(size=shape) / (math.sqrt(shape[1]) if len(shape) == 2 else 2)
+        for name, shape in network.shapes.items()
+    }
     x = draw.uniform(size=(rows, widths[0]))
     y = numpy.array([targets(network).numbers(list(row), widths[-1]) for row in x])
     doctor = Diagnostician(network, {**parameters, "x": x, "y": y})

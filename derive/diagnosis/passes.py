@@ -108,27 +108,43 @@ class Passes(Surroundings):
                     words = f"the forward pass has {other} in the place of {name}"
                     yield Change("forward: another activation", words, replace(operation, formula=formula))
             return
-        affine = next((part for part in parts(operation) if isinstance(part, Affine)), None)
-        if affine is None:
-            return
-        X, W, b = affine.input, affine.weight, affine.bias
+        for part in parts(operation):
+            match part:
+                case Affine(input=X, weight=W, bias=b):
+                    changes = [
+                        *self.of_bias(part, X, W, b),
+                        *self.of_map(part, X, W, (Repeated(part.shape, b),), known),
+                    ]
+                case Product(factors=(Value() as X, Transposed(of=Value() as W))):
+                    changes = [*self.of_map(part, X, W, (), known)]
+                case _:
+                    continue
+            for change in changes:
+                yield replace(change, operation=put(operation, part, change.operation))
+
+    def of_bias(self, affine: Affine, X: Value, W: Value, b: Value) -> Iterator[Change]:
+        """Of an affine map: no bias, or another layer's."""
         product = Product(affine.shape, (X, Transposed((W.shape[1], W.shape[0]), W)))
-        yield Change(
-            "forward: bias left out",
-            f"the forward pass leaves {self.code(b.symbol)} out",
-            put(operation, affine, product),
-        )
+        yield Change("forward: bias left out", f"the forward pass leaves {self.code(b.symbol)} out", product)
         for other in self.like(b.symbol, self.program.biases):
             words = f"the forward pass adds {self.code(other)} where {self.code(b.symbol)} belongs"
-            made = replace(affine, bias=Value(b.shape, other))
-            yield Change("forward: bias of another layer", words, put(operation, affine, made))
+            yield Change("forward: bias of another layer", words, replace(affine, bias=Value(b.shape, other)))
+
+    def of_map(
+        self, linear: Operation, X: Value, W: Value, biases: tuple[Operation, ...], known: set[MatrixSymbol]
+    ) -> Iterator[Change]:
+        """Of a layer's map of X: other weights, or another input."""
+
+        def mapped(input: Value, turned: Operation) -> Operation:
+            product = Product(linear.shape, (input, turned))
+            return Sum(linear.shape, (product, *biases)) if biases else product
+
         for weight, kind in self.others(W.symbol, set()):
             shown = self.code(next(values_in(weight))) + (".T" if isinstance(weight, Transposed) else "")
             words = f"the forward pass has {shown} where {self.code(W.symbol)} belongs"
             turned = weight.of if isinstance(weight, Transposed) else Transposed((W.shape[1], W.shape[0]), weight)
-            added = Sum(affine.shape, (Product(affine.shape, (X, turned)), Repeated(affine.shape, b)))
-            yield Change(f"forward: {kind}", words, put(operation, affine, added))
+            yield Change(f"forward: {kind}", words, mapped(X, turned))
         for other in self.like(X.symbol, [s for s in self.data if s in known]):
             words = f"the forward pass has {self.code(other)} where {self.code(X.symbol)} belongs"
-            made = replace(affine, input=Value(X.shape, other))
-            yield Change("forward: input of another layer", words, put(operation, affine, made))
+            turned = Transposed((W.shape[1], W.shape[0]), W)
+            yield Change("forward: input of another layer", words, mapped(Value(X.shape, other), turned))

@@ -5,7 +5,7 @@ of many forms: dLdw3, dL/dW3, W3.grad, fc3.weight, First hidden layer w. Nothing
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -194,16 +194,17 @@ def place_of(header: str) -> tuple[str, int | str] | None:
     return kind[1][0], "only"
 
 
-def named(arrays: list[Written], depth: int) -> dict[str, Written]:
+def named(arrays: list[Written], parameters: Collection[str]) -> dict[str, Written]:
     """The arrays by the names of the parameters that they are gradients in: W1, b1, W2.
 
-    Layers may be counted from 0 or as by torch's Sequential. Without headers they are W1, b1, W2, ... in this order.
+    Layers may be counted from 0 or as by torch's Sequential. Without headers they are those in this order.
     Raises Misread.
     """
+    depth = max(int(name[1:]) for name in parameters)
     places = [place_of(array.header) for array in arrays]
     places = [None if place and place[1] == "only" and depth > 1 else place for place in places]
-    if not any(places) and len(arrays) == 2 * depth and not any(array.header for array in arrays):
-        places = [(kind, layer) for layer in range(1, depth + 1) for kind in "wb"]
+    if not any(places) and len(arrays) == len(parameters) and not any(array.header for array in arrays):
+        places = [(name[0].lower(), int(name[1:])) for name in parameters]
     if not any(places):
         first = arrays[0].line if arrays else 1
         raise Misread(
@@ -223,5 +224,9 @@ def named(arrays: list[Written], depth: int) -> dict[str, Written]:
         name = f"{place[0].replace('w', 'W')}{place[1] if isinstance(place[1], int) else depth}"
         if name in found:
             raise Misread(array.line, f"{name} stands twice: {found[name].header[:30]!r} and {array.header[:30]!r}")
+        if name not in parameters:
+            raise Misread(
+                array.line, f"{array.header[:30]!r}: the network has no {name}; it has {', '.join(parameters)}"
+            )
         found[name] = array
     return found

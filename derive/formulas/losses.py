@@ -43,7 +43,7 @@ def apart(formula: Expr, whole: Expr, q: Expr, u: Expr, m: Expr) -> Expr:
 
 @dataclass(frozen=True)
 class Loss:
-    """A formula in p and y; a mean divides by the number of entries, or of rows if `per_row`.
+    """A formula in p and y; a mean divides by the number of entries, or of rows if `per_row`, a batchmean by the rows.
 
     Targets are numbers from 0 to 1; with `distribution` those of a row add up to 1.
 
@@ -89,4 +89,4 @@ LOSSES: dict[str, Loss] = {
     "kl_div": Loss(Piecewise((y * (log(y) - p), y > 0), (0, True)), _in_torch("kl_div"), distribution=True),
 }
 
-REDUCTIONS = ("sum", "mean")
+REDUCTIONS = ("sum", "mean", "batchmean")  # torch.nn.functional's words; the last divides the sum by the rows

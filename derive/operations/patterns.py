@@ -28,15 +28,16 @@ def is_plain(equation: Equation) -> bool:
     return any(match(value) for match in (affine, backward_product, weight_gradient, bias_gradient, products, total))
 
 
-def affine(value: MatrixExpr) -> tuple[MatrixSymbol, ...] | None:
-    """A, W, b of A W^T + 1 b."""
-    if isinstance(value, MatAdd) and len(value.args) == 2:
-        product, broadcast = sorted(value.args, key=lambda term: term.has(OneMatrix))
-        A, W = product.args if isinstance(product, MatMul) and len(product.args) == 2 else (None, None)
-        _, b = broadcast.args if isinstance(broadcast, MatMul) and len(broadcast.args) == 2 else (None, None)
-        if isinstance(A, MatrixSymbol) and isinstance(W, Transpose) and isinstance(b, MatrixSymbol):
-            return A, W.arg, b
-    return None
+def affine(value: MatrixExpr) -> tuple[MatrixSymbol, MatrixSymbol, MatrixSymbol | None] | None:
+    """A, W, b of A W^T + 1 b; no b of A W^T."""
+    product, *broadcast = sorted(MatAdd.make_args(value), key=lambda term: term.has(OneMatrix))
+    A, W = product.args if isinstance(product, MatMul) and len(product.args) == 2 else (None, None)
+    if not isinstance(A, MatrixSymbol) or not isinstance(W, Transpose) or len(broadcast) > 1:
+        return None
+    if not broadcast:
+        return A, W.arg, None
+    _, b = broadcast[0].args if isinstance(broadcast[0], MatMul) and len(broadcast[0].args) == 2 else (None, None)
+    return (A, W.arg, b) if isinstance(b, MatrixSymbol) else None
 
 
 def backward_product(value: MatrixExpr) -> tuple[MatrixSymbol, ...] | None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from derive.backends import WIDTH, Source, call
 from derive.backends.torch import Line, TorchPrinter, lines, spell
-from derive.operations import Affine
+from derive.operations import Affine, Operation, Transposed, Value
 from derive.packages.subject import Subject, described, penalty_page, title_page
 from derive.packages.text import imports, names, pieces
 from derive.problems import Network, no_least_value, targets
@@ -12,7 +12,13 @@ from derive.programs import all_in_parts, readable
 
 
 class LayersPrinter(TorchPrinter):
-    """Calls a layer for each affine map, as it is in torch.nn."""
+    """Calls a layer for each affine map, as it is in torch.nn, and for each linear one."""
+
+    def product(self, parts: tuple[Operation, ...]) -> Source:
+        match parts:
+            case Value() as input, Transposed(of=Value(symbol=W)) if W in self.program.weights:
+                return call(f"self.fc{self.program.notation.layer(W.name)}", self.of(input))
+        return super().product(parts)
 
     def affine(self, affine: Affine) -> Source:
         layer = self.program.notation.layer(affine.weight.symbol.name)
@@ -28,15 +34,20 @@ def reference_page(subject: Subject) -> dict[str, Any]:
     return {
         "network": described(network),
         "layers": [
-            {"number": i + 1, "inputs": network.layers[i], "outputs": network.layers[i + 1]}
-            for i in range(network.depth)
+            {
+                "number": layer,
+                "inputs": network.layers[layer - 1],
+                "outputs": network.layers[layer],
+                "options": "" if network.has_biases(layer) else "bias=False, ",
+            }
+            for layer in range(1, network.depth + 1)
         ],
         "imports": imports([*forward, *body, *penalty]),
         "forward": [line.code for line in forward],
         "prediction": spell(program, program.prediction),
         "inputs": network.layers[0],
         "target": targets(network).torch,
-        "weight": "len(x) / points" if network.reduction == "mean" else "1",
+        "weight": "len(x) / points" if network.divided_by else "1",
         "share": ", len(x) / points" if by_rows else "",
         "loss": reference_loss(network, body, spell(program, program.prediction)),
         "penalty_lines": reference_penalty(subject, penalty),
@@ -48,7 +59,9 @@ def reference_loss(network: Network, body: list[Line], prediction: str) -> list[
     """The loss as lines: torch's own where it has one, else as the formula says."""
     spelled = network.criterion().torch
     if spelled:
-        return [f"loss = {spelled.format(p='net(x)', y='y', reduction=network.reduction)}"]
+        own = "mean" if network.divided_by == "points" and network.criterion().per_row else network.reduction
+        reduction, over = ("sum", " / x.shape[0]") if own == "batchmean" else (own, "")
+        return [f"loss = {spelled.format(p='net(x)', y='y', reduction=reduction)}{over}"]
     rows = ["N = x.shape[0]"] if "N" in names(body) else []
     return [*rows, f"{prediction} = net(x)", *(line.code for line in body)]
 

@@ -30,11 +30,15 @@ def pieces(text: str, width: int) -> list[str]:
 
 
 def unpack_lines(names: list[str], source: str) -> list[str]:
-    """The tensors of a sequence as names of their own, four layers a line where there are many."""
+    """The tensors of a sequence as names of their own, eight a line where there are many."""
     if len(names) <= 12:
-        return [f"{', '.join(names)} = {source}"]
+        return [f"{targets(names)} = {source}"]
     parts = [(start, names[start : start + 8]) for start in range(0, len(names), 8)]
-    return [f"{', '.join(part)} = {source}[{start}:{start + len(part)}]" for start, part in parts]
+    return [f"{targets(part)} = {source}[{start}:{start + len(part)}]" for start, part in parts]
+
+
+def targets(names: list[str]) -> str:
+    return ", ".join(names) if len(names) > 1 else f"({names[0]},)"
 
 
 def names(body: Iterable[Line]) -> set[str]:

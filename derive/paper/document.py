@@ -100,6 +100,7 @@ def overview(network: Network, derivation: Derivation) -> Section:
                     "document.network",
                     sizes=enumerated([f"{size}" for size in network.layers], "and"),
                     activations=activations_sentence(network),
+                    biases="" if network.bias == "all" else f" {prose(f'document.biases_{network.bias}')}",
                     loss=network.loss,
                     reduction=of_e,
                 )

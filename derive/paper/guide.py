@@ -70,11 +70,11 @@ def translation(network: Network) -> list[tuple[str, str, str, str]]:
     """Rows of the same in other books; how much of their gradients ours are depends on what a mean divides by."""
     outputs = rf"n_{{{network.depth}}}"
     error, gradient = {
-        "sum": ("", "m"),
-        "mean": (r"\frac{1}{m} ", ""),
-        "mean of entries": (rf"\frac{{1}}{{m \, {outputs}}} ", rf"\frac{{1}}{{{outputs}}} "),
-    }[network.reduction if network.reduction == "sum" or network.criterion().per_row else "mean of entries"]
-    return [
+        "": ("", "m"),
+        "points": (r"\frac{1}{m} ", ""),
+        "entries": (rf"\frac{{1}}{{m \, {outputs}}} ", rf"\frac{{1}}{{{outputs}}} "),
+    }[network.divided_by]
+    rows = [
         (r"$\boldsymbol{X}$, a point a row", r"$x = a^{1}$, one point", r"$X = A^{[0]}$, a point a column", "`x`"),
         (r"$\boldsymbol{W}_{l}$", r"$w^{l}$", r"$W^{[l]}$", "`layer.weight`"),
         (r"$\boldsymbol{b}_{l}$, a row", r"$b^{l}$, a column", r"$b^{[l]}$, a column", "`layer.bias`"),
@@ -94,6 +94,7 @@ def translation(network: Network) -> list[tuple[str, str, str, str]]:
             "`layer.bias.grad`",
         ),
     ]
+    return [row for row in rows if "bias" not in row[-1] or network.bias != "none"]
 
 
 def meaning_of(program: Program, symbol: MatrixSymbol) -> str:
@@ -112,13 +113,14 @@ def questions_section(network: Network, derivation: Derivation) -> Section:
     where = [prose(f"answers.{slope}", activation=network.output_activation, formula=formula)]
     if any(isinstance(equation.value, RowLogSumExp) for equation in program.equations):
         where.append(prose("answers.softmax"))
-    per_row = network.criterion().per_row
-    scale = [prose(f"answers.{network.reduction}", what="points" if per_row else "entries")]
-    if network.reduction == "mean" and network.criterion().formula.has(logsumexp) and not per_row:
+    divided_by = network.divided_by
+    scale = [prose("answers.mean", what=divided_by) if divided_by else prose("answers.sum")]
+    if divided_by == "entries" and network.criterion().formula.has(logsumexp):
         scale.append(prose("answers.cross_entropy"))
     asked = [prose("answers.regularised", penalty=network.penalty)] if network.penalty else []
-    for name in QUESTIONS:
-        asked.append(prose(f"questions.{name}", where=" ".join(where), last=last, scale=" ".join(scale)))
+    b = "" if network.bias == "none" else r" + \boldsymbol{b}"
+    for name in QUESTIONS if b else QUESTIONS[:-1]:
+        asked.append(prose(f"questions.{name}", where=" ".join(where), last=last, scale=" ".join(scale), b=b))
     return Section("What readers ask", "questions", (Bullets(tuple(asked)),))
 
 

@@ -121,7 +121,7 @@ def drawn_inputs(program: Program, network: Network, samples: int) -> Drawn:
     """Parameters, inputs and targets for a few points; the same on every machine."""
     draw = random.Random(SEED)
     X, Y = program.data
-    sizes = dict(zip((X.shape[1], *(b.shape[1] for b in program.biases)), network.layers, strict=True))
+    sizes = dict(zip((X.shape[1], *(W.shape[0] for W in program.weights)), network.layers, strict=True))
     inputs: Drawn = {}
     for symbol in program.parameters:
         rows, columns = (int(size.xreplace(sizes)) for size in symbol.shape)

@@ -53,12 +53,16 @@ def definitions(network: Network, mean_over: Expr = N) -> Definitions:
     A, handed_on = X, [X]
     for layer in range(1, network.depth + 1):
         W = MatrixSymbol(f"W{layer}", sizes[layer], sizes[layer - 1])
-        b = MatrixSymbol(f"b{layer}", 1, sizes[layer])
-        parameters += [W, b]
+        parameters.append(W)
         weights.append(W)
-        skipping = [handed_on[start] for start in network.skipped_to(layer)]
-        words = f"affine map, plus what skips to layer {layer}" if skipping else "affine map"
-        A = define(f"Z{layer}", MatAdd(A * W.T, OneMatrix(N, 1) * b, *skipping), words)
+        terms, words = [A * W.T], "linear map"
+        if network.has_biases(layer):
+            b = MatrixSymbol(f"b{layer}", 1, sizes[layer])
+            parameters.append(b)
+            terms, words = [*terms, OneMatrix(N, 1) * b], "affine map"
+        if skipping := [handed_on[start] for start in network.skipped_to(layer)]:
+            terms, words = [*terms, *skipping], f"{words}, plus what skips to layer {layer}"
+        A = define(f"Z{layer}", MatAdd(*terms) if len(terms) > 1 else terms[0], words)
         activation = network.function(layer)
         if stable(activation) != z:
             A = define(f"A{layer}", of_entries(activation, {z: A}), f"`{network.activation_of(layer)}`, entry by entry")
@@ -67,9 +71,10 @@ def definitions(network: Network, mean_over: Expr = N) -> Definitions:
     loss, operands = network.criterion(), {p: A, y: Y}
     E = define("E", of_entries(loss.formula, operands), f"`{network.loss}`, entry by entry")
     total, words = sum_of(E), f"{network.reduction} of the entries"
-    if network.reduction == "mean":
-        total = total / (mean_over if loss.per_row else mean_over * sizes[-1])
-        words = "sum of the entries, divided by the number of points" if loss.per_row else words
+    if network.divided_by == "points":
+        total, words = total / mean_over, "sum of the entries, divided by the number of points"
+    elif network.divided_by == "entries":
+        total = total / (mean_over * sizes[-1])
     if network.penalty:
         each, rule = network.weight_penalty(), f"`{network.penalty}`, entry by entry"
         penalties = [define(f"R{layer}", of_entries(each, {w: W}), rule) for layer, W in enumerate(weights, 1)]

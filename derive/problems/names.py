@@ -1,4 +1,4 @@
-"""The names that people type for activations and losses: torch's functions and classes, in any case, - for _."""
+"""The names that people type, for activations and losses: torch's functions and classes, in any case, - for _."""
 
 import difflib
 import re

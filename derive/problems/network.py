@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 from sympy import Expr, Integer
@@ -14,6 +15,7 @@ MOST_LAYERS = 100
 WIDEST_LAYER = 1_000_000
 MOST_PROVED = 2000  # weights and biases that can be proved entry by entry
 PROBABILITIES = ("sigmoid", "hardsigmoid")
+BIASED = ("all", "hidden", "none")  # layers that have biases
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Network:
     FUNCTIONS or a formula in z, for all hidden layers or one a layer; `loss` a row of LOSSES or a formula in p and y.
     `penalty`, a formula in w, is added to the loss after the reduction, for each weight and for no bias. Each pair
     (from, to) of `skip` adds the activation of a layer, 0 for the inputs, to the pre-activation of a later one.
+    `bias` says which layers have biases: all, those that are hidden, or none.
     Raises ValueError or TypeError that names the field, what was given and what would be right.
     """
 
@@ -34,6 +37,7 @@ class Network:
     reduction: str = "sum"
     penalty: str = ""
     skip: tuple[tuple[int, int], ...] = ()
+    bias: str = "all"
 
     def __post_init__(self) -> None:
         self._check_layers()
@@ -47,6 +51,7 @@ class Network:
                 raise ValueError(f"activation: {layers} but {len(self.activation)} activations")
         self._name_as_known()
         one_of("reduction", self.reduction, REDUCTIONS)
+        one_of("bias", self.bias, BIASED)
         for layer in range(1, self.depth + 1):
             self.function(layer)
         if isinstance(self.activation, str):
@@ -63,7 +68,7 @@ class Network:
 
     def _name_as_known(self) -> None:
         """Puts the names of the tables in the place of those that mean the same."""
-        for field, known in (("activation", FUNCTIONS), ("output_activation", FUNCTIONS), ("loss", LOSSES)):
+        for field, known in NAMED.items():
             given = getattr(self, field)
             if isinstance(given, str):
                 object.__setattr__(self, field, canonical(given, known))
@@ -91,8 +96,21 @@ class Network:
         """The shape of each weight and bias by name: W1 (out, in), b1 (out,), ..."""
         found: dict[str, tuple[int, ...]] = {}
         for layer, (inputs, outputs) in enumerate(pairwise(self.layers), 1):
-            found |= {f"W{layer}": (outputs, inputs), f"b{layer}": (outputs,)}
+            found[f"W{layer}"] = (outputs, inputs)
+            if self.has_biases(layer):
+                found[f"b{layer}"] = (outputs,)
         return found
+
+    def has_biases(self, layer: int) -> bool:
+        """Whether a layer adds biases; layers count from 1."""
+        return self.bias == "all" or (self.bias == "hidden" and layer < self.depth)
+
+    @property
+    def divided_by(self) -> str:
+        """What number the sum of the losses is divided by, that of the points or of the entries; empty for a sum."""
+        if self.reduction == "sum":
+            return ""
+        return "points" if self.reduction == "batchmean" or self.criterion().per_row else "entries"
 
     @property
     def takes_classes(self) -> bool:
@@ -102,7 +120,7 @@ class Network:
     @property
     def entries(self) -> int:
         """How many weights and biases there are."""
-        return sum((inputs + 1) * outputs for inputs, outputs in pairwise(self.layers))
+        return sum(map(prod, self.shapes.values()))
 
     @property
     def has_formulas(self) -> bool:
@@ -162,7 +180,7 @@ class Network:
     def spec(self) -> dict[str, Any]:
         """The fields by name, as they are written into an emitted package and read from it."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if name not in LATER or value}
+        return {name: value for name, value in values.items() if value != LATER.get(name)}
 
     def __str__(self) -> str:
         sizes = "-".join(map(str, self.layers))
@@ -172,11 +190,19 @@ class Network:
         hidden = self.activation if isinstance(self.activation, str) else " then ".join(self.activation)
         text = f"{sizes}, {hidden}, output {self.output_activation}, {self.loss}, {self.reduction}"
         text += f", penalty {self.penalty}" if self.penalty else ""
-        return text + (f", skip {as_flag('skip', self.skip)}" if self.skip else "")
+        text += f", skip {as_flag('skip', self.skip)}" if self.skip else ""
+        return text + {"all": "", "hidden": ", biases in hidden layers only", "none": ", no biases"}[self.bias]
 
 
 NAMES = tuple(field.name for field in fields(Network))  # of the settings
-LATER = ("penalty", "skip")  # a package without them does not mention them
+NAMED = {
+    "activation": FUNCTIONS,
+    "output_activation": FUNCTIONS,
+    "loss": LOSSES,
+    "reduction": REDUCTIONS,
+    "bias": BIASED,
+}
+LATER = {"penalty": "", "skip": (), "bias": "all"}  # what a package that is so does not mention
 
 
 def function(field: str, text: str) -> Expr:

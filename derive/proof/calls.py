@@ -52,7 +52,8 @@ def shapes_of(network: Network) -> dict[str, tuple[int, ...]]:
     """The shape of each parameter, by its name."""
     shapes: dict[str, tuple[int, ...]] = {}
     for layer, (inputs, outputs) in enumerate(pairwise(network.layers), 1):
-        shapes |= {f"W{layer}": (outputs, inputs), f"b{layer}": (outputs,)}
+        shapes |= {f"W{layer}": (outputs, inputs)}
+        shapes |= {f"b{layer}": (outputs,)} if network.has_biases(layer) else {}
     return shapes
 
 
@@ -102,7 +103,8 @@ class Rows:
         """What a mean over so many rows divides by."""
         if self.network.reduction == "sum":
             return 1
-        return rows if self.network.criterion().per_row else rows * self.network.layers[-1]
+        by_rows = self.network.reduction == "batchmean" or self.network.criterion().per_row
+        return rows if by_rows else rows * self.network.layers[-1]
 
     def total(self, name: str, along: Vector | None = None) -> mpf:
         """The loss with its penalty, or how it or its slope moves with the parameters."""

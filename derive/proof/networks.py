@@ -313,9 +313,10 @@ class Case:
         """The network's output for a row of inputs, by its definition."""
         handed_on = [list(row)]
         for layer in range(1, self.network.depth + 1):
-            W, b = self.parameters[f"W{layer}"].entries, self.parameters[f"b{layer}"].entries
+            W, b = self.parameters[f"W{layer}"].entries, self.parameters.get(f"b{layer}")
             activation, a = self.network.function(layer), handed_on[-1]
-            z_of = [sum((W[i, j] * a[j] for j in range(len(a))), b[i]) for i in range(len(b))]
+            z_of = [sum((W[i, j] * a[j] for j in range(len(a))), Integer(0)) for i in range(len(W))]
+            z_of = z_of if b is None else [total + bias for total, bias in zip(z_of, b.entries, strict=True)]
             for start in self.network.skipped_to(layer):
                 z_of = [one + other for one, other in zip(z_of, handed_on[start], strict=True)]
             handed_on.append([activation.xreplace({z: self.sums.name(total)}) for total in z_of])
@@ -335,7 +336,8 @@ class Case:
     def divisor(self, y: Tensor) -> Integer:
         if self.network.reduction == "sum":
             return Integer(1)
-        return Integer(y.entries.shape[0] if self.network.criterion().per_row else y.entries.size)
+        by_rows = self.network.reduction == "batchmean" or self.network.criterion().per_row
+        return Integer(y.entries.shape[0] if by_rows else y.entries.size)
 
 
 class Fast(Case):

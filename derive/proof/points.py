@@ -31,7 +31,7 @@ class Definition:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.layers = [
-            (inputs, outputs, lambdify(z, opened(network.function(layer)), "mpmath"))
+            (inputs, outputs, network.has_biases(layer), lambdify(z, opened(network.function(layer)), "mpmath"))
             for layer, (inputs, outputs) in enumerate(pairwise(network.layers), 1)
         ]
         formula = opened(network.criterion().formula)
@@ -43,11 +43,12 @@ class Definition:
 
     def prediction(self, parameters: Vector, row: Vector) -> Vector:
         place, handed_on = 0, [row]
-        for layer, (inputs, outputs, activation) in enumerate(self.layers, 1):
-            biases = place + inputs * outputs
-            weights = (parameters[start : start + inputs] for start in range(place, biases, inputs))
-            place = biases + outputs
-            z = [fdot(w, handed_on[-1]) + b for w, b in zip(weights, parameters[biases:place], strict=True)]
+        for layer, (inputs, outputs, biased, activation) in enumerate(self.layers, 1):
+            after = place + inputs * outputs
+            z = [fdot(parameters[row : row + inputs], handed_on[-1]) for row in range(place, after, inputs)]
+            place = after + outputs * biased
+            if biased:
+                z = [total + b for total, b in zip(z, parameters[after:place], strict=True)]
             for start in self.network.skipped_to(layer):
                 z = [one + other for one, other in zip(z, handed_on[start], strict=True)]
             handed_on.append([activation(entry) for entry in z])
@@ -55,9 +56,9 @@ class Definition:
 
     def penalty(self, parameters: Vector) -> mpf:
         place, total = 0, []
-        for inputs, outputs, _ in self.layers:
+        for inputs, outputs, biased, _ in self.layers:
             total += [self.weight_penalty(weight) for weight in parameters[place : place + inputs * outputs]]
-            place += (inputs + 1) * outputs
+            place += (inputs + biased) * outputs
         return fsum(total)
 
     def loss(self, parameters: Vector, row: Vector, target: Vector) -> mpf:

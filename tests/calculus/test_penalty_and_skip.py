@@ -1,4 +1,4 @@
-"""A penalty on the weights, and connections that skip layers: right in every function, and the penalty counted once.
+"""A penalty, connections that skip layers, layers without biases: right in every function, the penalty counted once.
 
 They are held against autograd of the loss as a person writes it, which knows neither our definitions nor our sweeps.
 """
@@ -29,6 +29,7 @@ PENALTIES = {
     "w**2/(1 + w**2)": lambda w: w**2 / (1 + w**2),
     "where(w > 0, w, w**2/2)": lambda w: torch.where(w > 0, w, w**2 / 2),
 }
+SOFTMAX = "y*(logsumexp(p) - p)"  # whose mean is not the loss that it is of torch, but its batchmean is
 NETWORKS = {
     "a penalty": Network(penalty="0.05*w**2"),
     "beside a mean": Network((2, 4, 3), "relu", loss="cross_entropy", reduction="mean", penalty="abs(w)"),
@@ -41,30 +42,49 @@ NETWORKS = {
         (2, 3, 3, 2), "gelu", loss="cross_entropy", reduction="mean", penalty="w**2/(1 + w**2)", skip=((1, 2),)
     ),
     "to the output": Network((2, 3, 2), "softplus", "tanh", skip=((0, 2),), penalty="0.05*w**2"),
+    "over the rows": Network((3, 4, 3), "tanh", reduction="batchmean"),
+    "over the rows of several, with all else": Network(
+        (2, 3, 3, 2), "tanh", reduction="batchmean", bias="hidden", penalty="0.05*w**2", skip=((1, 2),)
+    ),
+    "over the rows, which are coupled": Network((2, 4, 3), "gelu", loss=SOFTMAX, reduction="batchmean"),
+    "over the rows, as a mean is": Network((2, 3), loss="cross_entropy", reduction="batchmean"),
+    "no biases": Network((3, 5, 4, 2), "tanh", bias="none"),
+    "none in the output layer": Network((2, 4, 3), "relu", loss="cross_entropy", reduction="mean", bias="hidden"),
+    "no biases in the one layer": Network((4, 1), "tanh", "sigmoid", bias="hidden", reduction="mean"),
+    "no biases of a wide one": Network((64, 64, 64, 2), ("tanh", "relu"), bias="none", reduction="mean"),
+    "no biases and one output": Network((2, 10, 10, 1), bias="none"),
+    "all without biases": Network((3, 3, 3, 2), "gelu", bias="none", penalty="0.05*w**2", skip=((0, 1), (1, 2))),
+    "all but hidden biases": Network((3, 3, 3, 3), ("tanh", "identity"), bias="hidden", skip=((0, 3),), penalty="w"),
 }
-LOSSES = {"mse_loss": functional.mse_loss, "cross_entropy": functional.cross_entropy}
+LOSSES = {"mse_loss": functional.mse_loss, "cross_entropy": functional.cross_entropy, SOFTMAX: functional.cross_entropy}
 FUNCTIONS = {"identity": lambda z: z, "gelu": functional.gelu, "softplus": functional.softplus}
 EPS = 512  # where terms of a sum nearly cancel, as those of a softmax do, what is left has lost so much
 every = pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 
 
 def predicted(network, parameters, x):
-    handed_on = [x]
-    for layer, (W, b) in enumerate(zip(parameters[::2], parameters[1::2], strict=True), 1):
-        name = network.activation_of(layer)
+    handed_on, left = [x], list(parameters)
+    for layer in range(1, network.depth + 1):
+        W, name = left.pop(0), network.activation_of(layer)
+        biased = {"all": True, "none": False, "hidden": layer < network.depth}[network.bias]
+        b = left.pop(0) if biased else None
         z = functional.linear(handed_on[-1], W, b)
         for start, end in network.skip:
             z = z + handed_on[start] if end == layer else z
         handed_on.append((FUNCTIONS.get(name) or getattr(torch, name))(z))
+    assert not left
     return handed_on[-1]
 
 
 def penalty_of(network, parameters):
-    return sum(PENALTIES[network.penalty](W).sum() for W in parameters[::2])
+    return sum(PENALTIES[network.penalty](W).sum() for W in parameters if W.ndim == 2)
 
 
 def loss_of_rows(network, parameters, x, y):
-    return LOSSES[network.loss](predicted(network, parameters, x), y, reduction=network.reduction)
+    p = predicted(network, parameters, x)
+    if network.reduction == "batchmean":
+        return LOSSES[network.loss](p, y, reduction="sum") / len(x)
+    return LOSSES[network.loss](p, y, reduction=network.reduction)
 
 
 def loss_of(network, parameters, x, y):
@@ -75,9 +95,11 @@ def point(network, rows):
     """Parameters, inputs, targets and a direction."""
     torch.manual_seed(rows)
     shapes = [shape for n, m in itertools.pairwise(network.layers) for shape in ((m, n), (m,))]
+    biased = {"all": shapes, "none": shapes[::2], "hidden": shapes[:-1]}
+    shapes = biased[network.bias]
     parameters, direction = ([torch.randn(shape, dtype=torch.float64) for shape in shapes] for _ in range(2))
     x, y = (torch.rand(rows, network.layers[side], dtype=torch.float64) for side in (0, -1))
-    return parameters, x, y / y.sum(1, keepdim=True) if network.loss == "cross_entropy" else y, direction
+    return parameters, x, y / y.sum(1, keepdim=True) if network.loss in ("cross_entropy", SOFTMAX) else y, direction
 
 
 def gradient(scalar, tensors, **options):
@@ -184,7 +206,7 @@ def test_the_reference_is_the_network_too(network, emitted):
     assert_agree(reference.gradients(5, 7, torch.float64, rows=2), expected, EPS)
 
 
-@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("reduction", ["sum", "mean", "batchmean"])
 def test_processes_that_share_the_rows_count_the_penalty_once(reduction, emitted, monkeypatch):
     network = Network(reduction=reduction, penalty="0.05*w**2")
     train, backends = emitted(network, "train"), emitted(network, "backends")
@@ -255,6 +277,40 @@ def test_a_network_with_both_is_proved(tmp_path):
     assert json.loads(certificate.json())["network"]["skip"] == [[0, 1], [1, 2]]
 
 
+BARE = Network((2, 2, 2, 2), "tanh", bias="hidden", reduction="batchmean")
+
+
+def test_a_network_without_biases_in_the_output_layer_is_proved_and_a_slip_in_it_is_not(tmp_path):
+    build.write_package(tmp_path / "mine", render(BARE))
+    certificate = prove(tmp_path / "mine")
+    assert certificate.exact and "batchmean, biases in hidden layers only" in str(certificate)
+    path = tmp_path / "mine" / "backward.py"
+    for right, wrong in (("z3 = a2 @ W3.T", "z3 = a2 @ W3"), ("2 / N * (z3 - y)", "1 / N * (z3 - y)")):
+        text = path.read_text(encoding="utf-8")
+        assert right in text
+        path.write_text(text.replace(right, wrong), encoding="utf-8")
+        with pytest.raises(NotProved):
+            prove(tmp_path / "mine")
+        path.write_text(text, encoding="utf-8")
+
+
+def test_weights_without_biases_go_into_modules_and_files_and_back(emitted, tmp_path):
+    backward, weights = emitted(BARE), emitted(BARE, "weights")
+    net = torch.nn.Sequential(
+        *[torch.nn.Linear(2, 2), torch.nn.Tanh(), torch.nn.Linear(2, 2), torch.nn.Tanh()],
+        torch.nn.Linear(2, 2, bias=False),
+    )
+    parameters = backward.Parameters.from_module(net)
+    assert list(parameters._fields) == ["W1", "b1", "W2", "b2", "W3"]
+    x = torch.rand(4, 2)
+    assert_agree([backward.forward(parameters, x)], [net(x).detach()], EPS)
+    for name in ("w.pt", "w.safetensors"):
+        weights.save(tmp_path / name, parameters)
+        assert all(map(torch.equal, weights.load(tmp_path / name, torch.float32), parameters))
+    with pytest.raises(ValueError, match=r"expected W1 \(2, 2\), b1 \(2,\), W2 \(2, 2\), b2 \(2,\), W3 \(2, 2\), got"):
+        backward.Parameters.from_module(torch.nn.Sequential(*[torch.nn.Linear(2, 2) for _ in range(3)]))
+
+
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_the_proof_rejects_a_slip_in_either(mutant, tmp_path):
     build.write_package(tmp_path / "mine", render(SMALL))
@@ -268,10 +324,25 @@ def test_the_proof_rejects_a_slip_in_either(mutant, tmp_path):
 
 
 def test_they_are_settings_of_a_file_too(tmp_path, monkeypatch):
-    (tmp_path / "net.toml").write_text('layers = [2, 3, 3, 1]\npenalty = "0.05*w**2"\nskip = [[1, 2]]\n')
+    (tmp_path / "net.toml").write_text(
+        'layers = [2, 3, 3, 1]\npenalty = "0.05*w**2"\nskip = [[1, 2]]\nbias = "None"\nreduction = "batchmean"\n'
+    )
     monkeypatch.chdir(tmp_path)
     assert build.main(["net.toml", "--out", "one"]) == 0
-    assert build.main(["--layers=2-3-3-1", "--penalty=0.05*w**2", "--skip=1-2", "--out", "other"]) == 0
+    assert (
+        build.main(
+            [
+                "--layers=2-3-3-1",
+                "--penalty=0.05*w**2",
+                "--skip=1-2",
+                "--bias=none",
+                "--reduction=Batch-Mean",
+                "--out",
+                "other",
+            ]
+        )
+        == 0
+    )
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes()
     assert build.main(["net.toml", "--penalty=w**2", "--out", "third"]) == 0
@@ -289,6 +360,9 @@ def test_they_are_settings_of_a_file_too(tmp_path, monkeypatch):
         ("--skip=1-4", "skip[0]: 1-4: expected an earlier layer and a later one"),
         ("--skip=0-1", "skip[0]: 0-1: of 2 and 3 units; only equal widths can be added"),
         ("--skip=1-2,1-2", "skip[1]: 1-2 stands twice"),
+        ("--bias=no", "bias: no 'no'; did you mean 'none'? known: all, hidden, none"),
+        ("--bias=outputs", "bias: no 'outputs'; known: all, hidden, none"),
+        ("--reduction=batch", "reduction: no 'batch'; did you mean 'batchmean'? known: sum, mean, batchmean"),
     ],
 )
 def test_what_neither_can_be_is_named(option, message, tmp_path, capsys):
@@ -302,6 +376,7 @@ def test_what_neither_can_be_is_named(option, message, tmp_path, capsys):
         ({"penalty": 3}, "penalty: expected a formula in w, got 3"),
         ({"skip": "1-2"}, "skip: expected a list of pairs, got '1-2'"),
         ({"skip": [1]}, r"skip\[0\]: expected a list of two layers, got 1"),
+        ({"bias": False}, "bias: expected a name, got False"),
         ({"skip": [[1, True]]}, r"skip\[0\]: expected two layers, as \(1, 3\), got \(1, True\)"),
     ],
 )

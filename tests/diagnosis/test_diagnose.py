@@ -42,8 +42,8 @@ def diagnosed(capsys, *arguments) -> tuple[int, str, str]:
 
 
 FORMS = {
-    "ours": lambda g: dat.format_dat(list(g.values())),
-    "rounded": lambda g: dat.format_dat(list(g.values()), rounded=True),
+    "ours": lambda g: dat.format_dat(g),
+    "rounded": lambda g: dat.format_dat(g, rounded=True),
     "tensor(...)": lambda g: "\n".join(
         f"dL/dw_{n[1]}:\n{torch.tensor(a)}" if n[0] == "W" else f"dL/db_{n[1]}:\n{torch.tensor(a)}"
         for n, a in g.items()
@@ -74,10 +74,8 @@ FORMS = {
         for n, a in g.items()
     ),
     "no headers": lambda g: "\n".join(str(a.tolist()) for a in g.values()),
-    "of other things as well": lambda g: (
-        f"x\n[[0.5, 0.25]]\nloss = 0.63\n{dat.format_dat(list(g.values()))}\nz1 [1 2 3]"
-    ),
-    "CRLF and a mark in front": lambda g: "\ufeff" + dat.format_dat(list(g.values())).replace("\n", "\r\n"),
+    "of other things as well": lambda g: f"x\n[[0.5, 0.25]]\nloss = 0.63\n{dat.format_dat(g)}\nz1 [1 2 3]",
+    "CRLF and a mark in front": lambda g: "\ufeff" + dat.format_dat(g).replace("\n", "\r\n"),
 }
 
 
@@ -118,8 +116,8 @@ def test_headers(header):
     assert place_of(plain(header)) == HEADERS[header]
 
 
-def read(text: str, depth: int = 3):
-    return named(list(arrays(text)), depth)
+def read(text: str, depth: int = 3, bias: str = "all"):
+    return named(list(arrays(text)), Network((2,) * depth + (1,), bias=bias).shapes)
 
 
 BAD = {
@@ -146,7 +144,7 @@ def test_zeros_and_numbers_alone_have_the_digits_of_the_others(tmp_path, capsys)
     right = gradients()
     file = tmp_path / "theirs.dat"
     for wrong in ("[0.]", "[0]", f"[{right['b3'].item():.1f}]"):
-        text = dat.format_dat(list(right.values()), rounded=True).split("dLdb3\n")
+        text = dat.format_dat(right, rounded=True).split("dLdb3\n")
         file.write_text(f"{text[0]}dLdb3\n{wrong}{text[1][text[1].index(']') + 1 :]}")
         status, out, _ = diagnosed(capsys, file)
         assert status == 1 and "dLdb3  1      differs" in out
@@ -156,7 +154,7 @@ def test_infinity_and_nan_agree_with_nothing(tmp_path, capsys):
     right = gradients()
     right["b3"] = numpy.array([numpy.nan])
     file = tmp_path / "theirs.dat"
-    file.write_text(dat.format_dat(list(right.values())))
+    file.write_text(dat.format_dat(right))
     status, out, _ = diagnosed(capsys, file)
     assert status == 1 and "dLdb3  1      not finite" in out and "with the slip" not in out
 
@@ -227,7 +225,7 @@ def test_the_missing_slope_of_a_published_backward(tmp_path, capsys):
 
 def test_a_folder_is_a_table(tmp_path, capsys):
     for name, slips in {"a": [], "b": [("transposed", 2)], "c": [("slope twice", 2)]}.items():
-        (tmp_path / f"{name}.dat").write_text(dat.format_dat(list(gradients(*slips).values())))
+        (tmp_path / f"{name}.dat").write_text(dat.format_dat(gradients(*slips)))
     (tmp_path / "d.dat").write_text("dLdw1 [1, oops]")
     (tmp_path / "notes.txt").write_text("not read")
     status, out, err = diagnosed(capsys, tmp_path, "--table")

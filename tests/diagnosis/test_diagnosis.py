@@ -20,6 +20,8 @@ NETWORKS = [
     Network((2, 2, 2), output_activation="sigmoid", loss="(p - y)**2/2"),
     Network((3, 5, 5, 3), activation="tanh", loss="(softmax(p) - y)**2"),
     Network((2, 5, 5, 2), activation=("relu", "sigmoid"), output_activation="tanh"),
+    Network((3, 4, 4, 2), activation=("tanh", "sigmoid"), reduction="batchmean", bias="none", skip=((1, 2),)),
+    Network((2, 3, 3, 3), activation="tanh", loss="cross_entropy", bias="hidden", penalty="0.05*w**2"),
 ]
 
 
@@ -34,12 +36,14 @@ def possible(network: Network) -> list[tuple[tuple[str, int], str]]:
             if kind == "it is multiplied by the number of outputs" and w[-1] < 3:
                 continue
             found.append(((f"delta: {kind}", i), kind))
-            found += [((f"{what}: {kind}", i), kind) for what in ("weight", "bias")]
-        found.append((("last row only", i), "last row only"))
+            found.append(((f"weight: {kind}", i), kind))
+            found += [((f"bias: {kind}", i), kind)] * network.has_biases(i)
+        found += [(("last row only", i), "last row only")] * (not network.penalty)
         found += [(("transposed", i), "transposed")] * square
-        found.append((("forward: bias left out", i), "forward: bias left out"))
+        found += [(("forward: bias left out", i), "forward: bias left out")] * network.has_biases(i)
         found += [(("forward: W transposed", i), "forward: W transposed")] * square
-        found += [(("forward: bias of another layer", i), "forward: bias of another layer")] * bool(equal)
+        equal_biases = [j for j in equal if network.has_biases(j) and network.has_biases(i)]
+        found += [(("forward: bias of another layer", i), "forward: bias of another layer")] * bool(equal_biases)
         if i > 1:
             found += [(("W transposed", i), "W transposed")] * square
             found += [(("W of another layer", i), "W of another layer")] * bool(equal)
@@ -69,10 +73,10 @@ def doctor_of(network: Network) -> Diagnostician:
 def inputs(network: Network, seed: int = 3) -> dict[str, numpy.ndarray]:
     draw = numpy.random.default_rng(seed)
     w = network.layers
-    made = {}
-    for i in range(1, network.depth + 1):
-        made[f"W{i}"] = draw.normal(size=(w[i], w[i - 1])) / math.sqrt(w[i - 1])
-        made[f"b{i}"] = draw.normal(size=w[i]) / 2
+    made = {
+        name: draw.normal(size=shape) / (math.sqrt(shape[1]) if len(shape) == 2 else 2)
+        for name, shape in network.shapes.items()
+    }
     x, y = draw.uniform(size=(ROWS, w[0])), draw.uniform(size=(ROWS, w[-1]))
     return {**made, "x": x, "y": softmax(3 * y) if network.criterion().distribution else y}
 
@@ -236,7 +240,7 @@ def test_a_function_may_return_a_loss_and_gradients_in_order_and_nothing_else():
 
 def test_a_penalty_that_is_left_out_or_not_halved_is_called_by_its_name():
     network = Network((3, 4, 2), activation="tanh", penalty="0.05*w**2", reduction="mean")
-    doctor, plain = doctor_of(network), gradients(network)
+    doctor, plain = doctor_of(network), gradients(network.of_rows())
     weights = inputs(network)
     for share, named in ((0, "the penalty is left out"), (2, "twice the penalty is taken"), (1, "")):
         own = {n: g + share * weights[n] / 10 if n[0] == "W" else g for n, g in plain.items()}

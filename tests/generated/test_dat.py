@@ -65,7 +65,7 @@ def test_what_is_written_reads_back_to_the_same_bits(dtype, tmp_path):
             for size in (draw.integers(1, 5, 2), draw.integers(1, 5))
         )
         weights.flat[draw.integers(weights.size)] = draw.choice(odd)
-        dat.write(tmp_path / "my_autograd.dat", dat.format_dat([weights, biases]))
+        dat.write(tmp_path / "my_autograd.dat", dat.format_dat({"W1": weights, "b1": biases}))
         read = dat.read(tmp_path / "my_autograd.dat", dtype)
         for name, array in {"dLdw1": weights, "dLdb1": biases}.items():
             assert read[name].shape == array.shape
@@ -76,12 +76,13 @@ def test_what_is_written_reads_back_to_the_same_bits(dtype, tmp_path):
 def test_nothing_is_shortened_whatever_numpys_print_options_are(tmp_path):
     weights = numpy.random.default_rng(0).random((60, 70))
     odd = numpy.array([numpy.inf, -numpy.inf, numpy.nan])
-    plain = dat.format_dat([weights, weights[0], weights, odd])
+    arrays = {"W1": weights, "b1": weights[0], "W2": weights, "b2": odd}
+    plain = dat.format_dat(arrays)
     options = {"threshold": 5, "precision": 2, "suppress": True, "edgeitems": 1, "linewidth": 30, "sign": "+"}
     with numpy.printoptions(**options, infstr="oo", nanstr="-", formatter={"float": lambda _: "0"}):
-        assert dat.format_dat([weights, weights[0], weights, odd]) == plain
+        assert dat.format_dat(arrays) == plain
     with numpy.printoptions(legacy="1.13"):
-        assert dat.format_dat([weights, weights[0], weights, odd]) == plain
+        assert dat.format_dat(arrays) == plain
     assert "..." not in plain
     dat.write(tmp_path / "a.dat", plain)
     assert (dat.read(tmp_path / "a.dat")["dLdw1"] == weights).all()
@@ -92,7 +93,7 @@ def test_a_row_is_broken_where_numpy_breaks_it():
     for length in range(1, 12):
         row = numpy.array([1 / 3, 2 / 3, 1 / 7, float(f"1e{length - 1}")])
         expected = numpy.array2string(row, separator=",", floatmode="unique", precision=None)
-        assert dat.format_dat([row[None], row]).endswith(f"\ndLdb1\n{expected}")
+        assert dat.format_dat({"W1": row[None], "b1": row}).endswith(f"\ndLdb1\n{expected}")
 
 
 def test_rounded_is_the_notebooks_own_print():
@@ -101,11 +102,13 @@ def test_rounded_is_the_notebooks_own_print():
         f"\n{name}\n{numpy.array2string(array, precision=7, separator=',')}"
         for name, array in {"dLdw1": weights, "dLdb1": weights[0]}.items()
     )
-    assert dat.format_dat([weights, weights[0]], rounded=True) == expected
+    assert dat.format_dat({"W1": weights, "b1": weights[0]}, rounded=True) == expected
 
 
 def test_deeper_networks_continue_the_order_of_the_headers():
-    assert dat.headers(4) == ["dLdw4", "dLdw3", "dLdw2", "dLdw1", "dLdb4", "dLdb3", "dLdb2", "dLdb1"]
+    names = [f"{kind}{layer}" for layer in range(1, 12) for kind in "Wb" if (kind, layer) != ("b", 11)]
+    expected = [*(f"dLdw{layer}" for layer in range(11, 0, -1)), *(f"dLdb{layer}" for layer in range(10, 0, -1))]
+    assert list(dat.headers(names).values()) == expected
 
 
 def test_a_file_is_put_into_a_folder_that_is_there_and_replaces_only_a_file(tmp_path):

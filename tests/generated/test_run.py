@@ -111,7 +111,7 @@ def test_of_rounded_numbers_a_unit_of_the_last_decimal_is_allowed_and_two_are_no
     def verdict(*numbers: list[float], rounded: bool = True) -> bool:
         paths = [tmp_path / "a.dat", tmp_path / "b.dat"]
         for path, part in zip(paths, numbers, strict=True):
-            dat.write(path, dat.format_dat([numpy.array([part]), numpy.array([1 / 3])], rounded))
+            dat.write(path, dat.format_dat({"W1": numpy.array([part]), "b1": numpy.array([1 / 3])}, rounded))
         return run.compare(*[dat.read(path, dtype) for path in paths], dat.units(*paths) if rounded else None)[1]
 
     assert verdict([0.0012345, 0.0023], [0.0012346, 0.0023])

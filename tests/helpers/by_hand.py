@@ -43,7 +43,7 @@ class ByHand:
     def __call__(self, parameters, x, y):
         net, depth, n = self.network, self.network.depth, len(x)
         W = [None, *(parameters[f"W{i}"] for i in range(1, depth + 1))]
-        b = [None, *(parameters[f"b{i}"] for i in range(1, depth + 1))]
+        b = [None, *(parameters.get(f"b{i}", 0) for i in range(1, depth + 1))]
         f, slope = zip(*(FUNCTIONS[net.activation_of(i)] for i in range(1, depth + 1)), strict=True)
         f, slope = (None, *f), (None, *slope)
         a, z = [x], [None]
@@ -51,20 +51,23 @@ class ByHand:
             bias = b[self.twin(i)] if self.on("forward: bias of another layer", i) else b[i]
             bias = 0 if self.on("forward: bias left out", i) else bias
             z.append(a[-1] @ (W[i] if self.on("forward: W transposed", i) else W[i].T) + bias)
+            z[i] = z[i] + sum(a[start] for start, end in net.skip if end == i)
             a.append(z[i] if self.on("forward: no activation", i) else f[i](z[i]))
-        grads, delta = {}, self.last(a, z, y, slope)
+        grads, delta, deltas = {}, self.last(a, z, y, slope), {}
         for i in range(depth, 0, -1):
-            delta = self.times("delta", i, delta, n)
+            delta = deltas[i] = self.times("delta", i, delta, n)
             left = delta
             right = x if self.on("activation of another layer", i) else a[i - 1]
             if self.on("z for a, or a for z", i):
                 right = z[i - 1]
             g = left.T @ right
+            g = g + 0.1 * W[i] if net.penalty == "0.05*w**2" else g
             g = self.times("weight", i, g, n)
             if self.on("transposed", i):
                 g = g.T
             grads[f"W{i}"] = numpy.outer(left[-1], right[-1]) if self.on("last row only", i) else g
-            grads[f"b{i}"] = self.times("bias", i, delta.sum(0), n)
+            if f"b{i}" in parameters:
+                grads[f"b{i}"] = self.times("bias", i, delta.sum(0), n)
             if i == 1:
                 break
             back = W[i]
@@ -74,8 +77,8 @@ class ByHand:
                 back = W[self.twin(i)]
             if ("W after the update", 0) in self.slips:
                 back = W[i] - 0.25 * grads[f"W{i}"]
-            cot = delta @ back
             j = i - 1
+            cot = delta @ back + sum(deltas[end] for start, end in net.skip if start == j)
             s = slope[j](z[j])
             if self.on("slope left out", j):
                 s = 1
@@ -98,8 +101,9 @@ class ByHand:
         out = a[-1]
         by_entry = self.on("softmax entry by entry", depth)
         scale = 1.0
-        if net.reduction == "mean":
-            scale = 1 / n if net.loss == "cross_entropy" else 1 / (n * outputs)
+        if net.reduction != "sum":
+            rows = net.reduction == "batchmean" or net.loss == "cross_entropy"
+            scale = 1 / n if rows else 1 / (n * outputs)
         p = softmax(out)
         if net.loss == "cross_entropy":
             return scale * ((p - y) * p * (1 - p) if by_entry else p - y)

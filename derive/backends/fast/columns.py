@@ -1,6 +1,7 @@
 """The fast steps in features by batch: rows are features, n long, so that few features still make long rows.
 
-A last row of ones makes one product of an affine map, and one of the gradients of its weights and biases.
+A last row of ones makes one product of an affine map, and one of the gradients of its weights and biases; what goes
+into a layer without biases has none.
 """
 
 from collections.abc import Iterable
@@ -22,27 +23,35 @@ class Columns(Rows):
     """Loss and gradient of n rows out of N, put in place or added to what is there."""
 
     def blocks(self) -> list[Block]:
-        """[W1 b1]^T, [W2 b2]^T, ... each one matrix."""
+        """[W1 b1]^T, [W2 b2]^T, ... each one matrix, without b where a layer has none."""
         blocks = []
-        for W, b in self.layers:
-            inputs, outputs = self.width(W), self.width(b)
+        for W, b in self.layers.items():
+            inputs, outputs = self.width(W), self.outputs(W)
+            if b is None:
+                blocks.append(Block(self.name(W), (inputs, outputs), {self.name(W): ".T"}))
+                continue
             views = {self.name(W): f"[:{inputs}].T", self.name(b): f"[{inputs}]"}
             blocks.append(Block(self.name(W) + self.name(b), (inputs + 1, outputs), views))
         return blocks
 
+    def outputs(self, W: MatrixSymbol) -> int:
+        return int(W.shape[0].xreplace(self.program.sizes))
+
     def with_one(self, A: MatrixSymbol) -> str:
-        return f"{self.name(A)}_one"
+        """What a layer multiplies: the values and a row of ones, or where it has no biases the values alone."""
+        return f"{self.name(A)}_one" if self.left_factors[A] else "x_columns" if A == self.X else self.name(A)
 
     @cached_property
-    def left_factors(self) -> list[MatrixSymbol]:
-        """What the affine maps multiply."""
+    def left_factors(self) -> dict[MatrixSymbol, int]:
+        """What the affine maps multiply, and whether a one comes after it, which biases are multiplied by."""
         found = [affine(equation.value) for equation in self.program.equations]
-        return [operands[0] for operands in found if operands]
+        return {operands[0]: int(operands[2] is not None) for operands in found if operands}
 
     def buffers(self, buffers: list[list[MatrixSymbol]], used: str) -> tuple[list[str], int]:
-        made, entries = [f"{self.with_one(self.X)} = new_ones({self.width(self.X) + 1}, n)"], self.width(self.X) + 1
+        entries = self.width(self.X) + self.left_factors[self.X]
+        made = [f"{self.with_one(self.X)} = new_ones({entries}, n)"]
         for symbols in buffers:
-            ones = [self.with_one(symbol) for symbol in symbols if symbol in self.left_factors]
+            ones = [self.with_one(symbol) for symbol in symbols if self.left_factors.get(symbol)]
             width, names = self.width(symbols[0]), self.names(symbols, used)
             if ones:
                 made.append(f"{' = '.join(ones)} = new_ones({width + 1}, n)")
@@ -57,21 +66,21 @@ class Columns(Rows):
         yield Statement(f"{rows}.copy_(x)")
         yield Statement("y = y.T")
 
-    def affine(self, Z: MatrixSymbol, A: MatrixSymbol, W: MatrixSymbol, b: MatrixSymbol) -> Iterable[Statement]:
+    def affine(self, Z: MatrixSymbol, A: MatrixSymbol, W: MatrixSymbol, b: MatrixSymbol | None) -> Iterable[Statement]:
         block = self.transposed(self.block_of(W)[0])
         yield Statement(f"torch.mm({block}, {self.with_one(A)}, out={self.name(Z)})", (A,), (Z,))
 
     def weights(self, W: MatrixSymbol) -> str:
         """W^T, which is how a block holds it."""
         block, cut = self.block_of(W)
-        return self.view(f"{self.name(W)}_T", f"{block}{cut.removesuffix('.T')}")
+        return block if cut == ".T" else self.view(f"{self.name(W)}_T", f"{block}{cut.removesuffix('.T')}")
 
     def backward_product(self, target: MatrixSymbol, Delta: MatrixSymbol, W: MatrixSymbol) -> Iterable[Statement]:
         code = f"torch.mm({self.weights(W)}, {self.name(Delta)}, out={self.name(target)})"
         yield Statement(code, (Delta,), (target,))
 
     def weight_gradient(self, W: MatrixSymbol, Delta: MatrixSymbol, A: MatrixSymbol) -> Iterable[Statement]:
-        """The gradient of [W b] in one product; that of b is its last row."""
+        """The gradient of [W b] in one product; that of b, where there is one, is its last row."""
         delta = self.transposed(self.name(Delta))
         yield Statement(f"{self.gradient_of(W)}.addmm_({self.with_one(A)}, {delta}, beta=beta)", (Delta, A))
 
@@ -81,7 +90,7 @@ class Columns(Rows):
 
 class EachOfColumns(Each, Columns):
     def weight_gradient(self, W: MatrixSymbol, Delta: MatrixSymbol, A: MatrixSymbol) -> Iterable[Statement]:
-        """Of [W b], whose last row is one times Delta."""
+        """Of [W b], whose last row, where there is b, is one times Delta."""
         column = self.view(f"{self.with_one(A)}_column", f"{self.with_one(A)}[:, None]")
         block = f'blocks["{self.block_of(W)[0]}"]'
         yield Statement(f"torch.mul({column}, {self.name(Delta)}, out={block})", (Delta, A))
@@ -100,7 +109,7 @@ class FewRows(Columns):
     def __init__(self, derivation: Derivation) -> None:
         super().__init__(derivation)
         self.pairs = [operands for e in derivation.backward if (operands := weight_gradient(e.value))]
-        self.inputs = sections((A, self.width(A) + 1) for A in self.left_factors)
+        self.inputs = sections((A, self.width(A) + one) for A, one in self.left_factors.items())
         self.deltas = sections((Delta, self.width(Delta)) for Delta, _ in reversed(self.pairs))
         self.size = stop(self.inputs), stop(self.deltas)
         self.joint = self.size[0] * self.size[1] <= LARGEST_OUTER
@@ -116,6 +125,7 @@ class FewRows(Columns):
             if A:
                 start, end = self.inputs[A]
                 made.append(f"{self.with_one(A)} = inputs[{start}:{end}]")
+                names = " = ".join(name for name in names.split(" = ") if name not in ("", self.with_one(A)))
                 made += [f"{names} = {self.with_one(A)}[:{width}]"] if names else []
             elif Delta:
                 start, end = self.deltas[Delta]
@@ -157,7 +167,7 @@ class FewRows(Columns):
             return super().pullback(equation, slope)
         A = through.target
         start, end = self.inputs[A]
-        slopes = self.view(f"slope_{self.name(A)}", f"slopes[{start}:{end - 1}]")
+        slopes = self.view(f"slope_{self.name(A)}", f"slopes[{start}:{end - self.left_factors[A]}]")
         return Statement(f"{self.name(g)}.mul_({slopes})", (g,), (equation.target,), (g,))
 
     def weight_gradient(self, W: MatrixSymbol, Delta: MatrixSymbol, A: MatrixSymbol) -> Iterable[Statement]:
@@ -219,7 +229,7 @@ class OneRow(FewRows):
         operands = affine(next(e.value for e in self.program.equations if e.target == Z))
         return Fused(Z, scale, *operands[:2]) if operands and self.dies(Z, error) else None
 
-    def affine(self, Z: MatrixSymbol, A: MatrixSymbol, W: MatrixSymbol, b: MatrixSymbol) -> Iterable[Statement]:
+    def affine(self, Z: MatrixSymbol, A: MatrixSymbol, W: MatrixSymbol, b: MatrixSymbol | None) -> Iterable[Statement]:
         if self.fused is None or self.fused.prediction != Z:
             block = self.transposed(self.block_of(W)[0])
             yield Statement(f"torch.mv({block}, {self.with_one(A)}, out={self.name(Z)})", (A,), (Z,))

@@ -181,12 +181,12 @@ class HessianOfColumns(Hessian, Columns):
         return self.width(symbol), undotted(symbol) in self.paired
 
     def buffers(self, buffers: list[list[MatrixSymbol]], used: str) -> tuple[list[str], int]:
-        entries = self.width(self.X) + 1
+        entries = self.width(self.X) + self.left_factors[self.X]
         made = [f"{self.with_one(self.X)} = new_ones({entries}, n)"]
         for symbols in buffers:
             width, paired = self.buffer_width(symbols[0])
             if paired:
-                one = any(symbol in self.left_factors for symbol in symbols)
+                one = any(self.left_factors.get(symbol) for symbol in symbols)
                 made += self.halves(symbols, used, one)
                 entries += 2 * (width + one)
             else:
@@ -218,7 +218,7 @@ class HessianOfColumns(Hessian, Columns):
 
     def with_one(self, A: MatrixSymbol) -> str:
         name = super().with_one(A)
-        return self.view(name, f"{self.pair(A)}[:, 0]") if A in self.paired else name
+        return self.view(name, f"{self.pair(A)}[:, 0]") if A in self.paired and self.left_factors[A] else name
 
     # the weights beside their direction
 
@@ -228,8 +228,8 @@ class HessianOfColumns(Hessian, Columns):
         return self.view(f"{self.block_of(W)[0]}_stack", f"stacked[{start}:{end}].view{self.stack_shape(W)}")
 
     def stack_shape(self, W: MatrixSymbol) -> tuple[int, int]:
-        inputs, outputs = self.width(W), self.width(dict(self.layers)[W])
-        return (inputs + 1 if self.layers[0][0] == W else 2 * inputs + 1), 2 * outputs
+        first, inputs, one = next(iter(self.layers)) == W, self.width(W), self.layers[W] is not None
+        return (1 if first else 2) * inputs + one, 2 * self.outputs(W)
 
     def places(self) -> list[str]:
         """Where each entry of the stacked weights is taken from: parameters, direction or the zero after them."""
@@ -291,8 +291,7 @@ class HessianOfColumns(Hessian, Columns):
         elif factor == self.X:
             left, right = self.transposed(stack), self.with_one(factor)
         else:
-            code = f"{self.pair(factor)}.view({2 * self.width(factor) + 2}, n)[:-1]"
-            left, right = self.transposed(stack), self.view(f"{self.name(factor)}_one_rows", code)
+            left, right = self.transposed(stack), self.rows_with_one(factor)
         reads = (factor, dot(factor)) if factor != self.X else ()
         if undotted(target) in self.paired:
             value = undotted(target)
@@ -300,15 +299,22 @@ class HessianOfColumns(Hessian, Columns):
         half = self.view(f"{left}_half", f"{left}[{self.half(target)}::2]")
         return Statement(f"torch.mm({half}, {right}, out={self.name(target)})", reads, (target,))
 
+    def rows_with_one(self, A: MatrixSymbol) -> str:
+        """A buffer of pairs as a matrix of two rows a feature, and one of ones where the layer has biases."""
+        if not self.left_factors[A]:
+            return self.rows(A)
+        return self.view(f"{self.name(A)}_one_rows", f"{self.pair(A)}.view({2 * self.width(A) + 2}, n)[:-1]")
+
     def gradient(self, parameter: MatrixSymbol, terms: list[tuple[MatrixExpr, MatrixExpr]]) -> Iterable[Statement]:
         """The gradient of [W b], whose sum over rows and over the two terms is one; that of b comes with it."""
-        if parameter not in dict(self.layers):
+        if parameter not in self.layers:
             return
         factors = {symbol for term in terms for symbol in map(inner, term)}
         if len(terms) == 2 and all(undotted(symbol) in self.paired for symbol in factors):
             A, Delta = (next(map(undotted, map(inner, parts))) for parts in (terms[0][1:], terms[0][:1]))
-            width, outputs = self.width(A), self.width(Delta)
-            left = self.view(f"{self.name(A)}_one_pairs", f"{self.pair(A)}.view({width + 1}, -1)")
+            width, outputs = self.width(A) + self.left_factors[A], self.width(Delta)
+            cut = "" if self.left_factors[A] else f"[:{width}]"
+            left = self.view(f"{self.name(A)}_one_pairs", f"{self.pair(A)}{cut}.view({width}, -1)")
             right = self.view(f"{self.name(Delta)}_pairs_T", f"{self.pair(Delta)}[:{outputs}].view({outputs}, -1).T")
             yield Statement(f"{self.gradient_of(parameter)}.addmm_({left}, {right}, beta=beta)", tuple(factors))
             return

@@ -46,7 +46,8 @@ class Layout:
         self.derivation = self.split(derivation)
         self.program = self.derivation.program
         self.X, self.Y = self.program.data
-        self.layers = list(zip(self.program.weights, self.program.biases, strict=True))
+        biases = {self.program.notation.layer(b.name): b for b in self.program.biases}
+        self.layers = {W: biases.get(self.program.notation.layer(W.name)) for W in self.program.weights}
         self.gradients = {gradient: parameter for parameter, gradient in derivation.gradients.items()}
         self.printer = StepPrinter(self.program)
         self.views: dict[str, str] = {}

@@ -57,8 +57,8 @@ class Rows(Layout):
         value, target = equation.value, equation.target
         if isinstance(value, Elementwise) and is_plain(equation):
             return self.entrywise(equation)
-        if operands := affine(value):
-            return self.affine(target, *operands)
+        if mapped := affine(value):
+            return self.affine(target, *mapped)
         if operands := backward_product(value):
             return self.backward_product(target, *operands)
         if target in self.gradients and (operands := weight_gradient(value)):
@@ -69,8 +69,9 @@ class Rows(Layout):
             return self.products(target, terms)
         return self.other(equation)
 
-    def affine(self, Z: MatrixSymbol, A: MatrixSymbol, W: MatrixSymbol, b: MatrixSymbol) -> Iterable[Statement]:
-        code = f"torch.addmm({self.name(b)}, {self.name(A)}, {self.transposed(self.name(W))}, out={self.name(Z)})"
+    def affine(self, Z: MatrixSymbol, A: MatrixSymbol, W: MatrixSymbol, b: MatrixSymbol | None) -> Iterable[Statement]:
+        function = "torch.mm(" if b is None else f"torch.addmm({self.name(b)}, "
+        code = f"{function}{self.name(A)}, {self.transposed(self.name(W))}, out={self.name(Z)})"
         yield Statement(code, (A,), (Z,))
 
     def backward_product(self, target: MatrixSymbol, Delta: MatrixSymbol, W: MatrixSymbol) -> Iterable[Statement]:

@@ -37,7 +37,9 @@ class Schedule:
 def schedule(derivation: Derivation) -> Schedule:
     """The steps of a derivation, in the layout that suits its widths."""
     program = derivation.program
-    inputs, *widths = (program.sizes[s.shape[1]] for s in [program.data[0], *program.biases])
+    inputs, *widths = (
+        program.sizes[size] for size in (program.data[0].shape[1], *(W.shape[0] for W in program.weights))
+    )
     wide = all(width >= WIDE and width % VECTOR == 0 for width in widths[:-1] or [inputs])
     add = ["self._add(x, y, N, 0)"]
     if wide or not all(map(is_plain, derivation.equations)):
@@ -53,5 +55,7 @@ def schedule(derivation: Derivation) -> Schedule:
         kinds.remove(FewRows)
     call += ["else:", *(f"    {line}" for line in add)]
     layout, meaning = "features by batch, a row of ones at the end", "[W b]^T of each layer"
+    if len(program.biases) < len(program.weights):
+        layout, meaning = f"{layout} for biases", f"{meaning}, W^T where it has no biases"
     steps = [kind(derivation).step() for kind in kinds]
     return Schedule(layout, meaning, Columns(derivation).blocks(), steps, limits, made, call)

@@ -18,7 +18,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Block:
-    """A matrix in a flat vector, and where each parameter is in it: one, or W and b as [W b]^T."""
+    """A matrix in a flat vector, and where each parameter is in it: one as it is, W^T, or W and b as [W b]^T."""
 
     name: str
     shape: tuple[int, ...]
@@ -28,9 +28,9 @@ class Block:
     def parts(self) -> tuple[Part, ...]:
         """The parameters as they lie there, one after the other."""
         first, *rest = self.views
-        if not rest:
+        if not self.views[first]:
             return (Part(first, self.shape),)
-        inputs, outputs = self.shape[0] - 1, self.shape[1]
+        inputs, outputs = self.shape[0] - len(rest), self.shape[1]
         return (Part(first, (outputs, inputs), transposed=True), *(Part(name, (outputs,)) for name in rest))
 
 

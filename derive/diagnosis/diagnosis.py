@@ -266,9 +266,10 @@ class Diagnostician:
 
     def step_name(self, index: int) -> tuple[str, str]:
         """The number of a step in the document, and what it computes."""
-        symbol, first = self.point.targets[index], len(self.derivation.program.equations)
+        equation, first = self.derivation.equations[index], len(self.derivation.program.equations)
         number = f"B{index - first + 1}" if index >= first else f"F{index + 1}"
-        return number, self.derivation.program.notation.meaning(symbol.name).split(", ")[-1]
+        title = self.derivation.program.notation.title(equation.target.name)
+        return number, title if equation.variable is None else f"dL/d{equation.variable}"
 
     def explained(self, group: list[Trial]) -> Explanation:
         slips, same = group[0].slips, tuple(tuple(slip.kind for slip in trial.slips) for trial in group[1:])

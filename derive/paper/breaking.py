@@ -107,8 +107,3 @@ def top_groups(tex: str) -> list[tuple[re.Match[str], re.Match[str]]]:
             if not opened:
                 groups.append((start, token))
     return groups
-
-
-def inline(tex: str) -> str:
-    """A formula for a line of text: partial derivatives with a slash."""
-    return re.sub(r"\\frac\{(\\partial L)\}\{(\\partial (?:[^{}]|\{[^{}]*\})*)\}", r"\1 / \2", tex)

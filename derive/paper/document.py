@@ -4,8 +4,6 @@ Every formula of a step is printed from an equation of the derivation, its diffe
 index form: none is typed. Typed are only definitions and the translation to other books.
 """
 
-import re
-
 from sympy import Expr, MatrixExpr, MatrixSymbol, Symbol, diff
 
 from derive.backends.torch import spell
@@ -25,17 +23,17 @@ from derive.paper.blocks import (
     rows_of,
     summary,
 )
-from derive.paper.breaking import broken, inline
+from derive.paper.breaking import broken
 from derive.paper.figures import computation_figure, network_figure
 from derive.paper.guide import making_section, notation_section, questions_section, signs
-from derive.paper.latex import latex, scalar_latex, shape_latex
+from derive.paper.latex import latex, scalar_latex, shape_latex, symbol_in_line, written
 from derive.paper.passes import backward_sections, forward_sections
 from derive.paper.prose import prose
 from derive.paper.rules import rules_sections
 from derive.paper.softmax import softmax_sections
 from derive.paper.worked import DRAWN, Shown, numbers_sections
 from derive.problems import Network
-from derive.programs import Derivation, Elementwise, Equation, RowMax, SymbolKind, substitute
+from derive.programs import Derivation, Elementwise, Equation, NetworkNotation, RowMax, SymbolKind, substitute
 
 LONGEST_CLOSED_FORM = 24
 MOST_EXPANDED, MOST_CLOSED_FORMS = 8, 12
@@ -56,7 +54,7 @@ def network_document(
         *forward_sections(derivation, computed),
         *backward_sections(derivation, computed),
         *softmax_sections(derivation),
-        *slope_sections(derivation),
+        *slope_sections(network, derivation),
         *recursion_sections(network, derivation),
         gradients_section(derivation),
         questions_section(network, derivation),
@@ -90,7 +88,6 @@ def expression_document(derivation: Derivation) -> list[Section]:
 
 def overview(network: Network, derivation: Derivation) -> Section:
     program = derivation.program
-    of_e = program.equations[-1].rule.replace("entries", r"entries of $\boldsymbol{E}$")
     return Section(
         "The result on one page",
         "result",
@@ -102,7 +99,7 @@ def overview(network: Network, derivation: Derivation) -> Section:
                     activations=activations_sentence(network),
                     biases="" if network.bias == "all" else f" {prose(f'document.biases_{network.bias}')}",
                     loss=network.loss,
-                    reduction=of_e,
+                    reduction=program.equations[-1].rule,
                 )
             ),
             Picture(network_figure(network, program)),
@@ -119,9 +116,11 @@ def overview(network: Network, derivation: Derivation) -> Section:
 def layers_of(derivation: Derivation) -> list[list[Equation]]:
     """The gradients of each layer's parameters, last layer first."""
     steps = {e.target: e for e in derivation.backward}
-    layers: dict[str, list[Equation]] = {}
+    layers: dict[int, list[Equation]] = {}
     for symbol in derivation.program.parameters:
-        layers.setdefault(re.sub(r"\D", "", symbol.name), []).append(steps[derivation.gradients[symbol]])
+        layers.setdefault(derivation.program.notation.layer(symbol.name), []).append(
+            steps[derivation.gradients[symbol]]
+        )
     return list(reversed(layers.values()))
 
 
@@ -134,7 +133,7 @@ def glossary(derivation: Derivation) -> list[dict[str, str]]:
             "name": symbol.name,
             "tex": latex(program, symbol),
             "meaning": program.notation.meaning(symbol.name),
-            "shape": shape_latex(program, symbol).replace(r" \times ", " by "),
+            "shape": shape_latex(program, symbol, " by "),
             "code": spell(program, symbol),
         }
         for symbol in sorted({*program.inputs, *targets}, key=lambda symbol: symbol.name)
@@ -152,7 +151,7 @@ def applied(function: str) -> str:
     return "no activation" if function in ("identity", "z") else f"`{function}`"
 
 
-def slope_sections(derivation: Derivation) -> list[Section]:
+def slope_sections(network: Network, derivation: Derivation) -> list[Section]:
     """Each activation: its definition, its slope from the definition, and its slope as the code computes it."""
     program, seen = derivation.program, set()
     blocks: list[Block] = []
@@ -180,7 +179,8 @@ def slope_sections(derivation: Derivation) -> list[Section]:
             for function in sorted(named[0] - named[1], key=str):
                 lines.append((scalar_latex(function(z)), opened(function.definition), "its definition"))
         rows = [row for left, expr, why in lines for row in rows_of(left, scalar_latex(expr), why, "")]
-        blocks += [Paragraph(f"For {equation.rule.removesuffix(', entry by entry')}:"), Chain(tuple(rows))]
+        name = network.activation_of(program.notation.layer(equation.target.name))
+        blocks += [Paragraph(f"For `{name}`:"), Chain(tuple(rows))]
     if not blocks:
         return []
     return [Section("Slopes of the activations", "slopes", (Paragraph(prose("slopes.note")), *blocks))]
@@ -199,20 +199,13 @@ def recursion_sections(network: Network, derivation: Derivation) -> list[Section
         or len({network.activation_of(layer) for layer in range(1, network.depth)}) > 1
     ):
         return []
-    program, h = derivation.program, network.depth - 1
-    wanted = [e for e in program.equations if e.target.name in (f"Z{h}", f"A{h}")]
-    about = {f"A{h}", f"Z{h}", f"W{h}", f"b{h}"}
-    wanted += [e for e in derivation.backward if e.variable is not None and e.variable.name in about]
-    letters = {h: "l", h - 1: "l-1", h + 1: "l+1"}
-
-    def any_layer(tex: str) -> str:
-        return re.sub(r"_\{(\d+)\}", lambda match: f"_{{{letters[int(match[1])]}}}", tex)
-
-    rows = [
-        row
-        for e in wanted
-        for row in rows_of(any_layer(latex(program, e.target)), any_layer(latex(program, e.value)), e.rule, "")
-    ]
+    program, layer = derivation.program, network.depth - 1
+    predicting, _ = program.predicting()
+    symbols = (*program.parameters, *(e.target for e in predicting))
+    about = {symbol for symbol in symbols if program.notation.layer(symbol.name) == layer}
+    wanted = [e for e in derivation.equations if (e.variable or e.target) in about]
+    notation = NetworkNotation(any_layer=layer)
+    rows = [row for e in wanted for row in rows_of(written(notation, e.target), written(notation, e.value), e.rule, "")]
     return [
         Section(
             "The recursion for any depth",
@@ -233,7 +226,7 @@ def gradients_section(derivation: Derivation) -> Section:
         target = derivation.gradients[symbol]
         rows.append(
             (
-                f"${inline(latex(program, target))}$",
+                f"${symbol_in_line(program, target)}$",
                 f"${latex(program, values[target])}$",
                 f"${shape_latex(program, target)}$",
                 f"`{spell(program, target)}`",

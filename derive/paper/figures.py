@@ -4,7 +4,6 @@ Coordinates are in points, y upwards; pages.py draws them as SVG or in LaTeX's p
 those that the latter knows: whole numbers up to 6 over 6.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,11 +12,10 @@ from typing import TypeVar
 from sympy import MatrixSymbol
 
 from derive.calculus import of_parameters_alone, reachable
-from derive.paper.breaking import inline
-from derive.paper.latex import latex, shape_latex
+from derive.paper.latex import shape_latex, symbol_in_line
 from derive.paper.prose import prose
 from derive.problems import Network
-from derive.programs import Derivation, Notation, Program, Role, SymbolKind, greek
+from derive.programs import GREEK, Derivation, Notation, Program, Role, SymbolKind, greek
 
 GAP, RADIUS, SLOTS, MOST_COLUMNS = 28, 8, 4, 7
 SPACING, WIDE_SPACING, MOST_DRAWN = 64, 96, 11
@@ -116,13 +114,13 @@ def between(x1: float, y1: float, x2: float, y2: float) -> tuple[float, float, f
 
 
 def symbol_label(program: Program, symbol: MatrixSymbol, x: float, y: float) -> Label:
-    return Label(x, y, inline(latex(program, symbol)), characters(program.notation, symbol.name), symbol.name)
+    return Label(x, y, symbol_in_line(program, symbol), characters(program.notation, symbol.name), symbol.name)
 
 
 def labels_of(program: Program, symbol: MatrixSymbol, x: float, y: float) -> list[Label]:
     """A symbol and its shape below it."""
     shape = shape_latex(program, symbol)
-    plain = shape.replace(r"\times", "\u00d7").replace(" ", "")
+    plain = shape_latex(program, symbol, "\u00d7")
     return [symbol_label(program, symbol, x, y), Label(x, y - 15, rf"\scriptstyle {shape}", plain)]
 
 
@@ -131,13 +129,8 @@ def characters(notation: Notation, name: str) -> str:
     role, other = notation.role(name)
     if role is not None:
         return PLAINLY[role].format(characters(notation, other))
-    letters, index = notation.sign(name)
-    word = re.fullmatch(r"\\mathrm\{(.*)\}", letters)
-    if word:
-        letters = word[1].replace(r"\_", "_")
-    elif letters.startswith("\\"):
-        letters = greek(letters[1:])
-    return letters + index.translate(SUBSCRIPTS)
+    stem, index = notation.stem(name)
+    return (greek(stem) if stem in GREEK else stem) + index.translate(SUBSCRIPTS)
 
 
 def last_symbol(program: Program, layer: int) -> MatrixSymbol:
@@ -231,7 +224,7 @@ class Computation:
         yield symbol_label(self.program, step.target if step else self.program.notation.cotangent(symbol), x, y)
         taken = [use for use in step.uses if use not in sent] if step else []
         if taken:
-            tex = ", ".join(inline(latex(self.program, use)) for use in taken)
+            tex = ", ".join(symbol_in_line(self.program, use) for use in taken)
             plain = ", ".join(characters(self.program.notation, use.name) for use in taken)
             yield Label(x, y - 13, rf"\scriptstyle \mathrm{{with}}\ {tex}", f"with {plain}")
 

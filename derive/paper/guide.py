@@ -3,41 +3,40 @@
 Which sentences fit the network at hand is decided here; their formulas are printed from the derivation.
 """
 
-import re
-
 from sympy import Heaviside, KroneckerProduct, MatrixSymbol, preorder_traversal
 from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive.backends.torch import spell
 from derive.formulas import logsumexp
 from derive.paper.blocks import WIDEST_CHANGE, Bullets, Paragraph, Section, Table
-from derive.paper.breaking import inline, width
-from derive.paper.latex import latex, shape_latex, symbolic_shape
+from derive.paper.breaking import width
+from derive.paper.latex import latex, shape_latex, symbol_in_line, symbolic_shape
 from derive.paper.passes import cotangent_of
 from derive.paper.prose import prose
 from derive.problems import MOST_PROVED, Network
 from derive.programs import BlockSum, Derivation, Program, RowLogSumExp
+
+MOST_LAYERS_NAMED = 4
 
 
 def notation_section(network: Network, derivation: Derivation) -> Section:
     program = derivation.program
     rows, sizes = [], []
     gradients = set(derivation.gradients.values())
-    for symbol in [*program.inputs, *(e.target for e in derivation.equations if e.target not in gradients)]:
+    named = [*program.inputs, *(e.target for e in derivation.equations if e.target not in gradients)]
+    if network.depth > MOST_LAYERS_NAMED:
+        named = [symbol for symbol in named if program.notation.layer(symbol.name) in (0, 1, 2, network.depth)]
+        sizes.append(prose("notation.between"))
+    for symbol in named:
         rows.append(
             (
-                f"${inline(latex(program, symbol))}$",
+                f"${symbol_in_line(program, symbol)}$",
                 meaning_of(program, symbol),
                 f"${symbolic_shape(symbol)}$",
                 f"${shape_latex(program, symbol)}$",
                 f"`{spell(program, symbol)}`",
             )
         )
-    if network.depth > 4:
-        rows = [
-            row for row in rows if not re.search(r"_\{([3-9]|\d\d+)\}", row[0]) or f"_{{{network.depth}}}" in row[0]
-        ]
-        sizes.append(prose("notation.between"))
     return Section(
         "Notation and shapes",
         "notation",
@@ -70,9 +69,9 @@ def translation(network: Network) -> list[tuple[str, str, str, str]]:
     """Rows of the same in other books; how much of their gradients ours are depends on what a mean divides by."""
     outputs = rf"n_{{{network.depth}}}"
     error, gradient = {
-        "": ("", "m"),
+        "": ("", r"m \, "),
         "points": (r"\frac{1}{m} ", ""),
-        "entries": (rf"\frac{{1}}{{m \, {outputs}}} ", rf"\frac{{1}}{{{outputs}}} "),
+        "entries": (rf"\frac{{1}}{{m \, {outputs}}} ", rf"\frac{{1}}{{{outputs}}} \, "),
     }[network.divided_by]
     rows = [
         (r"$\boldsymbol{X}$, a point a row", r"$x = a^{1}$, one point", r"$X = A^{[0]}$, a point a column", "`x`"),
@@ -84,13 +83,13 @@ def translation(network: Network) -> list[tuple[str, str, str, str]]:
         (
             r"$\boldsymbol{\Delta}_{l}^{\top} \boldsymbol{A}_{l-1}$",
             r"$\delta^{l} (a^{l-1})^{\top}$",
-            rf"${gradient} \, dW^{{[l]}} = {error}dZ^{{[l]}} A^{{[l-1] \top}}$".replace(r"$ \, ", "$"),
+            rf"${gradient}dW^{{[l]}} = {error}dZ^{{[l]}} A^{{[l-1] \top}}$",
             "`layer.weight.grad`" + (", without the penalty" if network.penalty else ""),
         ),
         (
             r"$\boldsymbol{1}_{N}^{\top} \boldsymbol{\Delta}_{l}$",
             r"$\delta^{l}$",
-            rf"${gradient} \, db^{{[l]}} = {error}\sum dZ^{{[l]}}$".replace(r"$ \, ", "$"),
+            rf"${gradient}db^{{[l]}} = {error}\sum dZ^{{[l]}}$",
             "`layer.bias.grad`",
         ),
     ]
@@ -98,7 +97,12 @@ def translation(network: Network) -> list[tuple[str, str, str, str]]:
 
 
 def meaning_of(program: Program, symbol: MatrixSymbol) -> str:
-    return re.sub(r"dL/d(\w+)", r"`dL/d\1`", program.notation.meaning(symbol.name))
+    """What a symbol is, with derivatives as code has them."""
+    notation, name = program.notation, symbol.name
+    title, remark = notation.title(name), notation.remark(name)
+    if notation.is_cotangent(name):
+        title, remark = (title, f"`{remark}`") if remark else (f"`{title}`", "")
+    return ", ".join(filter(None, (title, remark)))
 
 
 def questions_section(network: Network, derivation: Derivation) -> Section:

@@ -10,6 +10,7 @@ from sympy import (
     Basic,
     BlockMatrix,
     Expr,
+    Integer,
     Inverse,
     KroneckerProduct,
     MatAdd,
@@ -41,6 +42,8 @@ from derive.programs import (
     Role,
     RowLogSumExp,
     RowMax,
+    chain,
+    scaled,
 )
 
 LEVELS = {
@@ -54,6 +57,12 @@ MOST_READABLE = 10**6  # a fraction with a larger denominator is written as a de
 def is_row(ones: OneMatrix) -> bool:
     """Whether it is written with a bar."""
     return ones.shape[0] == 1 and ones.shape[1] != 1
+
+
+def is_negative(term: MatrixExpr) -> bool:
+    """Whether a term of a sum is written with a minus."""
+    number = term.formula if isinstance(term, Elementwise) else chain(term)[0]
+    return number.could_extract_minus_sign()
 
 
 def level_of(notation: Notation, symbol: MatrixSymbol) -> int:
@@ -101,9 +110,9 @@ class TexPrinter(LatexPrinter):
     def _print_Arange(self, expr: MatrixExpr) -> str:
         return rf"(0, 1, \ldots, {self._print(expr.shape[0] - 1)})^{{\top}}"
 
-    def sides(self, matrix: MatrixExpr) -> str:
+    def sides(self, matrix: MatrixExpr, by: str = r" \times ") -> str:
         """rows x columns."""
-        return r" \times ".join(self.piece(side).at(PRODUCT) for side in matrix.shape)
+        return by.join(self.piece(side).at(PRODUCT) for side in matrix.shape)
 
     def _print_Trace(self, expr: Expr) -> str:
         return rf"\mathrm{{tr}}({self._print(expr.arg)})"
@@ -190,8 +199,11 @@ class TexPrinter(LatexPrinter):
 
     def _print_MatAdd(self, expr: MatAdd) -> str:
         """A row that is broadcast comes last, as a bias does."""
-        first, *rest = (self._print(part) for part in sorted(expr.args, key=lambda term: term.has(OneMatrix)))
-        return first + "".join(f" - {part[1:]}" if part.startswith("-") else f" + {part}" for part in rest)
+        first, *rest = sorted(expr.args, key=lambda term: term.has(OneMatrix))
+        return self._print(first) + "".join(
+            f" - {self._print(scaled(Integer(-1), term))}" if is_negative(term) else f" + {self._print(term)}"
+            for term in rest
+        )
 
     def _print_HadamardProduct(self, expr: HadamardProduct) -> str:
         return r" \odot ".join(self.piece(part).at(POWER) for part in expr.args)
@@ -222,10 +234,15 @@ def scalar_latex(expr: Expr, notation: Notation = PLAIN) -> str:
         return sized(FormulaWriter(printer, names, matrix=False).piece(expr).tex)
 
 
-def shape_latex(program: Program, matrix: MatrixExpr) -> str:
+def symbol_in_line(program: Program, symbol: MatrixSymbol) -> str:
+    """A symbol in a line of text: partial derivatives with a slash."""
+    return program.notation.latex(symbol.name, in_line=True)
+
+
+def shape_latex(program: Program, matrix: MatrixExpr, by: str = r" \times ") -> str:
     """rows x columns, numbers where they are known; 1 x 1 for the loss."""
     sides = (1, 1) if matrix == program.output else (size.xreplace(program.sizes) for size in matrix.shape)
-    return TexPrinter(PLAIN).sides(MatrixSymbol("matrix", *sides))
+    return TexPrinter(PLAIN).sides(MatrixSymbol("matrix", *sides), by)
 
 
 def symbolic_shape(matrix: MatrixExpr) -> str:

@@ -19,9 +19,9 @@ from derive.paper.blocks import (
     enumerated,
     equation_rows,
 )
-from derive.paper.breaking import inline, width
+from derive.paper.breaking import width
 from derive.paper.indices import entry_latex, writer_of
-from derive.paper.latex import latex, shape_latex
+from derive.paper.latex import latex, shape_latex, symbol_in_line
 from derive.paper.prose import prose
 from derive.paper.rules import examples, proof_rows
 from derive.programs import Derivation, Equation, Program, RowMax, shifts
@@ -173,7 +173,7 @@ def step_title(program: Program, step: Equation) -> str:
 
 def title(program: Program, symbol: MatrixSymbol) -> str:
     """What a symbol means, or the symbol where it means no more."""
-    what = program.notation.meaning(symbol.name).split(",")[0]
+    what = program.notation.title(symbol.name)
     return f"${latex(program, symbol)}$" if what == symbol.name else f"{what[0].upper()}{what[1:]}"
 
 
@@ -181,7 +181,7 @@ def goal(derivation: Derivation, step: Equation, rules: list[str]) -> str:
     program = derivation.program
     if step.variable is None:
         return step.meaning
-    variable, shape = f"${inline(latex(program, step.variable))}$", shape_latex(program, step.variable)
+    variable, shape = f"${symbol_in_line(program, step.variable)}$", shape_latex(program, step.variable)
     uses = [(f"F{i}", e) for i, e in enumerate(program.equations, 1) if step.variable in e.varies_with]
     if not uses:
         return prose("passes.unseen", variable=variable, shape=shape)
@@ -192,7 +192,7 @@ def goal(derivation: Derivation, step: Equation, rules: list[str]) -> str:
     sentences += [prose("passes.added")] * (len(uses) > 1)
     for shifted, whole in shifts(program.equations).items():
         if shifted == step.variable and step.target == program.notation.cotangent(whole):
-            sentences.append(prose("passes.shifted", variable=variable, whole=inline(latex(program, whole))))
+            sentences.append(prose("passes.shifted", variable=variable, whole=symbol_in_line(program, whole)))
     return " ".join(sentences)
 
 

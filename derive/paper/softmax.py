@@ -3,8 +3,7 @@
 from sympy import Expr, MatrixSymbol, OneMatrix, exp, factor_terms
 
 from derive.paper.blocks import Chain, Paragraph, Row, Section
-from derive.paper.breaking import inline
-from derive.paper.latex import latex
+from derive.paper.latex import latex, symbol_in_line
 from derive.paper.prose import prose
 from derive.programs import (
     Derivation,
@@ -46,7 +45,7 @@ def softmax_rows(derivation: Derivation, column: Equation) -> list[Row]:
     scale = of_row_sums(sent, program.inputs[1])
     if scale is not None:
         short = factor_terms(step.value.formula.xreplace({entry(sent.target): scale, share: entry(P)}))
-        sums = f"${inline(latex(program, sent.target))} = {latex(program, scale * OneMatrix(*sent.shape))}$"
+        sums = f"${symbol_in_line(program, sent.target)} = {latex(program, scale * OneMatrix(*sent.shape))}$"
         given = f"if each row of ${latex(program, program.inputs[1])}$ sums to 1, so that {sums}"
         simple = elementwise(short, {**step.value.operands, entry(P): P})
         rows.append(Row(latex(program, step.target), latex(program, simple), given, ""))

@@ -5,11 +5,11 @@ import random
 from dataclasses import dataclass, field, replace
 
 from numpy import array, ndarray
-from sympy import MatAdd, MatMul, MatrixSymbol
+from sympy import MatrixSymbol
 
-from derive.operations import evaluate
+from derive.operations import Numbers, Product, Sum, Transposed, Value, evaluate, lower
 from derive.paper.blocks import Block, Chain, Display, Listing, Paragraph, Row, Section, rows_of
-from derive.paper.indices import entry_latex
+from derive.paper.indices import writer_of
 from derive.paper.latex import latex
 from derive.paper.prose import prose
 from derive.problems import Network, targets
@@ -143,20 +143,20 @@ def by_hand(
     program = derivation.program
     weights = program.weights[-1]
     step = next(e for e in derivation.backward if e.variable == weights)
-    formula = entry_latex(program, step)
-    product = next((term for term in MatAdd.make_args(step.value) if isinstance(term, MatMul)), None)
-    if formula is None or product is None or len(product.atoms(MatrixSymbol)) < 2:
-        return []
-    delta, right = product.args[-2:]
+    operation = lower(step.value)
+    terms = operation.terms if isinstance(operation, Sum) else (operation,)
+    match next((term for term in terms if isinstance(term, Product)), None):
+        case Product(factors=(Transposed(of=Value(symbol=delta)), Value(symbol=right))) as product:
+            others = [Numbers(values).of(term) for term in terms if term != product]
+        case _:
+            return []
     gradient = values[step.target]
     sizes = [(round(abs(value), 12), -j, -k) for j, row in enumerate(gradient) for k, value in enumerate(row)]
     _, j, k = max(sizes)
     j, k = -j, -k
-    pairs = [(a[j], b[k]) for a, b in zip(values[delta.arg], values[right], strict=True)]
+    pairs = [(a[j], b[k]) for a, b in zip(values[delta], values[right], strict=True)]
     products = [rf"({decimal(a, shown + 2)}) \cdot ({decimal(b, shown + 2)})" for a, b in pairs]
-    for other in [term for term in MatAdd.make_args(step.value) if term != product]:
-        (value,) = evaluate([replace(step, value=other)], values)[step.target][j, k : k + 1]
-        products.append(f"({decimal(value, shown + 2)})")
+    products += [f"({decimal(other[j, k], shown + 2)})" for other in others]
     losses = []
     for move in (NUDGE, -NUDGE):
         moved = inputs[weights].copy()
@@ -164,7 +164,7 @@ def by_hand(
         losses.append(evaluate(program.equations, {**inputs, weights: moved})[program.output].item())
     slope = (losses[0] - losses[1]) / (2 * NUDGE)
     digits, slope_text = shown + 2, decimal(slope)
-    left_hand = formula.split(" = ")[0].replace("j,k", f"{j + 1},{k + 1}")
+    left_hand = writer_of(program, step).symbol(step.target.name, f"{j + 1}", f"{k + 1}")
     return [
         Paragraph(prose("numbers.hand", step=f"B{1 + derivation.backward.index(step)}")),
         Chain((*rows_of(left_hand, " + ".join(products), "", ""), Row("", decimal(gradient[j][k], shown), "", ""))),

@@ -21,29 +21,32 @@ class SymbolKind(Enum):
 
 @dataclass(frozen=True)
 class Family:
+    """How code calls it, its letter on pages, what it is, in a few words and what is said beside them."""
+
     torch: str
-    latex: str
-    meaning: str
+    letter: str
+    title: str
+    remark: str = ""
     kind: SymbolKind = SymbolKind.OTHER
 
 
 FAMILIES = {
-    "X": Family("x", "X", "inputs, one row a sample", SymbolKind.INPUTS),
-    "Y": Family("y", "Y", "targets, one row a sample", SymbolKind.TARGETS),
-    "W": Family("W", "W", "weights of layer {layer}, as torch.nn.Linear stores them", SymbolKind.WEIGHTS),
-    "b": Family("b", "b", "biases of layer {layer}", SymbolKind.BIASES),
-    "Z": Family("z", "Z", "pre-activation of layer {layer}", SymbolKind.PRE_ACTIVATION),
-    "A": Family("a", "A", "activation of layer {layer}", SymbolKind.ACTIVATION),
+    "X": Family("x", "X", "inputs", "one row a sample", SymbolKind.INPUTS),
+    "Y": Family("y", "Y", "targets", "one row a sample", SymbolKind.TARGETS),
+    "W": Family("W", "W", "weights of layer {layer}", "as torch.nn.Linear stores them", SymbolKind.WEIGHTS),
+    "b": Family("b", "b", "biases of layer {layer}", kind=SymbolKind.BIASES),
+    "Z": Family("z", "Z", "pre-activation of layer {layer}", kind=SymbolKind.PRE_ACTIVATION),
+    "A": Family("a", "A", "activation of layer {layer}", kind=SymbolKind.ACTIVATION),
     "C": Family("max", "C", "largest entry of each row"),
     "U": Family("u", "U", "the same less the largest entry of its row"),
     "M": Family("lse", "M", "log of the row sums of exp"),
-    "S": Family("logsumexp", "S", "log of the row sums of exp, of all entries as they are"),
+    "S": Family("logsumexp", "S", "log of the row sums of exp", "of all entries as they are"),
     "Q": Family("q", "Q", "what logsumexp runs over"),
     "P": Family("p", "P", "softmax of each row"),
     "E": Family("e", "E", "loss of each entry"),
     "R": Family("penalty", "R", "penalty of each weight of layer {layer}"),
     "L": Family("loss", "L", "loss"),
-    "Delta": Family("delta", r"\Delta", "error of layer {layer}, dL/dZ{layer}", SymbolKind.ERROR),
+    "Delta": Family("delta", "Delta", "error of layer {layer}", "dL/dZ{layer}", SymbolKind.ERROR),
 }
 _NAME = re.compile(r"\A([A-Za-z_]+?)(?:(\d+)([a-z]*))?\Z")
 BETWEEN = " "  # a role and the name of the symbol that has it
@@ -93,6 +96,7 @@ MADE = {
     Role.TANGENT: r"\dot{{{0}}}",
     Role.DIFFERENTIAL: "d{0}",
 }
+MADE_IN_LINE = {**MADE, Role.COTANGENT: r"\partial L / \partial {0}"}
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,10 @@ class Notation:
         """The layer that a symbol, or what it is made of, belongs to; 0 where it belongs to none."""
         return 0
 
+    def number(self, name: str) -> str:
+        """The digits at the end of a name, as of W1 or dL/dW1; those of its parts are the same."""
+        return re.findall(r"\d*$", name)[0]
+
     def torch(self, name: str) -> str:
         role, other = self.role(name)
         if role is None:
@@ -136,32 +144,48 @@ class Notation:
         """A symbol that is made of no other, in code."""
         return name
 
-    def latex(self, name: str) -> str:
+    def latex(self, name: str, in_line: bool = False) -> str:
         """A bold symbol; a cotangent is written as the partial derivative that it is, a differential with a d.
 
-        Raises ValueError for a name that is no plain identifier: in LaTeX it could be a command.
+        `in_line` is for a line of text: partial derivatives with a slash.
         """
         role, other = self.role(name)
         if role is not None:
-            return MADE[role].format(self.latex(other))
+            return (MADE_IN_LINE if in_line else MADE)[role].format(self.latex(other, in_line))
         letters, index = self.sign(name)
         return rf"\boldsymbol{{{letters}}}" + (f"_{{{index}}}" if index else "")
 
     def sign(self, name: str) -> tuple[str, str]:
-        """The letters of a symbol, without bold, and its index."""
+        """The letters of a symbol in LaTeX, without bold, and its index."""
+        stem, index = self.stem(name)
+        if stem in GREEK:
+            return rf"\{stem}", index
+        return stem if len(stem) == 1 else rf"\mathrm{{{stem}}}".replace("_", r"\_"), index
+
+    def stem(self, name: str) -> tuple[str, str]:
+        """What a symbol is called on pages, a letter, a Greek letter's name or a word, and its index.
+
+        Raises ValueError for a name that is no plain identifier: in LaTeX it could be a command.
+        """
         match = re.fullmatch(r"([A-Za-z][A-Za-z0-9_]*?)_?(\d*)", name, re.ASCII)
         if match is None:
             raise ValueError(f"{name!r}: a name on a page must be letters, digits and underscores, as W1")
-        stem, index = match.groups()
-        if stem in GREEK:
-            return rf"\{stem}", index
-        return (stem if len(stem) == 1 else rf"\mathrm{{{stem}}}".replace("_", r"\_")), index
+        return match[1], match[2]
 
     def meaning(self, name: str) -> str:
+        """What a symbol is, and what is said of it beside."""
+        return ", ".join(filter(None, (self.title(name), self.remark(name))))
+
+    def title(self, name: str) -> str:
+        """What a symbol is, in a few words."""
         role, other = self.role(name)
         if role is Role.TANGENT:
             return f"tangent of {self.torch(other)}"
         return f"dL/d{other}" if role is Role.COTANGENT else name
+
+    def remark(self, name: str) -> str:
+        """What is said beside, as how a symbol is stored; mostly nothing."""
+        return ""
 
     def cotangent(self, variable: MatrixSymbol) -> MatrixSymbol:
         """The symbol of dL/dvariable."""
@@ -188,9 +212,14 @@ class Notation:
         return self.role(name)[0] in (Role.COTANGENT, Role.TANGENT)
 
 
+@dataclass(frozen=True)
 class NetworkNotation(Notation):
-    """Layers are subscripts; dL/dZ has a name of its own, Delta, as in every textbook."""
+    """Layers are subscripts; dL/dZ has a name of its own, Delta, as in every textbook.
 
+    `any_layer` is the layer that is written l, and others by their distance from it: l-1, l+1.
+    """
+
+    any_layer: int = 0
     unnamed = "Q"
 
     def kind(self, name: str) -> SymbolKind:
@@ -206,22 +235,27 @@ class NetworkNotation(Notation):
         known = FAMILIES[family].torch if family in FAMILIES else family
         return f"{known}{layer}{letter}"
 
-    def latex(self, name: str) -> str:
-        return "L" if name == "L" else super().latex(name)
+    def latex(self, name: str, in_line: bool = False) -> str:
+        return "L" if name == "L" else super().latex(name, in_line)
 
-    def sign(self, name: str) -> tuple[str, str]:
+    def stem(self, name: str) -> tuple[str, str]:
         family, layer, letter = _split(name)
         if family not in FAMILIES:
-            return rf"\mathrm{{{family}}}".replace("_", r"\_"), layer + letter
-        return FAMILIES[family].latex, layer
+            return family, layer + letter
+        if self.any_layer and layer:
+            further = int(layer) - self.any_layer
+            layer = f"l{further:+}" if further else "l"
+        return FAMILIES[family].letter, layer
 
-    def meaning(self, name: str) -> str:
+    def title(self, name: str) -> str:
         if self.role(name)[0] is not None:
-            return super().meaning(name)
+            return super().title(name)
         family, layer, _ = _split(name)
-        if family not in FAMILIES:
-            return "part of the next formula"
-        return FAMILIES[family].meaning.format(layer=layer)
+        return FAMILIES[family].title.format(layer=layer) if family in FAMILIES else "part of the next formula"
+
+    def remark(self, name: str) -> str:
+        family, layer, _ = ("", "", "") if self.role(name)[0] else _split(name)
+        return FAMILIES[family].remark.format(layer=layer) if family in FAMILIES else ""
 
     def cotangent(self, variable: MatrixSymbol) -> MatrixSymbol:
         if self.kind(variable.name) is SymbolKind.PRE_ACTIVATION:

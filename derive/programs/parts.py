@@ -1,6 +1,5 @@
 """Long formulas in parts: what occurs twice is computed once, and what would not fit on a line gets a name."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain, count, islice, product
@@ -38,7 +37,7 @@ def in_parts(equation: Equation, notation: Notation, taken: set[str]) -> list[Eq
     if not isinstance(value, Elementwise):
         return [equation]
     formula, operands, parts = value.formula, dict(value.operands), []
-    layer = re.findall(r"\d*$", equation.target.name)[0] or f"_{notation.torch(equation.target.name).lower()}"
+    layer = notation.number(equation.target.name) or f"_{notation.torch(equation.target.name).lower()}"
     while (found := next_part(formula)) is not None:
         part, whole = found
         name = fresh(f"{called(part)}{layer}", taken)
@@ -97,7 +96,7 @@ def is_call(part: Expr) -> bool:
 def called(part: Expr) -> str:
     """What a part is called before the number of its layer: as its function, where that has no number in its name."""
     name = type(part).__name__.lower()
-    return name if is_call(part) and not re.search(r"\d", name) else "part"
+    return name if is_call(part) and not any(map(str.isdigit, name)) else "part"
 
 
 def is_power(part: Expr) -> bool:

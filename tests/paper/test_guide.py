@@ -112,7 +112,7 @@ def test_the_loss_is_what_the_first_sentence_says(network):
     text = words_of(section_of(network, "result"))
     divisor = 1 / factor_of_ours(network, 5)
     said = re.search(
-        r"is the (sum|mean) of the entries of \$\\boldsymbol\{E\}\$(, divided by the number of points)?(, plus .*)?\.",
+        r"and \$L\$ is the (sum|mean) of the entries(, divided by the number of points)?(, plus .*)?\.",
         text,
     )
     assert said, text
@@ -122,7 +122,7 @@ def test_the_loss_is_what_the_first_sentence_says(network):
     (reason,) = [
         row.reason for s in steps for b in s.blocks for row in getattr(b, "rows", ()) if row.left == "L" and row.reason
     ]
-    assert reason == said[0].removeprefix("is the ").removesuffix(".").replace(r" of $\boldsymbol{E}$", "")
+    assert reason == said[0].removeprefix("and $L$ is the ").removesuffix(".")
 
 
 @network

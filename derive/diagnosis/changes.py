@@ -70,31 +70,49 @@ def put(operation: Operation, old: Operation, new: Operation) -> Operation:
     return Sum(operation.shape, tuple(new if term == old else term for term in parts(operation)))
 
 
-def changed(formula: Expr) -> list[tuple[str, Expr]]:
+@dataclass(frozen=True)
+class Changed:
+    """A formula with one slip, in words with a place for the part of the formula that they are about."""
+
+    words: str
+    part: Expr
+    formula: Expr
+
+    def __str__(self) -> str:
+        return self.words.format(self.part)
+
+    def of(self, letters: dict[Symbol, Symbol]) -> str:
+        """In words, with letters in the place of symbols."""
+        return self.words.format(self.part.xreplace(letters))
+
+
+def changed(formula: Expr) -> list[Changed]:
     """The formula with one slip: a term or a factor left out, a sign, a square, a case."""
-    found: dict[Expr, str] = {}
-    for words, other in changes(formula):
-        if other != formula and not other.has(Symbol("nan")):
-            found.setdefault(other, words)
-    return [(words, other) for other, words in list(found.items())[:MOST_CHANGES]]
+    found: dict[Expr, Changed] = {}
+    for change in changes(formula):
+        if change.formula != formula and not change.formula.has(Symbol("nan")):
+            found.setdefault(change.formula, change)
+    return list(found.values())[:MOST_CHANGES]
 
 
-def changes(formula: Expr) -> Iterator[tuple[str, Expr]]:
+def changes(formula: Expr) -> Iterator[Changed]:
     if isinstance(formula, Add):
         for term in formula.args:
-            yield f"the term {term} is left out", formula - term
-            yield f"the sign of the term {term} is the other", formula - 2 * term
+            yield Changed("the term {} is left out", term, formula - term)
+            yield Changed("the sign of the term {} is the other", term, formula - 2 * term)
     elif isinstance(formula, Mul):
         for factor in formula.args:
-            yield f"the factor {factor} is left out", Mul(*(other for other in formula.args if other != factor))
+            others = Mul(*(other for other in formula.args if other != factor))
+            yield Changed("the factor {} is left out", factor, others)
     elif isinstance(formula, Pow) and formula.exp == 2:
-        yield f"the square of {formula.base} is left out", formula.base
+        yield Changed("the square of {} is left out", formula.base, formula.base)
     elif isinstance(formula, Piecewise) and len(formula.args) == 2:
         (one, condition), (other, _) = formula.args
-        yield "the two cases are exchanged", Piecewise((other, condition), (one, True))
-        yield f"the case {one} is taken always", one
-        yield f"the case {other} is taken always", other
+        yield Changed("the two cases are exchanged", one, Piecewise((other, condition), (one, True)))
+        yield Changed("the case {} is taken always", one, one)
+        yield Changed("the case {} is taken always", other, other)
     if isinstance(formula, Add | Mul | Pow):
         for index, part in enumerate(formula.args):
-            for words, other in changes(part):
-                yield words, formula.func(*formula.args[:index], other, *formula.args[index + 1 :])
+            for inside in changes(part):
+                whole = formula.func(*formula.args[:index], inside.formula, *formula.args[index + 1 :])
+                yield replace(inside, formula=whole)

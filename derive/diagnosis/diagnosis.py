@@ -128,6 +128,7 @@ class Diagnostician:
         self.derivation = derive(forward(network))
         program = self.derivation.program
         self.printer = TorchPrinter(program, ONE)
+        self.weights = {symbol.name for symbol in program.weights}
         named = {program.notation.torch(symbol.name): symbol for symbol in program.inputs}
         values = {s: numpy.asarray(inputs[n], numpy.float64).reshape(-1, self.width(s)) for n, s in named.items()}
         self.point = Point(network, self.derivation, values)
@@ -149,23 +150,25 @@ class Diagnostician:
         eps = float(numpy.finfo(numpy.float32 if all(map(is_float32, arrays.values())) else numpy.float64).eps)
         shapes = {name: self.point.right[symbol].shape for name, symbol in self.point.gradients.items()}
         other_way = {n for n, a in arrays.items() if n in shapes and a.values.shape == shapes[n][::-1] != shapes[n]}
-        decided = {n for n in arrays if n[0] == "W" and shapes[n][0] != shapes[n][1] and 1 not in shapes[n]}
+        decided = {n for n in self.weights & arrays.keys() if shapes[n][0] != shapes[n][1] and 1 not in shapes[n]}
         notes = []
         if not turned and decided and decided <= other_way:
             turned = True
             notes.append("weights are taken to be stored in x out, as their shapes say")
         claims: dict[str, Claim] = {}
+        transposed: set[str] = set()
         for name, array in arrays.items():
-            flipped = name[0] == "W" and (turned or name in other_way)
+            flipped = name in self.weights and (turned or name in other_way)
             if flipped and not turned:
+                transposed.add(name)
                 notes.append(
                     f"{header(name)} is transposed: {sized(array.values.shape)} where it is {sized(shapes[name])}"
                 )
             claims[name] = self.claim(name, array, flipped)
-        order = sorted(claims, key=lambda name: (-int(name[1:]), name))
-        claims = {name: claims[name] for name in order}
+        layer = self.derivation.program.notation.layer
+        claims = {name: claims[name] for name in sorted(claims, key=lambda name: (-layer(name), name))}
         decimals = {name: arrays[name].decimals for name in claims}
-        return self.diagnosed(Search(self.point, claims, self.noise(eps)), decimals, notes)
+        return self.diagnosed(Search(self.point, claims, self.noise(eps)), decimals, notes, transposed)
 
     def claim(self, name: str, array: Written, flipped: bool) -> Claim:
         """The numbers in the shape of ours.
@@ -182,7 +185,7 @@ class Diagnostician:
         if rows > 1 and values.size == rows * math.prod(right) and len(values) == rows:
             each, allowed = values.reshape(rows, *right), allowed.reshape(rows, *right)
             return Claim(each.sum(0), allowed.sum(0), each)
-        expected = right if name[0] == "W" else right[1:]
+        expected = self.shape(name)
         raise Misread(
             array.line, f"{array.header[:30]}: expected shape {sized(expected)}, got {sized(array.values.shape)}"
         )
@@ -195,7 +198,8 @@ class Diagnostician:
         }
         return self.of_written(made)
 
-    def diagnosed(self, search: Search, decimals: dict[str, int], notes: list[str]) -> Diagnosis:
+    def diagnosed(self, search: Search, decimals: dict[str, int], notes: list[str], transposed: set[str]) -> Diagnosis:
+        """What there is to say of the claims, beside `notes`; of those that are `transposed` none is right."""
         found = [] if all(search.right.values()) else search.explanations()
         unsummed = [name for name, claim in search.claims.items() if claim.rows is not None]
         found = [trial for trial in found if all(self.rows_fit(search, name, trial) for name in unsummed)]
@@ -207,9 +211,7 @@ class Diagnostician:
             Verdict(
                 header(name),
                 self.shape(name),
-                good
-                and name not in unsummed
-                and not any(note.startswith(f"{header(name)} is transposed") for note in notes),
+                good and name not in unsummed and name not in transposed,
                 self.words(search, name, good, decimals[name], name in unsummed),
             )
             for name, good in search.right.items()
@@ -230,7 +232,7 @@ class Diagnostician:
 
     def shape(self, name: str) -> tuple[int, ...]:
         shape = self.point.right[self.point.gradients[name]].shape
-        return shape if name[0] == "W" else shape[1:]
+        return shape if name in self.weights else shape[1:]
 
     def words(self, search: Search, name: str, good: bool, decimals: int, unsummed: bool) -> str:
         claim, right = search.claims[name], self.point.right[self.point.gradients[name]]

@@ -11,7 +11,7 @@ from derive.diagnosis.surroundings import Surroundings
 from derive.formulas import FUNCTIONS, z
 from derive.operations import Affine, Entrywise, Operation, Product, Repeated, Scaled, Slice, Sum, Transposed, Value
 from derive.problems import N
-from derive.programs import entry
+from derive.programs import SymbolKind, entry
 
 
 class Passes(Surroundings):
@@ -98,7 +98,7 @@ class Passes(Surroundings):
         """In the forward pass: another bias, weight, input or activation, or none."""
         target = self.equations[index].target
         known = {*self.program.inputs[:1], *(e.target for e in self.equations[:index])}
-        if isinstance(operation, Entrywise) and target in self.forward and self.code(target).startswith("a"):
+        if isinstance(operation, Entrywise) and self.kind(target) is SymbolKind.ACTIVATION:
             (pre,) = set(values_in(operation))
             name = self.network.activation_of(self.layer(target))
             yield Change("forward: no activation", f"the forward pass leaves {name} out", Value(operation.shape, pre))

@@ -38,8 +38,8 @@ class Slips(Slopes, Passes):
     def families(self, target: MatrixSymbol) -> tuple[str, ...]:
         """What people write by one line of a loop over the layers, or by one more."""
         if target in self.gradients:
-            return "gradients", "weights" if "W" in target.name else "biases"
-        return (self.code(target).rstrip("0123456789"),)
+            return "gradients", "weights" if target in self.of_weights else "biases"
+        return (self.program.notation.moved(target.name, -self.layer(target)),)
 
     def of(self, index: int, operation: Operation) -> Iterator[Change]:
         """What people do to this equation."""

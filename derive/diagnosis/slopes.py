@@ -9,7 +9,7 @@ from derive.diagnosis.changes import Change, Slip, changed, operands, values_in
 from derive.diagnosis.surroundings import Surroundings
 from derive.formulas import FUNCTIONS, z
 from derive.operations import Entrywise, Operation, Reduction, Repeated, Value
-from derive.programs import Equation, entry
+from derive.programs import Equation, SymbolKind, entry
 
 USUAL = ("sigmoid", "tanh", "relu")  # activations whose slopes people know by heart
 
@@ -24,8 +24,8 @@ class Slopes(Surroundings):
         if isinstance(operation, Entrywise) and through is not None:
             yield from self.instead(equation, operation, *through)
         elif isinstance(operation, Entrywise):
-            for words, formula in changed(operation.formula):
-                yield Change(f"formula: {words}", words, replace(operation, formula=formula))
+            for slip in changed(operation.formula):
+                yield Change(f"formula: {slip}", f"{slip}", replace(operation, formula=slip.formula))
         if equation.target not in self.gradients:
             yield from self.too_many(equation.target, operation)
 
@@ -79,9 +79,9 @@ class Slopes(Surroundings):
             if not output.has(z):
                 yield Change(kind, words, times(output, {}))
             yield Change(kind, words, times(formula.xreplace({z: v}), {}))
-        for words, formula in changed(slope):
-            general = words.replace(str(v), "a").replace(str(u), "z")
-            yield Change(f"slope: {general}", f"in the slope of {name}, {words}", times(formula, {}))
+        for slip in changed(slope):
+            general = slip.of({v: Symbol("a"), u: Symbol("z")})
+            yield Change(f"slope: {general}", f"in the slope of {name}, {slip}", times(slip.formula, {}))
 
     def activations(self) -> list[str]:
         """Those that are usual, and those of the network."""
@@ -90,7 +90,7 @@ class Slopes(Surroundings):
 
     def too_many(self, target: MatrixSymbol, operation: Operation) -> Iterator[Change]:
         """A slope where none belongs: of an activation that a layer has not, or of softmax."""
-        if not self.code(target).startswith("delta"):
+        if self.kind(target) is not SymbolKind.ERROR:
             return
         layer, g = self.layer(target), Symbol(f"<{target}>", real=True)
         pre, post = self.of_layer(layer)

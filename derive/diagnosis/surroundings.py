@@ -7,7 +7,7 @@ from sympy import MatrixSymbol
 
 from derive.operations import lower
 from derive.problems import Network
-from derive.programs import Derivation
+from derive.programs import Derivation, SymbolKind
 
 
 class Surroundings:
@@ -21,8 +21,8 @@ class Surroundings:
         self.equation_of = {equation.target: index for index, equation in enumerate(self.equations)}
         self.operations = [lower(equation.value) for equation in self.equations]
         self.gradients = set(derivation.gradients.values())
-        self.biases = set(self.program.biases)
         self.weights = set(self.program.weights)
+        self.of_weights = {derivation.gradients[W] for W in self.weights}
         backward = [equation.target for equation in derivation.backward]
         self.cotangents = [symbol for symbol in backward if symbol not in self.gradients]
         forward, _ = self.program.predicting()
@@ -31,6 +31,9 @@ class Surroundings:
 
     def code(self, symbol: MatrixSymbol) -> str:
         return self.program.notation.torch(symbol.name)
+
+    def kind(self, symbol: MatrixSymbol) -> SymbolKind:
+        return self.program.notation.kind(symbol.name)
 
     def layer(self, symbol: MatrixSymbol) -> int:
         """The layer of a pre-activation, an activation or an error; 0 for what has none."""
@@ -43,8 +46,9 @@ class Surroundings:
 
     def of_layer(self, layer: int) -> tuple[MatrixSymbol, MatrixSymbol]:
         """Pre-activation and activation of a layer; the same where it has no activation of its own."""
-        pre = next(s for s in self.forward if self.code(s) == f"z{layer}")
-        return pre, next((s for s in self.forward if self.code(s) == f"a{layer}"), pre)
+        own = {self.kind(symbol): symbol for symbol in self.forward if self.layer(symbol) == layer}
+        pre = own[SymbolKind.PRE_ACTIVATION]
+        return pre, own.get(SymbolKind.ACTIVATION, pre)
 
     def layers_like(self, layer: int) -> list[int]:
         """The other layers that are as wide."""

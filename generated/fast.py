@@ -114,10 +114,7 @@ class FastGradient:
         if out is None:
             out = self.flat_gradient.new_empty(151, N)
         else:
-            self._expect("out", out, (151, N))
-            _refuse_overlap(out)
-            for name, tensor in {"x": x, "y": y, "parameters": self._point, "gradient": self._results}.items():
-                _refuse_shared("out", out, name, tensor)
+            self._check_out(out, x, y)
         self._put_each(x, y, N, out)
         return _views(out.T)
 
@@ -157,6 +154,13 @@ class FastGradient:
             else:
                 for x_chunk, y_chunk, columns in zip(x.split(_EACH), y.split(_EACH), out.split(_EACH, 1), strict=True):
                     self._step(self._make_each, x_chunk.shape[0])(x_chunk, y_chunk, _blocks(columns))
+
+    def _check_out(self, out: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> None:
+        """Raises ValueError or TypeError where the gradient of each row cannot be put there."""
+        self._expect("out", out, (151, x.shape[0]))
+        _refuse_overlap(out)
+        for name, tensor in {"x": x, "y": y, "parameters": self._point, "gradient": self._results}.items():
+            _refuse_shared("out", out, name, tensor)
 
     def _put_product(self, x: torch.Tensor, y: torch.Tensor, N: int, direction: torch.Tensor) -> None:
         """Puts the Hessian times the direction into its place."""

@@ -8,7 +8,7 @@ from sympy import MatrixSymbol
 
 from derive.backends.torch import ONE, lines, spell, summands
 from derive.calculus import Computed, hvp, input_grad, jvp, per_sample_grad
-from derive.packages.subject import Subject, described
+from derive.packages.subject import Subject, classes_page, described
 from derive.packages.templates import tensor_checks
 from derive.packages.text import constants, imports, names, size_lines, spec_lines, unpack_lines
 from derive.programs import all_in_parts, needed
@@ -45,7 +45,7 @@ def backward_page(subject: Subject) -> dict[str, Any]:
         ],
         "unpack": unpack_lines(names, "parameters"),
         "inputs": network.layers[0],
-        "classes": [{"number": network.layers[-1], "last": network.layers[-1] - 1}] if network.takes_classes else [],
+        **classes_page(subject),
         "outputs": network.layers[-1],
         "forward": forward_lines,
         "prediction": spell(program, program.prediction),

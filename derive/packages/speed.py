@@ -7,7 +7,7 @@ from typing import Any
 from derive.backends.fast import Block, schedule
 from derive.backends.torch import lines
 from derive.packages.native import FASTER, faster_from, of_device
-from derive.packages.subject import Subject, described, penalty_page, title_page
+from derive.packages.subject import Subject, classes_page, described, penalty_page, title_page
 from derive.packages.text import no_rows_lines
 
 
@@ -21,6 +21,7 @@ def fast_page(subject: Subject) -> dict[str, Any]:
     return {
         "network": described(network),
         **penalty_page(subject),
+        **classes_page(subject),
         "layout": plan.layout,
         "entries": network.entries,
         "entries_per_row": plan.entries("_make_rows"),

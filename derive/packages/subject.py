@@ -71,6 +71,12 @@ def title_page(subject: Subject) -> dict[str, Any]:
     return {"network": described(subject.network)}
 
 
+def classes_page(subject: Subject) -> dict[str, Any]:
+    """Fills what a template has for class numbers alone: once, or not at all."""
+    number = subject.network.layers[-1]
+    return {"classes": [{"number": number, "last": number - 1}] if subject.network.takes_classes else []}
+
+
 def penalty_page(subject: Subject) -> dict[str, Any]:
     """Fills what a template has for penalties alone: once, or not at all."""
     return {"penalties": [subject.network.penalty] if subject.network.penalty else []}

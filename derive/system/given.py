@@ -11,6 +11,7 @@ from typing import Any
 from derive.system.command import content, one_line
 
 LARGEST_NUMBERS = 2**26  # bytes
+IGNORED = -100  # the class of a point that torch's cross_entropy ignores
 LAYOUTS = "out x in", "in x out"  # of weights: as torch.nn.Linear stores them, and the other way
 
 
@@ -28,7 +29,8 @@ def given_numbers(
     """The numbers of a file, once each array is known to have the shape of that name.
 
     `layout = "in x out"` says that weights are stored so. x and y have one row a point; a point alone, or points of one
-    number each, may stand without inner brackets. With `classes`, y may be the numbers of classes, from 0.
+    number each, may stand without inner brackets. With `classes`, y may be the numbers of classes, from 0; a point
+    whose class is -100 is left out, as torch ignores it.
     Raises OSError, or ValueError with file, line and reason.
     """
     text = text_of_numbers(path)
@@ -51,7 +53,7 @@ def given_numbers(
         )
     if not table:
         raise ValueError(f"{path}: no numbers; keys are {', '.join(known)}, as x = [[0.05, 0.1]]")
-    values = {}
+    values, ignored = {}, set()
     for name, value in sorted(table.items(), key=lambda item: item[0] == "y"):
         where = f"{path}:{lines.get(name, 1)}: {name}"
         if name not in known:
@@ -66,11 +68,16 @@ def given_numbers(
             alone = isinstance(value, list) and not any(isinstance(item, list) for item in value)
             one_point = isinstance(table.get("x"), list) and len(values.get("x", ())) == 1
             if name == "y" and classes and alone and not (one_point and len(value) == outputs):
+                ignored = {row for row, item in enumerate(value) if item == IGNORED}
                 value = one_hot(where, value, outputs)
             values[name] = points_of(where, value, inputs if name == "x" else outputs)
     rows = {name: len(values[name]) for name in ("x", "y") if name in values}
     if len(set(rows.values())) > 1:
         raise ValueError(f"{path}:{lines.get('y', 1)}: y: {rows['y']} rows, but x has {rows['x']}")
+    for name in rows if ignored else ():
+        values[name] = [value for row, value in enumerate(values[name]) if row not in ignored]
+        if not values[name]:
+            raise ValueError(f"{path}:{lines['y']}: y: no points that are not ignored")
     return Given(values, layout)
 
 
@@ -113,9 +120,9 @@ def points_of(where: str, value: Any, width: int) -> list[list[float]]:
 
 
 def one_hot(where: str, value: list[Any], outputs: int) -> list[list[int]]:
-    """A row for each number of a class."""
+    """A row for each number of a class, of zeros for one to be ignored."""
     for item in value:
-        if isinstance(item, bool) or not isinstance(item, int) or not 0 <= item < outputs:
+        if isinstance(item, bool) or not isinstance(item, int) or not (0 <= item < outputs or item == IGNORED):
             expected = f"rows of {outputs} numbers, or classes from 0 to {outputs - 1}"
             raise ValueError(f"{where}: expected {expected}, got {shown(item)}")
     return [[int(item == output) for output in range(outputs)] for item in value]

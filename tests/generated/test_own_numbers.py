@@ -357,7 +357,18 @@ CLASS_NUMBERS = {
     "y = [0, 1, 0]\nx = [0.5, 1]": [[0, 1, 0]],
     "x = [0.5, 1]\ny = [1]": [[0, 1, 0]],
     "y = [[0.5, 0.5, 0]]": [[0.5, 0.5, 0]],
+    "y = [2, -100, 0, -100]": [[0, 0, 1], [1, 0, 0]],
+    "y = [[-100, 0.5, 0]]": [[-100, 0.5, 0]],
 }
+
+
+def test_points_to_ignore_are_left_out_with_their_targets(here):
+    (here / "own.toml").write_text("y = [-100, 2, -100, 0]\nx = [[1, 2], [3, 4], [5, 6], [7, 8]]")
+    values = given_numbers(here / "own.toml", CLASSES.shapes, 2, 3, True).values
+    assert values == {"x": [[3, 4], [7, 8]], "y": [[0, 0, 1], [1, 0, 0]]}
+    (here / "own.toml").write_text("# none\ny = [-100, -100]")
+    with pytest.raises(ValueError, match=r"own\.toml:2: y: no points that are not ignored"):
+        given_numbers(here / "own.toml", CLASSES.shapes, 2, 3, True)
 
 
 @pytest.mark.parametrize("text", CLASS_NUMBERS)

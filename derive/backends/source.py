@@ -256,7 +256,7 @@ def terms(source: Source) -> Iterator[str]:
         yield from terms(source.left)
         yield f"{source.operator} {source.right.at(PRODUCT)}"
     else:
-        yield source.text
+        yield source.at(SUM)
 
 
 def assigned(target: str, value: Source, width: int) -> str:

@@ -270,14 +270,20 @@ INLINE void each_entries(const int features, const int rows, const int stride, c
     EACH(features) to[i * N + r] = d[k];
 }
 
-/* total_k += the lanes of sum_k, added two by two */
-INLINE void add_lanes(const int side, real *restrict sums, double *restrict totals)
+/* numbers that lie side by side, added two by two */
+INLINE real sum_of_2(const real *s) { return s[0] + s[1]; }
+INLINE real sum_of_4(const real *s) { return sum_of_2(s) + sum_of_2(s + 2); }
+INLINE real sum_of_8(const real *s) { return sum_of_4(s) + sum_of_4(s + 4); }
+INLINE real sum_of_16(const real *s) { return sum_of_8(s) + sum_of_8(s + 8); }
+INLINE real sum_of(const int side, const real *s)
 {
-    for (int k = 0; k <= ENTRIES; k++) {
-        for (int half = side / 2; half > 0; half /= 2)
-            for (int l = 0; l < half; l++) sums[k * side + l] += sums[k * side + l + half];
-        totals[k] += sums[k * side];
-    }
+    return side == 16 ? sum_of_16(s) : side == 8 ? sum_of_8(s) : side == 4 ? sum_of_4(s) : side == 2 ? sum_of_2(s) : s[0];
+}
+
+/* total_k += the lanes of sum_k */
+INLINE void add_lanes(const int side, const real *restrict sums, double *restrict totals)
+{
+    for (int k = 0; k <= ENTRIES; k++) totals[k] += sum_of(side, sums + k * side);
 }
 
 /* the equations, for so many rows */

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy
 import sympy
-from sympy import Expr, Lambda, sympify
+from sympy import Add, Expr, Lambda, Symbol, sympify
 
 from derive.formulas import AUXILIARY, FUNCTIONS, NamedFunction, opened, z
 from derive.proof.c import Program
@@ -41,6 +41,7 @@ KNOWN: dict[str, Callable[..., Any]] = {
 }
 # Rows, and lanes of a vector: two rows one by one, each a part; blocks of two vectors and of one, and a row.
 RUNS = (2, 4), (7, 2)
+LANES = 1, 2, 4, 8, 16
 NATIVE = HEADER, SOURCE = "network.h", "network.c"
 C_FUNCTIONS = ("gradient", "hvp", "per_sample")  # which call the others
 
@@ -68,8 +69,11 @@ def program(folder: dict[str, str], lanes: int, **given: str) -> Program:
 
 
 def definitions(folder: dict[str, str]) -> Iterator[Claim]:
-    """Each named function in C, against its definition."""
+    """Each named function in C, against its definition, and the sum of as many lanes as a vector may have."""
     run = program(folder, 1)
+    for lanes in LANES:
+        entries = [Symbol(f"s{lane}") for lane in range(lanes)]
+        yield f"sum_of {lanes} lanes", run.call("sum_of", lanes, memory(entries, "lanes")), Add(*entries)
     for name, function in NAMED.items():
         if f"{name}_of" in run.functions and name not in ("sigmoid", "logsigmoid"):
             del run.known[f"{name}_of"]

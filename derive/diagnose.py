@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy
 
-from derive.diagnosis import Diagnosis, Diagnostician, Misread, named, written
+from derive.diagnosis import Diagnostician
 from derive.problems import Network, network_of, text_of
 
 MOST_POINTS = 100_000
@@ -73,14 +73,6 @@ def drawn(options: argparse.Namespace, shapes: dict[str, Any], rows: int, missin
     return {name: part.double().numpy() for name, part in zip((*shapes, "x", "y"), (*parameters, x, y), strict=True)}
 
 
-def read(doctor: Diagnostician, path: Path, turned: bool) -> Diagnosis:
-    """Raises OSError or ValueError that names the file."""
-    try:
-        return doctor.of_written(named(written(path), doctor.network.shapes), turned)
-    except Misread as error:
-        raise ValueError(f"{path}:{error.line}: {error}") from None
-
-
 def table(doctor: Diagnostician, folder: Path, turned: bool) -> int:
     """A line of CSV for each file: whether it agrees, how many gradients do, and what is found."""
     files = sorted(path for path in folder.iterdir() if path.suffix == ".dat")
@@ -91,7 +83,7 @@ def table(doctor: Diagnostician, folder: Path, turned: bool) -> int:
     statuses = [0]
     for path in files:
         try:
-            diagnosis = read(doctor, path, turned)
+            diagnosis = doctor.of_file(path, turned)
         except (OSError, ValueError) as error:
             rows.writerow((path.name, "unreadable", "", "", one_line(str(error))))
             statuses.append(2)
@@ -112,7 +104,7 @@ def main(argv: list[str] | None = None) -> int:
         doctor = Diagnostician(network, inputs)
         if options.table:
             return table(doctor, options.theirs, turned)
-        diagnosis = read(doctor, options.theirs, turned)
+        diagnosis = doctor.of_file(options.theirs, turned)
     except (OSError, ValueError, TypeError) as error:
         return failed("python -m derive.diagnose", error)
     print(diagnosis)

@@ -7,7 +7,8 @@ autograd's gradient itself moves where weights and points move by a unit in the 
 More points than a block are drawn and used block by block, so that memory does not grow; under torchrun, each process
 takes its share of the blocks. What computes them is in backends.py, and --backend chooses; the points of one block are
 computed by backward.py, whose bits are those of autograd for the default network.
-Weights and points of a person's own are read in the forms that data.py names; what is missing is drawn.
+Weights and points of a person's own are read in the forms that data.py names; what is missing is drawn. --against
+says where somebody's own gradients go wrong, and writes nothing; for that derive must be installed.
 """
 
 from .command import a_path, begin, failed, finish, on_terminal, one_line
@@ -27,7 +28,7 @@ import torch
 from . import command, dat, data, show, weights
 from .backends import BACKENDS, gradient_by
 from .backward import NETWORK, SHAPES, Parameters, value_and_grad
-from .given import Given
+from .given import LAYOUTS, Given
 from .ranks import Ranks, device
 
 GATE = 16  # ||g - r|| <= GATE * eps * ||r||, eps of the dtype; no number agrees with nan or with infinity
@@ -236,10 +237,14 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--print", action="store_true", dest="show", help="show every value, by steps of derivation.md")
     parser.add_argument("--step", type=rate, metavar="LR", help="show the weights after a step, and the loss with them")
     parser.add_argument("--difference", action="store_true", help="compare with difference quotients of every entry")
+    parser.add_argument("--against", type=a_path, metavar="FILE", help="say which slip gives the gradients in FILE")
     parser.add_argument("--compare", action="store_true", help="compare with autograd")
     parser.add_argument("--force", action="store_true", help="replace files that no command of this package wrote")
     parser.add_argument("--rounded", action="store_true", help="write 7 decimals, as the original assignment did")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.against is not None and options.compare:
+        parser.error("argument --against: writes no files, which --compare would compare; use one of them")
+    return options
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -266,10 +271,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def places(options: argparse.Namespace) -> list[Path]:
-    """The files of the results.
+    """The files of the results; none where somebody's own are looked at.
 
     Raises OSError or ValueError where they cannot be put there, before there is anything to put.
     """
+    if options.against is not None:
+        return []
     files = [options.out / name for name in ("my_autograd.dat", "torch_autograd.dat")[: 1 + options.compare]]
     for file in files:
         dat.check(file.resolve())
@@ -302,8 +309,8 @@ def computed(
     points = options.points if own is None else len(own.x)
     parameters = Parameters(*[parameter.to(ranks.device) for parameter in parameters])
     in_blocks = ranks.spread or points > BLOCK
-    if in_blocks and (options.show or options.step or options.difference):
-        raise ValueError(f"--print, --step and --difference are for at most {BLOCK} points, in one process")
+    if in_blocks and (options.show or options.step or options.difference or options.against):
+        raise ValueError(f"--print, --step, --difference and --against take at most {BLOCK} points, in one process")
     shown, right = [], True
     if in_blocks:
         loss, gradients = gradient_of_blocks(points, parameters, source, ranks, options.backend)
@@ -314,6 +321,9 @@ def computed(
         else:
             loss, gradients = gradient_by(options.backend, parameters, points, ranks).value_and_grad(x, y)
         shown, right = shown_of(options, parameters, gradients, x, y)
+        if options.against is not None:
+            found, agree = show.diagnosed(options.against, parameters, x, y, numbers.layout == LAYOUTS[1])
+            return loss, "", [], {}, [*shown, *found], agree and right
     if not ranks.first:
         return loss, "", [], {}, [], True
     results, noise = [[gradient.cpu().numpy() for gradient in gradients]], {}

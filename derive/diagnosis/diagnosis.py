@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -13,7 +14,7 @@ from derive.backends.torch import ONE, TorchPrinter
 from derive.calculus import derive
 from derive.diagnosis.apart import told_apart
 from derive.diagnosis.search import Claim, Point, Search, Trial
-from derive.diagnosis.written import MOST_FLOAT32, Misread, Written
+from derive.diagnosis.written import MOST_FLOAT32, Misread, Written, named, written
 from derive.operations import Numbers, Operation, Product, Reduction, Transposed
 from derive.problems import Network, targets
 from derive.reading import forward
@@ -141,6 +142,13 @@ class Diagnostician:
         if eps not in self.moves:
             self.moves[eps] = self.point.noise(eps)
         return self.moves[eps]
+
+    def of_file(self, path: Path, turned: bool = False) -> Diagnosis:
+        """Of a file, as people write gradients down. Raises OSError, or ValueError with file, line and reason."""
+        try:
+            return self.of_written(named(written(path), self.network.shapes), turned)
+        except Misread as error:
+            raise ValueError(f"{path}:{error.line}: {error}") from None
 
     def of_written(self, arrays: Mapping[str, Written], turned: bool = False) -> Diagnosis:
         """Of gradients by the names of their parameters; `turned` where weights are meant to be in x out.

@@ -97,7 +97,7 @@ def overview(network: Network, derivation: Derivation) -> Section:
                     "document.network",
                     sizes=enumerated([f"{size}" for size in network.layers], "and"),
                     activations=activations_sentence(network),
-                    biases="" if network.bias == "all" else f" {prose(f'document.biases_{network.bias}')}",
+                    biases=biases_sentence(network),
                     loss=network.loss,
                     reduction=program.equations[-1].rule,
                 )
@@ -111,6 +111,12 @@ def overview(network: Network, derivation: Derivation) -> Section:
             Picture(computation_figure(derivation)),
         ),
     )
+
+
+def biases_sentence(network: Network) -> str:
+    """Which layers have no biases, behind another sentence; nothing where all have some."""
+    missing = {"hidden": "no_output_biases", "none": "no_biases"}.get(network.bias)
+    return f" {prose(f'document.{missing}')}" if missing else ""
 
 
 def layers_of(derivation: Derivation) -> list[list[Equation]]:

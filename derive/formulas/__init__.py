@@ -1,6 +1,6 @@
 """Scalar formulas: the tables of activations and losses, typed formulas, slopes, forms that do not overflow."""
 
-from derive.formulas.compiled import compiled, over_entries
+from derive.formulas.compiled import compiled, in_mpmath, over_entries
 from derive.formulas.fractions import is_fraction
 from derive.formulas.functions import FUNCTIONS
 from derive.formulas.losses import LOSSES, REDUCTIONS, Loss, apart, logsumexp, p, w, y
@@ -31,6 +31,7 @@ __all__ = [
     "NamedFunction",
     "apart",
     "compiled",
+    "in_mpmath",
     "in_powers_of",
     "is_fraction",
     "log1p",

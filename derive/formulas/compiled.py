@@ -1,12 +1,12 @@
 """Formulas as functions of Python numbers, and of numpy's arrays entry by entry."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
 import numpy
-from sympy import Lambda, Piecewise, lambdify
+from sympy import Expr, Lambda, Piecewise, Symbol, lambdify
 from sympy.core.function import Application
 
 from derive.formulas.functions import FUNCTIONS
@@ -28,6 +28,12 @@ def compiled(formula: Lambda) -> Callable[..., float]:
     return lambdify(formula.variables, formula.expr, [kernels("math"), "math"])
 
 
+def in_mpmath(variables: Sequence[Symbol], formula: Expr) -> Callable[..., Any]:
+    """The formula as a function of mpmath's numbers, in which named functions keep their digits far from 0."""
+    function: Callable[..., Any] = lambdify(variables, formula, [kernels("mpmath"), "mpmath"])
+    return function
+
+
 @lru_cache(2**12)
 def over_entries(formula: Lambda) -> Callable[..., numpy.ndarray]:
     """The formula as a function of arrays of one shape; a constant comes out as one number."""
@@ -35,7 +41,7 @@ def over_entries(formula: Lambda) -> Callable[..., numpy.ndarray]:
     names = {type(part).__name__ for part in formula.expr.atoms(Application, Piecewise) if not part.is_Boolean}
     if names <= IN_NUMPY | kernels("numpy").keys():
         return lambdify(formula.variables, formula.expr, [kernels("numpy"), "numpy"])
-    one = lambdify(formula.variables, formula.expr, [kernels("mpmath"), "mpmath"])
+    one = in_mpmath(formula.variables, formula.expr)
     return numpy.vectorize(lambda *numbers: float(one(*map(float, numbers))), otypes=[float])
 
 

@@ -5,7 +5,7 @@ difference is zero or it is not.
 """
 
 from collections.abc import Iterable
-from functools import reduce
+from functools import lru_cache, reduce
 from math import lcm
 
 from sympy import (
@@ -22,14 +22,15 @@ from sympy import (
     Pow,
     Rational,
     Symbol,
+    cos,
     erf,
     erfc,
     exp,
     expand,
-    factorrat,
     false,
     log,
     sign,
+    sin,
     tanh,
     true,
 )
@@ -39,23 +40,22 @@ from sympy.polys.domains import QQ
 from sympy.polys.rings import PolyElement, ring
 
 from derive.formulas import NamedFunction, sigmoid
+from derive.proof.atoms import CONDITIONS, Atoms
+
+MOST_PARTS = 12
 
 
-class Algebra:
-    """Expressions as polynomials over atoms; the same value is the same atom wherever it occurs.
+class Algebra(Atoms):
+    """Expressions as polynomials over atoms.
 
     With `open_functions`, sigmoid, tanh and their like are replaced by what they are in exp; without, they are atoms,
     with `logistic` those of sigmoid alone.
     """
 
-    def __init__(self, open_functions: bool = False, logistic: bool = False) -> None:
+    def __init__(self, open_functions: bool = False, logistic: bool = False, parts: int = 1) -> None:
+        super().__init__(parts)
         self.open_functions, self.logistic = open_functions, logistic
-        self.atoms: dict[object, Symbol] = {}
-        self.keys: dict[Symbol, object] = {}
-        self.powers: dict[Symbol, tuple[int, Expr]] = {}
-        self.roots: set[Symbol] = set()
-        self.units: dict[Expr, dict[int, Symbol]] = {}
-        self.reciprocals: dict[Symbol, Expr] = {}
+        self.finer: dict[int, Algebra] = {}
         self.memo: dict[Expr, Expr] = {}
 
     def identical(self, left: Expr, right: Expr, most: int | None = None) -> bool:
@@ -63,6 +63,10 @@ class Algebra:
 
         Raises TooLarge where that takes polynomials of more terms.
         """
+        parts = lcm(parts_in(left), parts_in(right))
+        if parts != self.parts:
+            finer = self.finer.setdefault(parts, Algebra(self.open_functions, self.logistic, parts))
+            return finer.identical(left, right, most)
         return self.is_zero(self.polynomial(left) - self.polynomial(right), most)
 
     def same(self, left: Expr, right: Expr, most: int) -> bool:
@@ -85,7 +89,7 @@ class Algebra:
         if isinstance(expr, Add | Mul):
             return expr.func(*map(self.polynomial, expr.args))
         if isinstance(expr, exp):
-            return self._exp(expand(self.polynomial(expr.args[0])))
+            return self.by_branch(self.exp_of, expand(self.polynomial(expr.args[0])))
         if isinstance(expr, Pow):
             return self._power(expr)
         if isinstance(expr, Piecewise):
@@ -102,25 +106,23 @@ class Algebra:
             return self.atom(expr)
         raise ValueError(f"the proof knows no {type(expr).__name__}: {expr}")
 
-    def atom(self, key: object) -> Symbol:
-        symbol = self.atoms.setdefault(key, Symbol(f"@{len(self.atoms)}"))
-        self.keys[symbol] = key
-        return symbol
-
     def _function(self, expr: Expr) -> Expr:
         arguments = tuple(expand(self.polynomial(argument)) for argument in expr.args)
         if isinstance(expr, log):
-            return self._log(arguments[0])
+            return self.by_branch(self.log_of, arguments[0])
+        if isinstance(expr, sin | cos):
+            return self.turned(expr.func, arguments[0])
         if self.logistic and isinstance(expr, sigmoid | tanh):
             return self._logistic(expr, arguments[0])
         orientation = Integer(1)
         if isinstance(expr, Abs | sign) and arguments[0].could_extract_minus_sign():
             arguments = (expand(-arguments[0]),)
             orientation = Integer(-1) if isinstance(expr, sign) else orientation
-        symbol = self.atom((expr.func, arguments))
-        if isinstance(expr, Abs):
-            self.powers[symbol] = (2, arguments[0] ** 2)
-        return orientation * symbol
+        if isinstance(expr, Abs | sign):
+            size = self.atom((Abs, arguments))
+            self.powers[size] = (2, arguments[0] ** 2)
+            return size if isinstance(expr, Abs) else orientation * size * self.reciprocal(arguments[0])
+        return self.atom((expr.func, arguments))
 
     def _logistic(self, expr: Expr, argument: Expr) -> Expr:
         """sigmoid(-u) as 1 - sigmoid(u), and tanh(u) as 2 sigmoid(2 u) - 1."""
@@ -130,67 +132,11 @@ class Algebra:
         value = 1 - symbol if minus else symbol
         return 2 * value - 1 if isinstance(expr, tanh) else value
 
-    def _log(self, argument: Expr) -> Expr:
-        """log(exp(a) u) as a + log(u), with all of exp that the terms of the argument share, and none of it below.
-
-        Likewise of what else is positive: numbers, by their primes, and pi.
-        """
-        exponents = {symbol: key[1] for key, symbol in self.atoms.items() if isinstance(key, tuple) and key[0] is exp}
-        exponents |= {symbol: -exponents[base] for symbol, base in self.reciprocals.items() if base in exponents}
-        named = [(symbol, key) for key, symbol in self.atoms.items() if isinstance(key, NumberSymbol)]
-        shared, rest = taken_out(argument, {s: s in self.reciprocals for s in (*exponents, *dict(named))})
-        rest = rest.replace(lambda u: u.is_Pow and u.exp < 0, lambda u: self.reciprocals[u.base] ** -u.exp)
-        outside = Add(*(power * self.polynomial(exponents[s]) for s, power in shared.items() if s in exponents))
-        outside += Add(*(shared.get(symbol, 0) * self.atom((log, (key,))) for symbol, key in named))
-        content, rest = rest.as_content_primitive()
-        outside += Add(*(k * self.atom((log, (Integer(prime),))) for prime, k in factorrat(content).items()))
-        return outside if rest == 1 else outside + self.atom((log, (rest,)))
-
-    def _exp(self, argument: Expr) -> Expr:
-        """exp of a sum as a product: exp(a) exp(b) and exp(a + b) are one, exp(2 log(u)) is u**2, as with roots."""
-        factors = []
-        for term in Add.make_args(argument):
-            coefficient, rest = term.as_coeff_Mul()
-            key = self.keys.get(rest)
-            if isinstance(key, tuple) and key[0] is log:
-                factors.append(self._to_the(key[1][0], coefficient.p, coefficient.q))
-            else:
-                base, unit = self._exp_of(rest, coefficient.q)
-                factors.append(self._to_the(base, coefficient.p * unit // coefficient.q, 1))
-        return Mul(*factors)
-
-    def _exp_of(self, rest: Expr, denominator: int) -> tuple[Symbol, int]:
-        """exp of a fraction of the argument that the denominator divides, and which; of it, others are powers."""
-        units = self.units.setdefault(rest, {})
-        if not any(unit % denominator == 0 for unit in units):
-            finest = lcm(denominator, *units)
-            symbol = self.atom((exp, rest / finest))
-            self.powers |= {other: (1, symbol ** (finest // unit)) for unit, other in units.items()}
-            units[finest] = symbol
-        finest = max(units)
-        return units[finest], finest
-
     def _power(self, expr: Pow) -> Expr:
         if expr.exp.is_Rational:
-            return self._to_the(self.polynomial(expr.base), expr.exp.p, expr.exp.q)
+            base = expand(self.polynomial(expr.base))
+            return self.by_branch(lambda base: self.to_the(base, expr.exp.p, expr.exp.q), base)
         raise ValueError(f"the proof knows no power with the exponent {expr.exp}")
-
-    def _to_the(self, base: Expr, power: int, root: int) -> Expr:
-        if root != 1:
-            base, radicand = self.atom((Pow, expand(base), root)), base
-            self.powers[base] = (root, radicand)
-            self.roots.add(base)
-        return base**power if power > 0 else self._reciprocal(base) ** -power
-
-    def _reciprocal(self, base: Expr) -> Expr:
-        content, primitive = expand(base).as_content_primitive()
-        if primitive.could_extract_minus_sign():
-            content, primitive = -content, expand(-primitive)
-        if primitive.is_number:
-            return 1 / (content * primitive)
-        symbol = self.atom(("reciprocal", primitive))
-        self.reciprocals[symbol] = primitive
-        return symbol / content
 
     def _branches(self, expr: Piecewise) -> Expr:
         value, otherwise = Integer(0), Integer(1)
@@ -226,6 +172,21 @@ class Algebra:
         self.powers[symbol] = (2, symbol)
         return symbol
 
+    def branches(self, expr: Expr) -> set[object]:
+        """The conditions and sizes that the expression is made of, whatever the values of its branches."""
+        found: set[object] = set()
+        left, seen = set(self.polynomial(expr).free_symbols), set()
+        while left:
+            symbol = left.pop()
+            seen.add(symbol)
+            key = self.keys.get(symbol)
+            parts = key if isinstance(key, tuple) else ()
+            if parts and parts[0] in (*CONDITIONS, Abs):
+                found.add(key)
+            inside = [one for part in parts for one in (part if isinstance(part, tuple) else (part,))]
+            left |= set().union(*(one.free_symbols for one in inside if isinstance(one, Expr))) - seen
+        return found
+
     def is_zero(self, difference: Expr, most: int | None = None) -> bool:
         """Whether the polynomial over atoms vanishes, given what the atoms are to each other."""
         if not in_ring(difference, difference.free_symbols, most):
@@ -243,12 +204,12 @@ class Algebra:
         return not value
 
 
-def taken_out(argument: Expr, largest: dict[Symbol, bool]) -> tuple[dict[Symbol, Expr], Expr]:
-    """The powers of symbols that all terms share, or the largest, and what is left without them."""
-    terms = [term.as_powers_dict() for term in Add.make_args(argument)]
-    powers = {s: (max if end else min)(term.get(s, 0) for term in terms) for s, end in largest.items()}
-    shared = {symbol: power for symbol, power in powers.items() if power > 0}
-    return shared, expand(argument / Mul(*(symbol**power for symbol, power in shared.items())))
+@lru_cache(maxsize=10_000)
+def parts_in(expr: Expr) -> int:
+    """Into how many parts the arguments of exp and angles are to be cut, for roots of them and fractions in them."""
+    roots = lcm(*(power.exp.q for power in expr.atoms(Pow) if power.exp.is_Rational))
+    inside = lcm(*(number.q for part in expr.atoms(exp, sin, cos) for number in part.args[0].atoms(Rational)))
+    return next((parts for parts in (roots * inside, roots, inside) if parts <= MOST_PARTS), 1)
 
 
 def reached(start: Iterable[Symbol], made_of: dict[Symbol, Expr]) -> tuple[set[Symbol], set[Symbol]]:

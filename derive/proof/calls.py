@@ -6,6 +6,7 @@ no part of the next one's result. Chunks are set to so few rows that some calls 
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import accumulate, pairwise, product
 from math import prod
 from pathlib import Path
@@ -18,9 +19,12 @@ from mpmath import fdot, fsum, mp, mpf
 from sympy import Expr, nan
 
 from derive.problems import ANEW, Network
+from derive.proof.certificate import Shown
 from derive.proof.contexts import naming, recording, uncut
 from derive.proof.judge import NotProved
-from derive.proof.points import DIGITS, MORE, Point, Vector, agree, as_entries, as_number, digits
+from derive.proof.points import SHOWN, Point, Vector, agree, as_entries, as_number, hold
+from derive.proof.precision import digits, settled
+from derive.proof.source import run_source
 from derive.proof.tensor import Cut, Tensor, read_only
 from derive.system import OutOfTime
 
@@ -46,6 +50,11 @@ LIMIT = 3  # rows at a time: 8 are two chunks and a rest
 LIMITS = {"_FEW": LIMIT, "_EACH": LIMIT, "_CACHED": 100}  # in the module; the steps of all CALLED are kept
 UNCUT = (11, 13, 17, 19, 23)  # rows, of which none may be taken by its number; the first that no other axis has
 BATCHES = (2, 5, 1)
+AT_POINTS = f"to {SHOWN} digits the scalar loss, and quotients of its differences, at {POINTS} random points"
+AGAIN = (
+    f"{LIMIT} rows at a time, again with other data and parameters after all that a call wrote was unset, and "
+    f"{UNCUT[0]} rows or more at once, where no line takes some of them by their numbers"
+)
 
 
 def shapes_of(network: Network) -> dict[str, tuple[int, ...]]:
@@ -75,7 +84,7 @@ def running(what: str) -> Iterator[None]:
 
 def evaluated(entry: Expr) -> Expr:
     """A number with no constant of many digits, as pi, left in it."""
-    return entry if entry.is_Float or entry.is_Rational or not entry.is_number else entry.evalf(DIGITS)
+    return entry if entry.is_Float or entry.is_Rational or not entry.is_number else entry.evalf(mp.dps)
 
 
 class Rows:
@@ -108,9 +117,8 @@ class Rows:
 
     def total(self, name: str, along: Vector | None = None) -> mpf:
         """The loss with its penalty, or how it or its slope moves with the parameters."""
-        with mp.workdps(MORE):
-            rows = fsum(self.point.true(name, n, along) for n in self.places) / self.divisor(self.N)
-            return rows + self.point.true(name, None, along)
+        rows = fsum(self.point.true(name, n, along) for n in self.places) / self.divisor(self.N)
+        return rows + self.point.true(name, None, along)
 
     # what each function must give
 
@@ -137,8 +145,7 @@ class Rows:
         for place, n in enumerate(self.places):
 
             def wanted(along: Vector | None = None, n: int = n) -> mpf:
-                with mp.workdps(MORE):
-                    return self.point.true("slope", n, along) / self.divisor(1)
+                return self.point.true("slope", n, along) / self.divisor(1)
 
             self.like_parameters(f"{what}: dL{place}/d", [part[place] for part in parts], wanted)
 
@@ -147,8 +154,7 @@ class Rows:
         for place, n in enumerate(self.places):
 
             def wanted(along: Vector | None = None, n: int = n) -> mpf:
-                with mp.workdps(MORE):
-                    return self.point.true("input_slope", n, along) / self.divisor(self.N)
+                return self.point.true("input_slope", n, along) / self.divisor(self.N)
 
             names = [f"{what}: dL/dx[{place}, {column}]" for column in range(self.x.shape[1])]
             self.along(names, list(got.entries[place]), self.point.row_weights[n], wanted)
@@ -181,8 +187,7 @@ class Rows:
     def along(self, names: list[str], entries: list[Expr], weights: Vector, wanted: Callable[..., mpf]) -> None:
         """Compares all entries along one direction; where that differs, one by one."""
         got = [as_number(entry, name) for entry, name in zip(entries, names, strict=True)]
-        with mp.workdps(MORE):
-            together = fdot(got, weights)
+        together = fdot(got, weights)
         if agree(together, wanted()):
             return
         for place, name in enumerate(names):
@@ -192,10 +197,7 @@ class Rows:
         )
 
     def entry(self, name: str, got: Expr, wanted: mpf) -> None:
-        number = as_number(got, name)
-        if not agree(number, wanted):
-            shown = digits(number, wanted)
-            raise NotProved(f"{name} is wrong: {shown[0]} at a point where it should be {shown[1]}")
+        hold(name, as_number(got, name), wanted)
 
 
 def unpacked(result: Any, count: int, what: str) -> list[Any]:
@@ -329,7 +331,7 @@ def in_decimals(namespace: dict[str, Any]) -> None:
     """Lets a source compute with decimals of its constants, which are exact else."""
     constants = vars(namespace.get("math", SimpleNamespace()))
     for name, exact in list(constants.items()):
-        constants[name] = exact.evalf(DIGITS) if isinstance(exact, Expr) else decimals(exact)
+        constants[name] = exact.evalf(mp.dps) if isinstance(exact, Expr) else decimals(exact)
 
 
 def decimals(function: Callable[..., Expr]) -> Callable[..., Expr]:
@@ -339,3 +341,23 @@ def decimals(function: Callable[..., Expr]) -> Callable[..., Expr]:
 def put(values: Sequence[Tensor], into: Sequence[Tensor]) -> None:
     for value, place in zip(values, into, strict=True):
         place.copy_(value)
+
+
+def at_points(network: Network, sources: dict[Path, str]) -> Iterator[Shown]:
+    """All functions, at points of as many digits as it takes."""
+    yield from settled(partial(called_at_points, network, sources))
+
+
+def called_at_points(network: Network, sources: dict[Path, str]) -> list[Shown]:
+    (path, source), *others = sources.items()
+    shown = [Shown(path.name, tuple(functions_of(network)), AT_POINTS, network.layers, CALLED)]
+    calls = Calls(network)
+    with running(str(path)):
+        backward = run_source(source, str(path))
+    calls.backward(backward, path)
+    for beside, fast in others:
+        with running(str(beside)):
+            namespace = run_source(fast, str(beside), {"backward": backward})
+        calls.fast(namespace, beside)
+        shown.append(Shown(beside.name, FAST_FORMS, f"{AT_POINTS}, {AGAIN}", network.layers, CALLED))
+    return shown

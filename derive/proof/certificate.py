@@ -15,8 +15,8 @@ UNPROVED = "compared byte for byte by python -m derive.build --check, held by te
 class Shown:
     """What was shown of some functions of a file: of which layers and numbers of rows, or at which sizes; how often.
 
-    Of so many `entries` it is an identity; those that are only `checked` agree at random points and are too long for
-    more.
+    Of so many `entries` it is an identity; those that are only `checked` agree at random points, and are too long for
+    the algebra or are made of what it does not know.
     """
 
     file: str

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from random import Random
 
-from sympy import Add, Dummy, Expr, Mul, Rational, Symbol, preorder_traversal
+from sympy import Add, Dummy, Expr, Integer, Mul, Rational, Symbol, preorder_traversal
 
 from derive.proof.algebra import Algebra, TooLarge
 from derive.proof.intermediates import Intermediates
@@ -19,7 +19,10 @@ Claim = tuple[str, Expr, Expr]
 
 
 POINTS = 5  # branches differ from point to point
+MORE_POINTS = 12  # where the algebra does not find two expressions identical that seem to be
+MAGNITUDES = Rational(1, 16), Rational(1), Rational(4)  # of numbers at points, one after the other
 DENOMINATOR = 10_007  # a prime, so that no sum of a few of its fractions lies on a kink
+PRECISIONS = 30, 120, 480  # digits, more where two numbers differ: cancellation may have left none
 MOST_TERMS = (3_000, 30_000)  # of a product, in one attempt after the other
 LONGEST = 50_000  # operations of what is written out without names
 TOLERANCE = Rational(1, 10**20)
@@ -36,8 +39,7 @@ class Judge:
         self.plain = Algebra()
         self.algebras = Algebra(logistic=True), self.plain, Algebra(open_functions=True)  # the quickest to decide first
         self.sums = Intermediates(self.decided)
-        self.points: list[dict[Symbol, Expr]] = [{} for _ in range(POINTS)]
-        self.random = Random(0)
+        self.points: dict[tuple[int, int], dict[Symbol, Expr]] = {}  # by their number and precision
 
     def establish(self, claims: Iterable[Claim], where: str, total: int = 0, label: str = "") -> Counter[bool]:
         """Shows each claim, with a progress bar if it has a label; how many are identities, and how many agree."""
@@ -52,9 +54,11 @@ class Judge:
         return shown
 
     def show(self, name: str, emitted: Expr, derivative: Expr, where: str) -> bool:
-        """Whether the two are identical; not if they agree at points, and more is too long to be written out.
+        """Whether the two are identical; not if they agree at points, and no more than that is found.
 
-        Raises NotProved otherwise, with their values at a random point where these differ.
+        Raises NotProved otherwise, with their values at a random point where these differ. Where the algebra denies
+        that they are identical, which it does of some that are, they have to agree at more points and to fall into the
+        same branches.
         """
         if emitted == derivative:
             return True
@@ -64,8 +68,11 @@ class Judge:
             found = self.decided(emitted, derivative) or self.in_full(emitted, derivative)
         if found:
             return True
-        points = sum(self.agrees(name, emitted, derivative, point, where) for point in self.points)
+        points = sum(self.agrees(name, emitted, derivative, point, where) for point in range(POINTS))
         found = found if alike else self.in_full(emitted, derivative)
+        if found is False and points and self.branches(emitted) == self.branches(derivative):
+            more = (self.agrees(name, emitted, derivative, point, where) for point in range(POINTS, MORE_POINTS))
+            found, points = None, points + sum(more)
         if found is False or (found is None and not points):
             right = f"although it is right at {points} points to 20 digits" if points else "and no point says anything"
             raise NotProved(f"{where}: {name} could not be proved, {right}")
@@ -99,22 +106,38 @@ class Judge:
                 return False
         return None
 
-    def agrees(self, name: str, emitted: Expr, derivative: Expr, point: dict[Symbol, Expr], where: str) -> bool:
-        """Whether the two are the same number at a point, of which names in them become part; not if they are none.
+    def branches(self, expr: Expr) -> set[object]:
+        """What decides between branches of the expression, written out."""
+        return self.plain.branches(self.sums.written_out(expr))
+
+    def agrees(self, name: str, emitted: Expr, derivative: Expr, number: int, where: str) -> bool:
+        """Whether the two are the same number at a point; not if they are none.
 
         Raises NotProved where they differ.
         """
         unknown = self.sums.variables(emitted) | self.sums.variables(derivative)
-        for symbol in sorted(unknown - point.keys(), key=lambda symbol: symbol.name):
-            point[symbol] = Rational(self.random.randint(-2 * DENOMINATOR, 2 * DENOMINATOR), DENOMINATOR)
-        got, wanted = (self.sums.at(expr, point, 30) for expr in (emitted, derivative))
-        difference = abs(got - wanted)
-        if not difference.is_finite:
+        before = None
+        for precision in PRECISIONS:
+            point = self.points.setdefault((number, precision), {})
+            point |= {symbol: entry(number, symbol) for symbol in unknown - point.keys()}
+            got, wanted = (self.sums.at(expr, point, precision) for expr in (emitted, derivative))
+            difference = abs(got - wanted)
+            if difference.is_finite and difference <= TOLERANCE * (1 + abs(wanted)):
+                return True
+            here = digits(got, wanted) if difference.is_finite else None
+            if here == before:
+                break
+            before = here
+        if here is None:
             return False
-        if difference > TOLERANCE * (1 + abs(wanted)):
-            found, true = digits(got, wanted)
-            raise NotProved(f"{where}: {name} is wrong: {found} at a point where it should be {true}")
-        return True
+        raise NotProved(f"{where}: {name} is wrong: {here[0]} at a point where it should be {here[1]}")
+
+
+def entry(number: int, symbol: Symbol) -> Rational:
+    """What a symbol is at a point, the same whatever else is there."""
+    random = Random(f"{number} {symbol.name}")
+    scale = MAGNITUDES[number % len(MAGNITUDES)] if number >= POINTS else Integer(2)
+    return scale * Rational(random.randint(-DENOMINATOR, DENOMINATOR), DENOMINATOR)
 
 
 def digits(got: Expr, wanted: Expr) -> tuple[str, str]:

@@ -19,12 +19,7 @@ from derive.packages import render
 from derive.problems import MOST_PROVED, Network, network_of, text_of
 from derive.proof.as_written import as_the_template, check_imports, check_word_for_word
 from derive.proof.calls import (
-    CALLED,
-    FAST_FORMS,
-    LIMIT,
-    POINTS,
-    UNCUT,
-    Calls,
+    at_points,
     functions_of,
     running,
     shapes_of,
@@ -36,7 +31,6 @@ from derive.proof.grammar import check
 from derive.proof.intermediates import Intermediates
 from derive.proof.judge import Claim, Judge, NotProved
 from derive.proof.native import C_FUNCTIONS, NATIVE, RUNS, SOURCE, compared, definitions
-from derive.proof.points import SHOWN
 from derive.proof.source import run_source
 from derive.proof.tensor import Tensor, symbols
 from derive.system import OutOfTime, limited
@@ -47,11 +41,6 @@ FAST_FUNCTIONS = ("value_and_grad", "per_sample_grad", "hvp")
 IDENTICAL = "every entry is identical to the scalar loss, or to SymPy's derivative of it"
 IN_C = "every entry is identical to what backward.py computes, with the functions of numbers as what their names say"
 SAME = "every entry is identical to what backward.py computes"
-AT_POINTS = f"to {SHOWN} digits the scalar loss, and quotients of its differences, at {POINTS} random points"
-AGAIN = (
-    f"{LIMIT} rows at a time, again with other data and parameters after all that a call wrote was unset, and "
-    f"{UNCUT[0]} rows or more at once, where no line takes some of them by their numbers"
-)
 AS_THE_TEMPLATE = "word for word as the template has them, whose words tests hold"
 
 
@@ -121,20 +110,6 @@ def steps(
     }
 
 
-def at_points(network: Network, sources: dict[Path, str]) -> Iterator[Shown]:
-    (path, source), *others = sources.items()
-    calls = Calls(network)
-    with running(str(path)):
-        backward = run_source(source, str(path))
-    calls.backward(backward, path)
-    yield Shown(path.name, tuple(functions_of(network)), AT_POINTS, network.layers, CALLED)
-    for beside, fast in others:
-        with running(str(beside)):
-            namespace = run_source(fast, str(beside), {"backward": backward})
-        calls.fast(namespace, beside)
-        yield Shown(beside.name, FAST_FORMS, f"{AT_POINTS}, {AGAIN}", network.layers, CALLED)
-
-
 def of_gradient(network: Network, path: Path, source: str, judge: Judge, progress: bool) -> Iterator[Shown]:
     decided = Counter({False: judge.establish(slopes(network), str(path))[False]})
     for rows in ROWS:
@@ -183,7 +158,7 @@ def on_symbols(
 ) -> Shown:
     """What the judge has decided, and of how many entries not to the end."""
     if decided[False]:
-        how += f", but for {decided[False]} that agree at random points and are too long for more"
+        how += f", but for {decided[False]} that agree at random points and are not decided"
     return Shown(path.name, functions, how, network.layers, rows, decided[True], decided[False])
 
 

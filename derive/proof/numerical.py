@@ -5,9 +5,9 @@ from functools import cache, lru_cache
 
 import numpy
 from mpmath import fdot, isfinite, mp, mpf
-from sympy import Expr, Float, Integer, lambdify, nan
+from sympy import Expr, Float, Integer, nan
 
-from derive.formulas import opened, z
+from derive.formulas import in_mpmath, z
 
 SPARE = 60  # bits, for what is lost on the way
 MOST_KEPT = 20_000  # values; those of the forward pass are asked for again and again
@@ -16,7 +16,7 @@ MOST_KEPT = 20_000  # values; those of the forward pass are asked for again and 
 @cache
 def numerically(formula: Expr) -> Callable[[Float], Expr]:
     """The formula in z at a decimal, to the digits that this has; nan where it is not real and finite."""
-    compiled = lambdify(z, opened(formula), "mpmath")
+    compiled = in_mpmath((z,), formula)
 
     @lru_cache(MOST_KEPT)
     def at(number: tuple[int, ...], precision: int) -> Expr:

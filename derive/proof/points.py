@@ -1,4 +1,4 @@
-"""A network by its definition, at points: loops over entries, numbers of many digits, slopes by differences.
+"""A network by its definition, at points: loops over entries, numbers of `mp.dps` digits, slopes by differences.
 
 No rule of calculus stands here. A gradient is compared along a random direction: one that differs from the truth in any
 entry differs along it, too.
@@ -15,10 +15,8 @@ from sympy import Dummy, Expr, Float, lambdify
 from derive.formulas import logsumexp, opened, p, w, y, z
 from derive.problems import Network
 from derive.proof.judge import NotProved
+from derive.proof.precision import digits, step
 
-DIGITS = 80  # of the numbers that a source is run on
-MORE = 200  # of those that it is compared with
-STEP = mpf(10) ** -50  # its square is the error of a quotient of differences, and MORE leaves as much beside it
 SHOWN = 45  # digits that must agree
 TRIES = 60
 STYLES = ((-2, 2), (-2, 2), (-1, 1), (0, 1), (1, 2))  # between what the entries are drawn
@@ -80,21 +78,20 @@ class Point:
         self.known: dict[tuple[str, int | None], Any] = {}
         random = Random(seed)
         inputs, outputs = network.layers[0], network.layers[-1]
-        with mp.workdps(MORE):
-            for attempt in range(TRIES):
-                style = STYLES[attempt % len(STYLES)]
-                self.parameters = drawn(random, network.entries, *style)
-                self.direction, self.weights = (drawn(random, network.entries, -2, 2) for _ in range(2))
-                self.x, self.y, self.row_weights = [], [], []
-                for _ in range(TRIES * rows):
-                    scale = random.choice((1, 1, 4))
-                    x, y = drawn(random, inputs, scale * style[0], scale * style[1]), drawn(random, outputs, *style)
-                    if self.is_defined(x, y):
-                        self.x.append(x)
-                        self.y.append(y)
-                        self.row_weights.append(drawn(random, inputs, -2, 2))
-                    if len(self.x) == rows:
-                        return
+        for attempt in range(TRIES):
+            style = STYLES[attempt % len(STYLES)]
+            self.parameters = drawn(random, network.entries, *style)
+            self.direction, self.weights = (drawn(random, network.entries, -2, 2) for _ in range(2))
+            self.x, self.y, self.row_weights = [], [], []
+            for _ in range(TRIES * rows):
+                scale = random.choice((1, 1, 4))
+                x, y = drawn(random, inputs, scale * style[0], scale * style[1]), drawn(random, outputs, *style)
+                if self.is_defined(x, y):
+                    self.x.append(x)
+                    self.y.append(y)
+                    self.row_weights.append(drawn(random, inputs, -2, 2))
+                if len(self.x) == rows:
+                    return
         raise NotProved(f"{network}: found no point at which it is defined")
 
     def is_defined(self, x: Vector, y: Vector) -> bool:
@@ -117,36 +114,38 @@ class Point:
 
     def tangent(self, n: int) -> Vector:
         """How the prediction moves along the direction."""
-        up, down = (self.definition.prediction(self.moved(self.direction, step), self.x[n]) for step in (STEP, -STEP))
-        return [(a - b) / (2 * STEP) for a, b in zip(up, down, strict=True)]
+        h = step()
+        up, down = (self.definition.prediction(self.moved(self.direction, by), self.x[n]) for by in (h, -h))
+        return [(a - b) / (2 * h) for a, b in zip(up, down, strict=True)]
 
     def slope(self, n: int | None, along: Vector, start: Vector | None = None) -> mpf:
         """How the loss of a row, or the penalty, moves with the parameters."""
-        up, down = (self.loss(n, self.moved(along, step, start)) for step in (STEP, -STEP))
-        return (up - down) / (2 * STEP)
+        h = step()
+        up, down = (self.loss(n, self.moved(along, by, start)) for by in (h, -h))
+        return (up - down) / (2 * h)
 
     def input_slope(self, n: int, along: Vector) -> mpf:
+        h = step()
         up, down = (
-            self.definition.loss(self.parameters, self.moved(along, step, self.x[n]), self.y[n])
-            for step in (STEP, -STEP)
+            self.definition.loss(self.parameters, self.moved(along, by, self.x[n]), self.y[n]) for by in (h, -h)
         )
-        return (up - down) / (2 * STEP)
+        return (up - down) / (2 * h)
 
     def curvature(self, n: int | None, along: Vector) -> mpf:
         """How that slope moves along the direction."""
-        up, down = (self.slope(n, along, self.moved(self.direction, step)) for step in (STEP, -STEP))
-        return (up - down) / (2 * STEP)
+        h = step()
+        up, down = (self.slope(n, along, self.moved(self.direction, by)) for by in (h, -h))
+        return (up - down) / (2 * h)
 
     def true(self, name: str, n: int | None, along: Vector | None = None) -> Any:
         """What a method says of a row; once for all, along the weights, where no direction is given."""
-        with mp.workdps(MORE):
-            if along is not None:
-                return getattr(self, name)(n, along)
-            if (name, n) not in self.known:
-                weights = [self.row_weights[n]] if name == "input_slope" and n is not None else [self.weights]
-                given = weights if name in ("input_slope", "slope", "curvature") else []
-                self.known[name, n] = getattr(self, name)(n, *given)
-            return self.known[name, n]
+        if along is not None:
+            return getattr(self, name)(n, along)
+        if (name, n) not in self.known:
+            weights = [self.row_weights[n]] if name == "input_slope" and n is not None else [self.weights]
+            given = weights if name in ("input_slope", "slope", "curvature") else []
+            self.known[name, n] = getattr(self, name)(n, *given)
+        return self.known[name, n]
 
 
 def drawn(random: Random, count: int, low: int, high: int) -> Vector:
@@ -156,7 +155,7 @@ def drawn(random: Random, count: int, low: int, high: int) -> Vector:
 
 def as_entries(numbers: Vector) -> list[Float]:
     """The numbers as a source is given them."""
-    return [Float(number, DIGITS) for number in numbers]
+    return [Float(number, mp.dps) for number in numbers]
 
 
 def as_number(entry: object, where: str) -> mpf:
@@ -164,21 +163,17 @@ def as_number(entry: object, where: str) -> mpf:
 
     Raises NotProved where it is none, as memory that nobody has set.
     """
-    value = entry.evalf(DIGITS) if isinstance(entry, Expr) else None
+    value = entry.evalf(mp.dps) if isinstance(entry, Expr) else None
     if value is None or not (value.is_Float or value.is_Rational):
         raise NotProved(f"{where} is no number: {str(entry)[:40]}")
-    with mp.workdps(MORE):
-        return mpf(value._mpf_) if value.is_Float else mpf(value.p) / value.q
+    return mpf(value._mpf_) if value.is_Float else mpf(value.p) / value.q
 
 
 def agree(got: mpf, wanted: mpf) -> bool:
     return abs(got - wanted) <= (1 + abs(wanted)) / mpf(10) ** SHOWN
 
 
-def digits(got: mpf, wanted: mpf) -> tuple[str, str]:
-    """Both to the first digit that differs, and two more."""
-    for count in range(6, MORE):
-        texts = mp.nstr(got, count), mp.nstr(wanted, count)
-        if texts[0] != texts[1]:
-            return mp.nstr(got, count + 2), mp.nstr(wanted, count + 2)
-    return str(got), str(wanted)
+def hold(name: str, got: mpf, wanted: mpf) -> None:
+    """Raises NotProved where they do not agree."""
+    if not agree(got, wanted):
+        raise NotProved(f"{name} is wrong: {' at a point where it should be '.join(digits(got, wanted))}")

@@ -9,6 +9,7 @@ from sympy import (
     Basic,
     DiracDelta,
     Expr,
+    Integer,
     Max,
     Min,
     Mul,
@@ -73,11 +74,10 @@ class Residues:
             for factor in expr.args:
                 result = result * self.of(factor) % PRIME
             return result
-        if isinstance(expr, Pow) and isinstance(expr.exp, Rational):
-            base, (whole, part) = self.of(expr.base), divmod(int(expr.exp.p), int(expr.exp.q))
-            root = pow(self._root(base, int(expr.exp.q)), part, PRIME) if part else 1
-            return pow(base if whole > 0 else inverse(base), abs(whole), PRIME) * root
-        if isinstance(expr, exp | log | Piecewise | Max | Min):
+        if isinstance(expr, Pow) and isinstance(expr.exp, Integer):
+            base, power = self.of(expr.base), int(expr.exp)
+            return pow(base if power > 0 else inverse(base), abs(power), PRIME)
+        if isinstance(expr, Pow | exp | log | Piecewise | Max | Min):
             return self.of(self.algebra.polynomial(expr))
         if isinstance(expr, NamedFunction):
             return self.of(expr.expanded())
@@ -115,7 +115,7 @@ class Residues:
 
     def _function(self, function: object, arguments: tuple[int, ...]) -> int:
         if function is Abs:
-            return min(arguments[0], PRIME - arguments[0])
+            return self._function(sign, arguments) * arguments[0]
         if function is sign:
             first = self._draw((sign, min(arguments[0], PRIME - arguments[0])))
             return (1 if (first + (2 * arguments[0] < PRIME)) % 2 else -1) if arguments[0] else 0

@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy
 import sympy
-from sympy import Expr, Integer, Piecewise, nan
+from sympy import Expr, Float, Integer, Piecewise, nan
 from sympy.matrices import dotprodsimp
 from sympy.matrices.exceptions import NonInvertibleMatrixError
 
 from derive.backends import OF_MATRICES, WORDS, Word
-from derive.formulas import FUNCTIONS
+from derive.formulas import FUNCTIONS, z
 from derive.proof.definition import DIGITS
 from derive.proof.kernels import KERNEL_CALLS, dispatched
+from derive.proof.numerical import numerically
 from derive.proof.tensor import (
     BOOL,
     DEFAULT,
@@ -64,17 +65,23 @@ def of_pairs(function: Callable[[Expr, Expr], Expr]) -> Callable[[Tensor, Tensor
 
 atan2 = of_pairs(lambda y, x: Integer(0) if x == y == 0 else sympy.atan2(y, x))
 maximum, minimum = of_pairs(sympy.Max), of_pairs(sympy.Min)
+SCALED = sympy.exp(z**2) * sympy.erfc(z)
+LOG_OF_TAIL = sympy.log(sympy.erfc(-z / sympy.sqrt(2)) / 2)
 sqrt, square = of_entries(sympy.sqrt), of_entries(lambda entry: entry**2)
 expm1, log1p = of_entries(lambda entry: sympy.exp(entry) - 1), of_entries(lambda entry: sympy.log(1 + entry))
 
 
 @of_entries
 def erfcx(entry: Expr) -> Expr:
+    if isinstance(entry, Float):
+        return numerically(SCALED)(entry)
     return sympy.exp(entry**2) * (sympy.erfc(entry) if entry.is_number else 1 - sympy.erf(entry))
 
 
 @of_entries
 def log_ndtr(entry: Expr) -> Expr:
+    if isinstance(entry, Float):
+        return numerically(LOG_OF_TAIL)(entry)
     tail = sympy.erfc(-entry / sympy.sqrt(2)) if entry.is_number else 1 + sympy.erf(entry / sympy.sqrt(2))
     return sympy.log(tail / 2)
 

@@ -87,7 +87,7 @@ def test_what_is_too_long_is_counted_and_not_called_proved(tmp_path, monkeypatch
     assert exact.exact is True and said["exact"] is False
     for before, after in zip(exact.shown, said["shown"], strict=True):
         assert after["entries"] + after["checked"] == before.entries
-        agree = f"but for {after['checked']} that agree at random points and are too long for more"
+        agree = f"but for {after['checked']} that agree at random points and are not decided"
         assert after["how"].endswith(agree) == (after["checked"] > 0)
     assert text.startswith("checked numerically: the package") and "proved: " not in text
 

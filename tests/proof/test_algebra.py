@@ -1,0 +1,79 @@
+"""What the algebra finds identical: logs and roots of products, halves of angles, branches inside functions."""
+
+import pytest
+from sympy import Abs, Piecewise, cos, diff, exp, log, sign, sin, sqrt, tanh
+
+from derive.formulas import opened, parse, sigmoid, stable, y, z
+from derive.proof.algebra import Algebra
+from derive.proof.judge import Judge, NotProved
+
+FORMULAS = [
+    *("log(1 - tanh(z)**2)", "sqrt(exp(z) + exp(-z))", "sqrt(exp(2*z) + 1) - exp(z)", "sqrt(1 + exp(z))"),
+    *("(1 - cos(z))/z**2", "sin(z)*cos(z) + sin(3*z)", "sqrt(2 + cos(z))", "log(2 + sin(z)*cos(2*z))"),
+    *("abs(z)*z", "sqrt(softplus(z))", "log(softplus(z) + sigmoid(z))", "(exp(z) + 1)**(1/3)", "sqrt(sigmoid(z))"),
+    *("sqrt(sigmoid(z)*(1 - sigmoid(z)))", "log(exp(z) + exp(2*z) + exp(-z))", "(z**2 + 1)**(1/3)", "sqrt(erfc(z))"),
+]
+SAME = {
+    "a log of a product": (log(sigmoid(z) * (1 + z**2)), log(sigmoid(z)) + log(1 + z**2)),
+    "a root of a quotient": (sqrt(exp(z) / (1 + exp(z))), exp(z / 2) / sqrt(1 + exp(z))),
+    "a quarter of an exponent": (sqrt(sqrt(exp(z))), exp(z / 4)),
+    "half an angle": (1 - cos(z), 2 * sin(z / 2) ** 2),
+    "a third of an angle": (sin(z), 3 * sin(z / 3) - 4 * sin(z / 3) ** 3),
+    "a size": (z * sign(z), Abs(z)),
+    "a root of branches": (sqrt(Piecewise((z, z > 1), (4, True))), Piecewise((sqrt(z), z > 1), (2, True))),
+}
+DIFFERENT = {
+    "a log of factors that may both be negative": (log(z * (z - 1)), log(z) + log(z - 1)),
+    "a root of a square": (sqrt(z**2), z),
+    "exp of half a log of a square": (exp(log(z**2) / 2), z),
+    "a root of factors that may both be negative": (sqrt(z**2 - z) * sqrt(z), z * sqrt(z - 1)),
+    "an angle of another sign": (sin(-z), sin(z)),
+    "another multiple": (sin(2 * z), 2 * sin(z)),
+    "another kink": (Piecewise((z, z > 0), (0, True)), Piecewise((z, z >= 0), (0, True))),
+    "another threshold": (Piecewise((z, z > 20), (0, True)), Piecewise((z, z > 21), (0, True))),
+    "the slope at a kink": (sign(z), Piecewise((1, z > 0), (-1, True))),
+}
+
+
+def identical(left, right) -> bool:
+    algebras = Algebra(logistic=True), Algebra(), Algebra(open_functions=True)
+    return any(algebra.identical(left, right) for algebra in algebras)
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_stable_forms_are_identical_to_what_was_typed_and_so_are_their_slopes(formula):
+    typed = parse("activation", formula, (z,))
+    for _ in range(2):
+        assert identical(stable(typed), opened(typed))
+        assert not identical(stable(typed) * (1 + tanh(z) / 10**9), opened(typed))
+        typed = diff(typed, z)
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_what_is_the_same_is_found_so(name):
+    assert identical(*SAME[name])
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_what_differs_anywhere_is_not(name):
+    assert not identical(*DIFFERENT[name])
+
+
+def test_what_the_algebra_does_not_know_is_compared_at_more_points_and_in_its_branches():
+    judge = Judge()
+    left, right = sin(sin(z) + cos(z)), sin(sin(z)) * cos(cos(z)) + cos(sin(z)) * sin(cos(z))
+    assert not identical(left, right) and judge.show("it", left, right, "here") is False
+    with pytest.raises(NotProved, match="it is wrong"):
+        judge.show("it", left, right + sin(z) / 10**12, "here")
+    for different in ("another kink", "another threshold", "the slope at a kink"):
+        one, other = DIFFERENT[different]
+        with pytest.raises(NotProved):
+            judge.show("it", one, other, "here")
+
+
+def test_numbers_at_points_have_as_many_digits_as_it_takes():
+    judge = Judge()
+    part = judge.sums.name(1 + y * z / 10**40)
+    assert part.is_Symbol and judge.agrees("it", (part - 1) * 10**40, y * z, 0, "here")
+    with pytest.raises(NotProved, match="it is wrong"):
+        judge.agrees("it", (part - 1) * 10**40, y * z + y / 10**9, 0, "here")

@@ -77,7 +77,7 @@ class MatrixDerivation:
 
     def markdown(self) -> str:
         """The derivation to read, as GitHub shows it: the rules, each step with its reason, the closed forms."""
-        return MarkdownPage().body(expression_document(self.derivation))
+        return MarkdownPage().body(expression_document(self.derivation, pictured=False))
 
     def html(self) -> str:
         """The derivation as one file of HTML that needs no other."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from derive.packages.subject import Subject
-from derive.paper import Picture, Section, glossary, network_title
+from derive.paper import Figure, Picture, Section, glossary, network_title, prose
 from derive.paper.formats import HtmlPage, Page, svg
 from derive.programs import Derivation
 
@@ -52,8 +52,13 @@ def figure_page(name: str) -> Callable[[Subject], dict[str, Any]]:
     """One of the document's figures as SVG."""
 
     def holes(subject: Subject) -> dict[str, Any]:
-        blocks = (block for section in subject.document for block in section.blocks)
-        figures = {block.figure.name: block.figure for block in blocks if isinstance(block, Picture)}
-        return {"figure": svg(figures[name])}
+        figure = figures(subject.document).get(name)
+        return {"figure": svg(figure or Figure(name, prose("figures.none"), 1, 1, ()))}
 
     return holes
+
+
+def figures(document: list[Section]) -> dict[str, Figure]:
+    """The figures of a document by name."""
+    blocks = (block for section in document for block in section.blocks)
+    return {block.figure.name: block.figure for block in blocks if isinstance(block, Picture)}

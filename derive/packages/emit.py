@@ -6,7 +6,7 @@ from typing import Any
 
 from sympy import MatrixExpr, MatrixSymbol
 
-from derive.packages.documents import derivation_page, figure_page, html_holes, html_page, page_holes
+from derive.packages.documents import derivation_page, figure_page, figures, html_holes, html_page, page_holes
 from derive.packages.expression import expression_page, function_page, layer_page
 from derive.packages.own import data_page, given_page, steps_page
 from derive.packages.readable import backward_page
@@ -15,7 +15,7 @@ from derive.packages.speed import backends_page, c_page, device_page, fast_page,
 from derive.packages.subject import Subject, subject_of, title_page
 from derive.packages.templates import DERIVE, environment, filled
 from derive.paper import DRAWN, Shown, expression_document
-from derive.paper.formats import MarkdownPage, TexPage
+from derive.paper.formats import MarkdownPage, TexPage, svg
 from derive.problems import Network
 from derive.programs import Derivation, Program
 
@@ -43,6 +43,7 @@ TARGETS: dict[str, Callable[[Subject], dict[str, Any]]] = {
     "function.py": title_page,
     "given.py": given_page,
     "network.svg": figure_page("network"),
+    "numbers.svg": figure_page("numbers"),
     "fast.py": fast_page,
     "reference.py": reference_page,
     "native.py": native_page,
@@ -80,6 +81,10 @@ def expression_pages(derivation: Derivation, title: str) -> dict[str, str]:
             for end, form in (("md", MarkdownPage()), ("tex", TexPage()))
         },
         "derivation.html": filled(pages, "derivation.html.j2", html_holes(headline, title, document, derivation)),
+        **{
+            f"{name}.svg": filled(pages, f"{name}.svg.j2", {"figure": svg(figure)})
+            for name, figure in figures(document).items()
+        },
     }
 
 

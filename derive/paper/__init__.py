@@ -16,6 +16,7 @@ from derive.paper.blocks import (
 from derive.paper.document import expression_document, glossary, network_document, network_title
 from derive.paper.figures import Circle, Figure, Label, Segment
 from derive.paper.latex import derivation_latex
+from derive.paper.prose import prose
 from derive.paper.worked import DECIMALS, DRAWN, MOST_DECIMALS, Shown
 
 __all__ = [
@@ -43,4 +44,5 @@ __all__ = [
     "glossary",
     "network_document",
     "network_title",
+    "prose",
 ]

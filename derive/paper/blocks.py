@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from derive.paper.breaking import broken, width
 from derive.paper.figures import Figure
-from derive.paper.latex import latex, shape_latex
+from derive.paper.latex import latex, shape_latex, symbol_in_line
 from derive.programs import Equation, Program
 
 WIDEST_LINE, WIDEST_ROW, WIDEST_CHANGE = 56, 48, 36
@@ -108,9 +108,11 @@ def rows_of(left: str, right: str, reason: str, shape: str) -> list[Row]:
     return [Row(left, first, reason, shape), *rows]
 
 
-def equation_rows(program: Program, equation: Equation, reason: str) -> list[Row]:
+def equation_rows(program: Program, equation: Equation, reason: str, flat: bool = False) -> list[Row]:
+    """The rows of an equation; `flat` with its left side on one line, where rows are to be low."""
+    left = (symbol_in_line if flat else latex)(program, equation.target)
     shape = shape_latex(program, equation.target)
-    return rows_of(latex(program, equation.target), latex(program, equation.value), reason, shape)
+    return rows_of(left, latex(program, equation.value), reason, shape)
 
 
 def summary(program: Program, equations: Iterable[Equation]) -> Chain:

@@ -24,10 +24,11 @@ from derive.paper.blocks import (
     summary,
 )
 from derive.paper.breaking import broken
-from derive.paper.figures import computation_figure, network_figure
+from derive.paper.figures import network_figure
 from derive.paper.guide import making_section, notation_section, questions_section, signs
 from derive.paper.latex import latex, scalar_latex, shape_latex, symbol_in_line, written
-from derive.paper.passes import backward_sections, forward_sections
+from derive.paper.passes import backward_sections, forward_sections, without_repetition
+from derive.paper.pictured import pictured_sections
 from derive.paper.prose import prose
 from derive.paper.rules import rules_sections
 from derive.paper.softmax import softmax_sections
@@ -36,7 +37,8 @@ from derive.problems import Network
 from derive.programs import Derivation, Elementwise, Equation, NetworkNotation, RowMax, SymbolKind, substitute
 
 LONGEST_CLOSED_FORM = 24
-MOST_EXPANDED, MOST_CLOSED_FORMS = 8, 12
+MOST_PICTURED = 12  # equations of an expression whose arrows can be told apart
+DEEPEST_IN_FULL, DEEPEST_EXPANDED, MOST_EXPANDED, MOST_CLOSED_FORMS = 3, 2, 8, 12
 
 
 def network_title(network: Network) -> str:
@@ -58,14 +60,15 @@ def network_document(
         *recursion_sections(network, derivation),
         gradients_section(derivation),
         questions_section(network, derivation),
-        *(closed_form_sections(derivation) if len(derivation.program.equations) <= MOST_EXPANDED else ()),
+        *(closed_form_sections(derivation) if network.depth <= DEEPEST_EXPANDED else ()),
+        *pictured_sections(network, shown),
         *numbers_sections(network, derivation, shown),
         making_section(network),
     ]
 
 
-def expression_document(derivation: Derivation) -> list[Section]:
-    """The derivation of any program's gradient."""
+def expression_document(derivation: Derivation, pictured: bool = True) -> list[Section]:
+    """The derivation of any program's gradient; without the picture where it stands by itself, with no file beside."""
     program = derivation.program
     results = [e for e in derivation.backward if e.target in derivation.gradients.values()]
     return [
@@ -81,13 +84,23 @@ def expression_document(derivation: Derivation) -> list[Section]:
         Section("Notation", "notation", (Bullets(tuple(signs(derivation))),)),
         *rules_sections(derivation),
         *forward_sections(derivation, derivation),
-        *backward_sections(derivation, derivation),
+        *backward_sections(derivation, derivation, pictured and len(derivation.equations) <= MOST_PICTURED),
         *closed_form_sections(derivation),
     ]
 
 
 def overview(network: Network, derivation: Derivation) -> Section:
+    """What fits on a page: of layers that repeat one another the first, in the order of the passes."""
     program = derivation.program
+    errors = [e for e in derivation.backward if e.variable not in program.parameters]
+    results = layers_of(derivation)
+    forward, back = list(program.equations), errors
+    repeated = []
+    if network.depth > DEEPEST_IN_FULL:
+        forward, back = without_repetition(program, forward), without_repetition(program, errors)
+        new = without_repetition(program, [e for layer in results for e in layer])
+        results = [layer for layer in results if set(layer) & set(new)]
+        repeated = [Paragraph(prose("document.repeated"))]
     return Section(
         "The result on one page",
         "result",
@@ -103,12 +116,12 @@ def overview(network: Network, derivation: Derivation) -> Section:
                 )
             ),
             Picture(network_figure(network, program)),
-            summary(program, program.equations),
+            summary(program, forward),
             Paragraph(prose("document.gradient")),
-            *(boxed(program, *layer) for layer in layers_of(derivation)),
+            *(boxed(program, *layer) for layer in results),
             Paragraph("with"),
-            summary(program, (e for e in derivation.backward if e.variable not in program.parameters)),
-            Picture(computation_figure(derivation)),
+            summary(program, back),
+            *repeated,
         ),
     )
 

@@ -154,9 +154,10 @@ def computation_figure(derivation: Derivation) -> Figure:
     backward equation takes from the forward pass is named beneath it.
     """
     program = derivation.program
-    penalties = of_parameters_alone(program)
+    penalties = of_parameters_alone(program) if program.data else None
     hidden = {e.target for e in penalties.equations[:-1]} if penalties else set()
-    chain = [program.data[0], *(e.target for e in program.equations if e.target not in hidden)]
+    start = program.data[:1] or program.parameters
+    chain = [*start, *(e.target for e in program.equations if e.target not in hidden)]
     return Computation(derivation, abridged(chain, MOST_DRAWN)).figure()
 
 
@@ -175,8 +176,9 @@ class Computation:
         self.moving = reachable(self.program, self.program.parameters)
 
     def figure(self) -> Figure:
+        penalised = bool(self.program.data) and of_parameters_alone(self.program) is not None
         left_out = [prose("figures.middle")] * (None in self.columns)
-        left_out += [prose("figures.penalties")] * (of_parameters_alone(self.program) is not None)
+        left_out += [prose("figures.penalties")] * penalised
         return Figure(
             "computation",
             " ".join([prose("figures.computation"), *left_out]),
@@ -204,19 +206,29 @@ class Computation:
     def uses(self, value: MatrixSymbol) -> Iterator[Segment | Label]:
         """Arrows from what a value is computed from, and back to what depends on a parameter."""
         x = self.x[value]
-        given = [symbol for symbol in self.operands(value) if symbol in self.program.inputs[1:]]
+        given = [s for s in self.operands(value) if s in self.program.inputs and s not in self.columns]
+        side = self.side(value)
         for place, symbol in enumerate(given):
-            above = x + 26 * (place - (len(given) - 1) / 2)
+            below = x + 6 * side if side else x + 26 * (place - (len(given) - 1) / 2)
+            above = below + 12 * side * (1 + 2 * (place if side > 0 else len(given) - 1 - place))
             yield symbol_label(self.program, symbol, above, self.top)
-            yield Segment(above, self.top - 9, above, self.forward + 9, arrow=True)
+            yield Segment(above, self.top - 9, below, self.forward + 9, arrow=True)
         for symbol in self.operands(value):
             start = self.columns.index(symbol) if symbol in self.x else None
             between = self.columns[start : self.columns.index(value)]
             if start is not None and None not in between:  # no arrow goes over what is left out
                 columns = len(between)
-                yield from path(self.x[symbol], x, self.forward, columns, 12)
+                lift = 4 * (self.columns.index(symbol) % 2)  # for those that would lie on one another
+                yield from path(self.x[symbol], x, self.forward, columns, 12, lift)
                 if symbol in self.moving and value in self.moving:
-                    yield from path(x, self.x[symbol], self.backward, columns, 22)
+                    yield from path(x, self.x[symbol], self.backward, columns, 22, lift)
+
+    def side(self, value: MatrixSymbol) -> int:
+        """On which side what is given comes in: not where an arrow leaves over the next column, or comes from there."""
+        place = self.columns.index(value)
+        leaves = any(value in self.operands(other) for other in self.columns[place + 2 :])
+        arrives = any(other in self.operands(value) for other in self.columns[: max(place - 1, 0)] if other)
+        return -1 if leaves else int(arrives)
 
     def sent_back(self, symbol: MatrixSymbol, x: float, y: float) -> Iterator[Label]:
         """The gradient in a symbol, and beneath it what its equation takes from the forward pass."""
@@ -232,16 +244,16 @@ class Computation:
         return next((e.uses for e in self.program.equations if e.target == value), ())
 
     def parameters(self, value: MatrixSymbol | None) -> list[MatrixSymbol]:
-        return [symbol for symbol in self.operands(value) if symbol in self.program.parameters]
+        return [s for s in self.operands(value) if s in self.program.parameters and s not in self.columns]
 
 
-def path(start: float, end: float, y: float, columns: int, gap: float) -> Iterator[Segment]:
+def path(start: float, end: float, y: float, columns: int, gap: float, lift: float) -> Iterator[Segment]:
     """An arrow to the next column, or over what lies between, the higher the further."""
     ahead = 1 if end > start else -1
     if columns == 1:
         yield Segment(start + gap * ahead, y, end - gap * ahead, y, arrow=True)
         return
-    beside, over = (2 + 2 * columns) * ahead, y + 10 + 3 * columns
+    beside, over = (2 + 2 * columns) * ahead, y + 10 + 3 * columns + lift
     start, end = start + beside, end - beside
     yield Segment(start, y + 8, start, over)
     yield Segment(start, over, end, over)

@@ -1,5 +1,6 @@
 """The forward and the backward pass, step by step, each beside the line of code that computes it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -13,6 +14,7 @@ from derive.paper.blocks import (
     Chain,
     Listing,
     Paragraph,
+    Picture,
     Row,
     Section,
     boxed,
@@ -20,6 +22,7 @@ from derive.paper.blocks import (
     equation_rows,
 )
 from derive.paper.breaking import width
+from derive.paper.figures import computation_figure
 from derive.paper.indices import entry_latex, writer_of
 from derive.paper.latex import latex, shape_latex, symbol_in_line
 from derive.paper.prose import prose
@@ -52,7 +55,7 @@ def forward_sections(derivation: Derivation, computed: Derivation) -> list[Secti
     ]
 
 
-def backward_sections(derivation: Derivation, computed: Derivation) -> list[Section]:
+def backward_sections(derivation: Derivation, computed: Derivation, pictured: bool = True) -> list[Section]:
     program = derivation.program
     code, rules, steps = in_code(derivation, computed), list(examples(derivation)), []
     for number, equation in enumerate(derivation.backward, 1):
@@ -68,9 +71,10 @@ def backward_sections(derivation: Derivation, computed: Derivation) -> list[Sect
             Listing(line),
         )
         steps.append(Step(f"B{number}", equation, blocks, line))
-    note = Paragraph(prose("passes.backward"))
+    note: list[Block] = [Paragraph(prose("passes.backward"))]
+    note += [Picture(computation_figure(derivation))] * pictured
     return [
-        Section("Backward pass", "backward", (note, *unnamed_cotangents(derivation))),
+        Section("Backward pass", "backward", (*note, *unnamed_cotangents(derivation))),
         *step_sections(program, steps),
     ]
 
@@ -96,7 +100,9 @@ def same_section(program: Program, pairs: list[tuple[Step, Step]]) -> Section:
     """Steps, each with the one that it is the same as."""
     label, *others = (step.label for step, _ in pairs)
     rows = [
-        row for step, model in pairs for row in equation_rows(program, step.equation, f"{step.label}, as {model.label}")
+        row
+        for step, model in pairs
+        for row in equation_rows(program, step.equation, f"{step.label}, as {model.label}", flat=True)
     ]
     code = "\n".join(step.code for step, _ in pairs)
     same = prose("passes.same")
@@ -113,13 +119,18 @@ def same_section(program: Program, pairs: list[tuple[Step, Step]]) -> Section:
 
 def earlier(program: Program, step: Step, before: list[Step]) -> Step | None:
     """The first of these steps that is the same but for the number of its layer."""
-    wanted, layer_of = step.equation, program.notation.layer
-    layer = layer_of(wanted.target.name)
-    for other in before:
-        there = layer_of(other.equation.target.name)
-        if layer and there and moved(program, other.equation, layer - there) == moved(program, wanted, 0):
-            return other
-    return None
+    return next((other for other in before if same(program, step.equation, other.equation)), None)
+
+
+def same(program: Program, wanted: Equation, other: Equation) -> bool:
+    """Whether two equations differ in nothing but the number of their layer."""
+    layer, there = (program.notation.layer(e.target.name) for e in (wanted, other))
+    return bool(layer and there) and moved(program, other, layer - there) == moved(program, wanted, 0)
+
+
+def without_repetition(program: Program, equations: Sequence[Equation]) -> list[Equation]:
+    """Those that are not the same as an earlier one."""
+    return [e for i, e in enumerate(equations) if not any(same(program, e, other) for other in equations[:i])]
 
 
 def moved(program: Program, equation: Equation, by: int) -> tuple[str | Basic, ...]:

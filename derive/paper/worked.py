@@ -10,14 +10,14 @@ from sympy import MatrixSymbol
 from derive.operations import Numbers, Product, Sum, Transposed, Value, evaluate, lower
 from derive.paper.blocks import Block, Chain, Display, Listing, Paragraph, Row, Section, rows_of
 from derive.paper.indices import writer_of
-from derive.paper.latex import latex
+from derive.paper.latex import latex, symbol_in_line
 from derive.paper.prose import prose
 from derive.problems import Network, targets
 from derive.programs import Derivation, Equation, Program, SymbolKind
 from derive.system import Given
 
 Drawn = dict[MatrixSymbol, ndarray]
-SAMPLES, SEED, DECIMALS, MOST_DECIMALS, NUDGE = 3, 127, 4, 10, 0.001
+SAMPLES, SAMPLES_OF_DEEP, SEED, DECIMALS, MOST_DECIMALS, NUDGE = 3, 1, 127, 4, 10, 0.001
 WIDEST = 4  # units of a layer that fit beside each other, with all their numbers
 WIDEST_OF_DEEP, DEEP = 2, 4  # the same where there are so many layers, whose numbers would fill pages
 
@@ -67,7 +67,7 @@ def numbers_sections(network: Network, derivation: Derivation, shown: Shown = DR
 
     def rows(equations: tuple[Equation, ...]) -> tuple[Row, ...]:
         text = {e.target: matrix_latex(values[e.target], decimals(values[e.target], shown.decimals)) for e in equations}
-        return tuple(Row(latex(program, target), text[target], numbers[target.name], "") for target in text)
+        return tuple(Row(symbol_in_line(program, target), text[target], numbers[target.name], "") for target in text)
 
     return [
         Section(
@@ -108,7 +108,8 @@ def inputs_shown(program: Program, network: Network, own: Given) -> Drawn:
     """What is given, and what is not as it is drawn; targets that are not given are those of given points."""
     given = {program.notation.torch(symbol.name): symbol for symbol in program.inputs}
     X, Y = program.data
-    rows = len(own.values.get("x", own.values.get("y", ()))) or SAMPLES
+    drawn = SAMPLES_OF_DEEP if network.depth >= DEEP else SAMPLES
+    rows = len(own.values.get("x", own.values.get("y", ()))) or drawn
     inputs = drawn_inputs(program, network, rows)
     for name, values in own.values.items():
         inputs[given[name]] = array(values, float).reshape(inputs[given[name]].shape)

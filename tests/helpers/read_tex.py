@@ -288,13 +288,13 @@ class Reader:
 
     def name(self) -> tuple[str, list[str] | None]:
         """A symbol, or an entry of one with its indices; the cotangent of W1 is grad W1, its differential diff W1."""
-        if self.peek() == r"\frac":
-            self.next()
-            assert self.group() == r"\partial L"
-            self.expect("{")
+        if self.peek() in (r"\frac", r"\partial"):
+            flat = self.peek() == r"\partial"
+            for token in (r"\partial L /" if flat else r"\frac { \partial L } {").split():
+                self.expect(token)
             self.expect(r"\partial")
             inner, indices = self.name()
-            self.expect("}")
+            assert flat or self.found("}")
             return f"grad {inner}", indices
         if self.peek() == "d" and self.peek(1) != "_" and self.peek(1) not in ENDS:
             self.next()

@@ -28,8 +28,9 @@ from derive.paper.formats.mathml import mathml
 from derive.paper.formats.page import Page
 
 LONGEST_UNBROKEN = 8
-TEX_WIDTH, TEX_SCALE, TEX_SMALL = 440, 0.85, 0.75
+TEX_WIDTH, TEX_HEIGHT, TEX_SCALE, TEX_SMALL = 440, 480, 0.85, 0.75
 WIDEST_CODE = 84
+LETTERS = re.compile("^(\u2202L/\u2202|)(.+?)([\u2080-\u2089]*)$")
 
 
 class TexPage(Page):
@@ -103,13 +104,13 @@ class TexPage(Page):
         rows = "\n".join(" & ".join(map(self.text, row)) + r" \\" for row in block.rows)
         return (
             f"{{\\small\\setlength{{\\tabcolsep}}{{0.01\\linewidth}}\\renewcommand{{\\arraystretch}}{{1.25}}\n\\begin{{longtable}}{{@{{}}{columns}@{{}}}}\n\\hline\n"
-            f"{head} \\\\ \\hline\n\\endhead\n{rows}\n\\hline\n\\end{{longtable}}}}"
+            f"{head} \\\\ \\hline\n\\endhead\n{rows}*\n\\hline\n\\end{{longtable}}}}"
         )
 
     def picture(self, block: Picture) -> str:
         """Shrunk to the page if it is wider; `picture` knows the slopes that figures keep to."""
         figure = block.figure
-        scale = min(TEX_SCALE, TEX_WIDTH / figure.width)
+        scale = min(TEX_SCALE, TEX_WIDTH / figure.width, TEX_HEIGHT / figure.height)
         parts = "\n".join(self.part(part) for part in figure.parts)
         size = "footnotesize" if scale > TEX_SMALL else "scriptsize"
         return (
@@ -289,6 +290,20 @@ def svg(figure: Figure) -> str:
     )
 
 
+def signs(label: Label) -> str:
+    """A label's characters; a symbol in bold italics, as in formulas, and what stands before it as it is there."""
+    text = html.escape(label.text)
+    if not label.symbol or r"\mathrm" in label.tex:
+        return text
+    style = 'font-style="italic"' + ' font-weight="bold"' * (r"\boldsymbol" in label.tex)
+
+    def slanted(match: re.Match[str]) -> str:
+        before = f'<tspan font-style="italic">{match[1]}</tspan>' if match[1] else ""
+        return f"{before}<tspan {style}>{match[2]}</tspan>{match[3]}"
+
+    return LETTERS.sub(slanted, text)
+
+
 def svg_part(part: Circle | Segment | Label, height: float) -> str:
     if isinstance(part, Circle):
         return f'<circle cx="{part.x:g}" cy="{height - part.y:g}" r="{part.radius:g}"/>'
@@ -297,7 +312,7 @@ def svg_part(part: Circle | Segment | Label, height: float) -> str:
         small = ' font-size="8"' if not part.symbol else ""
         return (
             f'<text x="{part.x:g}" y="{height - part.y + 4:g}" text-anchor="middle" fill="currentColor" '
-            f'stroke="none"{small}{name}>{html.escape(part.text)}</text>'
+            f'stroke="none"{small}{name}>{signs(part)}</text>'
         )
     x1, y1, x2, y2 = part.x1, height - part.y1, part.x2, height - part.y2
     path = f"M{x1:.2f} {y1:.2f}L{x2:.2f} {y2:.2f}"

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+GROUPS = 256
+
 
 class Net(nn.Module):
     def __init__(self, dtype: torch.dtype = torch.float32) -> None:
@@ -37,12 +39,14 @@ def gradients(
     rows: int | None = None,
     moved: int | None = None,
     data: tuple[torch.Tensor, torch.Tensor] | None = None,
+    absolute: bool = False,
 ) -> list[torch.Tensor]:
     """dL/dw and dL/db by autograd, in the order of Net.parameters(), for weights and points drawn from the seed.
 
     `weights`, where given, take the place of the drawn ones. With `rows`, so many points are taken at a time, and what
     autograd gives for them is added in float64. With `moved`, a seed, entries of weights and points are moved first, by
-    a unit in the last place. `data`, x and y, takes the place of drawn points.
+    a unit in the last place. `data`, x and y, takes the place of drawn points. With `absolute`, it is the sizes of what
+    `rows` of them give that are added.
     """
     rows = rows or points
     moves = None if moved is None else torch.Generator().manual_seed(moved)
@@ -53,21 +57,27 @@ def gradients(
             net.load_state_dict(dict(zip(net.state_dict(), weights, strict=True)))
         net.load_state_dict({name: _moved(value, moves) for name, value in net.state_dict().items()})
         net.to(device)
-        if rows >= points:
+        if rows >= points and not absolute:
             return _gradients(net, *_points(data, 0, points, dtype, moves, device))
         totals = [torch.zeros_like(parameter, dtype=torch.float64) for parameter in net.parameters()]
         for start in range(0, points, rows):
             x, y = _points(data, start, min(rows, points - start), dtype, moves, device)
             for total, gradient in zip(totals, _gradients(net, x, y), strict=True):
-                total.add_(gradient, alpha=1)
+                total.add_(gradient.abs() if absolute else gradient, alpha=1)
     return [total.to(dtype) for total in totals]
 
 
-def noise(*drawn, data: tuple[torch.Tensor, torch.Tensor] | None = None) -> list[float]:
-    """For each gradient of these arguments, how far an entry moves where weights and points do, in 4 tries."""
+def sizes(seed: int, points: int, *drawn, data: tuple[torch.Tensor, torch.Tensor] | None = None) -> list[torch.Tensor]:
+    """For each gradient of these arguments, the sum of the sizes of what groups of points add to each entry."""
+    *others, _ = drawn
+    return gradients(seed, points, *others, -(-points // GROUPS), data=data, absolute=True)
+
+
+def noise(*drawn, data: tuple[torch.Tensor, torch.Tensor] | None = None) -> list[torch.Tensor]:
+    """For each gradient of these arguments, how far each entry moves where weights and points do, in 4 tries."""
     moves = (gradients(*drawn, moved=seed, data=data) for seed in range(4))
     tries = zip(gradients(*drawn, data=data), *moves, strict=True)
-    return [max(float((other - right).abs().max()) for other in others) for right, *others in tries]
+    return [torch.stack([(other - right).abs() for other in others]).amax(0) for right, *others in tries]
 
 
 def _points(

@@ -2,8 +2,10 @@
 """Draws weights and points from a seed, computes the gradients without autograd, and writes my_autograd.dat.
 
 With --compare, autograd's gradients go into torch_autograd.dat; both files are read back and compared: a gradient is ok
-where error/allowed, its ||mine - autograd's|| over 16 eps ||autograd's||, is at most 1. If one is not, that by which
-autograd's gradient itself moves where weights and points move by a unit in the last place is no error.
+where error/allowed, the largest |mine - autograd's| of an entry over 16 eps of this entry, is at most 1. If one is not,
+16 eps are of what the points, in up to 256 groups, add to the entry, so that sums which cancel count as what they are
+made of, and 16 times that by which autograd's entry itself moves where weights and points move by a unit in the last
+place is no error. Where so much is no error that half of the digits are lost, the verdict is noise.
 More points than a block are drawn and used block by block, so that memory does not grow; under torchrun, each process
 takes its share of the blocks. What computes them is in backends.py, and --backend chooses; the points of one block are
 computed by backward.py, whose bits are those of autograd for the default network.
@@ -17,6 +19,7 @@ if __name__ == "__main__":
     begin(f"python -m {__package__}.run", torch="2.6", numpy="1.26")
 
 import argparse
+import itertools
 import math
 import sys
 from collections.abc import Iterable
@@ -31,7 +34,7 @@ from .backward import NETWORK, SHAPES, Parameters, value_and_grad
 from .given import LAYOUTS, Given
 from .ranks import Ranks, device
 
-GATE = 16  # ||g - r|| <= GATE * eps * ||r||, eps of the dtype; no number agrees with nan or with infinity
+GATE = 16  # |g - r| <= GATE * eps * |r|, eps of the dtype; no number agrees with nan or with infinity
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 MOST_POINTS = 100_000_000
 BLOCK = 262_144  # points drawn at a time
@@ -128,31 +131,40 @@ def gradient_of_blocks(
     return loss[0], Parameters(*gradient)
 
 
-def error_over_allowed(g: numpy.ndarray, r: numpy.ndarray, unit: float | numpy.ndarray = 0.0) -> float:
-    """||g - r|| / (GATE * eps * ||r||): g and r agree where it is at most 1. inf where a number is not finite.
+def error_over_allowed(
+    g: numpy.ndarray,
+    r: numpy.ndarray,
+    size: numpy.ndarray | None = None,
+    unit: float | numpy.ndarray = 0.0,
+) -> float:
+    """The largest of |g - r| / (GATE * eps * size), by entry: g and r agree where it is at most 1.
 
-    A difference of an entry by up to a `unit` is none. All is scaled by a power of 2, so that no square vanishes or
-    overflows.
+    The size of an entry is |r| where none is given. A difference of up to a `unit` is none. inf where a number is not
+    finite. All is scaled by a power of 2, so that nothing vanishes or overflows.
     """
     if not (numpy.isfinite(g).all() and numpy.isfinite(r).all()):
         return math.inf
-    exponent = numpy.frexp(max(numpy.abs(g).max(), numpy.abs(r).max()))[1]
-    mine, right, unit = (numpy.ldexp(numpy.asarray(part, numpy.float64), -exponent) for part in (g, r, unit))
+    size = numpy.abs(r) if size is None else size
+    exponent = numpy.frexp(max(numpy.abs(part).max() for part in (g, r, size)))[1]
+    parts = (numpy.asarray(part, numpy.float64) for part in (g, r, size, unit))
+    mine, right, size, unit = (numpy.ldexp(part, -exponent) for part in parts)
     difference = numpy.maximum(numpy.abs(mine - right) - unit, 0)
-    if not difference.any():
-        return 0.0
-    with numpy.errstate(divide="ignore"):
-        return float(numpy.linalg.norm(difference) / (GATE * numpy.finfo(r.dtype).eps * numpy.linalg.norm(right)))
+    with numpy.errstate(divide="ignore", invalid="ignore"):
+        ratio = numpy.where(difference == 0, 0, difference / (GATE * numpy.finfo(r.dtype).eps * size))
+    return float(ratio.max())
 
 
 def compare(
     mine: dict[str, numpy.ndarray],
     reference: dict[str, numpy.ndarray],
-    units: dict[str, float | numpy.ndarray] | None = None,
+    units: dict[str, numpy.ndarray] | None = None,
+    sizes: dict[str, numpy.ndarray] | None = None,
+    noise: dict[str, numpy.ndarray] | None = None,
 ) -> tuple[str, bool]:
     """A table, one line a gradient, and whether all agree.
 
-    By `units`, where given, an entry may differ: those of the last decimal (dat.units), or of what is noise.
+    By `units` of the last decimal (dat.units), where given, and by `noise` an entry may differ; `sizes` are those that
+    error_over_allowed takes. Where entries agree only as noise is more than half of the digits, the verdict says so.
     """
     rows = [("gradient", "shape", "bits", "max abs", "max rel", "max ulp", "error/allowed", "verdict")]
     if list(mine) != list(reference):
@@ -166,7 +178,11 @@ def compare(
             agree = False
             continue
         equal = g.tobytes() == r.tobytes()
-        error = error_over_allowed(g, r, units[name] if units else 0.0)
+        size, unit = sizes[name] if sizes else None, units[name] if units else 0.0
+        moves = noise[name] if noise else 0.0
+        error = error_over_allowed(g, r, size, unit + moves)
+        few = math.sqrt(numpy.finfo(r.dtype).eps) * numpy.abs(r if size is None else size).max()
+        sharp = error_over_allowed(g, r, size, unit + numpy.minimum(moves, few))
         agree = agree and error <= 1
         with numpy.errstate(all="ignore"):
             difference = numpy.where(g == r, 0, numpy.abs(g.astype(numpy.float64) - r))
@@ -175,7 +191,7 @@ def compare(
         worst = (difference.max(), relative.max(), ulps.max(), error)
         numbers = ("0",) * 4 if equal and error == 0 else [f"{value:.3g}" for value in worst]
         finite = numpy.isfinite(g).all() and numpy.isfinite(r).all()
-        verdict = "not finite" if not finite else "ok" if error <= 1 else "WRONG"
+        verdict = "not finite" if not finite else "WRONG" if error > 1 else "ok" if sharp <= 1 else "noise"
         rows.append((name, shape, "equal" if equal else "differ", *numbers, verdict))
     return "\n".join(aligned(rows)), agree
 
@@ -251,7 +267,7 @@ def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
     try:
         with Ranks(options.device) as ranks:
-            loss, origin, files, noise, shown, right = computed(options, ranks)
+            loss, origin, files, allowed, shown, right = computed(options, ranks)
         read = [dat.read(file, getattr(numpy, options.dtype)) for file in files if options.compare]
         decimals = dat.units(*files) if read and options.rounded else {}
     except (OSError, ValueError, MemoryError, RuntimeError) as error:
@@ -262,9 +278,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"wrote {one_line(str(file))}")
     if not read:
         return 0 if right else 1
-    table, agree = compare(*read, {name: decimals.get(name, 0.0) + noise.get(name, 0.0) for name in read[0]})
+    table, agree = compare(*read, decimals, *allowed)
     print(f"loss {loss.item():.9g}, {origin}, {options.dtype}\n{table}")
-    if noise:
+    if len(allowed) > 1:
         print(f"not counted: {GATE} times what autograd's own gradient moves by if weights and points move by an ulp")
     print("all gradients agree" if agree else "NOT all gradients agree")
     return 0 if agree and right else 1
@@ -285,19 +301,21 @@ def places(options: argparse.Namespace) -> list[Path]:
     return files
 
 
-def tolerated(right: Iterable[torch.Tensor], moves: Iterable[float]) -> dict[str, float]:
-    """By how much an entry of each gradient may differ where it moves so far by itself: never by half of its digits."""
-    parts = zip(SHAPES, right, moves, strict=True)
-    return {
-        f"dLd{name.lower()}": min(GATE * move, float(r.abs().max()) * math.sqrt(torch.finfo(r.dtype).eps))
-        for name, r, move in parts
-    }
+def differ(
+    mine: list[numpy.ndarray],
+    right: list[numpy.ndarray],
+    sizes: Iterable[numpy.ndarray | None] = itertools.repeat(None),
+    noise: Iterable[numpy.ndarray | float] = itertools.repeat(0.0),
+) -> bool:
+    """Whether a gradient is not what it is compared with, by error_over_allowed."""
+    parts = zip(mine, right, sizes, noise, strict=False)
+    return any(error_over_allowed(*part) > 1 for part in parts)
 
 
 def computed(
     options: argparse.Namespace, ranks: Ranks
-) -> tuple[torch.Tensor, str, list[Path], dict[str, float], list[str], bool]:
-    """Computes and writes: the loss, of what, the files, which the first process writes, and what in them is noise.
+) -> tuple[torch.Tensor, str, list[Path], list[dict[str, numpy.ndarray]], list[str], bool]:
+    """Computes and writes: the loss, of what, the files, which the first process writes, and what in them is allowed.
 
     Also the lines that are to be shown, and whether difference quotients agree.
     """
@@ -325,8 +343,8 @@ def computed(
             found, agree = show.diagnosed(options.against, parameters, x, y, numbers.layout == LAYOUTS[1])
             return loss, "", [], {}, [*shown, *found], agree and right
     if not ranks.first:
-        return loss, "", [], {}, [], True
-    results, noise = [[gradient.cpu().numpy() for gradient in gradients]], {}
+        return loss, "", [], [], [], True
+    results, allowed = [[gradient.cpu().numpy() for gradient in gradients]], []
     if options.compare:
         from . import reference
 
@@ -334,8 +352,12 @@ def computed(
         taken = None if own is None else (own.x, own.y)
         autograds = reference.gradients(*drawn, data=taken)
         results.append([gradient.cpu().numpy() for gradient in autograds])
-        if any(error_over_allowed(g, r) > 1 for g, r in zip(*results, strict=True)):
-            noise = tolerated(autograds, reference.noise(*drawn, data=taken))
+        for times, of in ((1, reference.sizes), (GATE, reference.noise)):
+            if not differ(*results, *allowed):
+                break
+            allowed.append([times * part.cpu().numpy() for part in of(*drawn, data=taken)])
+    names = [f"dLd{name.lower()}" for name in SHAPES]
+    allowed = [dict(zip(names, data.turned(parts, numbers.layout), strict=True)) for parts in allowed]
     turned = [dict(zip(SHAPES, data.turned(gradients, numbers.layout), strict=True)) for gradients in results]
     texts = [dat.format_dat(gradients, options.rounded) for gradients in turned]
     if not options.force:
@@ -346,7 +368,7 @@ def computed(
     drawn = own is None or not (options.weights or SHAPES.keys() <= numbers.values.keys())
     origin = [f"{points} point{'s' * (points != 1)}", *[f"seed {options.seed}"] * drawn]
     origin += [one_line(str(path)) for path in (options.numbers, options.data) if path is not None]
-    return loss, ", ".join(origin), files, noise, shown, right
+    return loss, ", ".join(origin), files, allowed, shown, right
 
 
 def shown_of(

@@ -9,6 +9,7 @@ COMMANDS = {
     "audit": "hold a backward that you wrote against the torch module that it is for",
     "build": "derive a network's gradient and write the package that computes and explains it",
     "diagnose": "say which slip gives somebody's gradients",
+    "exercise": "print the derivation with gaps to fill, and say what is wrong in a filled copy",
     "gradient": "derive the gradient of a matrix expression that you type",
     "prove": "show that an emitted package computes the gradient",
 }

@@ -341,6 +341,17 @@ def constant(numbers: ndarray) -> bool:
     return bool(abs(numbers - numbers.mean()).max() <= 1e-3 * abs(numbers.mean()))
 
 
+def drawn_inputs(network: Network, rows: int) -> dict[str, ndarray]:
+    """Weights W1 (out x in), biases, and points in rows with their targets, drawn in float64."""
+    draw, widths = numpy.random.default_rng(127), network.layers
+    parameters = {
+        name: draw.normal(size=shape) / (math.sqrt(shape[1]) if len(shape) == 2 else 2)
+        for name, shape in network.shapes.items()
+    }
+    x = draw.uniform(size=(rows, widths[0]))
+    return {**parameters, "x": x, "y": numpy.array([targets(network).numbers(list(row), widths[-1]) for row in x])}
+
+
 def diagnose(function: Callable[..., Any], network: Network, rows: int = ROWS) -> Diagnosis:
     """What is wrong with a function that computes the network's gradient.
 
@@ -348,14 +359,10 @@ def diagnose(function: Callable[..., Any], network: Network, rows: int = ROWS) -
     rows, all drawn. It returns the gradients by these names, or in the order W1, b1, W2, ..., or a loss and then these.
     Raises ValueError or TypeError for anything else.
     """
-    draw, widths = numpy.random.default_rng(127), network.layers
-    parameters = {
-        name: draw.normal(size=shape) / (math.sqrt(shape[1]) if len(shape) == 2 else 2)
-        for name, shape in network.shapes.items()
-    }
-    x = draw.uniform(size=(rows, widths[0]))
-    y = numpy.array([targets(network).numbers(list(row), widths[-1]) for row in x])
-    doctor = Diagnostician(network, {**parameters, "x": x, "y": y})
+    inputs = drawn_inputs(network, rows)
+    doctor = Diagnostician(network, inputs)
+    x, y = inputs.pop("x"), inputs.pop("y")
+    parameters = inputs
     given = function({name: array.copy() for name, array in parameters.items()}, x.copy(), y.copy())
     if (
         isinstance(given, tuple | list)

@@ -16,7 +16,9 @@ from derive.paper.blocks import (
 from derive.paper.document import expression_document, glossary, network_document, network_title
 from derive.paper.figures import Circle, Figure, Label, Segment
 from derive.paper.latex import derivation_latex
+from derive.paper.passes import goal, step_title
 from derive.paper.prose import prose
+from derive.paper.rules import examples
 from derive.paper.worked import DECIMALS, DRAWN, MOST_DECIMALS, Shown
 
 __all__ = [
@@ -40,9 +42,12 @@ __all__ = [
     "Shown",
     "Table",
     "derivation_latex",
+    "examples",
     "expression_document",
     "glossary",
+    "goal",
     "network_document",
     "network_title",
     "prose",
+    "step_title",
 ]

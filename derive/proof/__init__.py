@@ -4,5 +4,7 @@ from derive.proof.certificate import Certificate
 from derive.proof.expressions import certify
 from derive.proof.judge import Judge, NotProved
 from derive.proof.networks import prove
+from derive.proof.stand_in import torch_stand_in
+from derive.proof.tensor import Tensor, symbols
 
-__all__ = ["Certificate", "Judge", "NotProved", "certify", "prove"]
+__all__ = ["Certificate", "Judge", "NotProved", "Tensor", "certify", "prove", "symbols", "torch_stand_in"]

@@ -1,0 +1,287 @@
+"""What somebody has filled in, judged line by line: what a line computes must be what the right line does.
+
+On symbols, with the pre-activations of narrow layers as unknowns, the prover decides; at numbers, with layers as wide
+as they are, the slip is found that gives the same. Nothing that a file holds is run: lines are read, operation by
+operation.
+"""
+
+import ast
+import operator
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy
+from numpy import ndarray
+from sympy import E, Expr, Float, Integer, MatrixSymbol, Rational, exp, log, pi, sqrt
+
+from derive.backends.torch import ONE, lines, spell
+from derive.calculus import derive
+from derive.diagnosis import Diagnostician, drawn_inputs, relation
+from derive.exercises.sheet import GAP
+from derive.operations import evaluate
+from derive.problems import N, Network
+from derive.programs import Derivation, SymbolKind, readable
+from derive.proof import Judge, NotProved, Tensor, symbols, torch_stand_in
+from derive.reading import forward
+
+LINE = re.compile(r"^\s*([A-Za-z_]\w*)\s*=\s*([^=].*?)\s*(?:#.*)?$")
+NARROW, WIDE, ROWS, LONGEST = 2, 12, (5, 7, 11, 13, 17), 2_000
+SAME, HIGHEST = 1e-9, 64
+READ = "arithmetic, @, .T, .sum(0) and functions of torch"
+CALLS: dict[str, Callable[..., Any]] = {  # of torch, by function or by method
+    "add": operator.add,
+    "div": operator.truediv,
+    "matmul": operator.matmul,
+    "mm": operator.matmul,
+    "mul": operator.mul,
+    "multiply": operator.mul,
+    "neg": operator.neg,
+    "pow": operator.pow,
+    "sub": operator.sub,
+    "sum": Tensor.sum,
+    "t": lambda tensor: tensor.T,
+}
+OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.MatMult: operator.matmul,
+    ast.Pow: operator.pow,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+
+
+class Unreadable(ValueError):
+    """A line that computes nothing here, and why."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The verdict of a step: its number, the name that its line gives a value to, and what is wrong."""
+
+    step: str
+    name: str
+    right: bool
+    words: str
+
+    def __str__(self) -> str:
+        return f"{self.step:>4}  {self.name:10} {'right' if self.right else self.words}"
+
+
+def filled_lines(text: str) -> dict[str, str]:
+    """The right side of each line name = ..., by its name; of several with one name the last."""
+    found = (LINE.match(line) for line in text.split("\n"))
+    return {match[1]: match[2] for match in found if match}
+
+
+class Examiner:
+    """Knows the right lines of a network, and judges those of others."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        small = replace(network, layers=tuple(min(width, NARROW) for width in network.layers))
+        wide = replace(network, layers=tuple(min(width, WIDE) for width in network.layers))
+        rows = next(rows for rows in ROWS if rows not in wide.layers)
+        self.doctor = Diagnostician(wide, drawn_inputs(wide, rows))
+        self.exact = Surroundings(small, None)
+        inputs = {s: self.doctor.point.right[s] for s in self.doctor.derivation.program.inputs}
+        self.numeric = Surroundings(wide, inputs)
+        self.steps = {e.target: f"B{number}" for number, e in enumerate(self.doctor.derivation.backward, 1)}
+
+    def answers(self, filled: Mapping[str, str]) -> list[Answer]:
+        """The verdict of each step of the backward pass, in order."""
+        return [
+            Answer(step, name, not words, words)
+            for symbol, step in self.steps.items()
+            for name in [spell(self.doctor.derivation.program, symbol)]
+            for words in [self.wrong(symbol, name, filled.get(name))]
+        ]
+
+    def wrong(self, symbol: MatrixSymbol, name: str, text: str | None) -> str:
+        """What is wrong in a line; nothing where it is right."""
+        if text is None:
+            return "is not there"
+        if GAP in text:
+            return "is not filled in"
+        try:
+            got, right = self.numeric.computed(text, name), self.numeric.right[name]
+            if got.shape != right.shape:
+                turned = got.ndim == 2 and got.shape[::-1] == right.shape and close(floats(got).T, floats(right))
+                note = "; it is transposed" if turned else ""
+                return f"has shape {self.numeric.sized(got.shape)} where it is {self.numeric.sized(right.shape)}{note}"
+            if not numpy.isfinite(floats(got)).all():
+                return "is not finite"
+            exact, wanted = self.exact.computed(text, name), self.exact.right[name]
+        except Unreadable as error:
+            return str(error)
+        if exact.shape == wanted.shape and self.identical(exact, wanted, name):
+            return ""
+        return self.slip(symbol, floats(got), floats(right))
+
+    def identical(self, got: Tensor, right: Tensor, name: str) -> bool:
+        """Whether each entry is, as the prover decides; not where it knows nothing of what is in it."""
+        judge = Judge()
+        try:
+            for one, other in zip(got.entries.flat, right.entries.flat, strict=True):
+                judge.show(name, one, other, name)
+        except (NotProved, ValueError):
+            return False
+        return True
+
+    def slip(self, symbol: MatrixSymbol, got: ndarray, right: ndarray) -> str:
+        """The slip that gives the same numbers, in words; else how the two differ."""
+        point = self.doctor.point
+        index = point.targets.index(symbol)
+        for change in point.slips.of(index, point.operations[index]):
+            try:
+                made = point.numbers.of(change.operation)
+            except (ArithmeticError, ValueError, TypeError, IndexError, KeyError):
+                continue
+            if made.size == got.size and close(made.reshape(got.shape), got):
+                return change.words
+        square = got.ndim == 2 and got.shape[0] == got.shape[1] and close(got.T, right)
+        if square:
+            return "it is transposed"
+        two = (array.reshape(1, -1) if array.ndim < 2 else array for array in (got, right))
+        return f"differs: {relation(*two)}"
+
+
+class Surroundings:
+    """The names that a line can use, with their values: symbols, or numbers where there are inputs."""
+
+    def __init__(self, network: Network, inputs: Mapping[MatrixSymbol, ndarray] | None) -> None:
+        self.derivation: Derivation = readable(derive(forward(network)))
+        program = self.derivation.program
+        rows = self.rows = 2 if inputs is None else len(inputs[program.data[0]])
+        self.right: dict[str, Any] = {"N": Integer(rows), ONE: Integer(1)}
+        self.order: list[str] = list(self.right)
+        values = None if inputs is None else evaluate(self.derivation.equations, dict(inputs))
+        for symbol in program.inputs:
+            shape = tuple(int(size.xreplace({N: rows})) for size in program.shape(symbol))
+            value = symbols(symbol.name, shape) if values is None else given(values[symbol], shape)
+            self.put(spell(program, symbol), value)
+        code = lines(program, self.derivation.equations, ONE)
+        for equation, line in zip(self.derivation.equations, code, strict=True):
+            value = self.computed(line.value.text, line.target)
+            kind = program.notation.kind(equation.target.name)
+            if kind is SymbolKind.PRE_ACTIVATION and values is None:
+                value = symbols(line.target, value.shape)
+            self.put(line.target, value)
+
+    def sized(self, shape: tuple[int, ...]) -> str:
+        """A shape in words; no layer is as wide as there are rows."""
+        return " x ".join("N" if size == self.rows else f"{size}" for size in shape) or "of a number"
+
+    def put(self, name: str, value: Any) -> None:
+        self.right[name] = value
+        self.order.append(name)
+
+    def computed(self, text: str, name: str) -> Tensor:
+        """What a line's right side computes from what is known before it.
+
+        Raises Unreadable that says why it is nothing.
+        """
+        known = self.order[: self.order.index(name)] if name in self.order else self.order
+        if len(text) > LONGEST:
+            raise Unreadable(f"is longer than {LONGEST} characters")
+        try:
+            tree = ast.parse(text, mode="eval").body
+        except (SyntaxError, ValueError, RecursionError):
+            raise Unreadable(f"cannot be read: {text[:60]}") from None
+        value = Reading({n: self.right[n] for n in known}, self.right.keys(), self.sized).of(tree)
+        if isinstance(value, Expr):
+            value = Tensor(value)
+        if not isinstance(value, Tensor):
+            raise Unreadable("is no tensor")
+        return value
+
+
+class Reading:
+    """Computes an expression of Python, operation by operation: arithmetic, transposes, sums, functions of torch."""
+
+    def __init__(self, names: Mapping[str, Any], later: Collection[str], sized: Callable[..., str]) -> None:
+        self.names, self.later, self.sized, self.torch = names, later, sized, torch_stand_in()
+
+    def of(self, node: ast.expr) -> Any:
+        try:
+            return self.value(node)
+        except Unreadable:
+            raise
+        except (ValueError, TypeError, RuntimeError, ArithmeticError, AttributeError, IndexError, RecursionError):
+            raise Unreadable(f"cannot be computed: {ast.unparse(node)[:60]}{self.shapes(node)}") from None
+
+    def value(self, node: ast.expr) -> Any:
+        match node:
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
+                one, other = self.of(left), self.of(right)
+                if isinstance(op, ast.Pow) and not (isinstance(other, Expr) and abs(other) <= HIGHEST):
+                    raise Unreadable(f"{ast.unparse(node)[:60]}: powers up to {HIGHEST} are read here")
+                return OPERATORS[type(op)](one, other)
+            case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in OPERATORS:
+                return OPERATORS[type(op)](self.of(left), self.of(right))
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                return -self.of(operand)
+            case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+                return self.of(operand)
+            case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+                return Rational(str(number))
+            case ast.Name(id=name):
+                if name not in self.names:
+                    why = "is not known yet" if name in self.later else f"is no name here; there are {self.known()}"
+                    raise Unreadable(f"{name} {why}")
+                return self.names[name]
+            case ast.Attribute(value=ast.Name(id="math"), attr="pi" | "e" as name):
+                return {"pi": pi, "e": E}[name]
+            case ast.Attribute(value=of, attr="T" | "mT"):
+                return self.of(of).T
+            case ast.Call(func=ast.Attribute(value=of, attr=method), args=args, keywords=keywords):
+                return self.called(of, method, args, keywords)
+        raise Unreadable(f"{ast.unparse(node)[:60]} is not read here; {READ} are")
+
+    def called(self, of: ast.expr, method: str, args: list[ast.expr], keywords: list[ast.keyword]) -> Any:
+        options = {{"axis": "dim"}.get(k.arg or "", k.arg or ""): ast.literal_eval(k.value) for k in keywords}
+        path = ast.unparse(of)
+        if path == "math" and method in ("sqrt", "exp", "log"):
+            return {"sqrt": sqrt, "exp": exp, "log": log}[method](*map(self.of, args))
+        of_torch = path == "torch" or path.startswith("torch.")
+        function: Any = CALLS.get(method)
+        if function is None:
+            function = self.torch
+            for name in [*path.split(".")[1:], method] if of_torch else [method]:
+                function = getattr(function, name, None)
+        if function is None:
+            raise Unreadable(f"{ast.unparse(of)}.{method} is no function that is known here")
+        before = [] if of_torch else [self.of(of)]
+        if method == "sum":
+            before += [self.of(args[0])] if of_torch else []
+            return function(*before, *(ast.literal_eval(arg) for arg in args[int(of_torch) :]), **options)
+        return function(*before, *map(self.argument, args), **options)
+
+    def argument(self, node: ast.expr) -> Any:
+        return node.value if isinstance(node, ast.Constant) else self.of(node)
+
+    def known(self) -> str:
+        return ", ".join(name for name in self.names if name not in ("N", ONE))
+
+    def shapes(self, node: ast.expr) -> str:
+        names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(self.names.get(n.id), Tensor)}
+        shown = (f"{name} is {self.sized(self.names[name].shape)}" for name in sorted(names))
+        return f", where {', '.join(shown)}" if names else ""
+
+
+def given(values: ndarray, shape: tuple[int, ...]) -> Tensor:
+    return Tensor(numpy.frompyfunc(Float, 1, 1)(values.reshape(shape)))
+
+
+def floats(tensor: Tensor) -> ndarray:
+    return numpy.vectorize(float, otypes=[float])(tensor.entries)
+
+
+def close(one: ndarray, other: ndarray) -> bool:
+    return one.shape == other.shape and bool((abs(one - other) <= SAME * (abs(other).max() + SAME)).all())

@@ -1,0 +1,111 @@
+"""Exercises: what is right is found right however it is written, and slips are named; nothing that is read is run."""
+
+import pytest
+
+from derive.exercise import main
+from derive.exercises import Examiner, exercise_sheet, filled_lines
+from derive.exercises.sheet import GAP
+from derive.problems.network import Network
+
+NETWORKS = {
+    "default": Network(),
+    "one layer": Network((3, 2), loss="huber_loss"),
+    "cross entropy": Network((4, 5, 3), "relu", loss="cross_entropy", reduction="mean"),
+    "a formula": Network((2, 3, 1), "z*sigmoid(z)", loss="abs(p - y)**3"),
+    "a penalty, a skip": Network((2, 4, 4, 1), "tanh", penalty="0.05*w**2", skip=((1, 2),)),
+    "no biases": Network((3, 4, 2), "tanh", bias="none"),
+}
+WRONG = {  # ten slips in the lines of the default network: what stands there, and what has to be said of it
+    "delta3": ("z3 - y", "the factor 2 is left out"),
+    "grad_W3": ("a2.T @ delta3", "it is transposed"),
+    "grad_b3": ("delta3", "has shape N x 1 where it is 1"),
+    "grad_a2": ("delta3 @ W3.T", "W3 is 1 x 10, delta3 is N x 1"),
+    "delta2": ("grad_a2 * (1 - z2) * z2", "the slope of sigmoid, which is written in a2, is taken at z2"),
+    "grad_W2": ("delta2.T @ a2", "a2 stands where a1 belongs"),
+    "grad_b2": ("delta2.sum(1)", "has shape N where it is 10"),
+    "grad_a1": ("delta2 @ W2.T", "W2.T stands where W2 belongs"),
+    "delta1": ("grad_a1", "the slope of sigmoid is left out"),
+    "grad_W1": ("delta1.T @ x / N", "it is divided by the number of points"),
+}
+RIGHT = {  # other ways to write the same
+    "delta3": "(z3 - y) * 2.0",
+    "grad_W3": "(a2.T @ delta3).T",
+    "grad_b3": "torch.sum(delta3, dim=0)",
+    "grad_a2": "torch.mm(W3.t(), delta3.T).T",
+    "delta2": "torch.sigmoid(z2) * (1 - torch.sigmoid(z2)) * grad_a2",
+    "grad_W2": "(grad_a2 * a2 - grad_a2 * a2**2).T @ a1",
+    "grad_b2": "(2 * delta2).sum(axis=0) / 2",
+    "grad_a1": "(W2.T @ delta2.T).mT",
+    "delta1": "(a1 - a1 * a1) * grad_a1",
+    "grad_W1": "delta1.T @ x",
+    "grad_b1": "(delta1.T @ (0 * x[0] + 1)).sum(0)",
+}
+
+
+def verdicts(network, lines: dict[str, str]) -> dict[str, tuple[bool, str]]:
+    return {a.name: (a.right, a.words) for a in Examiner(network).answers(lines)}
+
+
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
+def test_what_is_emitted_is_right_and_gaps_are_named(network):
+    solved, sheet = (filled_lines(exercise_sheet(network, solved=solved)) for solved in (True, False))
+    assert all(right for right, _ in verdicts(network, solved).values())
+    asked = {name for name, text in sheet.items() if GAP in text}
+    found = verdicts(network, sheet)
+    assert asked == set(found)
+    assert all(words == "is not filled in" for _, words in found.values())
+
+
+def test_slips_are_named():
+    solved = filled_lines(exercise_sheet(Network(), solved=True))
+    found = verdicts(Network(), solved | {name: text for name, (text, _) in WRONG.items()})
+    for name, (_, words) in WRONG.items():
+        assert not found[name][0]
+        assert words in found[name][1], found[name]
+    assert found["grad_b1"] == (True, "")
+
+
+def test_what_is_the_same_is_right():
+    found = verdicts(Network(), RIGHT)
+    assert {name for name, (right, _) in found.items() if not right} == {"grad_b1"}
+    assert "x[0] is not read here" in found["grad_b1"][1]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("grad_b3", "grad_b3 is not known yet"),
+        ("delta4", "delta4 is no name here; there are x, y, W1"),
+        ("__import__('os').system('true')", "is no function that is known here"),
+        ("delta3.__class__", "is not read here"),
+        ("delta3 @", "cannot be read"),
+        ("torch.load('x')", "torch.load is no function"),
+        ("3 * 'a'", "is not read here"),
+        ("((" * 400 + "))" * 400, "cannot be read"),
+        ("delta3 ** (10 ** 10)", "powers up to 64"),
+        ("W3 / 0", "is not finite"),
+    ],
+)
+def test_what_is_no_answer_is_said_in_a_line(text, words):
+    right, said = verdicts(Network(), {"grad_W3": text})["grad_W3"]
+    assert not right
+    assert said
+    assert "\n" not in said
+    assert words in said
+
+
+def test_the_command(tmp_path, capsys):
+    settings = tmp_path / "net.toml"
+    settings.write_text('layers = [2, 3, 1]\nactivation = "tanh"\n')
+    assert main([str(settings)]) == 0
+    sheet = capsys.readouterr().out
+    assert sheet.count(GAP) == 1 + sheet.count("## B")
+    assert main([str(settings), "--answers"]) == 0
+    filled = tmp_path / "filled.md"
+    filled.write_text(capsys.readouterr().out)
+    assert main([str(settings), "--check", str(filled)]) == 0
+    assert capsys.readouterr().out.endswith("7 of 7 are right\n")
+    filled.write_text(sheet)
+    assert main([str(settings), "--check", str(filled)]) == 1
+    assert main([str(settings), "--check", str(tmp_path / "none.md")]) == 2
+    assert "none.md" in capsys.readouterr().err

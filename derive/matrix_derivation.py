@@ -5,7 +5,7 @@ matrix's shape. Results hold where the loss is defined: an inverse, and the grad
 that is not singular; log det is nan where the determinant is negative, as in torch.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,7 +29,8 @@ from sympy import (
 from sympy.matrices import MatrixBase
 
 from derive.calculus import ClosedForms, coefficient, derive
-from derive.matrix_numbers import at_arrays, beside_autograd
+from derive.diagnosis import Diagnosis
+from derive.matrix_numbers import at_arrays, beside_autograd, diagnosed
 from derive.packages import expression_pages, expression_source
 from derive.paper import derivation_latex, expression_document
 from derive.paper.formats import MarkdownPage
@@ -107,6 +108,15 @@ class MatrixDerivation:
     def compare(self, **tensors: Any) -> dict[str, float]:
         """How far the emitted value and gradients are from autograd's at these tensors, relative to their size."""
         return beside_autograd(self, tensors)
+
+    def diagnose(self, function: Callable[..., Any], **arrays: Any) -> Diagnosis:
+        """What is wrong with a function that computes the gradient: the slip that gives its numbers, if one does.
+
+        It is called once, with a float64 array for each input by name, or a number for a scalar: drawn, or `arrays`,
+        where there are any. It returns the gradients by the names of the variables or in their order, or the value and
+        then these. Raises ValueError or TypeError for anything else.
+        """
+        return diagnosed(self, function, arrays)
 
     def __repr__(self) -> str:
         lines = (f"  d/d{variable} = {as_text(gradient)}" for variable, gradient in self.gradients.items())

@@ -1,11 +1,14 @@
 """What a matrix derivation comes to at given numbers: by numpy, and by torch beside autograd."""
 
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy
+from numpy import ndarray
 from sympy import MatrixSymbol
 
+from derive.diagnosis import Diagnosis, ExpressionDoctor
 from derive.operations import evaluate
 from derive.packages import forward_text
 
@@ -15,6 +18,20 @@ def at_arrays(subject: Any, arrays: dict[str, Any]) -> tuple[float, dict[str, An
 
     Raises ValueError that names an array that is missing, of another shape, or not expected, or the first symbol
     without a real and finite value.
+    """
+    inputs = inputs_of(subject, arrays)
+    values = evaluate(subject.derivation.equations, inputs)
+    gradients = {}
+    for variable in subject.variables:
+        found = values[subject.derivation.gradients[subject.inputs[variable]]]
+        gradients[str(variable)] = found if isinstance(variable, MatrixSymbol) else float(found.item())
+    return float(values[subject.program.output].item()), gradients
+
+
+def inputs_of(subject: Any, arrays: dict[str, Any]) -> dict[MatrixSymbol, ndarray]:
+    """The arrays by their symbols, each with its two dimensions.
+
+    Raises ValueError that names an array that is missing, of another shape, or not expected.
     """
     names = {str(given): symbol for symbol, given in subject.original.items()}
     check_names(names, arrays)
@@ -30,12 +47,48 @@ def at_arrays(subject: Any, arrays: dict[str, Any]) -> tuple[float, dict[str, An
             if wanted != length:
                 raise ValueError(f"{name}: expected shape {tuple(symbol.shape)}, got {array.shape}")
         inputs[symbol] = array
-    values = evaluate(subject.derivation.equations, inputs)
-    gradients = {}
-    for variable in subject.variables:
-        found = values[subject.derivation.gradients[subject.inputs[variable]]]
-        gradients[str(variable)] = found if isinstance(variable, MatrixSymbol) else float(found.item())
-    return float(values[subject.program.output].item()), gradients
+    return inputs
+
+
+def diagnosed(subject: Any, function: Callable[..., Any], arrays: dict[str, Any]) -> Diagnosis:
+    """What is wrong with a function that computes the gradients, at these arrays, or at a point that is drawn.
+
+    Raises ValueError or TypeError for what is no point, and for what are no gradients.
+    """
+    doctor = ExpressionDoctor(subject.derivation, inputs_of(subject, arrays) if arrays else None)
+    names = {str(given): symbol for symbol, given in subject.original.items()}
+    scalars = {str(given) for given in subject.original.values() if not isinstance(given, MatrixSymbol)}
+    values = {name: doctor.point.inputs[symbol].copy() for name, symbol in names.items()}
+    given = function(**{name: array.item() if name in scalars else array for name, array in values.items()})
+    variables = [str(variable) for variable in subject.variables]
+    if isinstance(given, tuple) and len(given) == 2 and (len(variables) == 1 or isinstance(given[1], Mapping | tuple)):
+        given = given[1]
+    elif isinstance(given, tuple) and len(given) == len(variables) + 1:
+        given = given[1:]
+    if not isinstance(given, Mapping):
+        parts = given if isinstance(given, tuple) and len(variables) > 1 else (given,)
+        if len(parts) != len(variables):
+            raise TypeError(f"function: expected gradients in {', '.join(variables)}, by name or in this order")
+        given = dict(zip(variables, parts, strict=True))
+    if unknown := [name for name in given if name not in variables]:
+        raise ValueError(f"function: {str(unknown[0])!r}: no variable; known: {', '.join(variables)}")
+    if not given:
+        raise ValueError("function: returned no gradient")
+    return doctor.of_arrays({names[name].name: two_dimensions(name, part) for name, part in given.items()})
+
+
+def two_dimensions(name: str, array: Any) -> ndarray:
+    """A number as 1 x 1, and a list of numbers as a column.
+
+    Raises TypeError for what is no array of numbers, ValueError for one of more dimensions.
+    """
+    try:
+        values = numpy.asarray(array, dtype=float)
+    except (TypeError, ValueError):
+        raise TypeError(f"function: {name}: expected an array of numbers, got {type(array).__name__}") from None
+    if values.ndim > 2:
+        raise ValueError(f"function: {name}: expected 2 dimensions, got shape {values.shape}")
+    return values.reshape(-1, 1) if values.ndim < 2 else values
 
 
 def beside_autograd(subject: Any, tensors: dict[str, Any]) -> dict[str, float]:

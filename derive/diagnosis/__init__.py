@@ -1,12 +1,15 @@
 """Finds the slip in somebody's gradient: made in the derivation's own equations, it gives their numbers."""
 
-from derive.diagnosis.diagnosis import Diagnosis, Diagnostician, Explanation, Verdict, diagnose, drawn_inputs, relation
+from derive.diagnosis.diagnosis import Diagnostician, diagnose, drawn_inputs
+from derive.diagnosis.expressions import ExpressionDoctor
+from derive.diagnosis.report import Diagnosis, Explanation, Verdict, relation
 from derive.diagnosis.written import Misread, Written, named, written
 
 __all__ = [
     "Diagnosis",
     "Diagnostician",
     "Explanation",
+    "ExpressionDoctor",
     "Misread",
     "Verdict",
     "Written",

@@ -6,7 +6,7 @@ from typing import Any
 
 from sympy import Add, Expr, MatrixSymbol, Mul, Piecewise, Pow, Symbol
 
-from derive.operations import Entrywise, Operation, Sum, Value
+from derive.operations import Entrywise, Operation, Sum, Transposed, Value
 
 MOST_CHANGES = 60  # of a formula
 
@@ -51,7 +51,8 @@ def exchanged(part: Any, symbol: MatrixSymbol, other: Operation) -> Any:
     if isinstance(part, tuple):
         return tuple(exchanged(item, symbol, other) for item in part)
     if is_dataclass(part) and isinstance(part, Operation):
-        return replace(part, **{f.name: exchanged(getattr(part, f.name), symbol, other) for f in fields(part)})
+        made = replace(part, **{f.name: exchanged(getattr(part, f.name), symbol, other) for f in fields(part)})
+        return made.of.of if isinstance(made, Transposed) and isinstance(made.of, Transposed) else made
     return part
 
 

@@ -4,15 +4,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice, product
+from typing import Protocol
 
 import numpy
 from numpy import ndarray
 from sympy import MatrixSymbol, Rational
 
-from derive.diagnosis.changes import Slip, exchanged, values_in
-from derive.diagnosis.slips import Slips
+from derive.diagnosis.changes import Change, Slip, exchanged, values_in
 from derive.operations import Numbers, Operation, Scaled, Sum, Value, evaluate
-from derive.problems import Network
 from derive.programs import Derivation
 
 Values = dict[MatrixSymbol, ndarray]
@@ -45,18 +44,37 @@ class Trial:
     changed: Values
 
 
-class Point:
-    """A network's derivation at numbers, with every slip that can be made in one place, and what each leads to."""
+class Made(Protocol):
+    """Slips in a derivation: the operations of its equations, and what weights stand in the sweep back to them."""
 
-    def __init__(self, network: Network, derivation: Derivation, inputs: Values) -> None:
-        self.network, self.derivation, self.inputs = network, derivation, inputs
+    operations: list[Operation]
+    cotangents: list[MatrixSymbol]
+    weights: set[MatrixSymbol]
+
+    def all(self) -> list[Slip]: ...
+    def of(self, index: int, operation: Operation) -> Iterator[Change]: ...
+    def code(self, symbol: MatrixSymbol) -> str: ...
+
+
+class Point:
+    """A derivation at numbers, with every slip that can be made in one place, and what each leads to.
+
+    `slips` makes these of the values there.
+    """
+
+    def __init__(self, derivation: Derivation, inputs: Values, slips: Callable[[Values], Made]) -> None:
+        self.derivation, self.inputs, self.make = derivation, inputs, slips
         self.right = evaluate(derivation.equations, inputs)
-        self.slips = Slips(network, derivation, self.right)
+        self.slips = slips(self.right)
         self.operations = self.slips.operations
         self.targets = [equation.target for equation in derivation.equations]
         self.reads = [frozenset(values_in(operation)) for operation in self.operations]
         self.gradients = dict(zip((s.name for s in derivation.gradients), derivation.gradients.values(), strict=True))
         self.numbers = Numbers(self.right)
+
+    def at(self, inputs: Values) -> "Point":
+        """The same at other numbers, those that are not given as they are."""
+        return Point(self.derivation, {**self.inputs, **inputs}, self.make)
 
     @property
     def is_small(self) -> bool:
@@ -103,7 +121,7 @@ class Point:
                     if not numpy.isfinite(value).all() or (wanted and not wanted(target, value)):
                         return None
                     changed[target] = numbers.values[target] = value
-        except (ArithmeticError, ValueError, TypeError, IndexError, KeyError):
+        except (ArithmeticError, ValueError, TypeError, IndexError, KeyError, NotImplementedError):
             return None
         finally:
             for target in changed:
@@ -244,7 +262,7 @@ class Search:
         for index, (target, reads) in enumerate(zip(point.targets, point.reads, strict=True)):
             if target in point.slips.cotangents:
                 uses += [(index, W) for W in reads & point.slips.weights]
-        for chosen in [uses, *([use] for use in uses if len(uses) > 1)]:
+        for chosen in [uses, *([use] for use in uses if len(uses) > 1)] if uses else []:
             for step in self.steps_of(chosen):
                 which = "the weights are" if len(chosen) > 1 else f"{point.slips.code(chosen[0][1])} is"
                 words = f"{which} taken after the update, with a step of {step}"

@@ -1,0 +1,131 @@
+"""What is said of somebody's gradients at a point where the right ones are known, and what each slip makes of them."""
+
+from abc import abstractmethod
+
+import numpy
+from numpy import ndarray
+
+from derive.backends.torch import TorchPrinter
+from derive.diagnosis.apart import told_apart
+from derive.diagnosis.report import Diagnosis, Explanation, Step, Verdict, relation
+from derive.diagnosis.search import Point, Search, Trial, Values
+from derive.operations import Numbers, Operation, Product, Reduction, Transposed
+
+
+class Doctor:
+    """Knows the gradients at a point; `printer` spells its equations as the reader's code has them."""
+
+    def __init__(self, point: Point, printer: TorchPrinter) -> None:
+        self.point, self.printer = point, printer
+        self.derivation = point.derivation
+        self.moves: dict[float, dict[str, float]] = {}
+
+    @abstractmethod
+    def header(self, name: str) -> str:
+        """What the gradient in a variable is called."""
+
+    @abstractmethod
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a gradient, as it is written."""
+
+    @abstractmethod
+    def elsewhere(self) -> tuple[Values, Values]:
+        """Data at which nothing is special, and all else that is given at such a point."""
+
+    def noise(self, eps: float) -> dict[str, float]:
+        if eps not in self.moves:
+            self.moves[eps] = self.point.noise(eps)
+        return self.moves[eps]
+
+    def diagnosed(self, search: Search, decimals: dict[str, int], notes: list[str], transposed: set[str]) -> Diagnosis:
+        """What there is to say of the claims, beside `notes`; of those that are `transposed` none is right."""
+        found = [] if all(search.right.values()) else search.explanations()
+        unsummed = [name for name, claim in search.claims.items() if claim.rows is not None]
+        found = [trial for trial in found if all(self.rows_fit(search, name, trial) for name in unsummed)]
+        for name in unsummed:
+            if found or (all(search.right.values()) and self.rows_fit(search, name, Trial((), {}, {}))):
+                why = "has a row of numbers for each point: the sum over the points is missing"
+                notes.append(f"{self.header(name)} {why}")
+        groups, apart = told_apart(self.point, found, *self.elsewhere())
+        verdicts = tuple(
+            Verdict(
+                self.header(name),
+                self.shape(name),
+                good and name not in unsummed and name not in transposed,
+                self.words(search, name, good, decimals[name], name in unsummed),
+            )
+            for name, good in search.right.items()
+        )
+        if not found and not all(search.right.values()):
+            notes += self.where(search)
+        return Diagnosis(verdicts, tuple(map(self.explained, groups)), tuple(notes), apart)
+
+    def rows_fit(self, search: Search, name: str, trial: Trial) -> bool:
+        """Whether the numbers of each row are what the slip, or no slip, makes of that row."""
+        index = self.point.targets.index(self.point.gradients[name])
+        operation = trial.changes.get(index, self.point.operations[index])
+        rows = of_rows(operation, Numbers({**self.point.right, **trial.changed}))
+        claim = search.claims[name]
+        if rows is None or claim.rows is None or rows.shape != claim.rows.shape:
+            return False
+        return bool((abs(rows - claim.rows) <= claim.allowed + search.noise[name] * abs(rows).max()).all())
+
+    def words(self, search: Search, name: str, good: bool, decimals: int, unsummed: bool) -> str:
+        claim, right = search.claims[name], self.point.right[self.point.gradients[name]]
+        if not numpy.isfinite(claim.values).all():
+            return "not finite"
+        if unsummed:
+            return "not added up over the points" + ("" if good else ", and differs")
+        if good:
+            exact = (claim.allowed <= search.noise[name] * abs(right).max()).all()
+            return "equal" if exact else f"equal to the {decimals} decimal{'s' * (decimals != 1)} that are written"
+        return "differs"
+
+    def where(self, search: Search) -> list[str]:
+        """What can be said where no slip gives the numbers."""
+        good = [name for name, right in search.right.items() if right]
+        bad = [name for name, right in search.right.items() if not right]
+        symbol = self.point.gradients[bad[0]]
+        number, what = self.step_name(self.point.targets.index(symbol))
+        two = ", and no two," if self.point.is_small else ""
+        text = [f"No slip that is known{two} gives these numbers."]
+        if good:
+            names, are = ", ".join(map(self.header, good)), "are" if len(good) > 1 else "is"
+            text.append(f"{names} {are} right, and so is what they need.")
+        first = f"{self.header(bad[0])} is the first that goes wrong"
+        text.append(f"Seen from the end, {first}: {number}, {what}, or what it needs.")
+        for name in bad:
+            ours = self.point.right[self.point.gradients[name]]
+            text.append(f"{self.header(name)}: {relation(search.claims[name].values, ours)}")
+        return text
+
+    def step_name(self, index: int) -> tuple[str, str]:
+        """The number of a step in the document, and what it computes."""
+        equation, first = self.derivation.equations[index], len(self.derivation.program.equations)
+        number = f"B{index - first + 1}" if index >= first else f"F{index + 1}"
+        title = self.derivation.program.notation.title(equation.target.name)
+        return number, title if equation.variable is None else f"dL/d{equation.variable}"
+
+    def explained(self, group: list[Trial]) -> Explanation:
+        slips, same = group[0].slips, tuple(tuple(slip.kind for slip in trial.slips) for trial in group[1:])
+        steps = tuple(tuple(self.step(index, operation) for index, operation in slip.changes) for slip in slips)
+        return Explanation(tuple(slip.kind for slip in slips), tuple(slip.words for slip in slips), steps, same)
+
+    def step(self, index: int, operation: Operation) -> Step:
+        number, what = self.step_name(index)
+        right = self.printer.line(self.derivation.equations[index])
+        try:
+            wrong = f"{right.target} = {self.printer.of(operation).text}"
+        except (ValueError, NotImplementedError):
+            wrong = f"{right.target} = ..."
+        return Step(number, what, wrong, right.code)
+
+
+def of_rows(operation: Operation, numbers: Numbers) -> ndarray | None:
+    """The terms of a sum over the rows, one a row."""
+    match operation:
+        case Reduction(kind="sum", axis=0, of=of):
+            return numbers.of(of)[:, None, :]
+        case Product(factors=(Transposed(of=left), right)):
+            return numbers.of(left)[:, :, None] * numbers.of(right)[:, None, :]
+    return None

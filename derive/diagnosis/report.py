@@ -1,0 +1,128 @@
+"""What a diagnosis says: a verdict a gradient, slips with their steps, and what is known where there are none."""
+
+import math
+from dataclasses import dataclass
+
+import numpy
+from numpy import ndarray
+
+MOST_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Of one gradient: its header, its shape, and in words how theirs and ours agree."""
+
+    name: str
+    shape: tuple[int, ...]
+    right: bool
+    words: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """A slip in one step of the document: the line of code with it, and the right one."""
+
+    number: str
+    what: str
+    wrong: str
+    right: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One slip or two that give all of the numbers; `same` are the kinds of others that do so at every point."""
+
+    kinds: tuple[str, ...]
+    words: tuple[str, ...]
+    steps: tuple[tuple[Step, ...], ...]
+    same: tuple[tuple[str, ...], ...] = ()
+
+    def __str__(self) -> str:
+        text = []
+        for words, steps in zip(self.words, self.steps, strict=True):
+            first = steps[0]
+            place = f"{first.number}, {first.what}" if len(steps) == 1 else ", ".join(step.number for step in steps)
+            text.append(f"{place}: {words}.")
+            for step in steps:
+                text += [f"    with the slip  {step.wrong}", f"    right          {step.right}"]
+        return "\n".join(text)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found: a verdict a gradient, the slips that give the numbers, and where there are none, what is known.
+
+    Of several explanations each gives all of the numbers; `apart` is a point, in TOML, at which they differ.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    explanations: tuple[Explanation, ...] = ()
+    notes: tuple[str, ...] = ()
+    apart: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        return all(verdict.right for verdict in self.verdicts)
+
+    @property
+    def summary(self) -> str:
+        """In a line."""
+        if self.agrees:
+            return "all gradients agree"
+        if self.explanations:
+            ways = (" and ".join(words_in_a_line(e)) for e in self.explanations[:MOST_SHOWN])
+            return " or ".join(dict.fromkeys(ways))
+        wrong = ", ".join(verdict.name for verdict in self.verdicts if not verdict.right)
+        return f"no slip that is known gives {wrong}"
+
+    def __str__(self) -> str:
+        widths = [max(len(v.name) for v in self.verdicts), max(len(sized(v.shape)) for v in self.verdicts)]
+        text = [f"{v.name:<{widths[0]}}  {sized(v.shape):<{widths[1]}}  {v.words}" for v in self.verdicts]
+        if self.agrees:
+            return "\n".join([*text, *self.notes, "all gradients agree"])
+        count = len(self.explanations)
+        if count == 1:
+            text += ["", str(self.explanations[0]), "It gives all of these numbers, to each digit that is written."]
+        elif count:
+            text += ["", f"{count} slips give all of these numbers, to each digit that is written; it is one of them:"]
+            text += [f"({number}) {e}" for number, e in enumerate(self.explanations[:MOST_SHOWN], 1)]
+            text += [f"and {count - MOST_SHOWN} more"] if count > MOST_SHOWN else []
+            text += ["", self.apart] if self.apart else []
+        return "\n".join([*text, *([""] if self.notes else []), *self.notes])
+
+
+def words_in_a_line(explanation: Explanation) -> list[str]:
+    return [
+        f"{'/'.join(step.number for step in steps)} {words}"
+        for words, steps in zip(explanation.words, explanation.steps, strict=True)
+    ]
+
+
+def sized(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def relation(theirs: ndarray, ours: ndarray) -> str:
+    """How two arrays differ: a number between them, one a row or a column, their directions."""
+    with numpy.errstate(all="ignore"):
+        ratio = theirs / ours
+    known = ratio[numpy.isfinite(ratio) & (ours != 0)]
+    if known.size > 1 and constant(known):
+        return f"theirs is {known.flat[0]:.4g} times ours"
+    if ours.size == 1 and known.size:
+        return f"theirs is {known.flat[0]:.4g} times ours"
+    for axis, word in ((1, "row"), (0, "column")):
+        lines = [line[numpy.isfinite(line)] for line in (ratio if axis else ratio.T)]
+        if theirs.shape[axis] > 1 and all(line.size and constant(line) for line in lines):
+            factors = ", ".join(f"{line[0]:.4g}" for line in lines[:6])
+            return f"each {word} is a number times ours: {factors}{', ...' if len(lines) > 6 else ''}"
+    norms = float(numpy.linalg.norm(theirs)), float(numpy.linalg.norm(ours))
+    if not all(map(math.isfinite, norms)) or not all(norms):
+        return f"theirs has norm {norms[0]:.4g}, ours {norms[1]:.4g}"
+    cosine = float((theirs * ours).sum()) / norms[0] / norms[1]
+    return f"no number times ours: norm {norms[0] / norms[1]:.4g} of ours, cosine of the angle {cosine:.4g}"
+
+
+def constant(numbers: ndarray) -> bool:
+    return bool(abs(numbers - numbers.mean()).max() <= 1e-3 * abs(numbers.mean()))

@@ -35,6 +35,7 @@ FILES = {
         "    return dx, (G * h).sum((0, 1)), G.sum((0, 1))\n"
     ),
 }
+FIRST = re.findall(r"^    python -m ([^#]*?) +#", TEXT, re.M)  # those of the first screen
 STATUS = {"derive.diagnose": 1}  # theirs.dat is wrong
 
 
@@ -49,11 +50,33 @@ def folder(tmp_path_factory) -> Path:
 
 
 def test_there_are_commands_for_each_row():
-    assert len(COMMANDS) == 12
+    assert len(COMMANDS) == 14
+
+
+def test_the_figures_are_those_of_the_benchmark():
+    """Each ratio of the table, as it is rounded, in the row of benchmark.md that it is of."""
+    measured = (ROOT / "tests/tools/benchmark.md").read_text(encoding="utf-8")
+    ratios = {
+        (n, peer): float(x) for n, peer, x in re.findall(r"\| float32 N=(\d+) \| ([^|]+) \| ([\d.]+) \|", measured)
+    }
+    table = TEXT[TEXT.index("How many times as long") : TEXT.index("`backward.py` is for reading")]
+    head, _, *rows = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("|")]
+    sizes = [size.replace("N =", "").replace(",", "").strip() for size in head[1:]]
+    assert len(rows) == 5
+    for peer, *shown in rows:
+        for size, ratio in zip(sizes, shown, strict=True):
+            assert float(ratio) == pytest.approx(ratios[size, peer.strip()], rel=0.05), (peer, size)
+
+
+def test_it_is_short_and_the_files_that_it_leads_to_are_there():
+    assert len(TEXT.splitlines()) <= 150
+    for text in (TEXT, (ROOT / "GUIDE.md").read_text(encoding="utf-8")):
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)|src=\"([^\"]+)\"", text):
+            assert (ROOT / "".join(target)).is_file(), target
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, *FIRST])
 def test_each_command_works(command, folder):
     words = shlex.split(command.replace("10000000", "1000"))
     if words[0] == "torchrun":

@@ -13,12 +13,11 @@ from sympy import (
     ShapeError,
     Symbol,
     Trace,
-    exp,
     sympify,
 )
 
 from derive.formulas import FUNCTIONS
-from derive.programs import Elementwise, RowLogSumExp
+from derive.programs import Elementwise, RowLogSumExp, RowSoftmax
 
 
 def total(matrix: MatrixExpr) -> Expr:
@@ -78,7 +77,7 @@ def log_softmax(matrix: MatrixExpr) -> MatrixExpr:
 def softmax(matrix: MatrixExpr) -> MatrixExpr:
     """exp of the entries over the sum of exp of their row; raises ShapeError for a column."""
     check_rows("softmax", matrix, "softmax({}.T).T is the column")
-    return log_softmax(matrix).applyfunc(exp)
+    return RowSoftmax(matrix)
 
 
 def check_rows(name: str, matrix: MatrixExpr, right: str) -> None:

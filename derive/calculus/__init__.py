@@ -1,7 +1,8 @@
 """The one theorem, the sweep back and the sweep forward, what they make of a loss, and closed forms."""
 
-from derive.calculus.closed import ClosedForms, coefficient
+from derive.calculus.closed import ClosedForms
 from derive.calculus.derivations import Computed, hvp, input_grad, jvp, of_parameters_alone, per_sample_grad
+from derive.calculus.hessians import coefficient
 from derive.calculus.reverse import derive, reachable
 from derive.calculus.tangent import tangents
 from derive.calculus.theorem import pullback, pushforward, rule

@@ -2,26 +2,19 @@
 
 from sympy import (
     Abs,
-    Add,
     BlockMatrix,
     Determinant,
-    DiagMatrix,
     Expr,
-    HadamardPower,
-    HadamardProduct,
     Identity,
     Inverse,
     KroneckerProduct,
-    Lambda,
     MatAdd,
     MatMul,
     MatPow,
     MatrixBase,
     MatrixExpr,
     MatrixSymbol,
-    Mul,
     OneMatrix,
-    Pow,
     Symbol,
     Trace,
     Transpose,
@@ -32,8 +25,10 @@ from sympy import (
 from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
-from derive.calculus.simplified import added, entry_by_entry, multiplied, trace
-from derive.formulas import NamedFunction, in_powers_of
+from derive.calculus.alike import turned
+from derive.calculus.entries import Entries
+from derive.calculus.simplified import added, multiplied, trace
+from derive.formulas import in_powers_of
 from derive.programs import (
     Arange,
     BlockSum,
@@ -47,8 +42,6 @@ from derive.programs import (
     SignDet,
     core,
     product,
-    terms,
-    transposed,
 )
 
 
@@ -80,7 +73,7 @@ class ClosedForms:
             return multiplied(scale.xreplace(self.sizes), map(self.of, factors))
         if isinstance(value, Transpose):
             inner = self.of(value.arg)
-            return inner.T if isinstance(inner, MatrixExpr) else inner
+            return turned(inner) if isinstance(inner, MatrixExpr) else inner
         if isinstance(value, Inverse):
             return self.of(value.arg).inv()
         if isinstance(value, MatPow):
@@ -90,7 +83,10 @@ class ClosedForms:
         if isinstance(value, RowMax):  # any number gives the same results; 0 leaves nothing of it
             return ZeroMatrix(*(size.xreplace(self.sizes) for size in value.shape))
         if isinstance(value, BlockSum):
-            return BlockSum(self.of(value.matrix), self.of(value.factor), value.inner)
+            matrix, factor = self.of(value.matrix), self.of(value.factor)
+            if isinstance(matrix, Identity) and value.inner:  # which is what the derivative of tr(A) tr(B) has
+                return multiplied(trace(factor), [Identity(value.shape[0].xreplace(self.sizes))])
+            return BlockSum(matrix, factor, value.inner)
         if isinstance(value, MatrixSlice):
             rows, columns = (tuple(p.xreplace(self.sizes) for p in side) for side in (value.rowslice, value.colslice))
             return sliced(self.of(value.parent), rows, columns)
@@ -136,77 +132,7 @@ class ClosedForms:
         if not matrices:
             result = formula.xreplace(scalars)
             return result if (rows, columns) == (1, 1) else product(result, [OneMatrix(rows, columns)])
-        return Entries(scalars, matrices, (rows, columns)).of(formula)
-
-
-class Entries:
-    """A formula over the entries of matrices, as a matrix expression."""
-
-    def __init__(
-        self, scalars: dict[Symbol, Expr], matrices: dict[Symbol, MatrixExpr], shape: tuple[Expr, Expr]
-    ) -> None:
-        self.scalars, self.matrices, self.shape = scalars, matrices, shape
-
-    def of(self, formula: Expr) -> Expr:
-        """A matrix expression, or a number where no matrix is in the formula."""
-        inside = [u for u in self.matrices if u in formula.free_symbols]
-        if not inside:
-            return formula.xreplace(self.scalars)
-        if formula in self.matrices:
-            return self.matrices[formula]
-        if isinstance(formula, Add):
-            return self.sum(formula)
-        if isinstance(formula, Mul):
-            return self.product(formula)
-        if len(inside) == 1:
-            return self.applied(formula, inside[0])
-        if isinstance(formula, Pow) and formula.exp.is_Integer and formula.exp > 0:
-            return HadamardPower(self.of(formula.base), formula.exp)
-        if (len(formula.args) == 1 and isinstance(formula.args[0], Add | Mul | Pow)) or isinstance(formula, Pow):
-            if isinstance(formula, Pow) and formula.exp.has(*inside):
-                return self.kept(formula, inside)
-            inner, t = self.of(formula.args[0]), self.variable()
-            outer = t ** formula.exp.xreplace(self.scalars) if isinstance(formula, Pow) else formula.func(t)
-            return inner.applyfunc(Lambda(t, outer))
-        return self.kept(formula, inside)
-
-    def variable(self) -> Symbol:
-        """A name that no number in the formula has."""
-        taken = {symbol.name for value in self.scalars.values() for symbol in value.free_symbols}
-        names = ("t", "u", "w", *(f"t{number}" for number in range(len(taken))))
-        return Symbol(next(name for name in names if name not in taken), real=True)
-
-    def kept(self, formula: Expr, inside: list[Symbol]) -> MatrixExpr:
-        variables = [Symbol(f"u{number}", real=True) for number in range(len(inside))]
-        body = formula.xreplace({**self.scalars, **dict(zip(inside, variables, strict=True))})
-        return Elementwise(Lambda(tuple(variables), body), *(self.matrices[u] for u in inside))
-
-    def applied(self, formula: Expr, u: Symbol) -> MatrixExpr:
-        if isinstance(formula, Pow) and formula.base == u and formula.exp.is_Integer:
-            return HadamardPower(self.matrices[u], formula.exp)
-        if isinstance(formula, NamedFunction) and formula.args == (u,):
-            return self.matrices[u].applyfunc(formula.func)
-        t = self.variable()
-        return self.matrices[u].applyfunc(Lambda(t, formula.xreplace({**self.scalars, u: t})))
-
-    def sum(self, formula: Add) -> MatrixExpr:
-        parts = [self.of(term) for term in terms(formula)]
-        return added([p if isinstance(p, MatrixExpr) else product(p, [OneMatrix(*self.shape)]) for p in parts])
-
-    def product(self, formula: Mul) -> MatrixExpr:
-        """Numbers in front; what runs over one matrix is one function of it."""
-        scale, plain = Add(1), []
-        functions: dict[Symbol, Expr] = {}
-        for factor in formula.args:
-            inside = [u for u in self.matrices if u in factor.free_symbols]
-            if not inside:
-                scale *= factor.xreplace(self.scalars)
-            elif factor in self.matrices or len(inside) > 1:
-                plain.append(self.of(factor))
-            else:
-                functions[inside[0]] = functions.get(inside[0], 1) * factor
-        plain += [self.applied(factor, u) for u, factor in functions.items()]
-        return multiplied(scale, [plain[0] if len(plain) == 1 else entry_by_entry(plain)])
+        return Entries(scalars, matrices, (rows, columns)).written(formula)
 
 
 def sliced(matrix: MatrixExpr, rows: tuple[Expr, ...], columns: tuple[Expr, ...]) -> MatrixExpr:
@@ -216,60 +142,3 @@ def sliced(matrix: MatrixExpr, rows: tuple[Expr, ...], columns: tuple[Expr, ...]
         rows, columns = (top + rows[0], top + rows[1], 1), (left + columns[0], left + columns[1], 1)
         return sliced(matrix.parent, rows, columns)
     return MatrixSlice(matrix, rows, columns)
-
-
-def coefficient(expr: MatrixExpr, v: MatrixSymbol) -> MatrixExpr:
-    """M, of a column M v that is linear in v.
-
-    Raises ValueError where it is not written as products, sums and Hadamard products.
-    """
-    if expr == v:
-        return Identity(v.shape[0])
-    if isinstance(expr, ZeroMatrix):
-        return ZeroMatrix(expr.shape[0], v.shape[0])
-    if isinstance(expr, MatAdd):
-        return added([coefficient(part, v) for part in expr.args])
-    if isinstance(expr, MatMul):
-        scale, factors = expr.as_coeff_matrices()
-        places = [index for index, factor in enumerate(factors) if factor.has(v)]
-        if scale.has(v) and not places:
-            return added([product(number, [*factors, row]) for number, row in row_terms(scale, v)])
-        if len(places) == 1 and not scale.has(v):
-            left, factor, right = factors[: places[0]], factors[places[0]], factors[places[0] + 1 :]
-            if factor.shape[1] == 1:
-                number = trace(product(Add(1), right)) if right else 1
-                return product(scale * number, [*left, coefficient(factor, v)])
-            if isinstance(factor, MatAdd):
-                return added([coefficient(product(scale, [*left, part, *right]), v) for part in factor.args])
-            if factor.shape[0] == 1 and right:
-                row = [transposed(part) for part in reversed(right)]
-                return product(scale, [*left, *row, coefficient(transposed(factor), v)])
-    if isinstance(expr, HadamardProduct):
-        inside = [part for part in expr.args if part.has(v)]
-        outside = [part for part in expr.args if not part.has(v)]
-        if len(inside) == 1 and outside:
-            weight = outside[0] if len(outside) == 1 else HadamardProduct(*outside)
-            return product(Add(1), [DiagMatrix(weight), coefficient(inside[0], v)])
-    raise ValueError(f"the Hessian cannot be read off {expr}; hvp(direction) gives its product with a direction")
-
-
-def row_terms(scale: Expr, v: MatrixSymbol) -> list[tuple[Expr, MatrixExpr]]:
-    """Coefficients and rows, of a number that is a sum of coefficients times rows times v."""
-    result = []
-    for term in Add.make_args(scale.expand()):
-        traces = [factor for factor in Mul.make_args(term) if factor.has(v)]
-        if len(traces) != 1 or not isinstance(traces[0], Trace):
-            raise ValueError(f"the Hessian cannot be read off {term}, which is no product of a row and {v}")
-        for part in MatAdd.make_args(traces[0].arg):
-            number, factors = part.as_coeff_matrices() if isinstance(part, MatMul) else (1, [part])
-            result.append((term / traces[0] * number, trace_row(list(factors), v)))
-    return result
-
-
-def trace_row(factors: list[MatrixExpr], v: MatrixSymbol) -> MatrixExpr:
-    """The row r with tr(product) = r v."""
-    (index,) = [index for index, factor in enumerate(factors) if factor.has(v)]
-    around, factor = [*factors[index + 1 :], *factors[:index]], factors[index]
-    if factor.shape[1] == 1:
-        return product(Add(1), [*around, coefficient(factor, v)])
-    return product(Add(1), [*[transposed(part) for part in reversed(around)], coefficient(transposed(factor), v)])

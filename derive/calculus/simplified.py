@@ -2,92 +2,223 @@
 
 from collections.abc import Iterable
 from functools import reduce
+from itertools import pairwise
 
 from sympy import (
     Add,
+    DiagMatrix,
+    DiagonalOf,
     Expr,
+    HadamardPower,
     HadamardProduct,
+    Identity,
     Integer,
+    Inverse,
     MatAdd,
     MatrixExpr,
+    MatrixSymbol,
+    Mul,
     OneMatrix,
     Trace,
+    Transpose,
     ZeroMatrix,
-    default_sort_key,
     gcd,
 )
 
-from derive.programs import chain, product, transposed
+from derive.calculus.alike import bars, key, together, turned
+from derive.programs import RowLogSumExp, RowSoftmax, atom, chain, product
+
+Term = tuple[Expr, list[MatrixExpr]]
+MOST_MULTIPLIED_OUT, LONGEST_MULTIPLIED_OUT = 6, 600  # terms and letters of a sum that is tried in two forms
 
 
-def multiplied(scale: Expr, factors: Iterable[MatrixExpr]) -> MatrixExpr:
+def multiplied(scale: Expr, factors: Iterable[Expr]) -> MatrixExpr:
     """The product, with what sums have in common in front of it, and sums of rows as products where they are."""
     kept: list[MatrixExpr] = []
     for factor in factors:
+        if not isinstance(factor, MatrixExpr) and not hasattr(factor, "shape"):
+            scale *= factor
+            continue
         number, inner = chain(factor)
         scale *= number
         kept += inner
-    kept = without_ones(kept)
+    number, kept = without_totals(without_inverses(without_ones(kept)))
+    scale *= number
     for place, factor in enumerate(kept):
         if isinstance(factor, MatAdd) and len(kept) > 1:
             common, kept[place] = in_front(factor)
             scale *= common
+        elif isinstance(factor, Transpose) and isinstance(factor.arg, MatAdd):
+            common, inner = in_front(factor.arg)
+            kept[place], scale = Transpose(inner), scale * common
     if scale.could_extract_minus_sign():
         for place, factor in enumerate(kept):
-            if isinstance(factor, MatAdd) and len(kept) > 1 and str(factor).startswith("-"):
+            if isinstance(factor, MatAdd) and len(kept) > 1 and mostly_negative(factor):
                 scale, kept[place] = -scale, negated(factor)
                 break
     return product(scale, kept)
 
 
+def mostly_negative(total: MatAdd) -> bool:
+    negative = sum(chain(term)[0].could_extract_minus_sign() for term in total.args)
+    return 2 * negative > len(total.args) or str(total).startswith("-")
+
+
 def in_front(total: MatAdd) -> tuple[Expr, MatrixExpr]:
-    """The number that all terms of a sum have in common, and the sum without it, its first term positive."""
-    parts = [chain(term) for term in total.args]
-    contents = [scale.as_content_primitive()[0] if scale.is_Add else scale.as_coeff_Mul()[0] for scale, _ in parts]
-    if not all(content.is_Rational for content in contents):
-        return Integer(1), total
-    common = reduce(gcd, map(abs, contents))
+    """What all terms of a sum have in common as a number, and the sum without it."""
+    scales, parts = zip(*map(chain, total.args), strict=True)
+    contents = [scale.as_content_primitive()[0] if scale.is_Add else scale.as_coeff_Mul()[0] for scale in scales]
+    common = reduce(gcd, map(abs, contents)) if all(content.is_Rational for content in contents) else Integer(1)
+    shared = set.intersection(
+        *({factor for factor in Mul.make_args(scale) if not factor.is_Rational} for scale in scales)
+    )
+    common *= Mul(*shared)
+    if all(scale.could_extract_minus_sign() for scale in scales):
+        common = -common
     if common == 1:
         return common, total
-    return common, MatAdd(*(product(scale / common, inner) for scale, inner in parts))
+    return common, MatAdd(*(product(scale / common, inner) for scale, inner in zip(scales, parts, strict=True)))
 
 
 def negated(total: MatAdd) -> MatAdd:
-    return MatAdd(*(product(-scale, inner) for scale, inner in map(chain, total.args)))
+    return ordered([product(-scale, inner) for scale, inner in map(chain, total.args)])
 
 
-def key_of(factors: Iterable[MatrixExpr]) -> tuple[Expr, tuple[object, ...]]:
-    """A sign, and what is the same for the same product up to that."""
-    sign, found = Integer(1), []
-    for factor in factors:
-        if isinstance(factor, MatAdd):
-            terms = sorted(factor.args, key=default_sort_key)
-            if chain(terms[0])[0].could_extract_minus_sign():
-                sign, terms = -sign, [product(-scale, inner) for scale, inner in map(chain, terms)]
-            found.append(frozenset(terms))
-        else:
-            found.append(factor)
-    return sign, tuple(found)
+def ordered(terms: list[MatrixExpr]) -> MatrixExpr:
+    """Their sum, what is subtracted last."""
+    terms = sorted(terms, key=lambda term: chain(term)[0].could_extract_minus_sign())
+    return MatAdd(*terms) if len(terms) > 1 else terms[0]
 
 
 def added(parts: list[MatrixExpr]) -> MatrixExpr:
-    """The sum, with equal terms as one; of numbers the number."""
+    """The sum, with equal terms as one, and what terms have in common before or behind a bracket; of numbers one."""
     if not all(isinstance(part, MatrixExpr) for part in parts):
         return Add(*map(trace, parts))
-    coefficients: dict[tuple[object, ...], Expr] = {}
-    written: dict[tuple[object, ...], tuple[Expr, list[MatrixExpr]]] = {}
-    for part in parts:
-        for term in MatAdd.make_args(part):
-            if isinstance(term, ZeroMatrix):
-                continue
-            scale, factors = chain(multiplied(Integer(1), [term]))
-            sign, key = key_of(factors)
-            coefficients[key] = coefficients.get(key, Integer(0)) + sign * scale
-            written.setdefault(key, (sign, factors))
-    kept = [multiplied(written[key][0] * scale, written[key][1]) for key, scale in coefficients.items() if scale != 0]
-    if not kept:
-        return ZeroMatrix(*parts[0].shape)
-    return MatAdd(*kept) if len(kept) > 1 else kept[0]
+    terms = [chain(multiplied(Integer(1), [term])) for part in parts for term in MatAdd.make_args(part)]
+    found = summed(terms, parts[0].shape)
+    if len(terms) <= MOST_MULTIPLIED_OUT and len(text := str(found)) <= LONGEST_MULTIPLIED_OUT:
+        other = multiplied_out(terms)
+        if len(terms) < len(other) <= 2 * MOST_MULTIPLIED_OUT:
+            shorter = summed(other, parts[0].shape)
+            found = shorter if len(str(shorter)) < len(text) else found
+    return found
+
+
+def multiplied_out(terms: list[Term]) -> list[Term]:
+    """The terms, those of a sum times one matrix or a number one by one."""
+    found: list[Term] = []
+    for scale, factors in terms:
+        place = next((k for k, factor in enumerate(factors) if isinstance(factor, MatAdd)), None)
+        if place is None:
+            found.append((scale, factors))
+            continue
+        for part in factors[place].args:
+            number, inner = chain(part)
+            found.append(chain(multiplied(scale * number, [*factors[:place], *inner, *factors[place + 1 :]])))
+    return found
+
+
+def summed(terms: list[Term], shape: tuple[Expr, Expr]) -> MatrixExpr:
+    """The sum of terms, with equal ones as one and in brackets what several have in common."""
+    coefficients: dict[object, Expr] = {}
+    written: dict[object, Term] = {}
+    for scale, factors in terms:
+        if isinstance(factors[0], ZeroMatrix):
+            continue
+        number, alike = together(scale, factors)
+        coefficients[alike] = coefficients.get(alike, Integer(0)) + number
+        written.setdefault(alike, (scale / number, factors))
+    kept = [(written[alike][0] * number, written[alike][1]) for alike, number in coefficients.items() if number != 0]
+    found = [term for term in (multiplied(*term) for term in collected(kept)) if not isinstance(term, ZeroMatrix)]
+    return ordered(found) if found else ZeroMatrix(*shape)
+
+
+def collected(terms: list[Term]) -> list[Term]:
+    """Fewer terms, where several begin or end alike, or have a part in common entry by entry."""
+    for join in (with_same_start, with_same_end, with_same_part):
+        joined = join(terms)
+        if joined is not None:
+            return collected(joined)
+    return terms
+
+
+def alike_by(keys: list[object]) -> list[int]:
+    """The places of the first key that stands at several."""
+    for wanted in keys:
+        places = [place for place, other in enumerate(keys) if other == wanted and wanted is not None]
+        if len(places) > 1:
+            return places
+    return []
+
+
+def replaced(terms: list[Term], places: list[int], joined: MatrixExpr) -> list[Term]:
+    """The terms, with those at the places as one where the first was."""
+    return [
+        chain(joined) if place == places[0] else term for place, term in enumerate(terms) if place not in places[1:]
+    ]
+
+
+def with_same_start(terms: list[Term]) -> list[Term] | None:
+    for length in range(max((len(factors) for _, factors in terms), default=1) - 1, 0, -1):
+        keys = [together(Integer(1), factors[:length])[1] if len(factors) > length else None for _, factors in terms]
+        if places := alike_by(keys):
+            start, rest = terms[places[0]][1][:length], []
+            unit = together(Integer(1), start)[0]
+            for scale, factors in (terms[place] for place in places):
+                rest.append(multiplied(scale * together(Integer(1), factors[:length])[0] / unit, factors[length:]))
+            return replaced(terms, places, multiplied(Integer(1), [*start, added(rest)]))
+    return None
+
+
+def with_same_end(terms: list[Term]) -> list[Term] | None:
+    """Only where the end is more than square matrices: S X + T X is how it is written, and (S + T) x."""
+    keys = [key(factors[-1])[1] if len(factors) > 1 else None for _, factors in terms]
+    if not (places := alike_by(keys)):
+        return None
+    group = [terms[place] for place in places]
+    length = 1
+    while all(len(factors) > length + 1 for _, factors in group):
+        if len({key(factors[-1 - length])[1] for _, factors in group}) > 1:
+            break
+        length += 1
+    end = group[0][1][-length:]
+    if all(1 not in part.shape and isinstance(atom(part), MatrixSymbol) for part in end):
+        return None
+    unit = together(Integer(1), end)[0]
+    rest = [
+        multiplied(scale * together(Integer(1), factors[-length:])[0] / unit, factors[:-length])
+        for scale, factors in group
+    ]
+    return replaced(terms, places, multiplied(Integer(1), [added(rest), *end]))
+
+
+def with_same_part(terms: list[Term]) -> list[Term] | None:
+    """A o B + A o C as A o (B + C)."""
+    products = [factors[0] if len(factors) == 1 else None for _, factors in terms]
+    for place, whole in enumerate(products):
+        for part in whole.args if isinstance(whole, HadamardProduct) else ():
+            shared = key(part)[1]
+            places = [
+                other
+                for other, product_ in enumerate(products)
+                if isinstance(product_, HadamardProduct) and any(key(p)[1] == shared for p in product_.args)
+            ]
+            if len(places) > 1 and places[0] == place:
+                unit, rest = key(part)[0], []
+                for scale, (inner,) in (terms[p] for p in places):
+                    taken = next(p for p in inner.args if key(p)[1] == shared)
+                    rest.append(multiplied(scale * key(taken)[0] / unit, [others(inner, taken)]))
+                common, total = in_front_of(added(rest))
+                return replaced(terms, places, product(common, [HadamardProduct(part, total)]))
+    return None
+
+
+def in_front_of(matrix: MatrixExpr) -> tuple[Expr, MatrixExpr]:
+    """A number and what it multiplies."""
+    if isinstance(matrix, MatAdd):
+        return in_front(matrix)
+    scale, factors = chain(matrix)
+    return scale, product(Integer(1), factors)
 
 
 def trace(value: MatrixExpr) -> Expr:
@@ -97,22 +228,45 @@ def trace(value: MatrixExpr) -> Expr:
     if not isinstance(value, MatrixExpr):
         return value
     scale, factors = chain(value)
-    if len(factors) == 1 and isinstance(factors[0], OneMatrix) and factors[0].shape == (1, 1):
+    if len(factors) == 1 and isinstance(factors[0], OneMatrix | Identity) and factors[0].shape == (1, 1):
         return scale
-    ends = len(factors) == 3 and all(isinstance(end, OneMatrix) and 1 in end.shape for end in (factors[0], factors[2]))
-    if ends and isinstance(factors[1], HadamardProduct) and len(factors[1].args) == 2:
-        left, right = factors[1].args
-        return trace(multiplied(scale, [transposed(left), right]))
-    return scale * Trace(product(Integer(1), factors))
+    for place, factor in enumerate(factors[:-1]):
+        if factor.shape[1] == 1 == factors[0].shape[0]:  # a number times a number
+            return (
+                scale
+                * trace(product(Integer(1), factors[: place + 1]))
+                * trace(product(Integer(1), factors[place + 1 :]))
+            )
+    inner = [factor for factor in factors if not (isinstance(factor, OneMatrix) and 1 in factor.shape)]
+    ends = len(inner) == 1 and len(factors) == 1 + sum(side != 1 for side in inner[0].shape)
+    if ends and isinstance(inner[0], DiagonalOf):
+        return trace(multiplied(scale, [inner[0].arg]))
+    if ends and isinstance(inner[0], HadamardPower) and inner[0].exp == 2:
+        return trace(multiplied(scale, in_a_row(inner[0].base, inner[0].base)))
+    if ends and isinstance(inner[0], HadamardProduct) and len(inner[0].args) == 2:
+        return trace(multiplied(scale, in_a_row(*inner[0].args)))
+    return scale * Trace(min(product(Integer(1), factors), sideways(factors), key=bars))
+
+
+def sideways(factors: list[MatrixExpr]) -> MatrixExpr:
+    """The transpose of a product."""
+    return turned(product(Integer(1), factors))
+
+
+def in_a_row(left: MatrixExpr, right: MatrixExpr) -> list[MatrixExpr]:
+    """Factors whose trace is the sum of the products of entries."""
+    if left.shape[0] == 1 or isinstance(left, Transpose):
+        return [right, turned(left)] if right.shape[0] == 1 else [turned(left), right]
+    return [turned(left), right]
 
 
 def entry_by_entry(parts: Iterable[MatrixExpr]) -> MatrixExpr:
     """The Hadamard product, numbers in front; a repeated column times a repeated row is their product."""
     scale, kept = Integer(1), []
     for part in parts:
-        number, factors = chain(part)
+        number, inner = in_front_of(part)
         scale *= number
-        kept.append(product(Integer(1), factors))
+        kept.append(inner)
     kept = [part for part in kept if not isinstance(part, OneMatrix)] or kept[:1]
     columns = [part for part in kept if column_of(part) is not None and row_of(part) is None]
     rows = [part for part in kept if row_of(part) is not None and column_of(part) is None]
@@ -121,40 +275,86 @@ def entry_by_entry(parts: Iterable[MatrixExpr]) -> MatrixExpr:
         kept.remove(columns[0])
         kept.remove(rows[0])
         kept.append(outer)
+    elif len(kept) == 2 and any(isinstance(part, Identity) for part in kept) and (columns or rows):
+        return product(scale, [DiagMatrix(column_of(columns[0]) if columns else turned(row_of(rows[0])))])
     return product(scale, [kept[0] if len(kept) == 1 else HadamardProduct(*kept)])
 
 
 def column_of(part: MatrixExpr) -> MatrixExpr | None:
     """c of c 1', a column that is repeated."""
-    _, factors = chain(part)
-    repeated = len(factors) > 1 and isinstance(factors[-1], OneMatrix) and factors[-1].shape[0] == 1
-    return product(Integer(1), factors[:-1]) if repeated and factors[-1].shape[1] != 1 else None
+    *factors, last = chain(part)[1]
+    if not factors or not isinstance(last, OneMatrix) or last.shape[1] == 1:
+        return None
+    return product(Integer(1), [*factors, OneMatrix(last.shape[0], 1)])
 
 
 def row_of(part: MatrixExpr) -> MatrixExpr | None:
     """r of 1 r, a row that is repeated."""
-    _, factors = chain(part)
-    repeated = len(factors) > 1 and isinstance(factors[0], OneMatrix) and factors[0].shape[1] == 1
-    return product(Integer(1), factors[1:]) if repeated and factors[0].shape[0] != 1 else None
+    first, *factors = chain(part)[1]
+    if not factors or not isinstance(first, OneMatrix) or first.shape[0] == 1:
+        return None
+    return product(Integer(1), [OneMatrix(1, first.shape[1]), *factors])
 
 
 def without_ones(factors: list[MatrixExpr]) -> list[MatrixExpr]:
-    """The factors of a product, with (A o 1 r) 1 as A r', and 1' (A o c 1') as c' A."""
+    """The factors of a product, with (A o 1 r) 1 as A r', 1' (A o c 1') as c' A, and (A o I) 1 as the diagonal."""
     for place, factor in enumerate(factors):
-        if not isinstance(factor, HadamardProduct):
+        if not isinstance(factor, HadamardProduct | DiagMatrix):
             continue
         after = factors[place + 1] if place + 1 < len(factors) else None
         before = factors[place - 1] if place else None
+        if isinstance(factor, DiagMatrix):
+            if isinstance(after, OneMatrix) and after.shape[1] == 1 == factor.args[0].shape[1]:
+                return [*factors[:place], factor.args[0], *factors[place + 2 :]]
+            continue
         if isinstance(after, OneMatrix) and after.shape[1] == 1:
             taken = [part for part in factor.args if row_of(part) is not None]
             if taken:
                 left = others(factor, taken[0])
-                return [*factors[:place], left, transposed(row_of(taken[0])), *factors[place + 2 :]]
+                return [*factors[:place], left, turned(row_of(taken[0])), *factors[place + 2 :]]
         if isinstance(before, OneMatrix) and before.shape[0] == 1:
             taken = [part for part in factor.args if column_of(part) is not None]
             if taken:
                 right = others(factor, taken[0])
-                return [*factors[: place - 1], transposed(column_of(taken[0])), right, *factors[place + 1 :]]
+                return [*factors[: place - 1], turned(column_of(taken[0])), right, *factors[place + 1 :]]
+        if any(isinstance(part, Identity) for part in factor.args):
+            square = others(factor, next(part for part in factor.args if isinstance(part, Identity)))
+            if isinstance(after, OneMatrix) and after.shape[1] == 1:
+                return [*factors[:place], diagonal(square), *factors[place + 2 :]]
+            if isinstance(before, OneMatrix) and before.shape[0] == 1:
+                return [*factors[: place - 1], turned(diagonal(square)), *factors[place + 1 :]]
+    return factors
+
+
+def without_totals(factors: list[MatrixExpr]) -> tuple[Expr, list[MatrixExpr]]:
+    """The factors of a product without the numbers that sums in it are, and these."""
+    for start, first in enumerate(factors):
+        for end in range(start + 1, len(factors)):
+            run = factors[start : end + 1]
+            whole = len(run) == len(factors)
+            if (
+                first.shape[0] == 1 == run[-1].shape[1]
+                and not whole
+                and any(isinstance(run[k], OneMatrix) for k in (0, -1))
+            ):
+                number, rest = without_totals([*factors[:start], *factors[end + 1 :]])
+                return number * trace(product(Integer(1), run)), rest
+    return Integer(1), factors
+
+
+def diagonal(square: MatrixExpr) -> MatrixExpr:
+    """The diagonal as a column, of the matrix or of its transpose, whichever has fewer bars."""
+    if column_of(square) is not None or row_of(square) is not None:
+        return column_of(square) if column_of(square) is not None else turned(row_of(square))
+    return DiagonalOf(min(square, turned(square), key=bars))
+
+
+def without_inverses(factors: list[MatrixExpr]) -> list[MatrixExpr]:
+    """The factors of a product without those that stand beside their inverse."""
+    for place, (left, right) in enumerate(pairwise(factors)):
+        if any(isinstance(one, Inverse) and one.arg == other for one, other in ((left, right), (right, left))):
+            rest = [*factors[:place], *factors[place + 2 :]]
+            return without_inverses(rest) if rest else [Identity(left.shape[0])]
     return factors
 
 
@@ -162,3 +362,20 @@ def others(whole: HadamardProduct, part: MatrixExpr) -> MatrixExpr:
     rest = list(whole.args)
     rest.remove(part)
     return rest[0] if len(rest) == 1 else HadamardProduct(*rest)
+
+
+def softmax_of(exponent: MatrixExpr) -> MatrixExpr | None:
+    """softmax(Z), or its transpose, where the exponent is Z less its logsumexp over the row."""
+    for term in MatAdd.make_args(exponent):
+        scale, factors = chain(term)
+        inside = [factor for factor in factors if not isinstance(factor, OneMatrix)]
+        if scale != -1 or len(inside) != 1:
+            continue
+        flipped = isinstance(inside[0], Transpose)
+        summed = inside[0].arg if flipped else inside[0]
+        if isinstance(summed, RowLogSumExp):
+            rest = [part for part in exponent.args if part != term]
+            Z = MatAdd(*rest) if len(rest) > 1 else rest[0]
+            if key(turned(Z) if flipped else Z) == key(summed.args[0]):
+                return Transpose(RowSoftmax(summed.args[0])) if flipped else RowSoftmax(Z)
+    return None

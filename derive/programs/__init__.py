@@ -13,7 +13,7 @@ from derive.programs.forms import (
     transposed,
     weighted,
 )
-from derive.programs.nodes import Arange, BlockSum, LogAbsDet, LogDet, PositiveNumber, SignDet
+from derive.programs.nodes import Arange, BlockSum, LogAbsDet, LogDet, PositiveNumber, RowSoftmax, SignDet
 from derive.programs.notation import (
     FUNCTION_SIGNS,
     GREEK,
@@ -68,6 +68,7 @@ __all__ = [
     "Role",
     "RowLogSumExp",
     "RowMax",
+    "RowSoftmax",
     "Scalar",
     "SignDet",
     "SymbolKind",

@@ -61,6 +61,26 @@ class Arange(MatrixExpr):
         return self
 
 
+class RowSoftmax(MatrixExpr):
+    """exp of each entry over the sum of exp of its row."""
+
+    def __new__(cls, operand: MatrixExpr) -> "RowSoftmax":
+        return Basic.__new__(cls, operand)
+
+    @property
+    def shape(self) -> tuple[Expr, Expr]:
+        return self.args[0].shape
+
+    def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:
+        return MatrixElement(self, i, j)
+
+    def _sympystr(self, printer: Any) -> str:
+        return f"softmax({printer._print(self.args[0])})"
+
+    def doit(self, **hints: Any) -> "RowSoftmax":
+        return self
+
+
 class OfDeterminant(Expr):
     """A number of the determinant of a matrix, found without the determinant itself, which may under- or overflow."""
 

@@ -76,6 +76,9 @@ class RowLogSumExp(MatrixExpr):
     def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:
         return MatrixElement(self, i, j)
 
+    def _sympystr(self, printer: Any) -> str:
+        return f"logsumexp({printer._print(self.args[0])})"
+
     def doit(self, **hints: Any) -> "RowLogSumExp":
         return self
 

@@ -1,12 +1,31 @@
 """Matrix expressions as text to read: functions of entries by their names, sums by their words, .* entry by entry."""
 
-from sympy import Expr, HadamardPower, HadamardProduct, Integer, MatMul, OneMatrix, Trace
+from sympy import (
+    Add,
+    DiagMatrix,
+    DiagonalMatrix,
+    DiagonalOf,
+    Expr,
+    HadamardPower,
+    HadamardProduct,
+    Identity,
+    Integer,
+    MatAdd,
+    MatMul,
+    MatrixExpr,
+    Mul,
+    OneMatrix,
+    Rational,
+    Trace,
+    Transpose,
+    fraction,
+)
 from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
-from derive.programs.forms import chain, product
-from derive.programs.program import Elementwise, RowLogSumExp
+from derive.programs.forms import chain, product, transposed
+from derive.programs.program import Elementwise
 
 
 class TextPrinter(StrPrinter):
@@ -15,33 +34,103 @@ class TextPrinter(StrPrinter):
     def _print_OneMatrix(self, expr: OneMatrix) -> str:
         return f"ones({self._print(expr.shape[0])}, {self._print(expr.shape[1])})"
 
+    def _print_Add(self, expr: Add, order: str | None = None) -> str:
+        """What is subtracted comes last."""
+        return self.sum_of(self._as_ordered_terms(expr, order=order))
+
+    def _print_MatAdd(self, expr: MatAdd) -> str:
+        """What is subtracted comes last, and before it numbers."""
+        return self.sum_of(sorted(expr.args, key=lambda term: isinstance(term, OneMatrix)))
+
+    def parenthesize(self, item: Expr, level: int, strict: bool = False) -> str:
+        """In brackets where it binds less; a sum as the transpose of one that has fewer bars."""
+        if isinstance(item, MatAdd) and is_flipped(item):
+            return f"({self._print(transposed(item))}).T"
+        return super().parenthesize(item, level, strict)
+
+    def sum_of(self, terms: list[Expr]) -> str:
+        texts = sorted((self.parenthesize(term, PRECEDENCE["Add"], strict=True) for term in terms), key=is_negative)
+        first, *rest = texts
+        return first + "".join(f" - {text[1:]}" if is_negative(text) else f" + {text}" for text in rest)
+
     def _print_MatMul(self, expr: MatMul) -> str:
-        """Ones at the ends of a product as the sums that they make."""
-        scale, factors = chain(expr)
-        columns = len(factors) > 1 and isinstance(factors[0], OneMatrix) and factors[0].shape[0] == 1
-        rows = len(factors) > 1 and isinstance(factors[-1], OneMatrix) and factors[-1].shape[1] == 1
-        word = {(True, True): "total", (True, False): "column_sum", (False, True): "row_sum"}.get((columns, rows))
-        inner = factors[columns : len(factors) - rows]
-        if word is None or not inner:
-            return super()._print_MatMul(expr)
-        text = f"{word}({self._print(product(Integer(1), inner))})"
-        return text if scale == 1 else f"{self.parenthesize(scale, PRECEDENCE['Mul'])}*{text}"
+        """Numbers in front, what divides behind, and ones at the ends of a product as the sums that they make."""
+        scale, factors = flat(expr)
+        sign = "-" if scale.could_extract_minus_sign() and not scale.is_Add else ""
+        above, below = with_root_below(*fraction(-scale if sign else scale))
+        text = self.factors_of(factors)
+        if above != 1:
+            text = f"{self.number(above)}*{text}" if text else self.number(above)
+        text = text or "I"
+        return f"{sign}{text}" if below == 1 else f"{sign}{text}/{self.number(below, strict=True)}"
+
+    def number(self, number: Expr, strict: bool = False) -> str:
+        """A factor, or with `strict` what divides."""
+        return self.parenthesize(number, PRECEDENCE["Mul"], strict=not (strict and isinstance(number, Mul)))
+
+    def factors_of(self, factors: list[MatrixExpr], single: bool = False) -> str:
+        """A product of matrices, nothing for the identity of one entry; a `single` number is a total."""
+        factors = [factor for factor in factors if factor != Identity(1)]
+        split = [
+            part
+            for factor in factors
+            for part in (
+                (OneMatrix(factor.shape[0], 1), OneMatrix(1, factor.shape[1]))
+                if isinstance(factor, OneMatrix) and 1 not in factor.shape and len(factors) > 1
+                else (factor,)
+            )
+        ]
+        places = [place for place, factor in enumerate(split) if not isinstance(factor, OneMatrix)]
+        if not places:
+            return "*".join(map(self._print, factors))
+        left, inner, right = split[: places[0]], split[places[0] : places[-1] + 1], split[places[-1] + 1 :]
+        columns, rows = bool(left) and left[-1].shape[0] == 1, bool(right) and right[0].shape[1] == 1
+        word = {(True, True): "total", (True, False): "column_sum", (False, True): "row_sum"}.get((columns, rows), "")
+        if word:
+            word = "total" if single else word
+            left, right = left[: len(left) - columns], right[rows:]
+            text = f"{word}({self._print(product(Integer(1), inner))})"
+        else:
+            text = "*".join(self.parenthesize(factor, PRECEDENCE["Mul"]) for factor in inner)
+        return "*".join([*map(self._print, left), text, *map(self._print, right)])
+
+    def _print_Transpose(self, expr: Transpose) -> str:
+        return f"{self.parenthesize(expr.arg, PRECEDENCE['Pow'])}.T"
 
     def _print_Trace(self, expr: Trace) -> str:
-        scale, factors = chain(product(Integer(1), [expr.arg]))
-        if len(factors) > 2 and all(isinstance(end, OneMatrix) for end in (factors[0], factors[-1])):
-            return self._print(product(scale, factors))
+        scale, factors = flat(expr.arg)
+        if len(factors) > 1 and any(isinstance(end, OneMatrix) for end in (factors[0], factors[-1])):
+            inside = [factor for factor in factors if not isinstance(factor, OneMatrix)]
+            if len(inside) == 1 and len(factors) == 1 + sum(side != 1 for side in inside[0].shape):
+                text = self.factors_of(factors, single=True)
+                return text if scale == 1 else f"{self.number(scale)}*{text}"
+            if factors[0].shape[0] == 1 and all(isinstance(end, OneMatrix) for end in (factors[0], factors[-1])):
+                text = self.factors_of(factors)
+                return text if scale == 1 else f"{self.number(scale)}*{text}"
+        if scale == 1 and len(factors) == 1 and factors[0].shape == (1, 1) and not isinstance(factors[0], MatAdd):
+            return self._print(factors[0])
         return f"tr({self._print(expr.arg)})"
 
+    def _print_Determinant(self, expr: Expr) -> str:
+        return f"det({self._print(expr.arg)})"
+
     def _print_HadamardProduct(self, expr: HadamardProduct) -> str:
-        return " .* ".join(self.parenthesize(part, PRECEDENCE["Mul"], strict=True) for part in expr.args)
+        first, *rest = expr.args
+        texts = [self.parenthesize(first, PRECEDENCE["Mul"], strict=True)]
+        return " .* ".join([*texts, *(self.parenthesize(part, PRECEDENCE["Mul"]) for part in rest)])
 
     def _print_HadamardPower(self, expr: HadamardPower) -> str:
         base, exponent = (self.parenthesize(part, PRECEDENCE["Pow"], strict=True) for part in expr.args)
         return f"{base}.^{exponent}"
 
-    def _print_RowLogSumExp(self, expr: RowLogSumExp) -> str:
-        return f"logsumexp({self._print(expr.args[0])})"
+    def _print_DiagMatrix(self, expr: DiagMatrix) -> str:
+        return f"diag({self._print(expr.args[0])})"
+
+    def _print_DiagonalMatrix(self, expr: DiagonalMatrix) -> str:
+        return f"I .* {self.parenthesize(expr.arg, PRECEDENCE['Mul'], strict=True)}"
+
+    def _print_DiagonalOf(self, expr: DiagonalOf) -> str:
+        return f"diagonal({self._print(expr.arg)})"
 
     def _print_ElementwiseApplyFunction(self, expr: ElementwiseApplyFunction) -> str:
         (variable,), formula = expr.function.variables, expr.function.expr
@@ -56,6 +145,35 @@ class TextPrinter(StrPrinter):
             return f"{formula.func.__name__}({', '.join(map(self._print, operands.values()))})"
         letters = ", ".join(map(str, operands))
         return f"apply({letters} -> {self._print(formula)}, {', '.join(map(self._print, operands.values()))})"
+
+
+def flat(expr: MatrixExpr) -> tuple[Expr, list[MatrixExpr]]:
+    """The coefficient and the factors of a product of products."""
+    scale, factors = chain(product(Integer(1), [expr]))
+    found: list[MatrixExpr] = []
+    for factor in factors:
+        inner_scale, inner = flat(factor) if isinstance(factor, MatMul) else (Integer(1), [factor])
+        scale, found = scale * inner_scale, [*found, *inner]
+    return scale, found
+
+
+def with_root_below(above: Expr, below: Expr) -> tuple[Expr, Expr]:
+    """1/sqrt(2) for sqrt(2)/2, which SymPy makes of it."""
+    for part in Mul.make_args(above):
+        if part.is_Pow and part.exp == Rational(1, 2) and part.base.is_Integer:
+            whole, rest = below.as_coeff_Mul()
+            if whole.is_Integer and whole % part.base == 0:
+                return above / part, part * (whole // part.base) * rest
+    return above, below
+
+
+def is_flipped(total: MatAdd) -> bool:
+    """Whether the transpose of the sum has fewer bars."""
+    return str(transposed(total)).count(".T") < str(total).count(".T")
+
+
+def is_negative(text: str) -> bool:
+    return text.startswith("-")
 
 
 def as_text(expr: Expr) -> str:

@@ -63,7 +63,7 @@ from sympy.polys.matrices import DomainMatrix
 from sympy.polys.matrices.exceptions import DMNonInvertibleMatrixError
 
 from derive.formulas import NamedFunction, z
-from derive.programs import Arange, BlockSum, Elementwise, RowLogSumExp
+from derive.programs import Arange, BlockSum, Elementwise, RowLogSumExp, RowSoftmax
 
 Environment = dict[Basic, Any]  # a number, or entries
 DIGITS = 150  # of numbers that are not rational
@@ -223,6 +223,8 @@ class Definition:
             return array(shape, lambda i, j: parts[0][i, i])
         if isinstance(node, KroneckerProduct):
             return reduce(numpy.kron, parts)
+        if isinstance(node, RowSoftmax):
+            return array(shape, lambda i, j: exp(parts[0][i, j] - log(Add(*map(exp, parts[0][i])))))
         return array(shape, lambda i, j: log(Add(*map(exp, parts[0][i]))))
 
     def applied(self, function: Lambda, operands: list[MatrixExpr]) -> numpy.ndarray:
@@ -238,7 +240,7 @@ class Definition:
 
 DEFINED = (
     *(MatAdd, MatMul, HadamardProduct, HadamardPower, MatPow, Transpose, Adjoint, Inverse),
-    *(DiagMatrix, DiagonalMatrix, DiagonalOf, KroneckerProduct, RowLogSumExp),
+    *(DiagMatrix, DiagonalMatrix, DiagonalOf, KroneckerProduct, RowLogSumExp, RowSoftmax),
 )
 
 

@@ -42,7 +42,7 @@ from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive.formulas import NamedFunction
-from derive.programs import RowLogSumExp
+from derive.programs import RowLogSumExp, RowSoftmax
 from derive.proof.definition import DIGITS, Definition, Environment
 from derive.proof.judge import NotProved
 
@@ -154,7 +154,7 @@ def defined_points(subject: DerivedLoss) -> Iterator[tuple[Sizes, Definition, Ex
 def is_rational(loss: Expr) -> bool:
     """Whether it is made of rational operations alone, and of comparisons."""
     return not any(
-        isinstance(node, NumberSymbol | RowLogSumExp | NamedFunction)
+        isinstance(node, NumberSymbol | RowLogSumExp | RowSoftmax | NamedFunction)
         or (isinstance(node, Function) and not isinstance(node, Abs | sign | Max | Min | Piecewise | floor | ceiling))
         or (isinstance(node, Pow | HadamardPower) and not node.exp.is_Integer)
         for node in preorder_traversal(loss)

@@ -5,7 +5,18 @@ from sympy.matrices.expressions.adjoint import Adjoint
 from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 from sympy.matrices.expressions.slice import MatrixSlice
 
-from derive.programs import Arange, BlockSum, Elementwise, RowLogSumExp, chain, product, repeated, scaled, transposed
+from derive.programs import (
+    Arange,
+    BlockSum,
+    Elementwise,
+    RowLogSumExp,
+    RowSoftmax,
+    chain,
+    product,
+    repeated,
+    scaled,
+    transposed,
+)
 from derive.reading.logsumexp import joined
 from derive.reading.reader import DEFINITION_RULES, ENTRY_RULES, MATRIX_RULES, Reader
 
@@ -132,10 +143,17 @@ def cut(read: Reader, node: MatrixSlice) -> sympy.MatrixExpr:
     return read.sliced(read.matrix(node.parent), rows, columns)
 
 
+def softmax(read: Reader, node: RowSoftmax) -> sympy.Expr:
+    Z = node.args[0]
+    return sympy.exp(read.formula(Z) - read.viewed(repeated(read.matrix(RowLogSumExp(Z)), read.shape(Z))))
+
+
 def explicit(read: Reader, node: sympy.MatrixBase) -> sympy.MatrixExpr:
     """A matrix of numbers; one of scalar expressions is a sum of its entries, each in its place."""
     if all(part == 0 for part in node):
         return sympy.ZeroMatrix(*node.shape)
+    if len(set(node)) == 1 and len(node) > 1:
+        return read.matrix(node[0, 0] * sympy.OneMatrix(*node.shape))
     if all(part.is_number for part in node):
         return read.define(sympy.ImmutableDenseMatrix(node))
     if len(node) > 100:
@@ -159,6 +177,7 @@ ENTRY_RULES |= {
     sympy.DiagonalMatrix: lambda read, node: read.on_diagonal(read.matrix(node.arg))[0],
     sympy.OneMatrix: lambda read, node: sympy.Integer(1),
     sympy.ZeroMatrix: lambda read, node: sympy.Integer(0),
+    RowSoftmax: softmax,
 }
 DEFINITION_RULES |= {
     sympy.MatrixSymbol: Reader.matrix,

@@ -11,7 +11,7 @@ from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive.formulas import rewritten, root
-from derive.programs import PLAIN, Arange, BlockSum, Elementwise, RowLogSumExp, entry
+from derive.programs import PLAIN, Arange, BlockSum, Elementwise, RowLogSumExp, RowSoftmax, entry
 from derive.reading.determinants import logarithm
 from derive.reading.matrices import solved, split
 from derive.reading.reader import NUMBER_RULES, Reader
@@ -130,7 +130,7 @@ NUMBER_RULES |= {
     **dict.fromkeys(ONE_INSIDE, lambda read, node: read.scalar(node.args[0])),
     ElementwiseApplyFunction: lambda read, node: read.applied(node.function, [read.scalar(node.expr)]),
     Elementwise: lambda read, node: read.applied(node.args[0], map(read.scalar, node.args[1:])),
-    **dict.fromkeys((sympy.Identity, sympy.OneMatrix), lambda read, node: sympy.Integer(1)),
+    **dict.fromkeys((sympy.Identity, sympy.OneMatrix, RowSoftmax), lambda read, node: sympy.Integer(1)),
     **dict.fromkeys((sympy.ZeroMatrix, Arange), lambda read, node: sympy.Integer(0)),
     MatrixSlice: lambda read, node: element(read, node.parent, node.rowslice[0], node.colslice[0]),
     RowLogSumExp: logsumexp,

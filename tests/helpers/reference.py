@@ -9,7 +9,7 @@ from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
-from derive.programs import BlockSum
+from derive.programs import BlockSum, RowSoftmax
 from derive.programs.program import Elementwise, RowLogSumExp
 
 FUNCTIONS = {"Abs": "abs", "asin": "asin", "acos": "acos", "atan": "atan", "ceiling": "ceil", "loggamma": "lgamma"}
@@ -83,6 +83,7 @@ def operation(node, parts):
         sp.DiagonalOf: lambda a: torch.diag(a)[:, None],
         sp.DotProduct: lambda a, b: a.flatten() @ b.flatten(),
         RowLogSumExp: lambda a: torch.logsumexp(a, 1, keepdim=True),
+        RowSoftmax: lambda a: torch.softmax(a, 1),
         sp.KroneckerProduct: lambda *p: kron(p),
         sp.Max: lambda *p: extremum(torch.maximum, p),
         sp.Min: lambda *p: extremum(torch.minimum, p),

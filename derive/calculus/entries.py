@@ -1,0 +1,180 @@
+"""A formula over the entries of matrices as a matrix expression, in the form in which books have it."""
+
+from sympy import (
+    Add,
+    Dummy,
+    Expr,
+    HadamardPower,
+    Lambda,
+    MatrixExpr,
+    Mul,
+    OneMatrix,
+    Pow,
+    Symbol,
+    Trace,
+    Transpose,
+    cosh,
+    exp,
+    expand,
+    tanh,
+)
+from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
+
+from derive.calculus.alike import key, turned
+from derive.calculus.simplified import added, entry_by_entry, multiplied, softmax_of
+from derive.formulas import NamedFunction, sigmoid
+from derive.programs import Elementwise, RowLogSumExp, RowSoftmax, product, terms
+
+
+class Entries:
+    """A formula over the entries of matrices, as a matrix expression."""
+
+    def __init__(
+        self, scalars: dict[Symbol, Expr], matrices: dict[Symbol, MatrixExpr], shape: tuple[Expr, Expr]
+    ) -> None:
+        self.scalars, self.matrices, self.shape = scalars, matrices, shape
+        self.inner: dict[Symbol, Expr] = {}  # what operands are that are functions of others, entry by entry
+        bases: dict[object, Symbol] = {}
+        for u, matrix in [*matrices.items()]:
+            if isinstance(matrix, ElementwiseApplyFunction):
+                t = bases.setdefault(key(matrix.expr), Symbol(f"{u.name} inside", real=True))
+                self.matrices = {**self.matrices, t: matrix.expr}
+                self.inner[u] = matrix.function(t)
+
+    def written(self, formula: Expr) -> Expr:
+        """A matrix expression, or a number where no matrix is in the formula."""
+        return self.of(as_in_books(formula.xreplace(self.inner)))
+
+    def of(self, formula: Expr) -> Expr:
+        inside = [u for u in self.matrices if u in formula.free_symbols]
+        if not inside:
+            return formula.xreplace(self.scalars)
+        if formula in self.matrices:
+            return self.matrices[formula]
+        if isinstance(formula, Add):
+            return self.sum(formula)
+        if isinstance(formula, Mul):
+            return self.product(formula)
+        if len(inside) == 1:
+            return self.applied(formula, inside[0])
+        if isinstance(formula, Pow) and formula.exp.is_Integer and formula.exp > 0:
+            return HadamardPower(self.of(formula.base), formula.exp)
+        if (len(formula.args) == 1 and isinstance(formula.args[0], Add | Mul | Pow)) or isinstance(formula, Pow):
+            if isinstance(formula, Pow) and formula.exp.has(*inside):
+                return self.kept(formula, inside)
+            inner, t = self.of(formula.args[0]), self.variable()
+            if isinstance(formula, exp) and (found := softmax_of(inner)) is not None:
+                return found
+            outer = t ** formula.exp.xreplace(self.scalars) if isinstance(formula, Pow) else formula.func(t)
+            return inner.applyfunc(Lambda(t, outer))
+        return self.kept(formula, inside)
+
+    def variable(self) -> Symbol:
+        """A name that no number in the formula has."""
+        taken = {symbol.name for value in self.scalars.values() for symbol in value.free_symbols}
+        names = ("t", "u", "w", *(f"t{number}" for number in range(len(taken))))
+        return Symbol(next(name for name in names if name not in taken), real=True)
+
+    def kept(self, formula: Expr, inside: list[Symbol]) -> MatrixExpr:
+        """A function of one sum of the matrices, where it is that, else of each of them."""
+        for total in sorted(formula.atoms(Add), key=lambda part: (len(part.args), str(part))):
+            d = Dummy("d", real=True)
+            held = formula.xreplace({total: d, -total: -d})
+            if total.free_symbols >= {*inside} and not held.has(*inside):
+                t, matrix = self.variable(), self.of(total)
+                if isinstance(matrix, MatrixExpr) and not isinstance(matrix, Elementwise):
+                    return matrix.applyfunc(Lambda(t, held.xreplace({**self.scalars, d: t})))
+        variables = [Symbol(f"u{number}", real=True) for number in range(len(inside))]
+        body = formula.xreplace({**self.scalars, **dict(zip(inside, variables, strict=True))})
+        return Elementwise(Lambda(tuple(variables), body), *(self.matrices[u] for u in inside))
+
+    def applied(self, formula: Expr, u: Symbol) -> MatrixExpr:
+        if isinstance(formula, Pow) and formula.base == u and formula.exp.is_Integer:
+            return HadamardPower(self.matrices[u], formula.exp)
+        if isinstance(formula, NamedFunction) and formula.args == (u,):
+            return self.matrices[u].applyfunc(formula.func)
+        matrix, t = self.matrices[u], self.variable()
+        slope = formula.diff(u) if formula.is_polynomial(u) else u
+        if not slope.has(u) and formula == slope * u:
+            return multiplied(slope.xreplace(self.scalars), [matrix])
+        if isinstance(formula, exp) and (found := self.softmax_of_one(formula.args[0] - u, matrix)) is not None:
+            return found
+        return matrix.applyfunc(Lambda(t, formula.xreplace({**self.scalars, u: t})))
+
+    def softmax_of_one(self, rest: Expr, matrix: MatrixExpr) -> MatrixExpr | None:
+        """softmax of a row, or its transpose, where the rest of the exponent is the row's logsumexp taken away."""
+        summed = (-rest).xreplace(self.scalars)
+        summed = summed.arg if isinstance(summed, Trace) else summed
+        if isinstance(summed, RowLogSumExp):
+            for row, found in ((matrix, RowSoftmax(matrix)), (turned(matrix), Transpose(RowSoftmax(turned(matrix))))):
+                if key(row) == key(summed.args[0]):
+                    return found
+        return None
+
+    def sum(self, formula: Add) -> MatrixExpr:
+        inside = [u for u in self.matrices if u in formula.free_symbols]
+        if len(inside) == 1 and not formula.is_polynomial(*inside) and formula.as_independent(*inside)[0] != 0:
+            return self.applied(formula, *inside)
+        parts = [self.of(term) for term in terms(formula)]
+        return added([p if isinstance(p, MatrixExpr) else product(p, [OneMatrix(*self.shape)]) for p in parts])
+
+    def product(self, formula: Mul) -> MatrixExpr:
+        """Numbers in front; what runs over one matrix is one function of it."""
+        scale, plain = Add(1), []
+        functions: dict[Symbol, Expr] = {}
+        for factor in formula.args:
+            inside = [u for u in self.matrices if u in factor.free_symbols]
+            if not inside:
+                scale *= factor.xreplace(self.scalars)
+            elif factor in self.matrices or len(inside) > 1:
+                plain.append(self.of(factor))
+            else:
+                functions[inside[0]] = functions.get(inside[0], 1) * factor
+        plain += [self.applied(factor, u) for u, factor in functions.items()]
+        return multiplied(scale, [plain[0] if len(plain) == 1 else entry_by_entry(plain)])
+
+
+def as_in_books(formula: Expr) -> Expr:
+    """The formula with 1 - sigmoid(u) for sigmoid(-u) where that is no longer, and with tanh and cosh."""
+    formula = formula.replace(lambda part: isinstance(part, Mul) and part.has(sigmoid), with_tanh)
+    formula = formula.replace(lambda part: isinstance(part, Add) and part.has(exp), with_cosh)
+    arguments = {part.args[0] for part in formula.atoms(sigmoid)}
+    for u in sorted(arguments, key=str):
+        if opposite(u) not in arguments or u.could_extract_minus_sign():
+            continue
+        s = Dummy("s", real=True)
+        ours = formula.xreplace({sigmoid(u): s, sigmoid(opposite(u)): 1 - s})
+        found = [ours, expand(ours, deep=False), expand(ours)]
+        formula = min(found, key=lambda form: form.count_ops()).xreplace({s: sigmoid(u)})
+    return formula
+
+
+def opposite(u: Expr) -> Expr:
+    return Add(*(-term for term in Add.make_args(u)))
+
+
+def with_tanh(product: Expr) -> Expr:
+    """4 sigmoid(2 u) sigmoid(-2 u) as 1 - tanh(u)^2."""
+    number, rest = product.as_coeff_Mul()
+    factors = list(Mul.make_args(rest))
+    for part in [part for part in factors if isinstance(part, sigmoid)]:
+        u, other = part.args[0], sigmoid(opposite(part.args[0]))
+        half = Add(*(term / 2 for term in Add.make_args(u)))
+        whole = all(term.as_coeff_Mul()[0].is_Integer for term in Add.make_args(half))
+        if part in factors and other in factors and number % 4 == 0 and whole and not u.could_extract_minus_sign():
+            factors.remove(part)
+            factors.remove(other)
+            number, factors = number / 4, [*factors, 1 - tanh(half) ** 2]
+    return number * Mul(*factors)
+
+
+def with_cosh(total: Expr) -> Expr:
+    """exp(u) + exp(-u) as 2 cosh(u)."""
+    terms = list(total.args)
+    for part in [part for part in terms if isinstance(part, exp)]:
+        other = exp(opposite(part.args[0]))
+        if part in terms and other in terms and part != other and not part.args[0].could_extract_minus_sign():
+            terms.remove(part)
+            terms.remove(other)
+            terms.append(2 * cosh(part.args[0]))
+    return Add(*terms)

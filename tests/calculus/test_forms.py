@@ -1,0 +1,104 @@
+"""Closed forms as text: letter by letter as books print them."""
+
+import pytest
+from sympy import (
+    Abs,
+    Determinant,
+    DiagMatrix,
+    HadamardProduct,
+    Identity,
+    KroneckerProduct,
+    MatrixSymbol,
+    Max,
+    OneMatrix,
+    Piecewise,
+    Symbol,
+    Trace,
+    exp,
+    log,
+    sech,
+    sqrt,
+    symbols,
+    tanh,
+)
+
+from derive import derivation, gradient
+from derive.matrix import apply, logsumexp, row_sum, sigmoid, softmax, total
+from derive.programs import as_text
+from tests.helpers.cookbook import PROBLEMS
+
+m, n, k = symbols("m n k", integer=True, positive=True)
+s, delta = Symbol("s", real=True), Symbol("delta", positive=True)
+A, B, Q, K = (MatrixSymbol(name, m, n) for name in "ABQK")
+V, G, P = MatrixSymbol("V", m, k), MatrixSymbol("G", m, k), MatrixSymbol("P", m, m)
+S, X, Y = (MatrixSymbol(name, n, n) for name in "SXY")
+W, U = MatrixSymbol("W", n, k), MatrixSymbol("U", m, n)
+x, y, a, b, p = (MatrixSymbol(name, n, 1) for name in "xyabp")
+u, t = MatrixSymbol("u", m, 1), MatrixSymbol("t", m, 1)
+r = MatrixSymbol("r", 1, n)
+C = Identity(n) - OneMatrix(n, n) / n
+attention = Trace(G.T * softmax(Q * K.T / sqrt(n)) * V)
+of_scores = "softmax(Q*K.T/sqrt(n)) .* (G*V.T - row_sum(softmax(Q*K.T/sqrt(n)) .* (G*V.T))*ones(1, m))"
+residual = A * x - u
+
+
+def logistic(z):
+    return 1 / (1 + exp(-z))
+
+
+def huber(z):
+    return Piecewise((z**2 / 2, Abs(z) <= delta), (delta * (Abs(z) - delta / 2), True))
+
+
+FORMS = [
+    (attention, Q, f"({of_scores})*K/sqrt(n)"),
+    (attention, K, f"({of_scores}).T*Q/sqrt(n)"),
+    (attention, V, "softmax(Q*K.T/sqrt(n)).T*G"),
+    (-total(apply(lambda c, z: c * log(logistic(z)) + (1 - c) * log(1 - logistic(z)), t, A * x)), x,
+     "A.T*(sigmoid(A*x) - t)"),
+    (total(logsumexp(A * W)) - Trace(G.T * A * W), W, "A.T*(softmax(A*W) - G)"),
+    (logsumexp(r), r, "softmax(r)"),
+    (residual.T * residual / m, x, "2*A.T*(A*x - u)/m"),
+    (Trace((X * C).T * X * C), X, "2*X*(I - ones(n, n)/n)**2"),
+    (s * Trace(X.T * X) + log(Determinant(X)), X, "X.T**(-1) + 2*s*X"),
+    (1 / Trace(x.T * S * x), x, "-(S + S.T)*x/tr(x.T*S*x)**2"),
+    (total(DiagMatrix(x) * S), x, "row_sum(S)"),
+    (Trace(S * DiagMatrix(x)), x, "diagonal(S)"),
+    (Trace(KroneckerProduct(S, X)), X, "tr(S)*I"),
+    (total(x) ** 3, x, "3*total(x)**2*ones(n, 1)"),
+    (total(residual.applyfunc(huber)), x,
+     "A.T*apply(t -> Piecewise((t, delta >= Abs(t)), (delta*sign(t), True)), A*x - u)"),
+    (total(HadamardProduct(P, u * u.T)), u, "(P + P.T)*u"),
+    (total(x.applyfunc(tanh)), x, "apply(t -> 1 - tanh(t)**2, x)"),
+    (total(x.applyfunc(sech)), x, "-apply(t -> tanh(t)/cosh(t), x)"),
+    (total(sigmoid(x)), x, "apply(t -> (1 - sigmoid(t))*sigmoid(t), x)"),
+    (Trace((W.T * W - Identity(k)).T * (W.T * W - Identity(k))), W, "4*W*(W.T*W - I)"),
+    (log(Determinant(S * X * Y)), X, "X.T**(-1)"),
+    ((W * W.T * x - y).T * (W * W.T * x - y), W, "2*(W*W.T*x - y)*x.T*W + 2*x*(W*W.T*x - y).T*W"),
+    (Max(0, s + Trace((X * (a - p)).T * X * (a - p)) - Trace((X * (a - b)).T * X * (a - b))), X,
+     "2*Heaviside(s + tr((a - p).T*X.T*X*(a - p)) - tr((a - b).T*X.T*X*(a - b)))"
+     "*X*((a - p)*(a - p).T - (a - b)*(a - b).T)"),
+    (Trace(x.T * y) / sqrt(Trace(x.T * x)), x, "y/sqrt(tr(x.T*x)) - tr(x.T*y)*x/tr(x.T*x)**(3/2)"),
+    (row_sum(X).T * row_sum(X), X, "2*row_sum(X)*ones(1, n)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("loss", "variable", "text"), FORMS)
+def test_the_text_of_a_gradient_is_the_books(loss, variable, text):
+    assert as_text(gradient(loss, variable)) == text
+
+
+def test_most_published_gradients_are_printed_in_the_words_of_the_book():
+    found = [(as_text(gradient(q.loss, q.variable, prove=False)), as_text(q.answer)) for q in PROBLEMS]
+    assert sum(ours == book for ours, book in found) >= 47
+
+
+def test_a_result_says_what_it_is_the_gradient_of_as_it_was_written():
+    assert repr(derivation((A * x - u).T * (A * x - u), [x])).splitlines() == [
+        "the gradient of (A*x - u).T*(A*x - u)",
+        "  d/dx = 2*A.T*(A*x - u)",
+    ]
+
+
+def test_a_softmax_stays_whole_in_the_loss():
+    assert as_text(Trace(S.T * softmax(X))) == "tr(S.T*softmax(X))"

@@ -14,7 +14,7 @@ from derive.paper.blocks import (
     Table,
 )
 from derive.paper.document import expression_document, glossary, network_document, network_title
-from derive.paper.figures import Circle, Figure, Label, Segment
+from derive.paper.figures import Circle, Curve, Figure, Label, Segment
 from derive.paper.latex import derivation_latex
 from derive.paper.passes import goal, step_title
 from derive.paper.prose import prose
@@ -31,6 +31,7 @@ __all__ = [
     "Bullets",
     "Chain",
     "Circle",
+    "Curve",
     "Display",
     "Figure",
     "Label",

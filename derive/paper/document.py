@@ -4,10 +4,9 @@ Every formula of a step is printed from an equation of the derivation, its diffe
 index form: none is typed. Typed are only definitions and the translation to other books.
 """
 
-from sympy import Expr, MatrixExpr, MatrixSymbol, Symbol, diff
+from sympy import MatrixExpr, MatrixSymbol
 
 from derive.backends.torch import spell
-from derive.formulas import NamedFunction, opened
 from derive.paper.blocks import (
     WIDEST_LINE,
     Block,
@@ -26,15 +25,17 @@ from derive.paper.blocks import (
 from derive.paper.breaking import broken
 from derive.paper.figures import network_figure
 from derive.paper.guide import making_section, notation_section, questions_section, signs
-from derive.paper.latex import latex, scalar_latex, shape_latex, symbol_in_line, written
+from derive.paper.latex import latex, shape_latex, symbol_in_line, written
+from derive.paper.one_weight import weight_sections
 from derive.paper.passes import backward_sections, forward_sections, without_repetition
 from derive.paper.pictured import pictured_sections
 from derive.paper.prose import prose
 from derive.paper.rules import rules_sections
+from derive.paper.slopes import slope_sections
 from derive.paper.softmax import softmax_sections
 from derive.paper.worked import DRAWN, Shown, numbers_sections
 from derive.problems import Network
-from derive.programs import Derivation, Elementwise, Equation, NetworkNotation, RowMax, SymbolKind, substitute
+from derive.programs import Derivation, Equation, NetworkNotation, RowMax, substitute
 
 LONGEST_CLOSED_FORM = 24
 MOST_PICTURED = 12  # equations of an expression whose arrows can be told apart
@@ -63,6 +64,7 @@ def network_document(
         *(closed_form_sections(derivation) if network.depth <= DEEPEST_EXPANDED else ()),
         *pictured_sections(network, shown),
         *numbers_sections(network, derivation, shown),
+        *weight_sections(network, derivation, shown),
         making_section(network),
     ]
 
@@ -168,46 +170,6 @@ def activations_sentence(network: Network) -> str:
 
 def applied(function: str) -> str:
     return "no activation" if function in ("identity", "z") else f"`{function}`"
-
-
-def slope_sections(network: Network, derivation: Derivation) -> list[Section]:
-    """Each activation: its definition, its slope from the definition, and its slope as the code computes it."""
-    program, seen = derivation.program, set()
-    blocks: list[Block] = []
-    z, a = Symbol("z", real=True), Symbol("a", real=True)
-    for equation in program.equations:
-        kind = program.notation.kind(equation.target.name)
-        if kind is not SymbolKind.ACTIVATION or not isinstance(equation.value, Elementwise):
-            continue
-        (scalar,) = equation.value.operands
-        formula = equation.value.formula.xreplace({scalar: z})
-        if formula in seen:
-            continue
-        seen.add(formula)
-        used = diff(equation.value.formula, scalar).xreplace({equation.value.formula: a, scalar: z})
-        lines = [("a", formula, "the activation")]
-        if nested(formula):
-            lines.append((r"\frac{da}{dz}", used, prose("slopes.nested")))
-        else:
-            definition = opened(formula)
-            slope = diff(definition, z)
-            lines += [("", definition, "its definition")] * (definition != formula)
-            lines.append((r"\frac{da}{dz}", slope, prose("slopes.slope")))
-            lines += [("", used, prose("slopes.computed"))] * (used != slope)
-            named = [{part.func for part in expr.atoms(NamedFunction)} for expr in (used, formula)]
-            for function in sorted(named[0] - named[1], key=str):
-                lines.append((scalar_latex(function(z)), opened(function.definition), "its definition"))
-        rows = [row for left, expr, why in lines for row in rows_of(left, scalar_latex(expr), why, "")]
-        name = network.activation_of(program.notation.layer(equation.target.name))
-        blocks += [Paragraph(f"For `{name}`:"), Chain(tuple(rows))]
-    if not blocks:
-        return []
-    return [Section("Slopes of the activations", "slopes", (Paragraph(prose("slopes.note")), *blocks))]
-
-
-def nested(formula: Expr) -> bool:
-    """Whether a named function stands inside another: their definitions, put into one another, fill pages."""
-    return any(part.args[0].has(NamedFunction) for part in formula.atoms(NamedFunction))
 
 
 def recursion_sections(network: Network, derivation: Derivation) -> list[Section]:

@@ -55,14 +55,46 @@ class Label:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """A line through points."""
+
+    points: tuple[tuple[float, float], ...]
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A point that is marked, a line through it, and what is said of it."""
+
+    mark: Circle
+    line: tuple[tuple[float, float], ...]
+    text: str
+
+
+Part = Circle | Segment | Label | Curve
+
+
+@dataclass(frozen=True)
 class Figure:
-    """A drawing, and in words what it shows."""
+    """A drawing, and in words what it shows.
+
+    Of its readings one is drawn, that `at` a place among them; where a page can be moved, a slider with a label goes
+    through them all.
+    """
 
     name: str
     caption: str
     width: float
     height: float
-    parts: tuple[Circle | Segment | Label, ...]
+    parts: tuple[Part, ...]
+    readings: tuple[Reading, ...] = ()
+    at: int = 0
+    slider: str = ""
+
+    @property
+    def drawn(self) -> tuple[Part, ...]:
+        reading = self.readings[self.at : self.at + 1]
+        return (*self.parts, *(part for r in reading for part in (r.mark, Curve(r.line))))
 
 
 def network_figure(network: Network, program: Program) -> Figure:

@@ -38,14 +38,11 @@ def numbers_sections(network: Network, derivation: Derivation, shown: Shown = DR
 
     A reader's own numbers are shown for the network as it is.
     """
-    own = shown.own.values
-    small, note = network, ""
-    widest = WIDEST_OF_DEEP if network.depth >= DEEP else WIDEST
-    if not own and any(width > widest for width in network.layers):
-        layers = tuple(min(width, widest) for width in network.layers)
-        small = replace(network, layers=layers)
-        sizes = "-".join(map(str, layers))
-        note = " " + prose("numbers.narrow", widest=widest, sizes=sizes)
+    own, small = shown.own.values, network_shown(network, shown.own)
+    note = ""
+    if small != network:
+        sizes = "-".join(map(str, small.layers))
+        note = " " + prose("numbers.narrow", widest=max(small.layers), sizes=sizes)
     program = derivation.program
     inputs = inputs_shown(program, small, shown.own)
     points = len(inputs[program.data[0]])
@@ -93,6 +90,14 @@ def numbers_sections(network: Network, derivation: Derivation, shown: Shown = DR
             ),
         )
     ]
+
+
+def network_shown(network: Network, own: Given) -> Network:
+    """The network, with layers so narrow that all numbers have room; as it is where they are a reader's own."""
+    widest = WIDEST_OF_DEEP if network.depth >= DEEP else WIDEST
+    if own.values or max(network.layers) <= widest:
+        return network
+    return replace(network, layers=tuple(min(width, widest) for width in network.layers))
 
 
 def given_row(program: Program, symbol: MatrixSymbol, values: Drawn, shown: Shown) -> Row:

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from html import escape
+from xml.etree import ElementTree
 
 from derive.programs import GREEK, greek
 
@@ -62,7 +63,41 @@ def mathml(tex: str, symbols: Mapping[str, str] | None = None, display: bool = F
     if reader.at < len(reader.tokens):
         raise ValueError(f"unexpected {reader.next()[0]!r} in {tex}")
     style = ' displaystyle="true"' if display else ""
-    return f"<math{style}>{body}</math>"
+    return f'<math{style} alttext="{escape(in_words(ElementTree.fromstring(body)).strip())}">{body}</math>'
+
+
+def in_words(element: ElementTree.Element) -> str:
+    """The formula in one line of plain characters, for those who hear it or have no font for it."""
+    parts = [in_words(part) for part in element]
+    match element.tag:
+        case "mfrac":
+            return "/".join(map(enclosed, parts))
+        case "msub" | "munder":
+            return f"{parts[0]}_{enclosed(parts[1])}"
+        case "msup" | "mover":
+            return f"{parts[0]}^{enclosed(parts[1])}"
+        case "msubsup" | "munderover":
+            return f"{parts[0]}_{enclosed(parts[1])}^{enclosed(parts[2])}"
+        case "msqrt":
+            return f"sqrt({''.join(parts)})"
+        case "mtr":
+            return ", ".join(parts)
+        case "mtable":
+            return "; ".join(parts)
+        case "mspace":
+            return " "
+    text = unicodedata.normalize("NFKC", element.text or "").replace(LETTER_SIGNS["top"], "T")
+    spaced = element.tag == "mo" and "lspace" not in element.attrib and element.get("form") != "prefix"
+    if spaced and text not in ",;\u2211":
+        return f" {text} "
+    for part in parts:
+        apart = text[-1:].isalnum() and part[:1].isalpha()
+        text += f" {part}" if apart or text.endswith(",") else part
+    return text
+
+
+def enclosed(text: str) -> str:
+    return text if re.fullmatch(r"\u2202?\w+|.", text) else f"({text})"
 
 
 class TexReader:

@@ -4,9 +4,11 @@ Text is escaped here, and only here.
 """
 
 import html
+import json
 import math
 import re
 from fractions import Fraction
+from itertools import pairwise
 
 from derive.paper import (
     Boxed,
@@ -14,6 +16,7 @@ from derive.paper import (
     Bullets,
     Chain,
     Circle,
+    Curve,
     Display,
     Figure,
     Label,
@@ -30,6 +33,7 @@ from derive.paper.formats.page import Page
 LONGEST_UNBROKEN = 8
 TEX_WIDTH, TEX_HEIGHT, TEX_SCALE, TEX_SMALL = 440, 480, 0.85, 0.75
 WIDEST_CODE = 84
+FORMULA_AND_SIGN = re.compile(r"(<math(?:(?!</math>).)*</math>[.,;:)]+)")
 LETTERS = re.compile("^(\u2202L/\u2202|)(.+?)([\u2080-\u2089]*)$")
 
 
@@ -111,7 +115,7 @@ class TexPage(Page):
         """Shrunk to the page if it is wider; `picture` knows the slopes that figures keep to."""
         figure = block.figure
         scale = min(TEX_SCALE, TEX_WIDTH / figure.width, TEX_HEIGHT / figure.height)
-        parts = "\n".join(self.part(part) for part in figure.parts)
+        parts = "\n".join(self.part(part) for part in figure.drawn)
         size = "footnotesize" if scale > TEX_SMALL else "scriptsize"
         return (
             f"\\begin{{center}}\\setlength{{\\unitlength}}{{{scale:.3f}pt}}\\{size}\n"
@@ -119,7 +123,9 @@ class TexPage(Page):
             f"{{\\footnotesize {self.text(figure.caption)}}}\n\\end{{center}}"
         )
 
-    def part(self, part: Circle | Segment | Label) -> str:
+    def part(self, part: Circle | Segment | Label | Curve) -> str:
+        if isinstance(part, Curve):
+            return "\n".join(straight(*ends) for ends in list(pairwise(part.points))[:: 1 + part.dashed])
         if isinstance(part, Circle):
             return rf"\put({part.x:g},{part.y:g}){{\circle{{{2 * part.radius:g}}}}}"
         if isinstance(part, Label):
@@ -214,6 +220,10 @@ class HtmlPage(Page):
     def emphasis(self, text: str) -> str:
         return f"<em>{text}</em>"
 
+    def text(self, text: str) -> str:
+        """A sign after a formula stays on its line."""
+        return FORMULA_AND_SIGN.sub(r'<span class="whole">\1</span>', super().text(text))
+
     def sections(self, sections: list[Section]) -> list[dict[str, str]]:
         """Also the anchor, and whether a section is a step to go through one by one."""
         written = super().sections(sections)
@@ -274,12 +284,41 @@ class HtmlPage(Page):
 
     def picture(self, block: Picture) -> str:
         caption = self.text(block.figure.caption)
-        return f'<figure><div class="scroll">{svg(block.figure)}</div><figcaption>{caption}</figcaption></figure>'
+        slider = self.slider(block.figure) if block.figure.slider else ""
+        return (
+            f'<figure><div class="scroll">{svg(block.figure)}</div>{slider}<figcaption>{caption}</figcaption></figure>'
+        )
+
+    def slider(self, figure: Figure) -> str:
+        """What moves the reading of a figure, and says it."""
+        readings = [
+            {
+                "mark": [round(r.mark.x, 2), round(figure.height - r.mark.y, 2)],
+                "line": line_path(r.line, figure.height),
+                "text": r.text,
+            }
+            for r in figure.readings
+        ]
+        ends = f'min="0" max="{len(readings) - 1}" value="{figure.at}"'
+        return (
+            f'<p class="slider"><label>{self.text(figure.slider)} <input type="range" {ends} '
+            f'data-readings="{html.escape(json.dumps(readings))}"></label> '
+            f"<output>{html.escape(figure.readings[figure.at].text)}</output></p>"
+        )
+
+
+def straight(one: tuple[float, float], other: tuple[float, float]) -> str:
+    """A piece of a curve, of any slope, which `line` of LaTeX cannot draw."""
+    (a, b), (c, d) = one, other
+    return rf"\qbezier({a:.2f},{b:.2f})({(a + c) / 2:.2f},{(b + d) / 2:.2f})({c:.2f},{d:.2f})"
 
 
 def svg(figure: Figure) -> str:
     """A figure as SVG, in the colour of the text around it; symbols carry their names."""
     shapes = "\n".join(svg_part(part, figure.height) for part in figure.parts)
+    for reading in figure.readings[figure.at : figure.at + 1]:
+        mark, line = svg_part(reading.mark, figure.height), line_path(reading.line, figure.height)
+        shapes += f'\n<g class="reading" stroke-width="1.2">{mark}<path d="{line}"/></g>'
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {figure.width:g} {figure.height + 6:g}" '
         f'width="{1.5 * figure.width:g}" role="img" aria-label="{html.escape(figure.caption)}" class="figure">\n'
@@ -304,7 +343,14 @@ def signs(label: Label) -> str:
     return LETTERS.sub(slanted, text)
 
 
-def svg_part(part: Circle | Segment | Label, height: float) -> str:
+def line_path(points: tuple[tuple[float, float], ...], height: float) -> str:
+    return "M" + "L".join(f"{x:.2f} {height - y:.2f}" for x, y in points)
+
+
+def svg_part(part: Circle | Segment | Label | Curve, height: float) -> str:
+    if isinstance(part, Curve):
+        dashes = ' stroke-dasharray="4 3"' * part.dashed
+        return f'<path stroke-width="1.2"{dashes} d="{line_path(part.points, height)}"/>'
     if isinstance(part, Circle):
         return f'<circle cx="{part.x:g}" cy="{height - part.y:g}" r="{part.radius:g}"/>'
     if isinstance(part, Label):

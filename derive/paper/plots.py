@@ -1,0 +1,99 @@
+"""Curves over axes, as figures of the same parts as all others, with readings that a slider goes through."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from derive.paper.figures import Circle, Curve, Figure, Label, Reading, Segment
+
+WIDTH, HEIGHT, LEFT, RIGHT, BELOW, ABOVE, DOT = 350, 210, 46, 12, 34, 16, 3
+TICK, MOST_TICKS = 4, 6
+Points = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Touching:
+    """A point of a curve with its slope there, and what a slider says of it."""
+
+    x: float
+    y: float
+    slope: float
+    text: str
+
+
+def plot(
+    name: str,
+    caption: str,
+    axes: tuple[str, str],
+    curves: Sequence[Points],
+    touching: Sequence[Touching] = (),
+    at: int = 0,
+    slider: str = "",
+) -> Figure:
+    """Curves, all but the first dashed; of what touches the first, the tangent at a place is drawn."""
+    xs, ys = ([point[axis] for curve in curves for point in curve] for axis in (0, 1))
+    (x0, x1), (y0, y1) = (bounds(values) for values in (xs, ys))
+
+    def placed(x: float, y: float) -> tuple[float, float]:
+        return (
+            LEFT + (x - x0) / (x1 - x0) * (WIDTH - LEFT - RIGHT),
+            BELOW + (y - y0) / (y1 - y0) * (HEIGHT - BELOW - ABOVE),
+        )
+
+    parts: list[Circle | Segment | Label | Curve] = [
+        Segment(LEFT, BELOW, WIDTH - RIGHT, BELOW),
+        Segment(LEFT, BELOW, LEFT, HEIGHT - ABOVE),
+        Label((LEFT + WIDTH - RIGHT) / 2, 6, axes[0], plain(axes[0])),
+        Label(LEFT, HEIGHT - 6, axes[1], plain(axes[1])),
+    ]
+    for tick in ticks(x0, x1):
+        x, _ = placed(tick, y0)
+        parts += [Segment(x, BELOW, x, BELOW - TICK), Label(x, BELOW - 12, *numbered(tick))]
+    for tick in ticks(y0, y1):
+        _, y = placed(x0, tick)
+        parts += [Segment(LEFT - TICK, y, LEFT, y), Label(LEFT - 22, y, *numbered(tick))]
+    parts += [Curve(tuple(placed(*point) for point in curve), dashed=index > 0) for index, curve in enumerate(curves)]
+
+    def reach(touch: Touching) -> tuple[float, float]:
+        """How far the tangent goes to both sides: not beyond the axes."""
+        half = (x1 - x0) / 6
+        rooms = ((y1 - touch.y) / abs(touch.slope), (touch.y - y0) / abs(touch.slope)) if touch.slope else (half, half)
+        down, up = (min(half, room) for room in (rooms if touch.slope < 0 else rooms[::-1]))
+        return max(-down, x0 - touch.x), min(up, x1 - touch.x)
+
+    readings = tuple(
+        Reading(
+            Circle(*placed(touch.x, touch.y), DOT),
+            tuple(placed(touch.x + move, touch.y + move * touch.slope) for move in reach(touch)),
+            touch.text,
+        )
+        for touch in touching
+    )
+    return Figure(name, caption, WIDTH, HEIGHT, tuple(parts), readings, at, slider)
+
+
+def bounds(values: Sequence[float]) -> tuple[float, float]:
+    """The ends of an axis, a little beyond what is on it."""
+    low, high = min(values), max(values)
+    room = (high - low) / 20 or abs(high) or 1
+    return low - room, high + room
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers between the two."""
+    step = 10.0 ** math.floor(math.log10((high - low) / MOST_TICKS))
+    step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (factor * step) <= MOST_TICKS)
+    first, last = math.ceil(low / step), math.floor(high / step)
+    return [round(count * step, 12) for count in range(first, last + 1)]
+
+
+def numbered(tick: float) -> tuple[str, str]:
+    """What stands at a tick, in TeX and in plain characters."""
+    text = f"{tick:g}"
+    return rf"\scriptstyle {text}", text.replace("-", "\u2212")
+
+
+def plain(tex: str) -> str:
+    """An axis' name without markup."""
+    return re.sub(r"\\mathrm|[\\{}]", "", tex).replace("_10", "\u2081\u2080")

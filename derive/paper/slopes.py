@@ -1,0 +1,90 @@
+"""The activations: their slopes from their definitions, and a figure of what they do to errors."""
+
+import numpy
+from sympy import Expr, Symbol, diff
+
+from derive.formulas import NamedFunction, opened
+from derive.operations import evaluate
+from derive.paper.blocks import Block, Chain, Paragraph, Picture, Section, rows_of
+from derive.paper.latex import scalar_latex
+from derive.paper.plots import Touching, plot
+from derive.paper.prose import prose
+from derive.problems import Network
+from derive.programs import Derivation, Elementwise, Equation, SymbolKind
+
+FARTHEST, HALF = 6, 24  # of the z at which an activation is drawn, and in how many steps to both sides
+
+
+def slope_sections(network: Network, derivation: Derivation) -> list[Section]:
+    """Each activation: its definition, its slope from the definition, and its slope as the code computes it."""
+    program, seen = derivation.program, set()
+    blocks: list[Block] = []
+    z, a = Symbol("z", real=True), Symbol("a", real=True)
+    for equation in program.equations:
+        kind = program.notation.kind(equation.target.name)
+        if kind is not SymbolKind.ACTIVATION or not isinstance(equation.value, Elementwise):
+            continue
+        (scalar,) = equation.value.operands
+        formula = equation.value.formula.xreplace({scalar: z})
+        if formula in seen:
+            continue
+        seen.add(formula)
+        used = diff(equation.value.formula, scalar).xreplace({equation.value.formula: a, scalar: z})
+        lines = [("a", formula, "the activation")]
+        if nested(formula):
+            lines.append((r"\frac{da}{dz}", used, prose("slopes.nested")))
+        else:
+            definition = opened(formula)
+            slope = diff(definition, z)
+            lines += [("", definition, "its definition")] * (definition != formula)
+            lines.append((r"\frac{da}{dz}", slope, prose("slopes.slope")))
+            lines += [("", used, prose("slopes.computed"))] * (used != slope)
+            named = [{part.func for part in expr.atoms(NamedFunction)} for expr in (used, formula)]
+            for function in sorted(named[0] - named[1], key=str):
+                lines.append((scalar_latex(function(z)), opened(function.definition), "its definition"))
+        rows = [row for left, expr, why in lines for row in rows_of(left, scalar_latex(expr), why, "")]
+        name = network.activation_of(program.notation.layer(equation.target.name))
+        blocks += [Paragraph(f"For `{name}`:"), Chain(tuple(rows))]
+        if len(seen) == 1:
+            blocks += saturation(derivation, equation, name)
+    if not blocks:
+        return []
+    return [Section("Slopes of the activations", "slopes", (Paragraph(prose("slopes.note")), *blocks))]
+
+
+def saturation(derivation: Derivation, equation: Equation, name: str) -> list[Block]:
+    """The activation and its slope as a figure, by the derivation's own equations, and what they do to errors."""
+    (Z,) = equation.value.operands.values()
+    step = next((e for e in derivation.backward if e.variable == Z), None)
+    sent = [use for use in step.uses if derivation.program.notation.is_cotangent(use.name)] if step else []
+    if step is None or len(sent) != 1 or set(step.uses) - {Z, equation.target, *sent}:
+        return []
+    z = [FARTHEST * count / HALF for count in range(-HALF, HALF + 1)]
+    column = numpy.array(z).reshape(-1, 1)
+    try:
+        values = evaluate((equation, step), {Z: column, sent[0]: numpy.ones_like(column)})
+    except ValueError:
+        return []
+    a, slopes = ([float(value) for value in values[symbol][:, 0]] for symbol in (equation.target, step.target))
+    touching = [
+        Touching(x, y, slope, prose("slopes.reading", z=f"{x:g}", a=f"{y:.4g}", slope=f"{slope:.3g}"))
+        for x, y, slope in zip(z, a, slopes, strict=True)
+    ]
+    most, ends = max(map(abs, slopes)), [abs(slopes[0]), abs(slopes[-1])]
+    kind = "saturates" if max(ends) < most / 10 else "half" if min(ends) < most / 10 else ""
+    holes = {"name": name, "most": f"{most:.3g}", "end": f"{FARTHEST}", "there": f"{max(ends):.2g}"}
+    figure = plot(
+        "slopes",
+        prose("slopes.figure", name=name),
+        ("z", "a"),
+        [list(zip(z, a, strict=True)), list(zip(z, slopes, strict=True))],
+        touching,
+        HALF + 4,
+        prose("slopes.slider"),
+    )
+    return [Picture(figure), *([Paragraph(prose(f"slopes.{kind}", **holes))] if kind else [])]
+
+
+def nested(formula: Expr) -> bool:
+    """Whether a named function stands inside another: their definitions, put into one another, fill pages."""
+    return any(part.args[0].has(NamedFunction) for part in formula.atoms(NamedFunction))

@@ -23,6 +23,7 @@ from derive.paper.blocks import (
     summary,
 )
 from derive.paper.breaking import broken
+from derive.paper.cost import cost_section
 from derive.paper.figures import network_figure
 from derive.paper.guide import making_section, notation_section, questions_section, signs
 from derive.paper.latex import latex, shape_latex, symbol_in_line, written
@@ -60,6 +61,7 @@ def network_document(
         *slope_sections(network, derivation),
         *recursion_sections(network, derivation),
         gradients_section(derivation),
+        cost_section(derivation),
         questions_section(network, derivation),
         *(closed_form_sections(derivation) if network.depth <= DEEPEST_EXPANDED else ()),
         *pictured_sections(network, shown),

@@ -123,12 +123,16 @@ def questions_section(network: Network, derivation: Derivation) -> Section:
         scale.append(prose("answers.cross_entropy"))
     asked = [prose("answers.regularised", penalty=network.penalty)] if network.penalty else []
     b = "" if network.bias == "none" else r" + \boldsymbol{b}"
-    for name in QUESTIONS if b else QUESTIONS[:-1]:
+    unasked = {"biases": not b, "column": network.takes_classes}
+    for name in (name for name in QUESTIONS if not unasked.get(name)):
         asked.append(prose(f"questions.{name}", where=" ".join(where), last=last, scale=" ".join(scale), b=b))
     return Section("What readers ask", "questions", (Bullets(tuple(asked)),))
 
 
-QUESTIONS = ("orientation", "transposes", "layout", "slope", "factors", "biases")
+QUESTIONS = (
+    *("error", "reverse", "orientation", "transposes", "layout", "slope", "factors", "digits", "kink", "column"),
+    "biases",
+)
 
 
 def making_section(network: Network) -> Section:

@@ -33,6 +33,7 @@ from derive.paper.formats.page import Page
 LONGEST_UNBROKEN = 8
 TEX_WIDTH, TEX_HEIGHT, TEX_SCALE, TEX_SMALL = 440, 480, 0.85, 0.75
 WIDEST_CODE = 84
+NARROWEST = 370  # what is wider is scrolled on a phone, and not made smaller
 FORMULA_AND_SIGN = re.compile(r"(<math(?:(?!</math>).)*</math>[.,;:)]+)")
 LETTERS = re.compile("^(\u2202L/\u2202|)(.+?)([\u2080-\u2089]*)$")
 
@@ -315,13 +316,14 @@ def straight(one: tuple[float, float], other: tuple[float, float]) -> str:
 
 def svg(figure: Figure) -> str:
     """A figure as SVG, in the colour of the text around it; symbols carry their names."""
+    wide = f' style="min-width: {figure.width:g}px"' if figure.width > NARROWEST else ""
     shapes = "\n".join(svg_part(part, figure.height) for part in figure.parts)
     for reading in figure.readings[figure.at : figure.at + 1]:
         mark, line = svg_part(reading.mark, figure.height), line_path(reading.line, figure.height)
         shapes += f'\n<g class="reading" stroke-width="1.2">{mark}<path d="{line}"/></g>'
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {figure.width:g} {figure.height + 6:g}" '
-        f'width="{1.5 * figure.width:g}" role="img" aria-label="{html.escape(figure.caption)}" class="figure">\n'
+        f'width="{1.5 * figure.width:g}"{wide} role="img" aria-label="{html.escape(figure.caption)}" class="figure">\n'
         "<style>.figure { color: #222; font: 11px serif; max-width: 100%; height: auto }"
         " @media (prefers-color-scheme: dark) { .figure { color: #ddd } }</style>\n"
         '<g fill="none" stroke="currentColor" stroke-width="0.6">\n'
@@ -355,7 +357,7 @@ def svg_part(part: Circle | Segment | Label | Curve, height: float) -> str:
         return f'<circle cx="{part.x:g}" cy="{height - part.y:g}" r="{part.radius:g}"/>'
     if isinstance(part, Label):
         name = f' data-symbol="{html.escape(part.symbol)}"' if part.symbol else ""
-        small = ' font-size="8"' if not part.symbol else ""
+        small = ' font-size="9"' if not part.symbol else ""
         return (
             f'<text x="{part.x:g}" y="{height - part.y + 4:g}" text-anchor="middle" fill="currentColor" '
             f'stroke="none"{small}{name}>{signs(part)}</text>'

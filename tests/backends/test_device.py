@@ -2,8 +2,11 @@
 
 import ctypes
 import shutil
+import struct
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -27,6 +30,7 @@ real sgd(const real *x, const real *y, long N, real rate) { return sgd_step(&sta
 real adam(const real *x, const real *y, long N, real rate) { return adam_step(&state, x, y, N, rate); }
 """
 STRICT = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-Wdouble-promotion", "-Wno-unused-function")
+PROCESSOR = ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16")
 OURS = {"memset", "memcpy"}  # which compilers may call for loops
 
 
@@ -42,35 +46,56 @@ def undefined(tool: str, path: Path) -> set[str]:
     return {name for name in listed if name not in ("U", "w") and not name.startswith(("__cxa", "_ITM", "__gmon"))}
 
 
+@dataclass
+class Training:
+    """A thousand steps of torch in double: where they begin, and with which rows; the losses before, and the end."""
+
+    start: torch.Tensor
+    x: torch.Tensor
+    y: torch.Tensor
+    losses: list[float]
+    end: list[torch.Tensor]
+
+
+STEPS, ROWS, AT_ONCE, RATE = 1000, 40, 4, 0.01
+
+
+def trained(network: Network, optimizer: str, fast: ModuleType) -> Training:
+    net = sequential(network)
+    start = fast.FastGradient([p.float() for p in net.parameters()]).flat_parameters
+    theirs = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer](net.parameters(), lr=RATE)
+    x, y, losses = torch.rand(ROWS, network.layers[0], dtype=torch.float64), targets(network, ROWS), []
+    for step in range(STEPS):
+        rows = [(AT_ONCE * step + k) % ROWS for k in range(AT_ONCE)]
+        theirs.zero_grad()
+        weights = [parameter for parameter in net.parameters() if parameter.ndim == 2 and network.penalty]
+        loss = criterion(network, net(x[rows]), y[rows]) + 0.005 * sum((W**2).sum() for W in weights)
+        loss.backward()
+        theirs.step()
+        losses.append(loss.item())
+    return Training(start, x.float(), y.float(), losses, [parameter.detach() for parameter in net.parameters()])
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
 def test_a_thousand_steps_are_those_of_torch(network, optimizer, emitted, tmp_path):
     source, library = emitted_to(tmp_path, network), tmp_path / "device.so"
     subprocess.run(["cc", *STRICT, "-O1", "-shared", "-fPIC", str(source), "-o", str(library)], check=True, timeout=60)
     assert {name.partition("@")[0] for name in undefined("nm", library)} <= OURS
-    device = ctypes.CDLL(str(library))
-    net, rate = sequential(network), 0.01
-    fast = emitted(network, "fast")
-    flat = fast.FastGradient([p.float() for p in net.parameters()]).flat_parameters
+    device, fast = ctypes.CDLL(str(library)), emitted(network, "fast")
+    theirs = trained(network, optimizer, fast)
     device.parameters.restype, getattr(device, optimizer).restype = ctypes.c_void_p, ctypes.c_float
     place, arguments = device.parameters(), (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long, ctypes.c_float)
-    ctypes.memmove(place, flat.data_ptr(), 4 * network.entries)
+    ctypes.memmove(place, theirs.start.data_ptr(), 4 * network.entries)
     getattr(device, optimizer).argtypes = arguments
-    theirs = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer](net.parameters(), lr=rate)
-    x, y = torch.rand(40, network.layers[0], dtype=torch.float64), targets(network, 40)
-    for step in range(1000):
-        rows = [(4 * step + k) % 40 for k in range(4)]
-        theirs.zero_grad()
-        weights = [parameter for parameter in net.parameters() if parameter.ndim == 2 and network.penalty]
-        loss = criterion(network, net(x[rows]), y[rows]) + 0.005 * sum((W**2).sum() for W in weights)
-        loss.backward()
-        theirs.step()
-        mine, target = x[rows].float(), y[rows].float()
-        value = getattr(device, optimizer)(mine.data_ptr(), target.data_ptr(), 4, rate)
-        assert abs(value - loss.item()) <= 1e-4 * (1 + abs(loss.item()))
-    ctypes.memmove(flat.data_ptr(), place, 4 * network.entries)
-    for got, want in zip(fast._views(flat), net.parameters(), strict=True):
-        assert relative(got.double(), want.detach()) < 1e-4
+    for step, loss in enumerate(theirs.losses):
+        first = AT_ONCE * step % ROWS
+        x, y = (data[first : first + AT_ONCE] for data in (theirs.x, theirs.y))
+        value = getattr(device, optimizer)(x.data_ptr(), y.data_ptr(), AT_ONCE, RATE)
+        assert abs(value - loss) <= 1e-4 * (1 + abs(loss))
+    ctypes.memmove(theirs.start.data_ptr(), place, 4 * network.entries)
+    for got, want in zip(fast._views(theirs.start), theirs.end, strict=True):
+        assert relative(got.double(), want) < 1e-4
 
 
 def test_a_device_is_asked_for_and_checked_and_sine_is_refused(tmp_path, capsys):
@@ -97,15 +122,73 @@ def test_memory_that_is_not_as_much_as_it_says_does_not_compile(tmp_path):
 @pytest.mark.skipif(shutil.which("arm-none-eabi-gcc") is None, reason="needs gcc-arm-none-eabi")
 def test_a_small_processor_takes_two_kilobytes_of_code_and_no_double(tmp_path):
     source = emitted_to(tmp_path, Network())
-    processor = ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16", "-ffreestanding")
     for name, most in (("sgd", 2048), ("adam", 2560)):
         kept = PROGRAM.splitlines()
         program = "\n".join(line for line in kept if not line.startswith("real") or line.startswith(f"real {name}"))
         source.write_text(program)
         made = tmp_path / f"{name}.o"
-        command = ["arm-none-eabi-gcc", *processor, *STRICT, "-Os", "-c", str(source), "-o", str(made)]
+        command = [
+            "arm-none-eabi-gcc",
+            *PROCESSOR,
+            "-ffreestanding",
+            *STRICT,
+            "-Os",
+            "-c",
+            str(source),
+            "-o",
+            str(made),
+        ]
         subprocess.run(command, check=True, timeout=60)
         assert undefined("arm-none-eabi-nm", made) <= OURS
         sizes = subprocess.run(["arm-none-eabi-size", str(made)], capture_output=True, text=True, check=True).stdout
         code = int(sizes.splitlines()[1].split()[0])
         assert code <= most, sizes
+
+
+# Begins as a Cortex-M does, with the unit for floats on; then newlib's _start calls main.
+ON_A_BOARD = """
+#include <stdio.h>
+#include "device.h"
+void _start(void);
+static void reset(void)
+{
+    *(volatile uint32_t *)0xE000ED88 |= 0xF << 20;
+    _start();
+}
+__attribute__((section(".vectors"), used)) static const void *const vectors[] = {(void *)0x20100000, (void *)reset};
+static adam_state state = {STATE};
+static const real x[] = {X}, y[] = {Y};
+int main(void)
+{
+    for (long step = 0, first = 0; step < STEPS; step++, first = (first + AT_ONCE) % ROWS)
+        STEP(x + first * INPUTS, y + first * OUTPUTS, AT_ONCE, RATE);
+    for (int k = 0; k < ENTRIES; k++) printf("%08lx\\n", (unsigned long)bits_of(state.sgd.parameters[k]));
+    return 0;
+}
+"""
+BOARD = [tool for tool in ("arm-none-eabi-gcc", "qemu-system-arm") if shutil.which(tool) is None]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(BOARD), reason="needs gcc-arm-none-eabi, libnewlib-arm-none-eabi and qemu-system-arm")
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_a_thousand_steps_on_a_cortex_m4_are_those_of_torch(network, optimizer, emitted, tmp_path):
+    emitted_to(tmp_path, network)
+    fast = emitted(network, "fast")
+    theirs = trained(network, optimizer, fast)
+    source, program = tmp_path / "board.c", tmp_path / "board.elf"
+    start, x, y = (", ".join(map(float.hex, part.flatten().tolist())) for part in (theirs.start, theirs.x, theirs.y))
+    source.write_text(ON_A_BOARD)
+    step = f"{optimizer}_step(&state{'.sgd' if optimizer == 'sgd' else ''}, __VA_ARGS__)"
+    numbers = {"STEPS": STEPS, "AT_ONCE": AT_ONCE, "ROWS": ROWS, "RATE": f"{RATE}f", "X": x, "Y": y, "STEP(...)": step}
+    given = [f"-D{name}={value}" for name, value in {"STATE": f".sgd.parameters = {{{start}}}", **numbers}.items()]
+    laid = ("-Wl,--section-start=.vectors=0", "-Wl,-Tdata=0x20000000")  # where this board has its memory
+    command = ["arm-none-eabi-gcc", *PROCESSOR, "--specs=rdimon.specs", "-Os", *given, str(source), *laid]
+    subprocess.run([*command, "-o", str(program)], check=True, timeout=60)
+    board = ["qemu-system-arm", "-M", "mps2-an386", "-nographic", "-semihosting", "-kernel", str(program)]
+    done = subprocess.run(board, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, timeout=100)
+    words = [int(line, 16) for line in done.stdout.split()]
+    flat = torch.tensor(struct.unpack(f"<{network.entries}f", struct.pack(f"<{network.entries}I", *words)))
+    for got, want in zip(fast._views(flat), theirs.end, strict=True):
+        assert relative(got.double(), want) < 1e-4

@@ -309,15 +309,56 @@ def test_a_program_that_includes_the_header_alone_needs_no_library(options, tmp_
     subprocess.run([tmp_path / "main"], check=True, timeout=10)
 
 
-@pytest.mark.parametrize("network", [USED, Network((2, 10, 10, 1), "gelu", reduction="mean")], ids=str)
-def test_the_bits_are_the_same_from_each_compiler_and_instruction_set(network, tmp_path):
+PORTABLE = ("-ffp-contract=off", "-DBYTES=64", "-fno-math-errno", "-fno-trapping-math")
+THROUGH_PIPES = """
+#include <stdio.h>
+#include "network.c"
+int main(void)
+{
+    static workspace work;
+    static real parameters[ENTRIES], x[ROWS * INPUTS], y[ROWS * OUTPUTS], results[ENTRIES + 1];
+    fread(parameters, sizeof(real), ENTRIES, stdin);
+    fread(x, sizeof(real), ROWS * INPUTS, stdin);
+    fread(y, sizeof(real), ROWS * OUTPUTS, stdin);
+    gradient(parameters, x, y, ROWS, results + ENTRIES, results, &work);
+    fwrite(results, sizeof(real), ENTRIES + 1, stdout);
+    return 0;
+}
+"""
+BITS = pytest.mark.parametrize("network", [USED, Network((2, 10, 10, 1), "gelu", reduction="mean")], ids=str)
+
+
+def of_some_rows(network: Network, folder: Path) -> tuple[torch.Tensor, ...]:
     for name, text in render(network, ["network.c", "network.h"]).items():
-        (tmp_path / name).write_text(text)
+        (folder / name).write_text(text)
     rows, inputs = 333, network.layers[0]
-    parameters, x, y = torch.randn(network.entries), torch.randn(rows, inputs), torch.rand(rows, 1)
-    results = []
+    return torch.randn(network.entries), torch.randn(rows, inputs), torch.rand(rows, 1)
+
+
+@BITS
+def test_the_bits_are_the_same_from_each_compiler_and_instruction_set(network, tmp_path):
+    data, results = of_some_rows(network, tmp_path), []
     for compiler, *options in (("cc", "-O3"), ("cc", "-O1"), ("cc", "-O3", "-mavx2", "-mfma"), ("clang", "-O2")):
-        portable = ("-ffp-contract=off", "-DBYTES=64", "-fno-math-errno", "-fno-trapping-math")
-        library = compiled(tmp_path, '#include "network.c"', *options, *portable, compiler=compiler)
-        results.append(gradient_by(library, parameters, x, y))
+        library = compiled(tmp_path, '#include "network.c"', *options, *PORTABLE, compiler=compiler)
+        results.append(gradient_by(library, *data))
     assert all(torch.equal(result, results[0]) for result in results)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (shutil.which("qemu-aarch64") and shutil.which("aarch64-linux-gnu-gcc")),
+    reason="needs qemu-user, gcc-aarch64-linux-gnu and libc6-dev-arm64-cross",
+)
+@BITS
+def test_the_bits_are_the_same_on_an_aarch64(network, tmp_path):
+    data = of_some_rows(network, tmp_path)
+    here = gradient_by(compiled(tmp_path, '#include "network.c"', "-O2", *PORTABLE), *data)
+    source, program = tmp_path / "piped.c", tmp_path / "piped"
+    source.write_text(THROUGH_PIPES)
+    options = ("-std=gnu99", "-O2", "-static", f"-DROWS={len(data[1])}", *PORTABLE)
+    command = ["aarch64-linux-gnu-gcc", *options, str(source), "-o", str(program)]
+    subprocess.run(command, check=True, timeout=120)
+    given = b"".join(part.numpy().tobytes() for part in data)
+    done = subprocess.run(["qemu-aarch64", str(program)], input=given, capture_output=True, check=True, timeout=60)
+    there = torch.frombuffer(bytearray(done.stdout), dtype=torch.float32)
+    assert torch.equal(there, here)

@@ -19,7 +19,6 @@ from .backward import Parameters, _check_tensors, _checked
 
 _CACHED = 8  # numbers of rows whose buffers are kept
 _CACHE_BYTES = 1_200_000  # of buffers for one chunk of rows, to stay in a processor's cache
-_FEW = 128  # rows whose gradients come from one product
 _EACH = 2048  # rows at a time for per-sample gradients
 _SIZES = (  # of the parameters, one after the other in a flat vector
     20,
@@ -66,7 +65,6 @@ class FastGradient:
         self._chunk, self._hvp_chunk = self._rows_in_cache(36), self._rows_in_cache(91)
         self._steps: OrderedDict[tuple[str, int], Callable] = OrderedDict()
         self._quick = torch.inference_mode()  # a call of torch costs less in it; only buffers are made there
-        self._one_row = self._make_one_row()
 
     def __setattr__(self, name: str, value: torch.Tensor) -> None:
         if name in self.__dict__ and not name.startswith("_"):
@@ -134,12 +132,7 @@ class FastGradient:
     def _put(self, x: torch.Tensor, y: torch.Tensor, N: int) -> None:
         """Puts loss and gradient into their place."""
         with self._quick:
-            if N == 1:
-                self._one_row(x, y)
-            elif 0 < N <= _FEW:
-                self._step(self._make_few_rows, N)(x, y, N)
-            else:
-                self._add(x, y, N, 0)
+            self._add(x, y, N, 0)
 
     def _put_more(self, x: torch.Tensor, y: torch.Tensor, N: int) -> None:
         """Adds the sums of loss and gradient over these rows to what is in their place."""
@@ -255,139 +248,6 @@ class FastGradient:
             step = self._steps[key] = make(n)
             if len(self._steps) > _CACHED:
                 self._steps.popitem(last=False)
-        return step
-
-    def _make_one_row(self) -> Callable[..., None]:
-        """For one row: vectors instead of matrices."""
-        new_empty = self.flat_gradient.new_empty
-        new_ones = self.flat_gradient.new_ones
-        flat_gradient = self.flat_gradient
-        loss = self._loss
-        W1b1 = self._parameter_blocks["W1b1"]
-        W2b2 = self._parameter_blocks["W2b2"]
-        W3b3 = self._parameter_blocks["W3b3"]
-        inputs = new_ones(25)
-        deltas = new_empty(21)
-        x_one = inputs[0:3]
-        a1_one = inputs[3:14]
-        z1 = a1_one[:10]
-        a2_one = inputs[14:25]
-        z2 = a2_one[:10]
-        delta3 = deltas[20:21]
-        grad_a2 = delta2 = deltas[10:20]
-        grad_a1 = deltas[0:10]
-        x_row = x_one[:2].view(1, 2)
-        W1b1_T = W1b1.T
-        W2b2_T = W2b2.T
-        W3b3_T = W3b3.T
-        delta3_column = delta3.view(-1, 1)
-        a2_one_column = a2_one.view(-1, 1)
-        one = new_ones(())
-        slopes = new_empty(inputs.shape)
-        sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
-        loss_1 = loss.view(1)
-        zero = loss.new_zeros(())
-        W3_T = W3b3[:10]
-        W3_column = W3_T.view(-1)
-        slope_a2 = slopes[14:24]
-        W2_T = W2b2[:10]
-        slope_a1 = slopes[3:13]
-        outer = new_empty(25, 21)
-        indices = torch.arange(outer.numel(), device=outer.device).view_as(outer)
-        places = indices.new_empty(flat_gradient.shape)
-        inputs_column = inputs.view(-1, 1)
-        outer_flat = outer.view(-1)
-        addcmul = torch.addcmul
-        addmm = torch.addmm
-        index_select = torch.index_select
-        mul = torch.mul
-        mv = torch.mv
-        _blocks(places)["W1b1"].copy_(indices[0:3, 0:10])
-        _blocks(places)["W2b2"].copy_(indices[3:14, 10:20])
-        _blocks(places)["W3b3"].copy_(indices[14:25, 20:21])
-
-        def step(x, y):
-            x_row.copy_(x)
-            mv(W1b1_T, x_one, out=z1)
-            z1.sigmoid_()
-            mv(W2b2_T, a1_one, out=z2)
-            z2.sigmoid_()
-            addmm(y, W3b3_T, a2_one_column, beta=-2, alpha=2, out=delta3_column)
-            sigmoid_backward(one, inputs, grad_input=slopes)
-            addcmul(zero, delta3, delta3, value=1 / 4, out=loss_1)
-            mul(W3_column, delta3, out=grad_a2)
-            grad_a2.mul_(slope_a2)
-            mv(W2_T, delta2, out=grad_a1)
-            grad_a1.mul_(slope_a1)
-            mul(inputs_column, deltas, out=outer)
-            index_select(outer_flat, 0, places, out=flat_gradient)
-
-        return step
-
-    def _make_few_rows(self, n: int) -> Callable[..., None]:
-        """For a few rows: every gradient is in the product of two buffers."""
-        new_empty = self.flat_gradient.new_empty
-        new_ones = self.flat_gradient.new_ones
-        flat_gradient = self.flat_gradient
-        loss = self._loss
-        W1b1 = self._parameter_blocks["W1b1"]
-        W2b2 = self._parameter_blocks["W2b2"]
-        W3b3 = self._parameter_blocks["W3b3"]
-        inputs = new_ones(25, n)
-        deltas = new_empty(21, n)
-        x_one = inputs[0:3]
-        a1_one = inputs[3:14]
-        z1 = a1_one[:10]
-        a2_one = inputs[14:25]
-        z2 = a2_one[:10]
-        z3 = delta3 = deltas[20:21]
-        grad_a2 = delta2 = deltas[10:20]
-        grad_a1 = deltas[0:10]
-        x_rows = x_one[:2].T
-        W1b1_T = W1b1.T
-        W2b2_T = W2b2.T
-        W3b3_T = W3b3.T
-        two = new_ones(()) * 2
-        one = new_ones(())
-        slopes = new_empty(inputs.shape)
-        sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
-        delta3_row = delta3.view(1, -1)
-        delta3_row_T = delta3_row.T
-        loss_1x1 = loss.view(1, 1)
-        W3_T = W3b3[:10]
-        slope_a2 = slopes[14:24]
-        W2_T = W2b2[:10]
-        slope_a1 = slopes[3:13]
-        outer = new_empty(25, 21)
-        indices = torch.arange(outer.numel(), device=outer.device).view_as(outer)
-        places = indices.new_empty(flat_gradient.shape)
-        deltas_T = deltas.T
-        outer_flat = outer.view(-1)
-        index_select = torch.index_select
-        mm = torch.mm
-        sub = torch.sub
-        _blocks(places)["W1b1"].copy_(indices[0:3, 0:10])
-        _blocks(places)["W2b2"].copy_(indices[3:14, 10:20])
-        _blocks(places)["W3b3"].copy_(indices[14:25, 20:21])
-
-        def step(x, y, N):
-            x_rows.copy_(x)
-            y = y.T
-            mm(W1b1_T, x_one, out=z1)
-            z1.sigmoid_()
-            mm(W2b2_T, a1_one, out=z2)
-            z2.sigmoid_()
-            mm(W3b3_T, a2_one, out=z3)
-            sub(z3, y, out=delta3).mul_(two)
-            sigmoid_backward(one, inputs, grad_input=slopes)
-            loss_1x1.addmm_(delta3_row, delta3_row_T, beta=0, alpha=1 / 4)
-            mm(W3_T, delta3, out=grad_a2)
-            grad_a2.mul_(slope_a2)
-            mm(W2_T, delta2, out=grad_a1)
-            grad_a1.mul_(slope_a1)
-            mm(inputs, deltas_T, out=outer)
-            index_select(outer_flat, 0, places, out=flat_gradient)
-
         return step
 
     def _make_rows(self, n: int) -> Callable[..., None]:

@@ -126,7 +126,7 @@ WORDS = (
         Word(TORCH + name)
         for name in (
             *("addcmul", "addmm", "amax", "arange", "clamp", "index_select", "logsumexp", "maximum", "minimum", "mm"),
-            *("mul", "mv", "nn.functional.linear", "sqrt", "square", "sub", "where", "zeros_like"),
+            *("mul", "nn.functional.linear", "sqrt", "square", "sub", "where", "zeros_like"),
         )
     ),
     *(
@@ -141,10 +141,7 @@ WORDS = (
     *(Word(name) for name in ("new_tensor", "sum", "unsqueeze")),
     Word("contiguous", lines=OF_MATRICES),
     Word("reshape", lines=OF_MATRICES, shaped=True),
-    *(
-        Word(name, lines=ON_BUFFERS)
-        for name in ("add_", "addcmul_", "addmm_", "addmv_", "clone", "copy_", "fill_", "mul_", "view_as")
-    ),
+    *(Word(name, lines=ON_BUFFERS) for name in ("add_", "addcmul_", "addmm_", "clone", "copy_", "fill_", "mul_")),
     *(Word(name, lines=ON_BUFFERS, shaped=True) for name in ("new_empty", "view")),
 )
 FUNCTION_WORDS = {word.function: word for word in WORDS if word.function}

@@ -47,7 +47,7 @@ OF_PENALTY = {"penalty_and_grad": (), "penalty_hvp": ("direction",)}  # where th
 POINTS = 2
 CALLED = (1, 2, 3, 5, 8)
 LIMIT = 3  # rows at a time: 8 are two chunks and a rest
-LIMITS = {"_FEW": LIMIT, "_EACH": LIMIT, "_CACHED": 100}  # in the module; the steps of all CALLED are kept
+LIMITS = {"_EACH": LIMIT, "_CACHED": 100}  # in the module; the steps of all CALLED are kept
 UNCUT = (11, 13, 17, 19, 23)  # rows, of which none may be taken by its number; the first that no other axis has
 BATCHES = (2, 5, 1)
 AT_POINTS = f"to {SHOWN} digits the scalar loss, and quotients of its differences, at {POINTS} random points"
@@ -268,7 +268,7 @@ class Calls:
     def all_rows(self, fast: Any, limits: dict[str, Any], path: Path, point: Point) -> None:
         """Calls each step with so many rows that no other axis is as long, and refuses lines that take some of them."""
         for N in UNCUT:
-            limits.update(dict.fromkeys(limits.keys() & {"_FEW", "_EACH"}, N))
+            limits["_EACH"] = N
             fast._chunk = fast._hvp_chunk = N
             rows = self.rows(point, N)
             calls = (

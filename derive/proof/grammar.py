@@ -20,7 +20,7 @@ DERIVED = (
     *("forward", "value_and_grad", "input_grad", "per_sample_grad", "jvp", "hvp"),
     *("penalty_and_grad", "penalty_hvp"),
 )
-DERIVED_METHODS = ("_make_one_row", "_make_few_rows", "_make_rows", "_make_each", "_make_hvp")
+DERIVED_METHODS = ("_make_rows", "_make_each", "_make_hvp")
 METHODS = {
     lines: {word.path for word in WORDS if word.lines == lines and word.path and "." not in word.path}
     for lines in (ANYWHERE, OF_MATRICES, ON_BUFFERS)

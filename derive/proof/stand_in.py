@@ -247,15 +247,11 @@ def trace(tensor: Tensor, /) -> Tensor:
 
 
 def mm(left: Tensor, right: Tensor, /, *, out: Tensor) -> Tensor:
-    return add_product(out, left, right, out, 2, beta=0)
-
-
-def mv(left: Tensor, right: Tensor, /, *, out: Tensor) -> Tensor:
-    return add_product(out, left, right, out, 1, beta=0)
+    return add_product(out, left, right, out, beta=0)
 
 
 def addmm(start: Tensor, left: Tensor, right: Tensor, /, *, out: Tensor, beta: Any = 1, alpha: Any = 1) -> Tensor:
-    return add_product(start, left, right, out, 2, beta, alpha)
+    return add_product(start, left, right, out, beta, alpha)
 
 
 def addcmul(start: Tensor, left: Tensor, right: Tensor, /, *, out: Tensor, value: Any = 1) -> Tensor:

@@ -132,9 +132,6 @@ class Tensor:
             raise Refused(f"view: no view of {self.shape} has the shape {shape}")
         return self._view(entries)
 
-    def view_as(self, other: "Tensor") -> "Tensor":
-        return self.view(other.shape)
-
     def split(self, size: int, dim: int = 0) -> tuple["Tensor", ...]:
         length = self.shape[dim]
         return self.split_with_sizes([min(size, length - start) for start in range(0, length, size)] or [0], dim)
@@ -198,10 +195,7 @@ class Tensor:
         return self.fill_(0)
 
     def addmm_(self, left: "Tensor", right: "Tensor", /, *, beta: Any = 1, alpha: Any = 1) -> "Tensor":
-        return add_product(self, left, right, self, 2, beta, alpha)
-
-    def addmv_(self, left: "Tensor", right: "Tensor", /, *, beta: Any = 1, alpha: Any = 1) -> "Tensor":
-        return add_product(self, left, right, self, 1, beta, alpha)
+        return add_product(self, left, right, self, beta, alpha)
 
     def addcmul_(self, left: "Tensor", right: "Tensor", /, *, value: Any = 1) -> "Tensor":
         return add_products(self, left, right, self, value)
@@ -348,15 +342,13 @@ def stored(value: Tensor, out: Tensor, *read: Any) -> Tensor:
     return out
 
 
-def add_product(
-    start: Tensor, left: Tensor, right: Tensor, out: Tensor, dimensions: int, beta: Any = 1, alpha: Any = 1
-) -> Tensor:
-    """beta start + alpha left right, of a matrix and what has so many dimensions; with beta 0 start may hold anything.
+def add_product(start: Tensor, left: Tensor, right: Tensor, out: Tensor, beta: Any = 1, alpha: Any = 1) -> Tensor:
+    """beta start + alpha left right, of two matrices; with beta 0 start may hold anything.
 
     Raises Refused where a factor shares memory with `out`, as torch says no result then.
     """
-    if (left.ndim, right.ndim) != (2, dimensions):
-        raise Refused(f"expected a matrix and {dimensions} dimensions, got {left.shape} and {right.shape}")
+    if (left.ndim, right.ndim) != (2, 2):
+        raise Refused(f"expected two matrices, got {left.shape} and {right.shape}")
     if any(numpy.shares_memory(tensor.entries, out.entries) for tensor in (left, right)):
         raise Refused("out: is a factor of the product")
     value = left @ right

@@ -48,9 +48,7 @@ def test_as_many_rows_as_there_are_have_the_step_made_for_them():
     chunk = 4032  # of 64-bit numbers, see above
     for rows, made in {
         0: {("_make_rows", 0)},
-        1: set(),
-        2: {("_make_few_rows", 2)},
-        128: {("_make_few_rows", 128)},
+        1: {("_make_rows", 1)},
         129: {("_make_rows", 129)},
         chunk: {("_make_rows", chunk)},
         chunk + 1: {("_make_rows", chunk), ("_make_rows", 1)},
@@ -66,7 +64,7 @@ def test_the_buffers_of_the_last_eight_numbers_of_rows_are_kept():
     fast = FastGradient(net.parameters())
     for rows in range(2, 30):
         fast.value_and_grad(x[:rows], y[:rows])
-    assert list(fast._steps) == [("_make_few_rows", rows) for rows in range(22, 30)]
+    assert list(fast._steps) == [("_make_rows", rows) for rows in range(22, 30)]
     kept = dict(fast._steps)
     fast.value_and_grad(x[:25], y[:25])
     assert fast._steps == kept

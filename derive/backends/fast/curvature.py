@@ -13,7 +13,7 @@ from math import prod
 from sympy import Integer, MatrixExpr, MatrixSymbol, OneMatrix, Transpose
 
 from derive.backends import Kernel, word
-from derive.backends.fast.columns import Columns, stop
+from derive.backends.fast.columns import Columns
 from derive.backends.fast.rows import OnlyGradients
 from derive.backends.fast.steps import Statement, occurs
 from derive.calculus import tangents
@@ -193,7 +193,7 @@ class HessianOfColumns(Hessian, Columns):
                 made.append(f"{self.names(symbols, used)} = new_empty({width}, n)")
                 entries += width
         if self.stacks:
-            made.append(f"stacked = new_empty({stop(self.stacks)})")
+            made.append(f"stacked = new_empty({self.stop})")
         return made, entries
 
     def halves(self, symbols: list[MatrixSymbol], used: str, one: bool) -> list[str]:
@@ -224,8 +224,13 @@ class HessianOfColumns(Hessian, Columns):
 
     def stack(self, W: MatrixSymbol) -> str:
         """The matrix that takes [A, 1, dot A] to [Z, dot Z], feature by feature; one row a feature where A is X."""
-        start, end = self.stacks.setdefault(W, (total := stop(self.stacks), total + prod(self.stack_shape(W))))
+        start, end = self.stacks.setdefault(W, (self.stop, self.stop + prod(self.stack_shape(W))))
         return self.view(f"{self.block_of(W)[0]}_stack", f"stacked[{start}:{end}].view{self.stack_shape(W)}")
+
+    @property
+    def stop(self) -> int:
+        """Where the last of the stacks ends."""
+        return sum(prod(self.stack_shape(W)) for W in self.stacks)
 
     def stack_shape(self, W: MatrixSymbol) -> tuple[int, int]:
         first, inputs, one = next(iter(self.layers)) == W, self.width(W), self.layers[W] is not None

@@ -113,15 +113,12 @@ class Rows(Layout):
         """As the equation says, with ordinary torch operations."""
         target, text = equation.target, self.printer.text(equation.value)
         if target == self.program.output:
-            yield Statement(self.add_to_loss(text), equation.uses)
+            yield Statement(f"loss.add_({text})", equation.uses)
         elif target in self.gradients:
             g = self.gradient_of(self.gradients[target])
             yield Statement(f"{g}.copy_({text}) if beta == 0 else {g}.add_({text})", equation.uses)
         else:
             yield Statement(f"{self.name(target)}.copy_({text})", equation.uses, (target,))
-
-    def add_to_loss(self, text: str) -> str:
-        return f"loss.add_({text})"
 
     def squares(self, quadratic: Quadratic) -> Statement:
         error = self.name(quadratic.error)
@@ -205,13 +202,6 @@ class Rows(Layout):
     def feeds_only_the_loss(self, symbol: MatrixSymbol) -> bool:
         users = [equation for equation in self.derivation.equations if symbol in equation.uses]
         return [equation.target for equation in users] == [self.program.output]
-
-    def dies(self, symbol: MatrixSymbol, here: Equation) -> bool:
-        """Whether nothing but this equation, and a loss that is computed otherwise, uses the symbol."""
-        return all(
-            equation == here or equation.target in self.skipped or symbol not in self.reads(equation)
-            for equation in self.derivation.equations
-        )
 
     @cached_property
     def quadratic(self) -> Quadratic | None:

@@ -1,12 +1,12 @@
 """From the equations of a derivation to operations on buffers that are made once: what fast.py does, and when.
 
 The operations are those of the equations. What is decided here is the layout: features by batch where layers are
-narrow, so that rows are long; batch by features where they are wide; vectors for one row; one product for a few.
+narrow, so that rows are long; batch by features where they are wide.
 """
 
 from dataclasses import dataclass
 
-from derive.backends.fast.columns import Columns, EachOfColumns, FewRows, OneRow
+from derive.backends.fast.columns import Columns, EachOfColumns
 from derive.backends.fast.curvature import Hessian, HessianOfColumns
 from derive.backends.fast.rows import EachOfRows, Rows
 from derive.backends.fast.steps import Block, Step
@@ -14,20 +14,16 @@ from derive.operations import is_plain
 from derive.programs import Derivation
 
 WIDE, VECTOR = 64, 16  # batch by features where hidden layers are as wide and fill a processor's vectors
-FEW = "_FEW = 128  # rows whose gradients come from one product"
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a flat vector is cut, the steps, those that are made at once, and which is called for how many rows."""
+    """How a flat vector is cut, and the steps."""
 
     layout: str
     blocks_meaning: str
     blocks: list[Block]
     steps: list[Step]
-    limits: list[str]
-    made: list[str]
-    call: list[str]
 
     def entries(self, maker: str) -> int:
         """How many entries of buffers a row takes in a step."""
@@ -41,21 +37,11 @@ def schedule(derivation: Derivation) -> Schedule:
         program.sizes[size] for size in (program.data[0].shape[1], *(W.shape[0] for W in program.weights))
     )
     wide = all(width >= WIDE and width % VECTOR == 0 for width in widths[:-1] or [inputs])
-    add = ["self._add(x, y, N, 0)"]
     if wide or not all(map(is_plain, derivation.equations)):
         steps = [kind(derivation).step() for kind in (Rows, EachOfRows, Hessian)]
-        return Schedule("batch by features", "W and b of each layer", Rows(derivation).blocks(), steps, [], [], add)
-    kinds = [OneRow, FewRows, Columns, EachOfColumns, HessianOfColumns]
-    made = ["self._one_row = self._make_one_row()"]
-    call = ["if N == 1:", "    self._one_row(x, y)"]
-    limits = [FEW] if FewRows(derivation).joint else []
-    if limits:
-        call += ["elif 0 < N <= _FEW:", "    self._step(self._make_few_rows, N)(x, y, N)"]
-    else:
-        kinds.remove(FewRows)
-    call += ["else:", *(f"    {line}" for line in add)]
+        return Schedule("batch by features", "W and b of each layer", Rows(derivation).blocks(), steps)
     layout, meaning = "features by batch, a row of ones at the end", "[W b]^T of each layer"
     if len(program.biases) < len(program.weights):
         layout, meaning = f"{layout} for biases", f"{meaning}, W^T where it has no biases"
-    steps = [kind(derivation).step() for kind in kinds]
-    return Schedule(layout, meaning, Columns(derivation).blocks(), steps, limits, made, call)
+    steps = [kind(derivation).step() for kind in (Columns, EachOfColumns, HessianOfColumns)]
+    return Schedule(layout, meaning, Columns(derivation).blocks(), steps)

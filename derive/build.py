@@ -35,9 +35,8 @@ from itertools import chain
 from pathlib import Path
 from traceback import print_exception, walk_tb
 
-from derive import digits
 from derive.formulas import FUNCTIONS, LOSSES
-from derive.packages import ON_DEMAND, TARGETS, render
+from derive.packages import ON_DEMAND, TARGETS, lost_digits, render
 from derive.paper import DECIMALS, MOST_DECIMALS, Shown
 from derive.problems import (
     NAMES,
@@ -290,7 +289,7 @@ def main(argv: list[str] | None = None) -> int:
         else:
             print(f"{one_line(str(folder))}: its {len(files)} files are what is derived today for {network}")
         return 1 if report else 0
-    for warning in [*warnings(network), *lost_digits(network), *name_warnings(folder.name)]:
+    for warning in [*warnings(network), *digits(network), *name_warnings(folder.name)]:
         print(f"python -m derive.build: warning: {one_line(warning)}", file=sys.stderr)
     before = f", where it was {there}" if there not in (None, network) else ""
     print(f"wrote {len(files)} files to {one_line(str(folder))}: {network}{before}")
@@ -300,11 +299,11 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def lost_digits(network: Network) -> list[str]:
-    """The warnings of digits, if they are found in little time."""
+def digits(network: Network) -> list[str]:
+    """What loses digits, if that is found in little time."""
     try:
         with limited(SECONDS_OF_DIGITS):
-            return digits.warnings(network)
+            return lost_digits(network)
     except OutOfTime:
         return []
 

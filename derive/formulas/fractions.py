@@ -13,6 +13,7 @@ from sympy import (
     Expr,
     Integer,
     Mul,
+    Poly,
     Pow,
     Symbol,
     cancel,
@@ -21,6 +22,7 @@ from sympy import (
     fraction,
     rem,
     sign,
+    sqrt,
     together,
 )
 
@@ -81,12 +83,14 @@ def _one_fraction(expr: Expr) -> Expr:
     with_root = expr.replace(lambda part: isinstance(part, Pow) and part.base == P, lambda part: S ** (2 * part.exp))
     above, below = fraction(cancel(together(with_root)))
     if P.free_symbols:
-        above = rem(above, S**2 - P, S)
+        above, below = _rational_below(above, below, S, P)
     scale, factors = factor_list(below)
     powers = dict(factors)
     mixed = above.has(S) and cancel(above / S).has(S)
-    if mixed or above.free_symbols - {u, S} or any(base.has(S) and base != S for base in powers):
+    if above.free_symbols - {u, S} or any(base.has(S) and base != S for base in powers):
         return expr.xreplace({u: meaning})
+    if mixed:
+        return _without_difference(expr, above / scale, powers, (u, S, P)).xreplace({u: meaning})
     root = -powers.pop(S, 0)
     if above.has(S):
         above, root = cancel(above / S), root + 1
@@ -100,6 +104,32 @@ def _one_fraction(expr: Expr) -> Expr:
     elif root > 0:
         above *= P ** (root / Integer(2))
     return _factored(above / scale, powers, u).xreplace({u: meaning})
+
+
+def _rational_below(above: Expr, below: Expr, S: Symbol, P: Expr) -> tuple[Expr, Expr]:
+    """A fraction with S, the root of P, and no sum of S and something else below, if then none is left above."""
+    above, without = (rem(part, S**2 - P, S).expand() for part in (above, below))
+    b = without.coeff(S)
+    a = (without - b * S).expand()
+    if a == 0 or b == 0:
+        return above, below
+    top, bottom = fraction(cancel(rem((above * (a - b * S)).expand(), S**2 - P, S) / (a**2 - b**2 * P)))
+    return (above, below) if top.has(S) and cancel(top / S).has(S) else (top, bottom)
+
+
+def _without_difference(expr: Expr, above: Expr, below: dict[Expr, Expr], symbols: tuple[Symbol, Symbol, Expr]) -> Expr:
+    """A fraction with a + b sqrt(P) above, where these cancel, as (a^2 - b^2 P)/(a - b sqrt(P)), for numbers a, b."""
+    u, S, P = symbols
+    b = above.expand().coeff(S)
+    a = (above.expand() - b * S).expand()
+    left = (a**2 - b**2 * P).expand()
+    if S in below or not (a.is_Rational and b.is_Rational and a * b < 0 and _is_positive(P, u)) or left == 0:
+        return expr
+    return _factored(left if a > 0 else -left, below, u) / (abs(a) + abs(b) * sqrt(P))
+
+
+def _is_positive(polynomial: Expr, u: Symbol) -> bool:
+    return polynomial.free_symbols == {u} and not Poly(polynomial, u).count_roots() and bool(polynomial.subs(u, 0) > 0)
 
 
 def _factored(above: Expr, below: dict[Expr, Expr], u: Symbol) -> Expr:
@@ -132,7 +162,9 @@ def _in_one_variable(expr: Expr) -> tuple[Expr, Symbol, Expr] | None:
             return sized, u, Abs(symbol)
         return None if expr.has(Abs) else (expr, symbol, symbol)
     sums = [part for part in expr.atoms(Add) if part.free_symbols == symbols and part.is_polynomial()]
-    for part in sorted(sums, key=lambda part: (len(part.args), part.could_extract_minus_sign(), str(part))):
+    for part in sorted(
+        sums, key=lambda part: (len(part.args), len(part.atoms(Pow)), part.could_extract_minus_sign(), str(part))
+    ):
         part = part.as_content_primitive()[1]
         multiples = {other: ratio * u for other in sums if (ratio := cancel(other / part)).is_Rational}
         inside = expr.xreplace(multiples)

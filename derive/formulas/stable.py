@@ -43,7 +43,7 @@ from derive.formulas.exponentials import (
     units,
 )
 from derive.formulas.fractions import uncancelled
-from derive.formulas.tails import log_of_tail, scaled_by
+from derive.formulas.tails import divided_by, log_of_tail, scaled_by
 
 z = Symbol("z", real=True)
 
@@ -179,6 +179,7 @@ def stable(expr: Expr) -> Expr:
             found = bounded(_in_exp(expr))
         if found is not None:
             expr = _as_one(_written(found))
+    expr = divided_by(erfcx, expr)
     return _in_one_exp(expr) if isinstance(expr, Mul) else expr
 
 
@@ -235,12 +236,12 @@ def _without_its_line(total: Add) -> Expr:
 
 
 def _root(base: Expr, power: Expr) -> Expr:
-    """A power of 1 + exp(u) by its logarithm: the sum may be beyond all numbers where the power is none."""
+    """A power of exp(u) + exp(v) by its logarithm: the sum may be beyond all numbers where the power is none."""
     if base.is_Add:
         with distribute(True):
             total = _in_exp(base)
             found = _log_of_quotient(total) if total.has(exp) else None
-        if found is not None and isinstance(found.as_coeff_Mul()[1], logsigmoid):
+        if found is not None and len(found.atoms(logsigmoid)) == 1 and not found.has(log1p):
             return exp(power * found)
     return base**power
 

@@ -1,6 +1,6 @@
 """Products with erfc, which fades as exp(-u^2) does, and their logarithms, in forms that keep their digits there."""
 
-from sympy import Expr, Integer, Mul, exp, log, sqrt
+from sympy import Add, Expr, Integer, Mul, exp, log, sqrt
 
 
 def scaled_by(erfc: type[Expr], erfcx: type[Expr], product: Expr) -> Expr:
@@ -15,6 +15,19 @@ def scaled_by(erfc: type[Expr], erfcx: type[Expr], product: Expr) -> Expr:
         if exponents and left.expand() == 0:
             others = (part for part in Mul.make_args(product) if part != factor and not isinstance(part, exp))
             return Mul(erfcx(u) ** power, *others)
+    return product
+
+
+def divided_by(erfcx: type[Expr], product: Expr) -> Expr:
+    """(a + b E)/E^2, E = erfcx(u), as (a/E + b)/E: where E is infinite, the first is no number."""
+    factors = list(Mul.make_args(product))
+    for index, factor in enumerate(factors):
+        base, power = factor.as_base_exp()
+        sums = [part for part in factors if isinstance(part, Add) and part.has(base)]
+        if isinstance(base, erfcx) and power.is_negative and sums:
+            factors[index] = factor * base
+            factors[factors.index(sums[0])] = Add(*(term / base for term in sums[0].args))
+            return Mul(*factors)
     return product
 
 

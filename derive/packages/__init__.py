@@ -1,5 +1,6 @@
 """Which template makes which file of a package."""
 
+from derive.packages.digits import lost_digits
 from derive.packages.emit import ON_DEMAND, TARGETS, expression_pages, expression_source, layer_source, render
 from derive.packages.expression import forward_text
 
@@ -10,5 +11,6 @@ __all__ = [
     "expression_source",
     "forward_text",
     "layer_source",
+    "lost_digits",
     "render",
 ]

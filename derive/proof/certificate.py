@@ -39,7 +39,8 @@ class Shown:
 class Certificate:
     """What was shown of a `subject`, which `about` is for machines: of its files with these hashes.
 
-    It is `exact` if every entry that was compared on symbols is identical to what it must be.
+    It is `exact` if every entry that was compared on symbols is identical to what it must be. `digits` says where
+    numbers of float64, of which a proof says nothing, lose half of theirs.
     """
 
     subject: str
@@ -47,6 +48,7 @@ class Certificate:
     shown: tuple[Shown, ...]
     sha256: dict[str, str]
     unproved: tuple[str, ...] = ()
+    digits: tuple[str, ...] = ()
 
     @property
     def exact(self) -> bool:
@@ -57,6 +59,7 @@ class Certificate:
         lines = [f"{shown}: {self.subject}", *map(str, self.shown)]
         if self.unproved:
             lines.append(f"{listed(self.unproved)}:\n    {UNPROVED}")
+        lines += self.digits
         lines += [f"{file} sha256 {digest}" for file, digest in self.sha256.items()]
         return "\n".join([*lines, ", ".join(f"{name} {version}" for name, version in versions().items())])
 
@@ -64,7 +67,13 @@ class Certificate:
         """The same for machines."""
         shown = [asdict(part) for part in self.shown]
         unproved = dict.fromkeys(self.unproved, UNPROVED)
-        fields = {"exact": self.exact, "shown": shown, "sha256": self.sha256, "unproved": unproved}
+        fields = {
+            "exact": self.exact,
+            "shown": shown,
+            "sha256": self.sha256,
+            "unproved": unproved,
+            "digits": self.digits,
+        }
         return json.dumps(self.about | fields | {"versions": versions()}, indent=2)
 
 

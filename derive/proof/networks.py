@@ -15,7 +15,7 @@ import numpy
 from sympy import Expr, Integer, Symbol, diff, exp, log, nan
 
 from derive.formulas import NamedFunction, logsumexp, opened, p, slope, w, y, z
-from derive.packages import render
+from derive.packages import lost_digits, render
 from derive.problems import MOST_PROVED, Network, network_of, text_of
 from derive.proof.as_written import as_the_template, check_imports, check_word_for_word
 from derive.proof.calls import (
@@ -92,6 +92,7 @@ def prove(folder: Path, progress: bool = False, seconds: float | None = None) ->
         unproved=tuple(
             sorted(file.name for file in path.parent.glob("*.py") if file.name not in (*models, "__init__.py"))
         ),
+        digits=tuple(lost_digits(network)),
     )
 
 

@@ -26,6 +26,10 @@ TYPED: dict[str, Callable] = {
     "log(1 + z**2)": lambda z: torch.log(1 + z**2),
     "log(2 + z**4)": lambda z: torch.log(2 + z**4),
     "sqrt(1 + z**2)": lambda z: torch.sqrt(1 + z**2),
+    "sqrt(1 + z**2) - 1": lambda z: torch.sqrt(1 + z**2) - 1,
+    "3 - sqrt(9 + 2*z**4)": lambda z: -2 * z**4 / (3 + torch.sqrt(9 + 2 * z**4)),
+    "sqrt(exp(z) + exp(-z))": lambda z: torch.exp(torch.logaddexp(z, -z) / 2),
+    "(exp(z) + 3*exp(-2*z))**0.3": lambda z: torch.exp(0.3 * torch.logaddexp(z, math.log(3) - 2 * z)),
     "z*sqrt(z**2 + 4)": lambda z: z * torch.sqrt(z**2 + 4),
     "z/sqrt(1 + z**2)": lambda z: z / torch.sqrt(1 + z**2),
     "z**2/(1 + z**2)": lambda z: z**2 / (1 + z**2),
@@ -158,15 +162,18 @@ def by_us(module, point: float, target: float, dtype: torch.dtype) -> list[float
     """The same by an emitted network of one unit, whose bias is the point."""
     x, W = torch.zeros(1, 1, dtype=dtype), torch.zeros(1, 1, dtype=dtype)
     b, y, one = (torch.full(shape, value, dtype=dtype) for shape, value in (((1,), point), ((1, 1), target), ((1,), 1)))
-    given, computes = ([], module.FastGradient([W, b])) if hasattr(module, "FastGradient") else ([[W, b]], module)
+    on_buffers = getattr(module, "FastGradient", None) or getattr(module, "NativeGradient", None)
+    given, computes = ([], on_buffers([W, b])) if on_buffers else ([[W, b]], module)
     value, gradient = computes.value_and_grad(*given, x, y)
     numbers = [value.item(), gradient.b1.item()]
     return [*numbers, computes.hvp(*given, x, y, [W, one]).b1.item()]
 
 
-def both(network: Network, emitted: Callable) -> list:
-    """The readable module, and the one on buffers with torch's own kernels."""
-    return [emitted(network), emitted(network, "fast")]
+@pytest.fixture(params=["torch", pytest.param("c", marks=pytest.mark.slow)])
+def modules(request, emitted) -> Callable:
+    """From a network to the readable module and the one on buffers with torch's own kernels, or to network.c's."""
+    names = ("backward", "fast") if request.param == "torch" else ("native",)
+    return lambda network: [emitted(network, name) for name in names]
 
 
 def faults(
@@ -193,31 +200,31 @@ def faults(
 
 
 @pytest.mark.parametrize("formula", [*FUNCTIONS, *TYPED])
-def test_a_function_keeps_its_digits(formula, emitted):
+def test_a_function_keeps_its_digits(formula, modules):
     network = Network((1, 1), output_activation=formula, loss="p*y")
     theirs = Activation(formula) if formula in FUNCTIONS else TYPED[formula]
     truths = derivatives(opened(network.function(1)), z)
-    wrong = faults(both(network, emitted), truths, lambda leaf, _: theirs(leaf), [None])
+    wrong = faults(modules(network), truths, lambda leaf, _: theirs(leaf), [None])
     assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.parametrize("formula", [*REMOVABLE, *NESTED])
-def test_a_function_keeps_its_digits_where_it_has_some(formula, emitted):
+def test_a_function_keeps_its_digits_where_it_has_some(formula, modules):
     network = Network((1, 1), output_activation=formula, loss="p*y")
     truths, theirs = derivatives(opened(network.function(1)), z), {**REMOVABLE, **NESTED}[formula]
     points = [point for point in POINTS if (abs(point) >= 1 if formula in REMOVABLE else abs(point) <= 700)]
-    wrong = faults(both(network, emitted), truths, lambda leaf, _: theirs(leaf), [None], points)
+    wrong = faults(modules(network), truths, lambda leaf, _: theirs(leaf), [None], points)
     assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.parametrize("loss", [name for name in (*LOSSES, *TYPED_LOSSES) if "cross_entropy" not in name[-13:]])
-def test_a_loss_keeps_its_digits(loss, emitted):
+def test_a_loss_keeps_its_digits(loss, modules):
     """The cross entropies of distributions are in test_extremes."""
     network = Network((1, 1), loss=loss)
     theirs = TYPED_LOSSES.get(loss) or (lambda leaf, target: criterion(network, leaf, torch.full_like(leaf, target)))
     truths = derivatives(opened(network.criterion().formula), p, (y,))
     wrong = faults(
-        both(network, emitted),
+        modules(network),
         truths,
         lambda leaf, target: theirs(leaf, target if loss in LOSSES else torch.full_like(leaf, target)),
         TARGETS,

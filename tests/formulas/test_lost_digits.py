@@ -1,14 +1,18 @@
 """Formulas of which no way to write them is known that keeps their digits: the build says where they are lost."""
 
+import json
 import re
 
 import pytest
 import torch
 
-from derive import digits
 from derive.build import main
 from derive.formulas import FUNCTIONS, LOSSES
+from derive.packages import lost_digits, render
+from derive.packages.digits import ORDERS
 from derive.problems.network import Network
+from derive.proof import prove
+from derive.system import write_package
 
 LOST = {  # value, first and second derivative at 0 by their series, which are right near it, too
     "z/(exp(z) - 1)": (1.0, -1 / 2, 1 / 6),
@@ -28,11 +32,11 @@ KEPT = [
 
 @pytest.mark.parametrize("formula", LOST)
 def test_what_is_lost_is_said_and_is_so(formula, emitted):
-    (warning,) = digits.warnings(Network((2, 2, 1), formula))
+    (warning,) = lost_digits(Network((2, 2, 1), formula))
     found = re.fullmatch(
         r"activation: '.*' loses digits: in float64 at z = (\S+) its (.*) is (\S+) where .* (\S+)", warning
     )
-    point, order, got, truth = float(found[1]), digits.ORDERS.index(found[2]), float(found[3]), float(found[4])
+    point, order, got, truth = float(found[1]), ORDERS.index(found[2]), float(found[3]), float(found[4])
     assert truth == pytest.approx(LOST[formula][order], rel=0.01, abs=1e-7) and abs(got - truth) > abs(truth) / 2
     module = emitted(Network((1, 1), output_activation=formula, loss="p*y"))
     zero, one, b = (torch.full((1, 1), value, dtype=torch.float64) for value in (0.0, 1.0, point))
@@ -43,12 +47,22 @@ def test_what_is_lost_is_said_and_is_so(formula, emitted):
 
 def test_what_keeps_its_digits_is_not_warned_of():
     for formula in (*KEPT, *FUNCTIONS):
-        assert digits.warnings(Network((2, 2, 1), formula)) == [], formula
+        assert lost_digits(Network((2, 2, 1), formula)) == [], formula
     for loss in (*LOSSES, "log(1 + exp(-y*p))", "abs(p - y)**3", "y*softplus(-p) + (1 - y)*softplus(p)"):
-        assert digits.warnings(Network((2, 2, 2), output_activation="sigmoid", loss=loss)) == [], loss
+        assert lost_digits(Network((2, 2, 2), output_activation="sigmoid", loss=loss)) == [], loss
 
 
 def test_a_build_says_it(tmp_path, capsys):
     command = ["--layers", "1-1-1", "--activation", "(1 - exp(-z))/z", "--out", str(tmp_path / "package")]
     assert main(command) == 0
     assert "warning: activation: '(1 - exp(-z))/z' loses digits: in float64 at z = " in capsys.readouterr().err
+
+
+def test_of_a_loss_it_says_at_which_target_and_a_certificate_says_it_too(tmp_path):
+    network = Network((1, 1), loss="1 - sqrt(1 - sin(p - y)**2)")
+    (warning,) = lost_digits(network)
+    assert re.fullmatch(r"loss: '.*' loses digits: in float64 at p = -?1e-08, y = 0 its value is .*", warning), warning
+    write_package(tmp_path / "package", render(network, ["__init__.py", "backward.py"]))
+    certificate = prove(tmp_path / "package")
+    assert certificate.digits == (warning,) and warning in str(certificate).splitlines()
+    assert json.loads(certificate.json())["digits"] == [warning]

@@ -15,7 +15,7 @@ from derive.reading import forward
 
 SIZES = (1e-8, 1e-4, 1.0, 5.0, 15.0, 40.0, 120.0, 800.0)
 POINTS = tuple(sign * size for size in SIZES for sign in (1, -1))
-TARGET = 0.25
+TARGETS = 0.0, 0.25, 1.0, -1.5
 KEPT = 1e-8  # of a result, beyond what rounding of its argument makes of it: half of the digits
 MOST_EXPONENT = 10_000
 NEGLIGIBLE = 1e-12  # beside the largest that it is nearer to 0: 1 - sigmoid(z), say, which for torch, too, is 0 at 40
@@ -23,7 +23,7 @@ SMALLEST, LARGEST = 1e-290, 1e150  # of results that are judged
 ORDERS = "value", "derivative", "second derivative"
 
 
-def warnings(network: Network) -> list[str]:
+def lost_digits(network: Network) -> list[str]:
     """A line for each formula of the network that is in no table and loses more than half of the digits somewhere."""
     found: dict[tuple[str, str], tuple[Network, Expr, tuple[Symbol, ...]]] = {}
     for layer in range(1, network.depth + 1):
@@ -44,8 +44,16 @@ def warnings(network: Network) -> list[str]:
 def lost(network: Network, formula: Expr, variables: tuple[Symbol, ...]) -> Iterator[tuple[float, str]]:
     """How much is wrong, and in words, for each point and result that is."""
     truths = derivatives(opened(formula), variables)
-    target = TARGET if len(variables) > 1 else 1.0
+    for target in TARGETS if len(variables) > 1 else (1.0,):
+        yield from lost_at(network, truths, variables, target)
+
+
+def lost_at(
+    network: Network, truths: list[Callable[..., mpmath.mpf]], variables: tuple[Symbol, ...], target: float
+) -> Iterator[tuple[float, str]]:
+    """The same for one target; where there is none it is what the gradient is multiplied with."""
     numbers_of = {point: [exact(each, (point, target)[: len(variables)]) for each in truths] for point in POINTS}
+    beside = f", {variables[1]} = {target:g}" if len(variables) > 1 else ""
     for point, *results in zip(POINTS, *computed(network, target), strict=True):
         numbers = numbers_of[point]
         nearer = zip(*(found for other, found in numbers_of.items() if abs(other) <= abs(point)), strict=True)
@@ -53,7 +61,7 @@ def lost(network: Network, formula: Expr, variables: tuple[Symbol, ...]) -> Iter
         for order, got, truth, slope, most in zip(ORDERS, results, numbers, numbers[1:], largest, strict=False):
             if truth is None or slope is None or not SMALLEST < abs(truth) < LARGEST:
                 continue
-            said = f"loses digits: in float64 at {variables[0]} = {point:g} its {order} is {got:.9g}"
+            said = f"loses digits: in float64 at {variables[0]} = {point:g}{beside} its {order} is {got:.9g}"
             said += f" where it should be {mpmath.nstr(truth, 9)}"
             off = float(min(abs(got - truth) / (abs(truth) + abs(point * slope)), 1)) if isfinite(got) else inf
             if off > KEPT and (abs(truth) > NEGLIGIBLE * most or got * truth < 0 or not isfinite(got)):

@@ -49,14 +49,22 @@ def apply(function: Callable[..., Expr], *matrices: MatrixExpr) -> MatrixExpr:
     return Elementwise(Lambda(variables, sympify(formula)), *matrices)
 
 
-def relu(matrix: MatrixExpr) -> MatrixExpr:
-    """Each entry, or 0 where it is negative; the slope at 0 is 0, as torch's, where that of Max(t, 0) is 1/2."""
-    return matrix.applyfunc(FUNCTIONS["relu"].func)
+def relu(matrix: MatrixExpr | Expr) -> MatrixExpr | Expr:
+    """Each entry, or 0 where it is negative; the slope at 0 is 0, as torch's, where that of Max(t, 0) is 1/2.
+
+    Of a number it is one, for formulas of `apply`.
+    """
+    return of_each("relu", matrix)
 
 
-def sigmoid(matrix: MatrixExpr) -> MatrixExpr:
-    """1 / (1 + exp(-t)) of each entry t."""
-    return matrix.applyfunc(FUNCTIONS["sigmoid"].func)
+def sigmoid(matrix: MatrixExpr | Expr) -> MatrixExpr | Expr:
+    """1 / (1 + exp(-t)) of each entry t; of a number it is one."""
+    return of_each("sigmoid", matrix)
+
+
+def of_each(name: str, matrix: MatrixExpr | Expr) -> MatrixExpr | Expr:
+    function = FUNCTIONS[name].func
+    return matrix.applyfunc(function) if isinstance(matrix, MatrixExpr) else function(matrix)
 
 
 def logsumexp(matrix: MatrixExpr) -> MatrixExpr:

@@ -13,11 +13,12 @@ from derive.modules.evaluate import run
 from derive.modules.refusal import Refused, Wrong
 from derive.modules.steps import Graph, Input
 from derive.modules.written import COTANGENT
+from derive.proof import step
 
-DIGITS, AGREEING = 150, 45  # of the numbers, and to how many of them both must be the same
+AGREEING = 45  # digits to which both must be the same
 OPAQUE = 8  # of what is only known in float64
-STEP, SMALLEST = mpf(10) ** -50, 60
-LOST = 90  # the digits of a difference quotient, and a few less
+SMALLEST = 60
+LOST = 0.45  # of all digits are those of a difference quotient, and a few less
 ROUNDED = 12  # digits to which what only differs in rounded constants agrees
 LARGE = 2**53
 
@@ -44,7 +45,7 @@ class Point:
             f"{COTANGENT}{place}": self.drawn(value.shape, False) for place, value in enumerate(self.values)
         }
         self.loss = self.paired(self.values)
-        self.lost = (1 + abs(self.loss)) * mpf(10) ** -LOST
+        self.lost = (1 + abs(self.loss)) * mpf(10) ** -int(LOST * mpmath.mp.dps)
 
     def entries(self, one: Input, positive: bool) -> Array:
         return self.drawn(one.shape, positive) if one.data is None else of_data(one.data)
@@ -83,12 +84,13 @@ class Point:
 
         Raises Undefined on a kink, where both sides differ.
         """
+        h = step()
         ahead, behind = (
-            self.paired(self.at({**self.given, name: self.given[name] + step * direction})) for step in (STEP, -STEP)
+            self.paired(self.at({**self.given, name: self.given[name] + by * direction})) for by in (h, -h)
         )
-        if abs(ahead + behind - 2 * self.loss) > STEP ** mpf("1.5") * (1 + abs(self.loss)):
+        if abs(ahead + behind - 2 * self.loss) > h ** mpf("1.5") * (1 + abs(self.loss)):
             raise Undefined("a kink")
-        return (ahead - behind) / (2 * STEP)
+        return (ahead - behind) / (2 * h)
 
     def hold(self, label: tuple[str, str], got: Array, to: int = AGREEING) -> None:
         """Raises Wrong where a value or a gradient is not what it must be, with the first entry that differs."""

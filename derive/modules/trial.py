@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any
 
 import numpy
-from mpmath import mp, mpf
+from mpmath import mpf
 
 from derive.modules.agreement import check
 from derive.modules.constants import is_rounded
@@ -15,10 +16,11 @@ from derive.modules.entries import decimal, numbers
 from derive.modules.evaluate import run
 from derive.modules.graph import Module
 from derive.modules.identity import is_identical
-from derive.modules.points import AGREEING, DIGITS, OPAQUE, Different, Nowhere, Point, Undefined, defined
+from derive.modules.points import AGREEING, OPAQUE, Different, Nowhere, Point, Undefined, defined
 from derive.modules.refusal import Refused, Wrong
 from derive.modules.steps import Graph
 from derive.modules.written import Written
+from derive.proof import settled
 
 POINTS, FAR = 2, 12
 SPREAD = (mpf(1) / 8, 1, 8), (1, 4, 32)  # so that all branches are taken, as that of softplus above 20
@@ -64,27 +66,26 @@ class Trial:
 
     def hold(self) -> None:
         """Raises Wrong with the first entry that is not the module's, and the line that computes it."""
-        with mp.workdps(DIGITS), numbers(decimal):
-            for seed in range(POINTS):
-                self.at(seed, (1,))
+        for seed in range(POINTS):
+            settled(partial(self.at, seed, (1,)), Wrong)
 
     def hold_far(self) -> None:
         """The same at numbers of many magnitudes, where the module has values there."""
         spread = OPAQUE_SPREAD if self.backward is None else SPREAD
-        with mp.workdps(DIGITS), numbers(decimal):
-            for seed in range(POINTS, POINTS + FAR):
-                with suppress(Nowhere):
-                    self.at(seed, spread[seed % len(spread)])
+        for seed in range(POINTS, POINTS + FAR):
+            with suppress(Nowhere):
+                settled(partial(self.at, seed, spread[seed % len(spread)]), Wrong)
 
     def at(self, seed: int, magnitudes: Sequence[Any]) -> None:
         """Raises Nowhere where the module has no finite values, or is not smooth, at numbers of these magnitudes."""
-        for attempt in range(3):
-            point = defined(self.forward, self.module.inputs(), seed + 100 * attempt, magnitudes)
-            try:
-                self.compare(point)
-            except Undefined:
-                continue
-            return
+        with numbers(decimal):
+            for attempt in range(3):
+                point = defined(self.forward, self.module.inputs(), seed + 100 * attempt, magnitudes)
+                try:
+                    self.compare(point)
+                except Undefined:
+                    continue
+                return
         raise Nowhere("found no numbers at which the module is smooth")
 
     def compare(self, point: Point) -> None:

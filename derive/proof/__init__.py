@@ -4,7 +4,19 @@ from derive.proof.certificate import Certificate
 from derive.proof.expressions import certify
 from derive.proof.judge import Judge, NotProved
 from derive.proof.networks import prove
+from derive.proof.precision import settled, step
 from derive.proof.stand_in import torch_stand_in
 from derive.proof.tensor import Tensor, symbols
 
-__all__ = ["Certificate", "Judge", "NotProved", "Tensor", "certify", "prove", "symbols", "torch_stand_in"]
+__all__ = [
+    "Certificate",
+    "Judge",
+    "NotProved",
+    "Tensor",
+    "certify",
+    "prove",
+    "settled",
+    "step",
+    "symbols",
+    "torch_stand_in",
+]

@@ -15,17 +15,17 @@ PRECISIONS = 200, 800, 3200  # digits
 Result = TypeVar("Result")
 
 
-def settled(compare: Callable[[], Result]) -> Result:
+def settled(compare: Callable[[], Result], refusal: type[Exception] = NotProved) -> Result:
     """What a comparison of numbers of `mp.dps` digits gives, with the fewest digits at which nothing differs.
 
-    Raises NotProved where it says the same with more digits, or with the most of them.
+    Raises its refusal where that says the same with more digits, or with the most of them.
     """
     said = ""
     for precision in PRECISIONS:
         with mp.workdps(precision):
             try:
                 return compare()
-            except NotProved as error:
+            except refusal as error:
                 if str(error) == said or precision == PRECISIONS[-1]:
                     raise
                 said = str(error)

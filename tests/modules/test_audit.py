@@ -437,3 +437,17 @@ def test_a_recurrent_network_with_nested_outputs_is_audited():
     assert not audit(Net(), (torch.rand(2, 1, 3),), backward).missing
     with pytest.raises(Wrong, match="the gradient for input"):
         audit(Net(), (torch.rand(2, 1, 3),), forgetful)
+
+
+def test_what_cancels_far_from_0_is_tried_with_more_digits():
+    """At -30 nothing is left of 1 + erf(x) in 200 digits."""
+
+    def module(x):
+        return torch.log(1 + torch.erf(x))
+
+    def backward(G, x, times=2.0):
+        return {"x": G * times / math.sqrt(math.pi) * torch.exp(-x * x) / (1 + torch.erf(x))}
+
+    assert audit(module, (torch.rand(2, 2),), backward).exact
+    with pytest.raises(Wrong, match=r"the gradient for x\[0, 0\]"):
+        audit(module, (torch.rand(2, 2),), lambda G, x: backward(G, x, 2.000001))

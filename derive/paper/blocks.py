@@ -117,7 +117,11 @@ def equation_rows(program: Program, equation: Equation, reason: str, flat: bool 
 
 def summary(program: Program, equations: Iterable[Equation]) -> Chain:
     """Equations one under the other, each with what it is or why it holds."""
-    return Chain(tuple(row for e in equations for row in equation_rows(program, e, e.rule if e.through else e.meaning)))
+
+    def reason(e: Equation) -> str:
+        return e.rule if e.through or e.meaning == e.target.name else e.meaning
+
+    return Chain(tuple(row for e in equations for row in equation_rows(program, e, reason(e))))
 
 
 def boxed(program: Program, *equations: Equation) -> Block:

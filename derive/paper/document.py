@@ -4,6 +4,9 @@ Every formula of a step is printed from an equation of the derivation, its diffe
 index form: none is typed. Typed are only definitions and the translation to other books.
 """
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 from sympy import MatrixExpr, MatrixSymbol
 
 from derive.backends.torch import spell
@@ -22,7 +25,7 @@ from derive.paper.blocks import (
     rows_of,
     summary,
 )
-from derive.paper.breaking import broken
+from derive.paper.breaking import broken, width
 from derive.paper.cost import cost_section
 from derive.paper.figures import network_figure
 from derive.paper.guide import making_section, notation_section, questions_section, signs
@@ -34,11 +37,11 @@ from derive.paper.prose import prose
 from derive.paper.rules import rules_sections
 from derive.paper.slopes import slope_sections
 from derive.paper.softmax import softmax_sections
-from derive.paper.worked import DRAWN, Shown, numbers_sections
+from derive.paper.worked import DRAWN, Shown, expression_numbers, numbers_sections
 from derive.problems import Network
 from derive.programs import Derivation, Equation, NetworkNotation, RowMax, substitute
 
-LONGEST_CLOSED_FORM = 24
+LONGEST_CLOSED_FORM, WIDEST_RESULT = 24, 44
 MOST_PICTURED = 12  # equations of an expression whose arrows can be told apart
 DEEPEST_IN_FULL, DEEPEST_EXPANDED, MOST_EXPANDED, MOST_CLOSED_FORMS = 3, 2, 8, 12
 
@@ -74,23 +77,46 @@ def network_document(
 def expression_document(derivation: Derivation, pictured: bool = True) -> list[Section]:
     """The derivation of any program's gradient; without the picture where it stands by itself, with no file beside."""
     program = derivation.program
-    results = [e for e in derivation.backward if e.target in derivation.gradients.values()]
+    closed = closed_values(derivation.equations)
+    results = [
+        replace(e, value=closed[e.target]) if width(latex(program, closed[e.target])) <= WIDEST_RESULT else e
+        for e in derivation.backward
+        if e.target in derivation.gradients.values()
+    ]
     return [
         Section(
             "The result",
             "result",
             (
-                Paragraph(f"$L$ is the loss, ${latex(program, program.output)}$ below."),
+                Paragraph(prose("document.expression")),
                 summary(program, program.equations),
+                Paragraph(prose("document.gradients")),
                 *(boxed(program, e) for e in results),
             ),
         ),
-        Section("Notation", "notation", (Bullets(tuple(signs(derivation))),)),
+        Section("Notation", "notation", (Bullets(tuple(signs(derivation))), symbols_table(derivation))),
         *rules_sections(derivation),
         *forward_sections(derivation, derivation),
         *backward_sections(derivation, derivation, pictured and len(derivation.equations) <= MOST_PICTURED),
         *closed_form_sections(derivation),
+        *expression_numbers(derivation),
     ]
+
+
+def symbols_table(derivation: Derivation) -> Table:
+    """The inputs of an expression and what is computed of them, with their shapes and names in the code."""
+    program = derivation.program
+    variables = set(program.parameters)
+    rows = [
+        (
+            f"${symbol_in_line(program, symbol)}$",
+            "variable" if symbol in variables else "given" if symbol in program.inputs else "computed",
+            f"${shape_latex(program, symbol)}$",
+            f"`{spell(program, symbol)}`",
+        )
+        for symbol in (*program.inputs, *(e.target for e in program.equations))
+    ]
+    return Table(("symbol", "what it is", "shape", "in the code"), tuple(rows), (0.2, 0.3, 0.25, 0.25))
 
 
 def overview(network: Network, derivation: Derivation) -> Section:
@@ -235,10 +261,7 @@ def closed_form_sections(derivation: Derivation) -> list[Section]:
     chosen = list(reversed(program.parameters))
     deep = len(program.equations) > MOST_EXPANDED
     notes = [prose("document.backward" if deep else "document.expanded")]
-    values: dict[MatrixSymbol, MatrixExpr] = {}
-    for equation in derivation.backward if deep else derivation.equations:
-        if not isinstance(equation.value, RowMax):
-            values[equation.target] = substitute(equation.value, values)
+    values = closed_values(derivation.backward if deep else derivation.equations)
     if len(chosen) > MOST_CLOSED_FORMS:
         chosen = chosen[:MOST_CLOSED_FORMS]
         notes.append(prose("document.growing"))
@@ -251,3 +274,12 @@ def closed_form_sections(derivation: Derivation) -> list[Section]:
             break
         blocks.append(Broken(latex(program, target), tuple(form)))
     return [Section("Closed forms", "closed-forms", tuple(blocks))]
+
+
+def closed_values(equations: Iterable[Equation]) -> dict[MatrixSymbol, MatrixExpr]:
+    """What each computes, down to what none of them does; of a row's largest entry the name is kept."""
+    values: dict[MatrixSymbol, MatrixExpr] = {}
+    for equation in equations:
+        if not isinstance(equation.value, RowMax):
+            values[equation.target] = substitute(equation.value, values)
+    return values

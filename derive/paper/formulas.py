@@ -1,6 +1,7 @@
 """Scalar formulas as LaTeX, of single entries or of whole matrices entry by entry, and what is in brackets in them."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sympy import Abs, Add, And, Expr, Integer, Mul, Or, Piecewise, Pow, Rational, Symbol, exp, to_nnf, true
@@ -34,10 +35,21 @@ class Piece:
 
 
 class FormulaWriter:
-    """A scalar formula, over whole matrices (entry by entry) or over single entries."""
+    """A scalar formula, over whole matrices (entry by entry) or over single entries.
 
-    def __init__(self, printer: LatexPrinter, names: dict[Symbol, Piece], matrix: bool, in_line: bool = False) -> None:
+    `numbers` are what those of its symbols are called that are the same for all entries, where they stand in front.
+    """
+
+    def __init__(
+        self,
+        printer: LatexPrinter,
+        names: dict[Symbol, Piece],
+        matrix: bool,
+        in_line: bool = False,
+        numbers: Mapping[Symbol, Piece] | None = None,
+    ) -> None:
         self.printer, self.names, self.matrix, self.in_line = printer, names, matrix, in_line
+        self.numbers = numbers or {}
         self.dot = r" \odot " if matrix else r" \, "
 
     def piece(self, expr: Expr) -> Piece:
@@ -82,19 +94,23 @@ class FormulaWriter:
         """Numbers and sizes as one factor in front, then left to right as the code multiplies."""
         if expr.could_extract_minus_sign():
             return Piece(f"-{self.piece(-expr).at(PRODUCT)}", SUM)
-        scale, over, under = Integer(1), [], []
-        for factor in factors(expr, self.printer.notation):
+        scale, over, under, ahead = Integer(1), [], [], []
+        parts = factors(expr, self.printer.notation)
+        alone = all(self.is_constant(part) or part in self.numbers for part in parts)
+        for factor in parts:
             if self.is_constant(factor):
                 scale *= factor
+            elif factor in self.numbers and not alone:
+                ahead.append(self.numbers[factor].at(SCALED))
             elif factor.is_Pow and factor.exp.is_number and factor.exp.is_negative:
                 under.append(self.piece(1 / factor))
             else:
                 over.append(self.piece(factor))
-        front = "" if scale == 1 else self.piece(scale).at(PRODUCT)
+        front = r" \, ".join([*([] if scale == 1 else [self.piece(scale).at(PRODUCT)]), *ahead])
         if not self.matrix and under:
             numerator = self.joined([piece.at(PRODUCT) for piece in over], front) or front or "1"
             return Piece(rf"\frac{{{numerator}}}{{{self.joined([p.at(PRODUCT) for p in under], '')}}}", PRODUCT)
-        one = len(over) == 1 and not under
+        one = len(over) == 1 and not under and not ahead
         level = SCALED if self.matrix else PRODUCT
         texts = [piece.at(level) for piece in over]
         if over and not under:
@@ -108,7 +124,7 @@ class FormulaWriter:
     def joined(self, parts: list[str], front: str) -> str:
         text = self.dot.join(parts)
         if front and text:
-            return front + ("" if text.startswith("(") else r" \, ") + text
+            return front + ("" if text.startswith("(") and front[-1].isdigit() else r" \, ") + text
         return text
 
     def power(self, expr: Pow) -> Piece:

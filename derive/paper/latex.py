@@ -3,6 +3,7 @@ r"""Equations as LaTeX: matrices bold, \odot entry by entry, sums and products i
 Only amsmath and amssymb are needed, and only what GitHub renders is used (no \operatorname, no \bm).
 """
 
+import re
 from functools import lru_cache
 
 from sympy import (
@@ -43,6 +44,7 @@ from derive.programs import (
     RowLogSumExp,
     RowMax,
     chain,
+    core,
     scaled,
 )
 
@@ -82,7 +84,11 @@ class TexPrinter(LatexPrinter):
         if isinstance(expr, Elementwise):
             names = {scalar: self.piece(operand) for scalar, operand in expr.operands.items()}
             nested = self.in_line or any(not isinstance(operand, MatrixSymbol) for operand in expr.args[1:])
-            return FormulaWriter(self, names, matrix=True, in_line=nested).piece(expr.formula)
+            cores = {scalar: core(operand) for scalar, operand in expr.operands.items()}
+            numbers = {scalar: self.piece(inner) for scalar, inner in cores.items() if inner.shape == (1, 1)}
+            if expr.shape == (1, 1):
+                return FormulaWriter(self, names | numbers, matrix=False, in_line=nested).piece(expr.formula)
+            return FormulaWriter(self, names, matrix=True, in_line=nested, numbers=numbers).piece(expr.formula)
         if isinstance(expr, MatrixSymbol):
             level = level_of(self.notation, expr)
         elif isinstance(expr, OneMatrix):
@@ -167,10 +173,12 @@ class TexPrinter(LatexPrinter):
         return rf"\mathrm{{rowmax}}({self._print(expr.args[0])})"
 
     def _print_MatrixSymbol(self, expr: MatrixSymbol) -> str:
-        return self.notation.latex(expr.name)
+        return symbol_latex(self.notation, expr)
 
     def _print_OneMatrix(self, expr: OneMatrix) -> str:
         rows, columns = expr.shape
+        if rows == columns == 1:
+            return "1"
         if columns == 1:
             return rf"\boldsymbol{{1}}_{{{self._print(rows)}}}"
         if is_row(expr):
@@ -236,7 +244,13 @@ def scalar_latex(expr: Expr, notation: Notation = PLAIN) -> str:
 
 def symbol_in_line(program: Program, symbol: MatrixSymbol) -> str:
     """A symbol in a line of text: partial derivatives with a slash."""
-    return program.notation.latex(symbol.name, in_line=True)
+    return symbol_latex(program.notation, symbol, in_line=True)
+
+
+def symbol_latex(notation: Notation, symbol: MatrixSymbol, in_line: bool = False) -> str:
+    """A matrix in bold, a number, which is a 1 x 1 matrix, not."""
+    tex = notation.latex(symbol.name, in_line)
+    return re.sub(r"\\boldsymbol\{(\\?\w|\\mathrm\{[^{}]*\})\}", r"\1", tex) if symbol.shape == (1, 1) else tex
 
 
 def shape_latex(program: Program, matrix: MatrixExpr, by: str = r" \times ") -> str:

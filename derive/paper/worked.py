@@ -5,7 +5,7 @@ import random
 from dataclasses import dataclass, field, replace
 
 from numpy import array, ndarray
-from sympy import MatrixSymbol
+from sympy import Integer, MatrixSymbol
 
 from derive.operations import Numbers, Product, Sum, Transposed, Value, evaluate, lower
 from derive.paper.blocks import Block, Chain, Display, Listing, Paragraph, Row, Section, rows_of
@@ -18,6 +18,7 @@ from derive.system import Given
 
 Drawn = dict[MatrixSymbol, ndarray]
 SAMPLES, SAMPLES_OF_DEEP, SEED, DECIMALS, MOST_DECIMALS, NUDGE = 3, 1, 127, 4, 10, 0.001
+MOST_ENTRIES, TRIES = 80, 20  # of an expression's inputs; and draws, of which the first with finite values is taken
 WIDEST = 4  # units of a layer that fit beside each other, with all their numbers
 WIDEST_OF_DEEP, DEEP = 2, 4  # the same where there are so many layers, whose numbers would fill pages
 
@@ -90,6 +91,40 @@ def numbers_sections(network: Network, derivation: Derivation, shown: Shown = DR
             ),
         )
     ]
+
+
+def expression_numbers(derivation: Derivation) -> list[Section]:
+    """The computation of an expression in numbers, with small sizes; none where no draw has finite values."""
+    program = derivation.program
+    free = sorted({size for s in program.inputs for size in s.shape if size.free_symbols}, key=str)
+    sizes = {size: Integer(2 + place % 2) for place, size in enumerate(free)}
+    shapes = {s: tuple(int(size.xreplace(sizes).xreplace(program.sizes)) for size in s.shape) for s in program.inputs}
+    if sum(rows * columns for rows, columns in shapes.values()) > MOST_ENTRIES:
+        return []
+    for seed in range(SEED, SEED + TRIES):
+        draw = random.Random(seed)
+        inputs = {
+            s: array([[round(draw.uniform(-1, 1), 2) for _ in range(n)] for _ in range(m)])
+            for s, (m, n) in shapes.items()
+        }
+        try:
+            values = evaluate(derivation.equations, inputs)
+        except ValueError:
+            continue
+        names = [(s, "drawn") for s in inputs]
+        names += [(e.target, f"F{i}") for i, e in enumerate(program.equations, 1)]
+        names += [(e.target, f"B{i}") for i, e in enumerate(derivation.backward, 1)]
+        rows = tuple(
+            Row(
+                symbol_in_line(program, s),
+                matrix_latex(values[s], decimals(values[s], 2 if why == "drawn" else DECIMALS)),
+                why,
+                "",
+            )
+            for s, why in names
+        )
+        return [Section("Worked numbers", "numbers", (Paragraph(prose("numbers.expression", seed=seed)), Chain(rows)))]
+    return []
 
 
 def network_shown(network: Network, own: Given) -> Network:

@@ -99,6 +99,9 @@ MADE = {
 MADE_IN_LINE = {**MADE, Role.COTANGENT: r"\partial L / \partial {0}"}
 
 
+OUTPUT, LOSS = "value", "L"  # what an expression computes in code, and on pages
+
+
 @dataclass(frozen=True)
 class Notation:
     """The names of a program's symbols; this one takes them as they come.
@@ -157,6 +160,8 @@ class Notation:
 
     def sign(self, name: str) -> tuple[str, str]:
         """The letters of a symbol in LaTeX, without bold, and its index."""
+        if name == OUTPUT and LOSS not in self.taken:
+            return LOSS, ""
         stem, index = self.stem(name)
         if stem in GREEK:
             return rf"\{stem}", index

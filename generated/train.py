@@ -31,6 +31,7 @@ from .run import DTYPES, MOST_POINTS, Parser, chosen, points_from, rate, whole
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 BAR = 30
+FEW, MOST_OUTPUTS, MOST_CLASSES = 30, 4, 20  # epochs that are marked; outputs that are drawn; classes with numbers
 
 
 def batches(points: int, size: int, epochs: int, seed: int) -> Iterator[list[torch.Tensor]]:
@@ -86,35 +87,72 @@ def fit(
         yield mean
 
 
+def settings(options: argparse.Namespace, points: int) -> str:
+    """How it was trained, in a few words."""
+    return f"{points} points, {options.epochs} epochs, {options.optimizer}, lr {options.lr:g}, batch {options.batch}"
+
+
 def bar(done: int, epochs: int, loss: float) -> str:
     """A line that says how far it is."""
     filled = BAR * done // epochs
     return f"\r[{'#' * filled}{'.' * (BAR - filled)}] {done}/{epochs} loss {loss:.6g}  "
 
 
-def picture(curve: list[float], parameters: Parameters, x: torch.Tensor, y: torch.Tensor) -> bytes:
-    """A PNG: the loss of each epoch, and the first output fitted, over x where that has two columns, else over y.
+def picture(curve: list[float], parameters: Parameters, x: torch.Tensor, y: torch.Tensor, settings: str) -> bytes:
+    """A PNG: the loss of each epoch, and what was fitted: classes, a surface over two inputs, or outputs over targets.
 
     Raises ValueError where matplotlib is not installed.
     """
     figure = _figure()
-    losses = figure.add_subplot(1, 2, 1, title="mean loss of a batch", xlabel="epoch")
-    losses.semilogy(range(1, len(curve) + 1), curve)
-    p = forward(parameters, x)[:, 0]
-    if x.shape[1] == 2:
-        fitted = figure.add_subplot(1, 2, 2, projection="3d", title="fitted surface and points")
-        ticks = torch.linspace(0, 1, 41, dtype=x.dtype)
-        first, second = torch.meshgrid(ticks, ticks, indexing="ij")
-        surface = forward(parameters, torch.stack([first.flatten(), second.flatten()], 1))[:, 0].reshape(41, 41)
-        fitted.plot_surface(first.numpy(), second.numpy(), surface.numpy(), cmap="viridis", alpha=0.7)
-        fitted.scatter(*x[:500].T.numpy(), y[:500, 0].numpy(), s=4, color="black")
-        fitted.set(xlabel="x1", ylabel="x2", zlabel="y")
+    figure.suptitle(f"{'-'.join(map(str, NETWORK['layers']))}, {NETWORK['loss']}; {settings}")
+    losses = figure.add_subplot(1, 2, 1, title="loss", xlabel="epoch", ylabel="mean loss of a batch")
+    draw = losses.semilogy if min(curve) > 0 else losses.plot
+    draw(range(1, len(curve) + 1), curve, marker="o" if len(curve) < FEW else None)
+    p = forward(parameters, x)
+    if data.CLASSES:
+        _classes(figure, p.argmax(1), y.argmax(1), y.shape[1])
+    elif x.shape[1] == 2:
+        _surface(figure, parameters, x, y)
     else:
         fitted = figure.add_subplot(1, 2, 2, title="fit", xlabel="target", ylabel="prediction")
-        fitted.plot(y[:, 0].numpy(), p.numpy(), ".")
+        for output in range(min(y.shape[1], MOST_OUTPUTS)):
+            fitted.plot(y[:, output].numpy(), p[:, output].numpy(), ".", label=f"output {output + 1}")
+        ends = [y.min().item(), y.max().item()]
+        fitted.plot(ends, ends, color="gray", label="where both are equal")
+        fitted.legend()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _classes(figure, found: torch.Tensor, wanted: torch.Tensor, classes: int) -> None:
+    """How many points of each class are taken for each."""
+    counts = torch.bincount(wanted * classes + found, minlength=classes**2).reshape(classes, classes)
+    right = counts.trace().item() / max(1, len(found))
+    axes = figure.add_subplot(1, 2, 2, title=f"classes, {right:.1%} right", xlabel="taken for", ylabel="class")
+    axes.imshow(counts.numpy(), cmap="Blues")
+    if classes > MOST_CLASSES:
+        return
+    axes.set(xticks=range(classes), yticks=range(classes))
+    for row, line in enumerate(counts.tolist()):
+        for column, count in enumerate(line):
+            color = "white" if count > counts.max() / 2 else "black"
+            axes.text(column, row, f"{count}", ha="center", va="center", color=color)
+
+
+def _surface(figure, parameters: Parameters, x: torch.Tensor, y: torch.Tensor) -> None:
+    """The first output over two inputs, and points: those above the surface dark, those below it light."""
+    axes = figure.add_subplot(1, 2, 2, projection="3d", title="first output, and points: above (black), below (red)")
+    low, high = x.amin(0).tolist(), x.amax(0).tolist()
+    ticks = [torch.linspace(a, b, 41, dtype=x.dtype) for a, b in zip(low, high, strict=True)]
+    first, second = torch.meshgrid(*ticks, indexing="ij")
+    surface = forward(parameters, torch.stack([first.flatten(), second.flatten()], 1))[:, 0].reshape(41, 41)
+    axes.plot_surface(first.numpy(), second.numpy(), surface.numpy(), cmap="viridis", alpha=0.7)
+    shown, wanted = x[:500], y[:500, 0]
+    above = wanted >= forward(parameters, shown)[:, 0]
+    for part, color in ((above, "black"), (~above, "red")):
+        axes.scatter(*shown[part].T.numpy(), wanted[part].numpy(), s=4, color=color)
+    axes.set(xlabel="x1", ylabel="x2", zlabel="y")
 
 
 def _figure():
@@ -218,7 +256,7 @@ def trained(options: argparse.Namespace, ranks: Ranks, curve: list[float], show:
     if show:
         print(file=sys.stderr)
     parameters, x, y = Parameters(*[parameter.cpu() for parameter in of.parameters]), x.cpu(), y.cpu()
-    plot = None if options.plot is None else picture(curve, parameters, x, y)
+    plot = None if options.plot is None else picture(curve, parameters, x, y, settings(options, points))
     weights.save(options.out, parameters)
     if plot is not None:
         dat.write(options.plot, plot)

@@ -167,7 +167,7 @@ def cotangent(variable: str) -> str:
 @pytest.mark.parametrize("network", FORMULAS.values(), ids=FORMULAS)
 def test_every_printed_digit_is_autograds(network):
     """The numbers are drawn again as the page says, computed again by torch, and compared as text."""
-    widest = 4 if network.depth < 4 else 2
+    widest, points = (4, 3) if network.depth < 4 else (2, 1)
     small = replace(network, layers=tuple(min(width, widest) for width in network.layers))
     draw = random.Random(127)
     drawn = []
@@ -175,7 +175,9 @@ def test_every_printed_digit_is_autograds(network):
         for columns, rows in ((inputs, outputs), (outputs, 1)):
             scale = math.sqrt(inputs)
             drawn.append([[round(draw.uniform(-1, 1) / scale, 2) for _ in range(columns)] for _ in range(rows)])
-    x = torch.tensor([[round(draw.random(), 2) for _ in range(small.layers[0])] for _ in range(3)], dtype=torch.float64)
+    x = torch.tensor(
+        [[round(draw.random(), 2) for _ in range(small.layers[0])] for _ in range(points)], dtype=torch.float64
+    )
     y = eval(targets(small).torch, {"torch": torch, "x": x})
     values = computed_by_torch(small, given=(x, y, [torch.tensor(rows, dtype=torch.float64) for rows in drawn]))
     section = next(s for s in document_of(network) if s.anchor == "numbers")

@@ -31,6 +31,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--numbers", type=a_path, metavar="FILE", help="TOML with W1, b1, ..., x, y; what is not there is drawn"
     )
+    parser.add_argument(
+        "--data", type=a_path, metavar="FILE", help="points as run takes them, CSV, .npy or .npz: x, and then y"
+    )
     parser.add_argument("--seed", type=int, default=127, help="of the weights and points that are drawn (127)")
     parser.add_argument("--points", type=int, default=1, help="how many points are drawn (1)")
     parser.add_argument(
@@ -45,10 +48,38 @@ def inputs_of(options: argparse.Namespace, network: Network) -> tuple[dict[str, 
     shapes, ends = network.shapes, (network.layers[0], network.layers[-1], network.takes_classes)
     given = Given() if options.numbers is None else given_numbers(options.numbers, shapes, *ends)
     found: dict[str, Any] = dict(given.values)
+    if options.data is not None:
+        if both := [name for name in "xy" if name in found]:
+            raise ValueError(f"{both[0]}: in {options.numbers}, and points are in {options.data}")
+        found |= points_of(options)
     if missing := [name for name in (*shapes, "x", "y") if name not in found]:
         rows = len(found.get("x", found.get("y", ()))) or options.points
         found = {**drawn(options, shapes, rows, missing), **found}
     return {name: numpy.array(value, numpy.float64) for name, value in found.items()}, given.layout == "in x out"
+
+
+def points_of(options: argparse.Namespace) -> dict[str, numpy.ndarray]:
+    """x and y of a table, as the package's `run --data` reads it.
+
+    Raises OSError, or ValueError with file, line and reason, also where the package cannot be imported.
+    """
+    try:
+        points = module_of(options, "data").load(options.data, module_of(options, "run").DTYPES["float64"])
+    except (ImportError, AttributeError, TypeError, SyntaxError) as error:
+        raise ValueError(f"--data: read by {options.folder}/data.py, which cannot be used ({error})") from None
+    if len(points.x) > MOST_POINTS:
+        raise ValueError(f"{options.data}: {len(points.x)} points, at most {MOST_POINTS} can be diagnosed")
+    return {"x": points.x.numpy(), "y": points.y.numpy()}
+
+
+def module_of(options: argparse.Namespace, name: str) -> Any:
+    """A module of the package."""
+    folder = options.folder.resolve()
+    sys.path.insert(0, str(folder.parent))
+    try:
+        return importlib.import_module(f"{folder.name}.{name}")
+    finally:
+        sys.path.remove(str(folder.parent))
 
 
 def drawn(options: argparse.Namespace, shapes: dict[str, Any], rows: int, missing: list[str]) -> dict[str, Any]:
@@ -56,20 +87,17 @@ def drawn(options: argparse.Namespace, shapes: dict[str, Any], rows: int, missin
 
     Raises ValueError where it cannot be imported.
     """
-    if not 1 <= rows <= MOST_POINTS:
-        raise ValueError(f"--points: expected a whole number from 1 to {MOST_POINTS}, got {rows}")
+    if not 1 <= options.points <= MOST_POINTS:
+        raise ValueError(f"--points: expected a whole number from 1 to {MOST_POINTS}, got {options.points}")
     if not 0 <= options.seed < 2**63:
         raise ValueError(f"--seed: expected a whole number from 0 to {2**63 - 1}, got {options.seed}")
-    folder = options.folder.resolve()
-    sys.path.insert(0, str(folder.parent))
+    package = options.folder.resolve().name
     try:
-        run = importlib.import_module(f"{folder.name}.run")
+        run = module_of(options, "run")
         parameters, x, y = run.sample(options.seed, rows, run.DTYPES[options.dtype])
     except (ImportError, AttributeError, TypeError, SyntaxError) as error:
-        what = f"{', '.join(missing)}: drawn by {folder.name}.run, which cannot be used ({error})"
+        what = f"{', '.join(missing)}: drawn by {package}.run, which cannot be used ({error})"
         raise ValueError(f"{what}; --numbers takes all of them") from None
-    finally:
-        sys.path.remove(str(folder.parent))
     return {name: part.double().numpy() for name, part in zip((*shapes, "x", "y"), (*parameters, x, y), strict=True)}
 
 

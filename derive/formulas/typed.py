@@ -234,7 +234,12 @@ class _Reader:
     def call(self, name: str, arguments: Sequence[ast.AST], depth: int) -> Expr:
         expected = ARGUMENTS.get(name, 1)
         if len(arguments) != expected:
-            raise ValueError(f"{self.field}: {name} takes {expected} arguments, got {len(arguments)}")
+            hint = (
+                f"; of a row there are {', '.join(ROW_COUPLED)}"
+                if name in ("max", "min") and "softmax" in self.functions
+                else ""
+            )
+            raise ValueError(f"{self.field}: {name} takes {expected} arguments, got {len(arguments)}{hint}")
         if name == "where":
             condition, one, other = arguments
             values = [self.condition(condition, depth), self.read(one, depth), self.read(other, depth)]

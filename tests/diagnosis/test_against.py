@@ -82,3 +82,23 @@ def test_where_derive_is_not_installed_it_says_so(here, capsys, monkeypatch):
     with pytest.raises(SystemExit):
         run.main(["--against", "theirs.dat", "--compare"])
     assert "--against: writes no files, which --compare would compare" in capsys.readouterr().err
+
+
+def test_points_may_stand_in_a_table_for_both_commands(here, capsys):
+    (here / "points.csv").write_text("x1,x2,y\n0.5,0.25,1\n0.125,0.75,-1\n")
+    assert run.main(["--data", "points.csv", "--dtype", "float64"]) == 0
+    package = str(run.__spec__.origin).removesuffix("/run.py")
+    given = [package, "my_autograd.dat", "--data", "points.csv", "--dtype", "float64"]
+    assert diagnose.main(given) == 0
+    assert run.main(["--data", "points.csv", "--dtype", "float64", "--against", "my_autograd.dat"]) == 0
+    assert capsys.readouterr().out.count("all gradients agree") == 2
+    assert diagnose.main([package, "my_autograd.dat", "--points", "2", "--dtype", "float64"]) == 1
+    (here / "own.toml").write_text("x = [[1, 2]]")
+    for flags, said in (
+        (["--data", "points.csv", "--numbers", "own.toml"], "x: in own.toml, and points are in points.csv"),
+        (["--data", "none.csv"], "none.csv: No such file"),
+        (["--data", "own.toml"], "own.toml:"),
+    ):
+        assert diagnose.main([package, "my_autograd.dat", *flags]) == 2
+        err = capsys.readouterr().err
+        assert said in err and err.count("\n") == 1

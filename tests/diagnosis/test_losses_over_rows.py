@@ -1,0 +1,50 @@
+"""Losses typed as formulas that couple a row, or have cases: right by autograd of torch's words, and diagnosed."""
+
+import pytest
+import torch
+
+from derive.diagnosis import diagnose
+from derive.problems import Network
+
+LOSSES = {
+    "y*(logsumexp(p) - p)": lambda p, y: y * (p.logsumexp(1, keepdim=True) - p),
+    "-y*log(softmax(p))": lambda p, y: -y * torch.softmax(p, 1).log(),
+    "-y*log_softmax(p)": lambda p, y: -y * torch.log_softmax(p, 1),
+    "(softmax(p) - y)**2": lambda p, y: (torch.softmax(p, 1) - y) ** 2,
+    "logsumexp(p)/3 - p*y": lambda p, y: p.logsumexp(1, keepdim=True) / 3 - p * y,
+    "-y*log(softmax(p)) - (1 - y)*log(1 - softmax(p))": lambda p, y: (
+        -y * torch.softmax(p, 1).log() - (1 - y) * (1 - torch.softmax(p, 1)).log()
+    ),
+    "abs(softmax(2*p) - y)": lambda p, y: (torch.softmax(2 * p, 1) - y).abs(),
+    "max(p - y, 0)**2": lambda p, y: torch.relu(p - y) ** 2,
+    "max(0, 1 - (2*y - 1)*p)": lambda p, y: torch.relu(1 - (2 * y - 1) * p),
+}
+DIVISOR = {"sum": lambda p: 1, "mean": lambda p: p.numel(), "batchmean": len}
+
+
+def by_autograd(loss: str, reduction: str, share: float = 1.0):
+    def gradients(parameters, x, y):
+        leaves = {name: torch.from_numpy(array).requires_grad_() for name, array in parameters.items()}
+        hidden = torch.tanh(torch.from_numpy(x) @ leaves["W1"].T + leaves["b1"])
+        p = hidden @ leaves["W2"].T + leaves["b2"]
+        value = LOSSES[loss](p, torch.from_numpy(y)).sum() / DIVISOR[reduction](p)
+        found = torch.autograd.grad(value, list(leaves.values()))
+        return {name: share * slope.numpy() for name, slope in zip(leaves, found, strict=True)}
+
+    return gradients
+
+
+@pytest.mark.parametrize("reduction", DIVISOR)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_typed_loss_over_rows_agrees_with_autograd_and_half_of_it_is_called_so(loss, reduction):
+    network = Network((2, 4, 3), "tanh", loss=loss, reduction=reduction)
+    assert diagnose(by_autograd(loss, reduction), network).agrees
+    diagnosis = diagnose(by_autograd(loss, reduction, 1 / 2), network)
+    assert {"a factor 2 is missing"} in [set(e.kinds) for e in diagnosis.explanations]
+
+
+def test_the_largest_of_a_row_is_refused_with_what_there_is():
+    with pytest.raises(
+        ValueError, match=r"^loss: max takes 2 arguments, got 1; of a row there are logsumexp, log_softmax, softmax"
+    ):
+        Network((2, 4, 3), loss="max(p) - p*y")

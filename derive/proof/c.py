@@ -43,6 +43,9 @@ class Run(Expressions):
                 self.declaration()
             case _:
                 self.expression()
+                while self.peek() == ",":
+                    self.take()
+                    self.expression()
                 self.take(";")
 
     def one(self) -> list[str]:
@@ -141,10 +144,7 @@ class Program:
         self.top(tokens)
 
     def top(self, tokens: list[str]) -> None:
-        """Takes the functions, and the arrays of the workspace; what else lies outside functions declares something.
-
-        The arguments, which are one struct, are taken from those that the caller of a run gives.
-        """
+        """Takes the functions, and the arrays of structs; what else lies outside functions declares something."""
         at = 0
         while at < len(tokens):
             end = at
@@ -174,6 +174,7 @@ class Program:
             raise NotProved(f"network.c: does not end within {self.most} rounds of its loops")
 
     def workspace(self) -> dict[str, Pointer]:
+        """The arrays of the structs, nothing of which is set."""
         sizes = {name: Run(self, size, self.globals).whole() for name, (_, size) in self.fields.items()}
         kinds = {name: kind.word for name, (kind, _) in self.fields.items()}
         return {name: Pointer(Array(name, [None] * size, kinds[name]), 0) for name, size in sizes.items()}

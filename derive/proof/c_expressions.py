@@ -11,7 +11,20 @@ from derive.proof.c_memory import Entries, Kind, Pointer, Scope, truth
 from derive.proof.c_tokens import enclosed, split
 from derive.proof.judge import NotProved
 
-TYPES = {"real", "lanes", "int", "long", "double", "const", "workspace", "arguments", "void", "whole", "static"}
+TYPES = {
+    "real",
+    "lanes",
+    "int",
+    "long",
+    "double",
+    "const",
+    "workspace",
+    "arguments",
+    "sgd_state",
+    "void",
+    "whole",
+    "static",
+}
 LEVELS = (("||",), ("&&",), ("==", "!="), ("<", ">", "<=", ">="), ("+", "-"), ("*", "/", "%"))
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
@@ -185,6 +198,8 @@ class Expressions:
             zero, self.at = enclosed(self.tokens, self.at)
             return (Integer(0),) * self.program.lanes if zero == ["0"] and kind == ["lanes"] else self.refuse("such {}")
         value, wanted = self.unary(), Kind.read(kind)
+        if wanted.word == "void":
+            return None
         if wanted.pointer and isinstance(value, Pointer):
             value = value.of_lanes(self.program.lanes if wanted.word == "lanes" else 0)
         return wanted.of(value)

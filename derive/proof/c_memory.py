@@ -10,6 +10,7 @@ from derive.proof.tensor import named
 
 MATRICES = "matrices"  # where each equation puts what it computes, which the proof has names for
 WHOLE, REAL = ("int", "long", "whole"), ("real", "double")
+STRUCTS = ("workspace", "arguments", "sgd_state")
 
 
 class Array:
@@ -101,7 +102,7 @@ class Kind:
             fits = value is None or isinstance(value, Pointer)
             if isinstance(value, Pointer):
                 fits = self.word == ("lanes" if value.lanes else value.array.kind)
-            elif self.word in ("workspace", "arguments"):
+            elif self.word in STRUCTS:
                 fits = isinstance(value, dict)
         elif self.word in REAL:
             value = Integer(value) if isinstance(value, int) else value

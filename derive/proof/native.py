@@ -2,7 +2,7 @@
 
 The functions of numbers, as exp_of, are not run: they are what their names say, to the error that network.c states and
 tests hold. Nor is what only other processors, widths or numbers of rows reach: `derive.prove` takes a network.c only
-that is, word for word, what is emitted for its network.
+that is, word for word, what is emitted for its network. So it is for device.h, of which a step of SGD is run.
 """
 
 import re
@@ -20,7 +20,7 @@ from derive.proof.judge import Claim, NotProved
 from derive.proof.stand_in import largest
 from derive.proof.tensor import Tensor
 
-NUMBER = re.compile(r"^static const real (\w+) = ([\d.e+-]+); /\* (.*) \*/$", re.MULTILINE)
+NUMBER = re.compile(r"^static const real (\w+) = ([\d.e+-]+)(f?); /\* (.*) \*/$", re.MULTILINE)
 SAFE = re.compile(r"(?:sqrt|pi|exp|log|E|[\d+\-*/() .])+")
 NAMED = {name: row.func for name, row in FUNCTIONS.items() if isinstance(row, NamedFunction)}
 KNOWN: dict[str, Callable[..., Any]] = {
@@ -43,6 +43,7 @@ KNOWN: dict[str, Callable[..., Any]] = {
 RUNS = (2, 4), (7, 2)
 LANES = 1, 2, 4, 8, 16
 NATIVE = HEADER, SOURCE = "network.h", "network.c"
+DEVICE = "device.h"
 C_FUNCTIONS = ("gradient", "hvp", "per_sample")  # which call the others
 
 
@@ -54,26 +55,34 @@ def row_amax(features: int, rows: int, stride: int, entries: Pointer, to: Pointe
 def numbers(source: str) -> dict[str, Expr]:
     """The constants that no decimal is, as the formulas beside them, which they are to the last digit."""
     found = {}
-    for name, value, formula in NUMBER.findall(source):
+    for name, value, single, formula in NUMBER.findall(source):
         if not SAFE.fullmatch(formula):
             raise NotProved(f"{SOURCE}: {name}: {formula} is no number")
         found[name] = sympify(formula)
-        if abs(found[name].evalf(40) / sympy.Rational(value) - 1) > sympy.Rational(1, 10**16):
+        if abs(found[name].evalf(40) / sympy.Rational(value) - 1) > sympy.Rational(1, 10 ** (8 if single else 16)):
             raise NotProved(f"{SOURCE}: {name} is {value}, and not {formula}")
     return found
 
 
 def program(folder: dict[str, str], lanes: int, **given: str) -> Program:
+    return of_texts(folder[HEADER], folder[SOURCE], lanes, **given)
+
+
+def of_texts(header: str, source: str, lanes: int, **given: str) -> Program:
     known = {f"{name}_of": function for name, function in KNOWN.items()} | {"row_amax": row_amax}
-    return Program(folder[HEADER], folder[SOURCE], given, lanes, known, numbers(folder[SOURCE]))
+    return Program(header, source, given, lanes, known, numbers(header + source))
 
 
-def definitions(folder: dict[str, str]) -> Iterator[Claim]:
-    """Each named function in C, against its definition, and the sum of as many lanes as a vector may have."""
+def sums(folder: dict[str, str]) -> Iterator[Claim]:
+    """The sum of as many lanes as a vector may have."""
     run = program(folder, 1)
     for lanes in LANES:
         entries = [Symbol(f"s{lane}") for lane in range(lanes)]
         yield f"sum_of {lanes} lanes", run.call("sum_of", lanes, memory(entries, "lanes")), Add(*entries)
+
+
+def definitions(run: Program) -> Iterator[Claim]:
+    """Each named function in C, against its definition."""
     for name, function in NAMED.items():
         if f"{name}_of" in run.functions and name not in ("sigmoid", "logsigmoid"):
             del run.known[f"{name}_of"]
@@ -140,4 +149,24 @@ def compared(
     ):
         parts = zip(parameters, views(flat), expected, strict=True)
         found += [(f"{name}{parameter} {words}", value, wanted) for parameter, value, wanted in parts]
+    return found
+
+
+def stepped(
+    device: str, backward: dict[str, Any], fast: dict[str, Any], parameters: dict[str, Tensor], x: Tensor, y: Tensor
+) -> list[tuple[str, Tensor, Tensor]]:
+    """By name, what a step of device.h computes, and what backward.py says that it is."""
+    run, point, rate = of_texts(device, "", 1), list(parameters.values()), Symbol("rate")
+    module, views = fast["FastGradient"](point), fast["_views"]
+    entries = list(module.flat_parameters.entries.flat)
+    state, given = run.workspace(), [memory(list(data.entries.flat), name) for name, data in (("x", x), ("y", y))]
+    state["parameters"].array.entries[:] = entries
+    got = run.call("sgd_step", state, *given, len(x), rate)
+    loss, gradient = backward["value_and_grad"](point, x, y)
+    *flat, kept = state["gradient"].array.entries
+    found = [("the loss of a step", Tensor(got), loss), ("the loss that the state keeps", Tensor(kept), loss)]
+    moved = views(Tensor(state["parameters"].array.entries))
+    parts = zip(parameters, point, views(Tensor(flat)), moved, gradient, strict=True)
+    for name, weights, mine, new, wanted in parts:
+        found += [(f"dL/d{name} of a step", mine, wanted), (f"{name} after a step", new, weights - wanted * rate)]
     return found

@@ -13,8 +13,8 @@ from derive.packages.emit import render
 from derive.problems.network import Network
 from derive.proof import NotProved, prove
 from derive.proof.calls import at_points
+from derive.proof.cases import Case
 from derive.proof.judge import Judge
-from derive.proof.networks import Case
 from derive.proof.points import Point, agree, as_number
 from derive.proof.precision import PRECISIONS, settled
 from derive.system import write_package

@@ -5,8 +5,8 @@ import pytest
 from derive.packages.emit import render
 from derive.problems.network import Network
 from derive.proof.judge import NotProved
-from derive.proof.native import NATIVE, computed
-from derive.proof.networks import of_native, prove
+from derive.proof.native import DEVICE, NATIVE, computed
+from derive.proof.networks import of_device, of_native, prove
 
 SMALL = Network((2, 2, 1), reduction="mean")
 MUTANTS = {
@@ -137,3 +137,61 @@ def test_a_constant_is_what_stands_beside_it():
     assert wrong != texts["network.c"]
     with pytest.raises(NotProved, match=r"number\d+ is 1\.41421356237319\d+, and not sqrt\(2\)"):
         computed(texts | {"network.c": wrong}, 2, 1, {}, 4)
+
+
+def test_a_package_with_one_of_the_two_files_is_not_proved(package, tmp_path):
+    (tmp_path / "__init__.py").touch()
+    for name, text in package.items():
+        if name != "network.h":
+            (tmp_path / name).write_text(text)
+    with pytest.raises(NotProved, match=r"network\.h: no such file; network\.h and network\.c belong together"):
+        prove(tmp_path)
+
+
+OF_DEVICES = {
+    "swapped strides": ("sum += M[i * row + j * column]", "sum += M[i * column + j * row]"),
+    "1 + a for 1 - a": ("(1 - a1[k])", "(1 + a1[k])"),
+    "a row that forgets": ("G[i * row + j * column] += d[i]", "G[i * row + j * column] = d[i]"),
+    "a bias that forgets": ("g[i] += d[k]", "g[i] = d[k]"),
+    "a loss that forgets": ("*sum += e[k]", "*sum = e[k]"),
+    "a gradient of the step before": ("k <= ENTRIES; k++) sums[k] = 0", "k < ENTRIES; k++) sums[k] = 0"),
+    "other rows": ("x + n * INPUTS", "x"),
+    "a mean over one row": ("y + n * OUTPUTS, (real)N", "y + n * OUTPUTS, (real)1"),
+    "a step uphill": ("state->parameters[k] -= rate", "state->parameters[k] += rate"),
+    "a step of all but one": ("k < ENTRIES; k++) state->parameters", "k < ENTRIES - 1; k++) state->parameters"),
+    "another place": ("const real *const W2 = parameters + 6", "const real *const W2 = parameters + 5"),
+    "outside": ("matrices + 0 * stride", "matrices + 900 * stride"),
+}
+
+
+@pytest.fixture(scope="module")
+def device() -> dict[str, str]:
+    return render(SMALL, ["backward.py", "fast.py", DEVICE])
+
+
+def stepped(network: Network, package: dict[str, str], folder, device: str):
+    (found,) = of_device(network, folder / "backward.py", package["backward.py"], package["fast.py"], device)
+    return found
+
+
+@pytest.mark.parametrize("mutant", OF_DEVICES)
+def test_a_mutant_of_a_step_is_rejected(mutant, device, tmp_path):
+    before, after = OF_DEVICES[mutant]
+    assert before in device[DEVICE]
+    with pytest.raises(NotProved, match=r"device\.h|network\.c"):
+        stepped(SMALL, device, tmp_path, device[DEVICE].replace(before, after))
+
+
+@pytest.mark.parametrize("network", [SMALL, Network((2, 2, 2), "gelu", loss="cross_entropy"), PENALIZED], ids=str)
+def test_a_step_of_a_device_is_proved(network, tmp_path):
+    package = render(network, ["backward.py", "fast.py", DEVICE])
+    found = stepped(network, package, tmp_path, package[DEVICE])
+    assert (found.functions, found.checked) == (("sgd_step",), 0) and found.entries >= 2 + 2 * network.entries
+
+
+def test_a_device_is_word_for_word_what_is_emitted(device, tmp_path):
+    (tmp_path / "__init__.py").touch()
+    for name, text in device.items():
+        (tmp_path / name).write_text(text.replace("keep = 0.9f", "keep = 0.8f"))
+    with pytest.raises(NotProved, match=r"device\.h:\d+: not as it is emitted: "):
+        prove(tmp_path)

@@ -20,10 +20,11 @@ from derive.formulas import FUNCTIONS, sigmoid, z
 from derive.packages.emit import render
 from derive.problems.network import Network
 from derive.proof.algebra import Algebra
+from derive.proof.cases import Case, slopes
 from derive.proof.certificate import listed
 from derive.proof.judge import Judge, NotProved
 from derive.proof.native import NATIVE
-from derive.proof.networks import Case, prove, slopes
+from derive.proof.networks import prove
 from derive.prove import main
 from derive.system import OutOfTime, limited, write_package
 from generated.backward import NETWORK
@@ -265,7 +266,7 @@ def out_of_time(*_):
 
 @pytest.mark.parametrize(
     ("place", "count"),
-    [("calls.Calls.backward", 0), ("tensor.product", 0), ("judge.Judge.show", 1), ("networks.Case.others", 2)],
+    [("calls.Calls.backward", 0), ("tensor.product", 0), ("judge.Judge.show", 1), ("cases.Case.others", 2)],
 )
 def test_what_is_not_shown_in_time_is_said(place, count, tmp_path, monkeypatch, capsys):
     folder = emit(tmp_path / "package", Network((1, 1)))

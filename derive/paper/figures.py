@@ -19,7 +19,12 @@ from derive.programs import GREEK, Derivation, Notation, Program, Role, SymbolKi
 
 GAP, RADIUS, SLOTS, MOST_COLUMNS = 28, 8, 4, 7
 SPACING, WIDE_SPACING, MOST_DRAWN = 64, 96, 11
-PLAINLY = {Role.COTANGENT: "\u2202L/\u2202{0}", Role.TANGENT: "{0}\u0307", Role.DIFFERENTIAL: "d{0}"}
+PLAINLY = {
+    Role.COTANGENT: "\u2202L/\u2202{0}",
+    Role.TANGENT: "{0}\u0307",
+    Role.DIFFERENTIAL: "d{0}",
+    Role.SLOPE: "{0}'",
+}
 T = TypeVar("T")
 
 SUBSCRIPTS = str.maketrans("0123456789", "\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089")

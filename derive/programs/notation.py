@@ -89,12 +89,14 @@ class Role(StrEnum):
     COTANGENT = "grad"
     TANGENT = "dot"
     DIFFERENTIAL = "diff"
+    SLOPE = "slope"
 
 
 MADE = {
     Role.COTANGENT: r"\frac{{\partial L}}{{\partial {0}}}",
     Role.TANGENT: r"\dot{{{0}}}",
     Role.DIFFERENTIAL: "d{0}",
+    Role.SLOPE: "{0}'",
 }
 MADE_IN_LINE = {**MADE, Role.COTANGENT: r"\partial L / \partial {0}"}
 

@@ -43,7 +43,7 @@ class Case:
         self.direction = {name: symbols(f"dot_{name}", shape) for name, shape in shapes.items()}
         self.x, self.y = symbols("x", (rows, network.layers[0])), symbols("y", (rows, network.layers[-1]))
         self.source, self.shapes = source, shapes
-        weights = (W for name, W in self.parameters.items() if name.startswith("W"))
+        weights = (self.parameters[f"W{layer}"] for layer in range(1, network.depth + 1))
         penalty = network.weight_penalty()
         self.penalties = {entry: penalty.xreplace({w: entry}) for W in weights for entry in W.entries.flat}
 

@@ -9,7 +9,7 @@ from math import prod
 
 from sympy import Add, Expr, Integer, Mul, Poly, Rational, Symbol, expand, factor_list, fraction, together
 
-MOST_TERMS, MOST_SYMBOLS, LARGEST_DEGREE = 24, 6, 24  # of what is factored
+MOST_TERMS, MOST_SYMBOLS = 24, 6  # of what is factored
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,6 @@ from derive.calculus import tangents
 from derive.operations import activations, affine, products
 from derive.programs import NETWORK, Derivation, Elementwise, Equation, Role, elementwise, entry, needed
 
-SLOPE = "slope_"
-
 
 def with_slopes(derivation: Derivation) -> Derivation:
     """The same with the slope of each activation as an equation of its own, in the forward pass."""
@@ -34,7 +32,7 @@ def with_slopes(derivation: Derivation) -> Derivation:
             g, A = found[0], through.target
             value = elementwise(equation.value.formula.xreplace({entry(g): Integer(1)}), equation.value.operands)
             if isinstance(value, Elementwise):
-                S = MatrixSymbol(SLOPE + program.notation.torch(A.name), *equation.shape)
+                S = program.notation.made(Role.SLOPE, A)
                 rule = f"slope of {through.rule}"
                 kernel = word(names.get(A, "")).pullback
                 at_output = A in value.atoms(MatrixSymbol) or (kernel is not None and kernel.at_value)
@@ -83,7 +81,7 @@ def is_formula(equation: Equation) -> bool:
 
 
 def is_slope(equation: Equation) -> bool:
-    return equation.target.name.startswith(SLOPE)
+    return NETWORK.role(equation.target.name)[0] is Role.SLOPE
 
 
 def by_slope(tangent: Equation, slopes: dict[Equation | None, Equation]) -> Equation:

@@ -194,6 +194,26 @@ def place_of(header: str) -> tuple[str, int | str] | None:
     return kind[1][0], "only"
 
 
+def in_modules(
+    arrays: list[Written], places: list[tuple[str, int | str] | None], depth: int
+) -> list[tuple[str, int | str] | None]:
+    """The places with layers in the order of the file where they have the same numbers in several containers.
+
+    So state_dicts have them, as input.0.weight and hidden.0.weight.
+    """
+    paths = [re.match(r"([\w.]+)\.(?:weight|bias)\b", array.header) for array in arrays]
+    modules = list(dict.fromkeys(path[1] for path, place in zip(paths, places, strict=True) if path and place))
+    numbers = {place[1] for place in places if place}
+    if (
+        len(modules) != depth
+        or len(numbers) >= depth
+        or not all(p for p, place in zip(paths, places, strict=True) if place)
+    ):
+        return places
+    pairs = zip(paths, places, strict=True)
+    return [(place[0], modules.index(path[1]) + 1) if path and place else None for path, place in pairs]
+
+
 def named(arrays: list[Written], parameters: Collection[str]) -> dict[str, Written]:
     """The arrays by the names of the parameters that they are gradients in: W1, b1, W2.
 
@@ -210,6 +230,7 @@ def named(arrays: list[Written], parameters: Collection[str]) -> dict[str, Writt
         raise Misread(
             first, "no header names a weight or a bias; expected headers such as dLdw1, each with its numbers"
         )
+    places = in_modules(arrays, places, depth)
     numbers = sorted({place[1] for place in places if place and isinstance(place[1], int)})
     if numbers and not 1 <= numbers[0] <= numbers[-1] <= depth:
         if len(numbers) != depth and not 0 == numbers[0] <= numbers[-1] < depth:

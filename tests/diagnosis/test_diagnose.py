@@ -120,6 +120,20 @@ def read(text: str, depth: int = 3, bias: str = "all"):
     return named(list(arrays(text)), Network((2,) * depth + (1,), bias=bias).shapes)
 
 
+def test_layers_of_several_containers_are_in_the_order_of_the_file():
+    """As a state_dict has them that somebody prints."""
+    names = ["input.0", "hidden.0", "hidden.2", "output.0"]
+    text = "\n".join(
+        f"{name}.weight:\ntensor([[{i}.5]])\n\n{name}.bias:\ntensor([{i}.25])" for i, name in enumerate(names)
+    )
+    found = read(text, 4)
+    assert {name: array.values.item() for name, array in found.items()} == {
+        f"{kind}{i + 1}": i + part for i in range(4) for kind, part in (("W", 0.5), ("b", 0.25))
+    }
+    last_first = read("fc2.weight [[2]]\nfc1.weight [[1]]", 2)
+    assert {name: array.values.item() for name, array in last_first.items()} == {"W2": 2, "W1": 1}
+
+
 BAD = {
     "": "1: no header names a weight or a bias",
     "dLdw1\n[[1, 2], [3]]": "1: dLdw1: expected numbers in rows of one length",

@@ -212,6 +212,28 @@ def parts_in(expr: Expr) -> int:
     return next((parts for parts in (roots * inside, roots, inside) if parts <= MOST_PARTS), 1)
 
 
+def with_sigmoids(expr: Expr) -> Expr:
+    """The same expression with sigmoid(u) for 1/(1 + exp(-u)), and for exp(u)/(1 + exp(u))."""
+
+    def below(part: Expr) -> Expr | None:
+        """u, of a power of 1/(1 + exp(u))."""
+        power = part.is_Pow and part.exp.is_Integer and part.exp.is_negative and part.base.is_Add
+        found = [term.args[0] for term in part.base.args if isinstance(term, exp)] if power else []
+        return found[0] if len(found) == 1 and part.base == 1 + exp(found[0]) else None
+
+    def of_product(*parts: Expr) -> Expr:
+        factors = list(parts)
+        for factor in parts:
+            u = below(factor)
+            if u is not None and exp(u) in factors:
+                factors.remove(exp(u))
+                factors[factors.index(factor)] = sigmoid(u) * factor.base ** (factor.exp + 1)
+        return Mul(*factors)
+
+    expr = expr.replace(Mul, of_product) if expr.has(exp) else expr
+    return expr.replace(lambda part: below(part) is not None, lambda part: sigmoid(-below(part)) ** -part.exp)
+
+
 def reached(start: Iterable[Symbol], made_of: dict[Symbol, Expr]) -> tuple[set[Symbol], set[Symbol]]:
     """All symbols that these are made of, themselves included, and those of them that are made of something."""
     symbols = set(start)

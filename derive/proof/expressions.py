@@ -33,7 +33,7 @@ from sympy import (
 )
 from sympy.matrices.exceptions import NonInvertibleMatrixError
 
-from derive.proof.algebra import Algebra
+from derive.proof.algebra import Algebra, with_sigmoids
 from derive.proof.certificate import Certificate, Shown
 from derive.proof.contexts import naming
 from derive.proof.definition import DIGITS, Definition, Environment, OnKink, TooManyTerms
@@ -108,7 +108,7 @@ def identical(subject: DerivedLoss, function: Emitted, sizes: Sizes) -> bool:
     point = symbolic_point(subject, sizes)
     definition = Definition(point)
     try:
-        loss = definition.scalar(subject.loss)
+        loss = with_sigmoids(definition.scalar(subject.loss))
     except TooManyTerms:
         return False
     if most_terms(loss) * sum(numpy.size(point[variable]) for variable in subject.variables) ** 2 > MOST_EXPANDED_TERMS:
@@ -124,7 +124,8 @@ def identical(subject: DerivedLoss, function: Emitted, sizes: Sizes) -> bool:
             pairs += [(mine, slope), (closed, slope)]
     if sum(most_terms(expr) for pair in pairs for expr in pair) > MOST_EXPANDED_TERMS:
         return False
-    return any(all_identical(pairs, Algebra(open_functions)) for open_functions in (False, True))
+    algebras = (Algebra(logistic=True), Algebra(), Algebra(open_functions=True))  # the quickest to decide first
+    return any(all_identical(pairs, algebra) for algebra in algebras)
 
 
 def all_identical(pairs: list[tuple[Expr, Expr]], algebra: Algebra) -> bool:

@@ -1,5 +1,6 @@
 """What goes into the holes of the module of a matrix expression."""
 
+import hashlib
 import textwrap
 from typing import Any
 
@@ -100,7 +101,10 @@ def layer_page(program: Program, result: MatrixExpr, cotangent: MatrixSymbol, de
         }
         for symbol in program.inputs
     ]
+    about = f"{program.inputs} {program.equations} {sorted(parameters)}"
     return {
+        "op": f"layer_{hashlib.sha256(about.encode()).hexdigest()[:12]}",
+        "variables": [spell(program, symbol) for symbol in program.inputs if symbol.name in parameters],
         "inputs": inputs,
         "size_lines": dimension_lines(program),
         "lines": lines(program, needed(program.equations, [atom(result)])),

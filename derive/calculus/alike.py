@@ -15,6 +15,7 @@ from sympy import (
     MatAdd,
     MatMul,
     MatrixExpr,
+    MatrixSymbol,
     Transpose,
     preorder_traversal,
 )
@@ -26,7 +27,7 @@ Key = tuple[Expr, Hashable]  # a number, and what it multiplies
 ANY = Dummy("any", real=True)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=65536)
 def key(expr: MatrixExpr) -> Key:
     """The same for forms that are equal but for order; twice the number for twice the form."""
     if isinstance(expr, Transpose):
@@ -45,7 +46,7 @@ def key(expr: MatrixExpr) -> Key:
         coefficients: dict[Hashable, Expr] = {}
         for scale, part in map(key, expr.args):
             coefficients[part] = coefficients.get(part, Integer(0)) + scale
-        first = coefficients[min(coefficients, key=repr)]
+        first = coefficients[min(coefficients, key=hash)]  # any of them, as long as it is always the same
         if first == 0:
             return Integer(1), expr
         return first, ("sum", frozenset((part, scale / first) for part, scale in coefficients.items()))
@@ -81,6 +82,12 @@ def barred(matrix: MatrixExpr) -> MatrixExpr:
 
 def bars(matrix: MatrixExpr) -> int:
     return sum(isinstance(part, Transpose) for part in preorder_traversal(matrix))
+
+
+@lru_cache(maxsize=65536)
+def length(expr: Expr) -> int:
+    """How many symbols and numbers are written in it."""
+    return sum(map(length, expr.args)) if expr.args and not isinstance(expr, MatrixSymbol) else 1
 
 
 @lru_cache(maxsize=4096)

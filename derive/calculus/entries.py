@@ -20,10 +20,12 @@ from sympy import (
 )
 from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 
-from derive.calculus.alike import key, turned
+from derive.calculus.alike import key, length, turned
 from derive.calculus.simplified import added, entry_by_entry, multiplied, softmax_of
 from derive.formulas import NamedFunction, sigmoid
 from derive.programs import Elementwise, RowLogSumExp, RowSoftmax, product, terms
+
+LONGEST_EXPANDED = 40  # symbols and numbers of a formula that is multiplied out
 
 
 class Entries:
@@ -144,7 +146,7 @@ def as_in_books(formula: Expr) -> Expr:
             continue
         s = Dummy("s", real=True)
         ours = formula.xreplace({sigmoid(u): s, sigmoid(opposite(u)): 1 - s})
-        found = [ours, expand(ours, deep=False), expand(ours)]
+        found = [ours] if length(formula) > LONGEST_EXPANDED else [ours, expand(ours, deep=False), expand(ours)]
         formula = min(found, key=lambda form: form.count_ops()).xreplace({s: sigmoid(u)})
     return formula
 

@@ -25,11 +25,11 @@ from sympy import (
     gcd,
 )
 
-from derive.calculus.alike import bars, key, together, turned
+from derive.calculus.alike import bars, key, length, together, turned
 from derive.programs import RowLogSumExp, RowSoftmax, atom, chain, product
 
 Term = tuple[Expr, list[MatrixExpr]]
-MOST_MULTIPLIED_OUT, LONGEST_MULTIPLIED_OUT = 6, 600  # terms and letters of a sum that is tried in two forms
+MOST_MULTIPLIED_OUT, LONGEST_MULTIPLIED_OUT = 6, 150  # terms and symbols of a sum that is tried in two forms
 
 
 def multiplied(scale: Expr, factors: Iterable[Expr]) -> MatrixExpr:
@@ -61,7 +61,7 @@ def multiplied(scale: Expr, factors: Iterable[Expr]) -> MatrixExpr:
 
 def mostly_negative(total: MatAdd) -> bool:
     negative = sum(chain(term)[0].could_extract_minus_sign() for term in total.args)
-    return 2 * negative > len(total.args) or str(total).startswith("-")
+    return 2 * negative > len(total.args) or chain(total.args[0])[0].could_extract_minus_sign()
 
 
 def in_front(total: MatAdd) -> tuple[Expr, MatrixExpr]:
@@ -96,11 +96,11 @@ def added(parts: list[MatrixExpr]) -> MatrixExpr:
         return Add(*map(trace, parts))
     terms = [chain(multiplied(Integer(1), [term])) for part in parts for term in MatAdd.make_args(part)]
     found = summed(terms, parts[0].shape)
-    if len(terms) <= MOST_MULTIPLIED_OUT and len(text := str(found)) <= LONGEST_MULTIPLIED_OUT:
+    if len(terms) <= MOST_MULTIPLIED_OUT and length(found) <= LONGEST_MULTIPLIED_OUT:
         other = multiplied_out(terms)
         if len(terms) < len(other) <= 2 * MOST_MULTIPLIED_OUT:
             shorter = summed(other, parts[0].shape)
-            found = shorter if len(str(shorter)) < len(text) else found
+            found = shorter if length(shorter) < length(found) else found
     return found
 
 
@@ -159,13 +159,13 @@ def replaced(terms: list[Term], places: list[int], joined: MatrixExpr) -> list[T
 
 
 def with_same_start(terms: list[Term]) -> list[Term] | None:
-    for length in range(max((len(factors) for _, factors in terms), default=1) - 1, 0, -1):
-        keys = [together(Integer(1), factors[:length])[1] if len(factors) > length else None for _, factors in terms]
+    for count in range(max((len(factors) for _, factors in terms), default=1) - 1, 0, -1):
+        keys = [together(Integer(1), factors[:count])[1] if len(factors) > count else None for _, factors in terms]
         if places := alike_by(keys):
-            start, rest = terms[places[0]][1][:length], []
+            start, rest = terms[places[0]][1][:count], []
             unit = together(Integer(1), start)[0]
             for scale, factors in (terms[place] for place in places):
-                rest.append(multiplied(scale * together(Integer(1), factors[:length])[0] / unit, factors[length:]))
+                rest.append(multiplied(scale * together(Integer(1), factors[:count])[0] / unit, factors[count:]))
             return replaced(terms, places, multiplied(Integer(1), [*start, added(rest)]))
     return None
 
@@ -176,17 +176,17 @@ def with_same_end(terms: list[Term]) -> list[Term] | None:
     if not (places := alike_by(keys)):
         return None
     group = [terms[place] for place in places]
-    length = 1
-    while all(len(factors) > length + 1 for _, factors in group):
-        if len({key(factors[-1 - length])[1] for _, factors in group}) > 1:
+    count = 1
+    while all(len(factors) > count + 1 for _, factors in group):
+        if len({key(factors[-1 - count])[1] for _, factors in group}) > 1:
             break
-        length += 1
-    end = group[0][1][-length:]
+        count += 1
+    end = group[0][1][-count:]
     if all(1 not in part.shape and isinstance(atom(part), MatrixSymbol) for part in end):
         return None
     unit = together(Integer(1), end)[0]
     rest = [
-        multiplied(scale * together(Integer(1), factors[-length:])[0] / unit, factors[:-length])
+        multiplied(scale * together(Integer(1), factors[-count:])[0] / unit, factors[:-count])
         for scale, factors in group
     ]
     return replaced(terms, places, multiplied(Integer(1), [added(rest), *end]))

@@ -19,9 +19,10 @@ from sympy import (
     Trace,
     Transpose,
     fraction,
+    preorder_traversal,
 )
 from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
-from sympy.printing.precedence import PRECEDENCE
+from sympy.printing.precedence import PRECEDENCE, precedence
 from sympy.printing.str import StrPrinter
 
 from derive.programs.forms import chain, product, transposed
@@ -46,7 +47,8 @@ class TextPrinter(StrPrinter):
         """In brackets where it binds less; a sum as the transpose of one that has fewer bars."""
         if isinstance(item, MatAdd) and is_flipped(item):
             return f"({self._print(transposed(item))}).T"
-        return super().parenthesize(item, level, strict)
+        own = binding(item)
+        return f"({self._print(item)})" if own < level or (not strict and own <= level) else self._print(item)
 
     def sum_of(self, terms: list[Expr]) -> str:
         texts = sorted((self.parenthesize(term, PRECEDENCE["Add"], strict=True) for term in terms), key=is_negative)
@@ -147,6 +149,15 @@ class TextPrinter(StrPrinter):
         return f"apply({letters} -> {self._print(formula)}, {', '.join(map(self._print, operands.values()))})"
 
 
+def binding(item: Expr) -> int:
+    """How tightly the operator of an expression binds; SymPy multiplies a product of matrices out to find its sign."""
+    if isinstance(item, MatMul):
+        return PRECEDENCE["Add" if chain(item)[0].could_extract_minus_sign() else "Mul"]
+    if isinstance(item, MatAdd):
+        return PRECEDENCE["Add"]
+    return PRECEDENCE["Atom"] if isinstance(item, ElementwiseApplyFunction | Elementwise) else precedence(item)
+
+
 def flat(expr: MatrixExpr) -> tuple[Expr, list[MatrixExpr]]:
     """The coefficient and the factors of a product of products."""
     scale, factors = chain(product(Integer(1), [expr]))
@@ -169,7 +180,11 @@ def with_root_below(above: Expr, below: Expr) -> tuple[Expr, Expr]:
 
 def is_flipped(total: MatAdd) -> bool:
     """Whether the transpose of the sum has fewer bars."""
-    return str(transposed(total)).count(".T") < str(total).count(".T")
+    return bars(transposed(total)) < bars(total)
+
+
+def bars(matrix: MatrixExpr) -> int:
+    return sum(isinstance(part, Transpose) for part in preorder_traversal(matrix))
 
 
 def is_negative(text: str) -> bool:

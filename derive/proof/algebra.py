@@ -230,8 +230,11 @@ def with_sigmoids(expr: Expr) -> Expr:
                 factors[factors.index(factor)] = sigmoid(u) * factor.base ** (factor.exp + 1)
         return Mul(*factors)
 
-    expr = expr.replace(Mul, of_product) if expr.has(exp) else expr
-    return expr.replace(lambda part: below(part) is not None, lambda part: sigmoid(-below(part)) ** -part.exp)
+    def of_power(base: Expr, power: Expr) -> Expr:
+        u = below(whole := Pow(base, power))
+        return whole if u is None else sigmoid(-u) ** -power
+
+    return expr.replace(Mul, of_product).replace(Pow, of_power) if expr.has(exp) else expr
 
 
 def reached(start: Iterable[Symbol], made_of: dict[Symbol, Expr]) -> tuple[set[Symbol], set[Symbol]]:

@@ -13,14 +13,16 @@ from sympy import (
     MatrixSymbol,
     Mul,
     OneMatrix,
+    Pow,
     Symbol,
     Trace,
     Transpose,
     ZeroMatrix,
     exp,
+    tanh,
 )
 
-from derive.formulas import apart, stable
+from derive.formulas import apart, sigmoid, stable
 from derive.programs import (
     PLAIN,
     Elementwise,
@@ -43,6 +45,7 @@ LARGEST = "C", "largest entry of the row"  # what each is called, and why it is 
 SHIFTED = "U", "a number less for each row"
 LOG_SUM = "M", "logsumexp over the row"
 SHIFTED_BACK = "S", "the number added again"
+MOST_IN_ONE_STEP = 6  # matrices in a formula; of more, gates are computed one by one
 TURNS: tuple[Callable[[MatrixExpr], MatrixExpr], ...] = (lambda matrix: matrix, transposed)
 
 
@@ -64,11 +67,26 @@ class StableEquations(Equations):
 
     def written(self, formula: Expr, shape: tuple[Expr, Expr]) -> MatrixExpr:
         """The matrix of a formula, in a form that does not overflow."""
-        formula = self.shifted_apart(stable(self.collected(formula)), shape)
+        formula = self.collected(formula)
+        if self.notation is PLAIN and len(formula.free_symbols) > MOST_IN_ONE_STEP:
+            formula = self.in_steps(formula, shape)
+        formula = self.shifted_apart(stable(formula), shape)
         if formula in (0, 1):
             return ZeroMatrix(*shape) if formula == 0 else OneMatrix(*shape)
         operands = self.operands(formula, shape)
         return elementwise(formula, operands) if operands else MatMul(formula, OneMatrix(*shape))
+
+    def in_steps(self, formula: Expr, shape: tuple[Expr, Expr]) -> Expr:
+        """The formula over equations of their own for the gates in its products and sums, and for what they are of."""
+        if isinstance(formula, Add | Mul):
+            return formula.func(*(self.in_steps(part, shape) for part in formula.args))
+        if len(formula.free_symbols) < 2 or not isinstance(formula, tanh | Pow):
+            return formula
+        gate = formula if isinstance(formula, tanh) else stable(formula)
+        if not isinstance(gate, tanh | sigmoid):
+            return formula
+        z = self.viewed(self.entries(self.in_steps(gate.args[0], shape), shape))
+        return self.viewed(self.entries(gate.func(z), shape))
 
     def multiplied(self, factors: list[MatrixExpr]) -> MatrixExpr:
         """A product of symbols, as a symbol, its transpose or a constant."""

@@ -1,11 +1,26 @@
 """Pullbacks and pushforwards of layers against autograd: values, cotangents, gradcheck, and what is refused."""
 
+import inspect
+import itertools
+
 import pytest
 import torch
-from sympy import HadamardPower, HadamardProduct, Identity, MatrixSymbol, OneMatrix, Rational, Trace, exp, sqrt, symbols
+from sympy import (
+    HadamardPower,
+    HadamardProduct,
+    Identity,
+    MatrixSymbol,
+    OneMatrix,
+    Rational,
+    Trace,
+    exp,
+    sqrt,
+    symbols,
+    tanh,
+)
 
 from derive import pullback, pushforward
-from derive.matrix import apply, row_sum, softmax
+from derive.matrix import apply, column_sum, row_sum, softmax
 
 n, d, h = symbols("n d h", integer=True, positive=True)
 X, W, V = MatrixSymbol("X", n, d), MatrixSymbol("W", d, h), MatrixSymbol("V", d, h)
@@ -15,6 +30,27 @@ one_n, one_d = OneMatrix(n, 1), OneMatrix(1, d)
 centred = X - row_sum(X) * one_d / d
 variance = row_sum(HadamardPower(centred, 2)) / d
 EPS = Rational(1, 10**5)
+H, C, Wr, Wz, Wn = (
+    MatrixSymbol(name, *shape)
+    for name, shape in zip(("H", "C", "Wr", "Wz", "Wn"), [(n, h), (n, h), (d, h), (d, h), (d, h)], strict=True)
+)
+Ur, Uz, Un, Wc, Uc = (MatrixSymbol(f"{name}", d if name[0] == "W" else h, h) for name in ("Ur", "Uz", "Un", "Wc", "Uc"))
+
+
+def gate(function, W, U):
+    return (X * W + H * U).applyfunc(function)
+
+
+def logistic(t):
+    return 1 / (1 + exp(-t))
+
+
+reset, update = gate(logistic, Wr, Ur), gate(logistic, Wz, Uz)
+fresh = (X * Wn + HadamardProduct(reset, H * Un)).applyfunc(tanh)
+cell = HadamardProduct(reset, C) + HadamardProduct(update, gate(tanh, Wn, Un))
+sigma = torch.sigmoid
+over_rows = OneMatrix(n, 1) * column_sum(X) / n
+spread = OneMatrix(n, 1) * column_sum(HadamardPower(X - over_rows, 2)) / n
 LAYERS = {  # the matrix, its variables, and torch's own
     "layer norm": (
         HadamardProduct(apply(lambda u, v: u / sqrt(v + EPS), centred, variance * one_d), one_n * g) + one_n * b,
@@ -36,11 +72,30 @@ LAYERS = {  # the matrix, its variables, and torch's own
         [X, W, V],
         lambda X, W, V: torch.nn.functional.silu(X @ W) * (X @ V),
     ),
+    "batch norm": (
+        HadamardProduct(apply(lambda u, v: u / sqrt(v + EPS), X - over_rows, spread), one_n * g) + one_n * b,
+        [X, g, b],
+        lambda X, g, b: torch.nn.functional.batch_norm(X, None, None, g[0], b[0], True, 0, 1e-5),
+    ),
+    "GRU": (
+        HadamardProduct(OneMatrix(n, h) - update, fresh) + HadamardProduct(update, H),
+        [X, H, Wr, Wz, Wn, Ur, Uz, Un],
+        lambda X, H, Wr, Wz, Wn, Ur, Uz, Un: torch.lerp(
+            torch.tanh(X @ Wn + sigma(X @ Wr + H @ Ur) * (H @ Un)), H, sigma(X @ Wz + H @ Uz)
+        ),
+    ),
+    "LSTM": (
+        HadamardProduct(gate(logistic, Wc, Uc), cell.applyfunc(tanh)),
+        [X, H, C, Wr, Wz, Wn, Wc, Ur, Uz, Un, Uc],
+        lambda X, H, C, Wr, Wz, Wn, Wc, Ur, Uz, Un, Uc: (
+            sigma(X @ Wc + H @ Uc)
+            * torch.tanh(sigma(X @ Wr + H @ Ur) * C + sigma(X @ Wz + H @ Uz) * torch.tanh(X @ Wn + H @ Un))
+        ),
+    ),
     "product": (X * W, [X, W], lambda X, W: X @ W),
     "transpose": ((X * W).T, [X, W], lambda X, W: (X @ W).T),
     "itself": (X, [X], lambda X: X.clone()),
 }
-SLOW = {"SwiGLU"}
 SIZES = {n: 4, d: 3, h: 2}
 
 
@@ -51,9 +106,7 @@ def numbers(symbols_of, seed):
     return {name: torch.randn(shape, generator=draw, dtype=torch.float64) for name, shape in shapes.items()}
 
 
-@pytest.mark.parametrize(
-    "name", [*sorted(LAYERS.keys() - SLOW), *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
-)
+@pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_and_its_pullback_are_autograds(name):
     matrix, variables, reference = LAYERS[name]
     derived, namespace = pullback(matrix, variables), {}
@@ -73,6 +126,39 @@ def test_a_layer_and_its_pullback_are_autograds(name):
         return namespace["layer"](**dict(zip(names, tensors, strict=True)), **constant)
 
     assert torch.autograd.gradcheck(layer, [given[key].requires_grad_() for key in names])
+
+
+@pytest.mark.parametrize("name", ["RMS norm", "attention", "SwiGLU"])
+def test_a_layer_takes_leading_dimensions_and_is_an_operator_of_torch(name):
+    matrix, variables, reference = LAYERS[name]
+    derived, namespace = pullback(matrix, variables, prove=False), {}
+    exec(derived.torch(function=True), namespace)
+    given = numbers(derived.original.values(), 0)
+    given.pop("G")
+    names = list(inspect.signature(namespace["layer"]).parameters)
+    torch.library.opcheck(namespace["layer_op"], tuple(given[key].requires_grad_() for key in names))
+    draw = torch.Generator().manual_seed(1)
+    wide = {
+        key: torch.randn((2, 1, *tensor.shape) if key in "KQU" else (3, *tensor.shape), generator=draw).to(tensor)
+        if key in "XQKU"
+        else tensor.detach()
+        for key, tensor in given.items()
+    }
+    leaves = {key: tensor.requires_grad_() for key, tensor in wide.items()}
+    found, expected = namespace["layer"](**leaves), by_loops(reference, leaves)
+    torch.testing.assert_close(found, expected)
+    moving, G = [leaves[str(v)] for v in variables], torch.randn(expected.shape, generator=draw).to(expected)
+    torch.testing.assert_close(torch.autograd.grad(found, moving, G), torch.autograd.grad(expected, moving, G))
+
+
+def by_loops(reference, tensors):
+    """The reference for one matrix after the other."""
+    leading = torch.broadcast_shapes(*(tensor.shape[:-2] for tensor in tensors.values()))
+    wide = {key: tensor.expand(*leading, *tensor.shape[-2:]) for key, tensor in tensors.items()}
+    places = list(itertools.product(*map(range, leading)))
+    return torch.stack([reference(**{key: wide[key][place] for key in wide}) for place in places]).reshape(
+        *leading, *reference(**{key: wide[key][places[0]] for key in wide}).shape
+    )
 
 
 @pytest.mark.parametrize("name", ["layer norm", "attention", "product"])

@@ -331,6 +331,7 @@ assert names["agree"] is True
 exact = {part.file: part.entries for part in names["certificate"].shown if part.functions == ("value_and_grad",)}
 assert exact["backward.py"] == 2 * 21, exact  # the loss and 20 gradients, with N = 1 and 2
 assert "W1" in names["caught"]
+assert {name for name, answer in names["verdicts"].items() if not answer.right} == set(names["slips"])
 """
 
 

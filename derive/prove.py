@@ -1,20 +1,81 @@
 """python -m derive.prove: shows that an emitted package computes the gradient, exactly.
 
 Its source is run as it lies on disk, at numbers of many digits and on symbols in place of numbers. Each entry of each
-result must be what differences of the scalar loss say, and identical to SymPy's derivative of it.
+result must be what differences of the scalar loss say, and identical to SymPy's derivative of it. Of a network with
+more weights than can be compared one by one, a narrow twin is proved, if its lines are the same.
 """
 
-from derive.system import Parser, a_path, begin, failed, finish, on_terminal, one_line
+from derive.system import Parser, a_path, begin, failed, finish, on_terminal, one_line, write_package
 
 if __name__ == "__main__":
     begin("python -m derive.prove", sympy="1.14", numpy="1.26")
 
+import ast
 import sys
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from derive.proof import NotProved, prove
+from derive.packages import render
+from derive.problems import MOST_PROVED, Network, network_of, text_of
+from derive.proof import Certificate, NotProved, prove
 
 MOST_SECONDS = 3600  # seconds of work; what is emitted takes minutes at most
+NARROW = 3  # units of a layer of a twin, at most
+PROVED = ("backward.py", "fast.py")  # files whose functions are compared with the twin's
+
+
+def wide_network(folder: Path) -> Network | None:
+    """The network of a package that is too wide to be proved; None for any other, and where there is none."""
+    try:
+        network = network_of(text_of(folder / "backward.py"), folder / "backward.py")
+    except (OSError, ValueError, TypeError):
+        return None  # prove says what is wrong
+    return network if network.entries > MOST_PROVED else None
+
+
+def twin_of(network: Network) -> Network:
+    return replace(network, layers=tuple(min(width, NARROW) for width in network.layers))
+
+
+def prove_twin(folder: Path, network: Network, seconds: float) -> tuple[Certificate, str]:
+    """The certificate of the twin, and in words what the package shares with it.
+
+    Raises NotProved where the package is not what is derived for its network, or shares nothing.
+    """
+    files = {name: text for name, text in render(network, PROVED).items() if (folder / name).is_file()}
+    if any(text_of(folder / name) != text for name, text in files.items()):
+        raise NotProved(f"{folder}: not what is derived for {network}; derive.build --check shows where")
+    twin = twin_of(network)
+    with TemporaryDirectory() as place:
+        package = Path(place) / "twin"
+        narrow = render(twin)
+        write_package(package, narrow)
+        certificate = prove(package, on_terminal(), seconds)
+    same = [f"{name}: {', '.join(found)}" for name in files if (found := shared(files[name], narrow[name]))]
+    if not same:
+        raise NotProved(f"{folder}: no function is the same as in the narrow {'-'.join(map(str, twin.layers))}")
+    sizes = "-".join(map(str, twin.layers))
+    return certificate, (
+        f"{one_line(str(folder))}: {network}: {network.entries} weights and biases are more than the {MOST_PROVED} "
+        "that can be compared one by one. It is word for word what is derived, and these functions are, to the letter, "
+        f"those of the narrow twin {sizes}, which is proved below. {'; '.join(same)}."
+    )
+
+
+def shared(source: str, other: str) -> list[str]:
+    """The functions, but those for use inside, that two files have in common, whatever docstrings and comments say."""
+    ours, theirs = functions(source), functions(other)
+    return [name for name, body in ours.items() if name[0] != "_" and theirs.get(name) == body]
+
+
+def functions(source: str) -> dict[str, str]:
+    found = {}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+            found[node.name] = "\n".join(map(ast.unparse, [*node.args.args, *body]))
+    return found
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,7 +87,11 @@ def main(argv: list[str] | None = None) -> int:
     )
     options = parser.parse_args(argv)
     try:
-        certificate = prove(options.folder, on_terminal(), options.seconds)
+        if (network := wide_network(options.folder)) is not None:
+            certificate, words = prove_twin(options.folder, network, options.seconds)
+            print(words, file=sys.stderr if options.json else sys.stdout)
+        else:
+            certificate = prove(options.folder, on_terminal(), options.seconds)
     except NotProved as error:
         print(f"NOT proved: {one_line(str(error))}", file=sys.stderr)
         return 1

@@ -1,0 +1,45 @@
+"""Of a network that is too wide for its proof a narrow twin is proved, and what the two share is said."""
+
+import re
+
+import pytest
+
+from derive import prove
+from derive.packages import render
+from derive.problems.network import Network
+from derive.system import write_package
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    monkeypatch.setattr(prove, "MOST_PROVED", 10)
+    write_package(tmp_path / "wide", render(Network((2, 5, 1), "tanh")))
+    return tmp_path / "wide"
+
+
+def test_the_twin_is_proved_and_what_is_shared_is_named(package, capsys):
+    assert prove.main([str(package)]) == 0
+    said = capsys.readouterr().out
+    assert "21 weights and biases are more than the 10" in said
+    assert re.search(r"backward\.py: [^;]*value_and_grad[^;]*; fast\.py: [^.]*value_and_grad", said)
+    assert "proved: the package twin, 2-3-1, tanh" in said
+    assert "network.c" not in said.partition("proved: the package")[0]
+
+
+def test_a_package_that_is_not_as_derived_has_no_twin(package, capsys):
+    source = package / "backward.py"
+    text = source.read_text()
+    assert text.count("delta2 = 2 * (z2 - y)") >= 1
+    source.write_text(text.replace("delta2 = 2 * (z2 - y)", "delta2 = 3 * (z2 - y)"))
+    assert prove.main([str(package)]) == 1
+    assert "not what is derived for 2-5-1" in capsys.readouterr().err
+
+
+def test_functions_are_shared_to_the_letter():
+    one = (
+        'def f(x):\n    """Of 3."""\n    return 2 * x  # 3\n\n\ndef g(x):\n    return x\n\n\ndef _h():\n    return 1\n'
+    )
+    other = (
+        'def f(x):\n    """Of 4."""\n    return 2 * x\n\n\ndef g(x):\n    return x + 0\n\n\ndef _h():\n    return 1\n'
+    )
+    assert prove.shared(one, other) == ["f"]

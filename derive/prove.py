@@ -25,6 +25,11 @@ NARROW = 3  # units of a layer of a twin, at most
 PROVED = ("backward.py", "fast.py")  # files whose functions are compared with the twin's
 
 
+def proved(folder: Path, seconds: float) -> Certificate:
+    """The certificate; a terminal shows a bar meanwhile, and anything else a line for each step that takes long."""
+    return prove(folder, on_terminal(), seconds, None if on_terminal() else lambda line: print(line, file=sys.stderr))
+
+
 def wide_network(folder: Path) -> Network | None:
     """The network of a package that is too wide to be proved; None for any other, and where there is none."""
     try:
@@ -51,7 +56,7 @@ def prove_twin(folder: Path, network: Network, seconds: float) -> tuple[Certific
         package = Path(place) / "twin"
         narrow = render(twin)
         write_package(package, narrow)
-        certificate = prove(package, on_terminal(), seconds)
+        certificate = proved(package, seconds)
     same = [f"{name}: {', '.join(found)}" for name in files if (found := shared(files[name], narrow[name]))]
     if not same:
         raise NotProved(f"{folder}: no function is the same as in the narrow {'-'.join(map(str, twin.layers))}")
@@ -91,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
             certificate, words = prove_twin(options.folder, network, options.seconds)
             print(words, file=sys.stderr if options.json else sys.stdout)
         else:
-            certificate = prove(options.folder, on_terminal(), options.seconds)
+            certificate = proved(options.folder, options.seconds)
     except NotProved as error:
         print(f"NOT proved: {one_line(str(error))}", file=sys.stderr)
         return 1

@@ -6,8 +6,9 @@ in both; the derivative goes forwards through it, from a weight to the loss.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 
 from derive.packages import lost_digits, render
 from derive.problems import MOST_PROVED, Network, network_of, text_of
@@ -38,6 +39,7 @@ from derive.proof.native import (
 from derive.proof.source import run_source
 from derive.system import OutOfTime, limited
 
+LONG = 2  # seconds, after which somebody who waits is told of a step
 FAST_FUNCTIONS = ("value_and_grad", "per_sample_grad", "hvp")
 IDENTICAL = "every entry is identical to the scalar loss, or to SymPy's derivative of it"
 IN_C = "every entry is identical to what backward.py computes, with the functions of numbers as what their names say"
@@ -45,8 +47,10 @@ SAME = "every entry is identical to what backward.py computes"
 AS_THE_TEMPLATE = "word for word as the template has them, whose words tests hold"
 
 
-def prove(folder: Path, progress: bool = False, seconds: float | None = None) -> Certificate:
-    """The certificate of the package in a folder.
+def prove(
+    folder: Path, progress: bool = False, seconds: float | None = None, tell: Callable[[str], None] | None = None
+) -> Certificate:
+    """The certificate of the package in a folder; `tell` is told of each step that took long, where no bar is drawn.
 
     Raises NotProved with the first entry that fails, or with what is not shown after so many seconds of work, OSError
     or ValueError where there is no such package or where it is too large. Only the main thread can be given a limit.
@@ -75,9 +79,12 @@ def prove(folder: Path, progress: bool = False, seconds: float | None = None) ->
                 check(text, models[file.name], str(file))
             for name, text in native.items():
                 check_word_for_word(text, models[name], path.with_name(name))
-            for what, step in list(left.items()):
+            for number, (what, step) in enumerate(list(left.items()), 1):
+                start = monotonic()
                 shown += step
                 del left[what]
+                if tell and (took := monotonic() - start) > LONG:
+                    tell(f"{number} of {number + len(left)}: {what}: shown in {took:.0f} s")
     except OutOfTime:
         raise NotProved(f"{path.parent}: not shown within {seconds} seconds of work: {listed(left)}") from None
     shown += [Shown(file.name, as_the_template(text), AS_THE_TEMPLATE) for file, text in sources.items()]

@@ -109,7 +109,7 @@ def test_the_translation_holds_for_the_reduction(network):
 @network
 def test_the_loss_is_what_the_first_sentence_says(network):
     """Sum or mean, and of what."""
-    text = words_of(section_of(network, "result"))
+    text = next(b.text for b in section_of(network, "result").blocks if isinstance(b, Paragraph))
     divisor = 1 / factor_of_ours(network, 5)
     said = re.search(
         r"and \$L\$ is the (sum|mean) of the entries(, divided by the number of points)?(, plus .*)?\.",

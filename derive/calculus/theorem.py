@@ -78,6 +78,7 @@ RULES = {
     BlockSum: "contraction with a Kronecker factor",
     MatrixSlice: "block",
     BlockMatrix: "block matrix",
+    **dict.fromkeys((MatrixSymbol, Transpose, Elementwise), "sum"),
 }
 
 
@@ -280,17 +281,24 @@ def rule(equation: Equation, variable: MatrixSymbol) -> str:
     if isinstance(value, Elementwise):
         return "chain rule, entry by entry"
     if isinstance(value, Scalar):
-        return f"derivative of the {RULES[type(value.number)]}"
+        return rule_of_node(value.number)
     terms = [term for term in MatAdd.make_args(value) if term.has(variable)]
     if not terms:
         raise ValueError(f"{equation.target} does not use {variable}")
     return " and ".join(dict.fromkeys(rule_of_term(term, variable) for term in terms))
 
 
+def rule_of_node(node: Expr) -> str:
+    for kind, name in RULES.items():
+        if isinstance(node, kind):
+            return f"derivative of the {name}"
+    raise ValueError(f"no rule is known for {type(node).__name__}: {node}")
+
+
 def rule_of_term(term: MatrixExpr, variable: MatrixSymbol) -> str:
     factors = [f for f in MatMul.make_args(term) if isinstance(f, MatrixExpr)]
     if len(factors) == 1:
-        return f"derivative of the {RULES.get(type(factors[0]), 'sum')}"
+        return rule_of_node(factors[0])
     if any(isinstance(f, OneMatrix) for f in factors):
         return "broadcast over the rows" if len(factors) == 2 else "sum of the entries"
     return "left factor of a product" if factors[0].has(variable) else "right factor of a product"

@@ -31,7 +31,7 @@ from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive import derivation
 from derive.backends.torch.printer import TorchPrinter
-from derive.calculus import ClosedForms, pullback, pushforward
+from derive.calculus import ClosedForms, pullback, pushforward, rule
 from derive.matrix import total
 from derive.operations import evaluate, lower
 from derive.paper.latex import latex
@@ -205,3 +205,16 @@ REFUSING = {
 def test_a_node_that_nobody_knows_is_refused_by_name(name, table):
     with pytest.raises(ValueError, match=r"Cholesky|Permanent"):
         REFUSING[table](equation(UNKNOWN[name]))
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_each_node_has_a_rule_in_words(name):
+    e = equation(VALUES[name])
+    assert all(rule(e, symbol) for symbol in e.varies_with)
+
+
+@pytest.mark.parametrize("name", ["square", "not square", "in a sum", "a number"])
+def test_no_rule_in_words_is_made_up_for_a_node_that_nobody_knows(name):
+    e = equation(UNKNOWN[name])
+    with pytest.raises(ValueError, match=r"Cholesky|Permanent"):
+        [rule(e, symbol) for symbol in (S, P) if e.value.has(symbol)]

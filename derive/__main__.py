@@ -11,6 +11,7 @@ COMMANDS = {
     "diagnose": "say which slip gives somebody's gradients",
     "exercise": "print the derivation with gaps to fill, and say what is wrong in a filled copy",
     "gradient": "derive the gradient of a matrix expression that you type",
+    "module": "write the backward of a torch module as text, with a proof",
     "prove": "show that an emitted package computes the gradient",
 }
 HELP = "-h", "--help"

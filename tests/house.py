@@ -11,6 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 ROOMS = (  # from top to bottom; those of one line do not know each other
+    ("backward",),
     ("exercises", "modules"),
     ("proof",),
     ("packages",),

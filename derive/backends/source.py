@@ -9,6 +9,8 @@ LEVELS = {
     "**": POWER,
     "*": PRODUCT,
     "/": PRODUCT,
+    "//": PRODUCT,
+    "%": PRODUCT,
     "@": PRODUCT,
     "+": SUM,
     "-": SUM,

@@ -1,7 +1,47 @@
 """Torch modules: their graphs as torch.export records them, what each operation is by definition, and audits."""
 
+from derive.modules.entries import Array, each, exact_numbers, exactly, is_float, of_data
+from derive.modules.evaluate import OPERATIONS, definition, detaches, is_passed_over, row, step_value
+from derive.modules.graph import Module, recorded, results
+from derive.modules.identity import is_extreme, symbols
 from derive.modules.named import example_of, named_module
 from derive.modules.refusal import Refused, Wrong
+from derive.modules.sizes import least_sizes, telling_sizes
+from derive.modules.steps import Graph, Input, Ref, Step
+from derive.modules.trial import described
 from derive.modules.verdict import Verdict, audit
+from derive.modules.written import COTANGENT
 
-__all__ = ["Refused", "Verdict", "Wrong", "audit", "example_of", "named_module"]
+__all__ = [
+    "COTANGENT",
+    "OPERATIONS",
+    "Array",
+    "Graph",
+    "Input",
+    "Module",
+    "Ref",
+    "Refused",
+    "Step",
+    "Verdict",
+    "Wrong",
+    "audit",
+    "definition",
+    "described",
+    "detaches",
+    "each",
+    "exact_numbers",
+    "exactly",
+    "example_of",
+    "is_extreme",
+    "is_float",
+    "is_passed_over",
+    "least_sizes",
+    "named_module",
+    "of_data",
+    "recorded",
+    "results",
+    "row",
+    "step_value",
+    "symbols",
+    "telling_sizes",
+]

@@ -5,7 +5,7 @@ those. A truth value that depends on symbols is a SymPy condition.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -54,6 +54,11 @@ def numbers(lifting: Callable[[Any], Entry]) -> Iterator[None]:
         yield
     finally:
         NUMBERS.pop()
+
+
+def exact_numbers() -> AbstractContextManager[None]:
+    """The context in which numbers are exact ones of SymPy's."""
+    return numbers(exactly)
 
 
 def lifted(number: Any) -> Entry:

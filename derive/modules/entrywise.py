@@ -6,6 +6,7 @@ from typing import Any
 import numpy
 import sympy
 from mpmath import mp, mpf
+from sympy import Expr
 
 from derive.formulas import FUNCTIONS
 from derive.modules.entries import (
@@ -149,6 +150,8 @@ def clamp(x: Array, min: Any = None, max: Any = None) -> Array:
 
 
 def sign(entry: Entry) -> Entry:
+    if isinstance(entry, Expr):
+        return sympy.sign(entry)
     return choice(entry > 0, lifted(1), choice(entry < 0, lifted(-1), lifted(0)))
 
 

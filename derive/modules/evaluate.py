@@ -70,16 +70,9 @@ def run(
     known: dict[str, Any] = {step: given[called] for step, called in graph.inputs.items()}
     known |= {step: of_data(data) for step, data in graph.constants.items()}
 
-    def value(argument: Any) -> Any:
-        if isinstance(argument, Ref):
-            return known[argument.name]
-        if isinstance(argument, tuple):
-            return tuple(map(value, argument))
-        return lifted(argument) if isinstance(argument, float) else argument
-
     for step in graph.steps:
         if not is_passed_over(step):
-            result = of_step(step, value)
+            result = step_value(step, known)
             if held is not None and detaches(step):
                 result = held.setdefault(step.name, result)
             known[step.name] = name(result) if isinstance(result, numpy.ndarray) else result
@@ -93,11 +86,19 @@ def tensors(result: Any) -> Any:
     return numpy.asarray(result, dtype=object) if isinstance(result, mpf | Expr) else result
 
 
-def of_step(step: Step, value: Callable[[Any], Any]) -> Any:
-    """What a step computes.
+def step_value(step: Step, known: Mapping[str, Any]) -> Any:
+    """What a step computes of values that are known by their names.
 
     Raises Refused where it is not known.
     """
+
+    def value(argument: Any) -> Any:
+        if isinstance(argument, Ref):
+            return known[argument.name]
+        if isinstance(argument, tuple):
+            return tuple(map(value, argument))
+        return lifted(argument) if isinstance(argument, float) else argument
+
     where = f"{step.operation}{f' at {step.line}' if step.line else ''}"
     found = definition(step.operation)
     if found is None:

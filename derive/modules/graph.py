@@ -103,6 +103,10 @@ class Module:
             return {}
         return {**dict(self.holder.named_parameters()), **dict(self.holder.named_buffers())}
 
+    def paths(self) -> dict[str, str]:
+        """The paths of parameters and buffers by their names."""
+        return {identifier(path): path for path in self.held()}
+
     def graph(self) -> Graph:
         """What torch.export records.
 
@@ -335,12 +339,17 @@ def lines() -> Iterator[None]:
 
 def step_of(node: "torch.fx.Node") -> Step:
     """A call as a step."""
+    import torch
+
     line = str(node.meta.get("stack_trace") or "")
     line = line if line.count("\n") == 0 and ":" in line else ""
     schema = getattr(node.target, "_schema", None)
+    value = node.meta.get("val")
+    shape, kind = (tuple(value.shape), plain(value.dtype)) if isinstance(value, torch.Tensor) else (None, "")
     if schema is None:  # one of several results
         name = getattr(node.target, "__name__", str(node.target))
-        return Step(node.name, name, dict(zip(("x", "place"), map(plain, node.args), strict=False)), line=line)
+        arguments = dict(zip(("x", "place"), map(plain, node.args), strict=False))
+        return Step(node.name, name, arguments, frozenset(), line, shape, kind)
     found, passed = {}, set()
     for place, argument in enumerate(schema.arguments):
         name = "x" if argument.name == "self" else argument.name
@@ -349,7 +358,7 @@ def step_of(node: "torch.fx.Node") -> Step:
         found[name] = plain(given)
         if not argument.has_default_value() or found[name] != default:
             passed.add(name)
-    return Step(node.name, str(node.target), found, frozenset(passed), line)
+    return Step(node.name, str(node.target), found, frozenset(passed), line, shape, kind)
 
 
 def plain(value: Any) -> Any:

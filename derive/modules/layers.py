@@ -94,6 +94,19 @@ def batch_norm(
     return times_plus(found, per_channel(weight, input), per_channel(bias, input))
 
 
+def batch_norm_functional(
+    input: Array,
+    weight: Array | None,
+    bias: Array | None,
+    running_mean: Array | None,
+    running_var: Array | None,
+    training: bool,
+    eps: Any,
+) -> list[Any]:
+    """As a module that writes into memory has it; what comes besides is for running statistics, which nothing reads."""
+    return [batch_norm(input, weight, bias, running_mean, running_var, training, eps), None, None, None, None]
+
+
 def attention(
     query: Array,
     key: Array,
@@ -217,6 +230,7 @@ def glu(x: Array, dim: int = -1) -> Array:
 
 sigmoid, tanh = of("sigmoid"), of("tanh")
 OPERATIONS: dict[str, Operation] = {
+    "_native_batch_norm_legit_functional": batch_norm_functional,
     "batch_norm": batch_norm,
     "bilinear": bilinear,
     "dropout": dropout,

@@ -88,7 +88,7 @@ def pixel_shuffle(x: Array, upscale_factor: int) -> Array:
 def triangle(keep: Callable[[Array, int], Array]) -> Operation:
     def operation(x: Array, diagonal: int = 0) -> Array:
         kept = keep(numpy.ones(x.shape[-2:], dtype=bool), diagonal)
-        return numpy.where(kept, x, lifted(0) if is_float(x) else 0)
+        return numpy.where(kept, x, lifted(0) if is_float(x) else x.dtype.type(0))
 
     return operation
 

@@ -1,7 +1,7 @@
 """Other sizes for the arguments of a module: small and pairwise different, where the module allows it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import count
+from itertools import combinations, count, permutations
 
 from derive.modules.graph import Axis, Module
 
@@ -45,6 +45,21 @@ def different_sizes(module: Module) -> dict[Axis, int]:
         new = next(n for n in count(2) if n not in sizes and n not in chosen.values())
         if runs(module, more := chosen | dict.fromkeys(group, new)):
             chosen = more
+    return chosen
+
+
+def telling_sizes(module: Module) -> dict[Axis, int]:
+    """Sizes like `different_sizes`, such that products of two tell as well which sizes they are of, where that runs."""
+    chosen = different_sizes(module)
+    new = sorted(set(chosen.values()))
+    old = [next(axis[1] for axis, size in chosen.items() if size == one) for one in new]
+    for primes in permutations((3, 5, 7, 11, 13), min(len(new), 5)):
+        products = zip(combinations(old, 2), combinations(primes, 2), strict=True)
+        known = any(size in primes for size in {size for _, size in axes_of(module)})
+        if not known and all(a * b != c * d for (a, b), (c, d) in products):
+            other = {axis: primes[new.index(size)] for axis, size in chosen.items()}
+            if len(new) <= len(primes) and runs(module, other):
+                return other
     return chosen
 
 

@@ -1,16 +1,27 @@
 """Which template makes which file of a package."""
 
 from derive.packages.digits import lost_digits
-from derive.packages.emit import ON_DEMAND, TARGETS, expression_pages, expression_source, layer_source, render
+from derive.packages.emit import (
+    ON_DEMAND,
+    TARGETS,
+    document_pages,
+    expression_pages,
+    expression_source,
+    layer_source,
+    render,
+)
 from derive.packages.expression import forward_text
+from derive.packages.templates import page
 
 __all__ = [
     "ON_DEMAND",
     "TARGETS",
+    "document_pages",
     "expression_pages",
     "expression_source",
     "forward_text",
     "layer_source",
     "lost_digits",
+    "page",
     "render",
 ]

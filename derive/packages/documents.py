@@ -32,7 +32,10 @@ def html_page(subject: Subject) -> dict[str, Any]:
 
 def html_holes(title: str, about: str, document: list[Section], derivation: Derivation) -> dict[str, Any]:
     """A document as one file of HTML; the glossary says what to show beside a symbol."""
-    terms = glossary(derivation)
+    return shown_holes(title, about, document, glossary(derivation))
+
+
+def shown_holes(title: str, about: str, document: list[Section], terms: list[dict[str, str]]) -> dict[str, Any]:
     page = HtmlPage({term["tex"]: term["name"] for term in terms})
     sections = page.sections(document)
     return {

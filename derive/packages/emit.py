@@ -6,7 +6,15 @@ from typing import Any
 
 from sympy import MatrixExpr, MatrixSymbol
 
-from derive.packages.documents import derivation_page, figure_page, figures, html_holes, html_page, page_holes
+from derive.packages.documents import (
+    derivation_page,
+    figure_page,
+    figures,
+    html_holes,
+    html_page,
+    page_holes,
+    shown_holes,
+)
 from derive.packages.expression import expression_page, function_page, layer_page
 from derive.packages.own import data_page, given_page, steps_page
 from derive.packages.readable import backward_page
@@ -14,7 +22,7 @@ from derive.packages.reference import reference_page, run_page, train_page
 from derive.packages.speed import backends_page, c_page, device_page, fast_page, header_page, native_page
 from derive.packages.subject import Subject, subject_of, title_page
 from derive.packages.templates import DERIVE, environment, filled
-from derive.paper import DRAWN, Shown, expression_document
+from derive.paper import DRAWN, Section, Shown, expression_document
 from derive.paper.formats import MarkdownPage, TexPage, svg
 from derive.problems import Network
 from derive.programs import Derivation, Program
@@ -88,6 +96,15 @@ def expression_pages(derivation: Derivation, title: str) -> dict[str, str]:
             f"{name}.svg": filled(pages, f"{name}.svg.j2", {"figure": svg(figure)})
             for name, figure in figures(document).items()
         },
+    }
+
+
+def document_pages(title: str, about: str, document: list[Section]) -> dict[str, str]:
+    """A document without formulas of its own, as Markdown and HTML."""
+    pages = environment()
+    return {
+        "derivation.md": filled(pages, "derivation.md.j2", page_holes(MarkdownPage(), title, document)),
+        "derivation.html": filled(pages, "derivation.html.j2", shown_holes(title, about, document, [])),
     }
 
 

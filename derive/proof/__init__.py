@@ -1,6 +1,6 @@
 """Shows that emitted source is the gradient: a torch that computes with symbols, definitions, and a judge."""
 
-from derive.proof.certificate import Certificate
+from derive.proof.certificate import Certificate, Shown
 from derive.proof.expressions import certify
 from derive.proof.judge import Judge, NotProved
 from derive.proof.networks import prove
@@ -12,6 +12,7 @@ __all__ = [
     "Certificate",
     "Judge",
     "NotProved",
+    "Shown",
     "Tensor",
     "certify",
     "prove",

@@ -1,0 +1,381 @@
+"""Layers and losses that torch has as one operation, as equations of products, linear maps and formulas."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sympy import Integer, sqrt
+
+from derive.backends import Group, Infix, Literal, Minus, Source, call, dotted, method
+from derive.backward.formulas import DEGREES, EPSILON, along, entrywise
+from derive.backward.maps import averaged, cut_in, linear, masked, reshaped, zeros_like
+from derive.backward.products import affine, plus, product, times
+from derive.backward.tape import ADJOINT, ONE, Pulled, Shape, Size, Tape, Value, axes, reduced
+from derive.backward.written import spelled
+from derive.modules import Refused, definition, exactly
+
+Handler = Callable[..., Any]
+RMS_EPSILON = 2.220446049250313e-16  # which rms_norm of float64 adds where it is given none
+DROPOUT = "dropout in training: what it draws is not known; give its mask as an input, or call eval()"
+
+
+def formula(name: str) -> Callable[..., Any]:
+    found = definition(f"aten.{name}.default")
+    if found is None:
+        raise Refused(f"{name} has no definition")
+    return found[0]
+
+
+def weighed(t: Tape, x: Value, weight: Value | None, bias: Value | None) -> Value:
+    """x * weight + bias, in one equation; x itself where there is neither."""
+    if weight is None or bias is None:
+        return plus(t, x, bias) if bias is not None else times(t, x, weight) if weight is not None else x
+    code = Infix("+", Infix("*", x.source, weight.source), bias.source)
+    return entrywise(t, lambda u, w, b: u * w + b, (x, weight, bias), code)
+
+
+def per_channel(t: Tape, x: Value | None, rank: int) -> Value | None:
+    if x is None or rank == 2:
+        return x
+    return reshaped(t, x, (*x.shape, *[ONE] * (rank - 2)), f"_{x.name.rpartition('_')[2]}")
+
+
+def hat(weight: Value | None, bias: Value | None = None) -> str:
+    return "_hat" if weight is not None or bias is not None else ""
+
+
+def layer_norm(
+    t: Tape,
+    input: Value,
+    normalized_shape: Sequence[int],
+    weight: Value | None = None,
+    bias: Value | None = None,
+    eps: Any = 1e-5,
+) -> Value:
+    dims = range(len(input.shape) - len(normalized_shape), len(input.shape))
+    suffix = hat(weight, bias)
+    found = along(t, "standardized", input, list(dims), suffix=suffix, constants={EPSILON: Literal(repr(eps))})
+    return weighed(t, found, weight, bias)
+
+
+def rms_norm(
+    t: Tape, input: Value, normalized_shape: Sequence[int], weight: Value | None = None, eps: Any = None
+) -> Value:
+    dims = range(len(input.shape) - len(normalized_shape), len(input.shape))
+    small = Literal(repr(RMS_EPSILON if eps is None else eps))
+    found = along(t, "rms", input, list(dims), suffix=hat(weight), constants={EPSILON: small})
+    return weighed(t, found, weight, None)
+
+
+def group_norm(
+    t: Tape, input: Value, num_groups: int, weight: Value | None = None, bias: Value | None = None, eps: Any = 1e-5
+) -> Value:
+    batch, channels, *rest = input.shape
+    inside = Size(channels.here // num_groups, channels.there // num_groups)
+    grouped = reshaped(t, input, (batch, Size(num_groups, num_groups), inside, *rest), "_groups")
+    dims = list(range(2, len(grouped.shape)))
+    found = along(t, "standardized", grouped, dims, suffix="_normal", constants={EPSILON: Literal(repr(eps))})
+    found = reshaped(t, found, input.shape, hat(weight, bias))
+    rank = len(input.shape)
+    return weighed(t, found, per_channel(t, weight, rank), per_channel(t, bias, rank))
+
+
+def batch_norm(
+    t: Tape,
+    input: Value,
+    weight: Value | None,
+    bias: Value | None,
+    running_mean: Value | None,
+    running_var: Value | None,
+    training: bool,
+    eps: Any,
+) -> Value:
+    rank = len(input.shape)
+    if training:
+        dims = [axis for axis in range(rank) if axis != 1]
+        found = along(t, "standardized", input, dims, suffix=hat(weight, bias), constants={EPSILON: Literal(repr(eps))})
+        return weighed(t, found, per_channel(t, weight, rank), per_channel(t, bias, rank))
+    mean, var = per_channel(t, running_mean, rank), per_channel(t, running_var, rank)
+    if mean is None or var is None:
+        raise Refused("no running statistics")
+    scale = entrywise(t, lambda v: 1 / formula("sqrt")(v + exactly(eps)), (var,), suffix="_rstd")
+    found = entrywise(t, lambda u, m, s: (u - m) * s, (input, mean, scale), suffix=hat(weight, bias))
+    return weighed(t, found, per_channel(t, weight, rank), per_channel(t, bias, rank))
+
+
+def batch_norm_updating(
+    t: Tape,
+    input: Value,
+    weight: Value | None,
+    bias: Value | None,
+    running_mean: Value,
+    running_var: Value,
+    training: bool,
+    eps: Any,
+) -> list[Value | None]:
+    """What comes besides is only for running statistics."""
+    t.shapes = [input.shape]
+    return [batch_norm(t, input, weight, bias, running_mean, running_var, training, eps), *[None] * 4]
+
+
+def instance_norm(
+    t: Tape,
+    input: Value,
+    weight: Value | None,
+    bias: Value | None,
+    running_mean: Value | None,
+    running_var: Value | None,
+    use_input_stats: bool,
+    eps: Any,
+) -> Value:
+    rank = len(input.shape)
+    if not use_input_stats:
+        return batch_norm(t, input, weight, bias, running_mean, running_var, False, eps)
+    dims = list(range(2, rank))
+    found = along(t, "standardized", input, dims, suffix=hat(weight, bias), constants={EPSILON: Literal(repr(eps))})
+    return weighed(t, found, per_channel(t, weight, rank), per_channel(t, bias, rank))
+
+
+def softmax(t: Tape, x: Value, dim: int) -> Value:
+    return along(t, "softmax", x, axes(x.shape, dim), spelled(t))
+
+
+def log_softmax(t: Tape, x: Value, dim: int) -> Value:
+    return along(t, "log_softmax", x, axes(x.shape, dim), spelled(t))
+
+
+def logsumexp(t: Tape, x: Value, dim: Any, keepdim: bool = False) -> Value:
+    return along(t, "logsumexp", x, axes(x.shape, dim), spelled(t), keepdim)
+
+
+def norm(t: Tape, x: Value, ord: Any = 2, dim: Any = None, keepdim: bool = False) -> Value:
+    if ord not in (None, 2):
+        raise Refused(f"a norm with p={ord}")
+    return along(t, "norm", x, axes(x.shape, dim), spelled(t), keepdim)
+
+
+def variance(kind: str) -> Handler:
+    def handler(
+        t: Tape, x: Value, dim: Any = None, correction: Any = None, keepdim: bool = False, unbiased: bool = True
+    ) -> Value:
+        less = int(unbiased) if correction is None else int(correction)
+        dims = axes(x.shape, dim)
+        count: Source = t.count(x.shape, dims)
+        degrees = Infix("-", count, Literal(str(less))) if less else count
+        code = spelled(t)
+        return along(t, kind, x, dims, code, keepdim, constants={DEGREES: degrees})
+
+    return handler
+
+
+def attention(
+    t: Tape,
+    query: Value,
+    key: Value,
+    value: Value,
+    attn_mask: Value | None = None,
+    dropout_p: Any = 0.0,
+    is_causal: bool = False,
+    scale: Any = None,
+    enable_gqa: bool = False,
+) -> Value:
+    """softmax(Q K' / sqrt(d) + mask) V."""
+    if dropout_p or enable_gqa:
+        raise Refused(DROPOUT if dropout_p else "enable_gqa; repeat the heads of keys and values")
+    scores = product(t, query, key, turn=True, suffix="_products")
+    width = query.shape[-1].known
+    if scale is None and width is None:
+        raise Refused("heads whose width changes with the sizes")
+    factor = 1 / sqrt(Integer(width or 1)) if scale is None else exactly(scale)
+    scores = entrywise(t, lambda u: u * factor, (scores,), suffix="_scores")
+    dims = [len(scores.shape) - 1]
+    if is_causal or (attn_mask is not None and attn_mask.kind == "bool"):
+        scores = hidden(t, scores, None if is_causal else attn_mask)
+    elif attn_mask is not None:
+        scores = plus(t, scores, attn_mask, "_masked")
+    weights = along(t, "softmax", scores, dims, call("torch.softmax", scores.source, Literal("-1")), suffix="_weights")
+    return product(t, weights, value)
+
+
+def hidden(t: Tape, scores: Value, shown: Value | None) -> Value:
+    """The scores with -inf for what a mask, or a later key, hides."""
+    if shown is None:
+        ones = method(
+            scores.source, "new_ones", Group(tuple(map(t.size, scores.shape[-2:]))), dtype=dotted("torch.bool")
+        )
+        code: Source = method(ones, "triu", Literal("1"))
+        shape: Shape = scores.shape[-2:]
+    else:
+        code, shape = call("torch.logical_not", shown.source), shown.shape
+    mask = t.add(shape, code, [], None, "", "_hidden", kind="bool")
+    filled = method(scores.source, "masked_fill", mask.source, Minus(dotted("math.inf")))
+    return masked(t, scores, mask.source, filled, scores.shape, "_masked")
+
+
+def dropout(t: Tape, input: Value, p: Any, train: bool) -> Value:
+    if train and p:
+        raise Refused(DROPOUT)
+    return input
+
+
+def gates(
+    t: Tape, input: Value, hidden: Value, weights: Sequence[Value | None], count: int
+) -> tuple[list[Value], list[Value]]:
+    """What comes from the input and from the state, for each gate."""
+    w_ih, w_hh, b_ih, b_hh = weights
+    if w_ih is None or w_hh is None:
+        raise Refused("a cell without weights")
+    given = affine(t, input, w_ih, b_ih, "_from_input")
+    kept = affine(t, hidden, w_hh, b_hh, "_from_state")
+    return cut_in(t, given, count, -1, "_i"), cut_in(t, kept, count, -1, "_h")
+
+
+def sigmoid(t: Tape, formula_of: Callable[..., Any], operands: Sequence[Any], suffix: str) -> Value:
+    return entrywise(t, lambda *given: formula("sigmoid")(formula_of(*given)), operands, suffix=suffix)
+
+
+def lstm_cell(
+    t: Tape, input: Value, hx: Sequence[Value], w_ih: Value, w_hh: Value, b_ih: Any = None, b_hh: Any = None
+) -> list[Value]:
+    given, kept = gates(t, input, hx[0], (w_ih, w_hh, b_ih, b_hh), 4)
+    pairs = list(zip(given, kept, strict=True))
+    i, f, o = (
+        sigmoid(t, lambda a, b: a + b, pairs[place], f"_{name}") for place, name in ((0, "i"), (1, "f"), (3, "o"))
+    )
+    g = entrywise(t, lambda a, b: formula("tanh")(a + b), pairs[2], suffix="_g")
+    cell = entrywise(t, lambda f, c, i, g: f * c + i * g, (f, hx[1], i, g), suffix="_cell")
+    state = entrywise(t, lambda o, c: o * formula("tanh")(c), (o, cell), suffix="_state")
+    return [state, cell]
+
+
+def gru_cell(t: Tape, input: Value, hx: Value, w_ih: Value, w_hh: Value, b_ih: Any = None, b_hh: Any = None) -> Value:
+    given, kept = gates(t, input, hx, (w_ih, w_hh, b_ih, b_hh), 3)
+    reset = sigmoid(t, lambda a, b: a + b, (given[0], kept[0]), "_reset")
+    update = sigmoid(t, lambda a, b: a + b, (given[1], kept[1]), "_update")
+    new = entrywise(t, lambda n, r, k: formula("tanh")(n + r * k), (given[2], reset, kept[2]), suffix="_new")
+    return entrywise(t, lambda z, n, h: (1 - z) * n + z * h, (update, new, hx))
+
+
+def rnn_cell(name: str) -> Handler:
+    def handler(
+        t: Tape, input: Value, hx: Value, w_ih: Value, w_hh: Value, b_ih: Any = None, b_hh: Any = None
+    ) -> Value:
+        given, kept = affine(t, input, w_ih, b_ih, "_from_input"), affine(t, hx, w_hh, b_hh, "_from_state")
+        return entrywise(t, lambda a, b: formula(name)(a + b), (given, kept))
+
+    return handler
+
+
+def glu(t: Tape, x: Value, dim: int = -1) -> Value:
+    first, gate = cut_in(t, x, 2, dim, "_half")
+    return entrywise(t, lambda u, v: u * formula("sigmoid")(v), (first, gate))
+
+
+def reduction_of(t: Tape, losses: Callable[[str], Value], reduction: int) -> Value:
+    """All of them, their mean, or their sum, as torch numbers these."""
+    if reduction == 0:
+        return losses("")
+    each = losses("_each")
+    dims = axes(each.shape, None)
+    if reduction == 1:
+        return averaged(t, each, dims, False, method(each.source, "mean"), ())
+    return linear(t, each, (), method(each.source, "sum"), lambda g: t.spread(g, each.shape, dims, False))
+
+
+def of_pairs(name: str) -> Handler:
+    """A loss of entries and targets in the same places."""
+
+    def handler(t: Tape, x: Value, target: Value, reduction: int = 1, **more: Any) -> Value:
+        def losses(suffix: str) -> Value:
+            return entrywise(t, lambda u, y: formula(name)(u, y, 0, **more), (x, target), suffix=suffix)
+
+        return reduction_of(t, losses, reduction)
+
+    return handler
+
+
+def nll_loss(t: Tape, x: Value, target: Value, weight: Value | None, reduction: int, ignore_index: int) -> Value:
+    """Minus the entry of each row's class; a class that is ignored is refused, as its number would have to be known."""
+    if weight is not None:
+        raise Refused("weights of classes")
+    axis = 1 if len(x.shape) > 1 else 0
+    column = t.add(
+        (*target.shape[:axis], ONE, *target.shape[axis:]),
+        method(target.source, "unsqueeze", Literal(str(axis))),
+        [],
+        None,
+        "",
+        "_classes",
+        kind="int64",
+    )
+    code = method(method(x.source, "gather", Literal(str(axis)), column.source), "squeeze", Literal(str(axis)))
+
+    def chosen(suffix: str) -> Value:
+        def pull(g: Source) -> Pulled:
+            there = method(g, "unsqueeze", Literal(str(axis)))
+            yield x, method(zeros_like(x), "scatter_add", Literal(str(axis)), column.source, Minus(there))
+
+        return t.add(target.shape, Minus(code), [x], pull, ADJOINT, suffix)
+
+    return reduction_of(t, chosen, reduction)
+
+
+def cross_entropy_loss(
+    t: Tape,
+    x: Value,
+    target: Value,
+    weight: Value | None = None,
+    reduction: int = 1,
+    ignore_index: int = -100,
+    label_smoothing: Any = 0.0,
+) -> Value:
+    axis = 1 if len(x.shape) > 1 else 0
+    code = call("torch.log_softmax", x.source, Literal(str(axis)))
+    logs = along(t, "log_softmax", x, [axis], code, suffix="_logs")
+    if target.kind != "float":
+        if label_smoothing:
+            raise Refused("label_smoothing with classes; give probabilities of classes")
+        return nll_loss(t, logs, target, weight, reduction, ignore_index)
+    if weight is not None or label_smoothing:
+        raise Refused("weights of classes, or label_smoothing, with probabilities")
+    terms = entrywise(t, lambda u, y: -u * y, (logs, target), suffix="_terms")
+    shape = reduced(terms.shape, [axis], False)
+
+    def losses(suffix: str) -> Value:
+        total = method(terms.source, "sum", Literal(str(axis)))
+        return linear(t, terms, shape, total, lambda g: t.spread(g, terms.shape, [axis], False), suffix)
+
+    return reduction_of(t, losses, reduction)
+
+
+LAYERS: dict[str, Handler] = {
+    "_native_batch_norm_legit_functional": batch_norm_updating,
+    "batch_norm": batch_norm,
+    **{
+        name: of_pairs(name)
+        for name in (
+            *("binary_cross_entropy", "binary_cross_entropy_with_logits", "huber_loss", "kl_div", "l1_loss"),
+            *("mse_loss", "smooth_l1_loss"),
+        )
+    },
+    "cross_entropy_loss": cross_entropy_loss,
+    "dropout": dropout,
+    "glu": glu,
+    "group_norm": group_norm,
+    "gru_cell": gru_cell,
+    "instance_norm": instance_norm,
+    "layer_norm": layer_norm,
+    "linalg_vector_norm": norm,
+    "log_softmax": log_softmax,
+    "logsumexp": logsumexp,
+    "lstm_cell": lstm_cell,
+    "nll_loss_nd": nll_loss,
+    "rms_norm": rms_norm,
+    "rnn_relu_cell": rnn_cell("relu"),
+    "rnn_tanh_cell": rnn_cell("tanh"),
+    "scaled_dot_product_attention": attention,
+    "softmax": softmax,
+    "std": variance("std"),
+    "std.correction": variance("std"),
+    "var": variance("var"),
+    "var.correction": variance("var"),
+}

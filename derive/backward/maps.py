@@ -1,0 +1,377 @@
+"""Linear maps: each with its adjoint, which the proof of the lines holds against what the map is by definition."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy
+
+from derive.backends import Group, Index, Infix, Literal, Name, Range, Source, call, method
+from derive.backward.tape import ADJOINT, ONE, Pulled, Shape, Size, Tape, Value, at_both, axes, listed, summed
+from derive.backward.written import spelled
+from derive.modules import Refused
+
+Handler = Callable[..., Any]
+Adjoint = Callable[[Source], Source]
+ENDLESS = 2**60  # where a slice ends that has no end
+ALL = Name(":")
+
+
+def linear(t: Tape, x: Value, shape: Shape, code: Source, adjoint: Adjoint, suffix: str = "") -> Value:
+    def pull(g: Source) -> Pulled:
+        yield x, adjoint(g)
+
+    return t.add(shape, code, [x], pull, ADJOINT, suffix)
+
+
+def zeros_like(x: Value) -> Source:
+    return call("torch.zeros_like", x.source)
+
+
+def same(t: Tape, x: Value, **_: Any) -> Value:
+    return x
+
+
+def reshaped(t: Tape, x: Value, shape: Shape, suffix: str = "") -> Value:
+    return linear(t, x, shape, t.shaped(x.source, shape), lambda g: t.shaped(g, x.shape), suffix)
+
+
+def view(t: Tape, x: Value, **arguments: Any) -> Value:
+    return x if t.shape == x.shape else reshaped(t, x, t.shape)
+
+
+def layout(t: Tape, x: Value, **arguments: Any) -> Value:
+    """What only puts the entries into another shape, as the author calls it."""
+    return linear(t, x, t.shape, spelled(t), lambda g: t.shaped(g, x.shape))
+
+
+def transpose(t: Tape, x: Value, dim0: int = -2, dim1: int = -1) -> Value:
+    if len(x.shape) < 2:
+        return x
+    return linear(t, x, t.shape, swapped(x.source, dim0, dim1), lambda g: swapped(g, dim0, dim1))
+
+
+def swapped(x: Source, dim0: int, dim1: int) -> Source:
+    return method(x, "transpose", Literal(str(dim0)), Literal(str(dim1)))
+
+
+def permute(t: Tape, x: Value, dims: Sequence[int]) -> Value:
+    there = [dim % len(x.shape) for dim in dims]
+    back = [there.index(axis) for axis in range(len(there))]
+    return linear(t, x, t.shape, permuted(x.source, there), lambda g: permuted(g, back))
+
+
+def permuted(x: Source, dims: Sequence[int]) -> Source:
+    return method(x, "permute", *(Literal(str(dim)) for dim in dims))
+
+
+def expand(t: Tape, x: Value, **arguments: Any) -> Value:
+    code = method(x.source, "expand", *map(t.size, t.shape))
+    return linear(t, x, t.shape, code, lambda g: summed(g, t_shape, x.shape)) if (t_shape := t.shape) != x.shape else x
+
+
+def total(t: Tape, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
+    dims = axes(x.shape, dim)
+    return linear(t, x, t.shape, spelled(t), lambda g: t.spread(g, x.shape, dims, keepdim))
+
+
+def mean(t: Tape, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
+    return averaged(t, x, axes(x.shape, dim), keepdim, spelled(t), t.shape)
+
+
+def averaged(
+    t: Tape, x: Value, dims: Sequence[int], keepdim: bool, code: Source, shape: Shape, suffix: str = ""
+) -> Value:
+    count = t.count(x.shape, dims)
+    return linear(t, x, shape, code, lambda g: t.spread(Infix("/", g, count), x.shape, dims, keepdim), suffix)
+
+
+def cumsum(t: Tape, x: Value, dim: int) -> Value:
+    place = Literal(str(dim))
+
+    def adjoint(g: Source) -> Source:
+        return method(method(method(g, "flip", place), "cumsum", place), "flip", place)
+
+    return linear(t, x, t.shape, spelled(t), adjoint)
+
+
+def cat(t: Tape, tensors: Sequence[Value], dim: int = 0) -> Value:
+    tensors = [one for one in tensors if one.shape != (Size(0, 0),)]
+    place = dim % len(tensors[0].shape)
+
+    def pull(g: Source) -> Pulled:
+        parts = Group(tuple(t.size(one.shape[place]) for one in tensors))
+        cut = method(g, "split", parts, Literal(str(dim)))
+        for number, one in enumerate(tensors):
+            yield one, Index(cut, (Literal(str(number)),))
+
+    code = call("torch.cat", Group(tuple(one.source for one in tensors)), Literal(str(dim)))
+    return t.add(t.shape, code, tensors, pull, ADJOINT)
+
+
+def stack(t: Tape, tensors: Sequence[Value], dim: int = 0) -> Value:
+    def pull(g: Source) -> Pulled:
+        for number, one in enumerate(tensors):
+            yield one, method(g, "select", Literal(str(dim)), Literal(str(number)))
+
+    code = call("torch.stack", Group(tuple(one.source for one in tensors)), Literal(str(dim)))
+    return t.add(t.shape, code, tensors, pull, ADJOINT)
+
+
+def cut(join: str) -> Handler:
+    """A tensor in parts along an axis, which are put together again by torch.cat or torch.stack."""
+
+    def handler(t: Tape, x: Value, dim: int = 0, **_: Any) -> list[Value]:
+        return cut_as(t, x, t.shapes, spelled(t), join, dim)
+
+    return handler
+
+
+def cut_as(
+    t: Tape, x: Value, shapes: Sequence[Shape], code: Source, join: str, dim: int, suffix: str = ""
+) -> list[Value]:
+    def pull(*cotangents: Source | None) -> Pulled:
+        parts = zip(values, cotangents, strict=True)
+        found = tuple(zeros_like(value) if g is None else g for value, g in parts)
+        yield x, call(f"torch.{join}", Group(found), Literal(str(dim)))
+
+    values = t.add_all(shapes, code, [x], pull, ADJOINT, suffix)
+    return values
+
+
+def cut_in(t: Tape, x: Value, count: int, dim: int, suffix: str) -> list[Value]:
+    """Parts of one size."""
+    place = dim % len(x.shape)
+    size = Size(x.shape[place].here // count, x.shape[place].there // count)
+    shape = (*x.shape[:place], size, *x.shape[place + 1 :])
+    return cut_as(t, x, [shape] * count, method(x.source, "chunk", *map(literal_of, (count, dim))), "cat", dim, suffix)
+
+
+def literal_of(value: int) -> Source:
+    return Literal(str(value))
+
+
+def scattered(method_name: str) -> Handler:
+    """A part of a tensor, whose cotangent goes to its place among zeros."""
+
+    def handler(t: Tape, x: Value, **arguments: Any) -> Value:
+        given = tuple(number_of(t, arguments[name]) for name in arguments)
+        named = dict(zip(arguments, given, strict=True))
+        return linear(t, x, t.shape, taken(t, x, **arguments), lambda g: method(zeros_like(x), method_name, g, **named))
+
+    return handler
+
+
+def number_of(t: Tape, argument: Any) -> Source:
+    return t.size(argument) if isinstance(argument, int | Size) else Literal(repr(argument))
+
+
+def taken(t: Tape, x: Value, dim: int = 0, start: Any = None, end: Any = None, step: int = 1, **more: Any) -> Source:
+    """A slice as people write it, or another part as torch calls it."""
+    if "index" in more:
+        return method(x.source, "select", Literal(str(dim)), number_of(t, more["index"]))
+    first = Literal("") if start in (None, 0) else number_of(t, start)
+    last = Literal("") if end is None or (isinstance(end, int) and end >= ENDLESS) else number_of(t, end)
+    parts = Range(first, last) if step == 1 else Literal(f"{first.text}:{last.text}:{step}")
+    return Index(x.source, (*[ALL] * (dim % len(x.shape)), parts))
+
+
+def part(t: Tape, x: Value, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Value:
+    if t.shape == x.shape and step == 1:
+        return x
+    ends = {"end": end} if isinstance(end, Size) or (end is not None and end < ENDLESS) else {}
+    begins = {"start": start} if start not in (None, 0) else {}
+    steps = {"step": step} if step != 1 else {}
+    found: Value = scattered("slice_scatter")(t, x, dim=dim, **begins, **ends, **steps)
+    return found
+
+
+def narrow(t: Tape, x: Value, dim: int, start: Any, length: Any) -> Value:
+    if not isinstance(start, int) or not isinstance(length, int):
+        raise Refused("a part whose place changes with the sizes")
+    return part(t, x, dim, start, start + length)
+
+
+def embedding(t: Tape, weight: Value, indices: Value, padding_idx: int = -1) -> Value:
+    if padding_idx >= 0:
+        raise Refused("padding_idx, a row that has no gradient by decree")
+    width = t.size(weight.shape[1])
+    code = call("torch.nn.functional.embedding", indices.source, weight.source)
+
+    def adjoint(g: Source) -> Source:
+        rows = method(g, "reshape", Literal("-1"), width)
+        places = method(indices.source, "reshape", Literal("-1"))
+        return method(zeros_like(weight), "index_add", Literal("0"), places, rows)
+
+    return linear(t, weight, t.shape, code, adjoint)
+
+
+def index_select(t: Tape, x: Value, dim: int, index: Value) -> Value:
+    place = Literal(str(dim))
+    return linear(t, x, t.shape, spelled(t), lambda g: method(zeros_like(x), "index_add", place, index.source, g))
+
+
+def gather(t: Tape, x: Value, dim: int, index: Value) -> Value:
+    return gathered(t, x, dim, index, spelled(t), t.shape)
+
+
+def gathered(t: Tape, x: Value, dim: int, index: Value, code: Source, shape: Shape, suffix: str = "") -> Value:
+    place = Literal(str(dim))
+    return linear(t, x, shape, code, lambda g: method(zeros_like(x), "scatter_add", place, index.source, g), suffix)
+
+
+def scatter_add(t: Tape, x: Value, dim: int, index: Value, src: Value) -> Value:
+    def pull(g: Source) -> Pulled:
+        yield x, g
+        yield src, method(g, "gather", Literal(str(dim)), index.source)
+
+    if index.shape != src.shape:
+        raise Refused("an index of another shape than what it scatters")
+    return t.add(t.shape, spelled(t), [x, src], pull, ADJOINT)
+
+
+def index(t: Tape, x: Value, indices: Sequence[Value | None]) -> Value:
+    if any(one is None for one in indices) or any(one and one.kind == "bool" for one in indices):
+        raise Refused("by truth values, or along some axes alone")
+    places = Group(tuple(one.source for one in indices if one))
+    code = Index(x.source, tuple(one.source for one in indices if one))
+
+    def adjoint(g: Source) -> Source:
+        return method(zeros_like(x), "index_put", places, g, accumulate=Literal("True"))
+
+    return linear(t, x, t.shape, code, adjoint)
+
+
+def pad(t: Tape, x: Value, pad: Sequence[int], mode: str = "constant", value: Any = None) -> Value:
+    if mode != "constant" or any(size < 0 for size in pad):
+        raise Refused(f"mode={mode!r}, pad={pad}")
+
+    def adjoint(g: Source) -> Source:
+        for number, axis in enumerate(range(len(x.shape) - 1, len(x.shape) - 1 - len(pad) // 2, -1)):
+            before = pad[2 * number]
+            if before or pad[2 * number + 1]:
+                g = method(g, "narrow", Literal(str(axis)), Literal(str(before)), t.size(x.shape[axis]))
+        return g
+
+    return linear(t, x, t.shape, spelled(t), adjoint)
+
+
+def triangle(name: str) -> Handler:
+    def handler(t: Tape, x: Value, diagonal: int = 0) -> Value:
+        return linear(t, x, t.shape, spelled(t), lambda g: method(g, name, Literal(str(diagonal))))
+
+    return handler
+
+
+def flip(t: Tape, x: Value, dims: Sequence[int]) -> Value:
+    places = [Literal(str(dim)) for dim in dims]
+    return linear(t, x, t.shape, spelled(t), lambda g: method(g, "flip", *places))
+
+
+def roll(t: Tape, x: Value, shifts: Sequence[int], dims: Sequence[int] = ()) -> Value:
+    back = [Group(tuple(Literal(str(-shift)) for shift in shifts))]
+    back += [Group(tuple(Literal(str(dim)) for dim in dims))] if dims else []
+    return linear(t, x, t.shape, spelled(t), lambda g: method(g, "roll", *back))
+
+
+def repeat(t: Tape, x: Value, repeats: Sequence[Any]) -> Value:
+    """Each axis so often: its copies are another axis before it, over which the adjoint sums."""
+    sizes = [ONE] * (len(repeats) - len(x.shape)) + list(x.shape)
+
+    def adjoint(g: Source) -> Source:
+        shape = [part for often, size in zip(repeats, sizes, strict=True) for part in (often, size)]
+        places = range(0, len(shape), 2)
+        summed_up = method(method(g, "reshape", *map(t.size, shape)), "sum", listed(list(places), len(shape)))
+        return t.shaped(summed_up, x.shape) if len(sizes) > len(x.shape) else summed_up
+
+    code = method(x.source, "repeat", *map(t.size, repeats))
+    return linear(t, x, t.shape, code, adjoint)
+
+
+def repeat_interleave(t: Tape, x: Value, repeats: int, dim: int | None = None) -> Value:
+    if dim is None:
+        raise Refused("without an axis")
+    place = dim % len(x.shape)
+
+    def adjoint(g: Source) -> Source:
+        shape: list[Size | int] = [*x.shape[: place + 1], repeats, *x.shape[place + 1 :]]
+        return method(method(g, "reshape", *map(t.size, shape)), "sum", listed([place + 1], len(shape)))
+
+    return linear(t, x, t.shape, spelled(t), adjoint)
+
+
+def where(t: Tape, condition: Value, x: Any, other: Any) -> Value:
+    """One of two in each place, where each part of the cotangent goes to."""
+    sides = [side for side in (x, other) if isinstance(side, Value)]
+
+    def pull(g: Source) -> Pulled:
+        for side, pair in ((x, (g, Literal("0"))), (other, (Literal("0"), g))):
+            if isinstance(side, Value):
+                yield side, summed(call("torch.where", condition.source, *pair), shape, side.shape)
+
+    shape = t.shape
+    return t.add(shape, spelled(t), sides, pull, ADJOINT)
+
+
+def masked_fill(t: Tape, x: Value, mask: Value, value: Any) -> Value:
+    return masked(t, x, mask.source, spelled(t), t.shape)
+
+
+def masked(t: Tape, x: Value, mask: Source, code: Source, shape: Shape, suffix: str = "") -> Value:
+    if shape != x.shape:
+        raise Refused("a mask of a larger shape than what it fills")
+    return linear(t, x, shape, code, lambda g: method(g, "masked_fill", mask, Literal("0.0")), suffix)
+
+
+def constant(t: Tape, x: Value, **_: Any) -> Value:
+    """What is detached has no gradient."""
+    return t.add(t.shape, method(x.source, "detach"), [x], None, "")
+
+
+def broadcast(t: Tape, tensors: Sequence[Value]) -> list[Value]:
+    shape = at_both(lambda *shapes: numpy.broadcast_shapes(*shapes), *(one.shape for one in tensors))
+
+    def spread(x: Value) -> Value:
+        code = method(x.source, "expand", *map(t.size, shape))
+        return x if x.shape == shape else linear(t, x, shape, code, lambda g: summed(g, shape, x.shape))
+
+    return [spread(one) for one in tensors]
+
+
+MAPS: dict[str, Handler] = {
+    **dict.fromkeys(("alias", "clone", "contiguous", "positive", "to", "_to_copy", "type_as"), same),
+    **dict.fromkeys(("view", "reshape", "reshape_as", "view_as"), view),
+    **dict.fromkeys(("flatten", "unflatten", "squeeze", "unsqueeze"), layout),
+    **dict.fromkeys(("expand", "expand_as"), expand),
+    **dict.fromkeys(("chunk", "split", "split_with_sizes"), cut("cat")),
+    "broadcast_tensors": broadcast,
+    "cat": cat,
+    "cumsum": cumsum,
+    "detach": constant,
+    "embedding": embedding,
+    "flip": flip,
+    "gather": gather,
+    "index": index,
+    "index_select": index_select,
+    "masked_fill": masked_fill,
+    "mean": mean,
+    "mT": transpose,
+    "narrow": narrow,
+    "numpy_T": transpose,
+    "pad": pad,
+    "permute": permute,
+    "repeat": repeat,
+    "repeat_interleave.self_int": repeat_interleave,
+    "roll": roll,
+    "scatter_add": scatter_add,
+    "select": scattered("select_scatter"),
+    "slice": part,
+    "stack": stack,
+    "sum": total,
+    "swapaxes": lambda t, x, axis0, axis1: transpose(t, x, axis0, axis1),
+    "t": transpose,
+    "transpose": transpose,
+    "tril": triangle("tril"),
+    "triu": triangle("triu"),
+    "unbind": cut("stack"),
+    "where": where,
+}

@@ -1,0 +1,96 @@
+"""The derivation of a module's backward, to read."""
+
+from derive.backward.emit import shape_text
+from derive.backward.reading import Reading
+from derive.backward.sweep import Line, Sweep
+from derive.backward.tape import Value
+from derive.backward.written import authors_text
+from derive.packages import document_pages
+from derive.paper import Bullets, Listing, Paragraph, Section, Table
+
+SHORTEST = 48
+RULES = {
+    "product rule": "A product is linear in each factor. Its adjoint in one of them is a product of the cotangent and "
+    "the others.",
+    "adjoint of a linear map": "$y = A x$ sends back $A^{\\top} g$, where $\\langle A x, g \\rangle = \\langle x, "
+    "A^{\\top} g \\rangle$ for all x and g.",
+    "chain rule, entry by entry": "$y = f(x, ...)$ in each entry sends back $g$ times the slope of f, which SymPy "
+    "derives from f. What was repeated along an axis gets the sum along it.",
+    "chain rule along the line": "Each entry of a line depends on all of them, by sums or means over the line. SymPy "
+    "derives what goes back through these from their definitions, and writes it in the output.",
+    "chain rule along the lines": "The same where a line runs along several axes.",
+}
+
+
+def plain(text: str) -> str:
+    """Code that fits between the quotes of a page."""
+    return text.replace("torch.nn.functional.", "F.").replace("`", "'").replace("\n", " ")
+
+
+def pages(reading: Reading, sweep: Sweep, title: str, paths: dict[str, str]) -> dict[str, str]:
+    """The files of the document, by their names."""
+    return document_pages(f"The backward pass of `{plain(title)}`", title, document(reading, sweep, paths))
+
+
+def document(reading: Reading, sweep: Sweep, paths: dict[str, str]) -> list[Section]:
+    used = dict.fromkeys(equation.why for line in sweep.lines for equation in line.through)
+    return [
+        Section("What is given", "given", (inputs(reading, paths),)),
+        Section("Forward", "forward", tuple(forward(reading))),
+        Section(
+            "Rules",
+            "rules",
+            (
+                Paragraph("$L$ is any number that is made of the output, and G its gradient there."),
+                Bullets(tuple(f"*{why}*: {RULES[why]}" for why in used if why in RULES)),
+            ),
+        ),
+        Section("Backward", "backward", (backward(reading, sweep), ends(reading, sweep))),
+    ]
+
+
+def inputs(reading: Reading, paths: dict[str, str]) -> Table:
+    rows = (
+        (f"`{value.name}`", f"`{shape_text(reading.tape, value.shape)}`", f"`{paths.get(value.name, value.name)}`")
+        for value in reading.tape.inputs
+    )
+    return Table(("name", "shape", "in the module"), tuple(rows), (0.4, 0.3, 0.3))
+
+
+def forward(reading: Reading) -> list[Paragraph | Table]:
+    """Each equation, beside the statement of the author that it is of."""
+    rows = []
+    before = ""
+    for one in reading.equations:
+        statement = authors_text(one.step.line)
+        target = ", ".join(value.name for value in one.values)
+        shape = shape_text(reading.tape, one.values[0].shape)
+        rows.append(
+            (
+                f"`{target} = {plain(one.code.text)}`",
+                f"`{shape}`",
+                f"`{plain(statement)[:SHORTEST]}`" if statement not in ("", before) else "",
+            )
+        )
+        before = statement
+    return [Table(("equation", "shape", "in the module"), tuple(rows), (0.5, 0.15, 0.35))]
+
+
+def backward(reading: Reading, sweep: Sweep) -> Table:
+    rows = tuple(
+        (f"`{line.name} = {plain(line.code.text)}`", f"`{shape_text(reading.tape, line.value.shape)}`", reasons(line))
+        for line in sweep.lines
+    )
+    return Table(("equation", "shape", "why"), rows, (0.55, 0.15, 0.3))
+
+
+def reasons(line: Line) -> str:
+    rules = dict.fromkeys(equation.why for equation in line.through)
+    values = dict.fromkeys(value.name for equation in line.through for value in equation.values)
+    return f"{' and '.join(rules)}, through {', '.join(f'`{name}`' for name in values)}" if rules else ""
+
+
+def ends(reading: Reading, sweep: Sweep) -> Listing:
+    """What each gradient is called."""
+    wanted: list[Value] = [value for value in reading.tape.inputs if value.moves]
+    return Listing("\n".join(f"dL/d{value.name} = {sweep.gradients[value].text}" for value in wanted))

@@ -1,0 +1,300 @@
+"""Products of two or more tensors, linear in each: with the adjoint in each, which the proof of the lines holds."""
+
+from collections.abc import Callable, Sequence
+from string import ascii_letters
+from typing import Any
+
+from derive.backends import Attribute, Group, Infix, Literal, Source, call, method
+from derive.backward.formulas import entrywise
+from derive.backward.maps import linear, reshaped
+from derive.backward.tape import Pulled, Size, Tape, Value, at_both, listed, summed
+from derive.modules import Refused, exactly
+
+Handler = Callable[..., Any]
+PRODUCT = "product rule"
+
+
+def turned(x: Source) -> Source:
+    return Attribute(x, "mT")
+
+
+def rows(x: Source, rank: int) -> Source:
+    """All rows of a stack of matrices under one another."""
+    return method(x, "flatten", Literal("0"), Literal("-2")) if rank > 2 else x
+
+
+def product(t: Tape, x: Value, other: Value, turn: bool = False, suffix: str = "") -> Value:
+    """x @ other, or x @ other.mT."""
+    n, m = len(x.shape), len(other.shape)
+    there = (*other.shape[:-2], other.shape[-1], other.shape[-2]) if turn else other.shape
+    shape = at_both(product_shape, x.shape, there)
+    stack = shape[: len(shape) - (n > 1) - (m > 1)]
+
+    def pull(g: Source) -> Pulled:
+        if n == 1 or m == 1:
+            yield from with_vectors(x, other, g)
+            return
+        yield x, summed(Infix("@", g, other.source if turn else turned(other.source)), (*stack, *x.shape[-2:]), x.shape)
+        left, right = (g, x.source) if turn else (x.source, g)
+        if m == 2 and n > 2:
+            yield other, Infix("@", turned(rows(left, n)), rows(right, n))
+        else:
+            yield other, summed(Infix("@", turned(left), right), (*stack, *other.shape[-2:]), other.shape)
+
+    code = Infix("@", x.source, turned(other.source) if turn else other.source)
+    return t.add(shape, code, [x, other], pull, PRODUCT, suffix)
+
+
+def with_vectors(x: Value, other: Value, g: Source) -> Pulled:
+    """The adjoint of a product where one of both is a vector."""
+    n, m = len(x.shape), len(other.shape)
+    if n == m:
+        yield x, Infix("*", g, other.source)
+        yield other, Infix("*", g, x.source)
+    elif m == 1:
+        column = method(g, "unsqueeze", Literal("-1"))
+        yield x, call("torch.outer", g, other.source) if n == 2 else Infix("*", column, other.source)
+        yield other, Infix("@", g, x.source) if n == 2 else summed(Infix("*", column, x.source), x.shape, other.shape)
+    else:
+        row = method(g, "unsqueeze", Literal("-2"))
+        yield other, Infix("*", method(x.source, "unsqueeze", Literal("-1")), row)
+        each = method(Infix("*", other.source, row), "sum", Literal("-1"))
+        yield x, Infix("@", other.source, g) if m == 2 else summed(each, other.shape[:-1], x.shape)
+
+
+def product_shape(left: Sequence[int], right: Sequence[int]) -> tuple[int, ...]:
+    first, second = len(left) == 1, len(right) == 1
+    left, right = (1, *left) if first else tuple(left), (*right, 1) if second else tuple(right)
+    longest = max(len(left), len(right)) - 2
+    one, other = ((1,) * (longest + 2 - len(part)) + part[:-2] for part in (left, right))
+    stack = tuple(max(pair) if min(pair) else 0 for pair in zip(one, other, strict=True))
+    return (*stack, *(() if first else left[-2:-1]), *(() if second else right[-1:]))
+
+
+def affine(t: Tape, input: Value, weight: Value, bias: Value | None = None, suffix: str = "") -> Value:
+    """input weight' + bias, each row by itself."""
+    operands = [one for one in (input, weight, bias) if one is not None]
+    rank, shape = len(input.shape), (*input.shape[:-1], weight.shape[0])
+
+    def pull(g: Source) -> Pulled:
+        yield input, Infix("@", g, weight.source)
+        if rank == 1:
+            yield weight, call("torch.outer", g, input.source)
+        else:
+            yield weight, Infix("@", turned(rows(g, rank)), rows(input.source, rank))
+        if bias is not None:
+            yield bias, summed(g, shape, bias.shape)
+
+    if len(weight.shape) != 2:
+        raise Refused("a weight that is no matrix")
+    code = call("torch.nn.functional.linear", *(one.source for one in operands))
+    return t.add(shape, code, operands, pull, PRODUCT, suffix)
+
+
+def plus(t: Tape, left: Value, right: Value, suffix: str = "") -> Value:
+    return entrywise(t, lambda a, b: a + b, (left, right), Infix("+", left.source, right.source), suffix)
+
+
+def times(t: Tape, left: Value, right: Value, suffix: str = "") -> Value:
+    return entrywise(t, lambda a, b: a * b, (left, right), Infix("*", left.source, right.source), suffix)
+
+
+def addmm(t: Tape, x: Value, mat1: Value, mat2: Value, beta: Any = 1, alpha: Any = 1) -> Value:
+    found = product(t, mat1, mat2, suffix="_product")
+    return entrywise(t, lambda a, b: exactly(beta) * a + exactly(alpha) * b, (x, found))
+
+
+def outer(t: Tape, x: Value, vec2: Value) -> Value:
+    column = reshaped(t, x, (*x.shape, Size(1, 1)), "_column")
+    return times(t, column, vec2)
+
+
+def einsum(t: Tape, equation: str, tensors: Sequence[Value]) -> Value:
+    """Each adjoint is a product of the same kind, of the cotangent and the other factors."""
+    left, _, right = equation.replace(" ", "").partition("->")
+    parts = left.split(",")
+    if any(letter not in ascii_letters for part in parts for letter in part) or "->" not in equation:
+        raise Refused(f"einsum of {equation}, expected letters, and what the result has")
+    if any(len(set(part)) < len(part) for part in parts):
+        raise Refused(f"einsum of {equation}, with a letter twice in one tensor")
+
+    def pull(g: Source) -> Pulled:
+        for place, (part, one) in enumerate(zip(parts, tensors, strict=True)):
+            factors = [
+                (right, g),
+                *((p, v.source) for i, (p, v) in enumerate(zip(parts, tensors, strict=True)) if i != place),
+            ]
+            if set(part) - set("".join(letters for letters, _ in factors)):
+                factors.append((part, call("torch.ones_like", one.source)))
+            words = ", ".join(letters for letters, _ in factors)
+            yield one, call("torch.einsum", Literal(f'"{words} -> {part}"'), *(source for _, source in factors))
+
+    code = call("torch.einsum", Literal(f'"{equation}"'), *(one.source for one in tensors))
+    return t.add(t.shape, code, tensors, pull, PRODUCT)
+
+
+def bilinear(t: Tape, input1: Value, input2: Value, weight: Value, bias: Value | None = None) -> Value:
+    lead = ascii_letters[26 : 25 + len(input1.shape)]
+    equation = f"{lead}i,oij,{lead}j->{lead}o"
+    if bias is None:
+        return einsum(t, equation, (input1, weight, input2))
+    wanted, t.wanted = t.wanted, f"{t.wanted}_product"
+    found = einsum(t, equation, (input1, weight, input2))
+    t.wanted = wanted
+    return plus(t, found, bias)
+
+
+def per_axis(numbers: Any, rank: int) -> list[int]:
+    given = [numbers] if isinstance(numbers, int) else list(numbers)
+    return given * rank if len(given) == 1 else given
+
+
+def convolution(rank: int) -> Handler:
+    def handler(
+        t: Tape,
+        input: Value,
+        weight: Value,
+        bias: Value | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> Value:
+        return convolved(t, rank, input, weight, bias, (stride, padding, dilation), groups)
+
+    return handler
+
+
+def convolved(
+    t: Tape, rank: int, x: Value, weight: Value, bias: Value | None, sizes: tuple[Any, Any, Any], groups: int
+) -> Value:
+    """The adjoint in the image is a transposed convolution; that in the weights is a product with all windows."""
+    if len(x.shape) != rank + 2:
+        raise Refused("an image without a batch")
+    kernel = [size.here for size in weight.shape[2:]]
+    stride, dilation = per_axis(sizes[0], rank), per_axis(sizes[2], rank)
+    padding = [0] * rank if sizes[1] == "valid" else per_axis(sizes[1], rank) if sizes[1] != "same" else []
+    if sizes[1] == "same":
+        gaps = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        if any(gap % 2 for gap in gaps):
+            raise Refused("padding='same' that is not the same at both ends")
+        padding = [gap // 2 for gap in gaps]
+    named = {"stride": stride, "padding": padding, "dilation": dilation}
+    options = {key: group(values) for key, values in named.items() if values != [int(key != "padding")] * rank}
+    grouped = {"groups": Literal(str(groups))} if groups > 1 else {}
+    shape = t.shape
+
+    def pull(g: Source) -> Pulled:
+        axes = zip(x.shape[2:], kernel, stride, padding, dilation, strict=True)
+        more = output_padding(t, [(size, 2 * p - d * (k - 1) - 1, s) for size, k, s, p, d in axes])
+        transposed = f"torch.nn.functional.conv_transpose{rank}d"
+        yield x, call(transposed, g, weight.source, **options, **more, **grouped)
+        yield weight, t.shaped(of_windows(x, weight, g, rank, named, groups, t), weight.shape)
+        if bias is not None:
+            yield bias, method(g, "sum", listed([0, *range(2, rank + 2)], rank + 2))
+
+    operands = [one for one in (x, weight, bias) if one is not None]
+    code = call(f"torch.nn.functional.conv{rank}d", *(one.source for one in operands), **options, **grouped)
+    return t.add(shape, code, operands, pull, PRODUCT)
+
+
+def output_padding(t: Tape, axes: Sequence[tuple[Size, int, int]]) -> dict[str, Source]:
+    """How many entries at each end no window reaches: of a size, what it has more or less, and the stride."""
+    left: list[Source] = []
+    for size, more, stride in axes:
+        here, there = ((n + more) % stride for n in (size.here, size.there))
+        if here == there and (stride == 1 or size.known):
+            left.append(Literal(str(here)))
+        else:
+            sign = Infix("-" if more < 0 else "+", t.size(size), Literal(str(abs(more))))
+            left.append(Infix("%", sign if more else t.size(size), Literal(str(stride))))
+    if all(source.text == "0" for source in left):
+        return {}
+    return {"output_padding": left[0] if len(left) == 1 else Group(tuple(left))}
+
+
+def group(numbers: Sequence[int]) -> Source:
+    return Literal(str(numbers[0])) if len(set(numbers)) == 1 else Group(tuple(Literal(str(n)) for n in numbers))
+
+
+def windows(x: Source, rank: int, kernel: Sequence[int], named: dict[str, list[int]]) -> Source:
+    """The windows of each image as columns; an image of one axis is one of two, of which one has one entry."""
+    flat = rank == 1
+    image = method(x, "unsqueeze", Literal("-1")) if flat else x
+    sides = {key: [*values, int(key != "padding")] if flat else values for key, values in named.items()}
+    size = group([*kernel, 1] if flat else kernel)
+    options = {key: group(v) for key, v in sides.items() if v != [int(key != "padding")] * 2}
+    return call("torch.nn.functional.unfold", image, size, **options)
+
+
+def of_windows(
+    x: Value, weight: Value, g: Source, rank: int, named: dict[str, list[int]], groups: int, t: Tape
+) -> Source:
+    """The cotangent of each window times the window, over all windows of all images."""
+    columns = windows(x.source, rank, [size.here for size in weight.shape[2:]], named)
+    flat = method(g, "flatten", Literal("2")) if rank > 1 else g
+    if groups == 1:
+        return call("torch.einsum", Literal('"nol, nkl -> ok"'), flat, columns)
+    parts = Group((Literal(str(groups)), Literal("-1")))
+    one, other = (method(part, "unflatten", Literal("1"), parts) for part in (flat, columns))
+    return call("torch.einsum", Literal('"ngol, ngkl -> gok"'), one, other)
+
+
+def average_pool(rank: int) -> Handler:
+    def handler(t: Tape, x: Value, kernel_size: Any, stride: Any = (), padding: Any = 0) -> Value:
+        """Means of windows; each window's share of the cotangent goes back to its entries."""
+        kernel, around = per_axis(kernel_size, rank), per_axis(padding, rank)
+        step = per_axis(stride or kernel_size, rank)
+        if len(x.shape) != rank + 2:
+            raise Refused("an image without a batch")
+        count, channels, shape = 1, x.shape[1], t.shape
+        for size in kernel:
+            count *= size
+
+        def adjoint(g: Source) -> Source:
+            ones = method(g, "new_ones", Group((t.size(channels), Literal("1"), *(Literal(str(k)) for k in kernel))))
+            axes = zip(x.shape[2:], kernel, step, around, strict=True)
+            options = {key: group(v) for key, v in (("stride", step), ("padding", around)) if any(v)}
+            options |= output_padding(t, [(size, 2 * p - k, s) for size, k, s, p in axes])
+            share = Infix("/", g, Literal(str(count)))
+            path = f"torch.nn.functional.conv_transpose{rank}d"
+            return call(path, share, ones, **options, groups=t.size(channels))
+
+        options = {"stride": group(step)} if step != kernel else {}
+        options |= {"padding": group(around)} if any(around) else {}
+        code = call(f"torch.nn.functional.avg_pool{rank}d", x.source, group(kernel), **options)
+        return linear(t, x, shape, code, adjoint)
+
+    return handler
+
+
+def adaptive_average(rank: int) -> Handler:
+    def handler(t: Tape, x: Value, output_size: Any) -> Value:
+        if any(size != 1 for size in per_axis(output_size, rank)):
+            raise Refused("an adaptive mean of several parts, expected an output_size of 1")
+        dims = list(range(len(x.shape) - rank, len(x.shape)))
+        count, shape = t.count(x.shape, dims), t.shape
+        code = method(x.source, "mean", listed(dims, len(x.shape)), keepdim=Literal("True"))
+        return linear(t, x, shape, code, lambda g: method(Infix("/", g, count), "expand", *map(t.size, x.shape)))
+
+    return handler
+
+
+PRODUCTS: dict[str, Handler] = {
+    **dict.fromkeys(("matmul",), lambda t, x, other: product(t, x, other)),
+    **dict.fromkeys(("mm", "bmm"), lambda t, x, mat2: product(t, x, mat2)),
+    "adaptive_avg_pool1d": adaptive_average(1),
+    "adaptive_avg_pool2d": adaptive_average(2),
+    "addmm": addmm,
+    "avg_pool1d": average_pool(1),
+    "avg_pool2d": average_pool(2),
+    "baddbmm": lambda t, x, batch1, batch2, beta=1, alpha=1: addmm(t, x, batch1, batch2, beta, alpha),
+    "bilinear": bilinear,
+    "conv1d": convolution(1),
+    "conv2d": convolution(2),
+    "dot": lambda t, x, tensor: product(t, x, tensor),
+    "einsum": einsum,
+    "linear": affine,
+    "mv": lambda t, x, vec: product(t, x, vec),
+    "outer": outer,
+}

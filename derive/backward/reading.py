@@ -1,0 +1,217 @@
+"""From the graph of a module to the equations of its forward pass."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from inspect import signature
+from typing import Any
+
+import numpy
+
+from derive.backends import Literal, call
+from derive.backward.formulas import entrywise
+from derive.backward.layers import LAYERS
+from derive.backward.maps import MAPS
+from derive.backward.products import PRODUCTS
+from derive.backward.tape import Equation, Shape, Size, Tape, Value
+from derive.backward.written import authors_names, base, spelled
+from derive.modules import (
+    OPERATIONS,
+    Graph,
+    Module,
+    Ref,
+    Refused,
+    Step,
+    definition,
+    detaches,
+    is_passed_over,
+    row,
+)
+
+HANDLERS: dict[str, Callable[..., Any]] = {**MAPS, **PRODUCTS, **LAYERS}
+MEANINGLESS = {  # arguments that change no entry
+    *("copy", "cudnn_enable", "cudnn_enabled", "device", "dtype", "half_to_float", "implicit", "layout"),
+    *("memory_format", "momentum", "non_blocking", "pin_memory", "scale_grad_by_freq", "sparse"),
+}
+MOST_CONSTANT = 64  # entries of a tensor that is written out
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The equations, what comes out, and the value of each step by the name that the graph has for it."""
+
+    tape: Tape
+    outputs: tuple[Value, ...]
+    values: Mapping[str, Any]
+    graph: Graph
+    other: Graph | None
+
+    @property
+    def equations(self) -> list[Equation]:
+        return self.tape.equations
+
+
+def reading(module: Module, other: Module | None) -> Reading:
+    """Of a module at its example, and at other sizes.
+
+    Raises Refused, with the operation and its line, where one is not known, or a size is no product of those given.
+    """
+    graph = module.graph()
+    beside = graph if other is None else other.graph()
+    if [s.operation for s in graph.steps] != [s.operation for s in beside.steps]:
+        beside, other = graph, None
+    tape = Tape()
+    known: dict[str, Any] = {}
+    inputs, there = module.inputs(), (module if other is None else other).inputs()
+    used = {called: step for step, called in graph.inputs.items()}
+    for name, one in inputs.items():
+        if name in used:
+            shape = tuple(map(Size, one.shape, there[name].shape))
+            kind = "float" if one.data is None or one.data.dtype.kind == "f" else kind_of(one.data)
+            value = tape.given(name, shape, one.wanted and one.data is None, kind)
+            known |= {step: value for step, called in graph.inputs.items() if called == name}
+    names = authors_names(graph.steps, graph.inputs, [output.name for output in graph.outputs])
+    for name, data in graph.constants.items():
+        known[name] = constant(tape, name, data)
+    for step, second in zip(graph.steps, beside.steps, strict=True):
+        if not is_passed_over(step):
+            known[step.name] = read(tape, step, second, known, names, graph)
+    outputs = tuple(known[output.name] for output in graph.outputs)
+    return Reading(tape, outputs, known, graph, None if other is None else beside)
+
+
+def kind_of(data: numpy.ndarray) -> str:
+    return "bool" if data.dtype.kind == "b" else "int64" if data.dtype.kind == "i" else "float"
+
+
+def constant(tape: Tape, name: str, data: numpy.ndarray) -> Value:
+    """A tensor that the module makes of numbers."""
+    if data.size > MOST_CONSTANT:
+        raise Refused(f"a constant tensor of {data.size} entries; register it as a buffer")
+    shape = tuple(Size(size, size) for size in data.shape)
+    tape.wanted = "constant"
+    kind = kind_of(data)
+    like = tape.first.source
+    dtype = {"float": f"{like.text}.dtype"}.get(kind, f"torch.{kind}")
+    code = call(
+        "torch.tensor", Literal(repr(data.tolist())), dtype=Literal(dtype), device=Literal(f"{like.text}.device")
+    )
+    return tape.add(shape, code, [], None, "", kind=kind)
+
+
+def merged(argument: Any, other: Any, known: Mapping[str, Any]) -> Any:
+    """An argument at both sizes: tensors as values, and a number that changes as a size."""
+    if isinstance(argument, Ref):
+        return known[argument.name]
+    if isinstance(argument, tuple):
+        return tuple(merged(one, two, known) for one, two in zip(argument, other, strict=True))
+    if isinstance(argument, int) and argument != other:
+        return Size(argument, other)
+    if argument != other:
+        raise Refused(f"{argument} at one size is {other} at another")
+    return argument
+
+
+def read(tape: Tape, step: Step, other: Step, known: Mapping[str, Any], names: Mapping[str, str], graph: Graph) -> Any:
+    """The value of a step, or its values.
+
+    Raises Refused with the operation and its line.
+    """
+    where = f"{step.operation}{f' at {step.line}' if step.line else ''}"
+    name = row(step.operation)
+    try:
+        arguments = {key: merged(argument, other.arguments[key], known) for key, argument in step.arguments.items()}
+        if name == "getitem":
+            return arguments["x"][arguments["place"]]
+        tape.wanted, tape.current = names[step.name], (step, arguments)
+        tape.parts = {
+            one.arguments["place"]: names[one.name]
+            for one in graph.steps
+            if one.operation == "getitem" and one.arguments["x"] == Ref(step.name)
+        }
+        tape.shapes = shapes(step, other, arguments)
+        values = tensors(arguments)
+        moves = any(value.moves for value in values) and step.kind in ("float", "") and not detaches(step)
+        if name is None and base(step) not in HANDLERS:
+            raise Refused("this operation is not known")
+        if not moves and name not in HANDLERS:
+            return tape.add(tape.shape, spelled(tape), values, None, "", kind=step.kind)
+        result = handled(name or base(step), step, arguments)(tape)
+    except Refused as error:
+        raise Refused(f"{where}: {error}") from error
+    if isinstance(result, Value) and step.shape is not None and tuple(s.here for s in result.shape) != step.shape:
+        raise Refused(f"{where}: gives the shape {step.shape}, which is not followed")
+    return result
+
+
+def tensors(arguments: Mapping[str, Any]) -> list[Value]:
+    found = []
+    for argument in arguments.values():
+        parts = argument if isinstance(argument, tuple | list) else (argument,)
+        found += [part for part in parts if isinstance(part, Value)]
+    return found
+
+
+def shapes(step: Step, other: Step, arguments: Mapping[str, Any]) -> list[Shape]:
+    """Of what a step gives, at both sizes; of several parts by the definition of what cuts them."""
+    if step.shape is not None and other.shape is not None:
+        return [tuple(map(Size, step.shape, other.shape))]
+    name = row(step.operation)
+    if name not in ("chunk", "split", "split_with_sizes", "unbind"):
+        return []
+    found = []
+    for place in ("here", "there"):
+        plain = {key: of_size(value, place) for key, value in arguments.items()}
+        found.append([part.shape for part in OPERATIONS[name](**plain)])
+    return [tuple(map(Size, *pair)) for pair in zip(*found, strict=True)]
+
+
+def of_size(argument: Any, place: str) -> Any:
+    if isinstance(argument, Value):
+        return numpy.empty([getattr(size, place) for size in argument.shape])
+    if isinstance(argument, tuple):
+        return tuple(of_size(part, place) for part in argument)
+    return getattr(argument, place) if isinstance(argument, Size) else argument
+
+
+@cache
+def takes(name: str) -> frozenset[str]:
+    found = signature(HANDLERS[name]).parameters.values()
+    named = {one.name for one in found if one.kind is not one.VAR_KEYWORD}
+    definitions = definition(f"aten.{name}")
+    more = definitions[1] if definitions and any(one.kind is one.VAR_KEYWORD for one in found) else frozenset()
+    return frozenset(named) | more
+
+
+def handled(name: str, step: Step, arguments: Mapping[str, Any]) -> Callable[[Tape], Any]:
+    """What writes the equations of a step: by its own rules, or by the slopes of a formula."""
+    if name in HANDLERS:
+        known = takes(name)
+        handler = HANDLERS[name]
+    else:
+        found = definition(step.operation)
+        if found is None or name not in FORMULAS:
+            raise Refused("its backward is not known")
+        function, known = found
+        handler = partial(of_formula, function)
+    more = step.passed - known - MEANINGLESS
+    if more:
+        raise Refused(f"not known with {', '.join(f'{key}={step.arguments[key]}' for key in sorted(more))}")
+    return lambda tape: handler(tape, **{key: value for key, value in arguments.items() if key in known})
+
+
+def of_formula(function: Callable[..., Any], tape: Tape, **arguments: Any) -> Value:
+    """An operation entry by entry, written as its author calls it."""
+    names = list(arguments)
+
+    def definition_of(*operands: object) -> object:
+        return function(**dict(zip(names, operands, strict=True)))
+
+    return entrywise(tape, definition_of, list(arguments.values()), spelled(tape))
+
+
+FORMULAS = frozenset(
+    name
+    for name in OPERATIONS
+    if name not in HANDLERS and OPERATIONS[name].__module__.endswith("entrywise") and not name.startswith("__")
+)

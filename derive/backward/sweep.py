@@ -1,0 +1,76 @@
+"""The sweep back over the equations of a module: the lines that compute its gradients."""
+
+from dataclasses import dataclass
+from functools import reduce
+
+from derive.backends import Name, Source, call, plus
+from derive.backward.reading import Reading
+from derive.backward.tape import Equation, Value
+
+
+@dataclass(frozen=True)
+class Line:
+    """The line that computes a gradient, the value that it is for, and the equations that it goes back through."""
+
+    name: str
+    code: Source
+    value: Value
+    through: tuple[Equation, ...]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The lines of the backward pass; the cotangents that it takes, and what each gradient is called."""
+
+    lines: tuple[Line, ...]
+    cotangents: tuple[str, ...]
+    gradients: dict[Value, Source]
+
+    @property
+    def used(self) -> frozenset[str]:
+        """The names that the lines use."""
+        sources = [line.code for line in self.lines] + list(self.gradients.values())
+        return frozenset().union(*(source.names for source in sources))
+
+
+def swept(reading: Reading) -> Sweep:
+    """From the last equation to the first; each sends its cotangents to what it was made from.
+
+    A gradient that is only another one has no line of its own, and one that nothing reaches is 0.
+    """
+    cotangents = ("G",) if len(reading.outputs) == 1 else tuple(f"G{place}" for place in range(len(reading.outputs)))
+    parts: dict[Value, list[tuple[Source, Equation | None]]] = {}
+    for output, name in zip(reading.outputs, cotangents, strict=True):
+        parts.setdefault(output, []).append((Name(name), None))
+    first: dict[Value, Equation] = {}
+    for equation in reversed(reading.equations):
+        first |= dict.fromkeys(equation.operands if equation.pull else (), equation)
+    lines: list[Line] = []
+    gradients: dict[Value, Source] = {}
+
+    def settle(value: Value) -> Source | None:
+        found = parts.pop(value, [])
+        if len(found) == 1 and isinstance(found[0][0], Name):
+            gradients[value] = found[0][0]
+        elif found:
+            total = reduce(plus, (source for source, _ in found))
+            through = tuple(dict.fromkeys(equation for _, equation in found if equation))
+            lines.append(Line(f"grad_{value.name}", total, value, through))
+            gradients[value] = Name(lines[-1].name)
+        return gradients.get(value)
+
+    for equation in reversed(reading.equations):
+        found = [settle(value) for value in equation.values]
+        if equation.pull is None or not any(found):
+            continue
+        for operand, source in equation.pull(*found):
+            if operand.moves:
+                parts.setdefault(operand, []).append((source, equation))
+        for operand in reading.tape.inputs:
+            if first.get(operand) is equation:
+                settle(operand)
+    wanted = [value for value in reading.tape.inputs if value.moves]
+    for value in wanted:
+        if value not in gradients and settle(value) is None:
+            gradients[value] = call("torch.zeros_like", value.source)
+    return Sweep(tuple(lines), cotangents, gradients)

@@ -1,0 +1,65 @@
+"""python -m derive.module: the backward of a torch module as text, with a proof.
+
+    python -m derive.module package.file:Net --input "x: 2x3x4" --input "labels: 2 of 10" --out mine
+
+Writes layer.py (forward and backward in plain torch, without autograd), function.py, the derivation and a certificate.
+"""
+
+from derive.system import Parser, a_path, begin, differences, failed, finish, one_line
+
+if __name__ == "__main__":
+    begin("python -m derive.module", sympy="1.14", jinja2="3.1", numpy="1.26", torch="2.6")
+
+import sys
+
+from derive.backward import ModuleDerivation, module_derivation
+from derive.modules import Refused, Wrong, example_of, named_module
+
+__all__ = ["ModuleDerivation", "Refused", "Wrong", "module_derivation"]
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = Parser(prog="python -m derive.module", description=__doc__ and __doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument(
+        "module",
+        help="package.file:name, or file.py:name, of a module, a function of tensors, or what makes a module without "
+        "arguments",
+    )
+    parser.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="'NAME: SHAPE'",
+        help="of an argument, in order: 'x: 2x3x4', or 'i: 2x3 of 7' for whole numbers below 7",
+    )
+    parser.add_argument("--out", type=a_path, help="a folder for the files; without it layer.py is printed")
+    parser.add_argument("--force", action="store_true", help="replace what is in it")
+    parser.add_argument("--check", action="store_true", help="write nothing: compare what is in it, and prove it")
+    options = parser.parse_args(argv)
+    try:
+        if options.check and not options.out:
+            raise ValueError("--check needs --out")
+        module = named_module(options.module)
+        name = options.module.rpartition(":")[2]
+        derived = ModuleDerivation(module, example_of(options.input, module), name)
+        if options.check:
+            report = differences(options.out, derived.files)
+            print("".join(report), end="", file=sys.stderr)
+            print(derived.prove((options.out / "layer.py").read_text(encoding="utf-8")))
+            return 1 if report else 0
+        if options.out:
+            print(derived.write(options.out, options.force))
+            print(f"wrote {', '.join(derived.files)} and certificate.json to {options.out}")
+        else:
+            print(derived.source())
+            print(derived.prove(), file=sys.stderr)
+    except Wrong as error:
+        print(f"WRONG: {one_line(str(error))}", file=sys.stderr)
+        return 1
+    except (OSError, ValueError, TypeError, SyntaxError) as error:
+        return failed("python -m derive.module", error)
+    return 0
+
+
+if __name__ == "__main__":
+    finish(main)

@@ -1,0 +1,118 @@
+"""Each line of an emitted text is shown to compute what it must, and no slip in one is accepted."""
+
+import random
+
+import pytest
+import torch
+from torch import nn
+
+from derive.backward import ModuleDerivation, module_derivation
+from derive.module import Refused, Wrong
+from tests.backward.test_module_text import loaded, truth
+from tests.helpers.layers import LAYERS, MLP, Of, r
+from tests.helpers.slips import mutants
+
+QUICK = (
+    *("attention", "batch norm", "bilinear", "branches", "classes", "detached", "dropout by its mask", "fused heads"),
+    *("frozen and unused", "glu", "group norm", "hidden keys", "indices", "layer norm", "layout", "losses"),
+    *("mean pool", "products", "reductions", "relu", "repeated", "rms norm", "rnn cell", "rope", "silu", "swiglu"),
+    *("tied", "two outputs", "windows of an image"),
+)
+SLIPPED = ("attention", "classes", "layer norm", "mean pool", "swiglu", "two outputs")
+
+
+def derived_of(name: str) -> ModuleDerivation:
+    make, example = LAYERS[name]
+    return module_derivation(make(), example())
+
+
+def exact(name: str) -> None:
+    derived = derived_of(name)
+    shown = derived.of_lines(derived.source())
+    assert shown.entries and not shown.checked, str(shown)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_each_line_is_identical_to_what_it_must_be(name):
+    exact(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(LAYERS.keys() - {*QUICK}))
+def test_each_line_of_all_others_is_identical_to_what_it_must_be(name):
+    exact(name)
+
+
+def test_the_certificate_says_what_was_shown():
+    certificate = module_derivation(MLP(torch.tanh), [r(3, 2)]).prove()
+    lines, numbers = certificate.shown
+    assert certificate.exact and str(certificate).startswith("proved: MLP\n")
+    assert lines.how.endswith("at input0 2x2") or lines.how.endswith("at x 2x2")
+    assert "dfc1_weight" in numbers.functions and "x 3x2; x " in numbers.how
+
+
+def test_what_cannot_be_decided_with_symbols_is_checked_numerically():
+    certificate = module_derivation(Of(lambda s, x, y: x.exp() ** y), [r(2), r(2)]).prove()
+    assert not certificate.exact
+    assert "not decided with symbols" in str(certificate)
+
+
+def accepted(name: str, texts: list[str]) -> list[str]:
+    """Those that are not rejected line by line, although they give other numbers."""
+    derived, found = derived_of(name), []
+
+    def numbers(text: str) -> list[torch.Tensor]:
+        module = loaded(text)
+        torch.manual_seed(0)
+        outputs, cotangents, _, tensors = truth(derived.module)
+        names = module.forward.__code__.co_varnames[: module.forward.__code__.co_argcount]
+        output, saved = module.forward(*(tensors[name] for name in names))
+        outputs = output if isinstance(output, tuple) else (output,)
+        return [*outputs, *module.backward(*cotangents, saved).values()]
+
+    right = numbers(derived.source())
+    for text in texts:
+        try:
+            shown = derived.of_lines(text)
+        except (Wrong, Refused):
+            continue
+        if shown.checked:
+            continue
+        got = numbers(text)
+        if any(not torch.allclose(mine, other, rtol=1e-9, atol=1e-12) for mine, other in zip(got, right, strict=True)):
+            found.append(text)
+    return found
+
+
+def slipped(name: str, count: int) -> list[str]:
+    text = derived_of(name).source()
+    texts = [*mutants(text, "forward"), *mutants(text, "backward")]
+    return random.Random(0).sample(texts, min(count, len(texts)))
+
+
+@pytest.mark.parametrize("name", SLIPPED)
+def test_a_slip_in_a_line_is_not_accepted(name):
+    assert accepted(name, slipped(name, 6)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*SLIPPED, "gpt block", "resnet block"])
+def test_no_slip_in_a_line_is_accepted(name):
+    assert accepted(name, slipped(name, 40)) == []
+
+
+def test_gradients_that_are_given_in_another_order_or_cut_off_are_wrong():
+    derived = module_derivation(nn.LayerNorm(3), [r(2, 3)])
+    text = derived.source()
+    for right, wrong in (
+        ('"weight": grad_weight', '"weight": grad_bias'),
+        ("y_rstd, y_hat = saved", "y_hat, y_rstd = saved"),
+        ("y_hat = y_rstd * (input - y_mean)", "y_hat = y_rstd * (input - y_mean.detach())"),
+    ):
+        assert text.count(right) == 1
+        changed = text.replace(right, wrong)
+        if "detach" in wrong:
+            assert derived.of_lines(changed).checked == 0  # the same numbers, whatever autograd would make of it
+        else:
+            with pytest.raises((Wrong, Refused)):
+                derived.prove(changed)

@@ -1,0 +1,162 @@
+"""The backward of torch modules as text: its numbers beside autograd's, its function, and what is refused."""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from derive.module import Refused, Wrong, main, module_derivation
+from derive.modules.graph import Module, identifier, results
+from tests.helpers.layers import LAYERS, MLP, GPTBlock, Of, r
+
+CLOSE = 1e-12
+
+
+def loaded(text: str) -> ModuleType:
+    module = ModuleType("layer")
+    exec(compile(text, "layer.py", "exec"), module.__dict__)
+    return module
+
+
+def truth(module: Module, cotangents: list[torch.Tensor] | None = None):
+    """The outputs, cotangents of them, and the gradients that autograd gives, by the names of what they are for."""
+    held = {identifier(path): one for path, one in module.held().items()}
+    for one in held.values():
+        one.grad = None
+    given = {name: one.clone().requires_grad_(one.is_floating_point()) for name, one in module.example.items()}
+    outputs = results(module(*given.values()))
+    drawn = cotangents or [torch.randn_like(one) for one in outputs]
+    sum((g * one).sum() for g, one in zip(drawn, outputs, strict=True)).backward()
+    gradients = {name: one.grad for name, one in {**given, **held}.items()}
+    tensors = {name: one.detach() for name, one in {**given, **held}.items()}
+    return outputs, drawn, gradients, tensors
+
+
+def agree(module: Module, text: ModuleType) -> None:
+    outputs, cotangents, gradients, tensors = truth(module)
+    names = text.forward.__code__.co_varnames[: text.forward.__code__.co_argcount]
+    got, saved = text.forward(*(tensors[name] for name in names))
+    for mine, other in zip(results(got), outputs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=CLOSE, atol=CLOSE)
+    mine = text.backward(*cotangents, saved)
+    assert set(mine) == {name for name, one in module.inputs().items() if one.wanted and one.data is None}
+    for name, gradient in mine.items():
+        wanted = torch.zeros_like(tensors[name]) if gradients[name] is None else gradients[name]
+        torch.testing.assert_close(gradient, wanted, rtol=CLOSE, atol=CLOSE, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_gradients_are_autograds_at_the_given_sizes_and_at_others(name):
+    make, example = LAYERS[name]
+    derived = module_derivation(make(), example())
+    text = loaded(derived.source())
+    agree(derived.module, text)
+    if derived.reading.other is not None:
+        agree(derived.module.resized(derived.resized), text)
+
+
+def test_one_text_serves_all_sizes():
+    """What modules of other widths give differs in the sizes of weights alone."""
+    texts = [module_derivation(GPTBlock(d, 2 * d), [r(2, 3, d)]).source() for d in (4, 6)]
+    small, large = (text.splitlines() for text in texts)
+    different = [pair for pair in zip(small, large, strict=True) if pair[0].split("#")[0] != pair[1].split("#")[0]]
+    assert len(different) <= 10 and len(small) == len(large)
+
+
+def test_layer_norm_goes_back_as_it_is_published():
+    text = module_derivation(nn.LayerNorm(3), [r(2, 4, 3)]).source()
+    assert "grad_y_hat = G * weight" in text
+    terms = "grad_y_hat - grad_y_hat.mean(-1, keepdim=True) - y_hat * (grad_y_hat * y_hat).mean(-1, keepdim=True)"
+    assert f"y_rstd * ({terms})" in text
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """Imports the package that a module is written to."""
+
+    def write(layer, example, name):
+        module_derivation(layer, example).write(tmp_path / name)
+        monkeypatch.syspath_prepend(str(tmp_path))
+        return import_module(f"{name}.function")
+
+    yield write
+    for name in [name for name in sys.modules if name.startswith("emitted_")]:
+        del sys.modules[name]
+
+
+def test_the_function_of_autograd_passes_gradcheck(written):
+    net = MLP(torch.tanh)
+    function = written(net, [r(3, 2)], "emitted_mlp")
+    net = net.double()
+    tensors = function.tensors(net)
+    x = torch.rand(3, 2, dtype=torch.float64, requires_grad=True)
+    inputs = (x, *(one.detach().requires_grad_() for one in tensors.values()))
+    assert torch.autograd.gradcheck(function.layer, inputs)
+    function.layer(x, **tensors).sum().backward()
+    mine = [net.fc1.weight.grad.clone(), x.grad.clone()]
+    net.zero_grad()
+    x.grad = None
+    net(x).sum().backward()
+    torch.testing.assert_close(mine, [net.fc1.weight.grad, x.grad])
+    with pytest.raises(RuntimeError, match="create_graph"):
+        torch.autograd.grad(function.layer(*inputs).sum(), inputs[0], create_graph=True)
+
+
+def test_what_is_hidden_by_a_mask_gives_no_nan():
+    make, example = LAYERS["hidden keys"]
+    derived = module_derivation(make(), example())
+    text = loaded(derived.source())
+    q, k, v, mask = (one.double() for one in example())
+    output, saved = text.forward(q, k, v, mask)
+    gradients = text.backward(torch.ones_like(output), saved)
+    assert all(one.isfinite().all() for one in gradients.values())
+
+
+REFUSED = {
+    "dropout in training": (lambda s, x: F.dropout(x, 0.5), "dropout in training.*mask"),
+    "an operation that is not known": (lambda s, x: torch.fft.fft(x).real, r"aten\.fft.*not known"),
+    "a slope that is not known": (lambda s, x: x.cumprod(1), r"aten\.cumprod.*at .*:\d+: its backward is not known"),
+    "a norm": (lambda s, x: torch.linalg.vector_norm(x, 3), "p=3"),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_what_is_not_known_is_refused_with_its_line(why):
+    function, message = REFUSED[why]
+    with pytest.raises(Refused, match=message) as caught:
+        module_derivation(Of(function), [r(2, 3)])
+    assert "test_module_text.py:" in str(caught.value)
+
+
+NET = "import torch\nfrom torch import nn\n\n\ndef net():\n    return nn.Sequential(nn.Linear(2, 2), nn.Tanh())\n"
+
+
+def test_the_command_writes_checks_and_refuses(tmp_path, capsys):
+    file, folder = tmp_path / "net.py", tmp_path / "mine"
+    file.write_text(NET)
+    command = [f"{file}:net", "--input", "x: 2x2", "--out", str(folder)]
+    command[2] = "2x2"
+    assert main(command) == 0
+    assert capsys.readouterr().out.startswith("proved: net\n")
+    assert {path.name for path in folder.iterdir()} == {
+        *("certificate.json", "derivation.html", "derivation.md", "function.py", "layer.py")
+    }
+    assert main([*command, "--check"]) == 0
+    text = (folder / "layer.py").read_text()
+    assert "grad__0_bias = " in text
+    (folder / "layer.py").write_text(text.replace("grad__0.sum(0)", "grad__0.mean(0)"))
+    assert main([*command, "--check"]) == 1
+    assert "WRONG: " in capsys.readouterr().err
+    assert main([f"{file}:none", "--input", "2x2"]) == 2
+    assert "has no none" in capsys.readouterr().err
+
+
+def test_a_text_that_is_wrong_is_not_written(tmp_path):
+    derived = module_derivation(nn.LayerNorm(3), [r(2, 3)])
+    right = derived.source()
+    with pytest.raises(Wrong):
+        derived.prove(right.replace(".mean(-1, keepdim=True)", ".sum(-1, keepdim=True)"))

@@ -40,6 +40,7 @@ class Judge:
         self.algebras = Algebra(logistic=True), self.plain, Algebra(open_functions=True)  # the quickest to decide first
         self.sums = Intermediates(self.decided)
         self.points: dict[tuple[int, int], dict[Symbol, Expr]] = {}  # by their number and precision
+        self.known_branches: dict[Symbol, set[object]] = {}
 
     def establish(self, claims: Iterable[Claim], where: str, total: int = 0, label: str = "") -> Counter[bool]:
         """Shows each claim, with a progress bar if it has a label; how many are identities, and how many agree."""
@@ -70,13 +71,14 @@ class Judge:
             return True
         points = sum(self.agrees(name, emitted, derivative, point, where) for point in range(POINTS))
         found = found if alike else self.in_full(emitted, derivative)
-        if found is False and points and self.branches(emitted) == self.branches(derivative):
+        if found:
+            return True
+        if points and self.fall_alike(emitted, derivative):
             more = (self.agrees(name, emitted, derivative, point, where) for point in range(POINTS, MORE_POINTS))
-            found, points = None, points + sum(more)
-        if found is False or (found is None and not points):
-            right = f"although it is right at {points} points to 20 digits" if points else "and no point says anything"
-            raise NotProved(f"{where}: {name} could not be proved, {right}")
-        return found is True
+            if found is None or sum(more):
+                return False
+        right = f"although it is right at {points} points to 20 digits" if points else "and no point says anything"
+        raise NotProved(f"{where}: {name} could not be proved, {right}")
 
     def decided(self, left: Expr, right: Expr) -> bool:
         """Whether the two are identical over their names, and short enough for that to be found out soon."""
@@ -106,9 +108,22 @@ class Judge:
                 return False
         return None
 
+    def fall_alike(self, left: Expr, right: Expr) -> bool:
+        """Whether the two fall into branches by the same conditions: what differs in one alone may show at no point."""
+        if self.branches(left) == self.branches(right):
+            return True
+        short = max(map(self.sums.length, (left, right))) <= LONGEST
+        return short and len({frozenset(self.branches(self.sums.written_out(expr))) for expr in (left, right)}) == 1
+
     def branches(self, expr: Expr) -> set[object]:
-        """What decides between branches of the expression, written out."""
-        return self.plain.branches(self.sums.written_out(expr))
+        """What decides between branches of an expression and of what the names in it are."""
+        found, names = self.plain.branches(expr), self.sums.inside(expr)
+        return found.union(*(self.branches_of_name(name) for name in names))
+
+    def branches_of_name(self, name: Symbol) -> set[object]:
+        if name not in self.known_branches:
+            self.known_branches[name] = self.branches(self.sums.definitions[name])
+        return self.known_branches[name]
 
     def agrees(self, name: str, emitted: Expr, derivative: Expr, number: int, where: str) -> bool:
         """Whether the two are the same number at a point; not if they are none.

@@ -71,6 +71,16 @@ def test_what_the_algebra_does_not_know_is_compared_at_more_points_and_in_its_br
             judge.show("it", one, other, "here")
 
 
+def test_what_is_too_long_has_to_fall_into_the_same_branches(monkeypatch):
+    monkeypatch.setattr("derive.proof.judge.MOST_TERMS", (1,))
+    judge = Judge()
+    part = judge.sums.name(y + 2 * z)
+    left, right = ((1 + part) ** 2 * Piecewise((part, part > limit), (0, True)) for limit in (20, 20))
+    assert judge.show("it", left.expand(), right, "here") is False
+    with pytest.raises(NotProved, match="could not be proved"):
+        judge.show("it", left.expand(), right.xreplace({part > 20: part > 25}), "here")
+
+
 def test_numbers_at_points_have_as_many_digits_as_it_takes():
     judge = Judge()
     part = judge.sums.name(1 + y * z / 10**40)

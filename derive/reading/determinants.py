@@ -61,7 +61,7 @@ class Magnitude:
             self.rest *= self.read.scalar(factor) ** power
 
     def log_of_size(self) -> Expr:
-        return self.logs() + (log(Abs(self.rest)) if self.rest != 1 else 0)
+        return self.logs() + log(Abs(self.rest))
 
     def log(self) -> Expr:
         """Its logarithm; nan where it is known to be negative."""
@@ -70,7 +70,7 @@ class Magnitude:
         if len(self.odd) == 1 and self.rest == 1:
             return self.logs(signed=self.odd[0])
         sign = self.rest * Mul(*(self.read.number(SignDet(matrix)) for matrix in self.odd))
-        return self.logs() + (log(sign) if sign != 1 else 0)
+        return self.logs() + log(sign)
 
     def logs(self, signed: MatrixExpr | None = None) -> Expr:
         """All but the rest; log det X of the one that must be positive."""

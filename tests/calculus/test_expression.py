@@ -114,10 +114,19 @@ def test_enough_published_problems():
         (Trace((s * X * T).T * S), s, "Trace(S.T*X*T)"),
         (log(Abs(Determinant(X))), X, "X.T**(-1)"),
         (sqrt(Trace(x.T * x)), x, "1/sqrt(Trace(x.T*x))*x"),
+        (Trace(b.T * HadamardProduct(A, OneMatrix(m, 1) * x.T) * OneMatrix(n, 1)), b, "A*x"),
+        (Trace(OneMatrix(1, m) * HadamardProduct(A, b * OneMatrix(1, n)) * x), x, "A.T*b"),
     ],
 )
 def test_textbook_forms(loss, variable, text):
     assert str(gradient(loss, variable)) == text
+
+
+@pytest.mark.parametrize("matrix", [S, S.T], ids=str)
+def test_what_was_solved_for_is_used_again(matrix):
+    """Once for the value, and backwards once for each of the two gradients."""
+    code = derivation(total((matrix.inv() * x).applyfunc(sin)), [S, x]).torch()
+    assert code.count("linalg.solve(") == 3
 
 
 def naive(t):

@@ -175,8 +175,10 @@ def of_entry(read: Reader, node: MatrixElement, indices: Indices) -> Expr:
             ends = start, start + index.length
             if len(along) > 1 or start.free_symbols - set(read.sizes.values()):
                 raise read.refuse(node, PLACES)
+        if ends[0].is_negative or (ends[1] != size and (ends[1] - size).is_nonnegative):
+            raise read.refuse(node, f"the index runs from {ends[0]} to {ends[1] - 1}, and the last one is {size - 1}")
         place.append(along[0] if along else None)
-        if ends != (0, size) and size != 1:
+        if ends != (0, size):
             cut[axis] = (*ends, Integer(1))
     matrix = read.sliced(matrix, *cut) if cut != whole else matrix
     if place == [0, 0] or place == [1, 1]:

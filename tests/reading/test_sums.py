@@ -10,6 +10,7 @@ from tests.helpers.gate import relative
 n, m = symbols("n m", integer=True, positive=True)
 i, j, k, d = symbols("i j k d", integer=True)
 X, x, A, D = MatrixSymbol("X", m, n), MatrixSymbol("x", n, 1), MatrixSymbol("A", n, n), MatrixSymbol("D", m, m)
+B, C = MatrixSymbol("B", 2, n), MatrixSymbol("C", n, 2)
 over_i, over_j, over_k, over_d = (i, 0, m - 1), (j, 0, n - 1), (k, 0, m - 1), (d, 0, n - 1)
 
 
@@ -58,6 +59,8 @@ SUMS = {
         lambda X, **_: (X.diff(dim=0) ** 2).sum(),
     ),
     "a part": (Sum(A[i, j] * x[j, 0], (i, 1, 2), (j, 0, 1)), lambda A, x, **_: (A[1:3, :2] @ x[:2]).sum()),
+    "one of two rows": (Sum(B[1, j] * x[j, 0] ** 2, over_j), lambda B, x, **_: B[1] @ x[:, 0] ** 2),
+    "one of two columns": (Sum(C[j, 1] * x[j, 0] ** 2, over_j), lambda C, x, **_: C[:, 1] @ x[:, 0] ** 2),
     "delta": (
         Sum(KroneckerDelta(i, j) * A[i, j] * x[i, 0], (i, 0, n - 1), over_j),
         lambda A, x, **_: torch.diag(A) @ x[:, 0],
@@ -102,3 +105,17 @@ def test_a_sum_over_indices_has_the_gradient_that_autograd_finds(name):
 def test_what_no_product_of_matrices_is_is_refused(loss):
     with pytest.raises(ValueError, match=r"it stands at .*; (an index of an entry|write it with matrices)"):
         derivation(loss, [X if loss.has(X) else x])
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (Sum(x[i, j], (i, 0, n - 1), (j, 0, 3)), "from 0 to 3, and the last one is 0"),
+        (Sum(x[i, k], (i, 0, n - 1), over_k) * X[0, 0], "from 0 to m - 1, and the last one is 0"),
+        (Sum(X[i + 1, j], over_i, over_j), "from 1 to m, and the last one is m - 1"),
+        (Sum(X[i, j - 1], over_i, over_j), "from -1 to n - 2, and the last one is n - 1"),
+    ],
+)
+def test_an_index_that_leaves_the_matrix_is_refused(loss, words):
+    with pytest.raises(ValueError, match=words):
+        derivation(loss, [X if loss.has(X) else x], prove=False)

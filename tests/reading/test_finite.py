@@ -72,6 +72,11 @@ LOSSES = {  # the loss, the variable, where, and what it is in torch
         LOGITS,
         lambda X: (torch.softmax(X, 1) * torch.log_softmax(X, 1)).sum(),
     ),
+    "mean with the weights of a softmax": (
+        total(HadamardProduct(x, x.applyfunc(exp))) / total(x.applyfunc(exp)),
+        1e4 * PROBABILITIES,
+        lambda x: (x * torch.softmax(x, 0)).sum(),
+    ),
 }
 
 

@@ -34,17 +34,21 @@ def given_numbers(
     Raises OSError, or ValueError with file, line and reason.
     """
     text = text_of_numbers(path)
-    try:
-        table = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        place = re.search(r"\(at line (\d+)", str(error))
-        line = f":{place[1]}" if place else ""
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).partition(" (at ")[0]
-        raise ValueError(f"{path}{line}: {one_line(reason)}") from None
     lines: dict[str, int] = {}
     for number, line in enumerate(text.split("\n"), 1):
         if key := re.match(r"""\s*["']?(\w+)["']?\s*=""", line):
-            lines.setdefault(key[1], number)
+            if key[1] in lines:
+                raise ValueError(f"{path}:{number}: {key[1]} stands twice, first in line {lines[key[1]]}")
+            lines[key[1]] = number
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r"\(at line (\d+)", str(error))
+        line = f":{place[1]}" if place else ""
+        raise ValueError(f"{path}{line}: {one_line(str(error).partition(' (at ')[0])}") from None
+    except (RecursionError, ValueError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else "a number of too many digits"
+        raise ValueError(f"{path}: {reason}") from None
     known = [*shapes, "x", "y", "layout"]
     layout = table.pop("layout", LAYOUTS[0])
     if layout not in LAYOUTS:

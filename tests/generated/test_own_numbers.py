@@ -198,6 +198,22 @@ def test_a_table_that_is_none_is_refused_in_a_line(name, emitted, here, capsys):
     assert said in err and err.count("\n") == 1 and not (here / "my_autograd.dat").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = [1, 2]\n\nW1 = [[1, 2], [3, 4]]\nx = [3, 4]", ":4: x stands twice, first in line 1"),
+        (f"x = [{'9' * 5000}, 1]", ": a number of too many digits"),
+        ("x = " + "[" * 3000, ": nested too deeply"),
+        ("x = [1, 2", ": Unclosed array"),
+    ],
+)
+def test_what_is_no_toml_is_named_with_its_line_where_there_is_one(text, said, emitted, here, capsys):
+    (here / "own.toml").write_text(text)
+    assert emitted(NETWORK, "run").main(["--numbers", "own.toml"]) == 2
+    err = capsys.readouterr().err
+    assert f"own.toml{said}" in err and err.count("\n") == 1
+
+
 def test_the_same_thing_in_two_places_is_refused(emitted, here, capsys):
     run, weights = emitted(NETWORK, "run"), emitted(NETWORK, "weights")
     weights.save(here / "w.pt", run.draw(1, torch.float32)[0])

@@ -64,11 +64,10 @@ from sympy.polys.matrices.exceptions import DMNonInvertibleMatrixError
 
 from derive.formulas import NamedFunction, z
 from derive.programs import Arange, BlockSum, Elementwise, RowLogSumExp, RowSoftmax
+from derive.proof.precision import decimals
 
 Environment = dict[Basic, Any]  # a number, or entries
-DIGITS = 150  # of numbers that are not rational
 LARGEST = 4  # determinant that is written out
-ROUNDING = Float(10, DIGITS) ** (10 - DIGITS // 2)
 STEPS = (Abs, sign, Heaviside)  # have a kink where their argument is 0
 
 
@@ -92,7 +91,7 @@ def entries(node: MatrixExpr | MatrixBase, given: Environment) -> numpy.ndarray:
 
 def in_decimals(number: Expr) -> Expr:
     """A number that is not rational as a decimal of many digits."""
-    return number.evalf(DIGITS) if number.is_number and not number.is_Rational and not number.is_Float else number
+    return number.evalf(decimals()) if number.is_number and not number.is_Rational and not number.is_Float else number
 
 
 class Definition:
@@ -255,7 +254,8 @@ def check_smooth(node: Basic, numbers: list[Expr]) -> None:
         pairs = combinations(numbers, 2)
     elif isinstance(node, floor | ceiling):
         pairs = [(numbers[0], round(numbers[0]))]
-    if any(abs((left - right).evalf(DIGITS)) < ROUNDING for left, right in pairs if left.is_real and right.is_real):
+    near = Float(10, decimals()) ** (10 - decimals() // 2)
+    if any(abs((left - right).evalf(decimals())) < near for left, right in pairs if left.is_real and right.is_real):
         raise OnKink(f"{node}: both sides are {numbers[0]}")
 
 
@@ -322,7 +322,7 @@ def in_domain(matrix: numpy.ndarray) -> DomainMatrix | None:
     """The matrix in SymPy's field of its entries, if they are numbers or rational functions of one symbol."""
     if all(entry.is_number for entry in matrix.flat):
         exact = all(entry.is_Rational for entry in matrix.flat)
-        return DomainMatrix.from_Matrix(Matrix(matrix) if exact else Matrix(matrix).evalf(DIGITS)).to_field()
+        return DomainMatrix.from_Matrix(Matrix(matrix) if exact else Matrix(matrix).evalf(decimals())).to_field()
     if len(set().union(*(entry.free_symbols for entry in matrix.flat))) > 1:
         return None
     given = DomainMatrix.from_Matrix(Matrix(matrix))

@@ -3,13 +3,14 @@
 The loss is written out by the definitions of its nodes at small sizes, with a symbol for each entry; what is emitted
 must be identical to it and to its derivatives. Where that is too large to expand, or holds what the algebra does not
 know, it is no proof but a check: numbers stand for the entries, along a random line through a random point the loss is
-a function of one variable t, and its derivative by t, or where it is long a difference quotient of 150-digit numbers,
-must be the sum of the gradient's entries times the direction's.
+a function of one variable t, and its derivative by t, or where it is long a difference quotient of numbers with many
+digits, must be the sum of the gradient's entries times the direction's.
 """
 
 import hashlib
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from math import prod
 from random import Random
@@ -36,13 +37,15 @@ from sympy.matrices.exceptions import NonInvertibleMatrixError
 from derive.proof.algebra import Algebra, with_sigmoids
 from derive.proof.certificate import Certificate, Shown
 from derive.proof.contexts import naming
-from derive.proof.definition import DIGITS, Definition, Environment, OnKink, TooManyTerms
+from derive.proof.definition import Definition, Environment, OnKink, TooManyTerms
 from derive.proof.grammar import check
 from derive.proof.judge import NotProved
+from derive.proof.precision import decimals, settled
 from derive.proof.source import run_source
 from derive.proof.tensor import Tensor, read_only
 from derive.proof.trials import (
     ORDERS,
+    UNDEFINED,
     DerivedLoss,
     Sizes,
     chosen_sizes,
@@ -60,7 +63,6 @@ MOST_EXPANDED_TERMS = 60_000  # of all that is compared, if every product in it 
 RANDOM_POINTS = 2
 AGREEING_DIGITS = 45  # digits that must agree
 SMALLEST = 90  # decimals; what is smaller beside the loss than this is rounding
-LINE_STEP = Rational(1, 10**50)  # its square is the error of a difference quotient, and DIGITS leave as much beside it
 t = Dummy("t", real=True)
 
 
@@ -78,7 +80,7 @@ def certify(subject: DerivedLoss) -> Certificate:
     sizes, how = with_symbols(subject, function), "identical, with a symbol for each entry"
     exact = sizes is not None and next(defined_points(subject), None) is not None
     if sizes is None or not exact:
-        how, sizes = at_random_points(subject, function)
+        how, sizes = settled(partial(with_values, subject, function))
     entries = 1 + sum(prod(shape_at(v, sizes)) if isinstance(v, MatrixSymbol) else 1 for v in subject.variables)
     named_sizes = {str(symbol): int(size) for symbol, size in sizes.items()}
     identical_entries, checked = (entries, 0) if exact else (0, entries)
@@ -149,6 +151,18 @@ def most_terms(expr: Expr, known: dict[Expr, int] | None = None) -> int:
     return known[expr]
 
 
+def with_values(subject: DerivedLoss, function: Emitted) -> tuple[str, Sizes]:
+    """What at_random_points says.
+
+    Raises NotProved where it finds no number of so many digits.
+    """
+    try:
+        return at_random_points(subject, function)
+    except UNDEFINED as error:
+        why = f"in numbers of {decimals()} digits the gradient has no value where the loss has one: {error}"
+        raise NotProved(f"{subject.loss}: {why}") from error
+
+
 def at_random_points(subject: DerivedLoss, function: Emitted) -> tuple[str, Sizes]:
     """How it was shown at random points, and for which sizes."""
     exact, shown = True, 0
@@ -158,7 +172,7 @@ def at_random_points(subject: DerivedLoss, function: Emitted) -> tuple[str, Size
             slopes = {v: line_slope(subject, v, definition.given, Random(shown)) for v in subject.variables}
         except (NonInvertibleMatrixError, OnKink):
             continue
-        floor = (1 + abs(value.evalf(DIGITS))) / 10**SMALLEST
+        floor = (1 + abs(value.evalf(decimals()))) / 10**SMALLEST
         exact &= agrees(emitted_value, value, "the value", floor)
         for variable in subject.variables:
             exact &= check_gradient(subject, variable, gradients, definition, slopes[variable], floor)
@@ -227,7 +241,8 @@ def line_slope(subject: DerivedLoss, variable: Basic, point: Environment, random
             line = at(t)
             line = line.xreplace({step: step.xreplace({t: Integer(0)}) for step in line.atoms(floor, ceiling, sign)})
             return steps, diff(line, t).xreplace({t: Integer(0)})
-    return steps, (at(LINE_STEP).evalf(DIGITS) - at(-LINE_STEP).evalf(DIGITS)) / (2 * LINE_STEP)
+    h = Rational(1, 10 ** (decimals() // 4))  # its square is the error of the quotient, and as many digits are left
+    return steps, (at(h).evalf(decimals()) - at(-h).evalf(decimals())) / (2 * h)
 
 
 def run(function: Emitted, subject: DerivedLoss, point: Environment) -> tuple[Expr, Any]:
@@ -254,7 +269,7 @@ def agrees(mine: Expr, other: Expr, what: str, floor: Expr) -> bool:
     mine, other = sympify(mine), sympify(other)
     if mine.is_Rational and other.is_Rational and mine == other:
         return True
-    mine, other = mine.evalf(DIGITS), other.evalf(DIGITS)
+    mine, other = mine.evalf(decimals()), other.evalf(decimals())
     if not (mine.is_Float or mine.is_Rational) or not abs(mine - other) <= abs(other) / 10**AGREEING_DIGITS + floor:
         found, wanted = first_difference(mine, other)
         raise NotProved(f"{what} came out as {found} where it is {wanted}; prove=False derives without a proof")
@@ -263,7 +278,7 @@ def agrees(mine: Expr, other: Expr, what: str, floor: Expr) -> bool:
 
 def first_difference(mine: Expr, other: Expr) -> tuple[str, str]:
     """Two numbers with as many digits as show that they differ, and two more."""
-    for digits in range(4, DIGITS):
+    for digits in range(4, decimals()):
         if mine.evalf(digits) != other.evalf(digits):
             return str(mine.evalf(digits + 2)), str(other.evalf(digits + 2))
     return str(mine), str(other)

@@ -12,6 +12,7 @@ from mpmath import mp, mpf
 from derive.proof.judge import NotProved
 
 PRECISIONS = 200, 800, 3200  # digits
+LEAST = 150  # of numbers that are not rational, where nobody asks for so many
 Result = TypeVar("Result")
 
 
@@ -30,6 +31,11 @@ def settled(compare: Callable[[], Result], refusal: type[Exception] = NotProved)
                     raise
                 said = str(error)
     raise AssertionError(PRECISIONS)
+
+
+def decimals() -> int:
+    """How many digits numbers have that are not rational."""
+    return max(mp.dps, LEAST)
 
 
 def step() -> mpf:

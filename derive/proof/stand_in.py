@@ -17,10 +17,10 @@ from sympy.matrices import dotprodsimp
 from sympy.matrices.exceptions import NonInvertibleMatrixError
 
 from derive.backends import OF_MATRICES, WORDS, Word
-from derive.formulas import FUNCTIONS, z
-from derive.proof.definition import DIGITS
+from derive.formulas import AUXILIARY, FUNCTIONS, z
 from derive.proof.kernels import KERNEL_CALLS, dispatched
 from derive.proof.numerical import numerically
+from derive.proof.precision import decimals
 from derive.proof.tensor import (
     BOOL,
     DEFAULT,
@@ -65,8 +65,7 @@ def of_pairs(function: Callable[[Expr, Expr], Expr]) -> Callable[[Tensor, Tensor
 
 atan2 = of_pairs(lambda y, x: Integer(0) if x == y == 0 else sympy.atan2(y, x))
 maximum, minimum = of_pairs(sympy.Max), of_pairs(sympy.Min)
-SCALED = sympy.exp(z**2) * sympy.erfc(z)
-LOG_OF_TAIL = sympy.log(sympy.erfc(-z / sympy.sqrt(2)) / 2)
+TAILS = {function.__name__: function(z) for function in AUXILIARY}  # which keep their digits
 sqrt, square = of_entries(sympy.sqrt), of_entries(lambda entry: entry**2)
 expm1, log1p = of_entries(lambda entry: sympy.exp(entry) - 1), of_entries(lambda entry: sympy.log(1 + entry))
 
@@ -74,14 +73,14 @@ expm1, log1p = of_entries(lambda entry: sympy.exp(entry) - 1), of_entries(lambda
 @of_entries
 def erfcx(entry: Expr) -> Expr:
     if isinstance(entry, Float):
-        return numerically(SCALED)(entry)
+        return numerically(TAILS["erfcx"])(entry)
     return sympy.exp(entry**2) * (sympy.erfc(entry) if entry.is_number else 1 - sympy.erf(entry))
 
 
 @of_entries
 def log_ndtr(entry: Expr) -> Expr:
     if isinstance(entry, Float):
-        return numerically(LOG_OF_TAIL)(entry)
+        return numerically(TAILS["log_ndtr"])(entry)
     tail = sympy.erfc(-entry / sympy.sqrt(2)) if entry.is_number else 1 + sympy.erf(entry / sympy.sqrt(2))
     return sympy.log(tail / 2)
 
@@ -188,7 +187,7 @@ def squared(tensor: Tensor) -> sympy.Matrix:
         raise Refused(f"expected a square matrix, got {tensor.shape}")
     matrix = sympy.Matrix(values(tensor))
     decimal = numeric(matrix) and not all(entry.is_Rational for entry in matrix)
-    return matrix.evalf(DIGITS) if decimal else matrix
+    return matrix.evalf(decimals()) if decimal else matrix
 
 
 def numeric(matrix: sympy.Matrix) -> bool:

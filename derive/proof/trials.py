@@ -43,8 +43,9 @@ from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive.formulas import NamedFunction
 from derive.programs import RowLogSumExp, RowSoftmax
-from derive.proof.definition import DIGITS, Definition, Environment
+from derive.proof.definition import Definition, Environment
 from derive.proof.judge import NotProved
+from derive.proof.precision import decimals
 
 MOST_ENTRIES = 20_000
 MOST_POINTS = 300  # tried in search of one at which the loss is defined, beside the first of each order
@@ -94,8 +95,8 @@ def decimals_of(point: Environment) -> Environment:
 
     def one(part: object) -> object:
         if isinstance(part, numpy.ndarray):
-            return numpy.frompyfunc(lambda number: Float(number, DIGITS), 1, 1)(part)
-        return part if sympify(part).is_Integer else Float(part, DIGITS)
+            return numpy.frompyfunc(lambda number: Float(number, decimals()), 1, 1)(part)
+        return part if sympify(part).is_Integer else Float(part, decimals())
 
     return {given: one(part) for given, part in point.items()}
 

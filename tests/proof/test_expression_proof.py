@@ -25,6 +25,8 @@ from sympy import (
     acosh,
     asin,
     ceiling,
+    erf,
+    erfc,
     erfinv,
     exp,
     floor,
@@ -42,7 +44,7 @@ from derive.matrix import apply, logsumexp, softmax, total
 from derive.matrix_derivation import MatrixDerivation
 from derive.proof import expressions as certify
 from derive.proof.algebra import Algebra
-from derive.proof.definition import DIGITS, Definition, OnKink
+from derive.proof.definition import Definition, OnKink
 from derive.proof.judge import NotProved
 from derive.proof.trials import decimals_of
 from tests.helpers.expressions import draw_inputs
@@ -112,7 +114,7 @@ AT_ZERO += [Piecewise((p, p > 0), (0, True)), Piecewise((1, Eq(p, 0)), (2, True)
 
 
 @pytest.mark.parametrize("formula", AT_ZERO, ids=str)
-@pytest.mark.parametrize("at", [Integer(0), Float(0, DIGITS)], ids=["exact", "decimal"])
+@pytest.mark.parametrize("at", [Integer(0), Float(0, 150)], ids=["exact", "decimal"])
 def test_a_kink_is_seen_in_every_function_that_has_one(formula, at):
     with pytest.raises(OnKink):
         Definition({p: at}).scalar(formula)
@@ -131,7 +133,7 @@ def test_what_is_said_many_times_is_worked_out_once():
     loss = total(x)
     for _ in range(60):  # 2**60 parts, if each were worked out by itself
         loss = (loss + sin(loss)) / 2
-    definition = Definition({x: numpy.array([[Float(number, DIGITS)] for number in range(4)], dtype=object)})
+    definition = Definition({x: numpy.array([[Float(number, 150)] for number in range(4)], dtype=object)})
     assert definition.scalar(loss).is_Float
 
 
@@ -193,3 +195,21 @@ def test_a_wrong_gradient_is_seen_at_any_magnitude(scale, monkeypatch):
 def test_a_proof_that_takes_too_long_says_what_is_not_shown():
     with pytest.raises(NotProved, match=r"after 0.01 seconds of work the value and the gradient in x are not shown"):
         derivation(log(Trace(x.T * x)) ** 7, [x], seconds=0.01)
+
+
+def undecided(s, u):
+    """What the algebra does not decide."""
+    return (exp(s) + exp(-s) + u**2) ** Rational(1, 3)
+
+
+CANCELLING = {
+    "numbers of 200 digits leave none of 1 + erf(-25)": lambda s, u: log(1 + erf(100 * s - 25)) * undecided(s, u),
+    "few of 1 - erf(20)": lambda s, u: log(erfc(9 * s * u + 20)) + undecided(s, u),
+}
+
+
+@pytest.mark.parametrize("what", CANCELLING)
+def test_what_cancels_at_the_points_is_tried_with_more_digits(what):
+    one, other = MatrixSymbol("x", 2, 1), MatrixSymbol("y", 2, 1)
+    found = derivation(total(apply(CANCELLING[what], one, other)), [one, other])
+    assert not found.prove().exact

@@ -2,7 +2,7 @@
 """What computes the gradient of a command: torch is backward.py, fast is fast.py, native is network.c, compiled.
 
 Where nobody chooses, it is native where that is measured to be faster than fast, else fast. Native is faster where
-no layer is wider than 32, or than 96 with 512 rows a call, and no formula has sin or cos.
+no layer is wider than 32, or than 96 with 512 rows a call.
 Where network.c cannot be compiled, a warning says why, and fast.py computes.
 """
 

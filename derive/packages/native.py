@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any
 
-from sympy import cos, sin
-
 from derive.backends.c import Place, Sweep, device_holes, network_holes
 from derive.backends.fast import Block
 from derive.calculus import hvp
@@ -13,19 +11,14 @@ from derive.problems import Network
 from derive.programs import Derivation, all_in_parts, needed, readable
 
 NARROW, HALF_NARROW, MANY = 32, 96, 512
-FASTER = (
-    f"no layer is wider than {NARROW}, or than {HALF_NARROW} with {MANY} rows a call, and no formula has sin or cos"
-)
+FASTER = f"no layer is wider than {NARROW}, or than {HALF_NARROW} with {MANY} rows a call"
 
 
 def faster_from(network: Network) -> int | None:
     """The rows of a call from which on network.c is faster than fast.py; None where it never is.
 
-    As measured of relu, where it gains least; sin and cos, whose large arguments take a branch, are faster in fast.py.
+    As measured of relu, where it gains least.
     """
-    formulas = [*map(network.function, range(1, network.depth + 1)), network.criterion().formula]
-    if any(formula.has(sin, cos) for formula in formulas):
-        return None
     widest = max(network.layers)
     return 1 if widest <= NARROW else MANY if widest <= HALF_NARROW else None
 

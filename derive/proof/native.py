@@ -30,6 +30,8 @@ KNOWN: dict[str, Callable[..., Any]] = {
     "erf": sympy.erf,
     "sin": sympy.sin,
     "cos": sympy.cos,
+    "near_sin": sympy.sin,
+    "near_cos": sympy.cos,
     "sqrt": sympy.sqrt,
     "Abs": sympy.Abs,
     "sign": sympy.sign,
@@ -70,6 +72,7 @@ def program(folder: dict[str, str], lanes: int, **given: str) -> Program:
 
 def of_texts(header: str, source: str, lanes: int, **given: str) -> Program:
     known = {f"{name}_of": function for name, function in KNOWN.items()} | {"row_amax": row_amax}
+    known["far_of"] = lambda x: int(lanes % 4 == 0)  # so that both ways are run
     return Program(header, source, given, lanes, known, numbers(header + source))
 
 

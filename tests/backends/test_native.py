@@ -136,6 +136,25 @@ def test_formulas_agree_with_the_readable_module_in_double(network, native, emit
         assert_close(of.per_sample_grad(x, y), readable.per_sample_grad(parameters, x.double(), y.double()), gate)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float", "double"])
+def test_an_angle_that_is_far_is_turned_back_beside_those_that_are_near(dtype, native):
+    network = Network((1, 3, 1), "sin(z) * cos(2 * z)", loss="mse_loss")
+    of = native(network)([torch.ones(shape, dtype=dtype) for shape in ((3, 1), (3,), (1, 3), (1,))])
+    x, y = torch.linspace(-9, 9, 64, dtype=dtype)[:, None], torch.zeros(64, 1, dtype=dtype)
+    near = [part.clone() for part in of.per_sample_grad(x, y)]
+    x[[3, 40]] = torch.tensor([[3e6], [torch.inf]], dtype=dtype)
+    z = x.double() + 1
+    a, slope = z.sin() * (2 * z).cos(), z.cos() * (2 * z).cos() - 2 * z.sin() * (2 * z).sin()
+    error = 2 * (3 * a + 1)
+    expected = {"W1": error * slope * x.double(), "b1": error * slope, "W2": error * a, "b2": error}
+    for (name, wanted), got, before in zip(expected.items(), of.per_sample_grad(x, y), near, strict=True):
+        flat, before = got.reshape(64, -1)[:, :1], before.reshape(64, -1)[:, :1]
+        others = [row for row in range(64) if row not in (3, 40)]
+        assert (flat[others] - before[others]).abs().max() <= 16 * torch.finfo(dtype).eps * before.abs().max(), name
+        assert abs(flat[3] - wanted[3]) <= 1000 * torch.finfo(dtype).eps * abs(wanted[3]), name
+        assert flat[40].isnan(), name
+
+
 def test_what_c_cannot_read_is_computed_by_the_fast_module(native):
     of = native(Network())(sequential(Network()).parameters())
     x, y = torch.rand(2, 9, dtype=torch.float64).T, torch.rand(1, 9, dtype=torch.float64).T

@@ -131,6 +131,24 @@ def test_other_networks_are_proved(network, tmp_path):
     assert shown(network, render(network, ["backward.py", "fast.py", *NATIVE]), tmp_path).checked == 0
 
 
+WITH_ANGLES = Network((1, 1, 1), "sin(z) - cos(2 * z)")
+OF_ANGLES = {
+    "another function of far ones": (" = sin_of", " = cos_of"),
+    "another function of near ones": (" = near_sin_of", " = near_cos_of"),
+    "another angle": ("near_cos_of(2 * z1[k])", "near_cos_of(z1[k])"),
+}
+
+
+@pytest.mark.parametrize("mutant", OF_ANGLES)
+def test_both_ways_to_turn_angles_are_proved(mutant, tmp_path):
+    package = render(WITH_ANGLES, ["backward.py", "fast.py", *NATIVE])
+    assert shown(WITH_ANGLES, package, tmp_path).checked == 0
+    before, after = OF_ANGLES[mutant]
+    assert before in package["network.c"]
+    with pytest.raises(NotProved, match=r"network\.c"):
+        shown(WITH_ANGLES, package, tmp_path, **{"network.c": package["network.c"].replace(before, after)})
+
+
 def test_a_constant_is_what_stands_beside_it():
     texts = render(Network((1, 1, 1), "gelu"), NATIVE)
     wrong = texts["network.c"].replace("= 1.41421356237309", "= 1.41421356237319")

@@ -11,6 +11,7 @@ from derive.formulas import NamedFunction, stable, z
 from derive.programs import Program
 
 LARGEST_INT = 2**31
+TURNING = ("sin", "cos")  # which turn a large angle back by a function of their own
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Conditional(Source):
 
 
 class CFormulas(FormulaPrinter):
-    """Spells formulas in C, and keeps what that takes: `functions` by name, and `numbers` that no decimal is."""
+    """Spells formulas in C, and keeps what that takes: `functions` by name, `numbers` that no decimal is, `angles`."""
 
     both, either = "&&", "||"
 
@@ -42,6 +43,7 @@ class CFormulas(FormulaPrinter):
         super().__init__(program)
         self.functions: dict[str, type[NamedFunction] | None] = {}
         self.numbers: dict[Expr, str] = {}
+        self.angles: dict[str, None] = {}  # of sin and cos, in the order of their calls
 
     def formula(self, expr: Expr) -> Source:
         if expr.is_number and not expr.is_Rational and not expr.is_Boolean:
@@ -67,6 +69,8 @@ class CFormulas(FormulaPrinter):
 
     def call(self, name: str, *arguments: Source, named: type[NamedFunction] | None = None) -> Source:
         self.functions[name] = named
+        if name in TURNING:
+            self.angles |= dict.fromkeys(argument.text for argument in arguments)
         return Call(Name(f"{name}_of"), arguments)
 
     def power(self, base: Expr, exponent: Expr) -> Source:

@@ -258,31 +258,62 @@ static real far_quarters(real x, whole *n)
     return x < 0 ? -t : t;
 }
 
-/* x = n pi / 2 + t, |t| <= pi / 4: puts n into its place, returns t */
-INLINE real quarters(real x, whole *n)
+INLINE int far_of(real x) { return !(x > -100000 && x < 100000); }
+
+/* x = n pi / 2 + t, |t| <= pi / 4, for an x that is not far: puts n into its place, returns t */
+INLINE real near_quarters(real x, whole *n)
 {
     const real shifted = x * (real)(2 / PI) + SHIFT, m = shifted - SHIFT;
     *n = whole_of(shifted);
-    if (x > -100000 && x < 100000) return (real)(((x - m * PI_HIGH) - m * PI_MIDDLE) - m * PI_LOW);
+    return (real)(((x - m * PI_HIGH) - m * PI_MIDDLE) - m * PI_LOW);
+}
+
+/* the same for any x */
+INLINE real quarters(real x, whole *n)
+{
+    if (!far_of(x)) return near_quarters(x, n);
+    *n = 0;
     return x - x == 0 ? far_quarters(x, n) : INFINITE - INFINITE;
 }
 INLINE real sine(real t) { return t + t * (t * t) * sin_rest(t * t); }
 INLINE real cosine(real t) { return (1 - (real)0.5 * (t * t)) + (t * t) * (t * t) * cos_rest(t * t); }
 """
 SIN = """\
+INLINE real turned_sine(whole n, real t)
+{
+    const real y = n & 1 ? cosine(t) : sine(t);
+    return n & 2 ? -y : y;
+}
 INLINE real sin_of(real x)
 {
     whole n;
-    const real t = quarters(x, &n), y = n & 1 ? cosine(t) : sine(t);
-    return n & 2 ? -y : y;
+    const real t = quarters(x, &n);
+    return turned_sine(n, t);
+}
+INLINE real near_sin_of(real x) /* the same, of which many are computed at once */
+{
+    whole n;
+    const real t = near_quarters(x, &n);
+    return turned_sine(n, t);
 }
 """
 COS = """\
+INLINE real turned_cosine(whole n, real t)
+{
+    const real y = n & 1 ? sine(t) : cosine(t);
+    return (n + 1) & 2 ? -y : y;
+}
 INLINE real cos_of(real x)
 {
     whole n;
-    const real t = quarters(x, &n), y = n & 1 ? sine(t) : cosine(t);
-    return (n + 1) & 2 ? -y : y;
+    const real t = quarters(x, &n);
+    return turned_cosine(n, t);
+}
+INLINE real near_cos_of(real x) /* the same, of which many are computed at once */
+{
+    whole n;
+    const real t = near_quarters(x, &n);
+    return turned_cosine(n, t);
 }
 """
 SQRT = """\

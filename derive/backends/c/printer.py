@@ -1,6 +1,7 @@
 """A network's equations as C: rows lie side by side, a feature after the other; one equation is one loop or call."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sympy import Expr, MatrixSymbol
@@ -204,14 +205,15 @@ class CPrinter(CFormulas):
         return self.places[self.program.notation.role(W.symbol.name)[1]]
 
     def loop(self, target: str, index: str, operator: str, operation: Operation) -> list[str]:
-        """A value for each row of each feature."""
+        """A value for each row of each feature; angles are turned many at once where none is far."""
+        self.angles.clear()
         head, statement = (
             f"EACH({self.width(operation)})",
             broken(f"{target}[{index}] {operator}", self.entry(operation)),
         )
-        if len(statement) == 1 and len(head) + len(statement[0]) < WIDTH - 4:
-            return [f"{head} {statement[0]}"]
-        return [head, *(f"    {line}" for line in statement)]
+        short = len(statement) == 1 and len(head) + len(statement[0]) < WIDTH - 4
+        lines = [f"{head} {statement[0]}"] if short else [head, *(f"    {line}" for line in statement)]
+        return turned(lines, head, f"far_{target}", self.angles) if self.angles else lines
 
     def result(self, operation: Operation, place: Place, each: bool) -> list[str]:
         """The gradient in a parameter: what each row adds to it, or has by itself."""
@@ -245,6 +247,14 @@ class CPrinter(CFormulas):
         return (
             self.scaled(value.scale.xreplace(self.program.sizes), total) if isinstance(value, Scaled) else total
         ).text
+
+
+def turned(lines: list[str], head: str, far: str, angles: Iterable[str]) -> list[str]:
+    """A loop in two ways: for any angles, and for those of which none is far."""
+    near = [re.sub(r"\b(sin|cos)_of\(", r"near_\1_of(", line) for line in lines]
+    counted = [f"{head} {far} += far_of({angle});" for angle in angles]
+    ways = [f"if ({far})", *(f"    {line}" for line in lines), "else", *(f"    {line}" for line in near)]
+    return [f"int {far} = 0;", *counted, *ways]
 
 
 def repeated_row(operation: Operation) -> MatrixSymbol | None:

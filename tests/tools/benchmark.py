@@ -278,7 +278,12 @@ def peak(rows: int) -> str:
     return ", ".join(f"{name} {value:.1f} MB" for name, value in found.items())
 
 
-COLORS = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf")
+COLORS = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#8a8b00", "#0e7c8a")
+DASHES = ("", "8 3", "2 3", "12 3 2 3", "5 5", "1 4", "14 4", "6 2 2 2", "3 1")  # colour alone says nothing to some
+STYLE = (
+    "<style>text { fill: #1c1c1c } .grid { stroke: #ddd } .paper { fill: #fff } @media (prefers-color-scheme: dark) "
+    "{ text { fill: #e6e6e3 } .grid { stroke: #43474c } .paper { fill: #16181b } }</style>"
+)
 LEFT, TOP, BOTTOM, DECADE = 80, 40, 380, 90  # of the plot, and how wide a power of ten is
 
 
@@ -300,31 +305,35 @@ def svg(lines: list[Line]) -> str:
 
     right = place(max(ROWS), 1)[0]
     parts = [
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 820 430" font-family="sans-serif" font-size="12">',
-        '<rect width="820" height="430" fill="white"/>',
+        '<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 860 430"',
+        ' font-family="sans-serif" font-size="12">',
+        "<title>Time for loss and gradient against rows</title>",
+        STYLE,
+        '<rect class="paper" width="860" height="430"/>',
         f'<text x="{LEFT}" y="24">microseconds for loss and gradient of 2-10-10-1, float32, one thread</text>',
         f'<text x="{(LEFT + right) / 2:.0f}" y="420" text-anchor="middle">rows</text>',
     ]
     for power in range(7):
         x, _ = place(10**power, 1)
-        parts.append(f'<path d="M{x:.0f} {TOP}V{BOTTOM}" stroke="#ddd"/>')
+        parts.append(f'<path d="M{x:.0f} {TOP}V{BOTTOM}" class="grid"/>')
         parts.append(f'<text x="{x:.0f}" y="{BOTTOM + 18}" text-anchor="middle">{10**power:,}</text>')
     for power in range(low, high + 1):
         _, y = place(1, 10.0**power)
-        parts.append(f'<path d="M{LEFT} {y:.0f}H{right:.0f}" stroke="#ddd"/>')
+        parts.append(f'<path d="M{LEFT} {y:.0f}H{right:.0f}" class="grid"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.0f}" text-anchor="end">{10.0**power:,.10g}</text>')
     slowest_first = sorted(curves.items(), key=lambda item: -math.log10(item[1][max(item[1])] / max(item[1])))
     for index, (name, curve) in enumerate(slowest_first):
-        color, points = (
-            COLORS[list(curves).index(name) % len(COLORS)],
-            [place(*point) for point in sorted(curve.items())],
-        )
+        color, dashes = (of[list(curves).index(name) % len(of)] for of in (COLORS, DASHES))
+        points = [place(*point) for point in sorted(curve.items())]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         width = 3.5 if name == "fast.py" else 1.5
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="{width}"/>')
+        drawn = f'fill="none" stroke="{color}" stroke-width="{width}" stroke-dasharray="{dashes}"'
+        parts.append(f'<polyline points="{path}" {drawn}/>')
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{color}"/>' for x, y in points]
         weight = ' font-weight="bold"' if name == "fast.py" else ""
-        parts.append(f'<text x="{right + 12:.0f}" y="{TOP + 12 + 20 * index}" fill="{color}"{weight}>{name}</text>')
+        y = TOP + 12 + 20 * index
+        parts.append(f'<path d="M{right + 12:.0f} {y - 4}h36" {drawn}/>')
+        parts.append(f'<text x="{right + 54:.0f}" y="{y}"{weight}>{name}</text>')
     return "\n".join([*parts, "</svg>\n"])
 
 

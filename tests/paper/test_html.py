@@ -198,3 +198,28 @@ def test_an_unknown_command_is_refused():
         mathml(r"\input{x}")
     with pytest.raises(ValueError, match="ends too early"):
         mathml(r"\frac{1}")
+
+
+def test_a_slider_is_moved_by_keys_and_says_what_it_reads(browser, pages):
+    """The steps of the page, which the same keys go through, stay where they are."""
+    browser.size(1200, 900)
+    browser.open(pages["default"])
+    figure = "document.querySelector('#check figure')"
+    read = f"[{figure}.querySelector('output').textContent, {figure}.querySelector('.reading path').getAttribute('d')]"
+    before, where = browser.js(read), "document.getElementById('where').textContent"
+    steps = browser.js(where)
+    browser.js(f"{figure}.querySelector('input').focus()")
+    browser.press("\ue014")
+    after = browser.js(read)
+    assert browser.js(f"{figure}.querySelector('input').value") == "16"
+    assert before[0] != after[0] and before[1] != after[1]
+    assert browser.js(where) == steps
+    w, loss, slope = (float(number) for number in re.findall(r"-?\d+\.\d+", after[0]))
+    w_before, loss_before, slope_before = (float(number) for number in re.findall(r"-?\d+\.\d+", before[0]))
+    assert (loss - loss_before) / (w - w_before) == pytest.approx((slope + slope_before) / 2, rel=0.02)
+
+
+def test_every_formula_and_figure_is_said_in_words(browser, pages):
+    browser.open(pages["coupled rows"])
+    assert browser.js("[...document.querySelectorAll('math')].filter(m => !m.getAttribute('alttext')).length") == 0
+    assert browser.js("[...document.querySelectorAll('svg')].filter(s => !s.getAttribute('aria-label')).length") == 0

@@ -43,5 +43,5 @@ def test_a_command_gets_what_follows_its_name(capsys):
 
 def test_an_unknown_command_is_named_with_those_that_are_known(capsys):
     assert front.main(["biuld"]) == 2
-    known = "audit, build, diagnose, exercise, gradient, prove"
+    known = "audit, build, diagnose, exercise, gradient, module, prove"
     assert capsys.readouterr().err == f"python -m derive: no command 'biuld'; there are {known}\n"

@@ -50,7 +50,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def test_there_are_commands_for_each_row():
-    assert len(COMMANDS) == 14
+    assert len(COMMANDS) == 15
 
 
 def test_the_figures_are_those_of_the_benchmark():

@@ -14,12 +14,18 @@ ELSEWHERE = {  # under other names than torch.nn.functional's, or not as one ent
     "nll": "the loss cross_entropy is log_softmax and nll_loss in one",
     "none": "identity is the name of no activation",
     "softmax": "the loss cross_entropy applies softmax by itself, and a loss of your own may hold softmax(p)",
+    "ce": "did you mean 'cross_entropy'?",
+    "categoricalcrossentropy": "did you mean 'cross_entropy'?",
+    "sparsecategoricalcrossentropy": "did you mean 'cross_entropy'?",
     "logistic": "did you mean 'sigmoid'?",
     "mae": "did you mean 'l1_loss'?",
     "swish": "did you mean 'silu'?",
     "hinge": "a formula for it is max(1 - p*y, 0)",
     "logcosh": "a formula for it is log((exp(p - y) + exp(y - p))/2)",
 }
+
+
+OF_SETTINGS = {"false": "did you mean 'none'?", "true": "did you mean 'all'?"}  # that are no functions
 
 
 def plain(name: str) -> str:
@@ -44,7 +50,8 @@ def one_of(field: str, name: str, known: Iterable[str]) -> str:
         raise TypeError(f"{field}: expected a name, got {shown(name)}")
     if name not in known:
         near = difflib.get_close_matches(name, known, 1, 0.5)
-        hint = ELSEWHERE.get(plain(name).removesuffix("loss")) or (f"did you mean {near[0]!r}?" if near else "")
+        elsewhere = OF_SETTINGS if field in ("bias", "reduction") else ELSEWHERE
+        hint = elsewhere.get(plain(name).removesuffix("loss")) or (f"did you mean {near[0]!r}?" if near else "")
         space = "" if not hint else " " if hint.endswith("?") else "; "
         raise ValueError(f"{field}: no {shown(name)}; {hint}{space}known: {', '.join(known)}")
     return name

@@ -170,6 +170,17 @@ def test_a_class_that_is_none_is_an_index_error_as_torchs(number, emitted, case)
         emitted(CLASSES, "fast").FastGradient(parameters).value_and_grad(x, wrong)
 
 
+@pytest.mark.parametrize("y", [LABELS.double(), LABELS.int(), LABELS[:, None], LABELS[:, None].double()], ids=str)
+def test_classes_of_another_form_are_refused_with_what_makes_them_classes(y, emitted, case):
+    parameters, x, _ = case
+    for of in (emitted(CLASSES).value_and_grad, emitted(CLASSES).per_sample_grad):
+        with pytest.raises(
+            ValueError, match=r"^y: expected rows of 3 numbers, or int64 classes .* y\.flatten\(\)\.long\(\)"
+        ):
+            of(parameters, x, y)
+    assert emitted(CLASSES).value_and_grad(parameters, x, y.flatten().long())[0].ndim == 0
+
+
 @pytest.mark.parametrize("y", [LABELS.double(), LABELS.int(), LABELS[:4], LABELS[:, None]], ids=str)
 def test_what_are_no_classes_is_refused_by_its_shape_or_dtype(y, emitted, case):
     parameters, x, _ = case

@@ -13,7 +13,7 @@ from derive.backward.proof import prove_lines
 from derive.backward.reading import Reading, reading
 from derive.backward.sweep import Sweep, swept
 from derive.backward.tape import Value
-from derive.modules import Module, Refused, Wrong, audit, described, least_sizes, telling_sizes
+from derive.modules import Module, Refused, Wrong, audit, described, different_sizes, telling_sizes
 from derive.proof import Certificate, Shown
 from derive.system import write_package
 
@@ -84,12 +84,12 @@ class ModuleDerivation:
         return Certificate(self.name, about, shown, {LAYER: hashlib.sha256(text.encode()).hexdigest()})
 
     def of_lines(self, text: str) -> Shown:
-        """Line by line, at small sizes."""
+        """Line by line, at small sizes that are different, so that one in the place of another is noticed."""
         values = self.reading.values.items()
         forward = {step: value.name for step, value in values if isinstance(value, Value)}
         backward = {value.name: source.text for value, source in self.sweep.gradients.items()}
-        least = least_sizes(self.module) if self.reading.other else {}
-        small = self.module.resized(least) if least else self.module
+        other = different_sizes(self.module) if self.reading.other else {}
+        small = self.module.resized(other) if other else self.module
         try:
             count = prove_lines(small, text, LAYER, forward, backward)
         except Refused as error:

@@ -10,6 +10,7 @@ from derive.paper import Bullets, Listing, Paragraph, Section, Table
 
 SHORTEST = 48
 RULES = {
+    "as large as the largest": "The cotangent goes to the entry that is largest, or in equal parts to those that are.",
     "product rule": "A product is linear in each factor. Its adjoint in one of them is a product of the cotangent and "
     "the others.",
     "adjoint of a linear map": "$y = A x$ sends back $A^{\\top} g$, where $\\langle A x, g \\rangle = \\langle x, "

@@ -10,6 +10,7 @@ import numpy
 
 from derive.backends import Literal, call
 from derive.backward.formulas import entrywise
+from derive.backward.largest import LARGEST
 from derive.backward.layers import LAYERS
 from derive.backward.maps import MAPS
 from derive.backward.products import PRODUCTS
@@ -28,7 +29,7 @@ from derive.modules import (
     row,
 )
 
-HANDLERS: dict[str, Callable[..., Any]] = {**MAPS, **PRODUCTS, **LAYERS}
+HANDLERS: dict[str, Callable[..., Any]] = {**MAPS, **PRODUCTS, **LAYERS, **LARGEST}
 MEANINGLESS = {  # arguments that change no entry
     *("copy", "cudnn_enable", "cudnn_enabled", "device", "dtype", "half_to_float", "implicit", "layout"),
     *("memory_format", "momentum", "non_blocking", "pin_memory", "scale_grad_by_freq", "sparse"),

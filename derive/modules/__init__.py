@@ -6,7 +6,7 @@ from derive.modules.graph import Module, recorded, results
 from derive.modules.identity import is_extreme, symbols
 from derive.modules.named import example_of, named_module
 from derive.modules.refusal import Refused, Wrong
-from derive.modules.sizes import least_sizes, telling_sizes
+from derive.modules.sizes import different_sizes, telling_sizes
 from derive.modules.steps import Graph, Input, Ref, Step
 from derive.modules.trial import described
 from derive.modules.verdict import Verdict, audit
@@ -28,6 +28,7 @@ __all__ = [
     "definition",
     "described",
     "detaches",
+    "different_sizes",
     "each",
     "exact_numbers",
     "exactly",
@@ -35,7 +36,6 @@ __all__ = [
     "is_extreme",
     "is_float",
     "is_passed_over",
-    "least_sizes",
     "named_module",
     "of_data",
     "recorded",

@@ -190,6 +190,24 @@ def max_pool(rank: int) -> Operation:
     return operation
 
 
+def max_pool_with_places(
+    x: Array, kernel_size: Sizes, stride: Sizes = (), padding: Sizes = 0, dilation: Sizes = 1
+) -> tuple[Array, Array]:
+    """The largest of each window, and where it is among all entries of its image."""
+    kernel, step, around, wide = (per_axis(one, 2) for one in (kernel_size, stride or kernel_size, padding, dilation))
+    windows, (height, width) = Windows(kernel, step, wide), x.shape[-2:]
+    padded = bordered(floats(x), around, lifted(float("-inf")))
+    numbered = bordered(numpy.arange(height * width).reshape(height, width), around, -1)
+    shape = (*x.shape[:-2], *windows.sizes(padded.shape[-2:]))
+    found, places = numpy.empty(shape, dtype=object), numpy.empty(shape, dtype=numpy.int64)
+    for (place, window), (_, numbers) in zip(windows(padded), windows(numbered), strict=True):
+        for before in numpy.ndindex(*x.shape[:-2]):
+            entries = list(window[before].flat)
+            best = most(entries)
+            found[(*before, *place)], places[(*before, *place)] = entries[best], numbers.flat[best]
+    return found, places
+
+
 OPERATIONS: dict[str, Operation] = {
     "adaptive_avg_pool1d": adaptive_average_pool(1),
     "adaptive_avg_pool2d": adaptive_average_pool(2),
@@ -205,4 +223,5 @@ OPERATIONS: dict[str, Operation] = {
     "upsample_nearest2d": lambda input, output_size, scale_factors: nearest(input, output_size, scale_factors),
     "max_pool1d": max_pool(1),
     "max_pool2d": max_pool(2),
+    "max_pool2d_with_indices": max_pool_with_places,
 }

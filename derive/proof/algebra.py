@@ -164,7 +164,13 @@ class Algebra(Atoms):
         if not isinstance(condition, Le | Ge):
             raise ValueError(f"the proof knows no condition {condition}")
         u = expand(self.polynomial(condition.lts - condition.gts))
-        return self._either("nonpositive", u.as_content_primitive()[1]) if u not in self.roots else Integer(0)
+        return Integer(0) if self._is_root(u) else self._either("nonpositive", u.as_content_primitive()[1])
+
+    def _is_root(self, u: Expr) -> bool:
+        """Whether it is a positive number times roots, and reciprocals of them."""
+        number, rest = u.as_coeff_Mul()
+        bases = [self.reciprocals.get(base, base) for base in rest.as_powers_dict()]
+        return bool(number > 0) and rest != 1 and all(base in self.roots for base in bases)
 
     def _either(self, what: str, u: Expr) -> Symbol:
         """A symbol that is 0 or 1."""

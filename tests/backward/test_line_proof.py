@@ -47,7 +47,7 @@ def test_the_certificate_says_what_was_shown():
     certificate = module_derivation(MLP(torch.tanh), [r(3, 2)]).prove()
     lines, numbers = certificate.shown
     assert certificate.exact and str(certificate).startswith("proved: MLP\n")
-    assert lines.how.endswith("at input0 2x2") or lines.how.endswith("at x 2x2")
+    assert lines.how.endswith("at x 4x2") or lines.how.endswith("at x 5x2")
     assert "dfc1_weight" in numbers.functions and "x 3x2; x " in numbers.how
 
 

@@ -280,6 +280,11 @@ LAYERS = {  # what makes one, and its arguments
         lambda: [r(2, 3), r(2, 3)],
     ),
     "lstm cell": (lambda: nn.LSTMCell(3, 2), lambda: [r(2, 3), (r(2, 2), r(2, 2))]),
+    "largest of lines": (
+        lambda: Of(lambda s, x: x.amax(0) + x.max(1, keepdim=True).values + x.min(0).values * x.max()),
+        lambda: [r(3, 4)],
+    ),
+    "max pool": (lambda: nn.MaxPool2d(3, 2, 1), lambda: [r(2, 2, 5, 7) - 1]),
     "mean pool": (lambda: nn.AvgPool2d(3, 2, 1), lambda: [r(2, 2, 5, 7)]),
     "mean of an image": (lambda: nn.AdaptiveAvgPool2d(1), lambda: [r(2, 2, 3, 4)]),
     "mlp in a row": (lambda: nn.Sequential(nn.Linear(3, 2), nn.Tanh(), nn.Linear(2, 3)), lambda: [r(4, 3)]),

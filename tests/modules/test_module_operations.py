@@ -183,6 +183,7 @@ LAYERS = (
     lambda x, y, i: (
         F.batch_norm(x, None, None, y[0], y[1], training=True) + F.batch_norm(x, y[0], y[1].abs(), y[1], y[0])
     ),
+    lambda x, y, i: torch.ops.aten._native_batch_norm_legit_functional(x, y[0], y[1], y[1], y[0], True, 0.1, 1e-5)[0],
     lambda x, y, i: F.batch_norm(torch.stack((x, y), 1), y[0, :2], y[1, :2].abs(), y[1, :2], y[0, :2], eps=0.1),
     lambda x, y, i: F.scaled_dot_product_attention(x[None], y[None], x[None], is_causal=True),
     lambda x, y, i: (
@@ -229,6 +230,7 @@ WINDOWS = (
         + F.conv1d(x, y.reshape(1, 2, 3), padding=4, dilation=2)[:, ::3]
     ),
     lambda x, y, i: F.conv2d(image(x), image(y)[:1, :, :2, :3], stride=(2, 1), padding=(1, 2)),
+    lambda x, y, i: sum(F.max_pool2d(image(x), (3, 2), (1, 2), 1, (2, 1), return_indices=True)),
     lambda x, y, i: F.conv2d(image(x), image(y)[:, :1, :2, :2], y[:, 0], groups=2, dilation=2),
     lambda x, y, i: (
         F.avg_pool2d(image(x), 2) + F.max_pool2d(image(y), 2) + F.max_pool2d(image(x), (3, 2), (1, 2), 1, (2, 1)).sum()

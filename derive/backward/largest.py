@@ -1,0 +1,70 @@
+"""What is largest of entries, to which alone a cotangent goes back."""
+
+from collections.abc import Callable
+from typing import Any
+
+from derive.backends import Attribute, Index, Infix, Literal, Source, call, method
+from derive.backward.maps import gathered, linear, reshaped, zeros_like
+from derive.backward.products import group, per_axis
+from derive.backward.tape import Pulled, Tape, Value, axes, listed, reduced
+from derive.backward.written import spelled
+
+Handler = Callable[..., Any]
+
+
+def largest(t: Tape, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
+    """The largest of lines, or the smallest, whose cotangent goes to those that are as large, in equal parts."""
+    dims = axes(x.shape, dim)
+
+    def pull(g: Source) -> Pulled:
+        places = Infix("==", x.source, t.spread(made.source, x.shape, dims, keepdim))
+        hit = method(places, "to", Attribute(x.source, "dtype"))
+        count = method(hit, "sum", listed(dims, len(x.shape)), keepdim=Literal("True"))
+        yield x, Infix("/", Infix("*", t.spread(g, x.shape, dims, keepdim), hit), count)
+
+    made = t.add(t.shape, spelled(t), [x], pull, "as large as the largest")
+    return made
+
+
+def with_place(name: str) -> Handler:
+    """The largest of each line, or the smallest, and its place, to which the cotangent goes."""
+
+    def handler(t: Tape, x: Value, dim: int, keepdim: bool = False) -> list[Value]:
+        place, axis = Literal(str(dim)), dim % len(x.shape)
+        kept = reduced(x.shape, [axis], True)
+        code = method(x.source, f"arg{name}", place, keepdim=Literal("True"))
+        places = t.add(kept, code, [], None, "", "_places", kind="int64")
+        values = gathered(t, x, dim, places, method(x.source, "gather", place, places.source), kept, "_values")
+        if keepdim:
+            return [values, places]
+        shape = reduced(x.shape, [axis], False)
+        flat = method(places.source, "squeeze", place)
+        return [reshaped(t, values, shape), t.add(shape, flat, [], None, "", "_flat", kind="int64")]
+
+    return handler
+
+
+def max_pool(t: Tape, x: Value, kernel_size: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1) -> Value:
+    """The largest of each window; its cotangent goes to its place in the image, as torch numbers these."""
+    shape, flat = t.shape, (Literal("-2"),)
+    options = {"stride": stride or kernel_size, "padding": padding, "dilation": dilation}
+    given = {key: group(per_axis(value, 2)) for key, value in options.items()}
+    path, size = "torch.nn.functional.max_pool2d", group(per_axis(kernel_size, 2))
+    code = Index(call(path, x.source, size, **given, return_indices=Literal("True")), (Literal("1"),))
+    places = t.add(shape, code, [], None, "", "_places", kind="int64")
+    where = method(places.source, "flatten", *flat)
+    taken = method(method(x.source, "flatten", *flat), "gather", Literal("-1"), where)
+
+    def adjoint(g: Source) -> Source:
+        zeros = method(zeros_like(x), "flatten", *flat)
+        return t.shaped(method(zeros, "scatter_add", Literal("-1"), where, method(g, "flatten", *flat)), x.shape)
+
+    return linear(t, x, shape, t.shaped(taken, shape), adjoint)
+
+
+LARGEST: dict[str, Handler] = {
+    **dict.fromkeys(("amax", "amin", "max", "min"), largest),
+    "max.dim": with_place("max"),
+    "max_pool2d": max_pool,
+    "min.dim": with_place("min"),
+}

@@ -81,8 +81,8 @@ class Reading:
         """A rule, with matrices of the shapes that it names, of sizes that all differ."""
         rule = Reading({}, seed=3)
         text = next(block.text for block in section.blocks if isinstance(block, Paragraph))
-        function = re.search(r"Let \$\\boldsymbol\{F\} = (.*?)\$; ", text)[1]
-        for symbol, rows, columns in re.findall(r"\$(\\boldsymbol\{\w\})\$ is \$(.*?) \\times (.*?)\$", text):
+        function = re.search(r"Let \$(?:\\boldsymbol\{F\}|F) = (.*?)\$; ", text)[1]
+        for symbol, rows, columns in re.findall(r"\$(\\boldsymbol\{\w\}|\w)\$ is \$(.*?) \\times (.*?)\$", text):
             for size in re.findall(r"[a-z](?:_\{\d+\})?", f"{rows} {columns}"):
                 rule.values.setdefault(re.sub(r"\W|_", "", size), 2 + len(rule.values))
             shape = [int(compute(size, rule.values)) for size in (rows, columns)]

@@ -381,8 +381,10 @@ class Reader:
 
 
 def inner_product(left: numpy.ndarray, right: numpy.ndarray) -> float:
-    assert numpy.shape(left) == numpy.shape(right), f"an inner product of {numpy.shape(left)} and {numpy.shape(right)}"
-    return (left * right).sum()
+    """A number is a 1 x 1 matrix."""
+    shapes = [numpy.atleast_2d(side).shape for side in (left, right)]
+    assert shapes[0] == shapes[1], f"an inner product of {shapes[0]} and {shapes[1]}"
+    return numpy.sum(left * right)
 
 
 def multiply(factors: list) -> numpy.ndarray:

@@ -6,6 +6,7 @@ that is not singular; log det is nan where the determinant is negative, as in to
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,9 +35,9 @@ from derive.matrix_numbers import at_arrays, beside_autograd, diagnosed
 from derive.packages import expression_pages, expression_source
 from derive.paper import derivation_latex, expression_document
 from derive.paper.formats import MarkdownPage
-from derive.programs import Derivation, as_text
+from derive.programs import Derivation, Program, as_text
 from derive.proof import Certificate, NotProved, certify
-from derive.reading import Reader
+from derive.reading import Reader, rolled
 from derive.system import OutOfTime, limited, typeset, write_package
 
 
@@ -45,8 +46,7 @@ class MatrixDerivation:
 
     def __init__(self, loss: Expr, variables: Iterable[MatrixSymbol | Symbol]) -> None:
         self.loss, self.variables = scalar_loss(loss), checked_variables(variables)
-        reader = Reader()
-        self.program = reader.program(self.loss, self.variables)
+        reader, self.program = read(self.loss, self.variables)
         self.original, self.sizes, self.inputs = reader.original, reader.sizes, reader.inputs
         self.derivation: Derivation = derive(self.program)
 
@@ -203,6 +203,16 @@ def derivation(
 def gradient(loss: Expr, variable: MatrixSymbol | Symbol, prove: bool = True) -> Expr:
     """The gradient of a loss in one variable in closed form; the errors are those of `derivation`."""
     return derivation(loss, [variable], prove).gradients[variable]
+
+
+def read(loss: Expr, variables: tuple[MatrixSymbol | Symbol, ...]) -> tuple[Reader, Program]:
+    """The program of a loss; of sums written out entry by entry that of the sums, where these can be read."""
+    reader, short = Reader(), rolled(loss)
+    if short != loss:
+        with suppress(ValueError):
+            return reader, reader.program(short, variables)
+        reader = Reader()
+    return reader, reader.program(loss, variables)
 
 
 def scalar_loss(loss: Expr) -> Expr:

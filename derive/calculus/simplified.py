@@ -1,6 +1,6 @@
 """Closed forms as textbooks write them: numbers in front, equal terms as one, no ones where a product says it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from itertools import pairwise
 
@@ -142,7 +142,7 @@ def collected(terms: list[Term]) -> list[Term]:
     return terms
 
 
-def alike_by(keys: list[object]) -> list[int]:
+def alike_by(keys: Sequence[object]) -> list[int]:
     """The places of the first key that stands at several."""
     for wanted in keys:
         places = [place for place, other in enumerate(keys) if other == wanted and wanted is not None]
@@ -172,7 +172,7 @@ def with_same_start(terms: list[Term]) -> list[Term] | None:
 
 def with_same_end(terms: list[Term]) -> list[Term] | None:
     """Only where the end is more than square matrices: S X + T X is how it is written, and (S + T) x."""
-    keys = [key(factors[-1])[1] if len(factors) > 1 else None for _, factors in terms]
+    keys = [(key(factors[-1])[1], symbolic(scale)) if len(factors) > 1 else None for scale, factors in terms]
     if not (places := alike_by(keys)):
         return None
     group = [terms[place] for place in places]
@@ -190,6 +190,12 @@ def with_same_end(terms: list[Term]) -> list[Term] | None:
         for scale, factors in group
     ]
     return replaced(terms, places, multiplied(Integer(1), [added(rest), *end]))
+
+
+def symbolic(scale: Expr) -> Expr:
+    """What is no rational number of a factor, up to its sign."""
+    rest = scale.as_coeff_Mul()[1]
+    return -rest if rest.could_extract_minus_sign() else rest
 
 
 def with_same_part(terms: list[Term]) -> list[Term] | None:

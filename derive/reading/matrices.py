@@ -152,6 +152,9 @@ def explicit(read: Reader, node: sympy.MatrixBase) -> sympy.MatrixExpr:
     """A matrix of numbers; one of scalar expressions is a sum of its entries, each in its place."""
     if all(part == 0 for part in node):
         return sympy.ZeroMatrix(*node.shape)
+    whole = getattr(node[0, 0], "parent", None)
+    if isinstance(whole, sympy.MatrixSymbol) and tuple(whole.shape) == node.shape and whole.as_explicit() == node:
+        return read.matrix(whole)
     if len(set(node)) == 1 and len(node) > 1:
         return read.matrix(node[0, 0] * sympy.OneMatrix(*node.shape))
     if all(part.is_number for part in node):

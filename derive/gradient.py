@@ -45,7 +45,8 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except (OSError, ValueError, TypeError) as error:
         return failed("python -m derive.gradient", error)
-    print(f"{derived!r}\n")
+    _, *gradients = repr(derived).splitlines()
+    print("\n".join([f"the gradient of {options.expression}", *gradients]) + "\n")
     if options.out:
         print(f"wrote {', '.join(derived.pages)} to {options.out}")
     else:

@@ -12,6 +12,7 @@ from sympy import (
     HadamardPower,
     HadamardProduct,
     Integer,
+    Inverse,
     MatAdd,
     MatMul,
     MatrixExpr,
@@ -52,6 +53,8 @@ def key(expr: MatrixExpr) -> Key:
         return first, ("sum", frozenset((part, scale / first) for part, scale in coefficients.items()))
     if isinstance(expr, ElementwiseApplyFunction):
         return Integer(1), (expr.function(ANY), key(expr.expr))
+    if isinstance(expr, Inverse):
+        return Integer(1), ("inverse", key(expr.arg))
     if isinstance(expr, HadamardPower):
         return Integer(1), ("power", key(expr.base), expr.exp)
     return Integer(1), expr

@@ -6,6 +6,7 @@ from sympy import (
     Expr,
     HadamardPower,
     Lambda,
+    MatAdd,
     MatrixExpr,
     Mul,
     OneMatrix,
@@ -21,9 +22,9 @@ from sympy import (
 from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 
 from derive.calculus.alike import key, length, turned
-from derive.calculus.simplified import added, entry_by_entry, multiplied, softmax_of
+from derive.calculus.simplified import added, entry_by_entry, multiplied
 from derive.formulas import NamedFunction, sigmoid
-from derive.programs import Elementwise, RowLogSumExp, RowSoftmax, product, terms
+from derive.programs import Elementwise, RowLogSumExp, RowSoftmax, chain, product, terms
 
 LONGEST_EXPANDED = 40  # symbols and numbers of a formula that is multiplied out
 
@@ -180,3 +181,20 @@ def with_cosh(total: Expr) -> Expr:
             terms.remove(other)
             terms.append(2 * cosh(part.args[0]))
     return Add(*terms)
+
+
+def softmax_of(exponent: MatrixExpr) -> MatrixExpr | None:
+    """softmax(Z), or its transpose, where the exponent is Z less its logsumexp over the row."""
+    for term in MatAdd.make_args(exponent):
+        scale, factors = chain(term)
+        inside = [factor for factor in factors if not isinstance(factor, OneMatrix)]
+        if scale != -1 or len(inside) != 1:
+            continue
+        flipped = isinstance(inside[0], Transpose)
+        summed = inside[0].arg if flipped else inside[0]
+        if isinstance(summed, RowLogSumExp):
+            rest = [part for part in exponent.args if part != term]
+            Z = MatAdd(*rest) if len(rest) > 1 else rest[0]
+            if key(turned(Z) if flipped else Z) == key(summed.args[0]):
+                return Transpose(RowSoftmax(summed.args[0])) if flipped else RowSoftmax(Z)
+    return None

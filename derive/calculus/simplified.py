@@ -14,6 +14,7 @@ from sympy import (
     Identity,
     Integer,
     Inverse,
+    Lambda,
     MatAdd,
     MatrixExpr,
     MatrixSymbol,
@@ -24,9 +25,10 @@ from sympy import (
     ZeroMatrix,
     gcd,
 )
+from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 
 from derive.calculus.alike import bars, key, length, together, turned
-from derive.programs import RowLogSumExp, RowSoftmax, atom, chain, product
+from derive.programs import atom, chain, product
 
 Term = tuple[Expr, list[MatrixExpr]]
 MOST_MULTIPLIED_OUT, LONGEST_MULTIPLIED_OUT = 6, 150  # terms and symbols of a sum that is tried in two forms
@@ -105,17 +107,33 @@ def added(parts: list[MatrixExpr]) -> MatrixExpr:
 
 
 def multiplied_out(terms: list[Term]) -> list[Term]:
-    """The terms, those of a sum times one matrix or a number one by one."""
+    """The terms, those of a sum times one matrix or a number one by one, also entry by entry."""
     found: list[Term] = []
     for scale, factors in terms:
         place = next((k for k, factor in enumerate(factors) if isinstance(factor, MatAdd)), None)
-        if place is None:
-            found.append((scale, factors))
-            continue
-        for part in factors[place].args:
-            number, inner = chain(part)
-            found.append(chain(multiplied(scale * number, [*factors[:place], *inner, *factors[place + 1 :]])))
+        if place is not None:
+            parts = [[*factors[:place], part, *factors[place + 1 :]] for part in factors[place].args]
+        elif len(factors) == 1 and isinstance(factors[0], HadamardProduct):
+            parts = [[part] for part in one_by_one(factors[0])]
+        else:
+            parts = [factors]
+        found += [chain(multiplied(scale, part)) for part in parts]
     return found
+
+
+def one_by_one(whole: HadamardProduct) -> list[MatrixExpr]:
+    """Products entry by entry whose sum it is."""
+    for part in whole.args:
+        summands: list[MatrixExpr] = list(part.args) if isinstance(part, MatAdd) else []
+        if isinstance(part, ElementwiseApplyFunction) and part.function.expr.is_Add:
+            variables = part.function.variables
+            number, rest = part.function.expr.as_independent(*variables)
+            scale, function = rest.as_coeff_Mul()
+            ones = product(number, [OneMatrix(*part.shape)])
+            summands = [ones, product(scale, [part.expr.applyfunc(Lambda(variables, function))])] if number else []
+        if summands:
+            return [entry_by_entry([others(whole, part), summand]) for summand in summands]
+    return [whole]
 
 
 def summed(terms: list[Term], shape: tuple[Expr, Expr]) -> MatrixExpr:
@@ -368,20 +386,3 @@ def others(whole: HadamardProduct, part: MatrixExpr) -> MatrixExpr:
     rest = list(whole.args)
     rest.remove(part)
     return rest[0] if len(rest) == 1 else HadamardProduct(*rest)
-
-
-def softmax_of(exponent: MatrixExpr) -> MatrixExpr | None:
-    """softmax(Z), or its transpose, where the exponent is Z less its logsumexp over the row."""
-    for term in MatAdd.make_args(exponent):
-        scale, factors = chain(term)
-        inside = [factor for factor in factors if not isinstance(factor, OneMatrix)]
-        if scale != -1 or len(inside) != 1:
-            continue
-        flipped = isinstance(inside[0], Transpose)
-        summed = inside[0].arg if flipped else inside[0]
-        if isinstance(summed, RowLogSumExp):
-            rest = [part for part in exponent.args if part != term]
-            Z = MatAdd(*rest) if len(rest) > 1 else rest[0]
-            if key(turned(Z) if flipped else Z) == key(summed.args[0]):
-                return Transpose(RowSoftmax(summed.args[0])) if flipped else RowSoftmax(Z)
-    return None

@@ -58,12 +58,13 @@ class TextPrinter(StrPrinter):
     def _print_MatMul(self, expr: MatMul) -> str:
         """Numbers in front, what divides behind, and ones at the ends of a product as the sums that they make."""
         scale, factors = flat(expr)
-        sign = "-" if scale.could_extract_minus_sign() and not scale.is_Add else ""
-        above, below = with_root_below(*fraction(-scale if sign else scale))
-        text = self.factors_of(factors)
-        if above != 1:
-            text = f"{self.number(above)}*{text}" if text else self.number(above)
-        text = text or "I"
+        number, rest = rational(scale)
+        sign, number = ("-", -number) if number < 0 else ("", number)
+        above, below = fraction(rest)
+        above, whole = with_root_below(above, Integer(number.q))
+        parts = [str(number.p)] * (number.p != 1) + [self.number(above)] * (above != 1)
+        text = "*".join([*parts, *filter(None, [self.factors_of(factors)])]) or ("I" if factors else "1")
+        below = whole * below
         return f"{sign}{text}" if below == 1 else f"{sign}{text}/{self.number(below, strict=True)}"
 
     def number(self, number: Expr, strict: bool = False) -> str:
@@ -166,6 +167,18 @@ def flat(expr: MatrixExpr) -> tuple[Expr, list[MatrixExpr]]:
         inner_scale, inner = flat(factor) if isinstance(factor, MatMul) else (Integer(1), [factor])
         scale, found = scale * inner_scale, [*found, *inner]
     return scale, found
+
+
+def rational(scale: Expr) -> tuple[Rational, Expr]:
+    """The rational factor of a number, also of the sums that are its factors, and the others."""
+    number, others = Integer(1), []
+    for factor in Mul.make_args(scale):
+        content, rest = factor.as_content_primitive() if factor.is_Add else factor.as_coeff_Mul()
+        if rest.is_Add and rest.could_extract_minus_sign():
+            content, rest = -content, -rest
+        number *= content
+        others.append(rest)
+    return number, Mul(*others)
 
 
 def with_root_below(above: Expr, below: Expr) -> tuple[Expr, Expr]:

@@ -291,7 +291,8 @@ def determinant(matrix: numpy.ndarray) -> Expr:
         return Integer(1)
     given = in_domain(matrix)
     if given is not None:
-        return given.domain.to_sympy(given.det())
+        value = given.domain.to_sympy(given.det())
+        return Integer(0) if value.is_Float and abs(value) < ROUNDING else value
     if len(matrix) > LARGEST:
         raise TooManyTerms(f"the determinant of a {len(matrix)} x {len(matrix)} matrix")
     minors = (numpy.delete(matrix[1:], column, 1) for column in range(len(matrix)))

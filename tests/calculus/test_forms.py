@@ -23,6 +23,7 @@ from sympy import (
 )
 
 from derive import derivation, gradient
+from derive.gradient import main
 from derive.matrix import apply, logsumexp, row_sum, sigmoid, softmax, total
 from derive.programs import as_text
 from tests.helpers.cookbook import PROBLEMS
@@ -56,6 +57,15 @@ FORMS = [
     (attention, V, "softmax(Q*K.T/sqrt(n)).T*G"),
     (-total(apply(lambda c, z: c * log(logistic(z)) + (1 - c) * log(1 - logistic(z)), t, A * x)), x,
      "A.T*(sigmoid(A*x) - t)"),
+    (
+        -t.T * (A * x).applyfunc(logistic).applyfunc(log)
+        - (OneMatrix(m, 1) - t).T * (A * x).applyfunc(lambda z: log(1 - logistic(z))),
+        x,
+        "A.T*(sigmoid(A*x) - t)",
+    ),
+    (-(s + n) * log(1 + Trace(x.T * x) / s) / 2, x, "-(n + s)*x/(s*(1 + tr(x.T*x)/s))"),
+    (log(Determinant(A.T * A + delta * Identity(n))), A, "2*A*(A.T*A + delta*I)**(-1)"),
+    (Trace(x.T * S * x) / Trace(x.T * X * x), x, "(S + S.T)*x/tr(x.T*X*x) - tr(x.T*S*x)*(X + X.T)*x/tr(x.T*X*x)**2"),
     (total(logsumexp(A * W)) - Trace(G.T * A * W), W, "A.T*(softmax(A*W) - G)"),
     (logsumexp(r), r, "softmax(r)"),
     (residual.T * residual / m, x, "2*A.T*(A*x - u)/m"),
@@ -102,3 +112,11 @@ def test_a_result_says_what_it_is_the_gradient_of_as_it_was_written():
 
 def test_a_softmax_stays_whole_in_the_loss():
     assert as_text(Trace(S.T * softmax(X))) == "tr(S.T*softmax(X))"
+
+
+def test_a_typed_expression_is_printed_as_it_was_typed(capsys):
+    assert main(["norm2(A*x - b)^2 + c*x'*x", "--in", "x", "--shape", "c=", "--no-proof"]) == 0
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "the gradient of norm2(A*x - b)^2 + c*x'*x",
+        "  d/dx = 2*A.T*(A*x - b) + 2*c*x",
+    ]

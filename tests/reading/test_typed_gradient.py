@@ -93,7 +93,7 @@ def test_the_command_prints_the_closed_form_and_writes_what_runs(capsys, tmp_pat
     text = "tr((Y - U*V')'*(Y - U*V'))"
     assert main([text, "--in", "U,V", "--shape", "Y=m,n", "--out", str(folder)]) == 0
     printed = capsys.readouterr().out
-    assert "d/dU = 2*(U*V.T - Y)*V" in printed
+    assert "d/dU = -2*(Y - U*V.T)*V" in printed
     assert "proved: the value and the gradient in U, V" in printed
     assert sorted(os.listdir(folder)) == ["derivation.html", "derivation.md", "derivation.tex", "gradient.py"]
     namespace = {}

@@ -254,9 +254,15 @@ def check_smooth(node: Basic, numbers: list[Expr]) -> None:
         pairs = combinations(numbers, 2)
     elif isinstance(node, floor | ceiling):
         pairs = [(numbers[0], round(numbers[0]))]
-    near = Float(10, decimals()) ** (10 - decimals() // 2)
-    if any(abs((left - right).evalf(decimals())) < near for left, right in pairs if left.is_real and right.is_real):
+    if any(
+        abs((left - right).evalf(decimals())) < nearness() for left, right in pairs if left.is_real and right.is_real
+    ):
         raise OnKink(f"{node}: both sides are {numbers[0]}")
+
+
+def nearness() -> Float:
+    """What is smaller is rounding."""
+    return Float(10, decimals()) ** (10 - decimals() // 2)
 
 
 def array(shape: tuple[int, int], entry: Callable[[int, int], Expr]) -> numpy.ndarray:
@@ -292,7 +298,7 @@ def determinant(matrix: numpy.ndarray) -> Expr:
     given = in_domain(matrix)
     if given is not None:
         value = given.domain.to_sympy(given.det())
-        return Integer(0) if value.is_Float and abs(value) < ROUNDING else value
+        return Integer(0) if value.is_Float and abs(value) < nearness() else value
     if len(matrix) > LARGEST:
         raise TooManyTerms(f"the determinant of a {len(matrix)} x {len(matrix)} matrix")
     minors = (numpy.delete(matrix[1:], column, 1) for column in range(len(matrix)))

@@ -95,7 +95,9 @@ def test_the_command_prints_the_closed_form_and_writes_what_runs(capsys, tmp_pat
     printed = capsys.readouterr().out
     assert "d/dU = -2*(Y - U*V.T)*V" in printed
     assert "proved: the value and the gradient in U, V" in printed
-    assert sorted(os.listdir(folder)) == ["derivation.html", "derivation.md", "derivation.tex", "gradient.py"]
+    assert sorted(os.listdir(folder)) == [
+        *("computation.svg", "derivation.html", "derivation.md", "derivation.tex", "gradient.py")
+    ]
     namespace = {}
     exec((folder / "gradient.py").read_text(), namespace)
     Y, U, V = (torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in ((4, 3), (4, 2), (3, 2)))

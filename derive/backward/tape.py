@@ -3,6 +3,7 @@
 A size is known at two sizes of the module's arguments, so that one that changes is told from one that does not.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -13,7 +14,7 @@ from typing import Any
 from derive.backends import Attribute, Group, Index, Infix, Literal, Name, Source, chained, method
 from derive.modules import Refused, Step
 
-TAKEN = {"F", "G", "math", "torch", "saved", "forward", "backward", "Saved", "Gradients", "NamedTuple", "PARAMETERS"}
+TAKEN = re.compile(r"F|G\d*|math|torch|saved|forward|backward|PARAMETERS")  # names that the text has for itself
 
 
 @dataclass(frozen=True)
@@ -139,12 +140,17 @@ class Tape:
         """This name, or the first of wanted1, wanted2, ... that is free."""
         wanted = wanted if wanted.isidentifier() and not (iskeyword(wanted) or issoftkeyword(wanted)) else f"{wanted}_"
         tried = chain((wanted,), (f"{wanted}{count}" for count in range(1, 10**6)))
-        found = next(name for name in tried if name not in self.names and name not in TAKEN)
+        found = next(name for name in tried if name not in self.names and not TAKEN.fullmatch(name))
         self.names |= {found, f"grad_{found}"}
         return found
 
     def given(self, name: str, shape: Shape, moves: bool, kind: str) -> Value:
-        """A tensor that the function takes."""
+        """A tensor that the function takes.
+
+        Raises Refused where the text needs its name for something else.
+        """
+        if TAKEN.fullmatch(name) or name in self.names:
+            raise Refused(f"{name}: the text needs this name for something else; call the argument something else")
         value = Value(name, shape, moves, kind)
         self.inputs.append(value)
         self.names |= {name, f"grad_{name}"}

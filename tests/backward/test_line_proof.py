@@ -92,7 +92,7 @@ def slipped(name: str, count: int) -> list[str]:
 
 @pytest.mark.parametrize("name", SLIPPED)
 def test_a_slip_in_a_line_is_not_accepted(name):
-    assert accepted(name, slipped(name, 6)) == []
+    assert accepted(name, slipped(name, 3)) == []
 
 
 @pytest.mark.slow

@@ -132,6 +132,18 @@ def test_what_is_not_known_is_refused_with_its_line(why):
     assert "test_module_text.py:" in str(caught.value)
 
 
+def test_names_that_the_text_has_for_itself_are_refused():
+    def taken(G, x):
+        return G * x
+
+    def both(x, grad_x):
+        return x * grad_x
+
+    for function in (taken, both):
+        with pytest.raises(Refused, match="the text needs this name"):
+            module_derivation(function, [r(2), r(2)])
+
+
 NET = "import torch\nfrom torch import nn\n\n\ndef net():\n    return nn.Sequential(nn.Linear(2, 2), nn.Tanh())\n"
 
 

@@ -19,6 +19,7 @@ from derive.reading import forward
 
 APART, UNIT, LABEL, EDGE = 160, 18, 19, 22  # between layers; radius of a unit; half of a number's width; at both sides
 HEADING, ABOVE, LEAST = 46, 26, 2e-3
+FORWARD, AFTER = ("forward_tex", "forward_text"), ("after_tex", "after_text")  # headings
 MOST_UNITS, MOST_LAYERS = 3, 4  # that can be drawn with all their numbers
 STEPS = (1, 0.5, 0.1, 0.01, 0.001)  # of descent, of which the best is taken
 CROWDED = {(2, 3): (0.27, 0.73), (3, 3): (0.27, 0.5, 0.73)}  # where on their edges the numbers of each unit stand
@@ -88,12 +89,12 @@ class Picturing:
         if any(delta not in values for delta in self.errors()):
             return None
         before = values[self.program.output].item()
-        panels = [self.ahead(values, before, "forward"), self.back(values)]
+        panels = [self.ahead(values, before, FORWARD), self.back(values)]
         after = {step: self.after(values, step) for step in STEPS}
         losses = {step: new[self.program.output].item() for step, new in after.items() if new}
         best = min(losses, key=lambda step: losses[step], default=None)
         if best is not None and losses[best] < before and (new := after[best]):
-            panels.append(self.ahead(new, losses[best], "after", best))
+            panels.append(self.ahead(new, losses[best], AFTER, best))
         parts = [
             part for place, panel in enumerate(reversed(panels)) for part in self.panel(panel, place * self.height)
         ]
@@ -109,15 +110,15 @@ class Picturing:
         except ValueError:
             return None
 
-    def ahead(self, values: Drawn, loss: float, name: str, step: float | None = None) -> Numbers:
+    def ahead(self, values: Drawn, loss: float, heading: tuple[str, str], step: float | None = None) -> Numbers:
         handed = [values[last_symbol(self.program, layer)][0] for layer in (0, *self.layers)]
         biases = {self.program.notation.layer(b.name): values[b].reshape(-1) for b in self.program.biases}
         pre = [values[Z][0] for Z in self.entering]
         has_own = [last_symbol(self.program, layer) not in self.entering for layer in self.layers]
         return Numbers(
             (
-                prose(f"pictured.{name}_tex", step=step, loss=f"{loss:.4g}"),
-                prose(f"pictured.{name}_text", step=step, loss=f"{loss:.4g}"),
+                prose(f"pictured.{heading[0]}", step=step, loss=f"{loss:.4g}"),
+                prose(f"pictured.{heading[1]}", step=step, loss=f"{loss:.4g}"),
             ),
             handed,
             [None, *(z if own else None for z, own in zip(pre, has_own, strict=True))],

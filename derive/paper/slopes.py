@@ -72,7 +72,6 @@ def saturation(derivation: Derivation, equation: Equation, name: str) -> list[Bl
     ]
     most, ends = max(map(abs, slopes)), [abs(slopes[0]), abs(slopes[-1])]
     kind = "saturates" if max(ends) < most / 10 else "half" if min(ends) < most / 10 else ""
-    holes = {"name": name, "most": f"{most:.3g}", "end": f"{FARTHEST}", "there": f"{max(ends):.2g}"}
     figure = plot(
         "slopes",
         prose("slopes.figure", name=name),
@@ -82,7 +81,11 @@ def saturation(derivation: Derivation, equation: Equation, name: str) -> list[Bl
         HALF + 4,
         prose("slopes.slider"),
     )
-    return [Picture(figure), *([Paragraph(prose(f"slopes.{kind}", **holes))] if kind else [])]
+    if not kind:
+        return [Picture(figure)]
+    there = f"{max(ends):.2g}"
+    words = prose(f"slopes.{kind}", name=name, most=f"{most:.3g}", end=FARTHEST, there=there)
+    return [Picture(figure), Paragraph(words)]
 
 
 def nested(formula: Expr) -> bool:

@@ -323,6 +323,8 @@ def row_of(part: MatrixExpr) -> MatrixExpr | None:
 def without_ones(factors: list[MatrixExpr]) -> list[MatrixExpr]:
     """The factors of a product, with (A o 1 r) 1 as A r', 1' (A o c 1') as c' A, and (A o I) 1 as the diagonal."""
     for place, factor in enumerate(factors):
+        if isinstance(factor, Transpose) and isinstance(factor.arg, HadamardProduct):
+            factor = HadamardProduct(*map(turned, factor.arg.args))
         if not isinstance(factor, HadamardProduct | DiagMatrix):
             continue
         after = factors[place + 1] if place + 1 < len(factors) else None

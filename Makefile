@@ -14,7 +14,7 @@ slow: .venv/installed
 	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
 
 mutate: .venv/mutmut
-	$(BIN)/python -m tests.tools.mutate $(if $(SAMPLE),--sample $(SAMPLE)) $(ROOM)
+	$(BIN)/python -m tests.tools.mutate $(ROOM) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(TESTS),--tests $(TESTS))
 
 build: .venv/installed
 	$(BIN)/python -m derive.build

@@ -169,6 +169,11 @@ class Mutant:
     def original(self) -> str:
         return self.source.module.code
 
+    @property
+    def nodes(self) -> tuple[bytes, bytes]:
+        """What is replaced, and by what."""
+        return tuple(self.source.module.code_for_node(node).encode() for node in (self.old, self.new))
+
     @cached_property
     def text(self) -> str:
         module = self.source.module

@@ -1,11 +1,13 @@
 """Mutation testing: a slip is put into a copy of the sources, and the tests run until one of them notices.
 
-    python -m tests.tools.mutate calculus --sample 200    # of a room of derive/, so many that are drawn: below an hour
-    python -m tests.tools.mutate commands                 # what lies on derive/ itself
-    python -m tests.tools.mutate generated/fast.py        # a module, or a folder
+    python -m tests.tools.mutate calculus --sample 200    # of a room of derive/, so many that are drawn
+    python -m tests.tools.mutate generated/fast.py    # a module, a folder, or `commands`: what lies on derive/ itself
+    python -m tests.tools.mutate reading --tests reading calculus    # that meet the tests of these rooms only
 
-First each test of `make test` runs alone, to know which lines it executes, what programs it starts and how long it
-takes. A mutant then meets the tests that can notice it, the quick and successful ones first, for BUDGET seconds.
+First each test runs alone, to know which lines it executes, what programs it starts and how long it takes; that is
+remembered until the test or a module that is mutated changes. A mutant then meets the tests that can notice it, the
+quick and successful ones first, for BUDGET seconds; the first time that a test notices one, it has to pass without it.
+Seconds are those of the processor: what else runs on the machine changes no verdict.
 What was killed is remembered in build/mutants and not tried again; a survivor must have its reason in survivors.toml.
 """
 
@@ -17,7 +19,6 @@ import itertools
 import json
 import math
 import os
-import random
 import re
 import resource
 import shutil
@@ -42,7 +43,10 @@ ROOT = Path(__file__).parents[2]
 WORK = ROOT / "build" / "mutants"
 FOLDERS = ("derive", "generated")
 COMPARING_BYTES = "test_what_is_committed_is_what_is_derived"  # does not count where emitted modules are mutated
-BUDGET = 60  # seconds of tests that a mutant meets
+BUDGET = 30  # seconds of tests that a mutant meets
+FILE = 40  # seconds of the tests of one file that are known, all of its functions before one with other arguments
+LONGEST = 10  # seconds that a test takes at most, for mutants to meet it
+IDLE = 10  # seconds by the clock to one of the processor, for each process that asks for it, until one hangs
 MEMORY = 8 << 30  # bytes that it may take
 IMPORTS = 60  # seconds until the first test starts
 PROGRAM = re.compile(rf"\b({'|'.join(FOLDERS)})\b")
@@ -56,6 +60,7 @@ def in_fork(work: Callable[..., Any], *arguments: Any) -> Any:
     child = os.fork()
     if child == 0:
         with contextlib.suppress(BaseException):
+            os.setsid()
             os.close(read)
             with os.fdopen(write, "w") as answer:
                 json.dump(work(*arguments), answer)
@@ -69,9 +74,15 @@ def in_fork(work: Callable[..., Any], *arguments: Any) -> Any:
     return json.loads(text) if text else DIED
 
 
+def end_after(seconds: float) -> None:
+    """This process, or one that it starts from now on, ends when it has computed for so long."""
+    used = sum(os.times()[:2])
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(used + seconds), resource.getrlimit(resource.RLIMIT_CPU)[1]))
+    signal.alarm(math.ceil(IDLE * seconds * (1 + os.getloadavg()[0] / (os.cpu_count() or 1))))
+
+
 def run_pytest(tree: Path, changed: tuple[str, ...], files: list[str], plugin: object) -> int:
     """pytest in this process, a fork; it imports the tree's modules, of those before it only what is not changed."""
-    os.setsid()
     os.chdir(tree)
     sys.path[:] = [str(tree), *(entry for entry in sys.path if entry not in ("", str(ROOT)))]
     for name in [name for name in sys.modules if name.partition(".")[0] in ("tests", *changed)]:
@@ -88,21 +99,31 @@ def run_pytest(tree: Path, changed: tuple[str, ...], files: list[str], plugin: o
 
 
 class Alone:
-    """Runs each test, or every so many-th of them, in a process of its own and keeps what it did."""
+    """Runs each test, or every so many-th of them, in a process of its own and keeps what it did, for FILE seconds."""
 
     def __init__(self, tree: Path, first: int, step: int) -> None:
         self.tree, self.first, self.step = tree, first, step
+        self.left = FILE / step
         self.tests: dict[str, dict[str, Any]] = {}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items[:] = items[self.first :: self.step]
+        functions: Counter[str] = Counter()
+        places = {}
+        for item in sorted(items, key=lambda item: digest(item.nodeid.encode())):
+            name = item.nodeid.partition("[")[0]
+            functions[name] += 1
+            places[item] = functions[name]
+        items[:] = sorted(places, key=places.__getitem__)[self.first :: self.step]
 
     def pytest_runtest_protocol(self, item: pytest.Item) -> bool:
-        seen = in_fork(self.observe, item)
-        self.tests[item.nodeid] = {"passed": False} if seen == DIED else seen
+        if self.left > 0:
+            seen = in_fork(self.observe, item)
+            self.tests[item.nodeid] = {"passed": False, "seconds": LONGEST} if seen == DIED else seen
+            self.left -= self.tests[item.nodeid]["seconds"]
         return True
 
     def observe(self, item: pytest.Item) -> dict[str, Any]:
+        end_after(LONGEST)
         commands: list[str] = []  # of those that Python runs and that name no folder, each may use all
         sys.addaudithook(lambda event, given: commands.append(str(given[1])) if event == "subprocess.Popen" else None)
         include = [f"{self.tree}/{folder}/*" for folder in FOLDERS]
@@ -139,7 +160,7 @@ class Meeting:
         items[:] = sorted((i for i in items if i.nodeid in self.places), key=lambda i: self.places[i.nodeid])
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        signal.alarm(int(20 + 20 * self.seconds[nodeid]))
+        end_after(20 + 20 * self.seconds[nodeid])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.failed = self.failed or (report.nodeid if report.failed else SURVIVED)
@@ -151,7 +172,7 @@ class Meeting:
 def meet(tree: Path, changed: str, file: str, seconds: dict[str, float]) -> str:
     """The test of a file that failed first, or SURVIVED, where a source of that folder is changed."""
     plugin = Meeting(seconds)
-    signal.alarm(IMPORTS)
+    end_after(IMPORTS)
     status = run_pytest(tree, (changed,), [file], plugin)
     return plugin.failed or (SURVIVED if status in (0, 5) else DIED)
 
@@ -176,6 +197,7 @@ def able(mutant: Mutant, tests: dict[str, dict[str, Any]]) -> list[str]:
 def judged(tree: Path, shares: list[list[Mutant]], tests: dict[str, dict[str, Any]], place: int) -> list[str]:
     """Who killed each mutant of a share."""
     kills: Counter[str] = Counter()
+    sound: set[str] = set()
     verdicts = []
     for done, mutant in enumerate(shares[place], 1):
         best = sorted(able(mutant, tests), key=lambda name: (0.1 + tests[name]["seconds"]) / (1 + kills[name]))
@@ -189,10 +211,22 @@ def judged(tree: Path, shares: list[list[Mutant]], tests: dict[str, dict[str, An
                 files.setdefault(name.partition("::")[0], {})[name] = tests[name]["seconds"]
         if mutant.lines is None:  # where no test is begun for want of time, the file may fail to import
             files |= {file: {} for file in (name.partition("::")[0] for name in best) if file not in files}
-        put(tree / mutant.path, mutant.text)
         folder = mutant.path.partition("/")[0]
-        verdicts.append(next(filter(None, (in_fork(meet, tree, folder, *each) for each in files.items())), SURVIVED))
-        put(tree / mutant.path, mutant.original)
+        by = SURVIVED
+        while files and not by:
+            file, seconds = next(iter(files.items()))
+            put(tree / mutant.path, mutant.text)
+            by = in_fork(meet, tree, folder, file, seconds)
+            put(tree / mutant.path, mutant.original)
+            if by in seconds and by not in sound and in_fork(meet, tree, folder, file, {by: seconds[by]}):
+                print(f"left out, for it fails without a mutant, too: {by}", file=sys.stderr, flush=True)
+                del tests[by], seconds[by]
+                by = SURVIVED
+            elif by:
+                sound.add(by)
+            else:
+                del files[file]
+        verdicts.append(by)
         kills[verdicts[-1]] += 1
         if verdicts[-1] == SURVIVED:
             print(mutant, file=sys.stderr, flush=True)
@@ -237,51 +271,69 @@ def key(mutant: Mutant) -> str:
     return digest(mutant.path.encode(), mutant.text.encode())
 
 
-def keys_of(files: list[str]) -> dict[str, str]:
-    """By test file: what changes when it, or what it may use, does."""
-    beside = [p for p in (ROOT / "tests").rglob("*.py") if not p.match("test_*.py") and p.parent.name != "tools"]
-    used = [
-        *beside,
-        *(p for folder in (*FOLDERS, "templates") for p in (ROOT / folder).rglob("*.*") if p.suffix != ".pyc"),
-    ]
-    base = digest(*(path.read_bytes() for path in sorted(used)))
-    return {name: digest(base.encode(), (ROOT / name).read_bytes()) for name in files}
-
-
-def measured(folders: list[Path]) -> dict[str, dict[str, Any]]:
-    """What each test that passes does, by name; remembered for a test file until it, or what it may use, changes."""
+def measured(folders: list[Path], files: list[str], paths: list[str]) -> dict[str, dict[str, Any]]:
+    """What each test of these files that passes does, by name; remembered until the file, what tests share, or a module
+    that is mutated and that it executes changes.
+    """
     memory = WORK / "tests.json"
     known = json.loads(memory.read_text()) if memory.exists() else {}
-    keys = keys_of(sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py")))
-    new = [name for name, key in keys.items() if known.get(name, {}).get("key") != key]
-    for name in new:
+    helpers = [ROOT / "tests" / "conftest.py", *sorted((ROOT / "tests" / "helpers").glob("*.py"))]
+    base = digest(*(path.read_bytes() for path in helpers)).encode()
+    modules = {path: digest((ROOT / path).read_bytes()) for folder in FOLDERS for path in under(folder)}
+
+    def changed(name: str) -> bool:
+        then = known.get(name, {"key": ""})
+        if then["key"] != digest(base, (ROOT / name).read_bytes()):
+            return True
+        executed = {path for test in then["tests"].values() for path in test.get("lines", ())}
+        return any(then["modules"].get(p) != modules[p] for p in paths if p in executed or p not in then["modules"])
+
+    for name in filter(changed, files):
         print(f"running each test of {name} alone", file=sys.stderr, flush=True)
         tests = {test: what for part in shared(observed, folders, [name], len(folders)) for test, what in part.items()}
-        known[name] = {"key": keys[name], "tests": tests}
+        known[name] = {"key": digest(base, (ROOT / name).read_bytes()), "modules": modules, "tests": tests}
         memory.write_text(json.dumps(known))
-    tests = {test: what for name in keys for test, what in known[name]["tests"].items()}
+    tests = {test: what for name in files for test, what in known[name]["tests"].items()}
     for test in [test for test, what in tests.items() if not what["passed"]]:
-        print(f"left out, for it does not pass: {test}", file=sys.stderr)
+        print(f"left out, for it fails or takes more than {LONGEST} seconds: {test}", file=sys.stderr)
         del tests[test]
     return tests
 
 
+def under(folder: str) -> list[str]:
+    """The modules of a folder, and those of the folders in it."""
+    return sorted(str(path.relative_to(ROOT)) for path in (ROOT / folder).rglob("*.py"))
+
+
+def tests_of(rooms: list[str]) -> list[str]:
+    """The test files of these rooms, or files, or all."""
+    found = [path for room in rooms for path in (under(f"tests/{room}") or [room])] if rooms else under("tests")
+    if missing := [path for path in found if not (ROOT / path).is_file()]:
+        raise SystemExit(f"{missing[0]}: neither a room of tests/ nor a file")
+    return [path for path in found if Path(path).name.startswith("test_")]
+
+
 def sources(room: str) -> list[str]:
-    """The modules of a room of derive/, of its commands, of a folder, or the module of that path."""
-    folder = ROOT / ("derive" if room == "commands" else Path("derive", *room.split(".")))
-    if not folder.is_dir():
-        folder = ROOT / room
-    found = [folder] if folder.suffix == ".py" else sorted(folder.glob("*.py"))
-    if not found or not found[0].is_file():
+    """The modules of a room of derive/ and of those in it, of its commands, of a folder, or the module of that path."""
+    if room == "commands":
+        return sorted(str(path.relative_to(ROOT)) for path in (ROOT / "derive").glob("*.py"))
+    found = under(f"derive/{room}") or under(room) or [room] * (ROOT / room).is_file()
+    if not found:
         raise SystemExit(f"{room}: neither a room of derive/ nor a folder or file with Python")
-    return [str(path.relative_to(ROOT)) for path in found]
+    return found
 
 
 def chosen(paths: list[str], sample: int | None) -> tuple[list[Mutant], Counter[str]]:
     """So many mutants of the modules as are asked for, each text once, and how many each module has."""
     everything = [m for path in paths for m in mutants(path, (ROOT / path).read_text(encoding="utf-8"))]
     sizes = Counter(mutant.path for mutant in everything)
-    random.Random(" ".join(paths)).shuffle(everything)
+    alike: Counter[tuple[bytes, ...]] = Counter()  # each has its own place, whatever changes elsewhere
+    places = {}
+    for mutant in everything:
+        what = (mutant.path.encode(), *mutant.nodes)
+        alike[what] += 1
+        places[mutant] = digest(*what, str(alike[what]).encode())
+    everything.sort(key=places.__getitem__)
     kept: dict[tuple[str, str], Mutant] = {}
     for mutant in everything:
         if len(kept) == sample:
@@ -297,7 +349,7 @@ def margin(killed: int, tried: int) -> float:
     return z / (1 + z * z / tried) * math.sqrt(rate * (1 - rate) / tried + z * z / (4 * tried * tried))
 
 
-def survivors(found: list[Mutant], folders: list[Path]) -> set[Mutant]:
+def survivors(found: list[Mutant], folders: list[Path], files: list[str]) -> set[Mutant]:
     """Those that nothing has killed."""
     memory = WORK / "killed.txt"
     killed = {line.partition(" ")[0] for line in memory.read_text().splitlines()} if memory.exists() else set()
@@ -305,7 +357,7 @@ def survivors(found: list[Mutant], folders: list[Path]) -> set[Mutant]:
     if not left:
         return set()
     shares = [left[place :: len(folders)] for place in range(len(folders))]
-    verdicts = shared(judged, folders, shares, measured(folders))
+    verdicts = shared(judged, folders, shares, measured(folders, files, sorted({mutant.path for mutant in left})))
     pairs = [pair for share, by in zip(shares, verdicts, strict=True) for pair in zip(share, by, strict=True)]
     return {mutant for mutant, by in pairs if by == SURVIVED}
 
@@ -324,13 +376,14 @@ def main(argv: list[str] | None = None) -> int:
         "rooms", nargs="+", help="rooms of derive/ such as calculus, commands, generated, folders or files"
     )
     parser.add_argument("--sample", type=int, help="of so many mutants that are drawn (all)")
+    parser.add_argument("--tests", nargs="+", default=[], help="of rooms such as calculus, or files (all)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants at a time (one a core)")
     options = parser.parse_args(argv)
     paths = [path for room in options.rooms for path in sources(room)]
     for name in PRELOADED:
         importlib.import_module(name)
     group, sizes = chosen(paths, options.sample)
-    alive = survivors(group, trees(options.jobs))
+    alive = survivors(group, trees(options.jobs), tests_of(options.tests))
     table = tomllib.loads((ROOT / "tests" / "tools" / "survivors.toml").read_text(encoding="utf-8"))
     reasons = {(path, change) for path, rows in table.items() for row in rows for change in row["changes"]}
     unexplained = [mutant for mutant in group if mutant in alive and (mutant.path, mutant.change) not in reasons]

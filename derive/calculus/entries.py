@@ -15,6 +15,7 @@ from sympy import (
     Trace,
     Transpose,
     cosh,
+    diff,
     exp,
     expand,
     tanh,
@@ -23,7 +24,7 @@ from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 
 from derive.calculus.alike import key, length, turned
 from derive.calculus.simplified import added, entry_by_entry, multiplied
-from derive.formulas import NamedFunction, sigmoid
+from derive.formulas import NamedFunction, sigmoid, z
 from derive.programs import Elementwise, RowLogSumExp, RowSoftmax, chain, product, terms
 
 LONGEST_EXPANDED = 40  # symbols and numbers of a formula that is multiplied out
@@ -145,15 +146,18 @@ def as_in_books(formula: Expr) -> Expr:
     for u in sorted(arguments, key=str):
         if opposite(u) not in arguments or u.could_extract_minus_sign():
             continue
-        s = Dummy("s", real=True)
-        ours = formula.xreplace({sigmoid(u): s, sigmoid(opposite(u)): 1 - s})
+        share = Dummy("s", real=True)
+        ours = formula.xreplace({sigmoid(u): share, sigmoid(opposite(u)): 1 - share})
         found = [ours] if length(formula) > LONGEST_EXPANDED else [ours, expand(ours, deep=False), expand(ours)]
-        formula = min(found, key=lambda form: form.count_ops()).xreplace({s: sigmoid(u)})
+        formula = min(found, key=lambda form: form.count_ops()).xreplace({share: sigmoid(u)})
     return formula
 
 
 def opposite(u: Expr) -> Expr:
     return Add(*(-term for term in Add.make_args(u)))
+
+
+SLOPE_OF_TANH = diff(tanh(z), z)
 
 
 def with_tanh(product: Expr) -> Expr:
@@ -167,7 +171,7 @@ def with_tanh(product: Expr) -> Expr:
         if part in factors and other in factors and number % 4 == 0 and whole and not u.could_extract_minus_sign():
             factors.remove(part)
             factors.remove(other)
-            number, factors = number / 4, [*factors, 1 - tanh(half) ** 2]
+            number, factors = number / 4, [*factors, SLOPE_OF_TANH.xreplace({z: half})]
     return number * Mul(*factors)
 
 

@@ -104,7 +104,7 @@ def layer_page(program: Program, result: MatrixExpr, cotangent: MatrixSymbol, de
     about = f"{program.inputs} {program.equations} {sorted(parameters)}"
     return {
         "op": f"layer_{hashlib.sha256(about.encode()).hexdigest()[:12]}",
-        "variables": [spell(program, symbol) for symbol in program.inputs if symbol.name in parameters],
+        "variables": ", ".join(spell(program, symbol) for symbol in program.inputs if symbol.name in parameters),
         "inputs": inputs,
         "size_lines": dimension_lines(program),
         "lines": lines(program, needed(program.equations, [atom(result)])),

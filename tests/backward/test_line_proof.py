@@ -8,7 +8,7 @@ from torch import nn
 
 from derive.backward import ModuleDerivation, module_derivation
 from derive.module import Refused, Wrong
-from tests.backward.test_module_text import loaded, truth
+from tests.helpers.beside_autograd import loaded, truth
 from tests.helpers.layers import LAYERS, MLP, Of, r
 from tests.helpers.slips import mutants
 

@@ -10,30 +10,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from derive.module import Refused, Wrong, main, module_derivation
-from derive.modules.graph import Module, identifier, results
+from derive.modules.graph import Module, results
+from tests.helpers.beside_autograd import loaded, truth
 from tests.helpers.layers import LAYERS, MLP, GPTBlock, Of, r
 
 CLOSE = 1e-12
-
-
-def loaded(text: str) -> ModuleType:
-    module = ModuleType("layer")
-    exec(compile(text, "layer.py", "exec"), module.__dict__)
-    return module
-
-
-def truth(module: Module, cotangents: list[torch.Tensor] | None = None):
-    """The outputs, cotangents of them, and the gradients that autograd gives, by the names of what they are for."""
-    held = {identifier(path): one for path, one in module.held().items()}
-    for one in held.values():
-        one.grad = None
-    given = {name: one.clone().requires_grad_(one.is_floating_point()) for name, one in module.example.items()}
-    outputs = results(module(*given.values()))
-    drawn = cotangents or [torch.randn_like(one) for one in outputs]
-    sum((g * one).sum() for g, one in zip(drawn, outputs, strict=True)).backward()
-    gradients = {name: one.grad for name, one in {**given, **held}.items()}
-    tensors = {name: one.detach() for name, one in {**given, **held}.items()}
-    return outputs, drawn, gradients, tensors
 
 
 def agree(module: Module, text: ModuleType) -> None:

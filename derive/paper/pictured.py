@@ -17,7 +17,7 @@ from derive.problems import Network
 from derive.programs import Derivation, Program, SymbolKind
 from derive.reading import forward
 
-APART, UNIT, LABEL, EDGE = 160, 18, 19, 22  # between layers; radius of a unit; half of a number's width; at both sides
+APART, UNIT, LABEL, EDGE = 164, 21, 19, 25  # between layers; radius of a unit; half of a number's width; at both sides
 HEADING, ABOVE, LEAST = 46, 26, 2e-3
 FORWARD, AFTER = ("forward_tex", "forward_text"), ("after_tex", "after_text")  # headings
 MOST_UNITS, MOST_LAYERS = 3, 4  # that can be drawn with all their numbers

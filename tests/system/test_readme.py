@@ -70,9 +70,9 @@ def test_the_figures_are_those_of_the_benchmark():
 
 def test_it_is_short_and_the_files_that_it_leads_to_are_there():
     assert len(TEXT.splitlines()) <= 150
-    for text in (TEXT, (ROOT / "GUIDE.md").read_text(encoding="utf-8")):
-        for target in re.findall(r"\]\(([^)#]+)[^)]*\)|src=\"([^\"]+)\"", text):
-            assert (ROOT / "".join(target)).is_file(), target
+    for page in (ROOT / "README.md", ROOT / "derive" / "README.md"):
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)|src=\"([^\"]+)\"", page.read_text(encoding="utf-8")):
+            assert (page.parent / "".join(target)).is_file(), target
 
 
 @pytest.mark.slow

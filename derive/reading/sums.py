@@ -148,17 +148,13 @@ def contracted(read: Reader, node: Sum, indices: Indices) -> Expr:
         return Add(*(contracted(read, Sum(part, node.limits[0]), indices) for part in terms))
     ones = OneMatrix(inner.length, 1)
     if right == 1:
-        alone = Mul(*(factor for factor in Mul.make_args(left) if not factor.has(i))) if left.has(i) else Integer(1)
-        L = matrix_of_terms(read, left / alone, (rows, inner))
-        column = ones if alone == 1 else matrix_of_terms(read, alone, (inner, ONLY))
-        view = repeated(read.multiplied([L, column]), shape)
+        view = repeated(read.multiplied([matrix_of_terms(read, left, (rows, inner)), ones]), shape)
     elif left.has(i):
         L = matrix_of_terms(read, left, (rows, inner))
         view = read.multiplied([L, matrix_of_terms(read, right, (inner, columns))])
     else:
-        row = transposed(ones) if left == 1 else transposed(matrix_of_terms(read, left, (inner, ONLY)))
-        R = matrix_of_terms(read, right, (inner, columns))
-        view = repeated(read.multiplied([row, R]), shape)
+        R = matrix_of_terms(read, left * right, (inner, columns))
+        view = repeated(read.multiplied([transposed(ones), R]), shape)
     return term(read, outside, indices) * read.viewed(view)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from derive.packages.subject import Subject
-from derive.paper import Figure, Picture, Section, glossary, network_title, prose
+from derive.paper import Figure, Picture, Section, glossary, network_title
 from derive.paper.formats import HtmlPage, Page, svg
 from derive.programs import Derivation
 
@@ -51,12 +51,12 @@ def shown_holes(title: str, about: str, document: list[Section], terms: list[dic
     }
 
 
-def figure_page(name: str) -> Callable[[Subject], dict[str, Any]]:
-    """One of the document's figures as SVG."""
+def figure_page(name: str) -> Callable[[Subject], dict[str, Any] | None]:
+    """One of the document's figures as SVG; None where it has none of that name."""
 
-    def holes(subject: Subject) -> dict[str, Any]:
+    def holes(subject: Subject) -> dict[str, Any] | None:
         figure = figures(subject.document).get(name)
-        return {"figure": svg(figure or Figure(name, prose("figures.none"), 1, 1, ()))}
+        return None if figure is None else {"figure": svg(figure)}
 
     return holes
 

@@ -37,7 +37,7 @@ def command_page(subject: Subject) -> dict[str, Any]:
     return {"source": (DERIVE / "system" / "command.py").read_text(encoding="utf-8").splitlines()}
 
 
-TARGETS: dict[str, Callable[[Subject], dict[str, Any]]] = {
+TARGETS: dict[str, Callable[[Subject], dict[str, Any] | None]] = {
     "__init__.py": title_page,
     "backends.py": backends_page,
     "backward.py": backward_page,
@@ -67,18 +67,21 @@ TARGETS: dict[str, Callable[[Subject], dict[str, Any]]] = {
     "train.py": train_page,
     "weights.py": plain_page,
 }
-ON_DEMAND: dict[str, Callable[[Subject], dict[str, Any]]] = {"device.h": device_page}
+ON_DEMAND: dict[str, Callable[[Subject], dict[str, Any] | None]] = {"device.h": device_page}
 
 
 def render(network: Network, names: Iterable[str] = tuple(TARGETS), shown: Shown = DRAWN) -> dict[str, str]:
     """The text of each file of the package for a network, or of those that are named; pages show those numbers.
 
+    A figure that the pages do not have is no file.
+
     Raises ValueError where a template is missing, no template, or has a hole that nothing fills.
     """
     subject = replace(subject_of(network), shown=shown)
     pages = environment()
-    holes = TARGETS | ON_DEMAND
-    return {name: filled(pages, f"{name}.j2", holes[name](subject)) for name in names}
+    targets = TARGETS | ON_DEMAND
+    holes = {name: targets[name](subject) for name in names}
+    return {name: filled(pages, f"{name}.j2", of) for name, of in holes.items() if of is not None}
 
 
 def expression_pages(derivation: Derivation, title: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from derive.problems.network import Network
-from generated import backward, dat, ranks, reference, run, train, weights
+from generated import backward, dat, ranks, reference, run, weights
 from generated.fast import FastGradient
 from generated.ranks import Ranks
 from tests.helpers.gate import assert_agree, distance
@@ -414,41 +414,51 @@ def test_the_processes_share_each_step(reduction, rows, emitted, monkeypatch):
     assert [tensor.shape for tensor in added] == [(network.entries + 1,)] * 3
 
 
-@pytest.mark.parametrize("network", [Network(), Network((3, 4, 2))], ids=str)
+@pytest.mark.parametrize(
+    "network",
+    [Network(), Network((3, 4, 2)), Network((3, 4, 3), loss="cross_entropy")],
+    ids=["surface", "fit", "classes"],
+)
 def test_the_picture_shows_the_curve_the_fit_and_the_points(network, emitted, monkeypatch):
-    axes, drawn, looks = pytest.importorskip("mpl_toolkits.mplot3d").Axes3D, {}, {}
+    axes, surfaces, points = pytest.importorskip("mpl_toolkits.mplot3d").Axes3D, [], []
 
-    def noting(name):
-        def note(axis, *given, **look):
-            drawn[name], looks[name] = map(torch.tensor, given), look
+    def note_points(axis, *given, color, **look):
+        points.append((color, torch.stack([*map(torch.tensor, given)], 1)))
 
-        return note
-
-    for name in ("plot_surface", "scatter"):
-        monkeypatch.setattr(axes, name, noting(name))
-    figure = train._figure()
-    monkeypatch.setattr(train, "_figure", lambda: figure)
-    monkeypatch.setattr(train, "forward", emitted(network).forward)
+    monkeypatch.setattr(axes, "plot_surface", lambda axis, *given, **look: surfaces.append([*map(torch.tensor, given)]))
+    monkeypatch.setattr(axes, "scatter", note_points)
+    module = emitted(network, "train")
+    figure = module._figure()
+    monkeypatch.setattr(module, "_figure", lambda: figure)
     parameters, x, y = emitted(network, "run").sample(5, 600, torch.float64)
-    assert train.picture([3.0, 2.0, 1.5], parameters, x, y).startswith(b"\x89PNG\r\n")
-    assert [axis.get_subplotspec().get_geometry() for axis in figure.axes] == [(1, 2, 0, 0), (1, 2, 1, 1)]
-    assert figure.get_size_inches().tolist() == [11, 5]
+    outputs = emitted(network).forward(parameters, x)
+    if network == Network():
+        y = y - (y - outputs).median() - 1e-6
+    assert module.picture([3.0, 2.0, 1.5], parameters, x, y, "adam").startswith(b"\x89PNG\r\n")
+    assert figure.get_suptitle() == f"{'-'.join(map(str, network.layers))}, {network.loss}; adam"
     losses, fitted = figure.axes
     assert losses.lines[0].get_xydata().tolist() == [[1, 3.0], [2, 2.0], [3, 1.5]] and losses.get_yscale() == "log"
-    assert (losses.get_title(), losses.get_xlabel()) == ("mean loss of a batch", "epoch")
+    assert (losses.get_title(), losses.get_xlabel(), losses.get_ylabel()) == ("loss", "epoch", "mean loss of a batch")
     if network == Network():
-        assert fitted.get_title() == "fitted surface and points"
         assert (fitted.get_xlabel(), fitted.get_ylabel(), fitted.get_zlabel()) == ("x1", "x2", "y")
-        first, second, surface = drawn["plot_surface"]
+        ((first, second, surface),) = surfaces
         grid = torch.stack([first.flatten(), second.flatten()], 1)
         assert_agree([surface.reshape(-1, 1)], [backward.forward(parameters, grid)])
-        ticks = torch.linspace(0, 1, 41, dtype=torch.float64)
-        assert torch.equal(grid, torch.cartesian_prod(ticks, ticks))
-        assert torch.equal(torch.stack([*drawn["scatter"]], 1), torch.cat([x, y], 1)[:500])
-        assert looks == {"plot_surface": {"cmap": "viridis", "alpha": 0.7}, "scatter": {"s": 4, "color": "black"}}
+        ticks = [torch.linspace(*column.aminmax(), 41, dtype=torch.float64) for column in x.T]
+        assert torch.allclose(grid, torch.cartesian_prod(*ticks), rtol=1e-12)
+        shown = torch.cat([x, y], 1)[:500]
+        above = shown[:, 2] >= outputs[:500, 0]
+        assert [color for color, _ in points] == ["black", "red"]
+        assert torch.equal(points[0][1], shown[above]) and torch.equal(points[1][1], shown[~above])
+    elif network.loss == "cross_entropy":
+        counts = [[sum((y.argmax(1) == c) & (outputs.argmax(1) == d)).item() for d in range(3)] for c in range(3)]
+        assert [text.get_text() for text in fitted.texts] == [str(count) for row in counts for count in row]
+        assert fitted.get_title() == f"classes, {sum(counts[c][c] for c in range(3)) / 600:.1%} right"
     else:
         assert (fitted.get_title(), fitted.get_xlabel(), fitted.get_ylabel()) == ("fit", "target", "prediction")
-        assert fitted.lines[0].get_marker() == "." and fitted.lines[0].get_linestyle() == "None"
-        shown = torch.tensor(fitted.lines[0].get_xydata())
-        assert torch.equal(shown[:, 0], y[:, 0])
-        assert torch.equal(shown[:, 1], emitted(network).forward(parameters, x)[:, 0])
+        *columns, diagonal = fitted.lines
+        for output, line in enumerate(columns):
+            assert line.get_marker() == "." and line.get_linestyle() == "None"
+            drawn = torch.tensor(line.get_xydata())
+            assert torch.equal(drawn, torch.stack([y[:, output], outputs[:, output]], 1))
+        assert diagonal.get_xydata().tolist() == [[y.min().item()] * 2, [y.max().item()] * 2]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from derive import build
-from derive.packages import TARGETS, templates
+from derive.packages import templates
 from derive.packages.emit import render
 from derive.problems.network import Network
 from derive.problems.settings import LARGEST_FILE
@@ -140,7 +140,7 @@ def test_a_check_names_files_in_one_line_each_and_says_what_to_do(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     assert build.main(["--layers", "2-1", "--check", "--out", "a\nb"]) == 1
     *files, differ, first, second = capfd.readouterr().out.splitlines()
-    assert files == [rf"{tmp_path}/a\nb/{name}: missing" for name in TARGETS]
+    assert files == [rf"{tmp_path}/a\nb/{name}: missing" for name in render(Network((2, 1)))]
     assert differ == rf"{len(files)} of the files in {tmp_path}/a\nb differ; this mends it:"
     assert [first, second] == ["python -m derive.build --layers 2-1 --out 'a", "b'"]
 

@@ -74,10 +74,12 @@ def sizes(seed: int, points: int, *drawn, data: tuple[torch.Tensor, torch.Tensor
 
 
 def noise(*drawn, data: tuple[torch.Tensor, torch.Tensor] | None = None) -> list[torch.Tensor]:
-    """For each gradient of these arguments, how far each entry moves where weights and points do, in 4 tries."""
+    """For each gradient of these arguments, how far entries move where weights and points do, at most, in 4 tries."""
     moves = (gradients(*drawn, moved=seed, data=data) for seed in range(4))
     tries = zip(gradients(*drawn, data=data), *moves, strict=True)
-    return [torch.stack([(other - right).abs() for other in others]).amax(0) for right, *others in tries]
+    return [
+        torch.full_like(right, max(float((other - right).abs().max()) for other in others)) for right, *others in tries
+    ]
 
 
 def _points(

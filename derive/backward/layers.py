@@ -294,9 +294,11 @@ def of_pairs(name: str) -> Handler:
 
 
 def nll_loss(t: Tape, x: Value, target: Value, weight: Value | None, reduction: int, ignore_index: int) -> Value:
-    """Minus the entry of each row's class; a class that is ignored is refused, as its number would have to be known."""
+    """Minus the entry of each row's class; a row of the class that is ignored has no such entry, and none is taken."""
     if weight is not None:
         raise Refused("weights of classes")
+    if ignore_index >= 0:
+        raise Refused(f"ignore_index={ignore_index}, which may be the class of a row; leave such rows out")
     axis = 1 if len(x.shape) > 1 else 0
     column = t.add(
         (*target.shape[:axis], ONE, *target.shape[axis:]),

@@ -57,15 +57,6 @@ AGAIN = (
 )
 
 
-def shapes_of(network: Network) -> dict[str, tuple[int, ...]]:
-    """The shape of each parameter, by its name."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for layer, (inputs, outputs) in enumerate(pairwise(network.layers), 1):
-        shapes |= {f"W{layer}": (outputs, inputs)}
-        shapes |= {f"b{layer}": (outputs,)} if network.has_biases(layer) else {}
-    return shapes
-
-
 def functions_of(network: Network) -> dict[str, tuple[str, ...]]:
     """The functions of backward.py that compute, and what they take after the parameters."""
     return FUNCTIONS | OF_PENALTY if network.penalty else FUNCTIONS
@@ -87,11 +78,19 @@ def evaluated(entry: Expr) -> Expr:
     return entry if entry.is_Float or entry.is_Rational or not entry.is_number else entry.evalf(mp.dps)
 
 
+def divisor(network: Network, rows: int) -> int:
+    """What the sum of the losses of so many rows is divided by."""
+    if network.reduction == "sum":
+        return 1
+    by_rows = network.reduction == "batchmean" or network.criterion().per_row
+    return rows if by_rows else rows * network.layers[-1]
+
+
 class Rows:
     """Some rows of a point as tensors, and what is true of them."""
 
     def __init__(self, network: Network, point: Point, places: Sequence[int]) -> None:
-        self.network, self.point, self.places, self.shapes = network, point, places, shapes_of(network)
+        self.network, self.point, self.places, self.shapes = network, point, places, network.shapes
         self.parameters, self.direction = self.cut(point.parameters), self.cut(point.direction)
         self.x, self.y = (read_only([as_entries(data[n]) for n in places]) for data in (point.x, point.y))
 
@@ -108,16 +107,9 @@ class Rows:
             for (start, stop), shape in parts
         ]
 
-    def divisor(self, rows: int) -> int:
-        """What a mean over so many rows divides by."""
-        if self.network.reduction == "sum":
-            return 1
-        by_rows = self.network.reduction == "batchmean" or self.network.criterion().per_row
-        return rows if by_rows else rows * self.network.layers[-1]
-
     def total(self, name: str, along: Vector | None = None) -> mpf:
         """The loss with its penalty, or how it or its slope moves with the parameters."""
-        rows = fsum(self.point.true(name, n, along) for n in self.places) / self.divisor(self.N)
+        rows = fsum(self.point.true(name, n, along) for n in self.places) / divisor(self.network, self.N)
         return rows + self.point.true(name, None, along)
 
     # what each function must give
@@ -145,7 +137,7 @@ class Rows:
         for place, n in enumerate(self.places):
 
             def wanted(along: Vector | None = None, n: int = n) -> mpf:
-                return self.point.true("slope", n, along) / self.divisor(1)
+                return self.point.true("slope", n, along) / divisor(self.network, 1)
 
             self.like_parameters(f"{what}: dL{place}/d", [part[place] for part in parts], wanted)
 
@@ -154,7 +146,7 @@ class Rows:
         for place, n in enumerate(self.places):
 
             def wanted(along: Vector | None = None, n: int = n) -> mpf:
-                return self.point.true("input_slope", n, along) / self.divisor(self.N)
+                return self.point.true("input_slope", n, along) / divisor(self.network, self.N)
 
             names = [f"{what}: dL/dx[{place}, {column}]" for column in range(self.x.shape[1])]
             self.along(names, list(got.entries[place]), self.point.row_weights[n], wanted)

@@ -10,7 +10,7 @@ from sympy import Expr, Integer, Symbol, diff, exp, log, nan
 
 from derive.formulas import NamedFunction, logsumexp, opened, p, slope, w, y, z
 from derive.problems import Network
-from derive.proof.calls import running, shapes_of, unpacked
+from derive.proof.calls import divisor, running, unpacked
 from derive.proof.contexts import naming
 from derive.proof.intermediates import Intermediates
 from derive.proof.judge import Claim, NotProved
@@ -38,7 +38,7 @@ class Case:
     def __init__(self, network: Network, source: str, path: Path, rows: int, sums: Intermediates) -> None:
         self.network, self.path, self.rows, self.sums = network, path, rows, sums
         self.where = path
-        shapes = shapes_of(network)
+        shapes = network.shapes
         self.parameters = {name: symbols(name, shape) for name, shape in shapes.items()}
         self.direction = {name: symbols(f"dot_{name}", shape) for name, shape in shapes.items()}
         self.x, self.y = symbols("x", (rows, network.layers[0])), symbols("y", (rows, network.layers[-1]))
@@ -64,25 +64,25 @@ class Case:
                 return namespace[function](list(self.parameters.values()), *data, *along)
 
     def gradient(self) -> Iterator[Claim]:
-        rows, divisor, penalty = self.row_losses(self.x, self.y), self.divisor(self.y), self.penalty()
+        rows, over, penalty = self.row_losses(self.x, self.y), self.over(self.rows), self.penalty()
         self.name_slopes(rows)
         loss, gradients = unpacked(self.run("value_and_grad", self.x, self.y), 2, str(self.path))
-        yield from self.each("the loss", loss, Tensor(sum(rows, Integer(0)) / divisor + penalty))
+        yield from self.each("the loss", loss, Tensor(sum(rows, Integer(0)) / over + penalty))
 
         def expected(entry: Symbol) -> Expr:
-            of_rows = sum((self.sums.derivative(row, entry) for row in rows), Integer(0)) / divisor
+            of_rows = sum((self.sums.derivative(row, entry) for row in rows), Integer(0)) / over
             return of_rows + self.penalty_slope(entry)
 
         for (name, parameter), gradient in zip(self.parameters.items(), gradients, strict=True):
             yield from self.each(f"dL/d{name}", gradient, parameter.map(expected))
 
     def others(self) -> Iterator[Claim]:
-        rows, divisor = self.row_losses(self.x, self.y), self.divisor(self.y)
+        rows, over = self.row_losses(self.x, self.y), self.over(self.rows)
         moved = [self.along(row) for row in rows]
         self.name_slopes([*rows, *moved])
 
         def mean(scalars: list[Expr], entry: Symbol) -> Expr:
-            return sum((self.sums.derivative(scalar, entry) for scalar in scalars), Integer(0)) / divisor
+            return sum((self.sums.derivative(scalar, entry) for scalar in scalars), Integer(0)) / over
 
         yield from self.each("dL/dx", self.run("input_grad", self.x, self.y), self.x.map(partial(mean, rows)))
 
@@ -90,7 +90,7 @@ class Case:
         for n, row in enumerate(rows):
             for (name, parameter), gradient in zip(self.parameters.items(), samples, strict=True):
                 expected = parameter.map(partial(self.sums.derivative, row))
-                yield from self.each(f"dL{n}/d{name}", gradient[n], expected / self.divisor(self.y[n : n + 1]))
+                yield from self.each(f"dL{n}/d{name}", gradient[n], expected / self.over(1))
 
         predicted = Tensor([self.prediction(row) for row in self.x.entries])
         derivative = predicted.map(self.along)
@@ -167,11 +167,9 @@ class Case:
         formula = self.network.criterion().formula
         return [row_loss(formula, self.prediction(a), list(b)) for a, b in zip(x.entries, y.entries, strict=True)]
 
-    def divisor(self, y: Tensor) -> Integer:
-        if self.network.reduction == "sum":
-            return Integer(1)
-        by_rows = self.network.reduction == "batchmean" or self.network.criterion().per_row
-        return Integer(y.entries.shape[0] if by_rows else y.entries.size)
+    def over(self, rows: int) -> Integer:
+        """What the sum of the losses of so many rows is divided by."""
+        return Integer(divisor(self.network, rows))
 
 
 class Fast(Case):

@@ -5,9 +5,10 @@ from typing import Any
 
 from derive.backends import Attribute, Index, Infix, Literal, Source, call, method
 from derive.backward.maps import gathered, linear, reshaped, zeros_like
-from derive.backward.products import group, per_axis
+from derive.backward.products import group
 from derive.backward.tape import Pulled, Tape, Value, axes, listed, reduced
 from derive.backward.written import spelled
+from derive.modules import per_axis
 
 Handler = Callable[..., Any]
 

@@ -39,6 +39,16 @@ def per_channel(t: Tape, x: Value | None, rank: int) -> Value | None:
     return reshaped(t, x, (*x.shape, *[ONE] * (rank - 2)), f"_{x.name.rpartition('_')[2]}")
 
 
+def weighed_by_channel(t: Tape, x: Value, weight: Value | None, bias: Value | None) -> Value:
+    rank = len(x.shape)
+    return weighed(t, x, per_channel(t, weight, rank), per_channel(t, bias, rank))
+
+
+def standardized(t: Tape, x: Value, dims: Sequence[int], eps: Any, suffix: str) -> Value:
+    """x less its mean, over its deviation, both along these axes."""
+    return along(t, "standardized", x, list(dims), suffix=suffix, constants={EPSILON: Literal(repr(eps))})
+
+
 def hat(weight: Value | None, bias: Value | None = None) -> str:
     return "_hat" if weight is not None or bias is not None else ""
 
@@ -52,9 +62,7 @@ def layer_norm(
     eps: Any = 1e-5,
 ) -> Value:
     dims = range(len(input.shape) - len(normalized_shape), len(input.shape))
-    suffix = hat(weight, bias)
-    found = along(t, "standardized", input, list(dims), suffix=suffix, constants={EPSILON: Literal(repr(eps))})
-    return weighed(t, found, weight, bias)
+    return weighed(t, standardized(t, input, dims, eps, hat(weight, bias)), weight, bias)
 
 
 def rms_norm(
@@ -72,11 +80,8 @@ def group_norm(
     batch, channels, *rest = input.shape
     inside = Size(channels.here // num_groups, channels.there // num_groups)
     grouped = reshaped(t, input, (batch, Size(num_groups, num_groups), inside, *rest), "_groups")
-    dims = list(range(2, len(grouped.shape)))
-    found = along(t, "standardized", grouped, dims, suffix="_normal", constants={EPSILON: Literal(repr(eps))})
-    found = reshaped(t, found, input.shape, hat(weight, bias))
-    rank = len(input.shape)
-    return weighed(t, found, per_channel(t, weight, rank), per_channel(t, bias, rank))
+    found = standardized(t, grouped, range(2, len(grouped.shape)), eps, "_normal")
+    return weighed_by_channel(t, reshaped(t, found, input.shape, hat(weight, bias)), weight, bias)
 
 
 def batch_norm(
@@ -92,14 +97,13 @@ def batch_norm(
     rank = len(input.shape)
     if training:
         dims = [axis for axis in range(rank) if axis != 1]
-        found = along(t, "standardized", input, dims, suffix=hat(weight, bias), constants={EPSILON: Literal(repr(eps))})
-        return weighed(t, found, per_channel(t, weight, rank), per_channel(t, bias, rank))
+        return weighed_by_channel(t, standardized(t, input, dims, eps, hat(weight, bias)), weight, bias)
     mean, var = per_channel(t, running_mean, rank), per_channel(t, running_var, rank)
     if mean is None or var is None:
         raise Refused("no running statistics")
     scale = entrywise(t, lambda v: 1 / formula("sqrt")(v + exactly(eps)), (var,), suffix="_rstd")
     found = entrywise(t, lambda u, m, s: (u - m) * s, (input, mean, scale), suffix=hat(weight, bias))
-    return weighed(t, found, per_channel(t, weight, rank), per_channel(t, bias, rank))
+    return weighed_by_channel(t, found, weight, bias)
 
 
 def batch_norm_updating(
@@ -127,12 +131,10 @@ def instance_norm(
     use_input_stats: bool,
     eps: Any,
 ) -> Value:
-    rank = len(input.shape)
     if not use_input_stats:
         return batch_norm(t, input, weight, bias, running_mean, running_var, False, eps)
-    dims = list(range(2, rank))
-    found = along(t, "standardized", input, dims, suffix=hat(weight, bias), constants={EPSILON: Literal(repr(eps))})
-    return weighed(t, found, per_channel(t, weight, rank), per_channel(t, bias, rank))
+    found = standardized(t, input, range(2, len(input.shape)), eps, hat(weight, bias))
+    return weighed_by_channel(t, found, weight, bias)
 
 
 def softmax(t: Tape, x: Value, dim: int) -> Value:

@@ -65,8 +65,15 @@ def permuted(x: Source, dims: Sequence[int]) -> Source:
 
 
 def expand(t: Tape, x: Value, **arguments: Any) -> Value:
-    code = method(x.source, "expand", *map(t.size, t.shape))
-    return linear(t, x, t.shape, code, lambda g: summed(g, t_shape, x.shape)) if (t_shape := t.shape) != x.shape else x
+    return repeated(t, x, t.shape)
+
+
+def repeated(t: Tape, x: Value, shape: Shape) -> Value:
+    """x along new axes, and along those of size 1."""
+    if x.shape == shape:
+        return x
+    code = method(x.source, "expand", *map(t.size, shape))
+    return linear(t, x, shape, code, lambda g: summed(g, shape, x.shape))
 
 
 def total(t: Tape, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
@@ -143,11 +150,8 @@ def cut_in(t: Tape, x: Value, count: int, dim: int, suffix: str) -> list[Value]:
     place = dim % len(x.shape)
     size = Size(x.shape[place].here // count, x.shape[place].there // count)
     shape = (*x.shape[:place], size, *x.shape[place + 1 :])
-    return cut_as(t, x, [shape] * count, method(x.source, "chunk", *map(literal_of, (count, dim))), "cat", dim, suffix)
-
-
-def literal_of(value: int) -> Source:
-    return Literal(str(value))
+    code = method(x.source, "chunk", Literal(str(count)), Literal(str(dim)))
+    return cut_as(t, x, [shape] * count, code, "cat", dim, suffix)
 
 
 def scattered(method_name: str) -> Handler:
@@ -329,12 +333,7 @@ def constant(t: Tape, x: Value, **_: Any) -> Value:
 
 def broadcast(t: Tape, tensors: Sequence[Value]) -> list[Value]:
     shape = at_both(lambda *shapes: numpy.broadcast_shapes(*shapes), *(one.shape for one in tensors))
-
-    def spread(x: Value) -> Value:
-        code = method(x.source, "expand", *map(t.size, shape))
-        return x if x.shape == shape else linear(t, x, shape, code, lambda g: summed(g, shape, x.shape))
-
-    return [spread(one) for one in tensors]
+    return [repeated(t, one, shape) for one in tensors]
 
 
 MAPS: dict[str, Handler] = {

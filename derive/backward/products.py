@@ -8,7 +8,7 @@ from derive.backends import Attribute, Group, Infix, Literal, Source, call, meth
 from derive.backward.formulas import entrywise
 from derive.backward.maps import linear, reshaped
 from derive.backward.tape import Pulled, Size, Tape, Value, at_both, listed, summed
-from derive.modules import Refused, exactly
+from derive.modules import Refused, exactly, per_axis
 
 Handler = Callable[..., Any]
 PRODUCT = "product rule"
@@ -144,11 +144,6 @@ def bilinear(t: Tape, input1: Value, input2: Value, weight: Value, bias: Value |
     return plus(t, found, bias)
 
 
-def per_axis(numbers: Any, rank: int) -> list[int]:
-    given = [numbers] if isinstance(numbers, int) else list(numbers)
-    return given * rank if len(given) == 1 else given
-
-
 def convolution(rank: int) -> Handler:
     def handler(
         t: Tape,
@@ -281,7 +276,6 @@ def adaptive_average(rank: int) -> Handler:
 
 
 PRODUCTS: dict[str, Handler] = {
-    **dict.fromkeys(("matmul",), lambda t, x, other: product(t, x, other)),
     **dict.fromkeys(("mm", "bmm"), lambda t, x, mat2: product(t, x, mat2)),
     "adaptive_avg_pool1d": adaptive_average(1),
     "adaptive_avg_pool2d": adaptive_average(2),
@@ -295,6 +289,7 @@ PRODUCTS: dict[str, Handler] = {
     "dot": lambda t, x, tensor: product(t, x, tensor),
     "einsum": einsum,
     "linear": affine,
+    "matmul": lambda t, x, other: product(t, x, other),
     "mv": lambda t, x, vec: product(t, x, vec),
     "outer": outer,
 }

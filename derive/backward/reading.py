@@ -17,6 +17,7 @@ from derive.backward.products import PRODUCTS
 from derive.backward.tape import Equation, Shape, Size, Tape, Value
 from derive.backward.written import authors_names, base, spelled
 from derive.modules import (
+    MEANINGLESS,
     OPERATIONS,
     Graph,
     Module,
@@ -30,10 +31,6 @@ from derive.modules import (
 )
 
 HANDLERS: dict[str, Callable[..., Any]] = {**MAPS, **PRODUCTS, **LAYERS, **LARGEST}
-MEANINGLESS = {  # arguments that change no entry
-    *("copy", "cudnn_enable", "cudnn_enabled", "device", "dtype", "half_to_float", "implicit", "layout"),
-    *("memory_format", "momentum", "non_blocking", "pin_memory", "scale_grad_by_freq", "sparse"),
-}
 MOST_CONSTANT = 64  # entries of a tensor that is written out
 
 
@@ -195,7 +192,7 @@ def handled(name: str, step: Step, arguments: Mapping[str, Any]) -> Callable[[Ta
             raise Refused("its backward is not known")
         function, known = found
         handler = partial(of_formula, function)
-    more = step.passed - known - MEANINGLESS
+    more = step.passed - known - MEANINGLESS - {"dtype"}
     if more:
         raise Refused(f"not known with {', '.join(f'{key}={step.arguments[key]}' for key in sorted(more))}")
     return lambda tape: handler(tape, **{key: value for key, value in arguments.items() if key in known})

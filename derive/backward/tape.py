@@ -88,10 +88,6 @@ def reduced(shape: Shape, dims: Sequence[int], keepdim: bool) -> Shape:
     return tuple(kept)
 
 
-def number(value: object) -> Source:
-    return Literal(repr(value))
-
-
 def listed(places: Sequence[int], rank: int) -> Source:
     """One axis, or several; the last is -1."""
     if len(places) == 1:

@@ -1,7 +1,7 @@
 """Torch modules: their graphs as torch.export records them, what each operation is by definition, and audits."""
 
 from derive.modules.entries import Array, each, exact_numbers, exactly, is_float, of_data
-from derive.modules.evaluate import OPERATIONS, definition, detaches, is_passed_over, row, step_value
+from derive.modules.evaluate import MEANINGLESS, OPERATIONS, definition, detaches, is_passed_over, row, step_value
 from derive.modules.graph import Module, recorded, results
 from derive.modules.identity import is_extreme, symbols
 from derive.modules.named import example_of, named_module
@@ -10,10 +10,12 @@ from derive.modules.sizes import different_sizes, telling_sizes
 from derive.modules.steps import Graph, Input, Ref, Step
 from derive.modules.trial import described
 from derive.modules.verdict import Verdict, audit
+from derive.modules.windows import per_axis
 from derive.modules.written import COTANGENT
 
 __all__ = [
     "COTANGENT",
+    "MEANINGLESS",
     "OPERATIONS",
     "Array",
     "Graph",
@@ -38,6 +40,7 @@ __all__ = [
     "is_passed_over",
     "named_module",
     "of_data",
+    "per_axis",
     "recorded",
     "results",
     "row",

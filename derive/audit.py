@@ -12,34 +12,21 @@ if __name__ == "__main__":
 
 import sys
 
-from derive.modules import Refused, Verdict, Wrong, audit, example_of, named_module
+from derive.modules import Refused, Verdict, Wrong, add_module, audit, module_and_example
 
 __all__ = ["Refused", "Verdict", "Wrong", "audit"]
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="python -m derive.audit", description=__doc__ and __doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument(
-        "module",
-        help="package.file:name, or file.py:name, of a module, a function of tensors, or what makes a module without "
-        "arguments",
-    )
+    add_module(parser)
     parser.add_argument("backward", type=a_path, help="a file with backward(G, ...), or with a torch.autograd.Function")
-    parser.add_argument(
-        "--input",
-        action="append",
-        default=[],
-        metavar="'NAME: SHAPE'",
-        help="of an argument, in order: 'x: 2x3x4', or 'i: 2x3 of 7' for whole numbers below 7",
-    )
     parser.add_argument("--sizes-as-given", action="store_true", help="hold it at no other sizes")
     parser.add_argument("--opaque", action="store_true", help="only call it, in float64: it has kernels of its own")
     options = parser.parse_args(argv)
     try:
-        module = named_module(options.module)
-        example = example_of(options.input, module)
         flags = {"other_sizes": not options.sizes_as_given, "opaque": options.opaque}
-        print(audit(module, example, options.backward, **flags))
+        print(audit(*module_and_example(options), options.backward, **flags))
     except Wrong as error:
         print(f"WRONG: {one_line(str(error))}", file=sys.stderr)
         return 1

@@ -13,25 +13,14 @@ if __name__ == "__main__":
 import sys
 
 from derive.backward import ModuleDerivation, module_derivation
-from derive.modules import Refused, Wrong, example_of, named_module
+from derive.modules import Refused, Wrong, add_module, module_and_example
 
 __all__ = ["ModuleDerivation", "Refused", "Wrong", "module_derivation"]
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="python -m derive.module", description=__doc__ and __doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument(
-        "module",
-        help="package.file:name, or file.py:name, of a module, a function of tensors, or what makes a module without "
-        "arguments",
-    )
-    parser.add_argument(
-        "--input",
-        action="append",
-        default=[],
-        metavar="'NAME: SHAPE'",
-        help="of an argument, in order: 'x: 2x3x4', or 'i: 2x3 of 7' for whole numbers below 7",
-    )
+    add_module(parser)
     parser.add_argument("--out", type=a_path, help="a folder for the files; without it layer.py is printed")
     parser.add_argument("--force", action="store_true", help="replace what is in it")
     parser.add_argument("--check", action="store_true", help="write nothing: compare what is in it, and prove it")
@@ -39,9 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if options.check and not options.out:
             raise ValueError("--check needs --out")
-        module = named_module(options.module)
-        name = options.module.rpartition(":")[2]
-        derived = ModuleDerivation(module, example_of(options.input, module), name)
+        derived = ModuleDerivation(*module_and_example(options), options.module.rpartition(":")[2])
         if options.check:
             report = differences(options.out, derived.files)
             print("".join(report), end="", file=sys.stderr)

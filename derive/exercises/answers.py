@@ -10,6 +10,7 @@ import operator
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 import numpy
@@ -160,34 +161,29 @@ class Surroundings:
         program = self.derivation.program
         rows = self.rows = 2 if inputs is None else len(inputs[program.data[0]])
         self.right: dict[str, Any] = {"N": Integer(rows), ONE: Integer(1)}
-        self.order: list[str] = list(self.right)
         values = None if inputs is None else evaluate(self.derivation.equations, dict(inputs))
         for symbol in program.inputs:
             shape = tuple(int(size.xreplace({N: rows})) for size in program.shape(symbol))
             value = symbols(symbol.name, shape) if values is None else given(values[symbol], shape)
-            self.put(spell(program, symbol), value)
+            self.right[spell(program, symbol)] = value
         code = lines(program, self.derivation.equations, ONE)
         for equation, line in zip(self.derivation.equations, code, strict=True):
             value = self.computed(line.value.text, line.target)
             kind = program.notation.kind(equation.target.name)
             if kind is SymbolKind.PRE_ACTIVATION and values is None:
                 value = symbols(line.target, value.shape)
-            self.put(line.target, value)
+            self.right[line.target] = value
 
     def sized(self, shape: tuple[int, ...]) -> str:
         """A shape in words; no layer is as wide as there are rows."""
         return " x ".join("N" if size == self.rows else f"{size}" for size in shape) or "of a number"
-
-    def put(self, name: str, value: Any) -> None:
-        self.right[name] = value
-        self.order.append(name)
 
     def computed(self, text: str, name: str) -> Tensor:
         """What a line's right side computes from what is known before it.
 
         Raises Unreadable that says why it is nothing.
         """
-        known = self.order[: self.order.index(name)] if name in self.order else self.order
+        known = takewhile(lambda other: other != name, self.right)
         if len(text) > LONGEST:
             raise Unreadable(f"is longer than {LONGEST} characters")
         try:

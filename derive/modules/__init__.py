@@ -4,7 +4,7 @@ from derive.modules.entries import Array, each, exact_numbers, exactly, is_float
 from derive.modules.evaluate import MEANINGLESS, OPERATIONS, definition, detaches, is_passed_over, row, step_value
 from derive.modules.graph import Module, recorded, results
 from derive.modules.identity import is_extreme, symbols
-from derive.modules.named import example_of, named_module
+from derive.modules.named import add_module, module_and_example
 from derive.modules.refusal import Refused, Wrong
 from derive.modules.sizes import different_sizes, telling_sizes
 from derive.modules.steps import Graph, Input, Ref, Step
@@ -26,6 +26,7 @@ __all__ = [
     "Step",
     "Verdict",
     "Wrong",
+    "add_module",
     "audit",
     "definition",
     "described",
@@ -34,11 +35,10 @@ __all__ = [
     "each",
     "exact_numbers",
     "exactly",
-    "example_of",
     "is_extreme",
     "is_float",
     "is_passed_over",
-    "named_module",
+    "module_and_example",
     "of_data",
     "per_axis",
     "recorded",

@@ -5,6 +5,7 @@ import importlib.util
 import inspect
 import re
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +14,26 @@ from typing import Any
 from derive.modules.graph import example_tensor, is_module, names_of
 from derive.modules.refusal import Refused
 
+MODULE = (
+    "package.file:name, or file.py:name, of a module, a function of tensors, or what makes a module without arguments"
+)
+INPUT = "of an argument, in order: 'x: 2x3x4', or 'i: 2x3 of 7' for whole numbers below 7"
 SHAPE = re.compile(r"\s*(?:(\w+)\s*:)?\s*(\d+(?:\s*x\s*\d+)*)?\s*(?:\bof\s+(\d+))?\s*")
+
+
+def add_module(parser: ArgumentParser) -> None:
+    """Lets a command take a module and examples of its arguments."""
+    parser.add_argument("module", help=MODULE)
+    parser.add_argument("--input", action="append", default=[], metavar="'NAME: SHAPE'", help=INPUT)
+
+
+def module_and_example(options: Namespace) -> tuple[Any, tuple[Any, ...]]:
+    """What a command was given.
+
+    Raises Refused, or OSError where a file cannot be read.
+    """
+    module = named_module(options.module)
+    return module, example_of(options.input, module)
 
 
 def named_module(text: str) -> Any:

@@ -21,7 +21,7 @@ from derive.packages.readable import backward_page
 from derive.packages.reference import reference_page, run_page, train_page
 from derive.packages.speed import backends_page, c_page, device_page, fast_page, header_page, native_page
 from derive.packages.subject import Subject, subject_of, title_page
-from derive.packages.templates import DERIVE, environment, filled
+from derive.packages.templates import DERIVE, environment, filled, page
 from derive.paper import DRAWN, Section, Shown, expression_document
 from derive.paper.formats import MarkdownPage, TexPage, svg
 from derive.problems import Network
@@ -86,40 +86,37 @@ def render(network: Network, names: Iterable[str] = tuple(TARGETS), shown: Shown
 
 def expression_pages(derivation: Derivation, title: str) -> dict[str, str]:
     """The files of a matrix expression: its module, and its derivation in each format."""
-    pages, document = environment(), expression_document(derivation)
+    document = expression_document(derivation)
     headline = f"The gradient of `{title}`"
     return {
         "gradient.py": expression_source(derivation, title, True),
         **{
-            f"derivation.{end}": filled(pages, f"derivation.{end}.j2", page_holes(form, headline, document))
+            f"derivation.{end}": page(f"derivation.{end}.j2", page_holes(form, headline, document))
             for end, form in (("md", MarkdownPage()), ("tex", TexPage()))
         },
-        "derivation.html": filled(pages, "derivation.html.j2", html_holes(headline, title, document, derivation)),
+        "derivation.html": page("derivation.html.j2", html_holes(headline, title, document, derivation)),
         **{
-            f"{name}.svg": filled(pages, f"{name}.svg.j2", {"figure": svg(figure)})
-            for name, figure in figures(document).items()
+            f"{name}.svg": page(f"{name}.svg.j2", {"figure": svg(figure)}) for name, figure in figures(document).items()
         },
     }
 
 
 def document_pages(title: str, about: str, document: list[Section]) -> dict[str, str]:
     """A document without formulas of its own, as Markdown and HTML."""
-    pages = environment()
     return {
-        "derivation.md": filled(pages, "derivation.md.j2", page_holes(MarkdownPage(), title, document)),
-        "derivation.html": filled(pages, "derivation.html.j2", shown_holes(title, about, document, [])),
+        "derivation.md": page("derivation.md.j2", page_holes(MarkdownPage(), title, document)),
+        "derivation.html": page("derivation.html.j2", shown_holes(title, about, document, [])),
     }
 
 
 def expression_source(derivation: Derivation, title: str, function: bool) -> str:
     """The module of a matrix expression."""
-    pages = environment()
-    text = filled(pages, "expression.py.j2", expression_page(derivation, title))
+    text = page("expression.py.j2", expression_page(derivation, title))
     if function:
-        text += filled(pages, "expression_function.py.j2", function_page(derivation))
+        text += page("expression_function.py.j2", function_page(derivation))
     return text
 
 
 def layer_source(program: Program, result: MatrixExpr, cotangent: MatrixSymbol, derivation: Derivation) -> str:
     """What follows the module of a pullback: the matrix itself, and as a function of autograd."""
-    return filled(environment(), "expression_layer.py.j2", layer_page(program, result, cotangent, derivation))
+    return page("expression_layer.py.j2", layer_page(program, result, cotangent, derivation))

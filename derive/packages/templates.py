@@ -34,7 +34,7 @@ def filled(pages: Environment, template: str, holes: dict[str, Any]) -> str:
 
 def tensor_checks(derivatives: str) -> list[str]:
     """What every emitted module checks of tensors; `derivatives` says where the derivatives are that are derived."""
-    return filled(environment(), "checks.py.j2", {"derivatives": derivatives}).splitlines()
+    return page("checks.py.j2", {"derivatives": derivatives}).splitlines()
 
 
 def page(template: str, holes: dict[str, Any]) -> str:

@@ -7,24 +7,11 @@ from typing import Any, Protocol, Self
 import sympy
 from sympy import Integer, Piecewise, Rational
 
-from derive.proof.c_memory import Entries, Kind, Pointer, Scope, truth
+from derive.proof.c_memory import STRUCTS, Entries, Kind, Pointer, Scope, truth
 from derive.proof.c_tokens import enclosed, split
 from derive.proof.judge import NotProved
 
-TYPES = {
-    "real",
-    "lanes",
-    "int",
-    "long",
-    "double",
-    "const",
-    "workspace",
-    "arguments",
-    "sgd_state",
-    "void",
-    "whole",
-    "static",
-}
+TYPES = {"real", "lanes", "int", "long", "double", "const", "void", "whole", "static", *STRUCTS}
 LEVELS = (("||",), ("&&",), ("==", "!="), ("<", ">", "<=", ">="), ("+", "-"), ("*", "/", "%"))
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,

@@ -16,7 +16,8 @@ import pytest
 import torch
 from jinja2 import meta
 
-from derive.packages.emit import ON_DEMAND, TARGETS, environment, subject_of
+from derive.packages.emit import ON_DEMAND, TARGETS, subject_of
+from derive.packages.templates import environment
 from derive.paper.prose import texts
 from derive.problems.network import Network
 from generated import backward, run

@@ -21,7 +21,7 @@ from derive.packages.readable import backward_page
 from derive.packages.reference import reference_page, run_page, train_page
 from derive.packages.speed import backends_page, c_page, device_page, fast_page, header_page, native_page
 from derive.packages.subject import Subject, subject_of, title_page
-from derive.packages.templates import DERIVE, environment, filled, page
+from derive.packages.templates import DERIVE, page
 from derive.paper import DRAWN, Section, Shown, expression_document
 from derive.paper.formats import MarkdownPage, TexPage, svg
 from derive.problems import Network
@@ -78,10 +78,9 @@ def render(network: Network, names: Iterable[str] = tuple(TARGETS), shown: Shown
     Raises ValueError where a template is missing, no template, or has a hole that nothing fills.
     """
     subject = replace(subject_of(network), shown=shown)
-    pages = environment()
     targets = TARGETS | ON_DEMAND
     holes = {name: targets[name](subject) for name in names}
-    return {name: filled(pages, f"{name}.j2", of) for name, of in holes.items() if of is not None}
+    return {name: page(f"{name}.j2", of) for name, of in holes.items() if of is not None}
 
 
 def expression_pages(derivation: Derivation, title: str) -> dict[str, str]:

@@ -22,9 +22,13 @@ def environment() -> Environment:
     )
 
 
-def filled(pages: Environment, template: str, holes: dict[str, Any]) -> str:
+def page(template: str, holes: dict[str, Any]) -> str:
+    """A template with its holes filled.
+
+    Raises ValueError where it is missing, no template, or has a hole that nothing fills.
+    """
     try:
-        return pages.get_template(template).render(holes)
+        return environment().get_template(template).render(holes)
     except TemplateNotFound:
         raise ValueError(f"templates/{template}: no such template; each file that is written needs its own") from None
     except TemplateError as error:
@@ -35,8 +39,3 @@ def filled(pages: Environment, template: str, holes: dict[str, Any]) -> str:
 def tensor_checks(derivatives: str) -> list[str]:
     """What every emitted module checks of tensors; `derivatives` says where the derivatives are that are derived."""
     return page("checks.py.j2", {"derivatives": derivatives}).splitlines()
-
-
-def page(template: str, holes: dict[str, Any]) -> str:
-    """A template with its holes filled."""
-    return filled(environment(), template, holes)

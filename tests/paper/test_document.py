@@ -23,7 +23,8 @@ from sympy import sin as sympy_sin
 from derive import build, derivation
 from derive.calculus.theorem import pullback
 from derive.matrix import apply, logsumexp, total
-from derive.packages.emit import TARGETS, environment, render, subject_of
+from derive.packages.emit import TARGETS, render, subject_of
+from derive.packages.templates import environment
 from derive.paper import worked
 from derive.paper.blocks import Block, Boxed, Broken, Chain, Display, Paragraph, Section
 from derive.paper.document import expression_document

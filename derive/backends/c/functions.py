@@ -278,44 +278,36 @@ INLINE real quarters(real x, whole *n)
 INLINE real sine(real t) { return t + t * (t * t) * sin_rest(t * t); }
 INLINE real cosine(real t) { return (1 - (real)0.5 * (t * t)) + (t * t) * (t * t) * cos_rest(t * t); }
 """
-SIN = """\
+OF_ANGLE = """\
+INLINE real NAME_of(real x)
+{
+    whole n;
+    const real t = quarters(x, &n);
+    return turned_WORD(n, t);
+}
+INLINE real near_NAME_of(real x) /* the same, of which many are computed at once */
+{
+    whole n;
+    const real t = near_quarters(x, &n);
+    return turned_WORD(n, t);
+}
+"""
+SINE = """\
 INLINE real turned_sine(whole n, real t)
 {
     const real y = n & 1 ? cosine(t) : sine(t);
     return n & 2 ? -y : y;
 }
-INLINE real sin_of(real x)
-{
-    whole n;
-    const real t = quarters(x, &n);
-    return turned_sine(n, t);
-}
-INLINE real near_sin_of(real x) /* the same, of which many are computed at once */
-{
-    whole n;
-    const real t = near_quarters(x, &n);
-    return turned_sine(n, t);
-}
 """
-COS = """\
+COSINE = """\
 INLINE real turned_cosine(whole n, real t)
 {
     const real y = n & 1 ? sine(t) : cosine(t);
     return (n + 1) & 2 ? -y : y;
 }
-INLINE real cos_of(real x)
-{
-    whole n;
-    const real t = quarters(x, &n);
-    return turned_cosine(n, t);
-}
-INLINE real near_cos_of(real x) /* the same, of which many are computed at once */
-{
-    whole n;
-    const real t = near_quarters(x, &n);
-    return turned_cosine(n, t);
-}
 """
+SIN = SINE + OF_ANGLE.replace("NAME", "sin").replace("WORD", "sine")
+COS = COSINE + OF_ANGLE.replace("NAME", "cos").replace("WORD", "cosine")
 SQRT = """\
 INLINE real sqrt_of(real x)
 {

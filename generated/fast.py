@@ -19,7 +19,7 @@ from .backward import Parameters, _check_tensors, _checked
 
 _CACHED = 8  # numbers of rows whose buffers are kept
 _CACHE_BYTES = 1_200_000  # of buffers for one chunk of rows, to stay in a processor's cache
-_EACH = 2048  # rows at a time for per-sample gradients
+_DEVICE_BYTES = 1 << 28  # of them on another device, whose every call has to be worth its start
 _SIZES = (  # of the parameters, one after the other in a flat vector
     20,
     10,
@@ -62,7 +62,8 @@ class FastGradient:
         self._dtype, self._device = given[0].dtype, given[0].device
         self._written, self._moved = _places(self._results), _places(self._product)
         self._bound: list[tuple[torch.nn.Parameter, torch.Tensor, torch.Tensor]] = []
-        self._chunk, self._hvp_chunk = self._rows_in_cache(36), self._rows_in_cache(91)
+        self._chunk, self._hvp_chunk = self._rows_at_once(36), self._rows_at_once(91)
+        self._each_chunk = 2048 if self._point.is_cpu else self._hvp_chunk
         self._steps: OrderedDict[tuple[str, int], Callable] = OrderedDict()
         self._quick = torch.inference_mode()  # a call of torch costs less in it; only buffers are made there
 
@@ -142,10 +143,11 @@ class FastGradient:
     def _put_each(self, x: torch.Tensor, y: torch.Tensor, N: int, out: torch.Tensor) -> None:
         """Puts the gradient of each row into a column."""
         with self._quick:
-            if N <= _EACH:
+            if self._each_chunk >= N:
                 self._step(self._make_each, N)(x, y, _blocks(out))
             else:
-                for x_chunk, y_chunk, columns in zip(x.split(_EACH), y.split(_EACH), out.split(_EACH, 1), strict=True):
+                parts = x.split(self._each_chunk), y.split(self._each_chunk), out.split(self._each_chunk, 1)
+                for x_chunk, y_chunk, columns in zip(*parts, strict=True):
                     self._step(self._make_each, x_chunk.shape[0])(x_chunk, y_chunk, _blocks(columns))
 
     def _check_out(self, out: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> None:
@@ -192,10 +194,11 @@ class FastGradient:
             found = f"{tuple(tensor.shape)}, {tensor.dtype}, {tensor.device}"
             raise ValueError(f"{name}: expected {shape}, {self._dtype}, {self._device}, got {found}")
 
-    def _rows_in_cache(self, entries: int) -> int:
+    def _rows_at_once(self, entries: int) -> int:
         """How many rows a chunk has, if each takes so many entries of buffers; caches dislike powers of 2."""
-        in_cache = _CACHE_BYTES // (entries * self.flat_gradient.element_size())
-        return max(256, min(16384, in_cache) // 256 * 256 - 64)
+        row = entries * self.flat_gradient.element_size()
+        rows = min(16384, _CACHE_BYTES // row) if self._point.is_cpu else _DEVICE_BYTES // row
+        return max(256, rows // 256 * 256 - 64)
 
     def bind(self, module: torch.nn.Module) -> None:
         """Makes a module's parameters views of this object's, so that a torch optimizer steps on them.

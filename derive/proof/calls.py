@@ -47,7 +47,7 @@ OF_PENALTY = {"penalty_and_grad": (), "penalty_hvp": ("direction",)}  # where th
 POINTS = 2
 CALLED = (1, 2, 3, 5, 8)
 LIMIT = 3  # rows at a time: 8 are two chunks and a rest
-LIMITS = {"_EACH": LIMIT, "_CACHED": 100}  # in the module; the steps of all CALLED are kept
+STEPS = 100  # that are kept: those of all CALLED
 UNCUT = (11, 13, 17, 19, 23)  # rows, of which none may be taken by its number; the first that no other axis has
 BATCHES = (2, 5, 1)
 AT_POINTS = f"to {SHOWN} digits the scalar loss, and quotients of its differences, at {POINTS} random points"
@@ -236,12 +236,13 @@ class Calls:
         first, second = self.points
         in_decimals(namespace)
         with running(f"{path}: FastGradient"):
-            for name in LIMITS.keys() & namespace.keys():
-                namespace[name] = LIMITS[name]
+            if "_CACHED" in namespace:
+                namespace["_CACHED"] = STEPS
             fast = namespace["FastGradient"](self.rows(first, 1).parameters)
-            if not all(type(rows) is int and rows > 0 for rows in (fast._chunk, fast._hvp_chunk)):
-                raise NotProved(f"{path}: chunks of {fast._chunk} and {fast._hvp_chunk} rows")
-            fast._chunk = fast._hvp_chunk = LIMIT
+            chunks = fast._chunk, fast._hvp_chunk, fast._each_chunk
+            if not all(type(rows) is int and rows > 0 for rows in chunks):
+                raise NotProved(f"{path}: chunks of {', '.join(map(str, chunks))} rows")
+            fast._chunk = fast._hvp_chunk = fast._each_chunk = LIMIT
         for point, forms, leave in ((first, False, True), (first, True, False), (second, False, False)):
             one = self.rows(point, 1)
             with running(f"{path}: parameters"):
@@ -255,13 +256,12 @@ class Calls:
             pairs = zip(fast.parameters, one.parameters, strict=True)
             if any((mine.entries != given.entries).any() for mine, given in pairs):
                 raise NotProved(f"{path}: the parameters are no longer what they were")
-        self.all_rows(fast, namespace, path, point)
+        self.all_rows(fast, path, point)
 
-    def all_rows(self, fast: Any, limits: dict[str, Any], path: Path, point: Point) -> None:
+    def all_rows(self, fast: Any, path: Path, point: Point) -> None:
         """Calls each step with so many rows that no other axis is as long, and refuses lines that take some of them."""
         for N in UNCUT:
-            limits["_EACH"] = N
-            fast._chunk = fast._hvp_chunk = N
+            fast._chunk = fast._hvp_chunk = fast._each_chunk = N
             rows = self.rows(point, N)
             calls = (
                 ("value_and_grad", fast.value_and_grad, (rows.x, rows.y)),

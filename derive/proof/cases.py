@@ -191,9 +191,8 @@ class Fast(Case):
         backward = run_source(self.source, str(self.path))
         with running(f"{self.where}: FastGradient"):
             namespace = run_source(self.fast, str(self.where), {"backward": backward})
-            namespace["_EACH"] = 1
             module = namespace["FastGradient"](parameters)
-            module._chunk, module._hvp_chunk = 2, 1
+            module._chunk, module._hvp_chunk, module._each_chunk = 2, 1, 1
             with naming(self.sums.recognised):
                 results = self.results(module, direction)
         for name, function, got in results:

@@ -39,7 +39,7 @@ class Tensor:
     """An array of SymPy expressions with the methods of torch.Tensor that emitted code calls."""
 
     __slots__ = ("dtype", "entries")
-    device, layout = "cpu", "strided"
+    device, layout, is_cpu = "cpu", "strided", True
     requires_grad = is_meta = is_nested = False
     __hash__ = object.__hash__
     __add__: Operator  # and more, from the tables below

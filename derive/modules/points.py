@@ -13,7 +13,7 @@ from derive.modules.evaluate import run
 from derive.modules.refusal import Refused, Wrong
 from derive.modules.steps import Graph, Input
 from derive.modules.written import COTANGENT
-from derive.proof import step
+from derive.proof import digits, step
 
 AGREEING = 45  # digits to which both must be the same
 OPAQUE = 8  # of what is only known in float64
@@ -137,14 +137,6 @@ def compare(what: str, got: Entry, wanted: Entry, scale: Entry, to: int, lost: A
 def agree(got: Entry, wanted: Entry, scale: Entry, to: int, lost: Any) -> bool:
     """Whether both are the same to so many digits of what is of this scale, but for what a quotient has lost."""
     return bool(abs(got - wanted) <= scale * mpf(10) ** -to + mpf(10) ** -SMALLEST + lost)
-
-
-def digits(got: Entry, wanted: Entry) -> tuple[str, str]:
-    """Both to the first digit that differs, and two more."""
-    for count in range(4, AGREEING):
-        if mpmath.nstr(got, count) != mpmath.nstr(wanted, count):
-            return mpmath.nstr(got, count + 2), mpmath.nstr(wanted, count + 2)
-    return mpmath.nstr(got, AGREEING), mpmath.nstr(wanted, AGREEING)
 
 
 def defined(graph: Graph, inputs: Mapping[str, Input], seed: int, magnitudes: Sequence[Any]) -> Point:

@@ -1,10 +1,10 @@
 """Shows that emitted source is the gradient: a torch that computes with symbols, definitions, and a judge."""
 
-from derive.proof.certificate import Certificate, Shown
+from derive.proof.certificate import Certificate, NotProved, Shown
 from derive.proof.expressions import certify
-from derive.proof.judge import Judge, NotProved
+from derive.proof.judge import Judge
 from derive.proof.networks import prove
-from derive.proof.precision import settled, step
+from derive.proof.precision import digits, settled, step
 from derive.proof.stand_in import torch_stand_in
 from derive.proof.tensor import Tensor, symbols
 
@@ -15,6 +15,7 @@ __all__ = [
     "Shown",
     "Tensor",
     "certify",
+    "digits",
     "prove",
     "settled",
     "step",

@@ -210,6 +210,11 @@ class Algebra(Atoms):
         return not value
 
 
+def algebras() -> tuple[Algebra, Algebra, Algebra]:
+    """All that there are, the quickest to decide first; the second opens nothing and knows no more of any atom."""
+    return Algebra(logistic=True), Algebra(), Algebra(open_functions=True)
+
+
 @lru_cache(maxsize=10_000)
 def parts_in(expr: Expr) -> int:
     """Into how many parts the arguments of exp and angles are to be cut, for roots of them and fractions in them."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from derive.problems import ANEW, not_as_written, only_a_docstring, text_of
 from derive.proof.calls import FUNCTIONS, OF_PENALTY
+from derive.proof.certificate import NotProved
 from derive.proof.grammar import DERIVED_METHODS
-from derive.proof.judge import NotProved
 
 
 def as_the_template(source: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from sympy import Expr
 from derive.proof.c_expressions import TYPES, Expressions
 from derive.proof.c_memory import Alone, Array, Entries, Kind, Pointer, Returned, Scope, truth
 from derive.proof.c_tokens import Preprocessor, enclosed, split
-from derive.proof.judge import NotProved
+from derive.proof.certificate import NotProved
 
 MOST_ROUNDS = 400  # of loops for each entry of the parameters; what is emitted takes 150
 

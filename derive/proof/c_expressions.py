@@ -9,7 +9,7 @@ from sympy import Integer, Piecewise, Rational
 
 from derive.proof.c_memory import STRUCTS, Entries, Kind, Pointer, Scope, truth
 from derive.proof.c_tokens import enclosed, split
-from derive.proof.judge import NotProved
+from derive.proof.certificate import NotProved
 
 TYPES = {"real", "lanes", "int", "long", "double", "const", "void", "whole", "static", *STRUCTS}
 LEVELS = (("||",), ("&&",), ("==", "!="), ("<", ">", "<=", ">="), ("+", "-"), ("*", "/", "%"))

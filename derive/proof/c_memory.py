@@ -5,7 +5,7 @@ from typing import Any
 
 from sympy import Expr, Integer
 
-from derive.proof.judge import NotProved
+from derive.proof.certificate import NotProved
 from derive.proof.tensor import named
 
 MATRICES = "matrices"  # where each equation puts what it computes, which the proof has names for

@@ -2,7 +2,7 @@
 
 import re
 
-from derive.proof.judge import NotProved
+from derive.proof.certificate import NotProved
 
 STRANGE = re.compile(r"[^\n -~]|\?\?|<[:%]|%[:>]|:>")  # what compilers read in ways of their own
 COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)

@@ -19,9 +19,8 @@ from mpmath import fdot, fsum, mp, mpf
 from sympy import Expr, nan
 
 from derive.problems import ANEW, Network
-from derive.proof.certificate import Shown
+from derive.proof.certificate import NotProved, Shown
 from derive.proof.contexts import naming, recording, uncut
-from derive.proof.judge import NotProved
 from derive.proof.points import SHOWN, Point, Vector, agree, as_entries, as_number, hold
 from derive.proof.precision import digits, settled
 from derive.proof.source import run_source

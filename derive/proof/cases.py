@@ -1,19 +1,21 @@
 """What is claimed of the functions of a package on symbols: each entry, and what it should be by its definition."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy
-from sympy import Expr, Integer, Symbol, diff, exp, log, nan
+from sympy import Expr, Integer, Symbol, diff, nan
 
-from derive.formulas import NamedFunction, logsumexp, opened, p, slope, w, y, z
+from derive.formulas import NamedFunction, opened, slope, z
 from derive.problems import Network
 from derive.proof.calls import divisor, running, unpacked
+from derive.proof.certificate import NotProved
 from derive.proof.contexts import naming
 from derive.proof.intermediates import Intermediates
-from derive.proof.judge import Claim, NotProved
+from derive.proof.judge import Claim
+from derive.proof.loops import OF_SYMBOLS, Loops
 from derive.proof.source import run_source
 from derive.proof.tensor import Tensor, symbols
 
@@ -43,9 +45,10 @@ class Case:
         self.direction = {name: symbols(f"dot_{name}", shape) for name, shape in shapes.items()}
         self.x, self.y = symbols("x", (rows, network.layers[0])), symbols("y", (rows, network.layers[-1]))
         self.source, self.shapes = source, shapes
-        weights = (self.parameters[f"W{layer}"] for layer in range(1, network.depth + 1))
-        penalty = network.weight_penalty()
-        self.penalties = {entry: penalty.xreplace({w: entry}) for W in weights for entry in W.entries.flat}
+        given = {name: parameter.entries.tolist() for name, parameter in self.parameters.items()}
+        self.layers = [(given[f"W{layer}"], given.get(f"b{layer}")) for layer in range(1, network.depth + 1)]
+        self.loops = Loops(network, OF_SYMBOLS, sums.name)
+        self.penalties = {entry: self.loops.weight_penalty(entry) for W, _ in self.layers for row in W for entry in row}
 
     @property
     def count(self) -> int:
@@ -143,18 +146,9 @@ class Case:
                 expected.entries[index],
             )
 
-    def prediction(self, row: list[Expr]) -> list[Expr]:
+    def prediction(self, row: Sequence[Expr]) -> Sequence[Expr]:
         """The network's output for a row of inputs, by its definition."""
-        handed_on = [list(row)]
-        for layer in range(1, self.network.depth + 1):
-            W, b = self.parameters[f"W{layer}"].entries, self.parameters.get(f"b{layer}")
-            activation, a = self.network.function(layer), handed_on[-1]
-            z_of = [sum((W[i, j] * a[j] for j in range(len(a))), Integer(0)) for i in range(len(W))]
-            z_of = z_of if b is None else [total + bias for total, bias in zip(z_of, b.entries, strict=True)]
-            for start in self.network.skipped_to(layer):
-                z_of = [one + other for one, other in zip(z_of, handed_on[start], strict=True)]
-            handed_on.append([activation.xreplace({z: self.sums.name(total)}) for total in z_of])
-        return handed_on[-1]
+        return self.loops.prediction(self.layers, list(row))
 
     def penalty(self) -> Expr:
         return sum(self.penalties.values(), Integer(0))
@@ -164,8 +158,7 @@ class Case:
 
     def row_losses(self, x: Tensor, y: Tensor) -> list[Expr]:
         """What each row adds to the loss, before a mean divides."""
-        formula = self.network.criterion().formula
-        return [row_loss(formula, self.prediction(a), list(b)) for a, b in zip(x.entries, y.entries, strict=True)]
+        return [self.loops.loss(self.prediction(a), list(b)) for a, b in zip(x.entries, y.entries, strict=True)]
 
     def over(self, rows: int) -> Integer:
         """What the sum of the losses of so many rows is divided by."""
@@ -221,11 +214,3 @@ class Fast(Case):
             module._add_penalty()
         keep("chunks", "value_and_grad", module._loss, *module.gradient)
         return found
-
-
-def row_loss(formula: Expr, prediction: list[Expr], target: list[Expr]) -> Expr:
-    """The losses of a row's entries, added; logsumexp runs over the row."""
-    entries = [{p: a, y: b} for a, b in zip(prediction, target, strict=True)]
-    for coupled in formula.atoms(logsumexp):
-        formula = formula.xreplace({coupled: log(sum(exp(coupled.args[0].xreplace(at)) for at in entries))})
-    return sum((formula.xreplace(at) for at in entries), Integer(0))

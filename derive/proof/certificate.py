@@ -11,6 +11,10 @@ import sympy
 UNPROVED = "compared byte for byte by python -m derive.build --check, held by tests, and not proved here"
 
 
+class NotProved(Exception):
+    """An entry of which it is not shown that it is the derivative."""
+
+
 @dataclass(frozen=True)
 class Shown:
     """What was shown of some functions of a file: of which layers and numbers of rows, or at which sizes; how often.

@@ -1,7 +1,8 @@
 """What holds of tensors for a while: by what names they write, what may not be cut, and where it is written into."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
 
 import numpy
 from sympy import Expr
@@ -9,33 +10,28 @@ from sympy import Expr
 NAMINGS: list[Callable[[Expr], Expr]] = []
 KEPT: list[int] = []
 LOGS: list[list[numpy.ndarray]] = []
+Held = TypeVar("Held")
 
 
 @contextmanager
-def naming(name: Callable[[Expr], Expr]) -> Iterator[None]:
+def holding(stack: list[Held], value: Held) -> Iterator[Held]:
+    stack.append(value)
+    try:
+        yield value
+    finally:
+        stack.pop()
+
+
+def naming(name: Callable[[Expr], Expr]) -> AbstractContextManager[object]:
     """Tensors write what operators compute by the names that this gives."""
-    NAMINGS.append(name)
-    try:
-        yield
-    finally:
-        NAMINGS.pop()
+    return holding(NAMINGS, name)
 
 
-@contextmanager
-def uncut(rows: int) -> Iterator[None]:
+def uncut(rows: int) -> AbstractContextManager[object]:
     """Raises Cut where an axis of so many rows, or of a multiple, is indexed by numbers."""
-    KEPT.append(rows)
-    try:
-        yield
-    finally:
-        KEPT.pop()
+    return holding(KEPT, rows)
 
 
-@contextmanager
-def recording() -> Iterator[list[numpy.ndarray]]:
+def recording() -> AbstractContextManager[list[numpy.ndarray]]:
     """The memory that is written into, view by view."""
-    LOGS.append([])
-    try:
-        yield LOGS[-1]
-    finally:
-        LOGS.pop()
+    return holding(LOGS, [])

@@ -34,13 +34,12 @@ from sympy import (
 )
 from sympy.matrices.exceptions import NonInvertibleMatrixError
 
-from derive.proof.algebra import Algebra, with_sigmoids
-from derive.proof.certificate import Certificate, Shown
+from derive.proof.algebra import Algebra, algebras, with_sigmoids
+from derive.proof.certificate import Certificate, NotProved, Shown
 from derive.proof.contexts import naming
 from derive.proof.definition import Definition, Environment, OnKink, TooManyTerms
 from derive.proof.grammar import check
-from derive.proof.judge import NotProved
-from derive.proof.precision import decimals, settled
+from derive.proof.precision import decimals, digits, settled
 from derive.proof.source import run_source
 from derive.proof.tensor import Tensor, read_only
 from derive.proof.trials import (
@@ -126,8 +125,7 @@ def identical(subject: DerivedLoss, function: Emitted, sizes: Sizes) -> bool:
             pairs += [(mine, slope), (closed, slope)]
     if sum(most_terms(expr) for pair in pairs for expr in pair) > MOST_EXPANDED_TERMS:
         return False
-    algebras = (Algebra(logistic=True), Algebra(), Algebra(open_functions=True))  # the quickest to decide first
-    return any(all_identical(pairs, algebra) for algebra in algebras)
+    return any(all_identical(pairs, algebra) for algebra in algebras())
 
 
 def all_identical(pairs: list[tuple[Expr, Expr]], algebra: Algebra) -> bool:
@@ -271,14 +269,6 @@ def agrees(mine: Expr, other: Expr, what: str, floor: Expr) -> bool:
         return True
     mine, other = mine.evalf(decimals()), other.evalf(decimals())
     if not (mine.is_Float or mine.is_Rational) or not abs(mine - other) <= abs(other) / 10**AGREEING_DIGITS + floor:
-        found, wanted = first_difference(mine, other)
+        found, wanted = digits(mine, other)
         raise NotProved(f"{what} came out as {found} where it is {wanted}; prove=False derives without a proof")
     return False
-
-
-def first_difference(mine: Expr, other: Expr) -> tuple[str, str]:
-    """Two numbers with as many digits as show that they differ, and two more."""
-    for digits in range(4, decimals()):
-        if mine.evalf(digits) != other.evalf(digits):
-            return str(mine.evalf(digits + 2)), str(other.evalf(digits + 2))
-    return str(mine), str(other)

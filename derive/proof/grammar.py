@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from derive.backends import ANYWHERE, OF_MATRICES, ON_BUFFERS, WORDS
 from derive.problems import ANEW
-from derive.proof.judge import NotProved
+from derive.proof.certificate import NotProved
 from derive.proof.stand_in import MATH, MATRICES, TORCH
 
 DERIVED = (

@@ -10,10 +10,13 @@ from collections.abc import Iterable
 from functools import lru_cache
 from random import Random
 
+from mpmath import mp
 from sympy import Add, Dummy, Expr, Integer, Mul, Rational, Symbol, preorder_traversal
 
-from derive.proof.algebra import Algebra, TooLarge
+from derive.proof.algebra import TooLarge, algebras
+from derive.proof.certificate import NotProved
 from derive.proof.intermediates import Intermediates
+from derive.proof.precision import digits, settled
 
 Claim = tuple[str, Expr, Expr]
 
@@ -28,16 +31,12 @@ LONGEST = 50_000  # operations of what is written out without names
 TOLERANCE = Rational(1, 10**20)
 
 
-class NotProved(Exception):
-    """An entry of which it is not shown that it is the derivative."""
-
-
 class Judge:
     """What decides, and the names of sums that the claims are written with."""
 
     def __init__(self) -> None:
-        self.plain = Algebra()
-        self.algebras = Algebra(logistic=True), self.plain, Algebra(open_functions=True)  # the quickest to decide first
+        self.algebras = algebras()
+        self.plain = self.algebras[1]
         self.sums = Intermediates(self.decided)
         self.points: dict[tuple[int, int], dict[Symbol, Expr]] = {}  # by their number and precision
         self.known_branches: dict[Symbol, set[object]] = {}
@@ -131,21 +130,18 @@ class Judge:
         Raises NotProved where they differ.
         """
         unknown = self.sums.variables(emitted) | self.sums.variables(derivative)
-        before = None
-        for precision in PRECISIONS:
-            point = self.points.setdefault((number, precision), {})
+
+        def compared() -> bool:
+            point = self.points.setdefault((number, mp.dps), {})
             point |= {symbol: entry(number, symbol) for symbol in unknown - point.keys()}
-            got, wanted = (self.sums.at(expr, point, precision) for expr in (emitted, derivative))
+            got, wanted = (self.sums.at(expr, point, mp.dps) for expr in (emitted, derivative))
             difference = abs(got - wanted)
-            if difference.is_finite and difference <= TOLERANCE * (1 + abs(wanted)):
-                return True
-            here = digits(got, wanted) if difference.is_finite else None
-            if here == before:
-                break
-            before = here
-        if here is None:
-            return False
-        raise NotProved(f"{where}: {name} is wrong: {here[0]} at a point where it should be {here[1]}")
+            if difference.is_finite and difference > TOLERANCE * (1 + abs(wanted)):
+                one, other = digits(got, wanted)
+                raise NotProved(f"{where}: {name} is wrong: {one} at a point where it should be {other}")
+            return bool(difference.is_finite)
+
+        return settled(compared, precisions=PRECISIONS)
 
 
 def entry(number: int, symbol: Symbol) -> Rational:
@@ -153,18 +149,6 @@ def entry(number: int, symbol: Symbol) -> Rational:
     random = Random(f"{number} {symbol.name}")
     scale = MAGNITUDES[number % len(MAGNITUDES)] if number >= POINTS else Integer(2)
     return scale * Rational(random.randint(-DENOMINATOR, DENOMINATOR), DENOMINATOR)
-
-
-def digits(got: Expr, wanted: Expr) -> tuple[str, str]:
-    """Both to the first digit that differs, and one more."""
-    return next(
-        (
-            (str(got.n(count + 1)), str(wanted.n(count + 1)))
-            for count in range(5, 30)
-            if got.n(count) != wanted.n(count)
-        ),
-        (str(got), str(wanted)),
-    )
 
 
 def abstract(left: Expr, right: Expr) -> tuple[Expr, Expr]:

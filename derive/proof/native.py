@@ -16,7 +16,8 @@ from sympy import Add, Expr, Lambda, Symbol, sympify
 from derive.formulas import AUXILIARY, FUNCTIONS, NamedFunction, opened, z
 from derive.proof.c import Program
 from derive.proof.c_memory import Array, Pointer
-from derive.proof.judge import Claim, NotProved
+from derive.proof.certificate import NotProved
+from derive.proof.judge import Claim
 from derive.proof.stand_in import largest
 from derive.proof.tensor import Tensor
 

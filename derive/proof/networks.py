@@ -19,10 +19,10 @@ from derive.proof.calls import (
     running,
 )
 from derive.proof.cases import FAST_ROWS, ROWS, Case, Fast, slopes
-from derive.proof.certificate import Certificate, Shown, listed
+from derive.proof.certificate import Certificate, NotProved, Shown, listed
 from derive.proof.contexts import naming
 from derive.proof.grammar import check
-from derive.proof.judge import Judge, NotProved
+from derive.proof.judge import Judge
 from derive.proof.native import (
     C_FUNCTIONS,
     DEVICE,

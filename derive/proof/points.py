@@ -1,69 +1,26 @@
-"""A network by its definition, at points: loops over entries, numbers of `mp.dps` digits, slopes by differences.
+"""A network by its definition, at points: numbers of `mp.dps` digits, slopes by differences.
 
 No rule of calculus stands here. A gradient is compared along a random direction: one that differs from the truth in any
 entry differs along it, too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from random import Random
 from typing import Any
 
-from mpmath import fdot, fsum, isfinite, mp, mpc, mpf
-from sympy import Dummy, Expr, Float, lambdify
+from mpmath import fsum, isfinite, mp, mpc, mpf
+from sympy import Expr, Float
 
-from derive.formulas import logsumexp, opened, p, w, y, z
 from derive.problems import Network
-from derive.proof.judge import NotProved
+from derive.proof.certificate import NotProved
+from derive.proof.loops import OF_DECIMALS, Layer, Loops
 from derive.proof.precision import digits, step
 
 SHOWN = 45  # digits that must agree
 TRIES = 60
 STYLES = ((-2, 2), (-2, 2), (-1, 1), (0, 1), (1, 2))  # between what the entries are drawn
 Vector = Sequence[mpf]
-
-
-class Definition:
-    """Predictions and losses of a network, row by row, and the penalty on its weights."""
-
-    def __init__(self, network: Network) -> None:
-        self.network = network
-        self.layers = [
-            (inputs, outputs, network.has_biases(layer), lambdify(z, opened(network.function(layer)), "mpmath"))
-            for layer, (inputs, outputs) in enumerate(pairwise(network.layers), 1)
-        ]
-        formula = opened(network.criterion().formula)
-        coupled = sorted(formula.atoms(logsumexp), key=str)
-        names = [Dummy() for _ in coupled]
-        self.inside = [lambdify((p, y), part.args[0], "mpmath") for part in coupled]
-        self.entry_loss = lambdify((p, y, *names), formula.xreplace(dict(zip(coupled, names, strict=True))), "mpmath")
-        self.weight_penalty = lambdify(w, opened(network.weight_penalty()), "mpmath")
-
-    def prediction(self, parameters: Vector, row: Vector) -> Vector:
-        place, handed_on = 0, [row]
-        for layer, (inputs, outputs, biased, activation) in enumerate(self.layers, 1):
-            after = place + inputs * outputs
-            z = [fdot(parameters[row : row + inputs], handed_on[-1]) for row in range(place, after, inputs)]
-            place = after + outputs * biased
-            if biased:
-                z = [total + b for total, b in zip(z, parameters[after:place], strict=True)]
-            for start in self.network.skipped_to(layer):
-                z = [one + other for one, other in zip(z, handed_on[start], strict=True)]
-            handed_on.append([activation(entry) for entry in z])
-        return handed_on[-1]
-
-    def penalty(self, parameters: Vector) -> mpf:
-        place, total = 0, []
-        for inputs, outputs, biased, _ in self.layers:
-            total += [self.weight_penalty(weight) for weight in parameters[place : place + inputs * outputs]]
-            place += (inputs + biased) * outputs
-        return fsum(total)
-
-    def loss(self, parameters: Vector, row: Vector, target: Vector) -> mpf:
-        """Of a row, before a mean divides."""
-        entries = list(zip(self.prediction(parameters, row), target, strict=True))
-        over_row = [mp.log(fsum(mp.exp(part(a, b)) for a, b in entries)) for part in self.inside]
-        return fsum(self.entry_loss(a, b, *over_row) for a, b in entries)
 
 
 class Point:
@@ -74,7 +31,7 @@ class Point:
     """
 
     def __init__(self, network: Network, rows: int, seed: int) -> None:
-        self.definition = Definition(network)
+        self.network, self.loops = network, Loops(network, OF_DECIMALS)
         self.known: dict[tuple[str, int | None], Any] = {}
         random = Random(seed)
         inputs, outputs = network.layers[0], network.layers[-1]
@@ -96,7 +53,7 @@ class Point:
 
     def is_defined(self, x: Vector, y: Vector) -> bool:
         try:
-            value = self.definition.loss(self.parameters, x, y)
+            value = self.row_loss(self.parameters, x, y)
         except (ZeroDivisionError, ValueError, TypeError, OverflowError):
             return False
         return not isinstance(value, mpc) and isfinite(value)
@@ -104,18 +61,34 @@ class Point:
     def moved(self, along: Vector, step: mpf, start: Vector | None = None) -> Vector:
         return [entry + step * part for entry, part in zip(start or self.parameters, along, strict=True)]
 
+    def layers(self, parameters: Vector) -> Iterator[Layer]:
+        """A flat vector as weights and biases."""
+        after = 0
+        for layer, (inputs, outputs) in enumerate(pairwise(self.network.layers), 1):
+            before, after = after, after + inputs * outputs
+            weights = [parameters[place : place + inputs] for place in range(before, after, inputs)]
+            biases = parameters[after : after + outputs] if self.network.has_biases(layer) else None
+            after += 0 if biases is None else outputs
+            yield weights, biases
+
+    def row_loss(self, parameters: Vector, row: Vector, target: Vector) -> mpf:
+        """Before a mean divides."""
+        return self.loops.loss(self.loops.prediction(self.layers(parameters), row), target)
+
     def loss(self, n: int | None, parameters: Vector | None = None) -> mpf:
         """Of a row; the penalty where there is none."""
         given = parameters or self.parameters
-        return self.definition.penalty(given) if n is None else self.definition.loss(given, self.x[n], self.y[n])
+        if n is not None:
+            return self.row_loss(given, self.x[n], self.y[n])
+        return fsum(self.loops.weight_penalty(w) for rows, _ in self.layers(given) for row in rows for w in row)
 
-    def prediction(self, n: int) -> Vector:
-        return self.definition.prediction(self.parameters, self.x[n])
+    def prediction(self, n: int, parameters: Vector | None = None) -> Vector:
+        return self.loops.prediction(self.layers(parameters or self.parameters), self.x[n])
 
     def tangent(self, n: int) -> Vector:
         """How the prediction moves along the direction."""
         h = step()
-        up, down = (self.definition.prediction(self.moved(self.direction, by), self.x[n]) for by in (h, -h))
+        up, down = (self.prediction(n, self.moved(self.direction, by)) for by in (h, -h))
         return [(a - b) / (2 * h) for a, b in zip(up, down, strict=True)]
 
     def slope(self, n: int | None, along: Vector, start: Vector | None = None) -> mpf:
@@ -126,9 +99,7 @@ class Point:
 
     def input_slope(self, n: int, along: Vector) -> mpf:
         h = step()
-        up, down = (
-            self.definition.loss(self.parameters, self.moved(along, by, self.x[n]), self.y[n]) for by in (h, -h)
-        )
+        up, down = (self.row_loss(self.parameters, self.moved(along, by, self.x[n]), self.y[n]) for by in (h, -h))
         return (up - down) / (2 * h)
 
     def curvature(self, n: int | None, along: Vector) -> mpf:

@@ -5,32 +5,34 @@ are computed again with more digits; they are different if they differ as before
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mpmath import mp, mpf
 
-from derive.proof.judge import NotProved
+from derive.proof.certificate import NotProved
 
 PRECISIONS = 200, 800, 3200  # digits
 LEAST = 150  # of numbers that are not rational, where nobody asks for so many
 Result = TypeVar("Result")
 
 
-def settled(compare: Callable[[], Result], refusal: type[Exception] = NotProved) -> Result:
+def settled(
+    compare: Callable[[], Result], refusal: type[Exception] = NotProved, precisions: tuple[int, ...] = PRECISIONS
+) -> Result:
     """What a comparison of numbers of `mp.dps` digits gives, with the fewest digits at which nothing differs.
 
     Raises its refusal where that says the same with more digits, or with the most of them.
     """
     said = ""
-    for precision in PRECISIONS:
+    for precision in precisions:
         with mp.workdps(precision):
             try:
                 return compare()
             except refusal as error:
-                if str(error) == said or precision == PRECISIONS[-1]:
+                if str(error) == said or precision == precisions[-1]:
                     raise
                 said = str(error)
-    raise AssertionError(PRECISIONS)
+    raise AssertionError(precisions)
 
 
 def decimals() -> int:
@@ -46,10 +48,11 @@ def step() -> mpf:
     return mpf(10) ** -(mp.dps // 4)
 
 
-def digits(got: mpf, wanted: mpf) -> tuple[str, str]:
-    """Both to the first digit that differs, and two more."""
-    for count in range(6, mp.dps):
-        texts = mp.nstr(got, count), mp.nstr(wanted, count)
-        if texts[0] != texts[1]:
-            return mp.nstr(got, count + 2), mp.nstr(wanted, count + 2)
-    return str(got), str(wanted)
+def digits(got: Any, wanted: Any) -> tuple[str, str]:
+    """Two numbers, of SymPy or mpmath, to the first digit that differs, and two more."""
+    numbers = [mp.make_mpf(number._mpf_) if hasattr(number, "_mpf_") else mpf(int(number)) for number in (got, wanted)]
+    for count in range(4, max(mp.dps, LEAST)):
+        if len({mp.nstr(number, count) for number in numbers}) > 1:
+            break
+    one, other = (mp.nstr(number, count + 2) for number in numbers)
+    return one, other

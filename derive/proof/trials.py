@@ -43,8 +43,8 @@ from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive.formulas import NamedFunction
 from derive.programs import RowLogSumExp, RowSoftmax
+from derive.proof.certificate import NotProved
 from derive.proof.definition import Definition, Environment
-from derive.proof.judge import NotProved
 from derive.proof.precision import decimals
 
 MOST_ENTRIES = 20_000

@@ -40,8 +40,8 @@ from sympy import (
 from derive import derivation, gradient
 from derive.matrix import apply, column_sum, logsumexp, relu, sigmoid, softmax, total
 from derive.matrix_derivation import MatrixDerivation
+from derive.proof import NotProved
 from derive.proof import expressions as certify
-from derive.proof.judge import NotProved
 from tests.helpers.cookbook import PROBLEMS, A, E, S, T, W, X, a, b, c, k, m, n, s, x
 from tests.helpers.gate import relative
 from tests.helpers.reference import value

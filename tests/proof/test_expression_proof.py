@@ -42,10 +42,10 @@ from derive import derivation
 from derive.formulas import FUNCTIONS
 from derive.matrix import apply, logsumexp, softmax, total
 from derive.matrix_derivation import MatrixDerivation
+from derive.proof import NotProved
 from derive.proof import expressions as certify
 from derive.proof.algebra import Algebra
 from derive.proof.definition import Definition, OnKink
-from derive.proof.judge import NotProved
 from derive.proof.trials import decimals_of
 from tests.helpers.expressions import draw_inputs
 
@@ -172,9 +172,6 @@ def test_a_difference_is_shown_by_its_first_digits():
     floor_ = Rational(1, 10**90)
     with pytest.raises(NotProved, match=r"came out as 0\.3{18}\d* where it is 0\.3{18}\d*;"):
         certify.agrees(Rational(1, 3) + Rational(1, 10**20), Rational(1, 3), "the value", floor_)
-    mine, other = certify.first_difference(Rational(1, 3) + Rational(1, 10**20), Rational(1, 3))
-    assert mine != other
-    assert len(mine) < 30
     with pytest.raises(NotProved, match=r"the gradient in x came out as 2\.0+ where it is 1\.0+; prove=False derives"):
         certify.agrees(Integer(2), Integer(1), "the gradient in x", floor_)
 

@@ -7,8 +7,8 @@ import pytest
 
 from derive.packages import render
 from derive.problems import Network
+from derive.proof import NotProved
 from derive.proof.grammar import check
-from derive.proof.judge import NotProved
 
 HERE = "delta3 = 2 / N * (z3 - y)"  # is replaced by each of
 IN_A_FUNCTION = r"""

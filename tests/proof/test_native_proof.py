@@ -4,7 +4,7 @@ import pytest
 
 from derive.packages.emit import render
 from derive.problems.network import Network
-from derive.proof.judge import NotProved
+from derive.proof import NotProved
 from derive.proof.native import DEVICE, NATIVE, computed
 from derive.proof.networks import of_device, of_native, prove
 

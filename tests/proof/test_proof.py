@@ -19,10 +19,11 @@ import sympy
 from derive.formulas import FUNCTIONS, sigmoid, z
 from derive.packages.emit import render
 from derive.problems.network import Network
+from derive.proof import NotProved
 from derive.proof.algebra import Algebra
 from derive.proof.cases import Case, slopes
 from derive.proof.certificate import listed
-from derive.proof.judge import Judge, NotProved
+from derive.proof.judge import Judge
 from derive.proof.native import NATIVE
 from derive.proof.networks import prove
 from derive.prove import main

@@ -13,7 +13,19 @@ from derive.programs.forms import (
     transposed,
     weighted,
 )
-from derive.programs.nodes import Arange, BlockSum, LogAbsDet, LogDet, PositiveNumber, RowSoftmax, SignDet
+from derive.programs.nodes import (
+    Arange,
+    BlockSum,
+    Elementwise,
+    LogAbsDet,
+    LogDet,
+    PositiveNumber,
+    RowLogSumExp,
+    RowMax,
+    RowSoftmax,
+    Scalar,
+    SignDet,
+)
 from derive.programs.notation import (
     FUNCTION_SIGNS,
     GREEK,
@@ -32,12 +44,8 @@ from derive.programs.notation import (
 from derive.programs.parts import all_in_parts, in_parts, readable
 from derive.programs.program import (
     Derivation,
-    Elementwise,
     Equation,
     Program,
-    RowLogSumExp,
-    RowMax,
-    Scalar,
     core,
     elementwise,
     entry,

@@ -25,7 +25,8 @@ from sympy import (
     piecewise_fold,
 )
 
-from derive.programs.program import Elementwise, core, elementwise, entry, repeated
+from derive.programs.nodes import Elementwise
+from derive.programs.program import core, elementwise, entry, repeated
 
 
 def chain(term: MatrixExpr) -> tuple[Expr, list[MatrixExpr]]:

@@ -1,12 +1,115 @@
 """Nodes that SymPy has none for."""
 
-from typing import Any
+from typing import Any, ClassVar
 
-from sympy import Basic, Expr, Integer, MatrixExpr, MatrixSymbol, sympify
+from sympy import Basic, Expr, Integer, Lambda, MatrixExpr, MatrixSymbol, ShapeError, Symbol, sympify
 from sympy.matrices.expressions.matexpr import MatrixElement
+from sympy.printing.precedence import PRECEDENCE
 
 
-class BlockSum(MatrixExpr):
+class Node(MatrixExpr):
+    """A matrix that stays as it is: SymPy works nothing out in it, and knows no formula of its entries."""
+
+    def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:
+        return MatrixElement(self, i, j)
+
+    def doit(self, **hints: Any) -> "Node":
+        return self
+
+
+class Elementwise(Node):
+    """A scalar formula applied entry by entry to matrices of one shape.
+
+    The formula's bound variables carry the names of the matrices that they run over, so that two formulas over the same
+    matrices can be added as scalars. An operand is a matrix symbol or a view of one (a broadcast, a transpose).
+    """
+
+    def __new__(cls, formula: Lambda, *operands: MatrixExpr) -> "Elementwise":
+        if any(operand.shape != operands[0].shape for operand in operands):
+            shapes = ", ".join(f"{operand}: {operand.shape}" for operand in operands)
+            raise ShapeError(f"entry by entry needs one shape, got {shapes}")
+        return Basic.__new__(cls, formula, *operands)
+
+    precedence = PRECEDENCE["Add"]
+
+    @property
+    def formula(self) -> Expr:
+        return self.args[0].expr
+
+    @property
+    def operands(self) -> dict[Symbol, MatrixExpr]:
+        """Each bound variable and the matrix it runs over."""
+        return dict(zip(self.args[0].variables, self.args[1:], strict=True))
+
+    @property
+    def shape(self) -> tuple[Expr, Expr]:
+        return self.args[1].shape
+
+    def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:
+        return self.formula.xreplace({u: operand[i, j] for u, operand in self.operands.items()})
+
+
+class OfRows(Node):
+    """A column with a number of each row of a matrix; `word` is what it is called in text."""
+
+    word: ClassVar[str]
+
+    def __new__(cls, operand: MatrixExpr) -> "OfRows":
+        return Basic.__new__(cls, operand)
+
+    @property
+    def shape(self) -> tuple[Expr, Expr]:
+        return self.args[0].shape[0], Integer(1)
+
+    def _sympystr(self, printer: Any) -> str:
+        return f"{self.word}({printer._print(self.args[0])})"
+
+
+class RowLogSumExp(OfRows):
+    """The column of log(sum over the row of exp(entry))."""
+
+    word = "logsumexp"
+
+
+class RowMax(OfRows):
+    """The column of the largest entry of each row.
+
+    It is subtracted before exp, so that nothing overflows and no digit is lost. Any number in its place would give the
+    same results, so that no derivative goes through it.
+    """
+
+    word = "amax"
+
+
+class RowSoftmax(OfRows):
+    """exp of each entry over the sum of exp of its row, a matrix of the same shape."""
+
+    word = "softmax"
+
+    @property
+    def shape(self) -> tuple[Expr, Expr]:
+        return self.args[0].shape
+
+
+class Scalar(Node):
+    """A number of a matrix, a trace or a determinant, as the 1 x 1 matrix that holds it."""
+
+    def __new__(cls, number: Expr) -> "Scalar":
+        return Basic.__new__(cls, sympify(number))
+
+    @property
+    def number(self) -> Expr:
+        return self.args[0]
+
+    @property
+    def shape(self) -> tuple[Expr, Expr]:
+        return Integer(1), Integer(1)
+
+    def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:
+        return self.number
+
+
+class BlockSum(Node):
     """What a Kronecker product's derivative is made of: G is seen as blocks of the factor's size.
 
     Entry i, j is the sum of the entries of block i, j times those of the factor; with `inner`, entry k, l is the sum of
@@ -33,18 +136,12 @@ class BlockSum(MatrixExpr):
         (m, n), (p, q) = self.matrix.shape, self.factor.shape
         return m / p, n / q
 
-    def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:
-        return MatrixElement(self, i, j)
-
-    def doit(self, **hints: Any) -> "BlockSum":
-        return self
-
 
 class PositiveNumber(MatrixSymbol):
     """A number that is declared to be positive, as a 1 x 1 matrix."""
 
 
-class Arange(MatrixExpr):
+class Arange(Node):
     """The column 0, 1, ..., n - 1."""
 
     def __new__(cls, length: Expr) -> "Arange":
@@ -56,29 +153,6 @@ class Arange(MatrixExpr):
 
     def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:
         return i
-
-    def doit(self, **hints: Any) -> "Arange":
-        return self
-
-
-class RowSoftmax(MatrixExpr):
-    """exp of each entry over the sum of exp of its row."""
-
-    def __new__(cls, operand: MatrixExpr) -> "RowSoftmax":
-        return Basic.__new__(cls, operand)
-
-    @property
-    def shape(self) -> tuple[Expr, Expr]:
-        return self.args[0].shape
-
-    def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:
-        return MatrixElement(self, i, j)
-
-    def _sympystr(self, printer: Any) -> str:
-        return f"softmax({printer._print(self.args[0])})"
-
-    def doit(self, **hints: Any) -> "RowSoftmax":
-        return self
 
 
 class OfDeterminant(Expr):

@@ -7,8 +7,9 @@ from string import ascii_lowercase
 
 from sympy import Add, Expr, Function, MatrixSymbol, Mul, Piecewise, Symbol, preorder_traversal
 
+from derive.programs.nodes import Elementwise
 from derive.programs.notation import Notation
-from derive.programs.program import Derivation, Elementwise, Equation, elementwise, entry
+from derive.programs.program import Derivation, Equation, elementwise, entry
 
 LONGEST_PART = 80  # characters of a formula with spaces round its operators, a call as long as torch's names are
 CALL = 12

@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from sympy import (
     Basic,
     Expr,
-    Integer,
     Lambda,
     MatMul,
     MatrixExpr,
@@ -21,105 +20,9 @@ from sympy import (
     ZeroMatrix,
     sympify,
 )
-from sympy.matrices.expressions.matexpr import MatrixElement
-from sympy.printing.precedence import PRECEDENCE
 
-from derive.programs.nodes import PositiveNumber, SignDet
+from derive.programs.nodes import Elementwise, PositiveNumber, RowMax, Scalar, SignDet
 from derive.programs.notation import Notation, SymbolKind
-
-
-class Elementwise(MatrixExpr):
-    """A scalar formula applied entry by entry to matrices of one shape.
-
-    The formula's bound variables carry the names of the matrices that they run over, so that two formulas over the same
-    matrices can be added as scalars. An operand is a matrix symbol or a view of one (a broadcast, a transpose).
-    """
-
-    def __new__(cls, formula: Lambda, *operands: MatrixExpr) -> "Elementwise":
-        if any(operand.shape != operands[0].shape for operand in operands):
-            shapes = ", ".join(f"{operand}: {operand.shape}" for operand in operands)
-            raise ShapeError(f"entry by entry needs one shape, got {shapes}")
-        return Basic.__new__(cls, formula, *operands)
-
-    precedence = PRECEDENCE["Add"]
-
-    @property
-    def formula(self) -> Expr:
-        return self.args[0].expr
-
-    @property
-    def operands(self) -> dict[Symbol, MatrixExpr]:
-        """Each bound variable and the matrix it runs over."""
-        return dict(zip(self.args[0].variables, self.args[1:], strict=True))
-
-    @property
-    def shape(self) -> tuple[Expr, Expr]:
-        return self.args[1].shape
-
-    def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:
-        return self.formula.xreplace({u: operand[i, j] for u, operand in self.operands.items()})
-
-    def doit(self, **hints: Any) -> "Elementwise":
-        return self
-
-
-class RowLogSumExp(MatrixExpr):
-    """The column of log(sum over the row of exp(entry)), of a matrix symbol."""
-
-    def __new__(cls, operand: MatrixSymbol) -> "RowLogSumExp":
-        return Basic.__new__(cls, operand)
-
-    @property
-    def shape(self) -> tuple[Expr, Expr]:
-        return self.args[0].shape[0], Integer(1)
-
-    def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:
-        return MatrixElement(self, i, j)
-
-    def _sympystr(self, printer: Any) -> str:
-        return f"logsumexp({printer._print(self.args[0])})"
-
-    def doit(self, **hints: Any) -> "RowLogSumExp":
-        return self
-
-
-class RowMax(MatrixExpr):
-    """The column of the largest entry of each row, of a matrix symbol.
-
-    It is subtracted before exp, so that nothing overflows and no digit is lost. Any number in its place would give the
-    same results, so that no derivative goes through it.
-    """
-
-    def __new__(cls, operand: MatrixSymbol) -> "RowMax":
-        return Basic.__new__(cls, operand)
-
-    @property
-    def shape(self) -> tuple[Expr, Expr]:
-        return self.args[0].shape[0], Integer(1)
-
-    def doit(self, **hints: Any) -> "RowMax":
-        return self
-
-
-class Scalar(MatrixExpr):
-    """A number of a matrix, a trace or a determinant, as the 1 x 1 matrix that holds it."""
-
-    def __new__(cls, number: Expr) -> "Scalar":
-        return Basic.__new__(cls, sympify(number))
-
-    @property
-    def number(self) -> Expr:
-        return self.args[0]
-
-    @property
-    def shape(self) -> tuple[Expr, Expr]:
-        return Integer(1), Integer(1)
-
-    def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:
-        return self.number
-
-    def doit(self, **hints: Any) -> "Scalar":
-        return self
 
 
 def core(view: MatrixExpr) -> MatrixExpr:

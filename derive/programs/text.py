@@ -26,7 +26,7 @@ from sympy.printing.precedence import PRECEDENCE, precedence
 from sympy.printing.str import StrPrinter
 
 from derive.programs.forms import chain, product, transposed
-from derive.programs.program import Elementwise
+from derive.programs.nodes import Elementwise
 
 
 class TextPrinter(StrPrinter):

@@ -151,22 +151,7 @@ class MatrixDerivation:
                 known = ", ".join(map(str, self.variables))
                 raise ValueError(f"hvp: a direction for {unknown[0]}, but the variables are {known}")
             directions = tuple(directions[0].get(variable) for variable in self.variables)
-        if len(directions) != len(self.variables):
-            raise ValueError(f"hvp: expected a direction for each of {', '.join(map(str, self.variables))}")
-        slope = sympify(0)
-        for variable, direction in zip(self.variables, directions, strict=True):
-            gradient = self.gradients[variable]
-            if direction is None or gradient == 0 or isinstance(gradient, ZeroMatrix):
-                continue
-            if not isinstance(variable, MatrixSymbol):
-                slope += gradient * direction
-                continue
-            if not isinstance(direction, MatrixExpr | MatrixBase):
-                raise TypeError(f"hvp: the direction for {variable} is a {type(direction).__name__}, not a matrix")
-            if tuple(direction.shape) != tuple(variable.shape):
-                raise ValueError(f"hvp: the direction for {variable} has shape {direction.shape}, not {variable.shape}")
-            slope += Trace(direction.T * gradient)
-        return MatrixDerivation(slope, self.variables)
+        return MatrixDerivation(slope_along("hvp", self, directions), self.variables)
 
     def hessian(self, variable: MatrixSymbol | None = None) -> MatrixExpr:
         """The matrix of second derivatives in a column x, in closed form: what the gradient of the slope multiplies.
@@ -182,6 +167,30 @@ class MatrixDerivation:
         along = MatrixDerivation(self.loss, [variable]).hvp(v)
         along.prove()
         return coefficient(along.gradients[variable], v)
+
+
+def slope_along(name: str, subject: MatrixDerivation, directions: Iterable[MatrixExpr | Expr | None]) -> Expr:
+    """How the loss moves along a direction for each variable; of None it does not.
+
+    Raises ValueError or TypeError, beginning with the name, where the directions do not fit the variables.
+    """
+    directions, variables = tuple(directions), subject.variables
+    if len(directions) != len(variables):
+        raise ValueError(f"{name}: expected a direction for each of {', '.join(map(str, variables))}")
+    slope = sympify(0)
+    for variable, direction in zip(variables, directions, strict=True):
+        gradient = subject.gradients[variable]
+        if direction is None or gradient == 0 or isinstance(gradient, ZeroMatrix):
+            continue
+        if not isinstance(variable, MatrixSymbol):
+            slope += gradient * direction
+            continue
+        if not isinstance(direction, MatrixExpr | MatrixBase):
+            raise TypeError(f"{name}: the direction for {variable} is a {type(direction).__name__}, not a matrix")
+        if tuple(direction.shape) != tuple(variable.shape):
+            raise ValueError(f"{name}: the direction for {variable} has shape {direction.shape}, not {variable.shape}")
+        slope += Trace(direction.T * gradient)
+    return slope
 
 
 def derivation(

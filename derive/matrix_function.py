@@ -7,10 +7,10 @@ what the pullback's products with them are linear in G with.
 from collections.abc import Iterable
 from functools import cached_property
 
-from sympy import MatrixExpr, MatrixSymbol, Symbol, Trace, ZeroMatrix, sympify
+from sympy import MatrixExpr, MatrixSymbol, Symbol, Trace, sympify
 from sympy.matrices import MatrixBase
 
-from derive.matrix_derivation import MatrixDerivation, checked_variables
+from derive.matrix_derivation import MatrixDerivation, checked_variables, slope_along
 from derive.packages import layer_source
 from derive.programs import Program
 from derive.reading import Reader
@@ -71,25 +71,12 @@ def pushforward(
 ) -> MatrixDerivation:
     """The derivation of a Jacobian-vector product: its one gradient, in the cotangent, is dF along the directions.
 
-    `gradients[d.variables[0]]` is the closed form. Raises ValueError where directions do not fit the variables.
+    `gradients[d.variables[0]]` is the closed form. Raises ValueError or TypeError where directions do not fit.
     """
     check_matrix("pushforward", matrix)
     variables, directions = checked_variables(variables), tuple(directions)
-    if len(directions) != len(variables):
-        raise ValueError(f"pushforward: expected a direction for each of {', '.join(map(str, variables))}")
-    pulled, slope = pullback(matrix, variables, free_symbol("G", matrix, *directions), prove=False), sympify(0)
-    for variable, direction in zip(variables, directions, strict=True):
-        gradient = pulled.gradients[variable]
-        if not isinstance(variable, MatrixSymbol):
-            slope += gradient * direction
-            continue
-        if not isinstance(direction, MatrixExpr | MatrixBase) or tuple(direction.shape) != tuple(variable.shape):
-            raise ValueError(
-                f"pushforward: {direction} is no direction for {variable}, whose shape is {variable.shape}"
-            )
-        if not isinstance(gradient, ZeroMatrix):
-            slope += Trace(direction.T * gradient)
-    result = MatrixDerivation(slope, [pulled.cotangent])
+    pulled = pullback(matrix, variables, free_symbol("G", matrix, *directions), prove=False)
+    result = MatrixDerivation(slope_along("pushforward", pulled, directions), [pulled.cotangent])
     if prove:
         result.prove()
     return result

@@ -24,15 +24,11 @@ def expression_page(derivation: Derivation, title: str) -> dict[str, Any]:
     program = derivation.program
     forward_lines, backward_lines = lines(program, program.equations), lines(program, derivation.backward)
     body, printer = [*forward_lines, *backward_lines], TorchPrinter(program)
-    inputs = [
-        {"name": spell(program, s), "shape": printer.shape_text(s), "dimensions": len(program.shape(s))}
-        for s in program.inputs
-    ]
     return {
         "loss": textwrap.wrap(title.replace("\\", "/").replace('"""', "'''"), 110, break_on_hyphens=False),
         "conditions": conditions(derivation),
         "imports": imports(body),
-        "inputs": inputs,
+        "inputs": inputs_of(program),
         "variables": [
             {
                 "name": spell(program, symbol),
@@ -47,6 +43,14 @@ def expression_page(derivation: Derivation, title: str) -> dict[str, Any]:
         "value": spell(program, program.output),
         "checks": tensor_checks("value_and_grad gives the derivatives"),
     }
+
+
+def inputs_of(program: Program) -> list[dict[str, Any]]:
+    printer = TorchPrinter(program)
+    return [
+        {"name": spell(program, s), "shape": printer.shape_text(s), "dimensions": len(program.shape(s))}
+        for s in program.inputs
+    ]
 
 
 def forward_text(program: Program) -> str:
@@ -93,13 +97,8 @@ def layer_page(program: Program, result: MatrixExpr, cotangent: MatrixSymbol, de
     printer = TorchPrinter(program)
     parameters = {symbol.name for symbol in derivation.program.parameters}
     inputs = [
-        {
-            "name": spell(program, symbol),
-            "shape": printer.shape_text(symbol),
-            "dimensions": len(program.shape(symbol)),
-            "returned": f"gradients.{spell(program, symbol)}" if symbol.name in parameters else "None",
-        }
-        for symbol in program.inputs
+        {**of, "returned": f"gradients.{of['name']}" if symbol.name in parameters else "None"}
+        for symbol, of in zip(program.inputs, inputs_of(program), strict=True)
     ]
     about = f"{program.inputs} {program.equations} {sorted(parameters)}"
     return {

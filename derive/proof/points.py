@@ -9,13 +9,14 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
+import numpy
 from mpmath import fsum, isfinite, mp, mpc, mpf
 from sympy import Expr, Float
 
 from derive.problems import Network
 from derive.proof.certificate import NotProved
 from derive.proof.loops import OF_DECIMALS, Layer, Loops
-from derive.proof.precision import digits, step
+from derive.proof.precision import digits, quotient
 
 SHOWN = 45  # digits that must agree
 TRIES = 60
@@ -87,26 +88,18 @@ class Point:
 
     def tangent(self, n: int) -> Vector:
         """How the prediction moves along the direction."""
-        h = step()
-        up, down = (self.prediction(n, self.moved(self.direction, by)) for by in (h, -h))
-        return [(a - b) / (2 * h) for a, b in zip(up, down, strict=True)]
+        return list(quotient(lambda h: numpy.array(self.prediction(n, self.moved(self.direction, h)))))
 
     def slope(self, n: int | None, along: Vector, start: Vector | None = None) -> mpf:
         """How the loss of a row, or the penalty, moves with the parameters."""
-        h = step()
-        up, down = (self.loss(n, self.moved(along, by, start)) for by in (h, -h))
-        return (up - down) / (2 * h)
+        return quotient(lambda h: self.loss(n, self.moved(along, h, start)))
 
     def input_slope(self, n: int, along: Vector) -> mpf:
-        h = step()
-        up, down = (self.row_loss(self.parameters, self.moved(along, by, self.x[n]), self.y[n]) for by in (h, -h))
-        return (up - down) / (2 * h)
+        return quotient(lambda h: self.row_loss(self.parameters, self.moved(along, h, self.x[n]), self.y[n]))
 
     def curvature(self, n: int | None, along: Vector) -> mpf:
         """How that slope moves along the direction."""
-        h = step()
-        up, down = (self.slope(n, along, self.moved(self.direction, by)) for by in (h, -h))
-        return (up - down) / (2 * h)
+        return quotient(lambda h: self.slope(n, along, self.moved(self.direction, h)))
 
     def true(self, name: str, n: int | None, along: Vector | None = None) -> Any:
         """What a method says of a row; once for all, along the weights, where no direction is given."""

@@ -48,6 +48,12 @@ def step() -> mpf:
     return mpf(10) ** -(mp.dps // 4)
 
 
+def quotient(at: Callable[[mpf], Any]) -> Any:
+    """How what is found at 0 moves: the quotient of differences."""
+    h = step()
+    return (at(h) - at(-h)) / (2 * h)
+
+
 def digits(got: Any, wanted: Any) -> tuple[str, str]:
     """Two numbers, of SymPy or mpmath, to the first digit that differs, and two more."""
     numbers = [mp.make_mpf(number._mpf_) if hasattr(number, "_mpf_") else mpf(int(number)) for number in (got, wanted)]

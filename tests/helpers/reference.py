@@ -9,8 +9,7 @@ from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
-from derive.programs import BlockSum, RowSoftmax
-from derive.programs.program import Elementwise, RowLogSumExp
+from derive.programs import BlockSum, Elementwise, RowLogSumExp, RowSoftmax
 
 FUNCTIONS = {"Abs": "abs", "asin": "asin", "acos": "acos", "atan": "atan", "ceiling": "ceil", "loggamma": "lgamma"}
 

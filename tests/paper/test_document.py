@@ -34,7 +34,7 @@ from derive.paper.latex import latex
 from derive.paper.rules import general
 from derive.problems import targets
 from derive.problems.network import Network
-from derive.programs.program import Equation
+from derive.programs import Equation
 from derive.system import typesetting
 from tests.helpers.follow import equations_in
 from tests.helpers.programs import PATIENCE, needs

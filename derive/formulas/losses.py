@@ -1,7 +1,7 @@
 """Losses as scalar SymPy formulas in the prediction p and the target y, entry by entry; the reduction adds the entries.
 
 To add one, add a row to LOSSES. The names are those of torch.nn.functional, with torch's defaults. A formula may use
-logsumexp(p), the log of the sum of exp over the row: this is what couples the entries of a row.
+logsumexp(p), the log of the sum of exp over the row, and largest(p), its largest entry: they couple its entries.
 """
 
 from dataclasses import dataclass
@@ -16,13 +16,21 @@ y = Symbol("y", real=True)
 w = Symbol("w", real=True)  # a weight, in a penalty
 
 
-class logsumexp(Function):
-    """log of the sum over the row of exp; its argument is any entry of that row."""
+class OfRow(Function):
+    """A number of the whole row; its argument is any entry of that row."""
 
     nargs = 1
 
     def _eval_is_extended_real(self) -> bool:
         return True
+
+
+class logsumexp(OfRow):
+    """log of the sum over the row of exp."""
+
+
+class largest(OfRow):
+    """The largest entry; where several are, it moves with each by an equal share, as torch's amax."""
 
 
 def apart(formula: Expr, whole: Expr, q: Expr, u: Expr, m: Expr) -> Expr:

@@ -10,6 +10,7 @@ from reprlib import Repr
 
 from sympy import (
     Abs,
+    Dummy,
     Expr,
     I,
     Integer,
@@ -33,7 +34,7 @@ from sympy import (
 )
 
 from derive.formulas.functions import FUNCTIONS
-from derive.formulas.losses import logsumexp
+from derive.formulas.losses import OfRow, largest, logsumexp
 from derive.formulas.stable import NamedFunction, erfc, expm1, log1p, z
 
 MOST_LETTERS, MOST_NODES, DEEPEST, LARGEST_EXPONENT, LARGEST_NUMBER = 300, 200, 40, 64, 10**12
@@ -88,6 +89,8 @@ ROW_COUPLED: dict[str, Callable[..., Expr]] = {
     "logsumexp": logsumexp,
     "log_softmax": _log_softmax,
     "softmax": lambda u: exp(_log_softmax(u)),
+    "max": largest,
+    "min": lambda u: -largest(-u),
 }
 ARGUMENTS = {"clamp": 3, "clip": 3, "max": 2, "min": 2, "where": 3}
 BRANCHES = {
@@ -122,10 +125,9 @@ def parse(field: str, text: str, variables: tuple[Symbol, ...], coupled: bool = 
         raise ValueError(f"{field}: {text!r}: a formula has no comment; leave out # and what follows")
     if sum(1 for _ in ast.walk(tree)) > MOST_NODES:
         raise ValueError(f"{field}: a formula of more than {MOST_NODES} parts")
-    functions = {**ELEMENTWISE, **(ROW_COUPLED if coupled else {})}
     check_size(field, tree)
     try:
-        formula = piecewise_fold(_Reader(field, variables, functions).read(tree, 0))
+        formula = folded(_Reader(field, variables, ROW_COUPLED if coupled else {}).read(tree, 0))
     except TypeError as error:  # SymPy's, where what is compared is not real
         raise ValueError(f"{field}: {text!r} must be real: {error}") from None
     if formula.has(I):
@@ -140,6 +142,13 @@ def parse(field: str, text: str, variables: tuple[Symbol, ...], coupled: bool = 
             f"{field}: {text!r} has the slope {slope} everywhere; a loss is least somewhere, as (p - y)**2"
         )
     return formula
+
+
+def folded(formula: Expr) -> Expr:
+    """All cases outside; those inside what is taken over a row stay there, as each entry of the row has its own."""
+    rows = {part: Dummy(real=True) for part in formula.atoms(OfRow)}
+    inside = {symbol: part.func(piecewise_fold(part.args[0])) for part, symbol in rows.items()}
+    return piecewise_fold(formula.xreplace(rows)).xreplace(inside)
 
 
 def check_size(field: str, tree: ast.AST) -> None:
@@ -190,10 +199,10 @@ def _literal(node: ast.AST) -> float:
 
 
 class _Reader:
-    def __init__(self, field: str, variables: tuple[Symbol, ...], functions: dict[str, Callable[..., Expr]]) -> None:
+    def __init__(self, field: str, variables: tuple[Symbol, ...], of_rows: dict[str, Callable[..., Expr]]) -> None:
         self.field = field
         self.names = {**{symbol.name: symbol for symbol in variables}, **CONSTANTS}
-        self.functions = functions
+        self.of_rows, self.functions = of_rows, of_rows | ELEMENTWISE
 
     def read(self, node: ast.AST, depth: int) -> Expr:
         """The formula of a node; what of it is a number is real and not too large."""
@@ -232,22 +241,19 @@ class _Reader:
         raise ValueError(f"{self.field}: not allowed here: {ast.unparse(node)[:60]}{self.hint(node)}")
 
     def call(self, name: str, arguments: Sequence[ast.AST], depth: int) -> Expr:
-        expected = ARGUMENTS.get(name, 1)
+        of_row = name in self.of_rows and len(arguments) == 1
+        expected = 1 if of_row else ARGUMENTS.get(name, 1)
         if len(arguments) != expected:
-            hint = (
-                f"; of a row there are {', '.join(ROW_COUPLED)}"
-                if name in ("max", "min") and "softmax" in self.functions
-                else ""
-            )
-            raise ValueError(f"{self.field}: {name} takes {expected} arguments, got {len(arguments)}{hint}")
+            of_a_row = ", or 1, over its row" if name in self.of_rows and expected > 1 else ""
+            raise ValueError(f"{self.field}: {name} takes {expected} arguments{of_a_row}, got {len(arguments)}")
         if name == "where":
             condition, one, other = arguments
             values = [self.condition(condition, depth), self.read(one, depth), self.read(other, depth)]
         else:
             values = [self.read(argument, depth) for argument in arguments]
-        if name in ROW_COUPLED and values[0].has(logsumexp):
-            raise ValueError(f"{self.field}: {', '.join(ROW_COUPLED)} cannot stand inside one another")
-        return self.functions[name](*values)
+        if of_row and values[0].has(OfRow):
+            raise ValueError(f"{self.field}: {', '.join(self.of_rows)} of rows cannot stand in one another")
+        return (self.of_rows if of_row else self.functions)[name](*values)
 
     def condition(self, node: ast.AST, depth: int) -> Expr:
         match node:

@@ -8,7 +8,7 @@ import numpy
 from sympy import DiracDelta, Expr, Integer, Symbol, diff, lambdify
 
 from derive.calculus import derive, hvp
-from derive.formulas import FUNCTIONS, LOSSES, logsumexp, opened, p, shown, y, z
+from derive.formulas import FUNCTIONS, LOSSES, OfRow, opened, p, shown, y, z
 from derive.operations import bias_gradient, evaluate
 from derive.problems import Network
 from derive.reading import forward
@@ -32,7 +32,7 @@ def lost_digits(network: Network) -> list[str]:
             alone = Network((1, 1), output_activation=text, loss="p*y")
             found[field, text] = alone, network.function(layer), (z,)
     formula = network.criterion().formula
-    if network.loss not in LOSSES and not formula.has(logsumexp):
+    if network.loss not in LOSSES and not formula.has(OfRow):
         found["loss", network.loss] = Network((1, 1), loss=network.loss), formula, (p, y)
     return [
         f"{field}: {shown(text)} {worst}"

@@ -172,10 +172,12 @@ def entry_blocks(program: Program, equation: Equation) -> list[Block]:
 
 
 def reason(program: Program, equation: Equation) -> list[Block]:
-    """Why a row's largest entry is subtracted, and why no derivative goes through it."""
+    """Why no derivative goes through a row's largest entry: it is subtracted, or only says which entries are it."""
     if not isinstance(equation.value, RowMax):
         return []
-    return [Paragraph(prose("passes.largest", C=f"${latex(program, equation.target)}$"))]
+    subtracted = any(equation.target in e.uses for e in program.equations if e.target in shifts(program.equations))
+    why = "largest" if subtracted else "kink"
+    return [Paragraph(prose(f"passes.{why}", C=f"${latex(program, equation.target)}$"))]
 
 
 def step_title(program: Program, step: Equation) -> str:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from sympy import Expr, Integer, MatAdd, MatMul, MatrixExpr, MatrixSymbol, OneMatrix, Symbol
 
-from derive.formulas import logsumexp, p, stable, w, y, z
+from derive.formulas import OfRow, logsumexp, p, stable, w, y, z
 from derive.problems.network import Network
-from derive.programs import RowLogSumExp, elementwise, entry, repeated
+from derive.programs import RowLogSumExp, RowMax, elementwise, entry, repeated
 
 N = Symbol("N", integer=True, positive=True)
 
@@ -85,14 +85,15 @@ def definitions(network: Network, mean_over: Expr = N) -> Definitions:
 
 
 def of_entries(formula: Expr, operands: dict[Symbol, MatrixSymbol]) -> MatrixExpr:
-    """A formula at each entry; its logsumexp runs over the rows."""
+    """A formula at each entry; what is taken of a row runs over the rows."""
     over = {entry(matrix): matrix for matrix in operands.values()}
     formula = formula.xreplace({symbol: entry(matrix) for symbol, matrix in operands.items()})
     shape = next(iter(operands.values())).shape
-    for coupled in sorted(formula.atoms(logsumexp), key=str):
-        row_sums = repeated(RowLogSumExp(elementwise(coupled.args[0], over)), shape)
-        over[entry(row_sums)] = row_sums
-        formula = formula.xreplace({coupled: entry(row_sums)})
+    for coupled in sorted(formula.atoms(OfRow), key=str):
+        node = RowLogSumExp if isinstance(coupled, logsumexp) else RowMax
+        of_row = repeated(node(elementwise(coupled.args[0], over)), shape)
+        over[entry(of_row)] = of_row
+        formula = formula.xreplace({coupled: entry(of_row)})
     return elementwise(formula, over)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sympy import Expr, Integer, Lambda, Pow, Rational, Symbol, diff, log, preorder_traversal, simplify
 
-from derive.formulas import FUNCTIONS, LOSSES, compiled, logsumexp, p, shown, y, z
+from derive.formulas import FUNCTIONS, LOSSES, OfRow, compiled, p, shown, y, z
 from derive.problems.network import Network
 
 FAR = (0.0, 0.5, 1.0, 3.0, 8.0, 100.0, 200.0, 400.0, 600.0)
@@ -22,7 +22,7 @@ def warnings(network: Network) -> list[str]:
         if network.activation_of(layer) not in FUNCTIONS:
             found[field, network.activation_of(layer)] = network.function(layer), (z,)
     if network.loss not in LOSSES:
-        formula = network.criterion().formula.replace(logsumexp, lambda u: u)
+        formula = network.criterion().formula.replace(OfRow, lambda u: u)
         found["loss", network.loss] = formula, (p, y)
     return no_gradient(network) + [
         f"{field}: {text!r} is undefined for {' or '.join(requirements)}; there the results are nan or infinite"
@@ -34,8 +34,8 @@ def warnings(network: Network) -> list[str]:
 def no_gradient(network: Network) -> list[str]:
     """That a loss over the entries of a row, of which there is one, is the same whatever is predicted."""
     formula = network.criterion().formula
-    alone = diff(formula.replace(logsumexp, lambda u: u), p)
-    if network.layers[-1] > 1 or not formula.has(logsumexp) or simplify(alone) != 0:
+    alone = diff(formula.replace(OfRow, lambda u: u), p)
+    if network.layers[-1] > 1 or not formula.has(OfRow) or simplify(alone) != 0:
         return []
     return [
         f"loss: {shown(network.loss)} of one output, one class, is the same whatever is predicted, its gradient 0; "
@@ -46,7 +46,7 @@ def no_gradient(network: Network) -> list[str]:
 def no_least_value(network: Network) -> str:
     """Why training would run to minus infinity: the loss falls without end as an output grows; else empty."""
     formula = network.criterion().formula
-    if formula.has(logsumexp):
+    if formula.has(OfRow):
         return ""
     loss = compiled(Lambda(z, formula.subs(y, Rational(1, 2)).xreplace({p: network.function(network.depth)})))
     for sign in (1, -1):

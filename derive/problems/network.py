@@ -8,7 +8,7 @@ from typing import Any
 
 from sympy import Expr, Integer
 
-from derive.formulas import FUNCTIONS, LOSSES, REDUCTIONS, Loss, logsumexp, p, parse, shown, w, y, z
+from derive.formulas import FUNCTIONS, LOSSES, REDUCTIONS, Loss, OfRow, p, parse, shown, w, y, z
 from derive.problems.names import canonical, one_of
 
 MOST_LAYERS = 100
@@ -161,7 +161,7 @@ class Network:
         if self.loss.isidentifier() and self.loss not in ("p", "y"):
             return LOSSES[one_of("loss", self.loss, LOSSES)]
         formula = parse("loss", self.loss, (p, y), coupled=True)
-        return Loss(formula, distribution=formula.has(logsumexp))
+        return Loss(formula, distribution=formula.has(OfRow))
 
     def weight_penalty(self) -> Expr:
         """What each weight adds to the loss, as a formula in w; 0 where there is no penalty."""

@@ -74,8 +74,8 @@ class RowLogSumExp(OfRows):
 class RowMax(OfRows):
     """The column of the largest entry of each row.
 
-    It is subtracted before exp, so that nothing overflows and no digit is lost. Any number in its place would give the
-    same results, so that no derivative goes through it.
+    No derivative goes through it. It is subtracted before exp, so that nothing overflows and no digit is lost, where
+    any number would give the same results; or it says which entries are the largest, which changes at ties alone.
     """
 
     word = "amax"

@@ -14,6 +14,7 @@ from sympy import (
     MatrixExpr,
     MatrixSymbol,
     OneMatrix,
+    Piecewise,
     ShapeError,
     Symbol,
     Transpose,
@@ -94,10 +95,12 @@ class Equation:
     @property
     def varies_with(self) -> tuple[MatrixSymbol, ...]:
         """The symbols that a derivative goes through."""
-        constant = isinstance(self.value, RowMax) or (
-            isinstance(self.value, Scalar) and isinstance(self.value.number, SignDet)
-        )
-        return () if constant else self.uses
+        match self.value:
+            case RowMax() | Scalar(number=SignDet()):
+                return ()
+            case Elementwise(formula=Piecewise(args=cases)) if all(value.is_number for value, _ in cases):
+                return ()
+        return self.uses
 
 
 @dataclass(frozen=True)

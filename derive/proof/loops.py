@@ -6,10 +6,12 @@ from typing import Any
 
 import sympy
 from mpmath import fdot, fsum, mp
-from sympy import Add, Dummy, Expr, Symbol, lambdify
+from sympy import Add, Dummy, Expr, Piecewise, Symbol, lambdify
 
-from derive.formulas import logsumexp, opened, p, w, y, z
+from derive.formulas import OfRow, logsumexp, opened, p, w, y, z
 from derive.problems import Network
+from derive.proof.stand_in import amax
+from derive.proof.tensor import Tensor
 
 Layer = tuple[Sequence[Sequence[Any]], Sequence[Any] | None]  # rows of weights, and biases if there are any
 
@@ -23,19 +25,30 @@ class Arithmetic:
     total: Callable[[Iterable[Any]], Any]
     exp: Callable[[Any], Any]
     log: Callable[[Any], Any]
+    largest: Callable[[Sequence[Any]], Any]
 
 
 def put_in(variables: tuple[Symbol, ...], formula: Expr) -> Callable[..., Expr]:
     return lambda *values: formula.xreplace(dict(zip(variables, values, strict=True)))
 
 
-OF_DECIMALS = Arithmetic(lambda s, formula: lambdify(s, opened(formula), "mpmath"), fdot, fsum, mp.exp, mp.log)
+def mean_of_largest(row: Sequence[Expr]) -> Expr:
+    """The mean of the entries that are no smaller than `amax`; what is shown holds whichever number that is."""
+    if len(row) == 1:
+        return row[0]
+    most = amax(Tensor(list(row)), 0).entries.item()
+    ties = Add(*(Piecewise((0, entry < most), (1, True)) for entry in row))
+    return Add(*(Piecewise((0, entry < most), (entry / ties, True)) for entry in row))
+
+
+OF_DECIMALS = Arithmetic(lambda s, formula: lambdify(s, opened(formula), "mpmath"), fdot, fsum, mp.exp, mp.log, max)
 OF_SYMBOLS = Arithmetic(
     put_in,
     lambda left, right: Add(*(a * b for a, b in zip(left, right, strict=True))),
     lambda terms: Add(*terms),
     sympy.exp,
     sympy.log,
+    mean_of_largest,
 )
 
 
@@ -46,10 +59,11 @@ class Loops:
         self.network, self.of, self.name = network, of, name
         self.activations = [of.compiled((z,), network.function(layer)) for layer in range(1, network.depth + 1)]
         formula = network.criterion().formula
-        coupled = sorted(formula.atoms(logsumexp), key=str)
-        sums = {part: Dummy() for part in coupled}
-        self.inside = [of.compiled((p, y), part.args[0]) for part in coupled]
-        self.entry_loss = of.compiled((p, y, *sums.values()), formula.xreplace(sums))
+        coupled = sorted(formula.atoms(OfRow), key=str)
+        found = {part: Dummy(real=True) for part in coupled}
+        over = {True: self.log_of_sum, False: of.largest}
+        self.of_rows = [(over[isinstance(part, logsumexp)], of.compiled((p, y), part.args[0])) for part in coupled]
+        self.entry_loss = of.compiled((p, y, *found.values()), formula.xreplace(found))
         self.weight_penalty = of.compiled((w,), network.weight_penalty())
 
     def prediction(self, layers: Iterable[Layer], row: Sequence[Any]) -> Sequence[Any]:
@@ -64,7 +78,10 @@ class Loops:
         return handed_on[-1]
 
     def loss(self, prediction: Sequence[Any], target: Sequence[Any]) -> Any:
-        """What a row adds to the loss, before a mean divides; logsumexp runs over the row."""
+        """What a row adds to the loss, before a mean divides; what is taken of a row runs over it."""
         entries = list(zip(prediction, target, strict=True))
-        over_row = [self.of.log(self.of.total(self.of.exp(part(*pair)) for pair in entries)) for part in self.inside]
+        over_row = [over([part(*pair) for pair in entries]) for over, part in self.of_rows]
         return self.of.total(self.entry_loss(*pair, *over_row) for pair in entries)
+
+    def log_of_sum(self, exponents: Sequence[Any]) -> Any:
+        return self.of.log(self.of.total(map(self.of.exp, exponents)))

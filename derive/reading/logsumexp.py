@@ -13,6 +13,7 @@ from sympy import (
     MatrixSymbol,
     Mul,
     OneMatrix,
+    Piecewise,
     Pow,
     Symbol,
     Trace,
@@ -44,6 +45,10 @@ from derive.reading.equations import Equations
 LARGEST = "C", "largest entry of the row"  # what each is called, and why it is made
 SHIFTED = "U", "a number less for each row"
 LOG_SUM = "M", "logsumexp over the row"
+IS_LARGEST = "T", "1 where an entry is the largest of its row, else 0"
+TIES = "K", "how many are the largest"
+SHARES = "B", "share of each that is the largest"
+MEAN = "V", "largest entry of the row, the mean of those that are"
 SHIFTED_BACK = "S", "the number added again"
 MOST_IN_ONE_STEP = 6  # matrices in a formula; of more, gates are computed one by one
 TURNS: tuple[Callable[[MatrixExpr], MatrixExpr], ...] = (lambda matrix: matrix, transposed)
@@ -191,6 +196,20 @@ class StableEquations(Equations):
         L = self.entries(self.viewed(C) + self.viewed(M), tuple(C.shape), *SHIFTED_BACK)
         self.shifts += [(L, Z, U, M), *((L, known[0], each, M) for known in rows)]
         return L
+
+    def largest(self, Z: MatrixExpr) -> MatrixExpr:
+        """The largest entry of each row, as the mean of those that are: so it moves with each by an equal share.
+
+        Which they are does not change between ties, so that no derivative goes through it.
+        """
+        if Z.shape[1] == 1:
+            return Z
+        shape, ones = tuple(Z.shape), OneMatrix(Z.shape[1], 1)
+        z, c = self.viewed(Z), self.viewed(repeated(self.define(RowMax(Z), *LARGEST), shape))
+        T = self.entries(Piecewise((0, z < c), (1, True)), shape, *IS_LARGEST)  # 1 for nan, which is then in the mean
+        k = self.viewed(repeated(self.define(MatMul(T, ones), *TIES), shape))
+        B = self.entries(Piecewise((0, z < c), (z / k, True)), shape, *SHARES)
+        return self.define(MatMul(B, ones), *MEAN)
 
     def shifted_apart(self, formula: Expr, shape: tuple[Expr, Expr]) -> Expr:
         """The formula with logsumexp(Z) - Z in its sums as logsumexp(U) - U, where U = Z - C 1'."""

@@ -6,10 +6,12 @@ from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive.programs import (
+    PLAIN,
     Arange,
     BlockSum,
     Elementwise,
     RowLogSumExp,
+    RowMax,
     RowSoftmax,
     chain,
     product,
@@ -148,6 +150,12 @@ def softmax(read: Reader, node: RowSoftmax) -> sympy.Expr:
     return sympy.exp(read.formula(Z) - read.viewed(repeated(read.matrix(RowLogSumExp(Z)), read.shape(Z))))
 
 
+def largest(read: Reader, node: RowMax) -> sympy.MatrixExpr:
+    if read.notation is PLAIN:  # closed forms know it as a number that is subtracted, alone
+        raise read.refuse(node, "in a network's loss it is max(p)")
+    return read.largest(read.matrix(node.args[0]))
+
+
 def explicit(read: Reader, node: sympy.MatrixBase) -> sympy.MatrixExpr:
     """A matrix of numbers; one of scalar expressions is a sum of its entries, each in its place."""
     if all(part == 0 for part in node):
@@ -203,5 +211,6 @@ MATRIX_RULES |= {
     sympy.BlockDiagMatrix: lambda read, node: read.matrix(sympy.BlockMatrix(node.blocks)),
     MatrixSlice: cut,
     RowLogSumExp: lambda read, node: read.logsumexp(read.matrix(node.args[0])),
+    RowMax: largest,
     BlockSum: lambda read, node: read.define(BlockSum(read.matrix(node.matrix), read.matrix(node.factor), node.inner)),
 }

@@ -11,7 +11,7 @@ from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive.formulas import rewritten, root
-from derive.programs import PLAIN, Arange, BlockSum, Elementwise, RowLogSumExp, RowSoftmax, entry
+from derive.programs import PLAIN, Arange, BlockSum, Elementwise, RowLogSumExp, RowMax, RowSoftmax, entry
 from derive.reading.determinants import logarithm
 from derive.reading.matrices import solved, split
 from derive.reading.reader import NUMBER_RULES, Reader
@@ -134,6 +134,7 @@ NUMBER_RULES |= {
     **dict.fromkeys((sympy.ZeroMatrix, Arange), lambda read, node: sympy.Integer(0)),
     MatrixSlice: lambda read, node: element(read, node.parent, node.rowslice[0], node.colslice[0]),
     RowLogSumExp: logsumexp,
+    RowMax: lambda read, node: read.scalar(node.args[0]) if read.shape(node.args[0]) == (1, 1) else read.unknown(node),
     sympy.BlockMatrix: lambda read, node: read.scalar(node.blocks[0, 0]),
     BlockSum: lambda read, node: trace(read, node.matrix.T * node.factor),
 }

@@ -16,6 +16,7 @@ LOSSES = {
         -y * torch.softmax(p, 1).log() - (1 - y) * (1 - torch.softmax(p, 1)).log()
     ),
     "abs(softmax(2*p) - y)": lambda p, y: (torch.softmax(2 * p, 1) - y).abs(),
+    "y*(max(p) - p)": lambda p, y: y * (p.amax(1, keepdim=True) - p),
     "max(p - y, 0)**2": lambda p, y: torch.relu(p - y) ** 2,
     "max(0, 1 - (2*y - 1)*p)": lambda p, y: torch.relu(1 - (2 * y - 1) * p),
 }
@@ -43,8 +44,20 @@ def test_a_typed_loss_over_rows_agrees_with_autograd_and_half_of_it_is_called_so
     assert {"a factor 2 is missing"} in [set(e.kinds) for e in diagnosis.explanations]
 
 
-def test_the_largest_of_a_row_is_refused_with_what_there_is():
-    with pytest.raises(
-        ValueError, match=r"^loss: max takes 2 arguments, got 1; of a row there are logsumexp, log_softmax, softmax"
-    ):
-        Network((2, 4, 3), loss="max(p) - p*y")
+@pytest.mark.parametrize("name", ["backward", "fast", "native"])
+def test_entries_that_are_equally_the_largest_share_alike_and_nan_is_not_lost(name, emitted):
+    network = Network((2, 4, 3), "tanh", loss="y*(max(p) - p)")
+    x, y = torch.randn(5, 2, dtype=torch.float64), torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 1, 1], [0] * 3])
+    given = torch.randn(4, 2), torch.randn(4), torch.zeros(3, 4), torch.tensor([0.5, 0.0, 0.5])
+    leaves, y = [part.double().requires_grad_() for part in given], y.double()
+    p = torch.tanh(x @ leaves[0].T + leaves[1]) @ leaves[2].T + leaves[3]
+    want = torch.autograd.grad((y * (p.amax(1, keepdim=True) - p)).sum(), leaves)
+    module, leaves = emitted(network, name), [leaf.detach() for leaf in leaves]
+    call = {
+        "backward": lambda: module.value_and_grad(leaves, x, y),
+        "fast": lambda: module.FastGradient(leaves).value_and_grad(x, y),
+        "native": lambda: module.NativeGradient(leaves).value_and_grad(x, y),
+    }[name]
+    torch.testing.assert_close(list(call()[1]), list(want))
+    leaves[3][1] = torch.nan
+    assert call()[0].isnan()

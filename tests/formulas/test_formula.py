@@ -39,10 +39,11 @@ def test_a_loss_with_the_same_slope_everywhere_is_refused(text):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("softmax(softmax(p))", "logsumexp, log_softmax, softmax cannot stand inside one another"),
-        ("logsumexp(p - log_softmax(p))", "logsumexp, log_softmax, softmax cannot stand inside one another"),
+        ("softmax(softmax(p))", "logsumexp, log_softmax, softmax, max, min of rows cannot stand in"),
+        ("logsumexp(p - log_softmax(p))", "logsumexp, log_softmax, softmax, max, min of rows cannot stand in"),
         ("softmax(p) > y", "not allowed here: softmax(p) > y; allowed: numbers, p, y,"),
         ("logsumexp(p, y)", "logsumexp takes 1 arguments, got 2"),
+        ("max(p, y, 1)", "max takes 2 arguments, or 1, over its row, got 3"),
     ],
 )
 def test_a_loss_that_couples_a_row_twice_or_compares_is_refused(text, message):
@@ -110,6 +111,10 @@ LOSSES_OF_ONES_OWN = {
     "logsumexp(p)": lambda p, y: p.logsumexp(1, True).expand_as(p),
     "log_softmax(p)": lambda p, y: torch.log_softmax(p, 1),
     "-y*log(softmax(p))": lambda p, y: -y * torch.log_softmax(p, 1),
+    "y*(max(p + 1 - y) - p)": lambda p, y: y * ((p + 1 - y).amax(1, True) - p),
+    "max(p)**2 - min(p*y)*p": lambda p, y: p.amax(1, True) ** 2 - (p * y).amin(1, True) * p,
+    "logsumexp(max(p, 0)) - p*y": lambda p, y: p.relu().logsumexp(1, True) - p * y,
+    "logsumexp(tanh(p)) - p*y": lambda p, y: p.tanh().logsumexp(1, True) - p * y,
     "logsumexp(p)*logsumexp(-p)": lambda p, y: (p.logsumexp(1, True) * (-p).logsumexp(1, True)).expand_as(p),
 }
 

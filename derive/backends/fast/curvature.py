@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import cached_property
 from math import prod
 
-from sympy import Integer, MatrixExpr, MatrixSymbol, OneMatrix, Transpose
+from sympy import Integer, MatrixExpr, MatrixSymbol, OneMatrix, Transpose, ZeroMatrix
 
 from derive.backends import Kernel, word
 from derive.backends.fast.columns import Columns
@@ -30,8 +30,11 @@ def with_slopes(derivation: Derivation) -> Derivation:
         through = equation.through
         if through and is_formula(equation) and is_formula(through) and len(found) == len(through.uses) == 1:
             g, A = found[0], through.target
-            value = elementwise(equation.value.formula.xreplace({entry(g): Integer(1)}), equation.value.operands)
-            if isinstance(value, Elementwise):
+            value, rest = (
+                elementwise(equation.value.formula.xreplace({entry(g): Integer(number)}), equation.value.operands)
+                for number in (1, 0)
+            )
+            if isinstance(value, Elementwise) and isinstance(rest, ZeroMatrix):
                 S = program.notation.made(Role.SLOPE, A)
                 rule = f"slope of {through.rule}"
                 kernel = word(names.get(A, "")).pullback

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from derive.diagnosis import diagnose
+from derive.packages import render
 from derive.problems import Network
+from derive.proof import NotProved, prove
 
 LOSSES = {
     "y*(logsumexp(p) - p)": lambda p, y: y * (p.logsumexp(1, keepdim=True) - p),
@@ -61,3 +63,13 @@ def test_entries_that_are_equally_the_largest_share_alike_and_nan_is_not_lost(na
     torch.testing.assert_close(list(call()[1]), list(want))
     leaves[3][1] = torch.nan
     assert call()[0].isnan()
+
+
+def test_the_shares_of_entries_that_are_equally_the_largest_are_proved(tmp_path):
+    texts = render(Network((1, 2), loss="y*(max(p + 1 - y) - p)"), ["__init__.py", "backward.py"])
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    assert prove(tmp_path).exact
+    (tmp_path / "backward.py").write_text(texts["backward.py"].replace("grad_largest1 / ties1", "grad_largest1"))
+    with pytest.raises(NotProved, match=r"dL/dW1\[0, 0\] is wrong"):
+        prove(tmp_path)

@@ -13,7 +13,7 @@ from derive.modules.evaluate import run
 from derive.modules.refusal import Refused, Wrong
 from derive.modules.steps import Graph, Input
 from derive.modules.written import COTANGENT
-from derive.proof import digits, step
+from derive.proof import differing_digits, step
 
 AGREEING = 45  # digits to which both must be the same
 OPAQUE = 8  # of what is only known in float64
@@ -121,7 +121,7 @@ class Different(Wrong):
 
     def __init__(self, what: str, got: Entry, wanted: Entry) -> None:
         self.rounded = abs(got - wanted) <= abs(wanted) * mpf(10) ** -ROUNDED
-        one, other = digits(got, wanted)
+        one, other = differing_digits(got, wanted)
         super().__init__(f"{what} is {one} where it should be {other}")
 
 

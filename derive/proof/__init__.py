@@ -1,21 +1,21 @@
 """Shows that emitted source is the gradient: a torch that computes with symbols, definitions, and a judge."""
 
-from derive.proof.certificate import Certificate, NotProved, Shown
+from derive.proof.certificate import Certificate, Evidence, NotProved
 from derive.proof.expressions import certify
 from derive.proof.judge import Judge
 from derive.proof.networks import prove
-from derive.proof.precision import digits, settled, step
+from derive.proof.precision import differing_digits, settled, step
 from derive.proof.stand_in import torch_stand_in
 from derive.proof.tensor import Tensor, symbols
 
 __all__ = [
     "Certificate",
+    "Evidence",
     "Judge",
     "NotProved",
-    "Shown",
     "Tensor",
     "certify",
-    "digits",
+    "differing_digits",
     "prove",
     "settled",
     "step",

@@ -40,7 +40,7 @@ from sympy.polys.domains import QQ
 from sympy.polys.rings import PolyElement, ring
 
 from derive.formulas import NamedFunction, sigmoid
-from derive.proof.atoms import CONDITIONS, Atoms
+from derive.proof.atoms import CONDITION_ATOMS, Atoms
 
 MOST_PARTS = 12
 
@@ -187,7 +187,7 @@ class Algebra(Atoms):
             seen.add(symbol)
             key = self.keys.get(symbol)
             parts = key if isinstance(key, tuple) else ()
-            if parts and parts[0] in (*CONDITIONS, Abs):
+            if parts and parts[0] in (*CONDITION_ATOMS, Abs):
                 found.add(key)
             inside = [one for part in parts for one in (part if isinstance(part, tuple) else (part,))]
             left |= set().union(*(one.free_symbols for one in inside if isinstance(one, Expr))) - seen
@@ -206,7 +206,7 @@ class Algebra(Atoms):
         for symbol in reversed(self.powers):
             if symbol in seen:
                 degree, replacement = self.powers[symbol]
-                value = reduced(value, symbol, degree, in_ring(replacement, symbols), most)
+                value = without_powers(value, symbol, degree, in_ring(replacement, symbols), most)
         return not value
 
 
@@ -272,7 +272,7 @@ class TooLarge(Exception):
     """A polynomial that is not written out, for its length."""
 
 
-def times(left: PolyElement, right: PolyElement, most: int | None) -> PolyElement:
+def bounded_product(left: PolyElement, right: PolyElement, most: int | None) -> PolyElement:
     """The product.
 
     Raises TooLarge where it may have more than so many terms.
@@ -285,7 +285,7 @@ def times(left: PolyElement, right: PolyElement, most: int | None) -> PolyElemen
 def to_the(base: PolyElement, power: int, most: int | None) -> PolyElement:
     result = base.ring.one
     for _ in range(power):
-        result = times(result, base, most)
+        result = bounded_product(result, base, most)
     return result
 
 
@@ -293,18 +293,20 @@ def cleared(value: PolyElement, symbol: Symbol, primitive: PolyElement, most: in
     """The polynomial times that power of the denominator which leaves none of the reciprocal."""
     parts = by_power(value, symbol)
     degree = max(parts, default=0)
-    terms = (times(part, to_the(primitive, degree - power, most), most) for power, part in parts.items())
+    terms = (bounded_product(part, to_the(primitive, degree - power, most), most) for power, part in parts.items())
     return sum(terms, value.ring.zero)
 
 
-def reduced(value: PolyElement, symbol: Symbol, degree: int, replacement: PolyElement, most: int | None) -> PolyElement:
+def without_powers(
+    value: PolyElement, symbol: Symbol, degree: int, replacement: PolyElement, most: int | None
+) -> PolyElement:
     """The polynomial with symbol**degree replaced until no such power is left."""
     atom = value.ring(symbol)
     while max(parts := by_power(value, symbol), default=0) >= degree:
         value = value.ring.zero
         for power, part in parts.items():
             whole = to_the(replacement, power // degree, most)
-            value += times(part * atom ** (power % degree), whole, most)
+            value += bounded_product(part * atom ** (power % degree), whole, most)
     return value
 
 
@@ -326,7 +328,7 @@ def in_ring(expr: Expr, symbols: set[Symbol], most: int | None = None) -> PolyEl
                 known[part] = sum(map(convert, part.args), polynomials.zero)
             else:
                 factors = sorted(map(convert, part.args), key=len)
-                known[part] = reduce(lambda left, right: times(left, right, most), factors, polynomials.one)
+                known[part] = reduce(lambda left, right: bounded_product(left, right, most), factors, polynomials.one)
         return known[part]
 
     return convert(expr)

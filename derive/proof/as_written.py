@@ -5,7 +5,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from derive.problems import ANEW, not_as_written, only_a_docstring, text_of
-from derive.proof.calls import FUNCTIONS, OF_PENALTY
+from derive.proof.calls import ARGUMENTS_OF, OF_PENALTY
 from derive.proof.certificate import NotProved
 from derive.proof.grammar import DERIVED_METHODS
 
@@ -18,7 +18,7 @@ def as_the_template(source: str) -> tuple[str, ...]:
             found += [f"{node.name}.{part.name}" for part in node.body if isinstance(part, ast.FunctionDef)]
         elif isinstance(node, ast.FunctionDef):
             found.append(node.name)
-    run = {*FUNCTIONS, *OF_PENALTY, *DERIVED_METHODS, "__init__", "accumulate"}
+    run = {*ARGUMENTS_OF, *OF_PENALTY, *DERIVED_METHODS, "__init__", "accumulate"}
     return tuple(name for name in found if name.rpartition(".")[2] not in run)
 
 

@@ -26,7 +26,7 @@ from sympy import (
 from derive.formulas import sigmoid
 from derive.proof.factors import factored
 
-CONDITIONS = "nonpositive", "zero"
+CONDITION_ATOMS = "nonpositive", "zero"
 MOST_CONDITIONS = 3  # in what a function is taken of, as branch by branch it is another
 LARGEST_MULTIPLE = 12  # of an angle
 
@@ -63,7 +63,7 @@ class Atoms:
     def by_branch(self, of: Callable[[Expr], Expr], argument: Expr) -> Expr:
         """What a function is of a polynomial; of one that a condition is part of, for both of its cases."""
         keys = {symbol: self.keys.get(symbol) for symbol in argument.free_symbols}
-        conditions = [symbol for symbol, key in keys.items() if isinstance(key, tuple) and key[0] in CONDITIONS]
+        conditions = [symbol for symbol, key in keys.items() if isinstance(key, tuple) and key[0] in CONDITION_ATOMS]
         if not 0 < len(conditions) <= MOST_CONDITIONS:
             return of(argument)
         symbol = min(conditions, key=lambda symbol: symbol.name)

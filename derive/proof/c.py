@@ -10,14 +10,14 @@ from typing import Any
 from sympy import Expr
 
 from derive.proof.c_expressions import TYPES, Expressions
-from derive.proof.c_memory import Alone, Array, Entries, Kind, Pointer, Returned, Scope, truth
-from derive.proof.c_tokens import Preprocessor, enclosed, split
+from derive.proof.c_memory import Alone, CType, GivenArray, LocalArray, Pointer, Returned, Scope, truth
+from derive.proof.c_tokens import Preprocessor, enclosed, parts_between
 from derive.proof.certificate import NotProved
 
 MOST_ROUNDS = 400  # of loops for each entry of the parameters; what is emitted takes 150
 
 
-class Run(Expressions):
+class Statements(Expressions):
     """Statements, one after the other."""
 
     def statements(self) -> None:
@@ -68,13 +68,13 @@ class Run(Expressions):
     def loop(self) -> None:
         self.take("for")
         head, self.at = enclosed(self.tokens, self.at)
-        first, condition, step = split(head, ";")
+        first, condition, step = parts_between(head, ";")
         body, scope = self.one(), Scope(self.scope)
         self.within([*first, ";"], scope).statements()
         while not condition or truth(self.within(condition, scope).whole()):
             self.program.step()
             self.within(body, Scope(scope)).statements()
-            for part in split(step) if step else ():
+            for part in parts_between(step) if step else ():
                 self.within(part, scope).whole()
 
     def branch(self) -> None:
@@ -95,12 +95,12 @@ class Run(Expressions):
             while self.peek() in ("*", "const", "restrict"):
                 stars.append(self.take())
             name, value = self.take(), None
-            kind = Kind.read(words + stars)
+            kind = CType.read(words + stars)
             while self.peek() == "[":
                 size, self.at = enclosed(self.tokens, self.at)
                 sizes.append(self.within(size).whole())
             if sizes:
-                value = Entries(kind, sizes)
+                value = LocalArray(kind, sizes)
             elif self.peek() == "=":
                 self.take()
                 value = kind.of(self.value())
@@ -113,12 +113,12 @@ class Run(Expressions):
 class Function:
     """A function as words: the names of its parameters and their kinds, the kind of what it returns, and its body."""
 
-    parameters: dict[str, Kind]
-    returns: Kind
+    parameters: dict[str, CType]
+    returns: CType
     body: list[str]
 
 
-class Program:
+class CProgram:
     """The functions of a source; `known` are those that are not run, but are what their names say.
 
     `given` are macros: BYTES, BLOCK and OFTEN, so that a few rows are several blocks. `number` says what a constant is.
@@ -140,7 +140,7 @@ class Program:
         self.globals = Scope()
         self.globals.update(numbers, NULL=None)
         self.functions: dict[str, Function] = {}
-        self.fields: dict[str, tuple[Kind, list[str]]] = {}
+        self.fields: dict[str, tuple[CType, list[str]]] = {}
         self.top(tokens)
 
     def top(self, tokens: list[str]) -> None:
@@ -153,15 +153,15 @@ class Program:
             head = tokens[at : end - 1]
             if tokens[end] == "{":
                 inside, at = enclosed(tokens, end)
-                for field in (field for field in split(inside, ";") if "[" in field):
+                for field in (field for field in parts_between(inside, ";") if "[" in field):
                     name = field.index("[") - 1
-                    self.fields[field[name]] = Kind.read(field[:name]), enclosed(field, name + 1)[0]
+                    self.fields[field[name]] = CType.read(field[:name]), enclosed(field, name + 1)[0]
             elif tokens[end] == "(":
                 parameters, at = enclosed(tokens, end)
                 if tokens[at] == "{":
                     body, at = enclosed(tokens, at)
-                    kinds = {part[-1]: Kind.read(part[:-1]) for part in split(parameters)}
-                    self.functions[tokens[end - 1]] = Function(kinds, Kind.read(head), body)
+                    kinds = {part[-1]: CType.read(part[:-1]) for part in parts_between(parameters)}
+                    self.functions[tokens[end - 1]] = Function(kinds, CType.read(head), body)
                     continue
             while tokens[at] != ";":
                 at += 1
@@ -175,9 +175,9 @@ class Program:
 
     def workspace(self) -> dict[str, Pointer]:
         """The arrays of the structs, nothing of which is set."""
-        sizes = {name: Run(self, size, self.globals).whole() for name, (_, size) in self.fields.items()}
+        sizes = {name: Statements(self, size, self.globals).whole() for name, (_, size) in self.fields.items()}
         kinds = {name: kind.word for name, (kind, _) in self.fields.items()}
-        return {name: Pointer(Array(name, [None] * size, kinds[name]), 0) for name, size in sizes.items()}
+        return {name: Pointer(GivenArray(name, [None] * size, kinds[name]), 0) for name, size in sizes.items()}
 
     def call(self, name: str, *arguments: Any) -> Any:
         if name in self.known:
@@ -191,7 +191,7 @@ class Program:
             given = value.restricted(alone, parameter) if kind.restrict and isinstance(value, Pointer) else value
             scope.declare(parameter, kind, given)
         try:
-            Run(self, function.body, scope).statements()
+            Statements(self, function.body, scope).statements()
         except Returned as returned:
             return function.returns.of(returned.args[0])
         return function.returns.of(None)

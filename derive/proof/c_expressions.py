@@ -7,13 +7,13 @@ from typing import Any, Protocol, Self
 import sympy
 from sympy import Integer, Piecewise, Rational
 
-from derive.proof.c_memory import STRUCTS, Entries, Kind, Pointer, Scope, truth
-from derive.proof.c_tokens import enclosed, split
+from derive.proof.c_memory import STRUCTS, CType, LocalArray, Pointer, Scope, truth
+from derive.proof.c_tokens import enclosed, parts_between
 from derive.proof.certificate import NotProved
 
 TYPES = {"real", "lanes", "int", "long", "double", "const", "void", "whole", "static", *STRUCTS}
-LEVELS = (("||",), ("&&",), ("==", "!="), ("<", ">", "<=", ">="), ("+", "-"), ("*", "/", "%"))
-OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+C_PRECEDENCE = (("||",), ("&&",), ("==", "!="), ("<", ">", "<=", ">="), ("+", "-"), ("*", "/", "%"))
+C_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
     "-": operator.sub,
     "*": operator.mul,
@@ -99,7 +99,7 @@ class Expressions:
             whole, index = (self.within(part, self.scope).whole() for part in (target[:at], target[at + 1 : -1]))
             if isinstance(whole, Pointer):
                 whole.moved(index).store(value)
-            elif isinstance(whole, Entries):
+            elif isinstance(whole, LocalArray):
                 whole[whole.checked(index)] = whole.kind.of(value)
             else:
                 self.refuse("such array")
@@ -132,10 +132,10 @@ class Expressions:
         return found
 
     def binary(self, level: int) -> Any:
-        if level == len(LEVELS):
+        if level == len(C_PRECEDENCE):
             return self.unary()
         value = self.binary(level + 1)
-        while self.peek() in LEVELS[level]:
+        while self.peek() in C_PRECEDENCE[level]:
             value = self.operate(self.take(), value, self.binary(level + 1))
         return value
 
@@ -159,7 +159,7 @@ class Expressions:
             return (sympy.And if sign == "&&" else sympy.Or)(left, right)
         if sign in ("==", "!=") and not whole:
             return (sympy.Eq if sign == "==" else sympy.Ne)(left, right)
-        return OPERATORS[sign](left, right)
+        return C_OPERATORS[sign](left, right)
 
     def unary(self) -> Any:
         token = self.peek()
@@ -184,7 +184,7 @@ class Expressions:
         if self.peek() == "{":
             zero, self.at = enclosed(self.tokens, self.at)
             return (Integer(0),) * self.program.lanes if zero == ["0"] and kind == ["lanes"] else self.refuse("such {}")
-        value, wanted = self.unary(), Kind.read(kind)
+        value, wanted = self.unary(), CType.read(kind)
         if wanted.word == "void":
             return None
         if wanted.pointer and isinstance(value, Pointer):
@@ -206,7 +206,7 @@ class Expressions:
             value = int(plain) if plain.isdigit() else Rational(plain)
         elif self.peek() == "(":
             inside, self.at = enclosed(self.tokens, self.at)
-            arguments = [self.within(part, self.scope).whole() for part in split(inside)]
+            arguments = [self.within(part, self.scope).whole() for part in parts_between(inside)]
             value = self.program.call(token, *arguments)
         elif self.peek() == "++":
             self.take()
@@ -225,7 +225,7 @@ class Expressions:
                 value = None
             elif isinstance(value, Pointer):
                 value = value.moved(place).load()
-            elif isinstance(value, Entries):
+            elif isinstance(value, LocalArray):
                 value = value[value.checked(place)]
             else:
                 self.refuse("such array")

@@ -6,14 +6,14 @@ from typing import Any
 from sympy import Expr, Integer
 
 from derive.proof.certificate import NotProved
-from derive.proof.tensor import named
+from derive.proof.tensor import with_names
 
 MATRICES = "matrices"  # where each equation puts what it computes, which the proof has names for
 WHOLE, REAL = ("int", "long", "whole"), ("real", "double")
 STRUCTS = ("workspace", "arguments", "sgd_state")
 
 
-class Array:
+class GivenArray:
     """So many entries of memory, that nothing has set yet."""
 
     def __init__(self, name: str, entries: list[Any], kind: str = "real") -> None:
@@ -31,7 +31,7 @@ class Alone:
     def __init__(self) -> None:
         self.reached: dict[tuple[int, int], tuple[str, bool]] = {}
 
-    def reach(self, array: Array, places: range, name: str, changes: bool) -> None:
+    def reach(self, array: GivenArray, places: range, name: str, changes: bool) -> None:
         for place in places:
             other, changed = self.reached.get((id(array), place), (name, False))
             if other != name and (changes or changed):
@@ -46,7 +46,7 @@ class Pointer:
     `alone` and `name` are of the restrict pointer that it comes from.
     """
 
-    array: Array
+    array: GivenArray
     at: int
     lanes: int = 0
     alone: Alone | None = None
@@ -78,13 +78,13 @@ class Pointer:
         value = value if isinstance(value, tuple) else (value,)
         if len(value) != (self.lanes or 1):
             raise NotProved(f"network.c: {self.array.name}[{self.at}] is given {len(value)} entries")
-        entries = [Kind(self.array.kind).of(entry) for entry in value]
-        kept = list(named(entries).entries) if self.array.name == MATRICES else entries
+        entries = [CType(self.array.kind).of(entry) for entry in value]
+        kept = list(with_names(entries).entries) if self.array.name == MATRICES else entries
         self.array.entries[self.place(changes=True)] = kept
 
 
 @dataclass(frozen=True)
-class Kind:
+class CType:
     """What a variable, a parameter or a function may hold: no value is made another by being put there."""
 
     word: str
@@ -92,7 +92,7 @@ class Kind:
     restrict: bool = False
 
     @classmethod
-    def read(cls, words: list[str]) -> "Kind":
+    def read(cls, words: list[str]) -> "CType":
         (word,) = {*words} - {"const", "static", "inline", "INLINE", "*", "restrict"} or {""}
         return cls(word, "*" in words, "restrict" in words)
 
@@ -116,12 +116,12 @@ class Kind:
         return value
 
 
-class Entries(list[Any]):
+class LocalArray(list[Any]):
     """An array of a function's own, of one kind, nothing of which is set; its entries may be arrays."""
 
-    def __init__(self, kind: Kind, sizes: list[int]) -> None:
+    def __init__(self, kind: CType, sizes: list[int]) -> None:
         first, *others = sizes
-        super().__init__(Entries(kind, others) if others else None for _ in range(first))
+        super().__init__(LocalArray(kind, others) if others else None for _ in range(first))
         self.kind = kind
 
     def checked(self, index: int) -> int:
@@ -140,11 +140,11 @@ class Scope(dict[str, Any]):
     def __init__(self, outer: "Scope | None" = None) -> None:
         super().__init__()
         self.outer = outer
-        self.kinds: dict[str, Kind] = {}
+        self.kinds: dict[str, CType] = {}
 
-    def declare(self, name: str, kind: Kind, value: Any) -> None:
+    def declare(self, name: str, kind: CType, value: Any) -> None:
         self.kinds[name] = kind
-        self[name] = value if value is None or isinstance(value, Entries) else kind.of(value)
+        self[name] = value if value is None or isinstance(value, LocalArray) else kind.of(value)
 
     def assign(self, name: str, value: Any) -> None:
         owner = self.owner(name)

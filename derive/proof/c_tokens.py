@@ -6,7 +6,7 @@ from derive.proof.certificate import NotProved
 
 STRANGE = re.compile(r"[^\n -~]|\?\?|<[:%]|%[:>]|:>")  # what compilers read in ways of their own
 COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
-TOKEN = re.compile(
+C_TOKEN = re.compile(
     r"\s*([A-Za-z_]\w*|\d+\.?\d*(?:e[+-]?\d+)?f?|->|\+\+|<<|>>|<=|>=|==|!=|&&|\|\||\+=|-=|\*=|/=|[-+*/%<>=!?:;,.(){}\[\]&|])"
 )
 CONDITION = re.compile(r"defined\((\w+)\)")
@@ -16,7 +16,7 @@ def words(text: str) -> list[str]:
     found, at = [], 0
     text = text.strip(" \t\n")
     while at < len(text):
-        match = TOKEN.match(text, at)
+        match = C_TOKEN.match(text, at)
         if match is None:
             raise NotProved(f"network.c: emitted C has no such thing: {text[at : at + 40]!r}")
         found.append(match[1])
@@ -83,7 +83,7 @@ class Preprocessor:
                 found += self.expanded(body)
                 continue
             arguments, at = enclosed(tokens, at)
-            values = dict(zip(parameters, split(arguments), strict=True))
+            values = dict(zip(parameters, parts_between(arguments), strict=True))
             found += self.expanded([word for part in body for word in values.get(part, [part])])
         return found
 
@@ -98,7 +98,7 @@ def enclosed(tokens: list[str], at: int) -> tuple[list[str], int]:
             return tokens[start + 1 : at - 1], at
 
 
-def split(tokens: list[str], at: str = ",") -> list[list[str]]:
+def parts_between(tokens: list[str], at: str = ",") -> list[list[str]]:
     """The parts between commas that stand in no brackets."""
     parts: list[list[str]] = [[]]
     depth = 0

@@ -19,10 +19,10 @@ from mpmath import fdot, fsum, mp, mpf
 from sympy import Expr, nan
 
 from derive.problems import ANEW, Network
-from derive.proof.certificate import NotProved, Shown
+from derive.proof.certificate import Evidence, NotProved
 from derive.proof.contexts import naming, recording, uncut
-from derive.proof.points import SHOWN, Point, Vector, agree, as_entries, as_number, hold
-from derive.proof.precision import digits, settled
+from derive.proof.points import SHOWN, NetworkPoint, Vector, agree_to_digits, as_entries, as_number, hold
+from derive.proof.precision import differing_digits, settled
 from derive.proof.source import run_source
 from derive.proof.tensor import Cut, Tensor, read_only
 from derive.system import OutOfTime
@@ -34,7 +34,7 @@ FAST_FORMS = tuple(
         *("per_sample_grad", "per_sample_grad(out=)", "hvp", "hvp of a flat direction"),
     )
 )
-FUNCTIONS = {  # of backward.py, and what they take after the parameters
+ARGUMENTS_OF = {  # of backward.py, and what they take after the parameters
     "forward": ("x",),
     "value_and_grad": ("x", "y"),
     "input_grad": ("x", "y"),
@@ -43,13 +43,13 @@ FUNCTIONS = {  # of backward.py, and what they take after the parameters
     "hvp": ("x", "y", "direction"),
 }
 OF_PENALTY = {"penalty_and_grad": (), "penalty_hvp": ("direction",)}  # where there is one
-POINTS = 2
+CALLED_AT = 2
 CALLED = (1, 2, 3, 5, 8)
 LIMIT = 3  # rows at a time: 8 are two chunks and a rest
 STEPS = 100  # that are kept: those of all CALLED
 UNCUT = (11, 13, 17, 19, 23)  # rows, of which none may be taken by its number; the first that no other axis has
 BATCHES = (2, 5, 1)
-AT_POINTS = f"to {SHOWN} digits the scalar loss, and quotients of its differences, at {POINTS} random points"
+AT_POINTS = f"to {SHOWN} digits the scalar loss, and quotients of its differences, at {CALLED_AT} random points"
 AGAIN = (
     f"{LIMIT} rows at a time, again with other data and parameters after all that a call wrote was unset, and "
     f"{UNCUT[0]} rows or more at once, where no line takes some of them by their numbers"
@@ -58,7 +58,7 @@ AGAIN = (
 
 def functions_of(network: Network) -> dict[str, tuple[str, ...]]:
     """The functions of backward.py that compute, and what they take after the parameters."""
-    return FUNCTIONS | OF_PENALTY if network.penalty else FUNCTIONS
+    return ARGUMENTS_OF | OF_PENALTY if network.penalty else ARGUMENTS_OF
 
 
 @contextmanager
@@ -85,10 +85,10 @@ def divisor(network: Network, rows: int) -> int:
     return rows if by_rows else rows * network.layers[-1]
 
 
-class Rows:
+class RowsOfPoint:
     """Some rows of a point as tensors, and what is true of them."""
 
-    def __init__(self, network: Network, point: Point, places: Sequence[int]) -> None:
+    def __init__(self, network: Network, point: NetworkPoint, places: Sequence[int]) -> None:
         self.network, self.point, self.places, self.shapes = network, point, places, network.shapes
         self.parameters, self.direction = self.cut(point.parameters), self.cut(point.direction)
         self.x, self.y = (read_only([as_entries(data[n]) for n in places]) for data in (point.x, point.y))
@@ -114,7 +114,7 @@ class Rows:
     # what each function must give
 
     def value_and_grad(self, what: str, result: Any) -> None:
-        loss, gradient = unpacked(result, 2, what)
+        loss, gradient = results_of(result, 2, what)
         self.entry(f"{what}: the loss", tensor(loss, (), what).entries.item(), self.total("loss"))
         self.like_parameters(f"{what}: dL/d", gradient, lambda along=None: self.total("slope", along))
 
@@ -122,7 +122,7 @@ class Rows:
         self.like_parameters(f"{what}: entry ", result, lambda along=None: self.total("curvature", along))
 
     def penalty_and_grad(self, what: str, result: Any) -> None:
-        penalty, gradient = unpacked(result, 2, what)
+        penalty, gradient = results_of(result, 2, what)
         self.entry(f"{what}: the penalty", tensor(penalty, (), what).entries.item(), self.point.true("loss", None))
         self.like_parameters(f"{what}: d/d", gradient, lambda along=None: self.point.true("slope", None, along))
 
@@ -130,7 +130,7 @@ class Rows:
         self.like_parameters(f"{what}: entry ", result, lambda along=None: self.point.true("curvature", None, along))
 
     def per_sample_grad(self, what: str, result: Any) -> None:
-        parts = unpacked(result, len(self.shapes), what)
+        parts = results_of(result, len(self.shapes), what)
         shapes = [(self.N, *shape) for shape in self.shapes.values()]
         parts = [tensor(part, shape, what) for part, shape in zip(parts, shapes, strict=True)]
         for place, n in enumerate(self.places):
@@ -154,7 +154,7 @@ class Rows:
         self.outputs(f"{what}: the prediction", result, "prediction")
 
     def jvp(self, what: str, result: Any) -> None:
-        value, moved = unpacked(result, 2, what)
+        value, moved = results_of(result, 2, what)
         self.outputs(f"{what}: the prediction", value, "prediction")
         self.outputs(f"{what}: the tangent", moved, "tangent")
 
@@ -167,7 +167,7 @@ class Rows:
                 self.entry(f"{what}[{place}, {column}]", got.entries[place, column], true)
 
     def like_parameters(self, what: str, result: Any, wanted: Callable[..., mpf]) -> None:
-        parts = unpacked(result, len(self.shapes), what)
+        parts = results_of(result, len(self.shapes), what)
         names: list[str] = []
         entries: list[Expr] = []
         for part, (name, shape) in zip(parts, self.shapes.items(), strict=True):
@@ -179,19 +179,18 @@ class Rows:
         """Compares all entries along one direction; where that differs, one by one."""
         got = [as_number(entry, name) for entry, name in zip(entries, names, strict=True)]
         together = fdot(got, weights)
-        if agree(together, wanted()):
+        if agree_to_digits(together, wanted()):
             return
         for place, name in enumerate(names):
             self.entry(name, entries[place], wanted([mpf(place == other) for other in range(len(names))]))
-        raise NotProved(
-            f"{names[0]} and the others are wrong together: {' where it should be '.join(digits(together, wanted()))}"
-        )
+        here, there = differing_digits(together, wanted())
+        raise NotProved(f"{names[0]} and the others are wrong together: {here} where it should be {there}")
 
     def entry(self, name: str, got: Expr, wanted: mpf) -> None:
         hold(name, as_number(got, name), wanted)
 
 
-def unpacked(result: Any, count: int, what: str) -> list[Any]:
+def results_of(result: Any, count: int, what: str) -> list[Any]:
     if not isinstance(result, tuple | list) or len(result) != count:
         found = len(result) if isinstance(result, tuple | list) else type(result).__name__
         raise NotProved(f"{what}: returns {found}, not {count} results")
@@ -211,16 +210,16 @@ class Calls:
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        self.points = [Point(network, max(CALLED), seed) for seed in range(POINTS)]
+        self.points = [NetworkPoint(network, max(CALLED), seed) for seed in range(CALLED_AT)]
         self.random = Random(0)
 
-    def rows(self, point: Point, count: int) -> Rows:
+    def rows(self, point: NetworkPoint, count: int) -> RowsOfPoint:
         """So many rows of a point, drawn at random."""
-        return Rows(self.network, point, self.random.choices(range(max(CALLED)), k=count))
+        return RowsOfPoint(self.network, point, self.random.choices(range(max(CALLED)), k=count))
 
     def backward(self, namespace: dict[str, Any], path: Path) -> None:
         """Raises NotProved where a function of backward.py is wrong, or changes what it was given."""
-        in_decimals(namespace)
+        make_decimal(namespace)
         for point, count in product(self.points, CALLED):
             rows = self.rows(point, count)
             given = {"x": rows.x, "y": rows.y, "direction": rows.direction}
@@ -233,7 +232,7 @@ class Calls:
     def fast(self, namespace: dict[str, Any], path: Path) -> None:
         """Raises NotProved where a method of FastGradient is wrong, or uses what an earlier call left."""
         first, second = self.points
-        in_decimals(namespace)
+        make_decimal(namespace)
         with running(f"{path}: FastGradient"):
             if "_CACHED" in namespace:
                 namespace["_CACHED"] = STEPS
@@ -245,9 +244,9 @@ class Calls:
         for point, forms, leave in ((first, False, True), (first, True, False), (second, False, False)):
             one = self.rows(point, 1)
             with running(f"{path}: parameters"):
-                put(one.direction, fast.parameters)
+                copy_into(one.direction, fast.parameters)
                 flat = read_only(fast.flat_parameters.entries)
-                put(one.parameters, fast.parameters)
+                copy_into(one.parameters, fast.parameters)
             kept = [self.called(fast, path, point, count, flat if forms else None, leave) for count in CALLED]
             self.batches(fast, path, point, leave)
             for rows, what, result in kept if forms else ():
@@ -257,7 +256,7 @@ class Calls:
                 raise NotProved(f"{path}: the parameters are no longer what they were")
         self.all_rows(fast, path, point)
 
-    def all_rows(self, fast: Any, path: Path, point: Point) -> None:
+    def all_rows(self, fast: Any, path: Path, point: NetworkPoint) -> None:
         """Calls each step with so many rows that no other axis is as long, and refuses lines that take some of them."""
         for N in UNCUT:
             fast._chunk = fast._hvp_chunk = fast._each_chunk = N
@@ -280,8 +279,8 @@ class Calls:
                     raise
 
     def called(
-        self, fast: Any, path: Path, point: Point, count: int, flat: Tensor | None, leave: bool
-    ) -> tuple[Rows, str, Any]:
+        self, fast: Any, path: Path, point: NetworkPoint, count: int, flat: Tensor | None, leave: bool
+    ) -> tuple[RowsOfPoint, str, Any]:
         """Calls each method; with a flat direction in its other form. What is written is unset after, unless left."""
         rows, what = self.rows(point, count), f"{path}: value_and_grad with N = {count}"
         with self.run(what, leave):
@@ -302,10 +301,10 @@ class Calls:
             rows.hvp(what, fast.hvp(rows.x, rows.y, rows.direction if flat is None else flat))
         return kept
 
-    def batches(self, fast: Any, path: Path, point: Point, leave: bool) -> None:
+    def batches(self, fast: Any, path: Path, point: NetworkPoint, leave: bool) -> None:
         whole = self.rows(point, sum(BATCHES))
         stops = pairwise(accumulate(BATCHES, initial=0))
-        batches = [Rows(self.network, point, whole.places[start:stop]) for start, stop in stops]
+        batches = [RowsOfPoint(self.network, point, whole.places[start:stop]) for start, stop in stops]
         what = f"{path}: accumulate of {' and '.join(map(str, BATCHES))} rows"
         with self.run(what, leave):
             whole.value_and_grad(what, fast.accumulate((rows.x, rows.y) for rows in batches))
@@ -318,30 +317,30 @@ class Calls:
             memory[...] = nan
 
 
-def in_decimals(namespace: dict[str, Any]) -> None:
+def make_decimal(namespace: dict[str, Any]) -> None:
     """Lets a source compute with decimals of its constants, which are exact else."""
     constants = vars(namespace.get("math", SimpleNamespace()))
     for name, exact in list(constants.items()):
-        constants[name] = exact.evalf(mp.dps) if isinstance(exact, Expr) else decimals(exact)
+        constants[name] = exact.evalf(mp.dps) if isinstance(exact, Expr) else giving_decimals(exact)
 
 
-def decimals(function: Callable[..., Expr]) -> Callable[..., Expr]:
+def giving_decimals(function: Callable[..., Expr]) -> Callable[..., Expr]:
     return lambda *numbers: evaluated(function(*numbers))
 
 
-def put(values: Sequence[Tensor], into: Sequence[Tensor]) -> None:
+def copy_into(values: Sequence[Tensor], into: Sequence[Tensor]) -> None:
     for value, place in zip(values, into, strict=True):
         place.copy_(value)
 
 
-def at_points(network: Network, sources: dict[Path, str]) -> Iterator[Shown]:
+def at_points(network: Network, sources: dict[Path, str]) -> Iterator[Evidence]:
     """All functions, at points of as many digits as it takes."""
     yield from settled(partial(called_at_points, network, sources))
 
 
-def called_at_points(network: Network, sources: dict[Path, str]) -> list[Shown]:
+def called_at_points(network: Network, sources: dict[Path, str]) -> list[Evidence]:
     (path, source), *others = sources.items()
-    shown = [Shown(path.name, tuple(functions_of(network)), AT_POINTS, network.layers, CALLED)]
+    shown = [Evidence(path.name, tuple(functions_of(network)), AT_POINTS, network.layers, CALLED)]
     calls = Calls(network)
     with running(str(path)):
         backward = run_source(source, str(path))
@@ -350,5 +349,5 @@ def called_at_points(network: Network, sources: dict[Path, str]) -> list[Shown]:
         with running(str(beside)):
             namespace = run_source(fast, str(beside), {"backward": backward})
         calls.fast(namespace, beside)
-        shown.append(Shown(beside.name, FAST_FORMS, f"{AT_POINTS}, {AGAIN}", network.layers, CALLED))
+        shown.append(Evidence(beside.name, FAST_FORMS, f"{AT_POINTS}, {AGAIN}", network.layers, CALLED))
     return shown

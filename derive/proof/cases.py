@@ -10,7 +10,7 @@ from sympy import Expr, Integer, Symbol, diff, nan
 
 from derive.formulas import NamedFunction, opened, slope, z
 from derive.problems import Network
-from derive.proof.calls import divisor, running, unpacked
+from derive.proof.calls import divisor, results_of, running
 from derive.proof.certificate import NotProved
 from derive.proof.contexts import naming
 from derive.proof.intermediates import Intermediates
@@ -19,7 +19,7 @@ from derive.proof.loops import OF_SYMBOLS, Loops
 from derive.proof.source import run_source
 from derive.proof.tensor import Tensor, symbols
 
-ROWS = (1, 2)
+ROWS_ON_SYMBOLS = (1, 2)
 FAST_ROWS = (1, 2, 3)  # 3 as a chunk of 2 and one of 1
 
 
@@ -69,7 +69,7 @@ class Case:
     def gradient(self) -> Iterator[Claim]:
         rows, over, penalty = self.row_losses(self.x, self.y), self.over(self.rows), self.penalty()
         self.name_slopes(rows)
-        loss, gradients = unpacked(self.run("value_and_grad", self.x, self.y), 2, str(self.path))
+        loss, gradients = results_of(self.run("value_and_grad", self.x, self.y), 2, str(self.path))
         yield from self.each("the loss", loss, Tensor(sum(rows, Integer(0)) / over + penalty))
 
         def expected(entry: Symbol) -> Expr:
@@ -98,7 +98,7 @@ class Case:
         predicted = Tensor([self.prediction(row) for row in self.x.entries])
         derivative = predicted.map(self.along)
         yield from self.each("the prediction", self.run("forward", self.x), predicted)
-        value, tangent = unpacked(self.run("jvp", self.x, direction=True), 2, str(self.path))
+        value, tangent = results_of(self.run("jvp", self.x, direction=True), 2, str(self.path))
         yield from self.each("the prediction", value, predicted)
         yield from self.each("jvp", tangent, derivative)
 
@@ -110,7 +110,7 @@ class Case:
             yield from self.of_penalty()
 
     def of_penalty(self) -> Iterator[Claim]:
-        penalty, gradient = unpacked(self.run("penalty_and_grad"), 2, str(self.path))
+        penalty, gradient = results_of(self.run("penalty_and_grad"), 2, str(self.path))
         yield from self.each("the penalty", penalty, Tensor(self.penalty()))
         curved = self.run("penalty_hvp", direction=True)
         parts = zip(self.parameters.items(), self.direction.values(), gradient, curved, strict=True)
@@ -179,7 +179,7 @@ class Fast(Case):
 
     def claims(self) -> Iterator[Claim]:
         rows = self.row_losses(self.x, self.y)
-        self.name_slopes([*rows, *map(self.along, rows[: ROWS[-1]])])
+        self.name_slopes([*rows, *map(self.along, rows[: ROWS_ON_SYMBOLS[-1]])])
         parameters, direction = list(self.parameters.values()), list(self.direction.values())
         backward = run_source(self.source, str(self.path))
         with running(f"{self.where}: FastGradient"):
@@ -204,7 +204,7 @@ class Fast(Case):
         def keep(name: str, function: str, *tensors: Tensor) -> None:
             found.append((name, function, [tensor.clone() for tensor in tensors]))
 
-        if self.rows <= ROWS[-1]:
+        if self.rows <= ROWS_ON_SYMBOLS[-1]:
             loss, gradient = module.value_and_grad(self.x, self.y)
             keep("value_and_grad", "value_and_grad", loss, *gradient)
             keep("per_sample_grad", "per_sample_grad", *module.per_sample_grad(self.x, self.y))

@@ -16,7 +16,7 @@ class NotProved(Exception):
 
 
 @dataclass(frozen=True)
-class Shown:
+class Evidence:
     """What was shown of some functions of a file: of which layers and numbers of rows, or at which sizes; how often.
 
     Of so many `entries` it is an identity; those that are only `checked` agree at random points, and are too long for
@@ -33,10 +33,10 @@ class Shown:
     sizes: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        sizes = f", at {'-'.join(map(str, self.layers))} with N = {listed(self.rows)}" if self.layers else ""
-        sizes += f", at {listed(f'{name} = {size}' for name, size in self.sizes.items())}" if self.sizes else ""
+        sizes = f", at {'-'.join(map(str, self.layers))} with N = {in_words(self.rows)}" if self.layers else ""
+        sizes += f", at {in_words(f'{name} = {size}' for name, size in self.sizes.items())}" if self.sizes else ""
         entries = f" ({self.entries} entries)" if self.entries else ""
-        return f"{self.file}: {listed(self.functions)}{sizes}:\n    {self.how}{entries}"
+        return f"{self.file}: {in_words(self.functions)}{sizes}:\n    {self.how}{entries}"
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Certificate:
 
     subject: str
     about: dict[str, Any]
-    shown: tuple[Shown, ...]
+    shown: tuple[Evidence, ...]
     sha256: dict[str, str]
     unproved: tuple[str, ...] = ()
     digits: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ class Certificate:
         shown = "proved" if self.exact else "checked numerically"
         lines = [f"{shown}: {self.subject}", *map(str, self.shown)]
         if self.unproved:
-            lines.append(f"{listed(self.unproved)}:\n    {UNPROVED}")
+            lines.append(f"{in_words(self.unproved)}:\n    {UNPROVED}")
         lines += self.digits
         lines += [f"{file} sha256 {digest}" for file, digest in self.sha256.items()]
         return "\n".join([*lines, ", ".join(f"{name} {version}" for name, version in versions().items())])
@@ -85,6 +85,6 @@ def versions() -> dict[str, str]:
     return {"SymPy": sympy.__version__, "Python": sys.version.split()[0]}
 
 
-def listed(parts: Iterable[object]) -> str:
+def in_words(parts: Iterable[object]) -> str:
     *first, last = map(str, parts)
     return f"{', '.join(first)} and {last}" if first else last

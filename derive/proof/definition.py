@@ -68,7 +68,7 @@ from derive.proof.precision import decimals
 
 Environment = dict[Basic, Any]  # a number, or entries
 LARGEST = 4  # determinant that is written out
-STEPS = (Abs, sign, Heaviside)  # have a kink where their argument is 0
+KINKED_AT_0 = (Abs, sign, Heaviside)  # have a kink where their argument is 0
 
 
 class TooManyTerms(Exception):
@@ -81,20 +81,20 @@ class OnKink(ArithmeticError):
 
 def scalar(node: Expr, given: Environment) -> Expr:
     """The number that a scalar expression, or a 1 x 1 matrix, is for given entries of its symbols."""
-    return Definition(given).scalar(node)
+    return Evaluation(given).scalar(node)
 
 
 def entries(node: MatrixExpr | MatrixBase, given: Environment) -> numpy.ndarray:
     """The entries of a matrix expression for given entries of its symbols."""
-    return Definition(given).entries(node)
+    return Evaluation(given).entries(node)
 
 
-def in_decimals(number: Expr) -> Expr:
+def as_decimal(number: Expr) -> Expr:
     """A number that is not rational as a decimal of many digits."""
     return number.evalf(decimals()) if number.is_number and not number.is_Rational and not number.is_Float else number
 
 
-class Definition:
+class Evaluation:
     """What expressions are for given entries of their symbols; each part is worked out once.
 
     Where a given entry is a decimal, every number that is not rational is one, too. Raises OnKink where numbers meet a
@@ -104,10 +104,10 @@ class Definition:
     def __init__(self, given: Environment) -> None:
         self.given = given
         numbers = [number for part in given.values() for number in numpy.ravel(part)]
-        self.number = in_decimals if any(getattr(number, "is_Float", False) for number in numbers) else lambda n: n
+        self.number = as_decimal if any(getattr(number, "is_Float", False) for number in numbers) else lambda n: n
         self.known: dict[Basic, Any] = {}
 
-    def within(self, more: Environment) -> "Definition":
+    def within(self, more: Environment) -> "Evaluation":
         """With the bound symbols of a sum or a function."""
         inner = copy(self)
         inner.given, inner.known = {**self.given, **more}, {}
@@ -121,7 +121,7 @@ class Definition:
     def entries(self, node: MatrixExpr | MatrixBase) -> numpy.ndarray:
         if node not in self.known:
             found = self._entries(node)
-            self.known[node] = numpy.frompyfunc(self.number, 1, 1)(found) if self.number is in_decimals else found
+            self.known[node] = numpy.frompyfunc(self.number, 1, 1)(found) if self.number is as_decimal else found
         return self.known[node]
 
     def _scalar(self, node: Expr) -> Expr:
@@ -203,7 +203,7 @@ class Definition:
         if isinstance(node, MatAdd):
             return sum(parts[1:], parts[0])
         if isinstance(node, MatMul):
-            return multiplied(parts)
+            return product_of_parts(parts)
         if isinstance(node, HadamardProduct):
             return numpy.prod(numpy.stack(parts), axis=0)
         if isinstance(node, HadamardPower | MatPow) and (shape == (1, 1) or isinstance(node, HadamardPower)):
@@ -211,9 +211,9 @@ class Definition:
         if isinstance(node, Transpose | Adjoint):
             return parts[0].T
         if isinstance(node, Inverse):
-            return inverse(parts[0])
+            return inverse_of_entries(parts[0])
         if isinstance(node, MatPow):
-            return power(inverse(parts[0]) if parts[1] < 0 else parts[0], abs(int(parts[1])))
+            return matrix_to_the(inverse_of_entries(parts[0]) if parts[1] < 0 else parts[0], abs(int(parts[1])))
         if isinstance(node, DiagMatrix):
             return array(shape, lambda i, j: parts[0].flat[i] if i == j else Integer(0))
         if isinstance(node, DiagonalMatrix):
@@ -248,7 +248,7 @@ def check_smooth(node: Basic, numbers: list[Expr]) -> None:
     pairs: Iterable[tuple[Expr, Expr]] = ()
     if isinstance(node, Relational):
         pairs = [tuple(numbers)]
-    elif isinstance(node, STEPS):
+    elif isinstance(node, KINKED_AT_0):
         pairs = [(numbers[0], Integer(0))]
     elif isinstance(node, Max | Min):
         pairs = combinations(numbers, 2)
@@ -272,7 +272,7 @@ def array(shape: tuple[int, int], entry: Callable[[int, int], Expr]) -> numpy.nd
     return result
 
 
-def multiplied(parts: Iterable[Any]) -> numpy.ndarray:
+def product_of_parts(parts: Iterable[Any]) -> numpy.ndarray:
     result, *others = parts
     for part in others:
         matrices = isinstance(part, numpy.ndarray) and isinstance(result, numpy.ndarray)
@@ -280,12 +280,12 @@ def multiplied(parts: Iterable[Any]) -> numpy.ndarray:
     return result
 
 
-def power(matrix: numpy.ndarray, exponent: int) -> numpy.ndarray:
+def matrix_to_the(matrix: numpy.ndarray, exponent: int) -> numpy.ndarray:
     """In SymPy's field of its entries where it has one, else by products."""
     given = in_domain(matrix)
     if given is not None:
         return numpy.array((given**exponent).to_Matrix().tolist(), dtype=object)
-    return multiplied([array(matrix.shape, lambda i, j: Integer(i == j)), *[matrix] * exponent])
+    return product_of_parts([array(matrix.shape, lambda i, j: Integer(i == j)), *[matrix] * exponent])
 
 
 def determinant(matrix: numpy.ndarray) -> Expr:
@@ -305,7 +305,7 @@ def determinant(matrix: numpy.ndarray) -> Expr:
     return Add(*((-1) ** column * matrix[0, column] * determinant(minor) for column, minor in enumerate(minors)))
 
 
-def inverse(matrix: numpy.ndarray) -> numpy.ndarray:
+def inverse_of_entries(matrix: numpy.ndarray) -> numpy.ndarray:
     """By elimination where SymPy has a domain of such entries, else by cofactors over the determinant.
 
     Raises NonInvertibleMatrixError, and TooManyTerms where a determinant does.

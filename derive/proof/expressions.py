@@ -35,11 +35,11 @@ from sympy import (
 from sympy.matrices.exceptions import NonInvertibleMatrixError
 
 from derive.proof.algebra import Algebra, algebras, with_sigmoids
-from derive.proof.certificate import Certificate, NotProved, Shown
+from derive.proof.certificate import Certificate, Evidence, NotProved
 from derive.proof.contexts import naming
-from derive.proof.definition import Definition, Environment, OnKink, TooManyTerms
-from derive.proof.grammar import check
-from derive.proof.precision import decimals, digits, settled
+from derive.proof.definition import Environment, Evaluation, OnKink, TooManyTerms
+from derive.proof.grammar import check_grammar
+from derive.proof.precision import decimals, differing_digits, settled
 from derive.proof.source import run_source
 from derive.proof.tensor import Tensor, read_only
 from derive.proof.trials import (
@@ -49,9 +49,9 @@ from derive.proof.trials import (
     Sizes,
     chosen_sizes,
     defined_points,
-    nearest,
     number_of_entries,
     shape_at,
+    smallest_undefined,
     symbolic_point,
 )
 
@@ -61,7 +61,7 @@ MOST_ON_A_LINE = 400  # entries of what is moved along a line, if the loss on it
 MOST_EXPANDED_TERMS = 60_000  # of all that is compared, if every product in it were multiplied out
 RANDOM_POINTS = 2
 AGREEING_DIGITS = 45  # digits that must agree
-SMALLEST = 90  # decimals; what is smaller beside the loss than this is rounding
+ROUNDING = 90  # decimals; what is smaller beside the loss than this is rounding
 t = Dummy("t", real=True)
 
 
@@ -74,7 +74,7 @@ def certify(subject: DerivedLoss) -> Certificate:
     Raises NotProved where value or gradient differ, or where no point is found at which the loss is defined.
     """
     source = subject.torch()
-    check(source, source, SOURCE)
+    check_grammar(source, source, SOURCE)
     function = run_source(source, SOURCE)["value_and_grad"]
     sizes, how = with_symbols(subject, function), "identical, with a symbol for each entry"
     exact = sizes is not None and next(defined_points(subject), None) is not None
@@ -87,7 +87,7 @@ def certify(subject: DerivedLoss) -> Certificate:
     return Certificate(
         subject=f"the value and the gradient in {', '.join(variables)} of {loss}",
         about={"loss": loss, "variables": variables},
-        shown=(Shown(SOURCE, ("value_and_grad",), how, (), (), identical_entries, checked, named_sizes),),
+        shown=(Evidence(SOURCE, ("value_and_grad",), how, (), (), identical_entries, checked, named_sizes),),
         sha256={SOURCE: hashlib.sha256(source.encode()).hexdigest()},
     )
 
@@ -107,7 +107,7 @@ def identical(subject: DerivedLoss, function: Emitted, sizes: Sizes) -> bool:
     if number_of_entries(subject, sizes) > MOST_SYMBOLS:
         return False
     point = symbolic_point(subject, sizes)
-    definition = Definition(point)
+    definition = Evaluation(point)
     try:
         loss = with_sigmoids(definition.scalar(subject.loss))
     except TooManyTerms:
@@ -115,7 +115,7 @@ def identical(subject: DerivedLoss, function: Emitted, sizes: Sizes) -> bool:
     if most_terms(loss) * sum(numpy.size(point[variable]) for variable in subject.variables) ** 2 > MOST_EXPANDED_TERMS:
         return False
     try:
-        value, gradients = run(function, subject, point)
+        value, gradients = emitted_at(function, subject, point)
     except NotProved:
         return False
     pairs = [(value, loss)]
@@ -166,11 +166,11 @@ def at_random_points(subject: DerivedLoss, function: Emitted) -> tuple[str, Size
     exact, shown = True, 0
     for sizes, definition, value in defined_points(subject):
         try:
-            emitted_value, gradients = run(function, subject, definition.given)
+            emitted_value, gradients = emitted_at(function, subject, definition.given)
             slopes = {v: line_slope(subject, v, definition.given, Random(shown)) for v in subject.variables}
         except (NonInvertibleMatrixError, OnKink):
             continue
-        floor = (1 + abs(value.evalf(decimals()))) / 10**SMALLEST
+        floor = (1 + abs(value.evalf(decimals()))) / 10**ROUNDING
         exact &= agrees(emitted_value, value, "the value", floor)
         for variable in subject.variables:
             exact &= check_gradient(subject, variable, gradients, definition, slopes[variable], floor)
@@ -179,13 +179,13 @@ def at_random_points(subject: DerivedLoss, function: Emitted) -> tuple[str, Size
             how = "exact, in rational numbers" if exact else f"to {AGREEING_DIGITS} digits"
             return f"{how}, at {RANDOM_POINTS} random points and along random lines through them", sizes
     raise NotProved(
-        f"{subject.loss}: found no point at which it is defined, real and smooth{nearest(subject)}; "
+        f"{subject.loss}: found no point at which it is defined, real and smooth{smallest_undefined(subject)}; "
         "prove=False derives without a proof"
     )
 
 
 def gradient_in(
-    subject: DerivedLoss, variable: Basic, gradients: Any, definition: Definition
+    subject: DerivedLoss, variable: Basic, gradients: Any, definition: Evaluation
 ) -> tuple[list[Expr], list[Expr], list[Expr]]:
     """The entries of a gradient as emitted and in closed form, and those of the variable.
 
@@ -205,7 +205,7 @@ def check_gradient(
     subject: DerivedLoss,
     variable: Basic,
     gradients: Any,
-    definition: Definition,
+    definition: Evaluation,
     along: tuple[list[Integer], Expr],
     floor: Expr,
 ) -> bool:
@@ -232,7 +232,7 @@ def line_slope(subject: DerivedLoss, variable: Basic, point: Environment, random
     )
 
     def at(step: Expr) -> Expr:
-        return Definition({**point, variable: point[variable] + step * direction}).scalar(subject.loss)
+        return Evaluation({**point, variable: point[variable] + step * direction}).scalar(subject.loss)
 
     if len(numbers) <= MOST_ON_A_LINE and not any(number.is_Float for number in numbers):
         with suppress(TooManyTerms):
@@ -243,11 +243,11 @@ def line_slope(subject: DerivedLoss, variable: Basic, point: Environment, random
     return steps, (at(h).evalf(decimals()) - at(-h).evalf(decimals())) / (2 * h)
 
 
-def run(function: Emitted, subject: DerivedLoss, point: Environment) -> tuple[Expr, Any]:
+def emitted_at(function: Emitted, subject: DerivedLoss, point: Environment) -> tuple[Expr, Any]:
     """What the emitted source gives at a point."""
     tensors = {symbol.name: read_only(point[given]) for symbol, given in subject.original.items()}
     try:
-        with naming(Definition(point).number):
+        with naming(Evaluation(point).number):
             value, gradients = function(**tensors)
     except NonInvertibleMatrixError:
         raise
@@ -269,6 +269,6 @@ def agrees(mine: Expr, other: Expr, what: str, floor: Expr) -> bool:
         return True
     mine, other = mine.evalf(decimals()), other.evalf(decimals())
     if not (mine.is_Float or mine.is_Rational) or not abs(mine - other) <= abs(other) / 10**AGREEING_DIGITS + floor:
-        found, wanted = digits(mine, other)
+        found, wanted = differing_digits(mine, other)
         raise NotProved(f"{what} came out as {found} where it is {wanted}; prove=False derives without a proof")
     return False

@@ -27,14 +27,14 @@ def factored(expr: Expr, reciprocals: dict[Symbol, Expr], positive: set[Symbol])
     Where it is long, those that all of its terms have.
     """
     if not is_short(expr):
-        return shared(expr, positive)
+        return common_factors(expr, positive)
     while below := expr.free_symbols & reciprocals.keys():
         expr = expr.xreplace({symbol: 1 / reciprocals[symbol] for symbol in below})
         if not is_short(expr):
             break
     above, below = fraction(together(expr))
     if not (is_short(above) and is_short(below)):
-        return shared(expr, positive)
+        return common_factors(expr, positive)
     number, powers = Integer(1), dict[Expr, int]()
     for part, sign in ((above, 1), (below, -1)):
         content, found = factor_list(part)
@@ -54,7 +54,7 @@ def factored(expr: Expr, reciprocals: dict[Symbol, Expr], positive: set[Symbol])
     return Factors(number, {factor: power for factor, power in powers.items() if power}, rest)
 
 
-def shared(expr: Expr, positive: set[Symbol]) -> Factors:
+def common_factors(expr: Expr, positive: set[Symbol]) -> Factors:
     """The number and the powers of what is not negative that all terms have."""
     number, expr = expand(expr).as_content_primitive()
     terms = [term.as_powers_dict() for term in Add.make_args(expr)]

@@ -21,11 +21,11 @@ DERIVED = (
     *("penalty_and_grad", "penalty_hvp"),
 )
 DERIVED_METHODS = ("_make_rows", "_make_each", "_make_hvp")
-METHODS = {
+ALLOWED_METHODS = {
     lines: {word.path for word in WORDS if word.lines == lines and word.path and "." not in word.path}
     for lines in (ANYWHERE, OF_MATRICES, ON_BUFFERS)
 }
-METHODS[ON_BUFFERS] |= {f"{word.function}_" for word in WORDS if word.in_place}
+ALLOWED_METHODS[ON_BUFFERS] |= {f"{word.function}_" for word in WORDS if word.in_place}
 OWNED = {
     "flat_gradient",
     "_loss",
@@ -34,9 +34,9 @@ OWNED = {
 }
 SHAPED = {word.path for word in WORDS if word.shaped}  # take the number of rows
 OUTS, SCALES = {"out", "grad_input"}, {"alpha", "beta", "value"}
-OPERATORS = ast.Add | ast.Sub | ast.Mult | ast.MatMult
-COMPARISONS = ast.Lt | ast.LtE | ast.Gt | ast.GtE | ast.Eq | ast.NotEq
-RESERVED = {"torch", "math", "self", "len", "_blocks", "Parameters", "Gradients"}
+ARITHMETIC_NODES = ast.Add | ast.Sub | ast.Mult | ast.MatMult
+COMPARISON_NODES = ast.Lt | ast.LtE | ast.Gt | ast.GtE | ast.Eq | ast.NotEq
+NEVER_ASSIGNED = {"torch", "math", "self", "len", "_blocks", "Parameters", "Gradients"}
 MOST = 1000  # of an exponent
 
 
@@ -44,7 +44,7 @@ class Unknown(Exception):
     """A node, and what is wrong with it."""
 
 
-def check(source: str, model: str, filename: str) -> None:
+def check_grammar(source: str, model: str, filename: str) -> None:
     """Passes where the source is the model but for derived lines, which are lines of the grammar.
 
     Raises NotProved with file, line and what stands there otherwise.
@@ -53,12 +53,12 @@ def check(source: str, model: str, filename: str) -> None:
         same_text(ast.parse(source, filename).body, ast.parse(model).body, DERIVED)
     except Unknown as error:
         node, why = error.args
-        raise NotProved(f"{filename}:{node.lineno}: {shown(node)}: {why}; {ANEW}") from None
+        raise NotProved(f"{filename}:{node.lineno}: {beginning_of(node)}: {why}; {ANEW}") from None
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise NotProved(f"{filename}: {error}; {ANEW}") from None
 
 
-def shown(node: ast.AST) -> str:
+def beginning_of(node: ast.AST) -> str:
     """The beginning of what stands there."""
     return ast.unparse(node).strip().splitlines()[0][:60]
 
@@ -73,12 +73,12 @@ def same_text(body: list[ast.stmt], model: list[ast.stmt], derived: tuple[str, .
             and node.name == wanted.name
         ):
             same_head(node, wanted)
-            Lines(wanted, derived is DERIVED_METHODS).check(node.body)
+            DerivedLines(wanted, derived is DERIVED_METHODS).check(node.body)
         elif isinstance(wanted, ast.ClassDef) and isinstance(node, ast.ClassDef):
             same_head(node, wanted)
             same_text(node.body, wanted.body, DERIVED_METHODS)
         elif ast.dump(node) != ast.dump(wanted):
-            raise Unknown(node, f"the template has {shown(wanted)}")
+            raise Unknown(node, f"the template has {beginning_of(wanted)}")
     if len(body) > len(model):
         raise Unknown(body[len(model)], "the template has no such line")
     if len(body) < len(model):
@@ -103,16 +103,16 @@ def checks(model: list[ast.stmt]) -> int:
     return max((place for place, node in enumerate(model, 1) if is_check(node)), default=0)
 
 
-class Values:
+class RightSides:
     """What stands on the right in the lines of a derived function, whose head the model has."""
 
     def __init__(self, model: ast.FunctionDef, fast: bool) -> None:
         self.model, self.fast, self.is_step = model, fast, model.name == "step"
         self.matrices = any(argument.arg != "parameters" for argument in model.args.kwonlyargs)
         given = {part.arg for part in ast.walk(model.args) if isinstance(part, ast.arg)}
-        self.known = METHODS[ANYWHERE] | TORCH.keys() | MATH.keys()
-        self.known |= (METHODS[OF_MATRICES] | MATRICES.keys()) if self.matrices else set()
-        self.known |= METHODS[ON_BUFFERS] if fast else set()
+        self.known = ALLOWED_METHODS[ANYWHERE] | TORCH.keys() | MATH.keys()
+        self.known |= (ALLOWED_METHODS[OF_MATRICES] | MATRICES.keys()) if self.matrices else set()
+        self.known |= ALLOWED_METHODS[ON_BUFFERS] if fast else set()
         self.sizes = given & {"n", "N", "beta"}
         self.names = given - self.sizes - {"self"}
         self.functions: dict[str, str] = {}  # what they are called here, and their paths
@@ -135,7 +135,7 @@ class Values:
             case ast.BinOp(op=ast.Div(), left=over, right=under):
                 self.value(over)
                 self.scale(under)
-            case ast.BinOp(op=op, left=left, right=right) if isinstance(op, OPERATORS):
+            case ast.BinOp(op=op, left=left, right=right) if isinstance(op, ARITHMETIC_NODES):
                 self.each([left, right])
             case ast.Attribute(value=matrix, attr="T" | "mT"):
                 self.value(matrix)
@@ -178,7 +178,7 @@ class Values:
 
     def condition(self, node: ast.expr) -> None:
         match node:
-            case ast.Compare(left=left, ops=[op], comparators=[right]) if isinstance(op, COMPARISONS):
+            case ast.Compare(left=left, ops=[op], comparators=[right]) if isinstance(op, COMPARISON_NODES):
                 self.each([left, right])
             case ast.UnaryOp(op=ast.Invert(), operand=operand):
                 self.condition(operand)
@@ -257,7 +257,7 @@ class Values:
                     raise Unknown(node, "no index of emitted code is like this")
 
 
-class Lines(Values):
+class DerivedLines(RightSides):
     """The lines of a derived function; of a fast one with a step that writes into buffers."""
 
     def check(self, body: list[ast.stmt]) -> None:
@@ -285,7 +285,7 @@ class Lines(Values):
             case ast.FunctionDef(name="step") if self.fast:
                 wanted = next(part for part in self.model.body if isinstance(part, ast.FunctionDef))
                 same_head(node, wanted)
-                inside = Lines(wanted, fast=True)
+                inside = DerivedLines(wanted, fast=True)
                 inside.names |= self.names
                 inside.functions = self.functions
                 inside.check(node.body)
@@ -303,7 +303,7 @@ class Lines(Values):
         """Adds the names to those that are known."""
         for target in node.targets:
             for name in target.elts if isinstance(target, ast.Tuple) else [target]:
-                if not isinstance(name, ast.Name) or name.id in RESERVED | self.functions.keys():
+                if not isinstance(name, ast.Name) or name.id in NEVER_ASSIGNED | self.functions.keys():
                     raise Unknown(node, "assigns to what is no new name")
                 if self.fast and self.is_function(node.value):
                     self.functions[name.id] = ast.unparse(node.value)

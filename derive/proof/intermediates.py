@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from sympy import Add, Basic, Expr, Symbol, diff
 
-from derive.proof.residues import PRIME, Residues, Undefined, fraction, inverse
+from derive.proof.residues import PRIME, NoResidue, Residues, fraction, inverse_residue
 
-POINTS = 12  # at half of them a branch is 0, and two are needed at which what it is part of is not
+RESIDUE_POINTS = 12  # at half of them a branch is 0, and two are needed at which what it is part of is not
 
 
 class Intermediates:
@@ -20,7 +20,7 @@ class Intermediates:
         self._identical = identical
         self.definitions: dict[Symbol, Expr] = {}
         self._names: dict[Expr, Expr] = {}
-        self._points = [Residues(seed, self.definitions) for seed in range(POINTS)]
+        self._points = [Residues(seed, self.definitions) for seed in range(RESIDUE_POINTS)]
         self._alike: dict[object, list[tuple[Symbol, int]]] = {}
         self._order: dict[Symbol, int] = {}
         self._inside: dict[Symbol, list[Symbol]] = {}
@@ -56,7 +56,7 @@ class Intermediates:
     def _found(self, expr: Expr) -> Expr:
         shared, here = self._place(expr) or (None, 0)
         for symbol, residue in self._alike.get(shared, ()):
-            times = fraction(here * inverse(residue))
+            times = fraction(here * inverse_residue(residue))
             if times is not None and self._identical(expr, times * self.definitions[symbol]):
                 return times * symbol
         return expr
@@ -67,18 +67,18 @@ class Intermediates:
         for number, residues in enumerate(self._points):
             try:
                 found += [(number, residue)] if (residue := residues.of(expr)) else []
-            except Undefined:
+            except NoResidue:
                 return None
             if len(found) == 2:
                 (_, first), (last, second) = found
-                return (last, first * inverse(second) % PRIME), first
+                return (last, first * inverse_residue(second) % PRIME), first
         return None
 
     def alike(self, left: Expr, right: Expr) -> bool:
         """Whether the two are the same number at random points modulo a prime, so that they seem identical."""
         try:
             return all(residues.of(left) == residues.of(right) for residues in self._points)
-        except Undefined:
+        except NoResidue:
             return False
 
     def inside(self, expr: Expr) -> list[Symbol]:

@@ -16,18 +16,18 @@ from sympy import Add, Dummy, Expr, Integer, Mul, Rational, Symbol, preorder_tra
 from derive.proof.algebra import TooLarge, algebras
 from derive.proof.certificate import NotProved
 from derive.proof.intermediates import Intermediates
-from derive.proof.precision import digits, settled
+from derive.proof.precision import differing_digits, settled
 
 Claim = tuple[str, Expr, Expr]
 
 
-POINTS = 5  # branches differ from point to point
+COMPARED_AT = 5  # branches differ from point to point
 MORE_POINTS = 12  # where the algebra does not find two expressions identical that seem to be
-MAGNITUDES = Rational(1, 16), Rational(1), Rational(4)  # of numbers at points, one after the other
-DENOMINATOR = 10_007  # a prime, so that no sum of a few of its fractions lies on a kink
-PRECISIONS = 30, 120, 480  # digits, more where two numbers differ: cancellation may have left none
+JUDGED_MAGNITUDES = Rational(1, 16), Rational(1), Rational(4)  # of numbers at points, one after the other
+JUDGED_DENOMINATOR = 10_007  # a prime, so that no sum of a few of its fractions lies on a kink
+JUDGED_DIGITS = 30, 120, 480  # digits, more where two numbers differ: cancellation may have left none
 MOST_TERMS = (3_000, 30_000)  # of a product, in one attempt after the other
-LONGEST = 50_000  # operations of what is written out without names
+LONGEST_WRITTEN_OUT = 50_000  # operations of what is written out without names
 TOLERANCE = Rational(1, 10**20)
 
 
@@ -62,18 +62,18 @@ class Judge:
         """
         if emitted == derivative:
             return True
-        emitted, derivative = self.sums.aligned(gathered(emitted), gathered(derivative))
+        emitted, derivative = self.sums.aligned(factored_out(emitted), factored_out(derivative))
         alike, found = self.sums.alike(emitted, derivative), None
         if alike:
             found = self.decided(emitted, derivative) or self.in_full(emitted, derivative)
         if found:
             return True
-        points = sum(self.agrees(name, emitted, derivative, point, where) for point in range(POINTS))
+        points = sum(self.agrees(name, emitted, derivative, point, where) for point in range(COMPARED_AT))
         found = found if alike else self.in_full(emitted, derivative)
         if found:
             return True
         if points and self.fall_alike(emitted, derivative):
-            more = (self.agrees(name, emitted, derivative, point, where) for point in range(POINTS, MORE_POINTS))
+            more = (self.agrees(name, emitted, derivative, point, where) for point in range(COMPARED_AT, MORE_POINTS))
             if found is None or sum(more):
                 return False
         right = f"although it is right at {points} points to 20 digits" if points else "and no point says anything"
@@ -88,7 +88,7 @@ class Judge:
     def in_full(self, left: Expr, right: Expr) -> bool | None:
         """Whether the two are identical, over their names or written out; None if that is too long to be found out."""
         found = self.identical(MOST_TERMS, (left, right))
-        if found or max(map(self.sums.length, (left, right))) > LONGEST:
+        if found or max(map(self.sums.length, (left, right))) > LONGEST_WRITTEN_OUT:
             return found or None
         written_out = self.identical(MOST_TERMS, (self.sums.written_out(left), self.sums.written_out(right)))
         return written_out or (None if found is None else written_out)
@@ -111,7 +111,7 @@ class Judge:
         """Whether the two fall into branches by the same conditions: what differs in one alone may show at no point."""
         if self.branches(left) == self.branches(right):
             return True
-        short = max(map(self.sums.length, (left, right))) <= LONGEST
+        short = max(map(self.sums.length, (left, right))) <= LONGEST_WRITTEN_OUT
         return short and len({frozenset(self.branches(self.sums.written_out(expr))) for expr in (left, right)}) == 1
 
     def branches(self, expr: Expr) -> set[object]:
@@ -133,22 +133,22 @@ class Judge:
 
         def compared() -> bool:
             point = self.points.setdefault((number, mp.dps), {})
-            point |= {symbol: entry(number, symbol) for symbol in unknown - point.keys()}
+            point |= {symbol: drawn_entry(number, symbol) for symbol in unknown - point.keys()}
             got, wanted = (self.sums.at(expr, point, mp.dps) for expr in (emitted, derivative))
             difference = abs(got - wanted)
             if difference.is_finite and difference > TOLERANCE * (1 + abs(wanted)):
-                one, other = digits(got, wanted)
+                one, other = differing_digits(got, wanted)
                 raise NotProved(f"{where}: {name} is wrong: {one} at a point where it should be {other}")
             return bool(difference.is_finite)
 
-        return settled(compared, precisions=PRECISIONS)
+        return settled(compared, precisions=JUDGED_DIGITS)
 
 
-def entry(number: int, symbol: Symbol) -> Rational:
+def drawn_entry(number: int, symbol: Symbol) -> Rational:
     """What a symbol is at a point, the same whatever else is there."""
     random = Random(f"{number} {symbol.name}")
-    scale = MAGNITUDES[number % len(MAGNITUDES)] if number >= POINTS else Integer(2)
-    return scale * Rational(random.randint(-DENOMINATOR, DENOMINATOR), DENOMINATOR)
+    scale = JUDGED_MAGNITUDES[number % len(JUDGED_MAGNITUDES)] if number >= COMPARED_AT else Integer(2)
+    return scale * Rational(random.randint(-JUDGED_DENOMINATOR, JUDGED_DENOMINATOR), JUDGED_DENOMINATOR)
 
 
 def abstract(left: Expr, right: Expr) -> tuple[Expr, Expr]:
@@ -162,11 +162,11 @@ def abstract(left: Expr, right: Expr) -> tuple[Expr, Expr]:
 
 
 @lru_cache(maxsize=100_000)
-def gathered(expr: Expr) -> Expr:
+def factored_out(expr: Expr) -> Expr:
     """The same with what all terms of a sum have in common in front of it, from the innermost sums outwards."""
     if not isinstance(expr, Add | Mul):
         return expr
-    expr = expr.func(*map(gathered, expr.args))
+    expr = expr.func(*map(factored_out, expr.args))
     terms = [Mul.make_args(term) for term in Add.make_args(expr)]
     common = [part for part in terms[0] if not part.is_Number and all(part in term for term in terms)]
     if len(terms) == 1 or not common:

@@ -11,7 +11,7 @@ from sympy import Expr, Float, Piecewise, Rational, diff
 from derive.backends import WORDS, Kernel
 from derive.formulas import FUNCTIONS, z
 from derive.proof.numerical import numerically
-from derive.proof.tensor import Refused, Tensor, entrywise, of_entries, stored
+from derive.proof.tensor import RefusedByTorch, Tensor, each_entry, of_entries, stored
 
 Form = tuple[tuple[Any, ...], frozenset[tuple[str, Any]]]
 
@@ -52,7 +52,7 @@ def of_pullback(name: str, at_value: bool) -> Callable[[Tensor, Tensor], Tensor]
             return Piecewise(*((cotangent * value, where) for value, where in here.args))
         return cotangent * here
 
-    return lambda cotangent, place: entrywise(times, cotangent, place)
+    return lambda cotangent, place: each_entry(times, cotangent, place)
 
 
 def known() -> dict[str, dict[Form, Callable[..., Tensor]]]:
@@ -78,7 +78,7 @@ def dispatched(path: str, otherwise: Callable[..., Tensor] | None) -> Callable[.
         meant = KERNEL_CALLS[path].get(form(positional, keywords))
         if meant is None:
             if otherwise is None:
-                raise Refused(f"{path}: not in this form")
+                raise RefusedByTorch(f"{path}: not in this form")
             return otherwise(*positional, **keywords)
         read = [argument for argument in positional if isinstance(argument, Tensor)]
         outs = [argument for argument in keywords.values() if isinstance(argument, Tensor)]

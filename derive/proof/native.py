@@ -14,16 +14,16 @@ import sympy
 from sympy import Add, Expr, Lambda, Symbol, sympify
 
 from derive.formulas import AUXILIARY, FUNCTIONS, NamedFunction, opened, z
-from derive.proof.c import Program
-from derive.proof.c_memory import Array, Pointer
+from derive.proof.c import CProgram
+from derive.proof.c_memory import GivenArray, Pointer
 from derive.proof.certificate import NotProved
 from derive.proof.judge import Claim
 from derive.proof.stand_in import largest
 from derive.proof.tensor import Tensor
 
-NUMBER = re.compile(r"^static const real (\w+) = ([\d.e+-]+)(f?); /\* (.*) \*/$", re.MULTILINE)
+C_CONSTANT = re.compile(r"^static const real (\w+) = ([\d.e+-]+)(f?); /\* (.*) \*/$", re.MULTILINE)
 SAFE = re.compile(r"(?:sqrt|pi|exp|log|E|[\d+\-*/() .])+")
-NAMED = {name: row.func for name, row in FUNCTIONS.items() if isinstance(row, NamedFunction)}
+NAMED_FUNCTIONS = {name: row.func for name, row in FUNCTIONS.items() if isinstance(row, NamedFunction)}
 KNOWN: dict[str, Callable[..., Any]] = {
     "exp": sympy.exp,
     "log": sympy.log,
@@ -40,7 +40,7 @@ KNOWN: dict[str, Callable[..., Any]] = {
     "smaller": sympy.Min,
     "power": lambda x, exponent: x**exponent,
     **{part.__name__: Lambda(z, opened(part.definition)) for part in AUXILIARY},
-    **NAMED,
+    **NAMED_FUNCTIONS,
 }
 # Rows, and lanes of a vector: two rows one by one, each a part; blocks of two vectors and of one, and a row.
 RUNS = (2, 4), (7, 2)
@@ -55,10 +55,10 @@ def row_amax(features: int, rows: int, stride: int, entries: Pointer, to: Pointe
         to.moved(r).store(largest(*(entries.moved(i * stride + r).load() for i in range(features))))
 
 
-def numbers(source: str) -> dict[str, Expr]:
+def constants_of(source: str) -> dict[str, Expr]:
     """The constants that no decimal is, as the formulas beside them, which they are to the last digit."""
     found = {}
-    for name, value, single, formula in NUMBER.findall(source):
+    for name, value, single, formula in C_CONSTANT.findall(source):
         if not SAFE.fullmatch(formula):
             raise NotProved(f"{SOURCE}: {name}: {formula} is no number")
         found[name] = sympify(formula)
@@ -67,17 +67,17 @@ def numbers(source: str) -> dict[str, Expr]:
     return found
 
 
-def program(folder: dict[str, str], lanes: int, **given: str) -> Program:
+def program(folder: dict[str, str], lanes: int, **given: str) -> CProgram:
     return of_texts(folder[HEADER], folder[SOURCE], lanes, **given)
 
 
-def of_texts(header: str, source: str, lanes: int, **given: str) -> Program:
+def of_texts(header: str, source: str, lanes: int, **given: str) -> CProgram:
     known = {f"{name}_of": function for name, function in KNOWN.items()} | {"row_amax": row_amax}
     known["far_of"] = lambda x: int(lanes % 4 == 0)  # so that both ways are run
-    return Program(header, source, given, lanes, known, numbers(header + source))
+    return CProgram(header, source, given, lanes, known, constants_of(header + source))
 
 
-def sums(folder: dict[str, str]) -> Iterator[Claim]:
+def lane_claims(folder: dict[str, str]) -> Iterator[Claim]:
     """The sum of as many lanes as a vector may have."""
     run = program(folder, 1)
     for lanes in LANES:
@@ -85,9 +85,9 @@ def sums(folder: dict[str, str]) -> Iterator[Claim]:
         yield f"sum_of {lanes} lanes", run.call("sum_of", lanes, memory(entries, "lanes")), Add(*entries)
 
 
-def definitions(run: Program) -> Iterator[Claim]:
+def function_claims(run: CProgram) -> Iterator[Claim]:
     """Each named function in C, against its definition."""
-    for name, function in NAMED.items():
+    for name, function in NAMED_FUNCTIONS.items():
         if f"{name}_of" in run.functions and name not in ("sigmoid", "logsigmoid"):
             del run.known[f"{name}_of"]
             yield f"{name}_of", run.call(f"{name}_of", z), function.definition
@@ -95,10 +95,10 @@ def definitions(run: Program) -> Iterator[Claim]:
 
 
 def memory(entries: list[Expr], name: str) -> Pointer:
-    return Pointer(Array(name, list(entries)), 0)
+    return Pointer(GivenArray(name, list(entries)), 0)
 
 
-def computed(
+def run_native(
     folder: dict[str, str], lanes: int, rows: int, entries: dict[str, list[Expr]], size: int
 ) -> dict[str, Any]:
     """What the functions of network.c put into memory: loss and gradient, a product, and a gradient for each row."""
@@ -140,7 +140,7 @@ def compared(
     flat_point, flat_along = module.flat_parameters, module._flat(along)
     entries = {"parameters": flat_point, "direction": flat_along, "x": x, "y": y}
     given = {name: list(tensor.entries.flat) for name, tensor in entries.items()}
-    got = computed(folder, lanes, rows, given, flat_point.numel())
+    got = run_native(folder, lanes, rows, given, flat_point.numel())
     loss, gradient = backward["value_and_grad"](point, x, y)
     product = backward["hvp"](point, x, y, along)
     words = f"with N = {rows}, {lanes} in a vector"

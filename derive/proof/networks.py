@@ -18,10 +18,10 @@ from derive.proof.calls import (
     functions_of,
     running,
 )
-from derive.proof.cases import FAST_ROWS, ROWS, Case, Fast, slopes
-from derive.proof.certificate import Certificate, NotProved, Shown, listed
+from derive.proof.cases import FAST_ROWS, ROWS_ON_SYMBOLS, Case, Fast, slopes
+from derive.proof.certificate import Certificate, Evidence, NotProved, in_words
 from derive.proof.contexts import naming
-from derive.proof.grammar import check
+from derive.proof.grammar import check_grammar
 from derive.proof.judge import Judge
 from derive.proof.native import (
     C_FUNCTIONS,
@@ -30,11 +30,11 @@ from derive.proof.native import (
     RUNS,
     SOURCE,
     compared,
-    definitions,
+    function_claims,
+    lane_claims,
     of_texts,
     program,
     stepped,
-    sums,
 )
 from derive.proof.source import run_source
 from derive.system import OutOfTime, limited
@@ -43,7 +43,7 @@ LONG = 2  # seconds, after which somebody who waits is told of a step
 FAST_FUNCTIONS = ("value_and_grad", "per_sample_grad", "hvp")
 IDENTICAL = "every entry is identical to the scalar loss, or to SymPy's derivative of it"
 IN_C = "every entry is identical to what backward.py computes, with the functions of numbers as what their names say"
-SAME = "every entry is identical to what backward.py computes"
+AS_BACKWARD = "every entry is identical to what backward.py computes"
 AS_THE_TEMPLATE = "word for word as the template has them, whose words tests hold"
 
 
@@ -69,14 +69,14 @@ def prove(
     beside = path.with_name("fast.py")
     sources = {path: source, beside: text_of(beside)} if beside.exists() else {path: source}
     native = {name: text_of(path.with_name(name)) for name in (*NATIVE, DEVICE) if path.with_name(name).exists()}
-    shown: list[Shown] = []
+    shown: list[Evidence] = []
     left = steps(network, sources, native, progress)
     try:
         with limited(seconds):
             check_imports(path.parent)
             models = render(network, [*(file.name for file in sources), *native])
             for file, text in sources.items():
-                check(text, models[file.name], str(file))
+                check_grammar(text, models[file.name], str(file))
             for name, text in native.items():
                 check_word_for_word(text, models[name], path.with_name(name))
             for number, (what, step) in enumerate(list(left.items()), 1):
@@ -86,8 +86,8 @@ def prove(
                 if tell and (took := monotonic() - start) > LONG:
                     tell(f"{number} of {number + len(left)}: {what}: shown in {took:.0f} s")
     except OutOfTime:
-        raise NotProved(f"{path.parent}: not shown within {seconds} seconds of work: {listed(left)}") from None
-    shown += [Shown(file.name, as_the_template(text), AS_THE_TEMPLATE) for file, text in sources.items()]
+        raise NotProved(f"{path.parent}: not shown within {seconds} seconds of work: {in_words(left)}") from None
+    shown += [Evidence(file.name, as_the_template(text), AS_THE_TEMPLATE) for file, text in sources.items()]
     package = path.parent.resolve().name
     return Certificate(
         subject=f"the package {package}, {network}",
@@ -106,62 +106,65 @@ def prove(
 
 def steps(
     network: Network, sources: dict[Path, str], native: dict[str, str], progress: bool
-) -> dict[str, Iterator[Shown]]:
+) -> dict[str, Iterator[Evidence]]:
     """What there is to show, at numbers first, where what is wrong is seen in seconds; each when it is asked for."""
     (path, source), *others = sources.items()
     judge = Judge()
     return {
         "every function at points": at_points(network, sources),
-        f"value_and_grad of {path.name} on symbols": of_gradient(network, path, source, judge, progress),
-        f"the other functions of {path.name} on symbols": of_others(network, path, source, progress),
-        **{f"{b.name} on symbols": of_fast(network, path, source, b, fast, judge, progress) for b, fast in others},
+        f"value_and_grad of {path.name} on symbols": gradient_on_symbols(network, path, source, judge, progress),
+        f"the other functions of {path.name} on symbols": others_on_symbols(network, path, source, progress),
+        **{
+            f"{b.name} on symbols": fast_on_symbols(network, path, source, b, fast, judge, progress)
+            for b, fast in others
+        },
         **{what: step for _, fast in others for what, step in in_c(network, path, source, fast, native)},
     }
 
 
-def of_gradient(network: Network, path: Path, source: str, judge: Judge, progress: bool) -> Iterator[Shown]:
+def gradient_on_symbols(network: Network, path: Path, source: str, judge: Judge, progress: bool) -> Iterator[Evidence]:
     decided = Counter({False: judge.establish(slopes(network), str(path))[False]})
-    for rows in ROWS:
+    for rows in ROWS_ON_SYMBOLS:
         claims = Case(network, source, path, rows, judge.sums).gradient()
         label = f"N = {rows}" if progress else ""
         decided += judge.establish(claims, f"{path} with N = {rows}", network.entries + 1, label)
-    yield on_symbols(path, ("value_and_grad",), IDENTICAL, network, ROWS, decided)
+    yield on_symbols(path, ("value_and_grad",), IDENTICAL, network, ROWS_ON_SYMBOLS, decided)
 
 
-def of_others(network: Network, path: Path, source: str, progress: bool) -> Iterator[Shown]:
+def others_on_symbols(network: Network, path: Path, source: str, progress: bool) -> Iterator[Evidence]:
     judge = Judge()
-    narrow = Case(network.narrowed(), source, path, ROWS[-1], judge.sums)
+    narrow = Case(network.narrowed(), source, path, ROWS_ON_SYMBOLS[-1], judge.sums)
     decided = judge.establish(narrow.others(), str(path), narrow.count, "others" if progress else "")
     functions = tuple(name for name in functions_of(network) if name != "value_and_grad")
-    yield on_symbols(path, functions, IDENTICAL, narrow.network, ROWS[-1:], decided)
+    yield on_symbols(path, functions, IDENTICAL, narrow.network, ROWS_ON_SYMBOLS[-1:], decided)
 
 
-def of_fast(
+def fast_on_symbols(
     network: Network, path: Path, source: str, beside: Path, fast: str, judge: Judge, progress: bool
-) -> Iterator[Shown]:
+) -> Iterator[Evidence]:
     cases = (Fast(network, source, path, rows, judge.sums, fast) for rows in FAST_ROWS)
     claims = (claim for case in cases for claim in case.claims())
     decided = judge.establish(claims, str(beside), Fast.entries(network), "fast" if progress else "")
-    yield on_symbols(beside, FAST_FUNCTIONS, SAME, network, FAST_ROWS, decided)
+    yield on_symbols(beside, FAST_FUNCTIONS, AS_BACKWARD, network, FAST_ROWS, decided)
 
 
 def in_c(
     network: Network, path: Path, source: str, fast: str, native: dict[str, str]
-) -> Iterator[tuple[str, Iterator[Shown]]]:
+) -> Iterator[tuple[str, Iterator[Evidence]]]:
     """What there is to show of the files in C; fast.py says what lies where in a flat vector."""
     if {*NATIVE} & {*native}:
-        yield f"{SOURCE} on symbols", of_native(network, path, source, fast, native)
+        yield f"{SOURCE} on symbols", c_on_symbols(network, path, source, fast, native)
     if DEVICE in native:
-        yield f"{DEVICE} on symbols", of_device(network, path, source, fast, native[DEVICE])
+        yield f"{DEVICE} on symbols", device_on_symbols(network, path, source, fast, native[DEVICE])
 
 
-def of_native(network: Network, path: Path, source: str, fast: str, native: dict[str, str]) -> Iterator[Shown]:
+def c_on_symbols(network: Network, path: Path, source: str, fast: str, native: dict[str, str]) -> Iterator[Evidence]:
     """network.c, against backward.py beside it."""
     judge, where = Judge(), path.with_name(SOURCE)
     for missing in set(NATIVE) - set(native):
         raise NotProved(f"{path.with_name(missing)}: no such file; {' and '.join(NATIVE)} belong together")
     with running(str(where)):
-        decided = judge.establish([*sums(native), *definitions(program(native, 1))], str(where))
+        decided = judge.establish([*lane_claims(native), *function_claims(program(native, 1))], str(where))
     for rows, lanes in RUNS:
         case = Case(network, source, path, rows, judge.sums)
         case.where, losses = where, case.row_losses(case.x, case.y)
@@ -174,11 +177,11 @@ def of_native(network: Network, path: Path, source: str, fast: str, native: dict
     yield on_symbols(where, C_FUNCTIONS, IN_C, network, tuple(rows for rows, _ in RUNS), decided)
 
 
-def of_device(network: Network, path: Path, source: str, fast: str, device: str) -> Iterator[Shown]:
+def device_on_symbols(network: Network, path: Path, source: str, fast: str, device: str) -> Iterator[Evidence]:
     """device.h, against backward.py beside it: two rows, one after the other, and the step that they make."""
     judge, where = Judge(), path.with_name(DEVICE)
     with running(str(where)):
-        decided = judge.establish(definitions(of_texts(device, "", 1)), str(where))
+        decided = judge.establish(function_claims(of_texts(device, "", 1)), str(where))
     case = Case(network, source, path, 2, judge.sums)
     case.where = where
     case.name_slopes(case.row_losses(case.x, case.y))
@@ -192,8 +195,8 @@ def of_device(network: Network, path: Path, source: str, fast: str, device: str)
 
 def on_symbols(
     path: Path, functions: tuple[str, ...], how: str, network: Network, rows: tuple[int, ...], decided: Counter[bool]
-) -> Shown:
+) -> Evidence:
     """What the judge has decided, and of how many entries not to the end."""
     if decided[False]:
         how += f", but for {decided[False]} that agree at random points and are not decided"
-    return Shown(path.name, functions, how, network.layers, rows, decided[True], decided[False])
+    return Evidence(path.name, functions, how, network.layers, rows, decided[True], decided[False])

@@ -31,7 +31,7 @@ def numerically(formula: Expr) -> Callable[[Float], Expr]:
     return lambda number: at(number._mpf_, number._prec)
 
 
-def product(left: numpy.ndarray, right: numpy.ndarray) -> numpy.ndarray | None:
+def decimal_product(left: numpy.ndarray, right: numpy.ndarray) -> numpy.ndarray | None:
     """The product of matrices, or with a vector, of decimals and whole numbers; None where they are anything else."""
     entries = [*left.flat, *right.flat]
     if not (left.ndim == 2 and right.ndim in (1, 2) and left.shape[1] == right.shape[0]):

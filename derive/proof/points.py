@@ -16,7 +16,7 @@ from sympy import Expr, Float
 from derive.problems import Network
 from derive.proof.certificate import NotProved
 from derive.proof.loops import OF_DECIMALS, Layer, Loops
-from derive.proof.precision import digits, quotient
+from derive.proof.precision import differing_digits, quotient
 
 SHOWN = 45  # digits that must agree
 TRIES = 60
@@ -24,7 +24,7 @@ STYLES = ((-2, 2), (-2, 2), (-1, 1), (0, 1), (1, 2))  # between what the entries
 Vector = Sequence[mpf]
 
 
-class Point:
+class NetworkPoint:
     """Random parameters, a direction and rows, at which the network is defined, and what is true there.
 
     `weights` and `row_weights` are the directions along which gradients are compared.
@@ -38,16 +38,19 @@ class Point:
         inputs, outputs = network.layers[0], network.layers[-1]
         for attempt in range(TRIES):
             style = STYLES[attempt % len(STYLES)]
-            self.parameters = drawn(random, network.entries, *style)
-            self.direction, self.weights = (drawn(random, network.entries, -2, 2) for _ in range(2))
+            self.parameters = random_numbers(random, network.entries, *style)
+            self.direction, self.weights = (random_numbers(random, network.entries, -2, 2) for _ in range(2))
             self.x, self.y, self.row_weights = [], [], []
             for _ in range(TRIES * rows):
                 scale = random.choice((1, 1, 4))
-                x, y = drawn(random, inputs, scale * style[0], scale * style[1]), drawn(random, outputs, *style)
+                x, y = (
+                    random_numbers(random, inputs, scale * style[0], scale * style[1]),
+                    random_numbers(random, outputs, *style),
+                )
                 if self.is_defined(x, y):
                     self.x.append(x)
                     self.y.append(y)
-                    self.row_weights.append(drawn(random, inputs, -2, 2))
+                    self.row_weights.append(random_numbers(random, inputs, -2, 2))
                 if len(self.x) == rows:
                     return
         raise NotProved(f"{network}: found no point at which it is defined")
@@ -112,7 +115,7 @@ class Point:
         return self.known[name, n]
 
 
-def drawn(random: Random, count: int, low: int, high: int) -> Vector:
+def random_numbers(random: Random, count: int, low: int, high: int) -> Vector:
     """Random numbers that have few binary digits, and so are the same numbers wherever they are computed with."""
     return [mpf(random.randint(low * 2**30, high * 2**30)) / 2**30 for _ in range(count)]
 
@@ -133,11 +136,11 @@ def as_number(entry: object, where: str) -> mpf:
     return mpf(value._mpf_) if value.is_Float else mpf(value.p) / value.q
 
 
-def agree(got: mpf, wanted: mpf) -> bool:
+def agree_to_digits(got: mpf, wanted: mpf) -> bool:
     return abs(got - wanted) <= (1 + abs(wanted)) / mpf(10) ** SHOWN
 
 
 def hold(name: str, got: mpf, wanted: mpf) -> None:
     """Raises NotProved where they do not agree."""
-    if not agree(got, wanted):
-        raise NotProved(f"{name} is wrong: {' at a point where it should be '.join(digits(got, wanted))}")
+    if not agree_to_digits(got, wanted):
+        raise NotProved(f"{name} is wrong: {' at a point where it should be '.join(differing_digits(got, wanted))}")

@@ -54,7 +54,7 @@ def quotient(at: Callable[[mpf], Any]) -> Any:
     return (at(h) - at(-h)) / (2 * h)
 
 
-def digits(got: Any, wanted: Any) -> tuple[str, str]:
+def differing_digits(got: Any, wanted: Any) -> tuple[str, str]:
     """Two numbers, of SymPy or mpmath, to the first digit that differs, and two more."""
     numbers = [mp.make_mpf(number._mpf_) if hasattr(number, "_mpf_") else mpf(int(number)) for number in (got, wanted)]
     for count in range(4, max(mp.dps, LEAST)):

@@ -28,10 +28,10 @@ from derive.formulas import NamedFunction
 from derive.proof.algebra import Algebra
 
 PRIME = 2**61 - 1  # one more is a multiple of 4, so that a root of a square is a power of it
-UNIT = 5040  # exp of a term is this power of what has been drawn for the term, so that its roots are known
+EXPONENT_UNIT = 5040  # exp of a term is this power of what has been drawn for the term, so that its roots are known
 
 
-class Undefined(ArithmeticError):
+class NoResidue(ArithmeticError):
     """What has no residue at this point."""
 
 
@@ -55,18 +55,18 @@ class Residues:
         if expr not in self.known:
             try:
                 self.known[expr] = self._of(expr) % PRIME
-            except (Undefined, ValueError):
+            except (NoResidue, ValueError):
                 self.known[expr] = None
         residue = self.known[expr]
         if residue is None:
-            raise Undefined(expr)
+            raise NoResidue(expr)
         return residue
 
     def _of(self, expr: Basic) -> int:
         if isinstance(expr, Symbol):
             return self._symbol(expr)
         if isinstance(expr, Rational):
-            return int(expr.p) * inverse(int(expr.q))
+            return int(expr.p) * inverse_residue(int(expr.q))
         if isinstance(expr, Add):
             return sum(map(self.of, expr.args))
         if isinstance(expr, Mul):
@@ -76,7 +76,7 @@ class Residues:
             return result
         if isinstance(expr, Pow) and isinstance(expr.exp, Integer):
             base, power = self.of(expr.base), int(expr.exp)
-            return pow(base if power > 0 else inverse(base), abs(power), PRIME)
+            return pow(base if power > 0 else inverse_residue(base), abs(power), PRIME)
         if isinstance(expr, Pow | exp | log | Piecewise | Max | Min):
             return self.of(self.algebra.polynomial(expr))
         if isinstance(expr, NamedFunction):
@@ -89,7 +89,7 @@ class Residues:
             return self._draw(expr)
         if isinstance(expr, Expr) and expr.is_Function:
             return self._function(expr.func, tuple(map(self.of, expr.args)))
-        raise Undefined(expr)
+        raise NoResidue(expr)
 
     def _symbol(self, symbol: Symbol) -> int:
         """What a name or an atom of the algebra stands for; of others a random residue."""
@@ -100,13 +100,13 @@ class Residues:
             return self._draw(key)
         what, argument, *degree = key
         if what == "reciprocal":
-            return inverse(self.of(argument))
+            return inverse_residue(self.of(argument))
         if what is exp:
             power, rest = argument.as_coeff_Mul()
-            if UNIT % power.q:
-                raise Undefined(symbol)
-            base, power = self._draw((exp, self.of(rest))), int(power * UNIT)
-            return pow(base if power > 0 else inverse(base), abs(power), PRIME)
+            if EXPONENT_UNIT % power.q:
+                raise NoResidue(symbol)
+            base, power = self._draw((exp, self.of(rest))), int(power * EXPONENT_UNIT)
+            return pow(base if power > 0 else inverse_residue(base), abs(power), PRIME)
         if what is Pow:
             return self._root(self.of(argument), *degree)
         if isinstance(what, str):  # a condition
@@ -136,9 +136,9 @@ class Residues:
         return self.drawn[key]
 
 
-def inverse(residue: int) -> int:
+def inverse_residue(residue: int) -> int:
     if residue % PRIME == 0:
-        raise Undefined(residue)
+        raise NoResidue(residue)
     return pow(residue, -1, PRIME)
 
 

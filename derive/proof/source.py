@@ -42,8 +42,8 @@ OF_SIZES = {  # functions and methods among whose arguments are sizes, axes or o
 def run_source(source: str, filename: str, beside: dict[str, dict[str, Any]] | None = None) -> dict[str, Any]:
     """The namespace of emitted source, run with symbolic tensors; `beside` has those of its package's other modules.
 
-    Only what `grammar.check` has let pass is safe to run. Raises ImportError where it imports anything but these,
-    torch, math and the typing modules.
+    Only what `grammar.check_grammar` has let pass is safe to run. Raises ImportError where it imports anything but
+    these, torch, math and the typing modules.
     """
     stand_ins = {"torch": torch_stand_in(), "math": module(MATH | {"math.prod": math.prod})}
     stand_ins["torch.autograd"] = SimpleNamespace(forward_ad=SimpleNamespace(_current_level=-1))
@@ -59,7 +59,7 @@ def run_source(source: str, filename: str, beside: dict[str, dict[str, Any]] | N
 
     tree = ast.fix_missing_locations(Exact().visit(ast.parse(source, filename)))
     builtins = {name: getattr(import_module("builtins"), name) for name in BUILTINS} | {"__import__": limited_import}
-    namespace = {"__builtins__": builtins, "__name__": "emitted", "_exact": exact}
+    namespace = {"__builtins__": builtins, "__name__": "emitted", "_exact": as_said}
     exec(compile(tree, filename, "exec"), namespace)
     return namespace
 
@@ -70,7 +70,7 @@ def public(module: ModuleType) -> SimpleNamespace:
     return SimpleNamespace(**{name: getattr(module, name) for name in names})
 
 
-def exact(value: Any) -> Any:
+def as_said(value: Any) -> Any:
     """A number as what it says: 0.01 is a hundredth; anything else itself."""
     if isinstance(value, float):
         return Rational(repr(value))

@@ -26,18 +26,18 @@ from derive.proof.tensor import (
     DEFAULT,
     FLOAT,
     INDEX,
-    Refused,
+    RefusedByTorch,
     Tensor,
     add_product,
     add_products,
-    arrays,
-    entrywise,
-    named,
-    number,
+    each_entry,
+    exact_number,
+    float64_operands,
     of_entries,
     sizes,
     stored,
     values,
+    with_names,
 )
 
 # entry by entry
@@ -45,22 +45,22 @@ from derive.proof.tensor import (
 
 def where(condition: Tensor, value: Any, other: Any, /) -> Tensor:
     if not isinstance(condition, Tensor) or condition.dtype != BOOL:
-        raise Refused("where: expected a condition")
+        raise RefusedByTorch("where: expected a condition")
     choose = numpy.frompyfunc(lambda holds, a, b: Piecewise((a, holds), (b, True)), 3, 1)
-    return named(choose(condition.entries, *arrays(value, other)))
+    return with_names(choose(condition.entries, *float64_operands(value, other)))
 
 
 def clamp(tensor: Tensor, /, min: Any = None, max: Any = None) -> Tensor:
     """At least min, then at most max, which is what counts where they cross."""
     if min is max is None:
-        raise Refused("clamp: expected a bound")
+        raise RefusedByTorch("clamp: expected a bound")
     for function, bound in ((sympy.Max, min), (sympy.Min, max)):
-        tensor = tensor if bound is None else entrywise(function, tensor, number(bound))
+        tensor = tensor if bound is None else each_entry(function, tensor, exact_number(bound))
     return tensor
 
 
 def of_pairs(function: Callable[[Expr, Expr], Expr]) -> Callable[[Tensor, Tensor], Tensor]:
-    return lambda left, right, /: named(numpy.frompyfunc(function, 2, 1)(values(left), values(right)))
+    return lambda left, right, /: with_names(numpy.frompyfunc(function, 2, 1)(values(left), values(right)))
 
 
 atan2 = of_pairs(lambda y, x: Integer(0) if x == y == 0 else sympy.atan2(y, x))
@@ -137,7 +137,7 @@ def amax(tensor: Tensor, dim: int | tuple[int, ...], /, keepdim: bool = False) -
     entries = values(tensor)
     rows = entries.reshape(1, -1) if isinstance(dim, tuple) else numpy.moveaxis(entries, dim, -1)
     if rows.shape[-1] == 0:
-        raise Refused("amax: of no entries")
+        raise RefusedByTorch("amax: of no entries")
     found = numpy.frompyfunc(lambda index: largest(*rows.reshape(-1, rows.shape[-1])[index]), 1, 1)(
         numpy.arange(rows.size // rows.shape[-1]).reshape(rows.shape[:-1])
     )
@@ -156,7 +156,7 @@ def largest(*row: Expr) -> Expr:
 
 def kron(left: Tensor, right: Tensor, /) -> Tensor:
     if not all(tensor.entries.flags.c_contiguous for tensor in (left, right)):
-        raise Refused("kron: expected contiguous factors")
+        raise RefusedByTorch("kron: expected contiguous factors")
     return Tensor(numpy.kron(values(left), values(right)))
 
 
@@ -184,7 +184,7 @@ def eye(size: int, /, *, dtype: str, device: str) -> Tensor:
 
 def squared(tensor: Tensor) -> sympy.Matrix:
     if tensor.ndim != 2 or tensor.shape[0] != tensor.shape[1]:
-        raise Refused(f"expected a square matrix, got {tensor.shape}")
+        raise RefusedByTorch(f"expected a square matrix, got {tensor.shape}")
     matrix = sympy.Matrix(values(tensor))
     decimal = numeric(matrix) and not all(entry.is_Rational for entry in matrix)
     return matrix.evalf(decimals()) if decimal else matrix
@@ -238,7 +238,7 @@ def matrix_power(tensor: Tensor, power: int, /) -> Tensor:
 
 def trace(tensor: Tensor, /) -> Tensor:
     if tensor.ndim != 2:
-        raise Refused(f"trace: expected a matrix, got {tensor.shape}")
+        raise RefusedByTorch(f"trace: expected a matrix, got {tensor.shape}")
     return Tensor(numpy.trace(values(tensor)))
 
 
@@ -267,9 +267,9 @@ def sub(left: Tensor, right: Any, /, *, out: Tensor) -> Tensor:
 
 def index_select(tensor: Tensor, dim: int, index: Tensor, /, *, out: Tensor) -> Tensor:
     if index.dtype != INDEX or index.ndim != 1:
-        raise Refused(f"index_select: expected a vector of places, got {index.shape}, {index.dtype}")
+        raise RefusedByTorch(f"index_select: expected a vector of places, got {index.shape}, {index.dtype}")
     if numpy.shares_memory(tensor.entries, out.entries):
-        raise Refused("out: is what is selected from")
+        raise RefusedByTorch("out: is what is selected from")
     return stored(Tensor(numpy.take(values(tensor), index.entries.astype(int), dim)), out)
 
 
@@ -281,20 +281,20 @@ def zeros_like(tensor: Tensor, /) -> Tensor:
     return tensor.new_zeros(tensor.shape)
 
 
-def computed(word: Word) -> Callable[..., Tensor] | None:
+def function_of_word(word: Word) -> Callable[..., Tensor] | None:
     """The function here that has the last name of a word's path, else that of each entry; None where neither is."""
     function = FUNCTIONS[word.function].func if word.function in FUNCTIONS else getattr(sympy, word.function, None)
     return globals().get(word.path.rpartition(".")[2]) or (of_entries(function) if function else None)
 
 
-def rows(words: Iterable[Word]) -> dict[str, Callable[..., Tensor]]:
+def by_path(words: Iterable[Word]) -> dict[str, Callable[..., Tensor]]:
     """What functions of torch compute, by their paths."""
-    return {word.path: function for word in words if "." in word.path and (function := computed(word))}
+    return {word.path: function for word in words if "." in word.path and (function := function_of_word(word))}
 
 
-TORCH = rows(word for word in WORDS if word.lines != OF_MATRICES)
+TORCH = by_path(word for word in WORDS if word.lines != OF_MATRICES)
 TORCH |= {path: dispatched(path, TORCH.get(path)) for path in KERNEL_CALLS}  # the forms that words have into memory
-MATRICES = rows(word for word in WORDS if word.lines == OF_MATRICES)
+MATRICES = by_path(word for word in WORDS if word.lines == OF_MATRICES)
 AROUND = {  # what templates say of torch besides
     "torch.Tensor": Tensor,
     "torch._C._are_functorch_transforms_active": lambda: False,

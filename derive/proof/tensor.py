@@ -18,17 +18,17 @@ from sympy import Expr, Float, Integer, nan
 from derive.backends import WORDS
 from derive.formulas import FUNCTIONS, NamedFunction, z
 from derive.proof.contexts import KEPT, LOGS, NAMINGS
-from derive.proof.numerical import numerically, product
+from derive.proof.numerical import decimal_product, numerically
 
 FLOAT, DEFAULT, INDEX, BOOL = "float64", "float32", "int64", "bool"  # DEFAULT: made without a dtype, so rounded
 MOST_BITS = 100_000  # of a number: longer ones only come from code that is not ours
 
 
-class Refused(RuntimeError):
+class RefusedByTorch(RuntimeError):
     """What torch would not, or not surely, or not exactly compute."""
 
 
-class Cut(Refused):
+class Cut(RefusedByTorch):
     """Some of the rows are taken by their numbers."""
 
 
@@ -84,20 +84,20 @@ class Tensor:
         return strides if dim is None else strides[dim]
 
     def __bool__(self) -> bool:
-        raise Refused("a branch on what a tensor holds")
+        raise RefusedByTorch("a branch on what a tensor holds")
 
     # views
 
     @property
     def T(self) -> "Tensor":
         if self.ndim != 2:
-            raise Refused(f"T: expected 2 dimensions, got {self.ndim}")
+            raise RefusedByTorch(f"T: expected 2 dimensions, got {self.ndim}")
         return self._view(self.entries.T)
 
     @property
     def mT(self) -> "Tensor":
         if self.ndim < 2:
-            raise Refused(f"mT: expected at least 2 dimensions, got {self.ndim}")
+            raise RefusedByTorch(f"mT: expected at least 2 dimensions, got {self.ndim}")
         return self._view(numpy.swapaxes(self.entries, -1, -2))
 
     def __getitem__(self, index: Any) -> "Tensor":
@@ -105,7 +105,7 @@ class Tensor:
         for part in index:
             step = part.step if isinstance(part, slice) else None
             if not (part is None or is_whole(part) or isinstance(part, slice)) or (step is not None and step < 1):
-                raise Refused(f"no index of a tensor: {part}")
+                raise RefusedByTorch(f"no index of a tensor: {part}")
         cut = [part != slice(None) for part in index if part is not None]
         if any(taken and not length % rows for rows in KEPT for taken, length in zip(cut, self.shape, strict=False)):
             raise Cut(f"{index}: takes some of the rows only")
@@ -129,7 +129,7 @@ class Tensor:
     def view(self, *shape: Any) -> "Tensor":
         entries = self.entries.reshape(sizes(shape))
         if entries.size and not numpy.shares_memory(entries, self.entries):
-            raise Refused(f"view: no view of {self.shape} has the shape {shape}")
+            raise RefusedByTorch(f"view: no view of {self.shape} has the shape {shape}")
         return self._view(entries)
 
     def split(self, size: int, dim: int = 0) -> tuple["Tensor", ...]:
@@ -139,7 +139,7 @@ class Tensor:
     def split_with_sizes(self, sizes: Sequence[int], dim: int = 0) -> tuple["Tensor", ...]:
         stops = [int(stop) for stop in numpy.cumsum(sizes)]
         if stops[-1] != self.shape[dim]:
-            raise Refused(f"split_with_sizes: expected a sum of {self.shape[dim]}, got {sizes}")
+            raise RefusedByTorch(f"split_with_sizes: expected a sum of {self.shape[dim]}, got {sizes}")
         return tuple(map(self._view, numpy.split(self.entries, stops[:-1], dim)))
 
     # copies and new memory
@@ -152,7 +152,7 @@ class Tensor:
 
     def new_tensor(self, entries: Any) -> "Tensor":
         def exact(part: Any) -> Any:
-            return list(map(exact, part)) if isinstance(part, list) else number(part)
+            return list(map(exact, part)) if isinstance(part, list) else exact_number(part)
 
         return self._view(numpy.array(exact(entries), dtype=object))
 
@@ -169,15 +169,15 @@ class Tensor:
 
     def sum(self, dim: int | None = None, *, keepdim: bool = False) -> "Tensor":
         if dim is not None and type(dim) is not int:
-            raise Refused(f"sum: no axis: {dim!r}")
-        return named(numpy.sum(values(self), axis=dim, keepdims=keepdim, initial=Integer(0)))
+            raise RefusedByTorch(f"sum: no axis: {dim!r}")
+        return with_names(numpy.sum(values(self), axis=dim, keepdims=keepdim, initial=Integer(0)))
 
     def __matmul__(self, other: "Tensor") -> "Tensor":
         left, right = values(self), values(other)
         if left.shape[-1] == 0 and left.ndim == right.ndim == 2:
             return Tensor(numpy.full((left.shape[0], right.shape[1]), Integer(0)))
-        decimals = product(left, right)
-        return named(left @ right) if decimals is None else Tensor(decimals)
+        decimals = decimal_product(left, right)
+        return with_names(left @ right) if decimals is None else Tensor(decimals)
 
     def __neg__(self) -> "Tensor":
         return Tensor(-values(self))
@@ -189,7 +189,7 @@ class Tensor:
         return stored(source, self, src)
 
     def fill_(self, value: Any) -> "Tensor":
-        return stored(Tensor(numpy.full(self.shape, number(value), dtype=object)), self)
+        return stored(Tensor(numpy.full(self.shape, exact_number(value), dtype=object)), self)
 
     def zero_(self) -> "Tensor":
         return self.fill_(0)
@@ -209,11 +209,11 @@ def sizes(shape: tuple[Any, ...]) -> tuple[int, ...]:
     """A shape given as numbers or as one tuple."""
     shape = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
     if not all(is_whole(size) and size >= -1 for size in shape):
-        raise Refused(f"no shape: {shape}")
+        raise RefusedByTorch(f"no shape: {shape}")
     return tuple(map(int, shape))
 
 
-def number(value: Any) -> Expr:
+def exact_number(value: Any) -> Expr:
     """An exact, real number, or the entry of a tensor that has one.
 
     Raises Refused where it is anything else.
@@ -222,14 +222,14 @@ def number(value: Any) -> Expr:
         return values(value).item()
     exact = Integer(value) if is_whole(value) else value
     if not isinstance(exact, Expr) or exact.is_extended_real is False:
-        raise Refused(f"{value!r} is no exact number")
+        raise RefusedByTorch(f"{value!r} is no exact number")
     return exact
 
 
 def values(tensor: Any) -> numpy.ndarray:
     """The entries of a tensor of float64."""
     if not isinstance(tensor, Tensor) or tensor.dtype != FLOAT:
-        raise Refused(f"expected a tensor of float64, got {getattr(tensor, 'dtype', type(tensor).__name__)}")
+        raise RefusedByTorch(f"expected a tensor of float64, got {getattr(tensor, 'dtype', type(tensor).__name__)}")
     return tensor.entries
 
 
@@ -238,25 +238,25 @@ def real(value: Expr) -> Expr:
     if value.is_Float:
         return value
     if value.is_Rational and max(value.p.bit_length(), value.q.bit_length()) > MOST_BITS:
-        raise Refused("a number of so many digits")
+        raise RefusedByTorch("a number of so many digits")
     return nan if value.is_number and (value.is_extended_real is False or value.is_finite is False) else value
 
 
-def arrays(*operands: Any) -> list[Any]:
+def float64_operands(*operands: Any) -> list[Any]:
     """The entries of tensors, and exact numbers, that torch computes with in float64.
 
     Raises Refused where it would not: where there is no tensor of float64 among them, or one of whole numbers.
     """
     dtypes = {operand.dtype for operand in operands if isinstance(operand, Tensor)}
     if not {FLOAT} <= dtypes <= {FLOAT, DEFAULT}:
-        raise Refused(f"expected float64, got {', '.join(sorted(dtypes)) or 'numbers'}")
-    return [operand.entries if isinstance(operand, Tensor) else number(operand) for operand in operands]
+        raise RefusedByTorch(f"expected float64, got {', '.join(sorted(dtypes)) or 'numbers'}")
+    return [operand.entries if isinstance(operand, Tensor) else exact_number(operand) for operand in operands]
 
 
-def entrywise(function: Callable[..., Expr], *operands: Any, dtype: str = FLOAT) -> Tensor:
+def each_entry(function: Callable[..., Expr], *operands: Any, dtype: str = FLOAT) -> Tensor:
     """The function of each entry, or of each pair; numbers, and what is repeated, are operands too."""
-    results = numpy.frompyfunc(function, len(operands), 1)(*arrays(*operands))
-    return named(results) if dtype == FLOAT else Tensor(results, dtype)
+    results = numpy.frompyfunc(function, len(operands), 1)(*float64_operands(*operands))
+    return with_names(results) if dtype == FLOAT else Tensor(results, dtype)
 
 
 def of_entries(function: Callable[[Expr], Expr]) -> Callable[[Tensor], Tensor]:
@@ -266,24 +266,24 @@ def of_entries(function: Callable[[Expr], Expr]) -> Callable[[Tensor], Tensor]:
     def of_entry(entry: Expr) -> Expr:
         return numerically(function(z))(entry) if has_name and isinstance(entry, Float) else real(function(entry))
 
-    return lambda tensor, /: entrywise(of_entry, tensor)
+    return lambda tensor, /: each_entry(of_entry, tensor)
 
 
 def _arithmetic(function: Callable[[Expr, Expr], Expr], swapped: bool = False) -> Callable[[Tensor, Any], Tensor]:
     def method(self: Tensor, other: Any) -> Tensor:
-        return entrywise(function, *((other, self) if swapped else (self, other)))
+        return each_entry(function, *((other, self) if swapped else (self, other)))
 
     return method
 
 
 def _relation(function: Callable[[Expr, Expr], sympy.Basic]) -> Callable[[Tensor, Any], Tensor]:
-    return lambda self, other: entrywise(function, self, other, dtype=BOOL)
+    return lambda self, other: each_entry(function, self, other, dtype=BOOL)
 
 
 def _connective(function: Callable[..., sympy.Basic]) -> Callable[..., Tensor]:
     def method(*tensors: Tensor) -> Tensor:
         if any(tensor.dtype != BOOL for tensor in tensors):
-            raise Refused(f"expected conditions, got {', '.join(tensor.dtype for tensor in tensors)}")
+            raise RefusedByTorch(f"expected conditions, got {', '.join(tensor.dtype for tensor in tensors)}")
         return Tensor(numpy.frompyfunc(function, len(tensors), 1)(*(tensor.entries for tensor in tensors)), BOOL)
 
     return method
@@ -293,24 +293,24 @@ def _in_place(name: str) -> Callable[[Tensor, Any], Tensor]:
     return lambda self, other: stored(getattr(self, f"__{name}__")(other), self, self, other)
 
 
-def power(base: Expr, exponent: Expr) -> Expr:
+def bounded_power(base: Expr, exponent: Expr) -> Expr:
     if (
         exponent.is_number
         and base.is_Rational
         and abs(exponent) * max(base.p.bit_length(), base.q.bit_length()) > MOST_BITS
     ):
-        raise Refused("a number of so many digits")
+        raise RefusedByTorch("a number of so many digits")
     return real(base**exponent)
 
 
-ARITHMETIC = {
+TENSOR_ARITHMETIC = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
     "mul": lambda a, b: real(a * b),
     "truediv": lambda a, b: real(a / b),
-    "pow": power,
+    "pow": bounded_power,
 }
-for _name, _function in ARITHMETIC.items():
+for _name, _function in TENSOR_ARITHMETIC.items():
     setattr(Tensor, f"__{_name}__", _arithmetic(_function))
     setattr(Tensor, f"__r{_name}__", _arithmetic(_function, swapped=True))
     setattr(Tensor, f"__i{_name}__", _in_place(_name))
@@ -328,14 +328,14 @@ def stored(value: Tensor, out: Tensor, *read: Any) -> Tensor:
     Raises Refused where torch would resize, convert or half overwrite, and where `out` was only lent.
     """
     if (value.shape, value.dtype) != (out.shape, out.dtype):
-        raise Refused(f"out: expected {value.shape}, {value.dtype}, got {out.shape}, {out.dtype}")
+        raise RefusedByTorch(f"out: expected {value.shape}, {value.dtype}, got {out.shape}, {out.dtype}")
     if not out.entries.flags.writeable:
-        raise Refused("writes into what it was given, or into memory that several entries share")
+        raise RefusedByTorch("writes into what it was given, or into memory that several entries share")
     for tensor in read:
         if isinstance(tensor, Tensor) and numpy.shares_memory(tensor.entries, out.entries):
             here, there = tensor.entries.__array_interface__, out.entries.__array_interface__
             if any(here[key] != there[key] for key in ("data", "shape", "strides")):
-                raise Refused("out: overlaps what is read")
+                raise RefusedByTorch("out: overlaps what is read")
     out.entries[...] = value.entries
     for log in LOGS:
         log.append(out.entries)
@@ -348,9 +348,9 @@ def add_product(start: Tensor, left: Tensor, right: Tensor, out: Tensor, beta: A
     Raises Refused where a factor shares memory with `out`, as torch says no result then.
     """
     if (left.ndim, right.ndim) != (2, 2):
-        raise Refused(f"expected two matrices, got {left.shape} and {right.shape}")
+        raise RefusedByTorch(f"expected two matrices, got {left.shape} and {right.shape}")
     if any(numpy.shares_memory(tensor.entries, out.entries) for tensor in (left, right)):
-        raise Refused("out: is a factor of the product")
+        raise RefusedByTorch("out: is a factor of the product")
     value = left @ right
     value = value if alpha == 1 else value * alpha
     return stored(value if beta == 0 else start * beta + value, out, start)
@@ -367,7 +367,7 @@ for _name in (word.function for word in WORDS if word.in_place):
     setattr(Tensor, f"{_name}_", lambda self, of=FUNCTIONS[_name].func: stored(of_entries(of)(self), self, self))
 
 
-def named(entries: Any) -> Tensor:
+def with_names(entries: Any) -> Tensor:
     """A tensor of the names that the entries have, where names are asked for."""
     return Tensor(numpy.frompyfunc(NAMINGS[-1], 1, 1)(entries) if NAMINGS else entries)
 

@@ -44,12 +44,12 @@ from sympy.matrices.expressions.slice import MatrixSlice
 from derive.formulas import NamedFunction
 from derive.programs import RowLogSumExp, RowSoftmax
 from derive.proof.certificate import NotProved
-from derive.proof.definition import Definition, Environment
+from derive.proof.definition import Environment, Evaluation
 from derive.proof.precision import decimals
 
-MOST_ENTRIES = 20_000
-MOST_POINTS = 300  # tried in search of one at which the loss is defined, beside the first of each order
-MAGNITUDES = ("1/100", "1/10", 1, 10, 100)
+MOST_PROVED_ENTRIES = 20_000
+MOST_SEARCHED = 300  # tried in search of one at which the loss is defined, beside the first of each order
+TRIED_MAGNITUDES = ("1/100", "1/10", 1, 10, 100)
 DENOMINATOR = 1_000_003
 ORDERS = 6
 UNDEFINED = (ArithmeticError, NonInvertibleMatrixError, ValueError, TypeError)
@@ -74,10 +74,10 @@ class DerivedLoss(Protocol):
     def torch(self) -> str: ...
 
 
-def nearest(subject: DerivedLoss) -> str:
+def smallest_undefined(subject: DerivedLoss) -> str:
     """What is not defined at the first points, by the smallest part of the loss that is not."""
     for _, point in islice(points(subject), 1):
-        definition = Definition(decimals_of(point))
+        definition = Evaluation(decimals_of(point))
         for node in postorder_traversal(subject.loss):
             if not isinstance(node, Expr) or isinstance(node, MatrixExpr) or not node.args:
                 continue
@@ -124,7 +124,7 @@ def points(subject: DerivedLoss) -> Iterator[tuple[Sizes, Environment]]:
     """Sizes and random rational points: of both signs, positive, and with a large diagonal; then of many magnitudes."""
     random = Random(0)
     for sizes in islice(chosen_sizes(subject), ORDERS):
-        if number_of_entries(subject, sizes) > MOST_ENTRIES:
+        if number_of_entries(subject, sizes) > MOST_PROVED_ENTRIES:
             raise NotProved(
                 f"{subject.loss}: {number_of_entries(subject, sizes)} entries are too many to be proved one by one; "
                 "sizes that are symbols are proved at small numbers, and prove=False derives without a proof"
@@ -133,21 +133,21 @@ def points(subject: DerivedLoss) -> Iterator[tuple[Sizes, Environment]]:
             magnitudes = dict.fromkeys(subject.original.values(), Integer(1))
             yield sizes, sizes | random_point(subject, sizes, random, magnitudes, least, diagonal)
     sizes = next(chosen_sizes(subject))
-    for number in range(MOST_POINTS):
-        magnitudes = {given: Rational(random.choice(MAGNITUDES)) for given in subject.original.values()}
+    for number in range(MOST_SEARCHED):
+        magnitudes = {given: Rational(random.choice(TRIED_MAGNITUDES)) for given in subject.original.values()}
         yield sizes, sizes | random_point(subject, sizes, random, magnitudes, -(number % 2), number % 3)
 
 
-def defined_points(subject: DerivedLoss) -> Iterator[tuple[Sizes, Definition, Expr]]:
+def defined_points(subject: DerivedLoss) -> Iterator[tuple[Sizes, Evaluation, Expr]]:
     """Those at which the loss is real and smooth, and its value: a fraction, or a decimal of many digits."""
     for sizes, point in points(subject):
         with suppress(*UNDEFINED):
-            definition = Definition(point if is_rational(subject.loss) else decimals_of(point))
+            definition = Evaluation(point if is_rational(subject.loss) else decimals_of(point))
             value = definition.scalar(subject.loss)
             if not is_real(value):
                 continue
             if not value.is_Rational and not value.is_Float:
-                definition = Definition(decimals_of(point))
+                definition = Evaluation(decimals_of(point))
                 value = definition.scalar(subject.loss)
             yield sizes, definition, value
 

@@ -50,7 +50,7 @@ from derive.programs import (
     elementwise,
     entry,
 )
-from derive.proof.definition import Definition
+from derive.proof.definition import Evaluation
 from derive.reading.reader import ENTRY_RULES, MATRIX_RULES, NUMBER_RULES
 
 P, Q, S, T, K, c = (
@@ -147,7 +147,7 @@ def numbers(symbols) -> dict:
 
 
 def worth(value: Expr, given: dict) -> numpy.ndarray:
-    found = Definition(given)
+    found = Evaluation(given)
     return found.entries(value) if isinstance(value, MatrixExpr) else numpy.array([[found.scalar(value)]])
 
 

@@ -15,7 +15,7 @@ from derive.proof import NotProved, prove
 from derive.proof.calls import at_points
 from derive.proof.cases import Case
 from derive.proof.judge import Judge
-from derive.proof.points import Point, agree, as_number
+from derive.proof.points import NetworkPoint, agree_to_digits, as_number
 from derive.proof.precision import PRECISIONS, settled
 from derive.system import write_package
 
@@ -143,7 +143,7 @@ def in_many_digits():
 
 def test_what_is_true_at_a_point_is_sympys_derivative(in_many_digits):
     network, judge = Network((1, 2, 2), "tanh", loss="cross_entropy", reduction="mean"), Judge()
-    point = Point(network, 1, 0)
+    point = NetworkPoint(network, 1, 0)
     case = Case(network, "", Path("backward.py"), 1, judge.sums)
     whole = [judge.sums.written_out(row) for row in case.row_losses(case.x, case.y)]
     symbols = [entry for parameter in case.parameters.values() for entry in parameter.entries.flat]
@@ -164,13 +164,13 @@ def test_what_is_true_at_a_point_is_sympys_derivative(in_many_digits):
             "curvature": along(moved, symbols, point.weights),
         }
         for name, expr in pairs.items():
-            assert agree(as_number(expr.xreplace(place).evalf(80), name), point.true(name, n)), name
+            assert agree_to_digits(as_number(expr.xreplace(place).evalf(80), name), point.true(name, n)), name
 
 
 def test_numbers_agree_to_the_digits_that_are_claimed():
     with mpmath.workdps(80):
-        assert agree(mpmath.mpf(1) + mpmath.mpf(10) ** -46, mpmath.mpf(1))
-        assert not agree(mpmath.mpf(1) + mpmath.mpf(10) ** -44, mpmath.mpf(1))
+        assert agree_to_digits(mpmath.mpf(1) + mpmath.mpf(10) ** -46, mpmath.mpf(1))
+        assert not agree_to_digits(mpmath.mpf(1) + mpmath.mpf(10) ** -44, mpmath.mpf(1))
 
 
 @pytest.mark.parametrize("value", [sympy.nan, sympy.zoo, sympy.Symbol("x"), 2 * sympy.I, None, 1.5], ids=str)
@@ -181,7 +181,7 @@ def test_what_is_no_number_is_refused(value):
 
 def test_a_network_that_is_defined_nowhere_is_refused():
     with pytest.raises(NotProved, match="no point at which it is defined"):
-        Point(Network((1, 1), output_activation="log(-1 - z**2) + z"), 1, 0)
+        NetworkPoint(Network((1, 1), output_activation="log(-1 - z**2) + z"), 1, 0)
 
 
 @pytest.mark.parametrize("formula", ["log(1 + erf(z))", "log(erfc(z))"])

@@ -45,7 +45,7 @@ from derive.matrix_derivation import MatrixDerivation
 from derive.proof import NotProved
 from derive.proof import expressions as certify
 from derive.proof.algebra import Algebra
-from derive.proof.definition import Definition, OnKink
+from derive.proof.definition import Evaluation, OnKink
 from derive.proof.trials import decimals_of
 from tests.helpers.expressions import draw_inputs
 
@@ -117,23 +117,23 @@ AT_ZERO += [Piecewise((p, p > 0), (0, True)), Piecewise((1, Eq(p, 0)), (2, True)
 @pytest.mark.parametrize("at", [Integer(0), Float(0, 150)], ids=["exact", "decimal"])
 def test_a_kink_is_seen_in_every_function_that_has_one(formula, at):
     with pytest.raises(OnKink):
-        Definition({p: at}).scalar(formula)
+        Evaluation({p: at}).scalar(formula)
     with pytest.raises(OnKink):
-        Definition({B: numpy.array([[at, at]])}).entries(apply(lambda u: formula.xreplace({p: u}), B))
-    Definition({p: at + Rational(1, 3)}).scalar(formula)
+        Evaluation({B: numpy.array([[at, at]])}).entries(apply(lambda u: formula.xreplace({p: u}), B))
+    Evaluation({p: at + Rational(1, 3)}).scalar(formula)
 
 
 def test_beside_decimals_all_numbers_are_decimals():
     point = decimals_of({p: Rational(1, 3)})
-    assert Definition(point).scalar(sqrt(2) * p + pi * exp(p) + sin(1)).is_Float
-    assert Definition({p: Rational(1, 3)}).scalar(sqrt(2) * p) == sqrt(2) / 3
+    assert Evaluation(point).scalar(sqrt(2) * p + pi * exp(p) + sin(1)).is_Float
+    assert Evaluation({p: Rational(1, 3)}).scalar(sqrt(2) * p) == sqrt(2) / 3
 
 
 def test_what_is_said_many_times_is_worked_out_once():
     loss = total(x)
     for _ in range(60):  # 2**60 parts, if each were worked out by itself
         loss = (loss + sin(loss)) / 2
-    definition = Definition({x: numpy.array([[Float(number, 150)] for number in range(4)], dtype=object)})
+    definition = Evaluation({x: numpy.array([[Float(number, 150)] for number in range(4)], dtype=object)})
     assert definition.scalar(loss).is_Float
 
 

@@ -8,7 +8,7 @@ import pytest
 from derive.packages import render
 from derive.problems import Network
 from derive.proof import NotProved
-from derive.proof.grammar import check
+from derive.proof.grammar import check_grammar
 
 HERE = "delta3 = 2 / N * (z3 - y)"  # is replaced by each of
 IN_A_FUNCTION = r"""
@@ -203,7 +203,7 @@ def refused(file: str, pattern: str, text: str) -> None:
     edited = model[: place.end(1)] + text + model[place.end() :]
     line = model[: place.start()].count("\n") + 1
     with pytest.raises(NotProved, match=rf"^{file}:({line}|{line + 1}): "):
-        check(edited, model, file)
+        check_grammar(edited, model, file)
 
 
 @pytest.mark.parametrize("text", IN_A_FUNCTION.strip().split("\n"))

@@ -5,8 +5,8 @@ import pytest
 from derive.packages.emit import render
 from derive.problems.network import Network
 from derive.proof import NotProved
-from derive.proof.native import DEVICE, NATIVE, computed
-from derive.proof.networks import of_device, of_native, prove
+from derive.proof.native import DEVICE, NATIVE, run_native
+from derive.proof.networks import c_on_symbols, device_on_symbols, prove
 
 SMALL = Network((2, 2, 1), reduction="mean")
 MUTANTS = {
@@ -76,7 +76,7 @@ def package() -> dict[str, str]:
 
 def shown(network: Network, package: dict[str, str], folder, **changed: str):
     native = {name: changed.get(name, package[name]) for name in NATIVE}
-    (found,) = of_native(network, folder / "backward.py", package["backward.py"], package["fast.py"], native)
+    (found,) = c_on_symbols(network, folder / "backward.py", package["backward.py"], package["fast.py"], native)
     return found
 
 
@@ -154,7 +154,7 @@ def test_a_constant_is_what_stands_beside_it():
     wrong = texts["network.c"].replace("= 1.41421356237309", "= 1.41421356237319")
     assert wrong != texts["network.c"]
     with pytest.raises(NotProved, match=r"number\d+ is 1\.41421356237319\d+, and not sqrt\(2\)"):
-        computed(texts | {"network.c": wrong}, 2, 1, {}, 4)
+        run_native(texts | {"network.c": wrong}, 2, 1, {}, 4)
 
 
 def test_a_package_with_one_of_the_two_files_is_not_proved(package, tmp_path):
@@ -188,7 +188,7 @@ def device() -> dict[str, str]:
 
 
 def stepped(network: Network, package: dict[str, str], folder, device: str):
-    (found,) = of_device(network, folder / "backward.py", package["backward.py"], package["fast.py"], device)
+    (found,) = device_on_symbols(network, folder / "backward.py", package["backward.py"], package["fast.py"], device)
     return found
 
 

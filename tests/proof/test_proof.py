@@ -22,7 +22,7 @@ from derive.problems.network import Network
 from derive.proof import NotProved
 from derive.proof.algebra import Algebra
 from derive.proof.cases import Case, slopes
-from derive.proof.certificate import listed
+from derive.proof.certificate import in_words
 from derive.proof.judge import Judge
 from derive.proof.native import NATIVE
 from derive.proof.networks import prove
@@ -264,7 +264,7 @@ def out_of_time(*_):
 
 @pytest.mark.parametrize(
     ("place", "count"),
-    [("calls.Calls.backward", 0), ("tensor.product", 0), ("judge.Judge.show", 1), ("cases.Case.others", 2)],
+    [("calls.Calls.backward", 0), ("tensor.decimal_product", 0), ("judge.Judge.show", 1), ("cases.Case.others", 2)],
 )
 def test_what_is_not_shown_in_time_is_said(place, count, tmp_path, monkeypatch, capsys):
     folder = emit(tmp_path / "package", Network((1, 1)))
@@ -273,7 +273,7 @@ def test_what_is_not_shown_in_time_is_said(place, count, tmp_path, monkeypatch, 
     assert main([str(folder), "--seconds", "900"]) == 1
     steps = ["every function at points", "value_and_grad of backward.py on symbols"]
     steps += ["the other functions of backward.py on symbols", "fast.py on symbols"]
-    said = f"package: not shown within 900.0 seconds of work: {listed(steps[count:])}\n"
+    said = f"package: not shown within 900.0 seconds of work: {in_words(steps[count:])}\n"
     assert capsys.readouterr().err.endswith(said)
     assert signal.getsignal(signal.SIGVTALRM) == before
 
@@ -308,7 +308,7 @@ def test_another_thread_can_be_given_no_limit(tmp_path):
     ("place", "number", "status"),
     [
         ("calls.Calls.backward", signal.SIGINT, 130),
-        ("tensor.product", signal.SIGINT, 130),
+        ("tensor.decimal_product", signal.SIGINT, 130),
         ("judge.Judge.show", signal.SIGINT, 130),
         ("judge.Judge.show", signal.SIGTERM, -signal.SIGTERM),
     ],

@@ -12,10 +12,10 @@ import torch
 
 from derive.backends import WORDS
 from derive.proof import stand_in
-from derive.proof.grammar import METHODS
-from derive.proof.source import Exact, exact
+from derive.proof.grammar import ALLOWED_METHODS
+from derive.proof.source import Exact, as_said
 from derive.proof.stand_in import MATRICES, TORCH, torch_stand_in
-from derive.proof.tensor import BOOL, Refused, Tensor, read_only, symbols
+from derive.proof.tensor import BOOL, RefusedByTorch, Tensor, read_only, symbols
 
 KINKS = (-3, -1, 0, 1, 3, 6, 20, 21, Fraction(-1, 2), Fraction(1, 4), Fraction(5, 2), -21)
 MATRIX = numpy.array([[-1, 0, Fraction(3, 2)], [2, 0, Fraction(-1, 2)]], dtype=object)
@@ -194,7 +194,7 @@ def run(text: str, layout: str, exactly: bool):
     names["g"] = make(numpy.array([Fraction(index, 4) - 1 for index in range(len(KINKS))], dtype=object))
     names["one"] = module.ones((), device="cpu")
     try:
-        exec(compile(tree, text, "exec"), {"t": module, "device": device, "_exact": exact}, names)
+        exec(compile(tree, text, "exec"), {"t": module, "device": device, "_exact": as_said}, names)
     except Exception:
         return None
     return names
@@ -257,7 +257,7 @@ def test_each_row_of_words_is_known_to_the_proof():
     paths = {word.path for word in WORDS if "." in word.path}
     kernels = {kernel.path for word in WORDS for kernel in (word.into, word.pullback) if kernel}
     assert paths | kernels == TORCH.keys() | MATRICES.keys()
-    assert not [name for name in set().union(*METHODS.values()) if not hasattr(Tensor, name)]
+    assert not [name for name in set().union(*ALLOWED_METHODS.values()) if not hasattr(Tensor, name)]
 
 
 def test_each_word_that_a_printer_writes_has_a_row_and_each_row_a_word():
@@ -276,7 +276,9 @@ def test_each_function_and_method_has_a_row():
     missing = [
         path for path in [*TORCH, *MATRICES] if not re.search(rf"\bt{re.escape(path.removeprefix('torch'))}\(", text)
     ]
-    assert not missing + [name for name in set().union(*METHODS.values()) if not re.search(rf"\.{name}\(", text)]
+    assert not missing + [
+        name for name in set().union(*ALLOWED_METHODS.values()) if not re.search(rf"\.{name}\(", text)
+    ]
 
 
 def test_what_is_lent_is_not_written_into():
@@ -288,7 +290,7 @@ def test_what_is_lent_is_not_written_into():
             "given += 1",
             "given.detach().relu_()",
         ):
-            with pytest.raises(Refused, match="writes into what it was given"):
+            with pytest.raises(RefusedByTorch, match="writes into what it was given"):
                 exec(write, {"given": given})
 
 

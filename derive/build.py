@@ -52,7 +52,7 @@ from derive.problems import (
     warnings,
 )
 
-NAMED = (
+EPILOG = (
     f"Activations: {', '.join(FUNCTIONS)}. Losses: {', '.join(LOSSES)}. Any case, torch's classes, and - for _ will do."
 )
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,7 +68,10 @@ class Fault(Exception):
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(
-        prog="python -m derive.build", description=__doc__ and __doc__.splitlines()[0], epilog=NAMED, allow_abbrev=False
+        prog="python -m derive.build",
+        description=__doc__ and __doc__.splitlines()[0],
+        epilog=EPILOG,
+        allow_abbrev=False,
     )
     default = Network()
     parser.add_argument("spec", nargs="?", type=a_path, help="a TOML file with these settings; the flags win")
@@ -103,7 +106,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--numbers", type=a_path, metavar="FILE", help="TOML with W1, b1, ..., x, y, which the pages then show"
     )
-    parser.add_argument("--digits", type=decimals, metavar="N", help=f"decimals that the pages show ({DECIMALS})")
+    parser.add_argument("--digits", type=decimal_count, metavar="N", help=f"decimals that the pages show ({DECIMALS})")
     parser.add_argument("--out", type=a_path, metavar="DIR", help="the folder of the package (generated)")
     parser.add_argument(
         "--check", action="store_true", help="write nothing; say what differs, and exit 1 if anything does"
@@ -127,7 +130,7 @@ def with_joined_formulas(argv: list[str]) -> list[str]:
     return found
 
 
-def decimals(text: str) -> int:
+def decimal_count(text: str) -> int:
     """An argument type: how many decimals a page can show."""
     if not (text.isascii() and text.isdigit() and len(text) < 3 and 1 <= int(text) <= MOST_DECIMALS):
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {MOST_DECIMALS}, got {text[:40]!r}")
@@ -289,7 +292,7 @@ def main(argv: list[str] | None = None) -> int:
         else:
             print(f"{one_line(str(folder))}: its {len(files)} files are what is derived today for {network}")
         return 1 if report else 0
-    for warning in [*warnings(network), *digits(network), *name_warnings(folder.name)]:
+    for warning in [*warnings(network), *digit_warnings(network), *name_warnings(folder.name)]:
         print(f"python -m derive.build: warning: {one_line(warning)}", file=sys.stderr)
     before = f", where it was {there}" if there not in (None, network) else ""
     print(f"wrote {len(files)} files to {one_line(str(folder))}: {network}{before}")
@@ -299,7 +302,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def digits(network: Network) -> list[str]:
+def digit_warnings(network: Network) -> list[str]:
     """What loses digits, if that is found in little time."""
     try:
         with limited(SECONDS_OF_DIGITS):

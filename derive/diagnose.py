@@ -43,7 +43,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def inputs_of(options: argparse.Namespace, network: Network) -> tuple[dict[str, numpy.ndarray], bool]:
+def weights_and_points(options: argparse.Namespace, network: Network) -> tuple[dict[str, numpy.ndarray], bool]:
     """Weights, biases, x and y by name, and whether their gradients are meant in x out."""
     shapes, ends = network.shapes, (network.layers[0], network.layers[-1], network.takes_classes)
     given = Given() if options.numbers is None else given_numbers(options.numbers, shapes, *ends)
@@ -51,14 +51,14 @@ def inputs_of(options: argparse.Namespace, network: Network) -> tuple[dict[str, 
     if options.data is not None:
         if both := [name for name in "xy" if name in found]:
             raise ValueError(f"{both[0]}: in {options.numbers}, and points are in {options.data}")
-        found |= points_of(options)
+        found |= table_points(options)
     if missing := [name for name in (*shapes, "x", "y") if name not in found]:
         rows = len(found.get("x", found.get("y", ()))) or options.points
-        found = {**drawn(options, shapes, rows, missing), **found}
+        found = {**drawn_by_run(options, shapes, rows, missing), **found}
     return {name: numpy.array(value, numpy.float64) for name, value in found.items()}, given.layout == "in x out"
 
 
-def points_of(options: argparse.Namespace) -> dict[str, numpy.ndarray]:
+def table_points(options: argparse.Namespace) -> dict[str, numpy.ndarray]:
     """x and y of a table, as the package's `run --data` reads it.
 
     Raises OSError, or ValueError with file, line and reason, also where the package cannot be imported.
@@ -82,7 +82,7 @@ def module_of(options: argparse.Namespace, name: str) -> Any:
         sys.path.remove(str(folder.parent))
 
 
-def drawn(options: argparse.Namespace, shapes: dict[str, Any], rows: int, missing: list[str]) -> dict[str, Any]:
+def drawn_by_run(options: argparse.Namespace, shapes: dict[str, Any], rows: int, missing: list[str]) -> dict[str, Any]:
     """What the package's `run` draws from the seed.
 
     Raises ValueError where it cannot be imported.
@@ -128,7 +128,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         source = options.folder / "backward.py"
         network = network_of(text_of(source), source)
-        inputs, turned = inputs_of(options, network)
+        inputs, turned = weights_and_points(options, network)
         doctor = Diagnostician(network, inputs)
         if options.table:
             return table(doctor, options.theirs, turned)

@@ -14,7 +14,7 @@ from typing import Any
 from derive.exercises import Examiner, exercise_sheet, filled_lines
 from derive.problems import Network, network_of, settings, text_of
 
-LARGEST = 2**20  # bytes
+LARGEST_SHEET = 2**20  # bytes
 
 
 def network_at(place: Path) -> Network:
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         if options.check is None:
             print(exercise_sheet(network, options.answers), end="")
             return 0
-        text = content(options.check, LARGEST).decode("utf-8", "replace")
+        text = content(options.check, LARGEST_SHEET).decode("utf-8", "replace")
         answers = Examiner(network).answers(filled_lines(text))
     except (OSError, ValueError, TypeError) as error:
         return failed("python -m derive.exercise", error)

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from derive.matrix_derivation import derivation, gradient
-from derive.matrix_text import parsed, shape_of
+from derive.matrix_text import parsed, shape_flag
 from derive.proof import NotProved
 
 MOST_SECONDS = 600
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=MOST_SECONDS, help="of work for the proof (ten minutes)")
     options = parser.parse_args(argv)
     try:
-        loss, symbols = parsed(options.expression, dict(map(shape_of, options.shape)))
+        loss, symbols = parsed(options.expression, dict(map(shape_flag, options.shape)))
         names = options.variables.split(",") if options.variables else list(symbols)
         for name in names:
             if name.strip() not in symbols:

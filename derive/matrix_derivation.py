@@ -46,7 +46,7 @@ class MatrixDerivation:
 
     def __init__(self, loss: Expr, variables: Iterable[MatrixSymbol | Symbol]) -> None:
         self.loss, self.variables = scalar_loss(loss), checked_variables(variables)
-        reader, self.program = read(self.loss, self.variables)
+        reader, self.program = program_of_loss(self.loss, self.variables)
         self.original, self.sizes, self.inputs = reader.original, reader.sizes, reader.inputs
         self.derivation: Derivation = derive(self.program)
 
@@ -214,7 +214,7 @@ def gradient(loss: Expr, variable: MatrixSymbol | Symbol, prove: bool = True) ->
     return derivation(loss, [variable], prove).gradients[variable]
 
 
-def read(loss: Expr, variables: tuple[MatrixSymbol | Symbol, ...]) -> tuple[Reader, Program]:
+def program_of_loss(loss: Expr, variables: tuple[MatrixSymbol | Symbol, ...]) -> tuple[Reader, Program]:
     """The program of a loss; of sums written out entry by entry that of the sums, where these can be read."""
     reader, short = Reader(), rolled(loss)
     if short != loss:

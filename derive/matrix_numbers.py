@@ -19,7 +19,7 @@ def at_arrays(subject: Any, arrays: dict[str, Any]) -> tuple[float, dict[str, An
     Raises ValueError that names an array that is missing, of another shape, or not expected, or the first symbol
     without a real and finite value.
     """
-    inputs = inputs_of(subject, arrays)
+    inputs = inputs_at(subject, arrays)
     values = evaluate(subject.derivation.equations, inputs)
     gradients = {}
     for variable in subject.variables:
@@ -28,7 +28,7 @@ def at_arrays(subject: Any, arrays: dict[str, Any]) -> tuple[float, dict[str, An
     return float(values[subject.program.output].item()), gradients
 
 
-def inputs_of(subject: Any, arrays: dict[str, Any]) -> dict[MatrixSymbol, ndarray]:
+def inputs_at(subject: Any, arrays: dict[str, Any]) -> dict[MatrixSymbol, ndarray]:
     """The arrays by their symbols, each with its two dimensions.
 
     Raises ValueError that names an array that is missing, of another shape, or not expected.
@@ -55,7 +55,7 @@ def diagnosed(subject: Any, function: Callable[..., Any], arrays: dict[str, Any]
 
     Raises ValueError or TypeError for what is no point, and for what are no gradients.
     """
-    doctor = ExpressionDoctor(subject.derivation, inputs_of(subject, arrays) if arrays else None)
+    doctor = ExpressionDoctor(subject.derivation, inputs_at(subject, arrays) if arrays else None)
     names = {str(given): symbol for symbol, given in subject.original.items()}
     scalars = {str(given) for given in subject.original.values() if not isinstance(given, MatrixSymbol)}
     values = {name: doctor.point.inputs[symbol].copy() for name, symbol in names.items()}
@@ -106,14 +106,14 @@ def beside_autograd(subject: Any, tensors: dict[str, Any]) -> dict[str, float]:
     expected = namespace[subject.program.output.name]
     variables = [subject.inputs[variable].name for variable in subject.variables]
     wanted = torch.autograd.grad(expected, [leaves[name] for name in variables], allow_unused=True)
-    found = {"value": apart(value, expected.detach())}
+    found = {"value": relative_difference(value, expected.detach())}
     for variable, name, gradient in zip(subject.variables, variables, wanted, strict=True):
         mine = getattr(gradients, name)
-        found[str(variable)] = apart(mine, torch.zeros_like(mine) if gradient is None else gradient)
+        found[str(variable)] = relative_difference(mine, torch.zeros_like(mine) if gradient is None else gradient)
     return found
 
 
-def apart(mine: Any, other: Any) -> float:
+def relative_difference(mine: Any, other: Any) -> float:
     """The relative difference in the largest entry; infinite where one is not finite and the other is."""
     difference, size = (mine - other).abs().max().item(), other.abs().max().item()
     if math.isnan(difference):

@@ -35,18 +35,18 @@ from sympy import (
 from derive.formulas import ELEMENTWISE
 from derive.matrix import column_sum, diagonal, log_softmax, logsumexp, row_sum, softmax, total
 
-TOKEN = re.compile(r"\s*(?:(\d+\.?\d*(?:[eE][-+]?\d+)?)|([A-Za-z]\w*)|(\.\*|\./|\.\^|\*\*|\.T\b|[-+*/^'(),]))")
+TEXT_TOKEN = re.compile(r"\s*(?:(\d+\.?\d*(?:[eE][-+]?\d+)?)|([A-Za-z]\w*)|(\.\*|\./|\.\^|\*\*|\.T\b|[-+*/^'(),]))")
 MOST_LETTERS, DEEPEST = 2000, 60
-SIZES = "nmkpqrlhgcdefabstuvwxyzij"
-Size = int | str  # a number or a name
-Shape = tuple["Dimension", "Dimension"]
+SIZE_LETTERS = "nmkpqrlhgcdefabstuvwxyzij"
+TypedSize = int | str  # a number or a name
+TypedShape = tuple["Dimension", "Dimension"]
 
 
 @dataclass
 class Dimension:
     """A number of rows or columns; two that must agree point to one."""
 
-    size: Size | None = None
+    size: TypedSize | None = None
     same: "Dimension | None" = None
 
     def root(self) -> "Dimension":
@@ -91,7 +91,7 @@ BINARY = {"+": 1, "-": 1, "*": 2, "/": 2, ".*": 2, "./": 2, "^": 4, "**": 4, ".^
 NEGATIVE = 3
 
 
-def parsed(text: str, shapes: dict[str, tuple[Size, ...]]) -> tuple[Expr, dict[str, Expr]]:
+def parsed(text: str, shapes: dict[str, tuple[TypedSize, ...]]) -> tuple[Expr, dict[str, Expr]]:
     """The expression, and each name in it as the symbol that it is.
 
     Raises ValueError that says where the text is not allowed, or which shapes do not agree.
@@ -113,17 +113,17 @@ def parsed(text: str, shapes: dict[str, tuple[Size, ...]]) -> tuple[Expr, dict[s
 class TextReader:
     """Reads tokens into nodes, from the left, what binds more tightly first."""
 
-    def __init__(self, text: str, shapes: dict[str, tuple[Size, ...]]) -> None:
+    def __init__(self, text: str, shapes: dict[str, tuple[TypedSize, ...]]) -> None:
         self.tokens: list[str] = []
         place = 0
         while text[place:].strip():
-            match = TOKEN.match(text, place)
+            match = TEXT_TOKEN.match(text, place)
             if match is None:
                 raise ValueError(f"not allowed here: {text[place:].strip()[:20]}; an expression is tr(A'*X), say")
             self.tokens.append(match[0].strip())
             place = match.end()
         self.shapes = shapes
-        self.names: dict[str, Shape | None] = {}
+        self.names: dict[str, TypedShape | None] = {}
 
     def rest(self) -> str:
         return f"at {' '.join(self.tokens[:6])!r}" if self.tokens else "at the end"
@@ -202,7 +202,7 @@ class TextReader:
         if name in MATRIX_FUNCTIONS and len(arguments) == 1 and first.shape is not None:
             kind, _ = MATRIX_FUNCTIONS[name]
             if "square" in kind:
-                agree(first.shape[0], first.shape[1], f"{name} needs a square matrix")
+                unify(first.shape[0], first.shape[1], f"{name} needs a square matrix")
             one = Dimension(1)
             rows, columns = first.shape
             shape = {
@@ -221,7 +221,7 @@ class TextReader:
         raise ValueError(f"{name}: no such function of {len(arguments)} arguments like these; there are {known}")
 
 
-def agree(left: Dimension, right: Dimension, why: str) -> None:
+def unify(left: Dimension, right: Dimension, why: str) -> None:
     """Makes two sizes one."""
     left, right = left.root(), right.root()
     if left is right:
@@ -234,7 +234,7 @@ def agree(left: Dimension, right: Dimension, why: str) -> None:
 
 def binary(operator: str, left: Node, right: Node) -> Node:
     if operator == "*" and not left.single and not right.single:
-        agree(left.shape[1], right.shape[0], "a product needs as many columns on the left as rows on the right")
+        unify(left.shape[1], right.shape[0], "a product needs as many columns on the left as rows on the right")
         return Node("product", (left.shape[0], right.shape[1]), [left, right])
     if operator == "*" and left.shape and right.shape and left.shape[1].root().size == 1 == right.shape[0].root().size:
         return Node("product", (left.shape[0], right.shape[1]), [left, right])
@@ -249,7 +249,7 @@ def binary(operator: str, left: Node, right: Node) -> Node:
         if not left.single:
             if any(side.root().size == 1 for side in left.shape):
                 raise ValueError("^ of a column or a row; .^ is the power entry by entry")
-            agree(left.shape[0], left.shape[1], "^ needs a square matrix; .^ is the power entry by entry")
+            unify(left.shape[0], left.shape[1], "^ needs a square matrix; .^ is the power entry by entry")
         return Node("power", left.shape, [left, right])
     if operator == ".^" and right.single:
         return Node("entry power", left.shape, [left, right])
@@ -259,19 +259,19 @@ def binary(operator: str, left: Node, right: Node) -> Node:
         number = "a number" if operator in "+-" else "a single number"
         raise ValueError(f"{operator}: {number} and a matrix; c*ones adds c to every entry, and * and / scale")
     for one, other in zip(left.shape, right.shape, strict=True):
-        agree(one, other, f"{operator} needs one shape")
+        unify(one, other, f"{operator} needs one shape")
     return Node(operator, left.shape, [left, right])
 
 
 class Maker:
     """Nodes as SymPy, once all shapes are known as far as they will be."""
 
-    def __init__(self, names: dict[str, Shape | None]) -> None:
+    def __init__(self, names: dict[str, TypedShape | None]) -> None:
         self.sizes: dict[int, Expr] = {}
         self.taken = set(names)
         self.symbols = {name: self.symbol(name, shape) for name, shape in names.items()}
 
-    def symbol(self, name: str, shape: Shape | None) -> Expr:
+    def symbol(self, name: str, shape: TypedShape | None) -> Expr:
         return Symbol(name, real=True) if shape is None else MatrixSymbol(name, *map(self.size, shape))
 
     def size(self, dimension: Dimension) -> Expr:
@@ -279,7 +279,7 @@ class Maker:
         if isinstance(found.size, int):
             return Integer(found.size)
         if found.size is None:
-            free = (letter for letter in SIZES if letter not in self.taken)
+            free = (letter for letter in SIZE_LETTERS if letter not in self.taken)
             found.size = next(free, f"size{len(self.taken)}")
         self.taken.add(found.size)
         return symbols(found.size, integer=True, positive=True)
@@ -340,7 +340,7 @@ def made_of(node: Node, values: list[Expr]) -> Expr:
     raise ValueError(f"no meaning is known of {node.kind}")
 
 
-def shape_of(text: str) -> tuple[str, tuple[Size, ...]]:
+def shape_flag(text: str) -> tuple[str, tuple[TypedSize, ...]]:
     """The name and the shape of Y=m,n, of x=n a column, of c= or c=1 a number.
 
     Raises ValueError where it is none.
@@ -350,6 +350,6 @@ def shape_of(text: str) -> tuple[str, tuple[Size, ...]]:
     sized = all(re.fullmatch(r"[1-9]\d{0,5}|[A-Za-z]\w*", part) for part in parts)
     if not found or not re.fullmatch(r"[A-Za-z]\w*", name.strip()) or not sized or len(parts) > 2:
         raise ValueError(f"--shape: expected a name and sizes, as Y=m,n or x=n or c=1, got {text!r}")
-    sides: Iterable[Size] = (int(part) if part.isdigit() else part for part in parts)
+    sides: Iterable[TypedSize] = (int(part) if part.isdigit() else part for part in parts)
     shape = tuple(sides)
     return name.strip(), () if shape == (1,) else shape

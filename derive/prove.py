@@ -57,7 +57,7 @@ def prove_twin(folder: Path, network: Network, seconds: float) -> tuple[Certific
         narrow = render(twin)
         write_package(package, narrow)
         certificate = proved(package, seconds)
-    same = [f"{name}: {', '.join(found)}" for name in files if (found := shared(files[name], narrow[name]))]
+    same = [f"{name}: {', '.join(found)}" for name in files if (found := in_common(files[name], narrow[name]))]
     if not same:
         raise NotProved(f"{folder}: no function is the same as in the narrow {'-'.join(map(str, twin.layers))}")
     sizes = "-".join(map(str, twin.layers))
@@ -68,13 +68,13 @@ def prove_twin(folder: Path, network: Network, seconds: float) -> tuple[Certific
     )
 
 
-def shared(source: str, other: str) -> list[str]:
+def in_common(source: str, other: str) -> list[str]:
     """The functions, but those for use inside, that two files have in common, whatever docstrings and comments say."""
-    ours, theirs = functions(source), functions(other)
+    ours, theirs = function_texts(source), function_texts(other)
     return [name for name, body in ours.items() if name[0] != "_" and theirs.get(name) == body]
 
 
-def functions(source: str) -> dict[str, str]:
+def function_texts(source: str) -> dict[str, str]:
     found = {}
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef):

@@ -29,7 +29,7 @@ from derive.reading import forward
 
 LINE = re.compile(r"^\s*([A-Za-z_]\w*)\s*=\s*([^=].*?)\s*(?:#.*)?$")
 NARROW, WIDE, ROWS, LONGEST = 2, 12, (5, 7, 11, 13, 17), 2_000
-SAME, HIGHEST = 1e-9, 64
+SAME_TO, HIGHEST = 1e-9, 64
 READ = "arithmetic, @, .T, .sum(0) and functions of torch"
 CALLS: dict[str, Callable[..., Any]] = {  # of torch, by function or by method
     "add": operator.add,
@@ -44,7 +44,7 @@ CALLS: dict[str, Callable[..., Any]] = {  # of torch, by function or by method
     "sum": Tensor.sum,
     "t": lambda tensor: tensor.T,
 }
-OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
+PYTHON_OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -90,9 +90,9 @@ class Examiner:
         wide = replace(network, layers=tuple(min(width, WIDE) for width in network.layers))
         rows = next(rows for rows in ROWS if rows not in wide.layers)
         self.doctor = Diagnostician(wide, drawn_inputs(wide, rows))
-        self.exact = Surroundings(small, None)
+        self.exact = KnownLines(small, None)
         inputs = {s: self.doctor.point.right[s] for s in self.doctor.derivation.program.inputs}
-        self.numeric = Surroundings(wide, inputs)
+        self.numeric = KnownLines(wide, inputs)
         self.steps = {e.target: f"B{number}" for number, e in enumerate(self.doctor.derivation.backward, 1)}
 
     def answers(self, filled: Mapping[str, str]) -> list[Answer]:
@@ -113,17 +113,21 @@ class Examiner:
         try:
             got, right = self.numeric.computed(text, name), self.numeric.right[name]
             if got.shape != right.shape:
-                turned = got.ndim == 2 and got.shape[::-1] == right.shape and close(floats(got).T, floats(right))
+                turned = (
+                    got.ndim == 2
+                    and got.shape[::-1] == right.shape
+                    and same_numbers(as_floats(got).T, as_floats(right))
+                )
                 note = "; it is transposed" if turned else ""
                 return f"has shape {self.numeric.sized(got.shape)} where it is {self.numeric.sized(right.shape)}{note}"
-            if not numpy.isfinite(floats(got)).all():
+            if not numpy.isfinite(as_floats(got)).all():
                 return "is not finite"
             exact, wanted = self.exact.computed(text, name), self.exact.right[name]
         except Unreadable as error:
             return str(error)
         if exact.shape == wanted.shape and self.identical(exact, wanted, name):
             return ""
-        return self.slip(symbol, floats(got), floats(right))
+        return self.slip(symbol, as_floats(got), as_floats(right))
 
     def identical(self, got: Tensor, right: Tensor, name: str) -> bool:
         """Whether each entry is, as the prover decides; not where it knows nothing of what is in it."""
@@ -144,16 +148,16 @@ class Examiner:
                 made = point.numbers.of(change.operation)
             except (ArithmeticError, ValueError, TypeError, IndexError, KeyError):
                 continue
-            if made.size == got.size and close(made.reshape(got.shape), got):
+            if made.size == got.size and same_numbers(made.reshape(got.shape), got):
                 return change.words
-        square = got.ndim == 2 and got.shape[0] == got.shape[1] and close(got.T, right)
+        square = got.ndim == 2 and got.shape[0] == got.shape[1] and same_numbers(got.T, right)
         if square:
             return "it is transposed"
         two = (array.reshape(1, -1) if array.ndim < 2 else array for array in (got, right))
         return f"differs: {relation(*two)}"
 
 
-class Surroundings:
+class KnownLines:
     """The names that a line can use, with their values: symbols, or numbers where there are inputs."""
 
     def __init__(self, network: Network, inputs: Mapping[MatrixSymbol, ndarray] | None) -> None:
@@ -190,7 +194,7 @@ class Surroundings:
             tree = ast.parse(text, mode="eval").body
         except (SyntaxError, ValueError, RecursionError):
             raise Unreadable(f"cannot be read: {text[:60]}") from None
-        value = Reading({n: self.right[n] for n in known}, self.right.keys(), self.sized).of(tree)
+        value = Evaluator({n: self.right[n] for n in known}, self.right.keys(), self.sized).of(tree)
         if isinstance(value, Expr):
             value = Tensor(value)
         if not isinstance(value, Tensor):
@@ -198,7 +202,7 @@ class Surroundings:
         return value
 
 
-class Reading:
+class Evaluator:
     """Computes an expression of Python, operation by operation: arithmetic, transposes, sums, functions of torch."""
 
     def __init__(self, names: Mapping[str, Any], later: Collection[str], sized: Callable[..., str]) -> None:
@@ -214,13 +218,13 @@ class Reading:
 
     def value(self, node: ast.expr) -> Any:
         match node:
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in PYTHON_OPERATORS:
                 one, other = self.of(left), self.of(right)
                 if isinstance(op, ast.Pow) and not (isinstance(other, Expr) and abs(other) <= HIGHEST):
                     raise Unreadable(f"{ast.unparse(node)[:60]}: powers up to {HIGHEST} are read here")
-                return OPERATORS[type(op)](one, other)
-            case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in OPERATORS:
-                return OPERATORS[type(op)](self.of(left), self.of(right))
+                return PYTHON_OPERATORS[type(op)](one, other)
+            case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in PYTHON_OPERATORS:
+                return PYTHON_OPERATORS[type(op)](self.of(left), self.of(right))
             case ast.UnaryOp(op=ast.USub(), operand=operand):
                 return -self.of(operand)
             case ast.UnaryOp(op=ast.UAdd(), operand=operand):
@@ -275,9 +279,9 @@ def given(values: ndarray, shape: tuple[int, ...]) -> Tensor:
     return Tensor(numpy.frompyfunc(Float, 1, 1)(values.reshape(shape)))
 
 
-def floats(tensor: Tensor) -> ndarray:
+def as_floats(tensor: Tensor) -> ndarray:
     return numpy.vectorize(float, otypes=[float])(tensor.entries)
 
 
-def close(one: ndarray, other: ndarray) -> bool:
-    return one.shape == other.shape and bool((abs(one - other) <= SAME * (abs(other).max() + SAME)).all())
+def same_numbers(one: ndarray, other: ndarray) -> bool:
+    return one.shape == other.shape and bool((abs(one - other) <= SAME_TO * (abs(other).max() + SAME_TO)).all())

@@ -66,7 +66,7 @@ ONE_BY_ONE = Integer(1), Integer(1)
 DETERMINANTS = {Determinant: "det", LogDet: "logdet", LogAbsDet: "logabsdet", SignDet: "signdet"}
 
 
-def shape_of(value: MatrixExpr) -> Shape:
+def sizes_of(value: MatrixExpr) -> Shape:
     rows, columns = value.shape
     return sympify(rows), sympify(columns)
 
@@ -82,27 +82,27 @@ def lower(value: Expr) -> Operation:
 
 @lower.register
 def _(value: MatrixSymbol) -> Operation:
-    return Value(shape_of(value), value)
+    return Value(sizes_of(value), value)
 
 
 @lower.register
 def _(value: Transpose) -> Operation:
-    return Transposed(shape_of(value), lower(value.arg))
+    return Transposed(sizes_of(value), lower(value.arg))
 
 
 @lower.register
 def _(value: Inverse) -> Operation:
-    return Power(shape_of(value), lower(value.arg), sympify(-1))
+    return Power(sizes_of(value), lower(value.arg), sympify(-1))
 
 
 @lower.register
 def _(value: MatPow) -> Operation:
-    return Power(shape_of(value), lower(value.base), value.exp)
+    return Power(sizes_of(value), lower(value.base), value.exp)
 
 
 @lower.register
 def _(value: Elementwise) -> Operation:
-    return Entrywise(shape_of(value), value.formula, tuple((u, lower(part)) for u, part in value.operands.items()))
+    return Entrywise(sizes_of(value), value.formula, tuple((u, lower(part)) for u, part in value.operands.items()))
 
 
 @lower.register
@@ -122,27 +122,27 @@ def _(value: Scalar) -> Operation:
 
 @lower.register
 def _(value: OneMatrix) -> Operation:
-    return Constant(shape_of(value), "ones")
+    return Constant(sizes_of(value), "ones")
 
 
 @lower.register
 def _(value: ZeroMatrix) -> Operation:
-    return Constant(shape_of(value), "zeros")
+    return Constant(sizes_of(value), "zeros")
 
 
 @lower.register
 def _(value: Identity) -> Operation:
-    return Constant(shape_of(value), "identity")
+    return Constant(sizes_of(value), "identity")
 
 
 @lower.register
 def _(value: Arange) -> Operation:
-    return Constant(shape_of(value), "arange")
+    return Constant(sizes_of(value), "arange")
 
 
 @lower.register
 def _(value: ImmutableDenseMatrix) -> Operation:
-    return Constant(shape_of(value), "entries", tuple(map(tuple, value.tolist())))
+    return Constant(sizes_of(value), "entries", tuple(map(tuple, value.tolist())))
 
 
 @lower.register
@@ -154,10 +154,10 @@ def _(value: MatAdd) -> Operation:
         match products[0], bias:
             case Product(factors=(Value() as input, Transposed(of=Value() as weight))), Repeated(of=Value() as row):
                 if row.shape[0] == 1 and bias.shape[1] == row.shape[1]:
-                    affine = Affine(shape_of(value), input, weight, row)
+                    affine = Affine(sizes_of(value), input, weight, row)
                     others = tuple(term for term in terms if term not in (products[0], bias))
                     return Sum(affine.shape, (affine, *others)) if others else affine
-    return Sum(shape_of(value), terms)
+    return Sum(sizes_of(value), terms)
 
 
 @lower.register
@@ -198,9 +198,9 @@ def reduction(kind: str, rows: bool, columns: bool, of: Operation) -> Operation:
 @lower.register
 def _(value: Trace) -> Operation:
     """Of a matrix with one row and column its entry, of a product the sum of the entries of P^T times those of Q."""
-    if isinstance(value.arg, MatrixSymbol) and shape_of(value.arg) == ONE_BY_ONE:
+    if isinstance(value.arg, MatrixSymbol) and sizes_of(value.arg) == ONE_BY_ONE:
         return Entry(ONE_BY_ONE, lower(value.arg), Integer(0), Integer(0))
-    if shape_of(value.arg) == ONE_BY_ONE:
+    if sizes_of(value.arg) == ONE_BY_ONE:
         return lower(value.arg)
     scale, factors = chain(value.arg)
     return with_scale(scale, Number(ONE_BY_ONE, "trace", lower(factors[0])) if len(factors) == 1 else of_two(factors))
@@ -231,23 +231,23 @@ def _(value: MatrixElement) -> Operation:
 @lower.register
 def _(value: KroneckerProduct) -> Operation:
     left, right = value.args
-    return Kronecker(shape_of(value), lower(left), lower(right))
+    return Kronecker(sizes_of(value), lower(left), lower(right))
 
 
 @lower.register
 def _(value: BlockSum) -> Operation:
-    return Contraction(shape_of(value), lower(value.matrix), lower(value.factor), value.inner)
+    return Contraction(sizes_of(value), lower(value.matrix), lower(value.factor), value.inner)
 
 
 @lower.register
 def _(value: MatrixSlice) -> Operation:
-    if shape_of(value) == ONE_BY_ONE:
+    if sizes_of(value) == ONE_BY_ONE:
         return Entry(ONE_BY_ONE, lower(value.parent), value.rowslice[0], value.colslice[0])
-    return Slice(shape_of(value), lower(value.parent), value.rowslice[:2], value.colslice[:2])
+    return Slice(sizes_of(value), lower(value.parent), value.rowslice[:2], value.colslice[:2])
 
 
 @lower.register
 def _(value: BlockMatrix) -> Operation:
     rows, columns = value.blockshape
     grid = tuple(tuple(lower(value.blocks[i, j]) for j in range(columns)) for i in range(rows))
-    return Blocks(shape_of(value), grid)
+    return Blocks(sizes_of(value), grid)

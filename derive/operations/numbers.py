@@ -38,7 +38,7 @@ REDUCED: dict[str, Callable[..., ndarray]] = {
     "logsumexp": numpy.logaddexp.reduce,
     "amax": numpy.max,
 }
-NUMBERS: dict[str, Callable[[ndarray], float]] = {
+OF_SQUARE: dict[str, Callable[[ndarray], float]] = {
     "trace": numpy.trace,
     "det": numpy.linalg.det,
     "logdet": lambda matrix: numpy.log(numpy.linalg.slogdet(matrix)[0]) + numpy.linalg.slogdet(matrix)[1],
@@ -115,7 +115,7 @@ class Numbers:
             case Inner(left=left, right=right):
                 return numpy.sum(self.of(left) * self.of(right), keepdims=True)
             case Number(kind=kind, of=of):
-                return numpy.full((1, 1), NUMBERS[kind](self.of(of)))
+                return numpy.full((1, 1), OF_SQUARE[kind](self.of(of)))
             case Entry(of=of, row=row, column=column):
                 return numpy.full((1, 1), self.of(of)[self.size(row), self.size(column)])
             case Kronecker(left=left, right=right):

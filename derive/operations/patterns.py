@@ -25,7 +25,7 @@ def is_plain(equation: Equation) -> bool:
     value = equation.value
     if isinstance(value, Elementwise):
         return all(isinstance(operand, MatrixSymbol) for operand in value.operands.values())
-    return any(match(value) for match in (affine, backward_product, weight_gradient, bias_gradient, products, total))
+    return any(match(value) for match in (affine, backward_product, weight_gradient, bias_gradient, products, total_of))
 
 
 def affine(value: MatrixExpr) -> tuple[MatrixSymbol, MatrixSymbol, MatrixSymbol | None] | None:
@@ -73,7 +73,7 @@ def products(value: MatrixExpr) -> list[tuple[MatrixExpr, MatrixExpr]] | None:
     return terms if fitting else None
 
 
-def total(value: MatrixExpr) -> tuple[MatrixSymbol, ...] | None:
+def total_of(value: MatrixExpr) -> tuple[MatrixSymbol, ...] | None:
     """E of c 1^T E 1."""
     if isinstance(value, MatMul):
         left, *middle, right = value.as_coeff_matrices()[1]
@@ -147,7 +147,7 @@ def quadratic(derivation: Derivation) -> Quadratic | None:
     """Where the entries of the loss are a number times the square of its gradient in the prediction."""
     *_, E, L = derivation.program.equations
     error = derivation.backward[0]
-    if not total(L.value) or not isinstance(E.value, Elementwise) or not isinstance(error.value, Elementwise):
+    if not total_of(L.value) or not isinstance(E.value, Elementwise) or not isinstance(error.value, Elementwise):
         return None
     scale, _ = L.value.as_coeff_mmul()
     ratio = cancel(scale * E.value.formula / error.value.formula**2)

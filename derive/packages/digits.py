@@ -13,14 +13,14 @@ from derive.operations import bias_gradient, evaluate
 from derive.problems import Network
 from derive.reading import forward
 
-SIZES = (1e-8, 1e-4, 1.0, 5.0, 15.0, 40.0, 120.0, 800.0)
-POINTS = tuple(sign * size for size in SIZES for sign in (1, -1))
-TARGETS = 0.0, 0.25, 1.0, -1.5
-KEPT = 1e-8  # of a result, beyond what rounding of its argument makes of it: half of the digits
+POINT_SIZES = (1e-8, 1e-4, 1.0, 5.0, 15.0, 40.0, 120.0, 800.0)
+DIGIT_POINTS = tuple(sign * size for size in POINT_SIZES for sign in (1, -1))
+POINT_TARGETS = 0.0, 0.25, 1.0, -1.5
+MOST_LOST = 1e-8  # of a result, beyond what rounding of its argument makes of it: half of the digits
 MOST_EXPONENT = 10_000
 NEGLIGIBLE = 1e-12  # beside the largest that it is nearer to 0: 1 - sigmoid(z), say, which for torch, too, is 0 at 40
 SMALLEST, LARGEST = 1e-290, 1e150  # of results that are judged
-ORDERS = "value", "derivative", "second derivative"
+RESULTS = "value", "derivative", "second derivative"
 
 
 def lost_digits(network: Network) -> list[str]:
@@ -44,7 +44,7 @@ def lost_digits(network: Network) -> list[str]:
 def lost(network: Network, formula: Expr, variables: tuple[Symbol, ...]) -> Iterator[tuple[float, str]]:
     """How much is wrong, and in words, for each point and result that is."""
     truths = derivatives(opened(formula), variables)
-    for target in TARGETS if len(variables) > 1 else (1.0,):
+    for target in POINT_TARGETS if len(variables) > 1 else (1.0,):
         yield from lost_at(network, truths, variables, target)
 
 
@@ -52,29 +52,31 @@ def lost_at(
     network: Network, truths: list[Callable[..., mpmath.mpf]], variables: tuple[Symbol, ...], target: float
 ) -> Iterator[tuple[float, str]]:
     """The same for one target; where there is none it is what the gradient is multiplied with."""
-    numbers_of = {point: [exact(each, (point, target)[: len(variables)]) for each in truths] for point in POINTS}
+    numbers_of = {
+        point: [settled_number(each, (point, target)[: len(variables)]) for each in truths] for point in DIGIT_POINTS
+    }
     beside = f", {variables[1]} = {target:g}" if len(variables) > 1 else ""
-    for point, *results in zip(POINTS, *computed(network, target), strict=True):
+    for point, *results in zip(DIGIT_POINTS, *sweep_in_float64(network, target), strict=True):
         numbers = numbers_of[point]
         nearer = zip(*(found for other, found in numbers_of.items() if abs(other) <= abs(point)), strict=True)
         largest = [max((abs(n) for n in column if n is not None), default=0) for column in nearer]
-        for order, got, truth, slope, most in zip(ORDERS, results, numbers, numbers[1:], largest, strict=False):
+        for order, got, truth, slope, most in zip(RESULTS, results, numbers, numbers[1:], largest, strict=False):
             if truth is None or slope is None or not SMALLEST < abs(truth) < LARGEST:
                 continue
             said = f"loses digits: in float64 at {variables[0]} = {point:g}{beside} its {order} is {got:.9g}"
             said += f" where it should be {mpmath.nstr(truth, 9)}"
             off = float(min(abs(got - truth) / (abs(truth) + abs(point * slope)), 1)) if isfinite(got) else inf
-            if off > KEPT and (abs(truth) > NEGLIGIBLE * most or got * truth < 0 or not isfinite(got)):
+            if off > MOST_LOST and (abs(truth) > NEGLIGIBLE * most or got * truth < 0 or not isfinite(got)):
                 yield off + (got * truth < 0), said
 
 
-def computed(network: Network, target: float) -> list[list[float]]:
+def sweep_in_float64(network: Network, target: float) -> list[list[float]]:
     """Value, slope and curvature, as far as there are any, of a network with one unit by its equations in float64."""
     program = forward(network)
     derivation = derive(program)
     curved = hvp(derivation)
     (W, b), (X, Y) = program.parameters, program.data
-    column, one = numpy.array(POINTS)[:, None], numpy.ones((1, 1))
+    column, one = numpy.array(DIGIT_POINTS)[:, None], numpy.ones((1, 1))
     inputs = {X: column, Y: numpy.full(column.shape, target), W: one, b: 0 * one}
     inputs |= {program.notation.tangent(W): 0 * one, program.notation.tangent(b): one}
     values = evaluate(curved.equations, inputs, finite=False)
@@ -88,7 +90,7 @@ def computed(network: Network, target: float) -> list[list[float]]:
 def derivatives(formula: Expr, variables: tuple[Symbol, ...]) -> list[Callable[..., mpmath.mpf]]:
     """The formula and three derivatives of it by its first variable, at any number of digits."""
     found = [formula]
-    while len(found) <= len(ORDERS):
+    while len(found) <= len(RESULTS):
         found.append(diff(found[-1], variables[0]).replace(DiracDelta, lambda *_: Integer(0)))
     return [lambdify(variables, each, [{"exp": bounded_exp}, "mpmath"]) for each in found]
 
@@ -103,7 +105,7 @@ def bounded_exp(exponent: mpmath.mpf) -> mpmath.mpf:
     return mpmath.exp(exponent) if exponent > -MOST_EXPONENT else mpmath.mpf(0)
 
 
-def exact(function: Callable[..., mpmath.mpf], point: tuple[float, ...]) -> mpmath.mpf | None:
+def settled_number(function: Callable[..., mpmath.mpf], point: tuple[float, ...]) -> mpmath.mpf | None:
     """The number, once twice the digits do not change it; None where there is no real one."""
     before = None
     for digits in (60, 400, 800):

@@ -12,7 +12,7 @@ from derive.packages.templates import tensor_checks
 from derive.packages.text import imports
 from derive.programs import Derivation, LogDet, Program, SignDet, atom, needed
 
-CONDITIONS = {
+WITHOUT_RESULT = {
     LogDet: "The logarithm of a determinant is nan where the determinant is negative.",
     over: "Where a norm is 0, its gradient is taken to be 0, one of its subgradients.",
     SignDet: "The logarithm of a product of determinants is nan where that is negative.",
@@ -28,7 +28,7 @@ def expression_page(derivation: Derivation, title: str) -> dict[str, Any]:
         "loss": textwrap.wrap(title.replace("\\", "/").replace('"""', "'''"), 110, break_on_hyphens=False),
         "conditions": conditions(derivation),
         "imports": imports(body),
-        "inputs": inputs_of(program),
+        "inputs": input_holes(program),
         "variables": [
             {
                 "name": spell(program, symbol),
@@ -45,7 +45,7 @@ def expression_page(derivation: Derivation, title: str) -> dict[str, Any]:
     }
 
 
-def inputs_of(program: Program) -> list[dict[str, Any]]:
+def input_holes(program: Program) -> list[dict[str, Any]]:
     printer = TorchPrinter(program)
     return [
         {"name": spell(program, s), "shape": printer.shape_text(s), "dimensions": len(program.shape(s))}
@@ -61,7 +61,7 @@ def forward_text(program: Program) -> str:
 def conditions(derivation: Derivation) -> list[str]:
     """Where the code has no result, a line each."""
     values = [equation.value for equation in derivation.equations]
-    return [line for node, line in CONDITIONS.items() if any(value.has(node) for value in values)]
+    return [line for node, line in WITHOUT_RESULT.items() if any(value.has(node) for value in values)]
 
 
 def dimension_lines(program: Program) -> list[str]:
@@ -98,7 +98,7 @@ def layer_page(program: Program, result: MatrixExpr, cotangent: MatrixSymbol, de
     parameters = {symbol.name for symbol in derivation.program.parameters}
     inputs = [
         {**of, "returned": f"gradients.{of['name']}" if symbol.name in parameters else "None"}
-        for symbol, of in zip(program.inputs, inputs_of(program), strict=True)
+        for symbol, of in zip(program.inputs, input_holes(program), strict=True)
     ]
     about = f"{program.inputs} {program.equations} {sorted(parameters)}"
     return {

@@ -31,36 +31,38 @@ def native_holes(
     `each` is the derivation of the rows' own losses, `penalty` that of what no row has, `blocks` what a flat vector is
     cut into.
     """
-    laid = list(places(blocks))
+    laid = list(laid_places(blocks))
     sweeps = {
-        "gradient": of_gradient(derived),
-        "hvp": of_hvp(derived),
-        "per_sample": Sweep(each.program, needed(each.equations, inverse(each)), inverse(each)),
+        "gradient": gradient_sweep(derived),
+        "hvp": hvp_sweep(derived),
+        "per_sample": Sweep(each.program, needed(each.equations, by_gradient(each)), by_gradient(each)),
     }
-    of_penalty = (of_gradient(penalty), of_hvp(penalty)) if penalty else (None, None)
+    of_penalty = (gradient_sweep(penalty), hvp_sweep(penalty)) if penalty else (None, None)
     source, header = network_holes(sweeps, dict(laid), *of_penalty)
-    return source, {**header, **described(network, laid)}
+    return source, {**header, **header_holes(network, laid)}
 
 
-def of_device(network: Network, derived: Derivation, penalty: Derivation | None, blocks: list[Block]) -> dict[str, Any]:
+def holes_of_device(
+    network: Network, derived: Derivation, penalty: Derivation | None, blocks: list[Block]
+) -> dict[str, Any]:
     """The holes of device.h."""
-    laid = list(places(blocks))
-    holes = device_holes(of_gradient(derived), dict(laid), of_gradient(penalty) if penalty else None)
-    return {**holes, **described(network, laid)}
+    laid = list(laid_places(blocks))
+    holes = device_holes(gradient_sweep(derived), dict(laid), gradient_sweep(penalty) if penalty else None)
+    return {**holes, **header_holes(network, laid)}
 
 
-def described(network: Network, laid: list[tuple[str, Place]]) -> dict[str, Any]:
+def header_holes(network: Network, laid: list[tuple[str, Place]]) -> dict[str, Any]:
     """What a header says of the data and of the parameters."""
     layout = [f"{name}{'^T' if place.column > 1 else ''} from {place.start} on" for name, place in laid]
     return {"inputs": network.layers[0], "outputs": network.layers[-1], "layout": layout}
 
 
-def of_gradient(derived: Derivation) -> Sweep:
+def gradient_sweep(derived: Derivation) -> Sweep:
     gradient = readable(derived)
-    return Sweep(derived.program, gradient.equations, inverse(gradient))
+    return Sweep(derived.program, gradient.equations, by_gradient(gradient))
 
 
-def of_hvp(derived: Derivation) -> Sweep:
+def hvp_sweep(derived: Derivation) -> Sweep:
     product = hvp(derived)
     moved = {name: symbol for name, symbol in product.results.items() if symbol is not None}
     products = {moved[symbol.name]: symbol for symbol in derived.program.parameters if symbol.name in moved}
@@ -68,11 +70,11 @@ def of_hvp(derived: Derivation) -> Sweep:
     return Sweep(derived.program, equations, products)
 
 
-def inverse(derivation: Derivation) -> dict[Any, Any]:
+def by_gradient(derivation: Derivation) -> dict[Any, Any]:
     return {gradient: symbol for symbol, gradient in derivation.gradients.items()}
 
 
-def places(blocks: list[Block]) -> Iterator[tuple[str, Place]]:
+def laid_places(blocks: list[Block]) -> Iterator[tuple[str, Place]]:
     """Where each parameter lies in a flat vector, by its name."""
     start = 0
     for part in (part for block in blocks for part in block.parts):

@@ -5,7 +5,7 @@ from typing import Any
 from derive.backends.torch import ONE, lines, spell
 from derive.packages.subject import Subject, title_page
 from derive.packages.templates import DERIVE
-from derive.packages.text import constants, imports, size_lines, unpack_lines
+from derive.packages.text import constant_lines, imports, size_lines, unpack_lines
 
 
 def steps_page(subject: Subject) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def steps_page(subject: Subject) -> dict[str, Any]:
     return {
         **title_page(subject),
         "imports": imports(body),
-        "constants": constants(body),
+        "constants": constant_lines(body),
         "steps": steps,
         "unpack": unpack_lines([spell(program, symbol) for symbol in program.parameters], "parameters"),
         "size_lines": size_lines(body),

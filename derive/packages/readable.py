@@ -8,9 +8,9 @@ from sympy import MatrixSymbol
 
 from derive.backends.torch import ONE, lines, spell, summands
 from derive.calculus import Computed, hvp, input_grad, jvp, per_sample_grad
-from derive.packages.subject import Subject, classes_page, described
+from derive.packages.subject import Subject, classes_page, docstring_lines
 from derive.packages.templates import tensor_checks
-from derive.packages.text import constants, imports, names, size_lines, spec_lines, unpack_lines
+from derive.packages.text import constant_lines, imports, names, size_lines, spec_lines, unpack_lines
 from derive.programs import all_in_parts, needed
 
 
@@ -30,9 +30,9 @@ def backward_page(subject: Subject) -> dict[str, Any]:
     body = [*forward_lines, *loss_lines, *backward_lines]
     everything = [*body, *(line for function in others.values() for line in function["lines"])]
     return {
-        "network": described(network),
+        "network": docstring_lines(network),
         "imports": imports(everything),
-        "constants": constants(everything),
+        "constants": constant_lines(everything),
         "spec": [line for field, value in network.spec().items() for line in spec_lines(field, value)],
         "parameters": [
             {

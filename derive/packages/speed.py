@@ -6,8 +6,8 @@ from typing import Any
 
 from derive.backends.fast import Block, schedule
 from derive.backends.torch import lines
-from derive.packages.native import FASTER, faster_from, of_device
-from derive.packages.subject import Subject, classes_page, described, penalty_page, title_page
+from derive.packages.native import FASTER, faster_from, holes_of_device
+from derive.packages.subject import Subject, classes_page, docstring_lines, penalty_page, title_page
 from derive.packages.text import no_rows_lines
 
 
@@ -19,7 +19,7 @@ def fast_page(subject: Subject) -> dict[str, Any]:
     network, plan = subject.network, schedule(subject.of_rows)
     refusal = no_rows_lines(lines(subject.of_rows.program, subject.of_rows.equations))
     return {
-        "network": described(network),
+        "network": docstring_lines(network),
         **penalty_page(subject),
         **classes_page(subject),
         "layout": plan.layout,
@@ -57,7 +57,7 @@ def header_page(subject: Subject) -> dict[str, Any]:
 
 def device_page(subject: Subject) -> dict[str, Any]:
     blocks = schedule(subject.of_rows).blocks
-    return {**title_page(subject), **of_device(subject.network, subject.of_rows, subject.of_penalty, blocks)}
+    return {**title_page(subject), **holes_of_device(subject.network, subject.of_rows, subject.of_penalty, blocks)}
 
 
 def native_page(subject: Subject) -> dict[str, Any]:

@@ -32,12 +32,12 @@ def pieces(text: str, width: int) -> list[str]:
 def unpack_lines(names: list[str], source: str) -> list[str]:
     """The tensors of a sequence as names of their own, eight a line where there are many."""
     if len(names) <= 12:
-        return [f"{targets(names)} = {source}"]
+        return [f"{unpacked_into(names)} = {source}"]
     parts = [(start, names[start : start + 8]) for start in range(0, len(names), 8)]
-    return [f"{targets(part)} = {source}[{start}:{start + len(part)}]" for start, part in parts]
+    return [f"{unpacked_into(part)} = {source}[{start}:{start + len(part)}]" for start, part in parts]
 
 
-def targets(names: list[str]) -> str:
+def unpacked_into(names: list[str]) -> str:
     return ", ".join(names) if len(names) > 1 else f"({names[0]},)"
 
 
@@ -51,7 +51,7 @@ def imports(body: list[Line]) -> list[str]:
     return ["import math"] if "math" in names(body) else []
 
 
-def constants(body: list[Line]) -> list[str]:
+def constant_lines(body: list[Line]) -> list[str]:
     """A 1 that is a tensor, where the lines need one."""
     line = f'{ONE} = torch.ones((), device="cpu")  # as a tensor: with the number 1, torch takes three times as long'
     return ["", line] if ONE in names(body) else []

@@ -28,7 +28,7 @@ ELSEWHERE = {  # under other names than torch.nn.functional's, or not as one ent
 OF_SETTINGS = {"false": "did you mean 'none'?", "true": "did you mean 'all'?"}  # that are no functions
 
 
-def plain(name: str) -> str:
+def bare(name: str) -> str:
     """The letters and digits of a name, small."""
     return re.sub(r"[-_\s]", "", name.lower())
 
@@ -37,8 +37,11 @@ def canonical(name: str, known: Iterable[str]) -> str:
     """The known name that is meant, or the name as it is; a class of torch may have Loss at its end."""
     if re.fullmatch(r"[\w\s-]+", name) is None:
         return name
-    meant = CLASSES.get(plain(name), "")
-    return next((row for row in known if row == meant or plain(name) in (plain(row), f"{plain(row)}loss")), name)
+    meant = CLASSES.get(bare(name), "")
+    return next(
+        (row for row in known if row == meant or bare(name) in (bare(row), f"{bare(row)}loss")),
+        name,
+    )
 
 
 def one_of(field: str, name: str, known: Iterable[str]) -> str:
@@ -51,7 +54,7 @@ def one_of(field: str, name: str, known: Iterable[str]) -> str:
     if name not in known:
         near = difflib.get_close_matches(name, known, 1, 0.5)
         elsewhere = OF_SETTINGS if field in ("bias", "reduction") else ELSEWHERE
-        hint = elsewhere.get(plain(name).removesuffix("loss")) or (f"did you mean {near[0]!r}?" if near else "")
+        hint = elsewhere.get(bare(name).removesuffix("loss")) or (f"did you mean {near[0]!r}?" if near else "")
         space = "" if not hint else " " if hint.endswith("?") else "; "
         raise ValueError(f"{field}: no {shown(name)}; {hint}{space}known: {', '.join(known)}")
     return name

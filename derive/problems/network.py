@@ -42,7 +42,7 @@ class Network:
     def __post_init__(self) -> None:
         self._check_layers()
         if not isinstance(self.activation, str):
-            object.__setattr__(self, "activation", tuple(listed("activation", self.activation)))
+            object.__setattr__(self, "activation", tuple(as_list("activation", self.activation)))
             hidden = self.depth - 1
             if len(self.activation) == 1:
                 object.__setattr__(self, "activation", self.activation[0])
@@ -55,10 +55,10 @@ class Network:
         for layer in range(1, self.depth + 1):
             self.function(layer)
         if isinstance(self.activation, str):
-            function("activation", self.activation)
+            activation_formula("activation", self.activation)
         self.criterion()
         self.weight_penalty()
-        object.__setattr__(self, "skip", tuple(sorted(checked_skips(self.layers, listed("skip", self.skip, "pairs")))))
+        object.__setattr__(self, "skip", tuple(sorted(checked_skips(self.layers, as_list("skip", self.skip, "pairs")))))
         if self.loss == "binary_cross_entropy" and self.output_activation not in PROBABILITIES:
             raise ValueError(
                 f"loss: binary_cross_entropy takes probabilities: output_activation must be one of "
@@ -68,7 +68,7 @@ class Network:
 
     def _name_as_known(self) -> None:
         """Puts the names of the tables in the place of those that mean the same."""
-        for field, known in NAMED.items():
+        for field, known in CHOICES.items():
             given = getattr(self, field)
             if isinstance(given, str):
                 object.__setattr__(self, field, canonical(given, known))
@@ -77,7 +77,7 @@ class Network:
                 object.__setattr__(self, field, names)
 
     def _check_layers(self) -> None:
-        object.__setattr__(self, "layers", tuple(listed("layers", self.layers, "whole numbers")))
+        object.__setattr__(self, "layers", tuple(as_list("layers", self.layers, "whole numbers")))
         for index, size in enumerate(self.layers):
             if isinstance(size, bool) or not isinstance(size, int):
                 raise TypeError(f"layers[{index}]: must be a whole number, got {shown(size)}")
@@ -152,7 +152,7 @@ class Network:
     def function(self, layer: int) -> Expr:
         """The activation of a layer as a formula in z."""
         field = "output_activation" if layer == self.depth else "activation"
-        return function(field, self.activation_of(layer))
+        return activation_formula(field, self.activation_of(layer))
 
     def criterion(self) -> Loss:
         """The loss as a formula in p and y."""
@@ -195,7 +195,7 @@ class Network:
 
 
 NAMES = tuple(field.name for field in fields(Network))  # of the settings
-NAMED = {
+CHOICES = {
     "activation": FUNCTIONS,
     "output_activation": FUNCTIONS,
     "loss": LOSSES,
@@ -205,7 +205,7 @@ NAMED = {
 LATER = {"penalty": "", "skip": (), "bias": "all"}  # what a package that is so does not mention
 
 
-def function(field: str, text: str) -> Expr:
+def activation_formula(field: str, text: str) -> Expr:
     """A row of FUNCTIONS or a formula in z."""
     if not isinstance(text, str):
         raise TypeError(f"{field}: expected a name or a formula, got {shown(text)}")
@@ -214,7 +214,7 @@ def function(field: str, text: str) -> Expr:
     return parse(field, text, (z,))
 
 
-def listed(field: str, values: Iterable[Any], of: str = "names") -> Iterable[Any]:
+def as_list(field: str, values: Iterable[Any], of: str = "names") -> Iterable[Any]:
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise TypeError(f"{field}: expected a list of {of}, got {shown(values)}")
     return values
@@ -224,7 +224,7 @@ def checked_skips(layers: tuple[int, ...], pairs: Iterable[Any]) -> Iterable[tup
     """The pairs of layers, each known to be one: from an earlier to a later layer, as wide, and not twice."""
     seen, depth = set(), len(layers) - 1
     for index, pair in enumerate(pairs):
-        pair = tuple(listed(f"skip[{index}]", pair, "two layers"))
+        pair = tuple(as_list(f"skip[{index}]", pair, "two layers"))
         if len(pair) != 2 or not all(isinstance(layer, int) and not isinstance(layer, bool) for layer in pair):
             raise TypeError(f"skip[{index}]: expected two layers, as (1, 3), got {shown(pair)}")
         start, end = pair

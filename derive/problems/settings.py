@@ -18,18 +18,18 @@ def settings(path: Path | None) -> dict[str, object]:
     Raises ValueError or OSError that names the file, what is wrong and what would be right.
     """
     if path is not None:
-        return fields(path, document(path))
+        return fields(path, toml_of(path))
     here = Path("pyproject.toml")
     if not here.is_file():
         return {}
-    table = document(here).get("tool", {})
+    table = toml_of(here).get("tool", {})
     table = table.get("derive", {}) if isinstance(table, dict) else {}
     if not isinstance(table, dict):
         raise TypeError(f"{here}: tool.derive: expected a table, got {shown(table)}")
     return fields(here, table) if table else {}
 
 
-def document(path: Path) -> dict[str, object]:
+def toml_of(path: Path) -> dict[str, object]:
     try:
         text = text_of(path, LARGEST_FILE).removeprefix("\ufeff")
     except FileNotFoundError:

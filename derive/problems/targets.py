@@ -25,7 +25,7 @@ class Targets:
         return self.of(sum(x**2 for x in inputs) / len(inputs), range(1, outputs + 1))
 
 
-def softmax(scores: list[float]) -> list[float]:
+def distribution(scores: list[float]) -> list[float]:
     powers = [exp(score) for score in scores]
     return [power / sum(powers) for power in powers]
 
@@ -38,7 +38,7 @@ def targets(network: Network) -> Targets:
         return Targets(
             f"The targets of a point are a distribution over the outputs: softmax of 1, 2, ..., each times {M}.",
             f"torch.softmax({m} * {number}, 1)",
-            lambda m, outputs: softmax([m * output for output in outputs]),
+            lambda m, outputs: distribution([m * output for output in outputs]),
         )
     if outputs == 1:
         return Targets(f"The target of a point is {M}.", m, lambda m, outputs: [m])

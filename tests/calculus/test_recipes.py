@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from derive import derivation
-from derive.matrix_numbers import apart
+from derive.matrix_numbers import relative_difference
 from tests.helpers.recipes import RECIPES, SIZES
 from tests.tools import recipes
 
@@ -56,9 +56,9 @@ def test_a_recipe_has_autograds_gradients(recipe):
     exec(subject.torch(), emitted)
     own = {str(shown): symbol.name for symbol, shown in subject.original.items()}
     mine, gradients = emitted["value_and_grad"](**{own[name]: tensor for name, tensor in given.items()})
-    assert apart(mine, value.detach()) < 1e-12
+    assert relative_difference(mine, value.detach()) < 1e-12
     for variable, slope in zip(names["variables"], slopes, strict=True):
-        assert apart(getattr(gradients, own[str(variable)]), slope) < 1e-12, variable
+        assert relative_difference(getattr(gradients, own[str(variable)]), slope) < 1e-12, variable
 
 
 @each

@@ -9,7 +9,7 @@ import torch
 from derive.build import main
 from derive.formulas import FUNCTIONS, LOSSES
 from derive.packages import lost_digits, render
-from derive.packages.digits import ORDERS
+from derive.packages.digits import RESULTS
 from derive.problems.network import Network
 from derive.proof import prove
 from derive.system import write_package
@@ -36,7 +36,7 @@ def test_what_is_lost_is_said_and_is_so(formula, emitted):
     found = re.fullmatch(
         r"activation: '.*' loses digits: in float64 at z = (\S+) its (.*) is (\S+) where .* (\S+)", warning
     )
-    point, order, got, truth = float(found[1]), ORDERS.index(found[2]), float(found[3]), float(found[4])
+    point, order, got, truth = float(found[1]), RESULTS.index(found[2]), float(found[3]), float(found[4])
     assert truth == pytest.approx(LOST[formula][order], rel=0.01, abs=1e-7) and abs(got - truth) > abs(truth) / 2
     module = emitted(Network((1, 1), output_activation=formula, loss="p*y"))
     zero, one, b = (torch.full((1, 1), value, dtype=torch.float64) for value in (0.0, 1.0, point))

@@ -42,4 +42,4 @@ def test_functions_are_shared_to_the_letter():
     other = (
         'def f(x):\n    """Of 4."""\n    return 2 * x\n\n\ndef g(x):\n    return x + 0\n\n\ndef _h():\n    return 1\n'
     )
-    assert prove.shared(one, other) == ["f"]
+    assert prove.in_common(one, other) == ["f"]

@@ -115,7 +115,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         "--force", action="store_true", help="replace files not written by the build, or another network in generated"
     )
     parser.add_argument("--device", action="store_true", help="also device.h, steps of training in C for a device")
-    parser.add_argument("--pdf", action="store_true", help="also derivation.pdf, by pdflatex")
+    parser.add_argument("--sheet", action="store_true", help="also sheet.tex, the result alone, for one A4 page")
+    parser.add_argument("--pdf", action="store_true", help="also derivation.pdf, and sheet.pdf, by pdflatex")
     return parser.parse_args(with_joined_formulas(sys.argv[1:] if argv is None else argv))
 
 
@@ -261,8 +262,9 @@ def main(argv: list[str] | None = None) -> int:
         if options.check and options.out is not None:
             ask_for_what_is_there(options, folder)
         network = network_from(options)
-        options.device |= options.check and any((folder / name).exists() for name in ON_DEMAND)
-        names = [*TARGETS, *ON_DEMAND] if options.device else list(TARGETS)
+        for name in ON_DEMAND if options.check else ():
+            vars(options)[Path(name).stem] |= (folder / name).exists()
+        names = [*TARGETS, *(name for name in ON_DEMAND if vars(options)[Path(name).stem])]
         there = None if options.check else network_there(folder)
         if not options.check:
             check_place(folder)
@@ -324,8 +326,8 @@ def command(options: argparse.Namespace) -> str:
     spec = [given.pop("spec")] if "spec" in given else []
     pairs = [(f"--{name.replace('_', '-')}", value) for name, value in given.items()]
     flags = [[f"{flag}={value}"] if value.startswith("-") else [flag, value] for flag, value in pairs]
-    device = ["--device"] * options.device
-    return shlex.join(["python", "-m", "derive.build", *spec, *chain.from_iterable(flags), *device])
+    demanded = [f"--{flag}" for flag in ("device", "sheet") if vars(options)[flag]]
+    return shlex.join(["python", "-m", "derive.build", *spec, *chain.from_iterable(flags), *demanded])
 
 
 if __name__ == "__main__":

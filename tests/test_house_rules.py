@@ -16,7 +16,7 @@ import pytest
 import torch
 from jinja2 import meta
 
-from derive.packages.emit import ON_DEMAND, TARGETS, subject_of
+from derive.packages.emit import ON_DEMAND, TARGETS, subject_of, template_of
 from derive.packages.templates import environment
 from derive.paper.prose import texts
 from derive.problems.network import Network
@@ -57,7 +57,7 @@ def test_mathematics_in_a_template_would_be_noticed(slip):
 
 @pytest.mark.parametrize("name", [*TARGETS, *ON_DEMAND])
 def test_the_holes_of_a_template_are_what_it_is_given(name):
-    template = (ROOT / "templates" / f"{name}.j2").read_text(encoding="utf-8")
+    template = (ROOT / "templates" / template_of(name)).read_text(encoding="utf-8")
     holes = jinja2_holes(template)
     assert holes == set((TARGETS | ON_DEMAND)[name](subject_of(Network())))
 
@@ -70,7 +70,7 @@ def test_each_template_belongs_to_a_target():
     of_expressions = {"checks.py.j2", "expression.py.j2", "expression_function.py.j2", "expression_layer.py.j2"}
     of_modules = {"layer.py.j2", "layer_function.py.j2"}
     assert {path.name for path in TEMPLATES} == {
-        f"{name}.j2" for name in TARGETS | ON_DEMAND
+        template_of(name) for name in TARGETS | ON_DEMAND
     } | of_expressions | of_modules
 
 

@@ -9,11 +9,12 @@ from derive.paper.formats import HtmlPage, Page, svg
 from derive.programs import Derivation
 
 
-def derivation_page(page: Page) -> Callable[[Subject], dict[str, Any]]:
-    """The derivation as a document in the format of that page."""
+def derivation_page(page: Page, sheet: bool = False) -> Callable[[Subject], dict[str, Any]]:
+    """The derivation as a document in the format of that page, or its first section alone, which is a sheet."""
 
     def holes(subject: Subject) -> dict[str, Any]:
-        return page_holes(page, network_title(subject.network), subject.document)
+        document = subject.document[:1] if sheet else subject.document
+        return page_holes(page, network_title(subject.network), document)
 
     return holes
 

@@ -67,7 +67,15 @@ TARGETS: dict[str, Callable[[Subject], dict[str, Any] | None]] = {
     "train.py": train_page,
     "weights.py": plain_page,
 }
-ON_DEMAND: dict[str, Callable[[Subject], dict[str, Any] | None]] = {"device.h": device_page}
+ON_DEMAND: dict[str, Callable[[Subject], dict[str, Any] | None]] = {
+    "device.h": device_page,
+    "sheet.tex": derivation_page(TexPage(), sheet=True),
+}
+
+
+def template_of(name: str) -> str:
+    """The template of a file: its own, but figures share one, and the sheet is a derivation of one section."""
+    return f"{'figure.svg' if name.endswith('.svg') else name.replace('sheet', 'derivation')}.j2"
 
 
 def render(network: Network, names: Iterable[str] = tuple(TARGETS), shown: Shown = DRAWN) -> dict[str, str]:
@@ -80,7 +88,7 @@ def render(network: Network, names: Iterable[str] = tuple(TARGETS), shown: Shown
     subject = replace(subject_of(network), shown=shown)
     targets = TARGETS | ON_DEMAND
     holes = {name: targets[name](subject) for name in names}
-    return {name: page(f"{name}.j2", of) for name, of in holes.items() if of is not None}
+    return {name: page(template_of(name), of) for name, of in holes.items() if of is not None}
 
 
 def expression_pages(derivation: Derivation, title: str) -> dict[str, str]:
@@ -94,9 +102,7 @@ def expression_pages(derivation: Derivation, title: str) -> dict[str, str]:
             for end, form in (("md", MarkdownPage()), ("tex", TexPage()))
         },
         "derivation.html": page("derivation.html.j2", html_holes(headline, title, document, derivation)),
-        **{
-            f"{name}.svg": page(f"{name}.svg.j2", {"figure": svg(figure)}) for name, figure in figures(document).items()
-        },
+        **{f"{name}.svg": page("figure.svg.j2", {"figure": svg(figure)}) for name, figure in figures(document).items()},
     }
 
 

@@ -12,6 +12,7 @@ from derive.paper.blocks import (
     Picture,
     Section,
     Table,
+    Values,
 )
 from derive.paper.document import expression_document, glossary, network_document, network_title
 from derive.paper.figures import Circle, Curve, Figure, Label, Segment
@@ -42,6 +43,7 @@ __all__ = [
     "Segment",
     "Shown",
     "Table",
+    "Values",
     "derivation_latex",
     "examples",
     "expression_document",

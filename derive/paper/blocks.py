@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from derive.paper.breaking import broken, width
 from derive.paper.figures import Figure
 from derive.paper.latex import latex, shape_latex, symbol_in_line
-from derive.programs import Equation, Program
+from derive.paper.prose import prose
+from derive.programs import Equation, Program, SymbolKind
 
 WIDEST_LINE, WIDEST_ROW, WIDEST_CHANGE = 56, 48, 36
 
@@ -65,6 +66,11 @@ class Chain:
 
 
 @dataclass(frozen=True)
+class Values(Chain):
+    """Symbols with their numbers beside one another, as many as fit on a line."""
+
+
+@dataclass(frozen=True)
 class Listing:
     text: str
 
@@ -83,7 +89,7 @@ class Picture:
     figure: Figure
 
 
-Block = Paragraph | Bullets | Display | Boxed | Broken | Chain | Listing | Table | Picture
+Block = Paragraph | Bullets | Display | Boxed | Broken | Chain | Values | Listing | Table | Picture
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,8 @@ def summary(program: Program, equations: Iterable[Equation]) -> Chain:
     """Equations one under the other, each with what it is or why it holds."""
 
     def reason(e: Equation) -> str:
+        if e.through and program.notation.kind(e.through.target.name) is SymbolKind.LOSSES:
+            return prose("passes.slope_of_loss")
         return e.rule if e.through or e.meaning == e.target.name else e.meaning
 
     return Chain(tuple(row for e in equations for row in equation_rows(program, e, reason(e))))

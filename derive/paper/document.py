@@ -63,7 +63,6 @@ def network_document(
         *softmax_sections(derivation),
         *slope_sections(network, derivation),
         *recursion_sections(network, derivation),
-        gradients_section(derivation),
         cost_section(derivation),
         questions_section(network, derivation),
         *(closed_form_sections(derivation) if network.depth <= DEEPEST_EXPANDED else ()),
@@ -225,34 +224,6 @@ def recursion_sections(network: Network, derivation: Derivation) -> list[Section
             ),
         )
     ]
-
-
-def gradients_section(derivation: Derivation) -> Section:
-    program = derivation.program
-    values = {e.target: e.value for e in derivation.backward}
-    rows = []
-    for symbol in program.parameters:
-        target = derivation.gradients[symbol]
-        rows.append(
-            (
-                f"${symbol_in_line(program, target)}$",
-                f"${latex(program, values[target])}$",
-                f"${shape_latex(program, target)}$",
-                f"`{spell(program, target)}`",
-                f"`dLd{symbol.name.lower()}`",
-            )
-        )
-    return Section(
-        "All gradients",
-        "gradients",
-        (
-            Table(
-                ("gradient", "formula", "shape", "in the code", "in the .dat file"),
-                tuple(rows),
-                (0.14, 0.3, 0.18, 0.19, 0.19),
-            ),
-        ),
-    )
 
 
 def closed_form_sections(derivation: Derivation) -> list[Section]:

@@ -7,33 +7,59 @@ from collections.abc import Iterator
 from itertools import chain, count
 
 from sympy import (
+    Basic,
+    Determinant,
     Expr,
     Function,
     Identity,
+    Inverse,
     MatAdd,
     MatMul,
+    MatPow,
     MatrixExpr,
     MatrixSymbol,
     OneMatrix,
     Symbol,
-    Transpose,
+    Trace,
     ZeroMatrix,
     sympify,
 )
+from sympy.matrices.expressions.matexpr import MatrixElement
 
 from derive.calculus import pullback, pushforward, rule
-from derive.paper.blocks import WIDEST_CHANGE, Boxed, Chain, Display, Paragraph, Row, Section, enumerated
+from derive.paper.blocks import WIDEST_CHANGE, Boxed, Chain, Display, Paragraph, Row, Section, enumerated, rows_of
 from derive.paper.breaking import width
-from derive.paper.indices import IndexWriter, index_proof, names_of
+from derive.paper.indices import IndexWriter, index_proof
 from derive.paper.latex import latex, symbolic_shape, written
 from derive.paper.prose import prose
-from derive.programs import PLAIN, Derivation, Elementwise, Equation, RowLogSumExp, add, elementwise, entry
+from derive.programs import (
+    PLAIN,
+    Derivation,
+    Elementwise,
+    Equation,
+    LogAbsDet,
+    LogDet,
+    RowLogSumExp,
+    Scalar,
+    elementwise,
+    entry,
+    transposed,
+)
+
+REASONS: dict[tuple[type[Basic], ...], str] = {
+    (Determinant, LogDet, LogAbsDet): "jacobi",
+    (Inverse,): "inverse",
+    (RowLogSumExp,): "logsumexp",
+    (Elementwise,): "slopes",
+    (MatPow,): "powers",
+}
 
 
 def rules_sections(derivation: Derivation) -> list[Section]:
     """Each rule that the backward pass uses, once, derived as a step of its own from the one identity."""
-    identity, reading = (Paragraph(prose(f"rules.{name}")) for name in ("identity", "reading"))
-    intro = Section("The rules used", "rules", (identity, Display(prose("rules.formula")), reading))
+    identity, reading, sides = (Paragraph(prose(f"rules.{name}")) for name in ("identity", "reading", "sides"))
+    formula, moves = (Display(prose(f"rules.{name}")) for name in ("formula", "moves"))
+    intro = Section("The rules used", "rules", (identity, formula, reading, sides, moves))
     return [
         intro,
         *(
@@ -73,17 +99,33 @@ def rule_section(number: int, name: str, equation: Equation, variable: MatrixSym
     shapes = enumerated([f"${latex(None, s)}$ is ${symbolic_shape(s)}$" for s in (F, *symbols)], "and")
     sentences = [prose("rules.let", F=latex(None, F), value=latex(None, through.value), shapes=shapes)]
     sentences += [prose("rules.function")] * isinstance(through.value, Elementwise)
-    rows = proof_rows(IndexWriter(PLAIN, names_of([*symbols, F, G]), F), through, V, G, gradient)
+    dV, dF = (PLAIN.differential(symbol) for symbol in (V, F))
+    change = differential(through, V, dV)
+    g, df, dv, back = (latex(None, part) for part in (G, dF, dV, gradient))
+    varied = "" if change is None else latex(None, change)
+    rows = rows_of(df, varied, why(through, V), "") if varied else []
+    moving = varied if varied and width(varied) <= WIDEST_CHANGE else df
+    rows.append(Row("dL", rf"\langle {g}, {moving} \rangle", "the identity", ""))
+    rows += rows_of("", rf"\langle {back}, {dv} \rangle", f"${dv}$ alone on its side", "")
     return Section(
         f"R{number}. {name[0].upper()}{name[1:]}",
         f"R{number}",
         (
             Paragraph(" ".join([*sentences, "Then"])),
-            *([Chain(tuple(rows))] if rows else []),
-            Boxed(rf"\frac{{\partial L}}{{\partial {latex(None, V)}}} = {latex(None, gradient)}"),
+            Chain(tuple(rows)),
+            Boxed(rf"\frac{{\partial L}}{{\partial {latex(None, V)}}} = {back}"),
         ),
         level=3,
     )
+
+
+def why(through: Equation, V: MatrixSymbol) -> str:
+    """What gives the change of an operation's value."""
+    value = through.value.number if isinstance(through.value, Scalar) else through.value
+    for kinds, reason in REASONS.items():
+        if any(part.has(V) for part in value.atoms(*kinds)):
+            return prose(f"rules.{reason}")
+    return f"only ${latex(None, V)}$ varies"
 
 
 def general(equation: Equation, variable: MatrixSymbol) -> tuple[Equation, MatrixSymbol]:
@@ -118,7 +160,7 @@ def plenty(letters: str) -> Iterator[str]:
 def proof_rows(
     writer: IndexWriter, through: Equation, variable: MatrixSymbol, cotangent: MatrixExpr, gradient: MatrixExpr
 ) -> list[Row]:
-    """<G, dF> with dF from the equation, entry by entry, dV taken out; none where dF is no product and no formula."""
+    """<G, dF> with dF from the equation, entry by entry, dV taken out; none where dF has no room on a line."""
     notation = writer.notation
     variation = notation.differential(variable)
     change = differential(through, variable, variation)
@@ -139,19 +181,17 @@ def proof_rows(
 
 
 def differential(equation: Equation, variable: MatrixSymbol, variation: MatrixSymbol) -> MatrixExpr | None:
-    """The change of an equation's value for a change of one symbol in it, where that is a formula or products of it."""
-    value = equation.value
-    if isinstance(value, RowLogSumExp | Elementwise):
+    """The change of an equation's value for a change of one symbol in it; None where none is known."""
+    number = equation.value.number if isinstance(equation.value, Scalar) else None
+    if isinstance(number, Trace):
+        inner = Equation(MatrixSymbol("inside", *number.arg.shape), number.arg, "", "")
+        change = differential(inner, variable, variation)
+        return None if change is None else Scalar(Trace(change))
+    if isinstance(number, MatrixElement):
+        return Scalar(variation[number.i, number.j]) if number.parent == variable else None
+    if number is not None:
+        return Scalar(Trace(MatMul(transposed(pullback(equation, variable, OneMatrix(1, 1))), variation)))
+    try:
         return pushforward(equation, {variable: variation})
-    changes = [replaced(term, variable, variation) for term in MatAdd.make_args(value) if term.has(variable)]
-    found = [change for change in changes if change is not None]
-    return add(found, equation.shape) if found and len(found) == len(changes) else None
-
-
-def replaced(term: MatrixExpr, variable: MatrixSymbol, variation: MatrixSymbol) -> MatrixExpr | None:
-    """The term with its one occurrence of the variable replaced."""
-    factors = MatMul.make_args(term)
-    plain = [variable, Transpose(variable)]
-    if sum(factor in plain for factor in factors) != 1 or any(f.has(variable) and f not in plain for f in factors):
+    except ValueError:
         return None
-    return term.xreplace({variable: variation})

@@ -8,7 +8,7 @@ from numpy import array, ndarray
 from sympy import Integer, MatrixSymbol
 
 from derive.operations import Numbers, Product, Sum, Transposed, Value, evaluate, lower
-from derive.paper.blocks import Block, Chain, Display, Listing, Paragraph, Row, Section, rows_of
+from derive.paper.blocks import Block, Chain, Display, Listing, Paragraph, Row, Section, Values, rows_of
 from derive.paper.indices import writer_of
 from derive.paper.latex import latex, symbol_in_line
 from derive.paper.prose import prose
@@ -82,11 +82,11 @@ def numbers_sections(network: Network, derivation: Derivation, shown: Shown = DR
                         decimals=shown.decimals,
                     )
                 ),
-                Chain(given),
+                Values(given),
                 Paragraph("The forward pass:"),
-                Chain(rows(program.equations)),
+                Values(rows(program.equations)),
                 Paragraph("The backward pass:"),
-                Chain(rows(derivation.backward)),
+                Values(rows(derivation.backward)),
                 *by_hand(derivation, inputs, values, shown.decimals),
             ),
         )
@@ -123,7 +123,7 @@ def expression_numbers(derivation: Derivation) -> list[Section]:
             )
             for s, why in names
         )
-        return [Section("Worked numbers", "numbers", (Paragraph(prose("numbers.expression", seed=seed)), Chain(rows)))]
+        return [Section("Worked numbers", "numbers", (Paragraph(prose("numbers.expression", seed=seed)), Values(rows)))]
     return []
 
 

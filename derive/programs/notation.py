@@ -16,7 +16,7 @@ from sympy import Add, Expr, MatrixSymbol, Mul, Pow, Symbol
 class SymbolKind(Enum):
     """What a symbol that is made of no other is in a network."""
 
-    INPUTS, TARGETS, WEIGHTS, BIASES, PRE_ACTIVATION, ACTIVATION, ERROR, OTHER = range(8)
+    INPUTS, TARGETS, WEIGHTS, BIASES, PRE_ACTIVATION, ACTIVATION, ERROR, LOSSES, OTHER = range(9)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ FAMILIES = {
     "B": Family("share", "B", "entries that are the largest of their row, over how many they are"),
     "V": Family("largest", "V", "largest entry of each row", "the mean of those that are"),
     "P": Family("p", "P", "softmax of each row"),
-    "E": Family("e", "E", "loss of each entry"),
+    "E": Family("e", "E", "loss of each entry", kind=SymbolKind.LOSSES),
     "R": Family("penalty", "R", "penalty of each weight of layer {layer}"),
     "L": Family("loss", "L", "loss"),
     "Delta": Family("delta", "Delta", "error of layer {layer}", "dL/dZ{layer}", SymbolKind.ERROR),
@@ -211,7 +211,7 @@ class Notation:
         return self.made(Role.DIFFERENTIAL, variable)
 
     def moved(self, name: str, by: int) -> str:
-        """The name of the same in the layer that is so many further."""
+        """The name of the same in the layer that is so many further; the inputs are the activation of layer 0."""
         return name
 
     def is_differential(self, name: str) -> bool:
@@ -278,7 +278,7 @@ class NetworkNotation(Notation):
 
     def moved(self, name: str, by: int) -> str:
         role, other = self.role(name)
-        family, layer, letter = _split(other)
+        family, layer, letter = ("A", "0", "") if self.kind(other) is SymbolKind.INPUTS else _split(other)
         there = f"{family}{int(layer) + by}{letter}" if layer else other
         return there if role is None else f"{role}{BETWEEN}{there}"
 

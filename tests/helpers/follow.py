@@ -91,7 +91,12 @@ class Reading:
         rule.values["G"] = rule.random(rule.values["F"].shape)
         rule.values["diff F"] = rule.move("V", lambda values: compute(function, values))
         gain = np.sum(rule.values["G"] * rule.values["diff F"])
-        lines = [right for left, right in equations_of(section, (Chain,)) if left == "dL"]
+        lines = []
+        for left, right in equations_of(section, (Chain,)):
+            if left == "dL":
+                lines.append(right)
+            else:
+                self.same(compute(right, rule.values), rule.values["diff F"], f"{section.anchor}: {left} = {right}")
         rule.read_proof(lines, "V", gain)
         ((_, gradient),) = equations_of(section, (Boxed,))
         self.same(np.sum(compute(gradient, rule.values) * rule.values["diff V"]), gain, f"{section.anchor}: {gradient}")

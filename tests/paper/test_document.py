@@ -270,19 +270,36 @@ def test_the_build_typesets_the_derivation(tmp_path):
     assert (out / "derivation.pdf").read_bytes() == first
 
 
-@needs("pdflatex", "pdftotext")
-def test_the_result_is_on_one_page(tmp_path):
-    assert build.main(["--out", str(tmp_path / "package"), "--pdf"]) == 0
-    command = ["pdftotext", "-l", "1", str(tmp_path / "package" / "derivation.pdf"), "-"]
-    page = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
-    assert page.count("chain rule, entry by entry") == 3 and "Contents" not in page
+SHEETS = [
+    [],
+    ["--layers", "784-1024-1024-10", "--activation", "relu", "--loss", "cross_entropy", "--reduction", "mean"],
+    ["--layers", "2-8-8-1", "--skip", "1-2", "--penalty", "0.05*w**2"],
+    ["--layers", "2-8-8-8-8-8-8-1"],
+]
+
+
+@needs("pdflatex", "pdfinfo")
+@pytest.mark.parametrize("settings", SHEETS, ids=" ".join)
+def test_the_result_is_on_one_page_and_the_whole_on_no_more_than_thirteen(settings, tmp_path):
+    out = tmp_path / "package"
+    assert build.main([*settings, "--out", str(out), "--pdf", "--sheet"]) == 0
+    assert pages(out / "sheet.pdf") == 1
+    assert pages(out / "derivation.pdf") <= (13 if "cross_entropy" in settings or "--skip" in settings else 12)
+    assert build.main([*settings, "--out", str(out), "--check"]) == 0
+    assert build.main([*settings, "--out", str(out)]) == 0
+    assert not list(out.glob("sheet.*")) and (out / "derivation.pdf").exists()
+
+
+def pages(pdf: Path) -> int:
+    told = subprocess.run(["pdfinfo", str(pdf)], capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
+    return int(re.search(r"Pages: +(\d+)", told)[1])
 
 
 def test_a_deeper_network_has_no_more_to_read():
     """What is the same but for a layer's number is derived once, and says where."""
     two, five = (document_of(Network((3,) + (4,) * depth + (2,), "tanh")) for depth in (2, 5))
     derived = [sum(any(isinstance(b, Boxed) for b in s.blocks) for s in document if s.step) for document in (two, five)]
-    assert derived[0] == derived[1] > 5
+    assert derived == [5, 5]
     others = {label for section in five for label in section.others}
     rows = [row for s in five if s.others for b in s.blocks if isinstance(b, Chain) for row in b.rows]
     told = {re.fullmatch(r"([FB]\d+), as ([FB]\d+)", row.reason)[1] for row in rows}

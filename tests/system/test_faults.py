@@ -23,7 +23,7 @@ import torch
 from derive import build
 from derive.packages.emit import render
 from derive.problems.network import Network
-from derive.system import disk, write_package
+from derive.system import disk, typesetting, write_package
 from generated import dat, run, train, weights
 from tests.helpers.children import in_a_child
 from tests.helpers.programs import PATIENCE, needs
@@ -117,7 +117,7 @@ def test_a_pdf_killed_at_any_step_belongs_to_its_package(package, monkeypatch):
     """pdflatex is played by one that takes as many steps on the disk."""
 
     def pdflatex(arguments, cwd, **options):
-        (cwd / disk.PDF).write_bytes(b"%PDF of " + (cwd / "derivation.tex").read_bytes())
+        (cwd / typesetting.PDF).write_bytes(b"%PDF of " + (cwd / "derivation.tex").read_bytes())
         return subprocess.CompletedProcess(arguments, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", pdflatex)
@@ -125,11 +125,11 @@ def test_a_pdf_killed_at_any_step_belongs_to_its_package(package, monkeypatch):
     write_package(package, OLD, pdf=True)
     for _ in at_each_step(lambda: write_package(package, NEW, pdf=True)):
         found = state(package)
-        assert found[disk.PDF] == b"%PDF of " + found["derivation.tex"]
+        assert found[typesetting.PDF] == b"%PDF of " + found["derivation.tex"]
         write_package(package, OLD, pdf=True)
         assert os.listdir(package.parent) == ["package"]
     write_package(package, OLD)
-    assert disk.PDF not in state(package)
+    assert typesetting.PDF not in state(package)
 
 
 def drawn(seed: int) -> weights.Parameters:

@@ -16,6 +16,7 @@ from derive.paper import (
     Picture,
     Section,
     Table,
+    Values,
 )
 
 REFERENCE = re.compile(r"\b[FBR]\d+\b")
@@ -49,6 +50,8 @@ class Page(ABC):
     def broken(self, block: Broken) -> str: ...
     @abstractmethod
     def chain(self, block: Chain) -> str: ...
+    @abstractmethod
+    def values(self, block: Values) -> str: ...
     @abstractmethod
     def listing(self, block: Listing) -> str: ...
     @abstractmethod

@@ -26,19 +26,29 @@ from derive.paper import (
     Section,
     Segment,
     Table,
+    Values,
 )
 from derive.paper.formats.mathml import mathml
 from derive.paper.formats.page import Page
+from derive.paper.formats.svg import line_path, svg
 
-LONGEST_UNBROKEN = 8
-TEX_WIDTH, TEX_HEIGHT, TEX_SCALE, TEX_SMALL = 440, 480, 0.85, 0.75
+SPACIOUS = ("network", "slopes", "weight", "quotients")  # figures that can be read where they are small
+LONGEST_UNBROKEN, LONGEST_TABLE = 8, 30  # rows that stand on one page
+TEX_WIDTH, TEX_HEIGHT, TEX_SCALE, TEX_SPACIOUS, TEX_SMALL, TEX_TALL = 440, 480, 0.85, 0.66, 0.6, 240
 WIDEST_CODE = 84
-NARROWEST = 370  # what is wider is scrolled on a phone, and not made smaller
 FORMULA_AND_SIGN = re.compile(r"(<math(?:(?!</math>).)*</math>[.,;:)]+)")
-LETTERS = re.compile("^(\u2202L/\u2202|)(.+?)([\u2080-\u2089]*)$")
 
 
 class TexPage(Page):
+    def sections(self, sections: list[Section]) -> list[dict[str, str]]:
+        """Words that introduce steps stay on their page; the contents come behind the first section of several."""
+        written = super().sections(sections)
+        written[0]["body"] += "\n\\contents" * (len(sections) > 1)
+        for page, section, after in zip(written, sections, sections[1:], strict=False):
+            if section.level < after.level and isinstance(section.blocks[-1], Paragraph):
+                page["body"] += "\\keep"
+        return written
+
     SPECIAL = str.maketrans(
         {
             **{letter: f"\\{letter}" for letter in "&%$#_{}"},
@@ -65,15 +75,15 @@ class TexPage(Page):
         return rf"\emph{{{text}}}"
 
     def heading(self, section: Section) -> str:
-        command = "section" if section.level == 2 else "subsection"
+        command = "section" if section.level == 2 else "subsection" if section.step else "paragraph"
         labels = "".join(rf"\label{{{anchor}}}" for anchor in (section.anchor, *section.others))
-        return rf"\{command}{{{self.title(section.title)}}}{labels}"
+        return rf"\{command}{{{self.title(section.title)}{'.' * (command == 'paragraph')}}}{labels}"
 
     def reference(self, anchor: str) -> str:
         return rf"\hyperref[{anchor}]{{{anchor}}}"
 
     def paragraph(self, block: Paragraph) -> str:
-        return f"{self.text(block.text)}\n"
+        return f"\n{self.text(block.text)}"
 
     def bullets(self, block: Bullets) -> str:
         items = "\n".join(rf"\item {self.text(item)}" for item in block.items)
@@ -97,9 +107,19 @@ class TexPage(Page):
         kind = "steps" if len(block.rows) <= LONGEST_UNBROKEN else "longsteps"
         return f"\\begin{{{kind}}}\n{rows}\n\\end{{{kind}}}"
 
+    def values(self, block: Values) -> str:
+        rows = "\n".join(rf"\numbers{{{row.left} = {row.right}}}{{{self.text(row.reason)}}}" for row in block.rows)
+        return f"\\begin{{values}}\n{rows}\n\\end{{values}}"
+
     def listing(self, block: Listing) -> str:
         size = "small" if max(map(len, block.text.split("\n"))) <= WIDEST_CODE else "scriptsize"
-        return f"{{\\{size}\n\\begin{{verbatim}}\n{block.text}\n\\end{{verbatim}}\n}}"
+        columns = ("\\begin{multicols}{2}", "\\end{multicols}") if self.is_long(block.text) else ("", "")
+        return f"{{\\{size}{columns[0]}\n\\begin{{verbatim}}\n{block.text}\n\\end{{verbatim}}\n{columns[1]}}}"
+
+    def is_long(self, code: str) -> bool:
+        """Whether the lines are so many, and so short, that they stand in two columns."""
+        lines = code.split("\n")
+        return len(lines) > LONGEST_UNBROKEN and max(map(len, lines)) <= WIDEST_CODE // 2
 
     def table(self, block: Table) -> str:
         columns = "".join(
@@ -107,21 +127,26 @@ class TexPage(Page):
         )
         head = " & ".join(rf"\textbf{{{self.text(cell)}}}" for cell in block.head)
         rows = "\n".join(" & ".join(map(self.text, row)) + r" \\" for row in block.rows)
+        kind, endhead = ("tabular", "") if len(block.rows) <= LONGEST_TABLE else ("longtable", "\\endhead\n")
         return (
-            f"{{\\small\\setlength{{\\tabcolsep}}{{0.01\\linewidth}}\\renewcommand{{\\arraystretch}}{{1.25}}\n\\begin{{longtable}}{{@{{}}{columns}@{{}}}}\n\\hline\n"
-            f"{head} \\\\ \\hline\n\\endhead\n{rows}*\n\\hline\n\\end{{longtable}}}}"
+            f"{{\\par\\smallskip\\small\\setlength{{\\tabcolsep}}{{0.01\\linewidth}}\\renewcommand{{\\arraystretch}}{{1.1}}\n"
+            f"\\begin{{{kind}}}{{@{{}}{columns}@{{}}}}\n\\hline\n"
+            f"{head} \\\\ \\hline\n{endhead}{rows}*\n\\hline\n\\end{{{kind}}}\\par\\smallskip}}"
         )
 
     def picture(self, block: Picture) -> str:
         """Shrunk to the page if it is wider; `picture` knows the slopes that figures keep to."""
         figure = block.figure
-        scale = min(TEX_SCALE, TEX_WIDTH / figure.width, TEX_HEIGHT / figure.height)
+        scale = min(
+            TEX_SPACIOUS if figure.name in SPACIOUS else TEX_SCALE, TEX_WIDTH / figure.width, TEX_HEIGHT / figure.height
+        )
         parts = "\n".join(self.part(part) for part in figure.drawn)
         size = "footnotesize" if scale > TEX_SMALL else "scriptsize"
+        kind = "center" if figure.height * scale < TEX_TALL else "tall"
         return (
-            f"\\begin{{center}}\\setlength{{\\unitlength}}{{{scale:.3f}pt}}\\{size}\n"
+            f"\\begin{{{kind}}}\\begin{{minipage}}{{\\linewidth}}\\centering\\setlength{{\\unitlength}}{{{scale:.3f}pt}}\\{size}\n"
             f"\\begin{{picture}}({figure.width:g},{figure.height:g})\n{parts}\n\\end{{picture}}\n\n"
-            f"{{\\footnotesize {self.text(figure.caption)}}}\n\\end{{center}}"
+            f"{{\\footnotesize {self.text(figure.caption)}\\par}}\n\\end{{minipage}}\\end{{{kind}}}"
         )
 
     def part(self, part: Circle | Segment | Label | Curve) -> str:
@@ -181,6 +206,9 @@ class MarkdownPage(Page):
             f"{row.left} &{row.sign} {row.right} && {self.reason(row.reason)} && {row.shape}" for row in block.rows
         )
         return self.fence(f"\\begin{{aligned}}\n{rows}\n\\end{{aligned}}")
+
+    def values(self, block: Values) -> str:
+        return self.chain(block)
 
     def reason(self, text: str) -> str:
         """Prose inside a formula."""
@@ -271,6 +299,13 @@ class HtmlPage(Page):
         )
         return f'<div class="scroll"><table class="chain">\n{rows}\n</table></div>'
 
+    def values(self, block: Values) -> str:
+        rows = "\n".join(
+            f"<li>{self.side(f'{row.left} = {row.right}')} <small>{self.text(row.reason)}</small></li>"
+            for row in block.rows
+        )
+        return f'<ul class="values">\n{rows}\n</ul>'
+
     def side(self, tex: str) -> str:
         return mathml(tex, self.symbols, display=True) if tex else ""
 
@@ -312,61 +347,3 @@ def straight(one: tuple[float, float], other: tuple[float, float]) -> str:
     """A piece of a curve, of any slope, which `line` of LaTeX cannot draw."""
     (a, b), (c, d) = one, other
     return rf"\qbezier({a:.2f},{b:.2f})({(a + c) / 2:.2f},{(b + d) / 2:.2f})({c:.2f},{d:.2f})"
-
-
-def svg(figure: Figure) -> str:
-    """A figure as SVG, in the colour of the text around it; symbols carry their names."""
-    wide = f' style="min-width: {figure.width:g}px"' if figure.width > NARROWEST else ""
-    shapes = "\n".join(svg_part(part, figure.height) for part in figure.parts)
-    for reading in figure.readings[figure.at : figure.at + 1]:
-        mark, line = svg_part(reading.mark, figure.height), line_path(reading.line, figure.height)
-        shapes += f'\n<g class="reading" stroke-width="1.2">{mark}<path d="{line}"/></g>'
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {figure.width:g} {figure.height + 6:g}" '
-        f'width="{1.5 * figure.width:g}"{wide} role="img" aria-label="{html.escape(figure.caption)}" class="figure">\n'
-        "<style>.figure { color: #222; font: 11px serif; max-width: 100%; height: auto }"
-        " @media (prefers-color-scheme: dark) { .figure { color: #ddd } }</style>\n"
-        '<g fill="none" stroke="currentColor" stroke-width="0.6">\n'
-        f"{shapes}\n</g>\n</svg>"
-    )
-
-
-def signs(label: Label) -> str:
-    """A label's characters; a symbol in bold italics, as in formulas, and what stands before it as it is there."""
-    text = html.escape(label.text)
-    if not label.symbol or r"\mathrm" in label.tex:
-        return text
-    style = 'font-style="italic"' + ' font-weight="bold"' * (r"\boldsymbol" in label.tex)
-
-    def slanted(match: re.Match[str]) -> str:
-        before = f'<tspan font-style="italic">{match[1]}</tspan>' if match[1] else ""
-        return f"{before}<tspan {style}>{match[2]}</tspan>{match[3]}"
-
-    return LETTERS.sub(slanted, text)
-
-
-def line_path(points: tuple[tuple[float, float], ...], height: float) -> str:
-    return "M" + "L".join(f"{x:.2f} {height - y:.2f}" for x, y in points)
-
-
-def svg_part(part: Circle | Segment | Label | Curve, height: float) -> str:
-    if isinstance(part, Curve):
-        dashes = ' stroke-dasharray="4 3"' * part.dashed
-        return f'<path stroke-width="1.2"{dashes} d="{line_path(part.points, height)}"/>'
-    if isinstance(part, Circle):
-        return f'<circle cx="{part.x:g}" cy="{height - part.y:g}" r="{part.radius:g}"/>'
-    if isinstance(part, Label):
-        name = f' data-symbol="{html.escape(part.symbol)}"' if part.symbol else ""
-        small = ' font-size="9"' if not part.symbol else ""
-        return (
-            f'<text x="{part.x:g}" y="{height - part.y + 4:g}" text-anchor="middle" fill="currentColor" '
-            f'stroke="none"{small}{name}>{signs(part)}</text>'
-        )
-    x1, y1, x2, y2 = part.x1, height - part.y1, part.x2, height - part.y2
-    path = f"M{x1:.2f} {y1:.2f}L{x2:.2f} {y2:.2f}"
-    if part.arrow:
-        length = math.hypot(x2 - x1, y2 - y1)
-        ux, uy = 4 * (x2 - x1) / length, 4 * (y2 - y1) / length
-        left, right = (x2 - ux - uy / 2, y2 - uy + ux / 2), (x2 - ux + uy / 2, y2 - uy - ux / 2)
-        path += f"M{left[0]:.2f} {left[1]:.2f}L{x2:.2f} {y2:.2f}L{right[0]:.2f} {right[1]:.2f}"
-    return f'<path d="{path}"/>'

@@ -26,6 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("expression", help="of numbers, columns (small letters) and matrices (capitals)")
     parser.add_argument("--in", dest="variables", metavar="NAMES", help="the variables, as U,V (all that occur)")
     parser.add_argument("--shape", action="append", default=[], metavar="Y=m,n", help="x=n is a column, c= a number")
+    parser.add_argument("--symmetric", metavar="NAMES", help="whose entries i, j and j, i are one variable, as S,T")
     parser.add_argument("--out", type=a_path, help="a folder for gradient.py and the derivation to read")
     parser.add_argument("--force", action="store_true", help="replace what is in it")
     parser.add_argument("--no-proof", action="store_true", help="derive without a proof")
@@ -33,11 +34,9 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         loss, symbols = parsed(options.expression, dict(map(shape_flag, options.shape)))
-        names = options.variables.split(",") if options.variables else list(symbols)
-        for name in names:
-            if name.strip() not in symbols:
-                raise ValueError(f"--in: {name.strip()!r} is not in the expression; there are {', '.join(symbols)}")
-        derived = derivation(loss, [symbols[name.strip()] for name in names], not options.no_proof, options.seconds)
+        variables = chosen("--in", options.variables, symbols) if options.variables else [*symbols.values()]
+        symmetric = chosen("--symmetric", options.symmetric, symbols) if options.symmetric else []
+        derived = derivation(loss, variables, not options.no_proof, options.seconds, symmetric)
         if options.out:
             derived.save(options.out, options.force)
     except NotProved as error:
@@ -54,6 +53,14 @@ def main(argv: list[str] | None = None) -> int:
     if not options.no_proof:
         print(derived.prove())
     return 0
+
+
+def chosen(option: str, names: str, symbols: dict[str, Any]) -> list[Any]:
+    """The symbols of these names."""
+    for name in names.split(","):
+        if name.strip() not in symbols:
+            raise ValueError(f"{option}: {name.strip()!r} is not in the expression; there are {', '.join(symbols)}")
+    return [symbols[name.strip()] for name in names.split(",")]
 
 
 class Callable(ModuleType):

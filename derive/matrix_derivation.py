@@ -44,9 +44,12 @@ from derive.system import OutOfTime, limited, typeset, write_package
 class MatrixDerivation:
     """The derivation of a scalar loss in some of its symbols; made by `derivation`."""
 
-    def __init__(self, loss: Expr, variables: Iterable[MatrixSymbol | Symbol]) -> None:
+    def __init__(
+        self, loss: Expr, variables: Iterable[MatrixSymbol | Symbol], symmetric: Iterable[MatrixSymbol] = ()
+    ) -> None:
         self.loss, self.variables = scalar_loss(loss), checked_variables(variables)
-        reader, self.program = program_of_loss(self.loss, self.variables)
+        self.symmetric = checked_symmetric(symmetric, self.loss, self.variables)
+        reader, self.program = program_of_loss(self.loss, self.variables, self.symmetric)
         self.original, self.sizes, self.inputs = reader.original, reader.sizes, reader.inputs
         self.derivation: Derivation = derive(self.program)
 
@@ -58,18 +61,21 @@ class MatrixDerivation:
     def gradients(self) -> dict[MatrixSymbol | Symbol, Expr]:
         """Each variable's gradient in closed form: a matrix expression of its shape, a number for a scalar symbol."""
         gradients = self.derivation.gradients
-        return {given: self.closed_forms.values[gradients[self.inputs[given]]] for given in self.variables}
+        return {given: self.closed_forms[gradients[self.inputs[given]]] for given in self.variables}
 
     @cached_property
     def value(self) -> Expr:
         """The loss as it is computed."""
-        return self.closed_forms.values[self.program.output]
+        return self.closed_forms[self.program.output]
 
     def torch(self, function: bool = False) -> str:
         """Source of a module with value_and_grad(*, A, X, ...) -> (value, Gradients), which uses no autograd.
 
-        With `function`, also loss(*, A, X, ...) that autograd can go through, for use in a model.
+        With `function`, also loss(*, A, X, ...) that autograd can go through, for use in a model; that raises
+        ValueError where a variable is symmetric, as autograd takes each entry by itself.
         """
+        if function and {*self.symmetric} & {*self.variables}:
+            raise ValueError("function: autograd takes each entry by itself; derive without symmetric for it")
         return expression_source(self.derivation, str(self.loss), function)
 
     def latex(self) -> str:
@@ -99,7 +105,7 @@ class MatrixDerivation:
     @cached_property
     def pages(self) -> dict[str, str]:
         """What `save` writes, by name of file."""
-        return expression_pages(self.derivation, str(self.loss))
+        return expression_pages(self.derivation, str(self.loss), not {*self.symmetric} & {*self.variables})
 
     def numpy(self, **arrays: Any) -> tuple[float, dict[str, Any]]:
         """The value and each variable's gradient at arrays of numbers, computed by numpy."""
@@ -151,7 +157,10 @@ class MatrixDerivation:
                 known = ", ".join(map(str, self.variables))
                 raise ValueError(f"hvp: a direction for {unknown[0]}, but the variables are {known}")
             directions = tuple(directions[0].get(variable) for variable in self.variables)
-        return MatrixDerivation(slope_along("hvp", self, directions), self.variables)
+        slope = slope_along("hvp", self, directions)
+        pairs = zip(self.variables, directions, strict=True)
+        along = [direction for variable, direction in pairs if variable in self.symmetric and slope.has(direction)]
+        return MatrixDerivation(slope, self.variables, [*self.symmetric, *along])
 
     def hessian(self, variable: MatrixSymbol | None = None) -> MatrixExpr:
         """The matrix of second derivatives in a column x, in closed form: what the gradient of the slope multiplies.
@@ -164,7 +173,7 @@ class MatrixDerivation:
         taken = {symbol.name for symbol in (*self.original, *self.original.values(), *self.sizes)}
         names = ("v", "w", *(f"direction{number}" for number in range(len(taken))))
         v = MatrixSymbol(next(name for name in names if name not in taken), *variable.shape)
-        along = MatrixDerivation(self.loss, [variable]).hvp(v)
+        along = MatrixDerivation(self.loss, [variable], self.symmetric).hvp(v)
         along.prove()
         return coefficient(along.gradients[variable], v)
 
@@ -189,21 +198,31 @@ def slope_along(name: str, subject: MatrixDerivation, directions: Iterable[Matri
             raise TypeError(f"{name}: the direction for {variable} is a {type(direction).__name__}, not a matrix")
         if tuple(direction.shape) != tuple(variable.shape):
             raise ValueError(f"{name}: the direction for {variable} has shape {direction.shape}, not {variable.shape}")
+        if variable in subject.symmetric:
+            if not isinstance(direction, MatrixSymbol):
+                raise TypeError(f"{name}: the direction for {variable} is symmetric, too: a MatrixSymbol is expected")
+            steps = {step.variable: step.target for step in subject.derivation.backward}
+            gradient = subject.closed_forms[steps[subject.inputs[variable]]]
         slope += Trace(direction.T * gradient)
     return slope
 
 
 def derivation(
-    loss: Expr, variables: Iterable[MatrixSymbol | Symbol], prove: bool = True, seconds: float | None = None
+    loss: Expr,
+    variables: Iterable[MatrixSymbol | Symbol],
+    prove: bool = True,
+    seconds: float | None = None,
+    symmetric: Iterable[MatrixSymbol] = (),
 ) -> MatrixDerivation:
     """The derivation of the gradient of a loss: a scalar SymPy expression, or one that is a 1 x 1 matrix.
 
     `variables` are MatrixSymbols, or Symbols for numbers. Unless `prove` is False the emitted code is proved first,
-    in so many `seconds` of work if a number is given.
+    in so many `seconds` of work if a number is given. Of a matrix in `symmetric`, the entries i, j and j, i are one
+    variable: its gradient is symmetric, and has at both places the derivative by that variable.
     Raises ValueError where the loss has a node that is not supported, with the path to it; NotProved where no proof is
     found; TypeError for what is no expression.
     """
-    result = MatrixDerivation(loss, variables)
+    result = MatrixDerivation(loss, variables, symmetric)
     if prove:
         result.prove(seconds)
     return result
@@ -214,13 +233,15 @@ def gradient(loss: Expr, variable: MatrixSymbol | Symbol, prove: bool = True) ->
     return derivation(loss, [variable], prove).gradients[variable]
 
 
-def program_of_loss(loss: Expr, variables: tuple[MatrixSymbol | Symbol, ...]) -> tuple[Reader, Program]:
+def program_of_loss(
+    loss: Expr, variables: tuple[MatrixSymbol | Symbol, ...], symmetric: tuple[MatrixSymbol, ...]
+) -> tuple[Reader, Program]:
     """The program of a loss; of sums written out entry by entry that of the sums, where these can be read."""
-    reader, short = Reader(), rolled(loss)
+    reader, short = Reader(symmetric=symmetric), rolled(loss)
     if short != loss:
         with suppress(ValueError):
             return reader, reader.program(short, variables)
-        reader = Reader()
+        reader = Reader(symmetric=symmetric)
     return reader, reader.program(loss, variables)
 
 
@@ -266,6 +287,20 @@ def simplest(number: Float) -> Rational:
         if Float(fraction, precision=number._prec) == number:
             return fraction
     return Rational(repr(float(number)) if number._prec <= 53 else str(number))
+
+
+def checked_symmetric(
+    symmetric: Iterable[MatrixSymbol], loss: Expr, variables: tuple[MatrixSymbol | Symbol, ...]
+) -> tuple[MatrixSymbol, ...]:
+    symmetric = (symmetric,) if isinstance(symmetric, MatrixSymbol) else tuple(symmetric)
+    for matrix in symmetric:
+        if not isinstance(matrix, MatrixSymbol):
+            raise TypeError(f"symmetric: expected MatrixSymbols, got {matrix!r}")
+        if matrix.shape[0] != matrix.shape[1]:
+            raise ValueError(f"symmetric: {matrix} is {tuple(matrix.shape)}, and only a square matrix can be symmetric")
+        if not loss.has(matrix) and matrix not in variables:
+            raise ValueError(f"symmetric: {matrix} is not in the loss")
+    return symmetric
 
 
 def checked_variables(variables: Iterable[MatrixSymbol | Symbol]) -> tuple[MatrixSymbol | Symbol, ...]:

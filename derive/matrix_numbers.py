@@ -11,6 +11,7 @@ from sympy import MatrixSymbol
 from derive.diagnosis import Diagnosis, ExpressionDoctor
 from derive.operations import evaluate
 from derive.packages import forward_text
+from derive.programs import Symmetric
 
 
 def at_arrays(subject: Any, arrays: dict[str, Any]) -> tuple[float, dict[str, Any]]:
@@ -46,6 +47,8 @@ def inputs_at(subject: Any, arrays: dict[str, Any]) -> dict[MatrixSymbol, ndarra
             wanted = sizes.setdefault(size, length) if size.is_Symbol else int(size)
             if wanted != length:
                 raise ValueError(f"{name}: expected shape {tuple(symbol.shape)}, got {array.shape}")
+        if isinstance(symbol, Symmetric) and not numpy.allclose(array, array.T, equal_nan=True):
+            raise ValueError(f"{name}: expected a symmetric matrix")
         inputs[symbol] = array
     return inputs
 
@@ -101,7 +104,9 @@ def beside_autograd(subject: Any, tensors: dict[str, Any]) -> dict[str, float]:
     given = {names[name]: torch.as_tensor(tensor) for name, tensor in tensors.items()}
     value, gradients = emitted["value_and_grad"](**given)
     leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in given.items()}
-    namespace: dict[str, Any] = {"torch": torch, "math": math, **leaves}
+    twice = {symbol.name for symbol in subject.original if isinstance(symbol, Symmetric)}  # entries at two places
+    whole = {name: leaf.tril() + leaf.tril(-1).mT if name in twice else leaf for name, leaf in leaves.items()}
+    namespace: dict[str, Any] = {"torch": torch, "math": math, **whole}
     exec(forward_text(subject.program), namespace)
     expected = namespace[subject.program.output.name]
     variables = [subject.inputs[variable].name for variable in subject.variables]
@@ -109,6 +114,7 @@ def beside_autograd(subject: Any, tensors: dict[str, Any]) -> dict[str, float]:
     found = {"value": relative_difference(value, expected.detach())}
     for variable, name, gradient in zip(subject.variables, variables, wanted, strict=True):
         mine = getattr(gradients, name)
+        gradient = gradient + gradient.tril(-1).mT if name in twice and gradient is not None else gradient
         found[str(variable)] = relative_difference(mine, torch.zeros_like(mine) if gradient is None else gradient)
     return found
 

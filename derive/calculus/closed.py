@@ -40,6 +40,7 @@ from derive.programs import (
     RowMax,
     Scalar,
     SignDet,
+    Symmetric,
     core,
     product,
 )
@@ -51,12 +52,20 @@ class ClosedForms:
     def __init__(self, derivation: Derivation, original: dict[MatrixSymbol, Expr], sizes: dict[Symbol, Symbol]) -> None:
         self.scalars = derivation.program.scalars
         self.sizes = {own: given for given, own in sizes.items()}
-        self.values: dict[MatrixSymbol, Expr] = dict(original)
+        self.given = {
+            Symmetric(given.name, *given.shape): given for own, given in original.items() if isinstance(own, Symmetric)
+        }
+        alone = {given: own for own, given in self.given.items()}
+        self.values: dict[MatrixSymbol, Expr] = {own: alone.get(given, given) for own, given in original.items()}
         for equation in derivation.equations:
             value = self.of(equation.value)
             if equation.target.name in self.scalars and isinstance(value, MatrixExpr):
                 value = trace(value)
             self.values[equation.target] = value
+
+    def __getitem__(self, symbol: MatrixSymbol) -> Expr:
+        """The closed form of a symbol, in what was given."""
+        return self.values[symbol].xreplace(self.given)
 
     def of(self, value: Expr) -> Expr:
         """One value with its symbols replaced by what they are."""

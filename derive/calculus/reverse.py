@@ -2,10 +2,23 @@
 
 from collections.abc import Iterable
 
-from sympy import MatrixExpr, MatrixSymbol, OneMatrix, ZeroMatrix
+from sympy import Add, Identity, MatrixExpr, MatrixSymbol, OneMatrix, ZeroMatrix
 
 from derive.calculus.theorem import pullback, rule
-from derive.programs import Derivation, Equation, Program, Role, add, core, shifts
+from derive.programs import (
+    Derivation,
+    Equation,
+    Program,
+    Role,
+    Symmetric,
+    add,
+    core,
+    elementwise,
+    entry,
+    shifts,
+    symbol_for,
+    transposed,
+)
 
 
 def derive(program: Program) -> Derivation:
@@ -28,8 +41,8 @@ def derive(program: Program) -> Derivation:
         for symbol in sorted(used, key=lambda symbol: symbol not in program.parameters):
             if first_use[symbol] == equation:
                 value = add([part for _, part in ways[symbol]], symbol.shape)
-                named = value == program.notation.cotangent(symbol)
-                if needs_name(value, program) or (symbol in program.parameters and not named):
+                already = getattr(value, "name", "") == program.notation.cotangent(symbol).name
+                if needs_name(value, program) or (symbol in program.parameters and not already):
                     step = backward_step(program, symbol, value, same.get(symbol, symbol))
                     backward.append(step)
                     value = step.target
@@ -38,7 +51,20 @@ def derive(program: Program) -> Derivation:
         if symbol not in first_use:
             backward.append(backward_step(program, symbol, ZeroMatrix(*symbol.shape), symbol))
             cotangents[symbol] = backward[-1].target
+    for symbol in program.parameters:
+        if isinstance(symbol, Symmetric) and symbol in first_use:
+            backward.append(of_free_entries(program, symbol, cotangents[symbol]))
+            cotangents[symbol] = backward[-1].target
     return Derivation(program, tuple(backward), {s: cotangents[s] for s in program.parameters})
+
+
+def of_free_entries(program: Program, symbol: Symmetric, G: MatrixExpr) -> Equation:
+    """The derivatives by the entries i, j and j, i as one variable: what the loss sees of it at both places, added."""
+    both, diagonal = [G, transposed(G)], Identity(symbol.shape[0])
+    formula = Add(*map(entry, both)) - entry(G) * entry(diagonal)
+    value = elementwise(formula, {entry(part): part for part in (*both, diagonal)})
+    target = symbol_for(program.notation.made(Role.FREE, symbol).name, value)
+    return Equation(target, value, "one variable at two places", program.notation.meaning(target.name))
 
 
 def needs_name(value: MatrixExpr, program: Program) -> bool:
@@ -53,7 +79,7 @@ def backward_step(program: Program, symbol: MatrixSymbol, value: MatrixExpr, nam
     """The equation that names the gradient in a symbol; it goes back through the first that uses it."""
     uses = [equation for equation in program.equations if symbol in equation.varies_with]
     return Equation(
-        target=program.notation.cotangent(named_for),
+        target=symbol_for(program.notation.cotangent(named_for).name, value),
         value=value,
         rule=", ".join(dict.fromkeys(rule(use, symbol) for use in uses)) or "does not occur",
         meaning=program.notation.meaning(program.notation.made(Role.COTANGENT, named_for).name),

@@ -14,7 +14,7 @@ from derive.diagnosis.doctor import Doctor
 from derive.diagnosis.report import Diagnosis, sized
 from derive.diagnosis.search import Claim, Point, Search, Values
 from derive.operations import Entrywise, Operation, Power, Product, Reduction, Scaled, Sum, Transposed, Value, lower
-from derive.programs import Derivation, Equation, RowLogSumExp, entry
+from derive.programs import Derivation, Equation, Role, RowLogSumExp, Symmetric, entry
 
 MOST_TRIED = 40  # points in search of one at which all is finite
 SIZES = (3, 5, 4, 7, 6, 8)  # of what has no number for its size; none that is a factor of a formula
@@ -52,6 +52,9 @@ class ExpressionSlips:
         forward = equation.target not in self.backward
         if equation.target == self.derivation.program.output:
             return
+        if self.derivation.program.notation.role(equation.target.name)[0] is Role.FREE:
+            words = "the entries i, j and j, i are not taken for one variable"
+            yield Change("each entry by itself", words, operands(operation)[0][1])
         if not forward:
             yield from self.of_whole(equation, operation)
             yield from self.factors(operation)
@@ -249,7 +252,7 @@ def point_of(derivation: Derivation, seed: int) -> Point | None:
             array = draw.uniform(-1 if attempt % 3 == 0 else 0.1, 1, (rows, columns))
             if rows == columns > 1 and attempt % 3 != 1:
                 array = array @ array.T / rows + numpy.eye(rows) + array / 10
-            inputs[symbol] = numpy.round(array, 2)
+            inputs[symbol] = numpy.round((array + array.T) / 2 if isinstance(symbol, Symmetric) else array, 2)
         if (point := made(derivation, inputs)) is not None:
             return point
     return None

@@ -91,12 +91,12 @@ def render(network: Network, names: Iterable[str] = tuple(TARGETS), shown: Shown
     return {name: page(template_of(name), of) for name, of in holes.items() if of is not None}
 
 
-def expression_pages(derivation: Derivation, title: str) -> dict[str, str]:
-    """The files of a matrix expression: its module, and its derivation in each format."""
+def expression_pages(derivation: Derivation, title: str, function: bool) -> dict[str, str]:
+    """The files of a matrix expression: its module, with a function for autograd or not, and its derivation."""
     document = expression_document(derivation)
     headline = f"The gradient of `{title}`"
     return {
-        "gradient.py": expression_source(derivation, title, True),
+        "gradient.py": expression_source(derivation, title, function),
         **{
             f"derivation.{end}": page(f"derivation.{end}.j2", page_holes(form, headline, document))
             for end, form in (("md", MarkdownPage()), ("tex", TexPage()))

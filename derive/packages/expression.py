@@ -8,10 +8,11 @@ from sympy import Inverse, MatrixExpr, MatrixSymbol, Symbol
 
 from derive.backends.torch import TorchPrinter, lines, spell
 from derive.formulas import over
-from derive.packages.templates import tensor_checks
+from derive.packages.templates import page, tensor_checks
 from derive.packages.text import imports
-from derive.programs import Derivation, LogDet, Program, SignDet, atom, needed
+from derive.programs import Derivation, LogDet, Program, SignDet, Symmetric, atom, needed
 
+ONE_VARIABLE = "its entries i, j and j, i are one variable, and at both is the derivative by that one."
 WITHOUT_RESULT = {
     LogDet: "The logarithm of a determinant is nan where the determinant is negative.",
     over: "Where a norm is 0, its gradient is taken to be 0, one of its subgradients.",
@@ -24,11 +25,13 @@ def expression_page(derivation: Derivation, title: str) -> dict[str, Any]:
     program = derivation.program
     forward_lines, backward_lines = lines(program, program.equations), lines(program, derivation.backward)
     body, printer = [*forward_lines, *backward_lines], TorchPrinter(program)
+    symmetric = [spell(program, s) for s in program.inputs if isinstance(s, Symmetric)]
     return {
         "loss": textwrap.wrap(title.replace("\\", "/").replace('"""', "'''"), 110, break_on_hyphens=False),
-        "conditions": conditions(derivation),
+        "conditions": [*(f"{name} is symmetric: {ONE_VARIABLE}" for name in symmetric), *conditions(derivation)],
         "imports": imports(body),
         "inputs": input_holes(program),
+        "symmetric": symmetric,
         "variables": [
             {
                 "name": spell(program, symbol),
@@ -41,7 +44,8 @@ def expression_page(derivation: Derivation, title: str) -> dict[str, Any]:
         "forward": forward_lines,
         "backward": backward_lines,
         "value": spell(program, program.output),
-        "checks": tensor_checks("value_and_grad gives the derivatives"),
+        "checks": tensor_checks("value_and_grad gives the derivatives")
+        + (page("expression_symmetric.py.j2", {}).splitlines() if symmetric else []),
     }
 
 

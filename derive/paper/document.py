@@ -39,7 +39,7 @@ from derive.paper.slopes import slope_sections
 from derive.paper.softmax import softmax_sections
 from derive.paper.worked import DRAWN, Shown, expression_numbers, numbers_sections
 from derive.problems import Network
-from derive.programs import Derivation, Equation, NetworkNotation, RowMax, substitute
+from derive.programs import Derivation, Equation, NetworkNotation, RowMax, Symmetric, substitute
 
 LONGEST_CLOSED_FORM, WIDEST_RESULT = 24, 44
 MOST_PICTURED = 12  # equations of an expression whose arrows can be told apart
@@ -109,7 +109,8 @@ def symbols_table(derivation: Derivation) -> Table:
     rows = [
         (
             f"${symbol_in_line(program, symbol)}$",
-            "variable" if symbol in variables else "given" if symbol in program.inputs else "computed",
+            ("variable" if symbol in variables else "given" if symbol in program.inputs else "computed")
+            + (", symmetric" if isinstance(symbol, Symmetric) else ""),
             f"${shape_latex(program, symbol)}$",
             f"`{spell(program, symbol)}`",
         )

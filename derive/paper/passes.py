@@ -27,7 +27,7 @@ from derive.paper.indices import entry_latex, writer_of
 from derive.paper.latex import latex, shape_latex, symbol_in_line
 from derive.paper.prose import prose
 from derive.paper.rules import examples, proof_rows
-from derive.programs import Derivation, Equation, Program, RowMax, shifts
+from derive.programs import Derivation, Equation, Program, Role, RowMax, shifts
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,8 @@ def title(program: Program, symbol: MatrixSymbol) -> str:
 def goal(derivation: Derivation, step: Equation, rules: list[str]) -> str:
     program = derivation.program
     if step.variable is None:
-        return step.meaning
+        free = program.notation.role(step.target.name)[0] is Role.FREE
+        return prose("passes.free", G=f"${latex(program, step.uses[0], in_line=True)}$") if free else step.meaning
     variable, shape = f"${symbol_in_line(program, step.variable)}$", shape_latex(program, step.variable)
     uses = [(f"F{i}", e) for i, e in enumerate(program.equations, 1) if step.variable in e.varies_with]
     if not uses:
@@ -204,7 +205,7 @@ def goal(derivation: Derivation, step: Equation, rules: list[str]) -> str:
     sentences = [prose("passes.goal", variable=variable, shape=shape, places=places, rules=rules_used)]
     sentences += [prose("passes.added")] * (len(uses) > 1)
     for shifted, whole in shifts(program.equations).items():
-        if shifted == step.variable and step.target == program.notation.cotangent(whole):
+        if shifted == step.variable and step.target.name == program.notation.cotangent(whole).name:
             sentences.append(prose("passes.shifted", variable=variable, whole=symbol_in_line(program, whole)))
     return " ".join(sentences)
 
@@ -239,7 +240,7 @@ def step_proof(derivation: Derivation, step: Equation) -> list[Block]:
 def cotangent_of(derivation: Derivation, symbol: MatrixSymbol) -> MatrixExpr | None:
     """The symbol of dL/dsymbol, or its constant value where it has no name."""
     for e in derivation.backward:
-        if e.variable == symbol or e.target == derivation.program.notation.cotangent(symbol):
+        if e.variable == symbol or e.target.name == derivation.program.notation.cotangent(symbol).name:
             return e.target
     if symbol == derivation.program.output:
         return OneMatrix(1, 1)

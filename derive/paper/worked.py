@@ -13,7 +13,7 @@ from derive.paper.indices import writer_of
 from derive.paper.latex import latex, symbol_in_line
 from derive.paper.prose import prose
 from derive.problems import Network, targets
-from derive.programs import Derivation, Equation, Program, SymbolKind
+from derive.programs import Derivation, Equation, Program, SymbolKind, Symmetric
 from derive.system import Given
 
 Drawn = dict[MatrixSymbol, ndarray]
@@ -107,6 +107,7 @@ def expression_numbers(derivation: Derivation) -> list[Section]:
             s: array([[round(draw.uniform(-1, 1), 2) for _ in range(n)] for _ in range(m)])
             for s, (m, n) in shapes.items()
         }
+        inputs = {s: (a + a.T) / 2 if isinstance(s, Symmetric) else a for s, a in inputs.items()}
         try:
             values = evaluate(derivation.equations, inputs)
         except ValueError:

@@ -25,7 +25,7 @@ from sympy import (
     piecewise_fold,
 )
 
-from derive.programs.nodes import Elementwise
+from derive.programs.nodes import Elementwise, Symmetric
 from derive.programs.program import core, elementwise, entry, repeated
 
 
@@ -92,7 +92,20 @@ def transposed(matrix: MatrixExpr) -> MatrixExpr:
         return matrix.arg
     if isinstance(matrix, OneMatrix | ZeroMatrix):
         return matrix.func(*reversed(matrix.shape))
-    return matrix if isinstance(matrix, Identity) or tuple(matrix.shape) == (1, 1) else Transpose(matrix)
+    same = isinstance(matrix, Identity | Symmetric) or tuple(matrix.shape) == (1, 1)
+    return matrix if same else Transpose(matrix)
+
+
+def symbol_for(name: str, value: MatrixExpr) -> MatrixSymbol:
+    """The symbol of that name for a value, symmetric where the value is seen to be."""
+    square = value.shape[0] == value.shape[1] != 1
+    kind = Symmetric if square and comparable(transposed(value)) == comparable(value) else MatrixSymbol
+    return kind(name, *value.shape)
+
+
+def comparable(value: MatrixExpr) -> object:
+    """Equal for equal values."""
+    return (value.formula, frozenset(value.operands.items())) if isinstance(value, Elementwise) else value
 
 
 def inverse(matrix: MatrixExpr) -> MatrixExpr:

@@ -141,6 +141,10 @@ class PositiveNumber(MatrixSymbol):
     """A number that is declared to be positive, as a 1 x 1 matrix."""
 
 
+class Symmetric(MatrixSymbol):
+    """A square matrix that is its own transpose."""
+
+
 class Arange(Node):
     """The column 0, 1, ..., n - 1."""
 

@@ -91,6 +91,7 @@ class Role(StrEnum):
     """What a symbol is of another."""
 
     COTANGENT = "grad"
+    FREE = "free"
     TANGENT = "dot"
     DIFFERENTIAL = "diff"
     SLOPE = "slope"
@@ -98,11 +99,12 @@ class Role(StrEnum):
 
 MADE = {
     Role.COTANGENT: r"\frac{{\partial L}}{{\partial {0}}}",
+    Role.FREE: r"\frac{{dL}}{{d{0}}}",
     Role.TANGENT: r"\dot{{{0}}}",
     Role.DIFFERENTIAL: "d{0}",
     Role.SLOPE: "{0}'",
 }
-MADE_IN_LINE = {**MADE, Role.COTANGENT: r"\partial L / \partial {0}"}
+MADE_IN_LINE = {**MADE, Role.COTANGENT: r"\partial L / \partial {0}", Role.FREE: "dL/d{0}"}
 
 
 OUTPUT, LOSS = "value", "L"  # what an expression computes in code, and on pages
@@ -192,6 +194,8 @@ class Notation:
         role, other = self.role(name)
         if role is Role.TANGENT:
             return f"tangent of {self.torch(other)}"
+        if role is Role.FREE:
+            return f"gradient in the free entries of {other}"
         return f"dL/d{other}" if role is Role.COTANGENT else name
 
     def remark(self, name: str) -> str:

@@ -223,13 +223,14 @@ def line_slope(subject: DerivedLoss, variable: Basic, point: Environment, random
     """A direction, and the derivative of the loss along it: by SymPy's of the loss written out; at decimals, or where
     that has too many terms, by the difference quotient.
     """
-    numbers = numpy.ravel(numpy.array(point[variable], dtype=object))
-    steps = [Integer(random.choice((-3, -2, -1, 1, 2, 3))) for _ in numbers]
-    direction = (
-        numpy.array(steps, dtype=object).reshape(numpy.shape(point[variable]))
-        if numpy.ndim(point[variable])
-        else steps[0]
-    )
+    place = numpy.array(point[variable], dtype=object)
+    numbers = numpy.ravel(place)
+    direction = numpy.array([Integer(random.choice((-3, -2, -1, 1, 2, 3))) for _ in numbers]).reshape(place.shape)
+    steps = list(direction.flat)
+    if variable in subject.symmetric:  # each variable once
+        upper = numpy.triu(direction)
+        steps, direction = list(upper.flat), upper + numpy.triu(upper, 1).T
+    direction = direction if place.ndim else steps[0]
 
     def at(step: Expr) -> Expr:
         return Evaluation({**point, variable: point[variable] + step * direction}).scalar(subject.loss)

@@ -297,6 +297,7 @@ TORCH |= {path: dispatched(path, TORCH.get(path)) for path in KERNEL_CALLS}  # t
 MATRICES = by_path(word for word in WORDS if word.lines == OF_MATRICES)
 AROUND = {  # what templates say of torch besides
     "torch.Tensor": Tensor,
+    "torch.allclose": lambda one, other, equal_nan: bool((one.entries == other.entries).all()),
     "torch._C._are_functorch_transforms_active": lambda: False,
     "torch.empty_like": lambda tensor, dtype, device: tensor.new_empty(tensor.shape),
     "torch.float32": DEFAULT,

@@ -59,7 +59,8 @@ Sizes = dict[Symbol, Integer]
 class DerivedLoss(Protocol):
     """A matrix derivation: a loss of some inputs, and its gradient in some of these, which `torch` emits.
 
-    `original` maps what the code takes to what it is in the loss, `inputs` the other way; `sizes` are symbols.
+    `original` maps what the code takes to what it is in the loss, `inputs` the other way; `sizes` are symbols, and in
+    `symmetric` are the matrices whose entries i, j and j, i are one variable.
     """
 
     loss: Expr
@@ -67,6 +68,7 @@ class DerivedLoss(Protocol):
     original: dict[MatrixSymbol, Basic]
     inputs: dict[Basic, MatrixSymbol]
     sizes: dict[Symbol, Symbol]
+    symmetric: tuple[MatrixSymbol, ...]
 
     @property
     def gradients(self) -> dict[Basic, Expr]: ...
@@ -169,7 +171,8 @@ def symbolic_point(subject: DerivedLoss, sizes: Sizes) -> Environment:
         if isinstance(given, MatrixExpr):
             values = numpy.empty(shape_at(given, sizes), dtype=object)
             for i, j in numpy.ndindex(*values.shape):
-                values[i, j] = Dummy(f"{given}[{i}, {j}]", real=True)
+                mirrored = given in subject.symmetric and j < i
+                values[i, j] = values[j, i] if mirrored else Dummy(f"{given}[{i}, {j}]", real=True)
             point[given] = values
         else:
             point[given] = Dummy(given.name, real=True, positive=given.is_positive)
@@ -204,6 +207,7 @@ def random_point(
         if isinstance(given, MatrixExpr):
             values = numpy.empty(shape_at(given, sizes), dtype=object)
             for i, j in numpy.ndindex(*values.shape):
-                values[i, j] = entry(given) + (diagonal * magnitudes[given] if i == j else 0)
+                mirrored = given in subject.symmetric and j < i
+                values[i, j] = values[j, i] if mirrored else entry(given) + diagonal * (i == j) * magnitudes[given]
             point[given] = values
     return point

@@ -5,6 +5,7 @@ from sympy import (
     Determinant,
     Expr,
     Integer,
+    Inverse,
     MatrixExpr,
     MatrixSymbol,
     Mul,
@@ -15,12 +16,12 @@ from sympy import (
 )
 
 from derive.formulas import LOGARITHMS
-from derive.programs import LogAbsDet, LogDet, SignDet
+from derive.programs import LogAbsDet, LogDet, SignDet, atom
 from derive.reading.reader import Reader
 
 
 class Magnitude:
-    """A product: its size is exp(`above`) |rest| times powers of |det X|, its sign that of `rest` and the `odd` det X.
+    """A product: its size is exp(`above`) |rest| times powers of |det X|, its sign that of `rest` and odd powers.
 
     All but the determinants are formulas.
     """
@@ -28,7 +29,6 @@ class Magnitude:
     def __init__(self, read: Reader, factor: Expr) -> None:
         self.read = read
         self.exponents: dict[MatrixExpr, Expr] = {}
-        self.odd: list[MatrixExpr] = []
         self.rest, self.above = Integer(1), Integer(0)
         self.unsigned = False  # whether what has a logarithm in LOGARITHMS, and a sign that is not known, is a factor
         self.multiply(factor, Integer(1))
@@ -50,11 +50,11 @@ class Magnitude:
                 self.above += power * self.read.scalar(factor.exp) * self.read.scalar(log(factor.base))
         elif isinstance(factor, Abs) and may_overflow(factor):
             self.above += power * Magnitude(self.read, factor.args[0]).log_of_size()
+        elif isinstance(factor, Determinant) and isinstance(factor.arg, Inverse):
+            self.multiply(Determinant(factor.arg.arg), -power)
         elif isinstance(factor, Determinant) and self.read.shape(factor.arg) != (1, 1):
-            matrix = self.read.matrix(factor.arg)
+            matrix = atom(self.read.matrix(factor.arg))  # det X' is det X
             self.exponents[matrix] = self.exponents.get(matrix, 0) + power
-            if power % 2 == 1:
-                self.odd.append(matrix)
         elif factor.is_positive and not factor.has(MatrixSymbol):
             self.above += power * self.read.scalar(expand_log(log(factor)))
         else:
@@ -67,9 +67,10 @@ class Magnitude:
         """Its logarithm; nan where it is known to be negative."""
         if self.unsigned:
             return self.log_of_size()
-        if len(self.odd) == 1 and self.rest == 1:
-            return self.logs(signed=self.odd[0])
-        sign = self.rest * Mul(*(self.read.number(SignDet(matrix)) for matrix in self.odd))
+        odd = [matrix for matrix, power in self.exponents.items() if power % 2 == 1]
+        if len(odd) == 1 and self.rest == 1:
+            return self.logs(signed=odd[0])
+        sign = self.rest * Mul(*(self.read.number(SignDet(matrix)) for matrix in odd))
         return self.logs() + log(sign)
 
     def logs(self, signed: MatrixExpr | None = None) -> Expr:

@@ -1,5 +1,7 @@
 """The equations of a program as they are made: one operation each, and nothing twice."""
 
+from collections.abc import Iterable
+
 from sympy import (
     Add,
     Expr,
@@ -31,10 +33,12 @@ from derive.programs import (
     RowLogSumExp,
     RowMax,
     Scalar,
+    comparable,
     constant,
     core,
     entry,
     repeated,
+    symbol_for,
     transposed,
 )
 from derive.reading.names import Names
@@ -43,8 +47,8 @@ from derive.reading.names import Names
 class Equations(Names):
     """Equations over symbols of their own; `views` says what an entry in a formula of some shape is the entry of."""
 
-    def __init__(self, notation: Notation = PLAIN) -> None:
-        super().__init__()
+    def __init__(self, notation: Notation = PLAIN, symmetric: Iterable[MatrixSymbol] = ()) -> None:
+        super().__init__(symmetric)
         self.notation = notation
         self.views: dict[tuple[Symbol, tuple[Expr, Expr]], MatrixExpr] = {}
         self.known: dict[object, MatrixSymbol] = {}
@@ -52,7 +56,7 @@ class Equations(Names):
 
     def assign(self, target: MatrixSymbol, value: MatrixExpr, rule: str) -> None:
         """An equation, whose target is known from then on."""
-        self.inputs[target] = self.known[key(value)] = target
+        self.inputs[target] = self.known[comparable(value)] = target
         self.equations.append(Equation(target, value, rule, self.notation.meaning(target.name)))
 
     def define(self, value: MatrixExpr, stem: str = "", rule: str = "") -> MatrixSymbol:
@@ -62,15 +66,15 @@ class Equations(Names):
         """
         single = tuple(value.shape) == (1, 1)
         value = number_of(value) if single else value
-        if key(value) in self.known:
-            return self.known[key(value)]
+        if comparable(value) in self.known:
+            return self.known[comparable(value)]
         if isinstance(value, Elementwise | MatMul | Inverse | MatPow | KroneckerProduct) and not single:
             flipped = transposed(value)
-            if key(flipped) in self.known:
-                return Transpose(self.known[key(flipped)])
+            if comparable(flipped) in self.known:
+                return Transpose(self.known[comparable(flipped)])
             if bars(flipped) < bars(value):
                 return Transpose(self.define(flipped))
-        symbol = MatrixSymbol(self.fresh(stem or ("s" if single else self.notation.unnamed)), *value.shape)
+        symbol = symbol_for(self.fresh(stem or ("s" if single else self.notation.unnamed)), value)
         if single:
             self.numbers[entry(symbol)] = symbol
         self.assign(symbol, value, rule or ("entry by entry" if isinstance(value, Elementwise) else "definition"))
@@ -152,11 +156,6 @@ class Equations(Names):
             if unknown:
                 size = min(map(str, unknown))
                 raise ValueError(f"the size {size} is that of no MatrixSymbol in the loss; give it a number")
-
-
-def key(value: MatrixExpr) -> object:
-    """Equal for equal values."""
-    return (value.formula, frozenset(value.operands.items())) if isinstance(value, Elementwise) else value
 
 
 def number_of(value: MatrixExpr) -> MatrixExpr:

@@ -1,6 +1,6 @@
 """Entries and products in forms that do not overflow: sums of exp as exp of a logsumexp, less the largest."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from sympy import (
     Add,
@@ -60,8 +60,8 @@ class StableEquations(Equations):
     Of L, Z, U and M in `shifts` it is known that L - Z = M - U, in which nothing is as large as Z may be.
     """
 
-    def __init__(self, notation: Notation = PLAIN) -> None:
-        super().__init__(notation)
+    def __init__(self, notation: Notation = PLAIN, symmetric: Iterable[MatrixSymbol] = ()) -> None:
+        super().__init__(notation, symmetric)
         self.shifts: list[tuple[MatrixExpr, ...]] = []
 
     def entries(self, formula: Expr, shape: tuple[Expr, Expr], stem: str = "", rule: str = "") -> MatrixExpr:

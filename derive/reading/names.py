@@ -2,10 +2,11 @@
 
 import keyword
 import re
+from collections.abc import Iterable
 
 from sympy import Basic, Expr, MatrixExpr, MatrixSymbol, Symbol, sympify
 
-from derive.programs import PositiveNumber, entry
+from derive.programs import PositiveNumber, Symmetric, entry
 
 RESERVED = {"torch", "math", "ctx", "Gradients", "NamedTuple", "value_and_grad", "tensors"}
 
@@ -16,7 +17,8 @@ class Names:
     `numbers` are the 1 x 1 matrices that torch has without dimensions, by the symbol that stands for their entry.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, symmetric: Iterable[MatrixSymbol] = ()) -> None:
+        self.symmetric = set(symmetric)
         self.original: dict[MatrixSymbol, Basic] = {}
         self.inputs: dict[Basic, MatrixSymbol] = {}
         self.sizes: dict[Symbol, Symbol] = {}
@@ -31,7 +33,7 @@ class Names:
         """The symbol of an input; a scalar symbol is a 1 x 1 matrix that torch has without dimensions."""
         if given not in self.inputs:
             shape = self.shape(given) if isinstance(given, MatrixSymbol) else (1, 1)
-            kind = PositiveNumber if given.is_positive else MatrixSymbol
+            kind = Symmetric if given in self.symmetric else PositiveNumber if given.is_positive else MatrixSymbol
             symbol = kind(self.name(given), *shape)
             self.inputs[given] = symbol
             self.original[symbol] = given

@@ -35,8 +35,8 @@ class Reader(StableEquations):
     formula over entries.
     """
 
-    def __init__(self, notation: Notation = PLAIN) -> None:
-        super().__init__(notation)
+    def __init__(self, notation: Notation = PLAIN, symmetric: Iterable[MatrixSymbol] = ()) -> None:
+        super().__init__(notation, symmetric)
         self.path: list[str] = []
         self.bound: dict[Symbol, Expr] = {}
 

@@ -94,9 +94,10 @@ def _csv(path: Path, data: bytes) -> numpy.ndarray:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ValueError(f"{path}:{line}: not plain text: byte 0x{data[error.start]:02x}") from None
-    first = text.partition("\n")[0]
+    first = text.strip().partition("\n")[0]
     separator = next((mark for mark in (",", ";", "\t") if mark in first), " ")
     rows: list[list[float]] = []
+    header: list[str] = []
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
     try:
         for cells in reader:
@@ -106,16 +107,21 @@ def _csv(path: Path, data: bytes) -> numpy.ndarray:
             try:
                 row = [float(cell) for cell in cells]
             except ValueError:
-                if rows or reader.line_num > 1:
+                if rows or header or any(map(_is_number, cells)):
                     wrong = next(cell for cell in cells if not _is_number(cell))
                     raise ValueError(f"{path}:{reader.line_num}: {wrong[:40]!r}: not a number") from None
+                header = cells
                 continue
+            if not all(map(math.isfinite, row)):
+                raise ValueError(f"{path}:{reader.line_num}: not finite")
             if rows and len(row) != len(rows[0]):
                 raise ValueError(f"{path}:{reader.line_num}: {len(row)} columns, expected {len(rows[0])}")
             rows.append(row)
     except csv.Error as error:
         raise ValueError(f"{path}:{reader.line_num}: {error}") from None
-    return numpy.array(rows, dtype=numpy.float64).reshape(len(rows), -1 if rows else INPUTS + OUTPUTS)
+    if not rows:
+        raise ValueError(f"{path}: no points" + (f" below the header {first.strip()[:40]!r}" if header else ""))
+    return numpy.array(rows, dtype=numpy.float64)
 
 
 def _is_number(cell: str) -> bool:

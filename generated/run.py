@@ -338,7 +338,7 @@ def computed(
             loss, gradients = value_and_grad(parameters, x, y)
         else:
             loss, gradients = gradient_by(options.backend, parameters, points, ranks).value_and_grad(x, y)
-        shown, right = shown_of(options, parameters, gradients, x, y)
+        shown, right = shown_of(options, numbers.layout, parameters, gradients, x, y)
         if options.against is not None:
             found, agree = show.diagnosed(options.against, parameters, x, y, numbers.layout == LAYOUTS[1])
             return loss, "", [], {}, [*shown, *found], agree and right
@@ -372,16 +372,16 @@ def computed(
 
 
 def shown_of(
-    options: argparse.Namespace, parameters: Parameters, gradients: Parameters, x: torch.Tensor, y: torch.Tensor
+    options: argparse.Namespace, layout: str, parameters: Parameters, gradients: Parameters, *data: torch.Tensor
 ) -> tuple[list[str], bool]:
     """What is to be shown of these points, and whether difference quotients agree."""
     lines, right = [], True
     if options.show:
-        lines += show.printed(parameters, x, y)
+        lines += show.printed(layout, parameters, *data)
     if options.step:
-        lines += show.after_a_step(parameters, gradients, x, y, options.step)
+        lines += show.after_a_step(layout, options.step, parameters, gradients, *data)
     if options.difference:
-        rows, kinks, right = show.difference_quotients(parameters, x, y)
+        rows, kinks, right = show.difference_quotients(layout, parameters, *data)
         lines += [*aligned(rows), *kinks, f"difference quotients {'agree' if right else 'do NOT agree'}"]
     return lines, right
 

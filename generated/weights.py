@@ -21,7 +21,7 @@ from .given import given_numbers
 KEYS = [f"fc{name[1:]}.{'weight' if name[0] == 'W' else 'bias'}" for name in SHAPES]
 SAFETENSORS = ".safetensors"
 TOML = ".toml"
-READ = "read are torch.save(net.state_dict(), FILE), .safetensors, and .toml with W1, b1, ..."
+READ = "weights are read from torch.save(net.state_dict(), FILE), .safetensors, and .toml with W1, b1, ..."
 SUFFIXES = (".pt", ".pth", SAFETENSORS)  # of what train writes
 LARGEST = 16 * sum(map(math.prod, SHAPES.values())) + 2**24  # bytes that are read
 
@@ -69,6 +69,8 @@ def load(path: Path, dtype: torch.dtype) -> Parameters:
     for key, value in state.items():
         if not value.is_floating_point() or value.layout != torch.strided:
             raise ValueError(f"{path}: {key}: expected dense floating numbers, got {value.dtype}, {value.layout}")
+        if not value.isfinite().all():
+            raise ValueError(f"{path}: {key}: not finite")
     return Parameters(*[value.to(dtype) for value in parameters])
 
 
@@ -85,12 +87,16 @@ def _from_torch(path: Path, content: bytes) -> dict[str, torch.Tensor]:
         with warnings.catch_warnings(action="ignore"):
             state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise ValueError(f"{path}: refused: not a state_dict, or it holds more than tensors; {READ}") from None
+        known = path.suffix.lower() in SUFFIXES
+        why = "refused: not a state_dict, or it holds more than tensors" if known else "not a file of torch.save"
+        raise ValueError(f"{path}: {why}; {READ}") from None
     except Exception:
         raise ValueError(f"{path}: not a whole file of torch.save; {READ}") from None
-    inner = [part for part in state.values() if _is_state(part)] if isinstance(state, dict) else []
-    if len(inner) == 1 and not _is_state(state):
-        state = inner[0]  # of a checkpoint, beside an optimizer's state and numbers
+    inner = [key for key, part in state.items() if _is_state(part)] if isinstance(state, dict) else []
+    if len(inner) > 1:
+        raise ValueError(f"{path}: state_dicts in {', '.join(map(str, inner))}; save one of them")
+    if inner:
+        state = state[inner[0]]  # of a checkpoint, beside an optimizer's state and numbers
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
         raise ValueError(f"{path}: expected a state_dict, got {type(state).__name__}")
     return state

@@ -80,11 +80,12 @@ class Changed:
     formula: Expr
 
     def __str__(self) -> str:
-        return self.words.format(self.part)
+        return self.of({})
 
     def of(self, letters: dict[Symbol, Symbol]) -> str:
-        """In words, with letters in the place of symbols."""
-        return self.words.format(self.part.xreplace(letters))
+        """In words, with letters in the place of symbols; of cases the first is named."""
+        part = self.part.replace(Piecewise, lambda first, *_: first[0])
+        return self.words.format(part.xreplace(letters))
 
 
 def changed(formula: Expr) -> list[Changed]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from derive.diagnosis.slips import Slips
 from derive.diagnosis.written import MOST_FLOAT32, Misread, Written, named, written
 from derive.problems import Network, targets
 from derive.reading import forward
+from derive.system import LAYOUTS
 
 ROWS = 3  # of a point that is drawn
 
@@ -71,23 +73,29 @@ class Diagnostician(Doctor):
         other_way = {n for n, a in arrays.items() if n in shapes and a.values.shape == shapes[n][::-1] != shapes[n]}
         decided = {n for n in self.weights & arrays.keys() if shapes[n][0] != shapes[n][1] and 1 not in shapes[n]}
         notes = []
-        if not turned and decided and decided <= other_way:
-            turned = True
-            notes.append("weights are taken to be stored in x out, as their shapes say")
+        if decided and (decided.isdisjoint(other_way) if turned else decided <= other_way):
+            turned = not turned
+            notes.append(f"weights are taken to be stored {LAYOUTS[turned]}, as their shapes say")
         claims: dict[str, Claim] = {}
         transposed: set[str] = set()
         for name, array in arrays.items():
-            flipped = name in self.weights and (turned or name in other_way)
-            if flipped and not turned:
+            as_ours = array.values.shape == shapes[name] != shapes[name][::-1]
+            flipped = name in self.weights and (name in other_way or (turned and not as_ours))
+            if name in self.weights and flipped is not turned:
                 transposed.add(name)
-                notes.append(
-                    f"{self.header(name)} is transposed: {sized(array.values.shape)} where it is {sized(shapes[name])}"
-                )
+                shape = array.values.shape
+                notes.append(f"{self.header(name)} is transposed: {sized(shape)} where it is {sized(shape[::-1])}")
             claims[name] = self.claim(name, array, flipped)
         layer = self.derivation.program.notation.layer
         claims = {name: claims[name] for name in sorted(claims, key=lambda name: (-layer(name), name))}
         decimals = {name: arrays[name].decimals for name in claims}
-        return self.diagnosed(Search(self.point, claims, self.noise(eps)), decimals, notes, transposed)
+        found = self.diagnosed(Search(self.point, claims, self.noise(eps)), decimals, notes, transposed)
+        if not turned:
+            return found
+        if not found.agrees:
+            notes = [*found.notes, f"Lines are those of backward.py, where weights are {LAYOUTS[0]}."]
+        verdicts = tuple(replace(verdict, shape=verdict.shape[::-1]) for verdict in found.verdicts)
+        return replace(found, verdicts=verdicts, notes=tuple(notes))
 
     def claim(self, name: str, array: Written, flipped: bool) -> Claim:
         """The numbers in the shape of ours.

@@ -45,7 +45,9 @@ class Doctor:
         for name in unsummed:
             if found or (all(search.right.values()) and self.rows_fit(search, name, Trial((), {}, {}))):
                 why = "has a row of numbers for each point: the sum over the points is missing"
-                notes.append(f"{self.header(name)} {why}")
+                index = self.point.targets.index(self.point.gradients[name])
+                right = self.printer.line(self.derivation.equations[index]).code
+                notes += [f"{self.header(name)} {why}", f"    right          {right}"]
         groups, apart = told_apart(self.point, found, *self.elsewhere())
         verdicts = tuple(
             Verdict(
@@ -85,26 +87,37 @@ class Doctor:
         """What can be said where no slip gives the numbers."""
         good = [name for name, right in search.right.items() if right]
         bad = [name for name, right in search.right.items() if not right]
-        symbol = self.point.gradients[bad[0]]
-        number, what = self.step_name(self.point.targets.index(symbol))
         two = ", and no two," if self.point.is_small else ""
         text = [f"No slip that is known{two} gives these numbers."]
         if good:
             names, are = ", ".join(map(self.header, good)), "are" if len(good) > 1 else "is"
             text.append(f"{names} {are} right, and so is what they need.")
-        first = f"{self.header(bad[0])} is the first that goes wrong"
-        text.append(f"Seen from the end, {first}: {number}, {what}, or what it needs.")
+        text.append(self.first_wrong(search, good, bad))
         for name in bad:
             ours = self.point.right[self.point.gradients[name]]
             text.append(f"{self.header(name)}: {relation(search.claims[name].values, ours)}")
         return text
 
+    def first_wrong(self, search: Search, good: list[str], bad: list[str]) -> str:
+        """The first steps from the end that a wrong gradient needs and no right one does."""
+        point, steps = self.point, []
+        for index in range(len(self.derivation.program.equations), len(point.targets)):
+            reached = search.reached(((index, point.operations[index]),))
+            if reached & {*bad} and not reached & {*good}:
+                steps.append(index)
+                if point.targets[index] in point.gradients.values():
+                    break
+        names = "; ".join(", ".join(self.step_name(index)) for index in steps)
+        if len(steps) == 1 and good:
+            return f"Seen from the end, {names}, is the first step that goes wrong: what it needs is right."
+        forwards = "" if good else ", or in the forward pass"
+        return f"Seen from the end, it goes wrong first in one of these steps{forwards}: {names}."
+
     def step_name(self, index: int) -> tuple[str, str]:
         """The number of a step in the document, and what it computes."""
         equation, first = self.derivation.equations[index], len(self.derivation.program.equations)
         number = f"B{index - first + 1}" if index >= first else f"F{index + 1}"
-        title = self.derivation.program.notation.title(equation.target.name)
-        return number, title if equation.variable is None else f"dL/d{equation.variable}"
+        return number, equation.meaning
 
     def explained(self, group: list[Trial]) -> Explanation:
         slips, same = group[0].slips, tuple(tuple(slip.kind for slip in trial.slips) for trial in group[1:])

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from sympy import Integer, MatrixSymbol, Rational
+from sympy import Integer, MatrixSymbol, Rational, diff
 
 from derive.diagnosis.changes import Change, exchanged, parts, put, values_in
 from derive.diagnosis.slopes import USUAL
 from derive.diagnosis.surroundings import Surroundings
-from derive.formulas import FUNCTIONS, z
+from derive.formulas import FUNCTIONS, w, z
 from derive.operations import Affine, Entrywise, Operation, Product, Repeated, Scaled, Slice, Sum, Transposed, Value
 from derive.problems import N
 from derive.programs import SymbolKind, entry
@@ -24,14 +24,13 @@ class Passes(Surroundings):
         rows, columns = self.shapes[target]
         if rows == columns > 1:
             yield Change("transposed", "it is transposed", Transposed(operation.shape, operation))
-        last = (N - 1, N)
-        for symbol in set(values_in(operation)) & {*self.cotangents, *self.data}:
-            operation = exchanged(
-                operation,
-                symbol,
-                Slice((Integer(1), symbol.shape[1]), Value(symbol.shape, symbol), last, (Integer(0), symbol.shape[1])),
-            )
-        yield Change("last row only", "only the last point is in it: the points are not added up", operation)
+        for which, rows_of in (("last", (N - 1, N)), ("first", (Integer(0), Integer(1)))):
+            cut = operation
+            for symbol in set(values_in(operation)) & {*self.cotangents, *self.data}:
+                row, columns = (Integer(1), symbol.shape[1]), (Integer(0), symbol.shape[1])
+                cut = exchanged(cut, symbol, Slice(row, Value(symbol.shape, symbol), rows_of, columns))
+            words = f"only the {which} point is in it: the points are not added up"
+            yield Change(f"{which} row only", words, cut)
 
     def of_sum(self, operation: Operation) -> Iterator[Change]:
         """Of terms that are added, one is left out, or taken twice, by half, with the other sign."""
@@ -44,12 +43,24 @@ class Passes(Surroundings):
             what, general = ("the penalty",) * 2 if reads <= self.weights else (f"the term with {names}", "a term")
             left = rest[0] if len(rest) == 1 else replace(operation, terms=rest)
             yield Change(f"{general} is left out", f"{what} is left out", left)
-            for factor, words in ((Integer(2), "twice"), (Rational(1, 2), "half of"), (Integer(-1), "minus")):
+            for factor, words in (
+                *((Integer(2), "twice"), (Rational(1, 2), "half of"), (Integer(-1), "minus")),
+                *((1 / N, "one over the number of points times"), (N, "the number of points times")),
+            ):
                 scaled = replace(
                     operation,
                     terms=(*operation.terms[:index], Scaled(term.shape, factor, term), *operation.terms[index + 1 :]),
                 )
                 yield Change(f"{words} {general} is taken", f"{words} {what} is taken", scaled)
+
+    def of_penalty(self, target: MatrixSymbol, operation: Operation) -> Iterator[Change]:
+        """A penalty of biases, where it is of weights alone."""
+        for b in self.program.biases if self.network.penalty else ():
+            if self.derivation.gradients[b] == target:
+                slope = diff(self.network.weight_penalty(), w).xreplace({w: entry(b)})
+                penalty = Entrywise(operation.shape, slope, ((entry(b), Value(operation.shape, b)),))
+                words = f"the penalty of {self.code(b)} is added, and it is of weights alone"
+                yield Change("a penalty of biases", words, Sum(operation.shape, (operation, penalty)))
 
     def factors(self, operation: Operation) -> Iterator[Change]:
         C = Integer(self.network.layers[-1])
@@ -73,6 +84,9 @@ class Passes(Surroundings):
                 shown = self.code(next(values_in(other))) + (".T" if isinstance(other, Transposed) else "")
                 words = f"{shown} stands where {self.code(symbol)} belongs"
                 yield Change(kind, words, exchanged(operation, symbol, other))
+                for term in parts(operation)[1:]:
+                    if symbol in values_in(term):
+                        yield Change(kind, words, put(operation, term, exchanged(term, symbol, other)))
 
     def others(self, symbol: MatrixSymbol, known: set[MatrixSymbol]) -> Iterator[tuple[Operation, str]]:
         if symbol in self.weights:

@@ -108,9 +108,10 @@ def relation(theirs: ndarray, ours: ndarray) -> str:
     with numpy.errstate(all="ignore"):
         ratio = theirs / ours
     known = ratio[numpy.isfinite(ratio) & (ours != 0)]
-    if known.size > 1 and constant(known):
-        return f"theirs is {known.flat[0]:.4g} times ours"
-    if ours.size == 1 and known.size:
+    largest = float(abs(ours).max())
+    if largest > 0 and (off := float(abs(theirs - ours).max())) <= 1e-3 * largest:
+        return f"theirs is ours but for {off / largest:.1g} of the largest entry: rounding, or difference quotients"
+    if known.size and (ours.size == 1 or constant(known)):
         return f"theirs is {known.flat[0]:.4g} times ours"
     for axis, word in ((1, "row"), (0, "column")):
         lines = [line[numpy.isfinite(line)] for line in (ratio if axis else ratio.T)]

@@ -1,5 +1,6 @@
 """Which slips give somebody's numbers: each is made, computed in float64 there, and compared at their digits."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +19,7 @@ Values = dict[MatrixSymbol, ndarray]
 Wanted = Callable[[MatrixSymbol, ndarray], bool]
 SAME = 1e-12  # of the largest entry: a slip that moves nothing by more is none at this point
 NOISE = 16  # units in the last place by which somebody's own rounding may move a gradient
+MOST_STEPS = 20  # of an update, of so many digits, that are tried
 MOST_KEPT = 200_000  # entries of a network's values at its points
 MOST_PAIRS = 50_000
 MOST_ALIKE = 20  # pairs that are the same at this point, of which each is tried
@@ -283,13 +285,26 @@ class Search:
         return tuple(changes)
 
     def steps_of(self, uses: list[tuple[int, MatrixSymbol]]) -> list[str]:
-        """The step with which the first gradient behind the first use comes out, to 1, 2 and 3 digits."""
+        """The steps with which the first gradient behind the first use comes out, those of few digits first."""
         point = self.point
         changed = point.changed_by(dict(self.updated(uses[:1], Rational(1)))) or {}
         for name in reversed(list(point.gradients)):
             value, claim = changed.get(point.gradients[name]), self.claims.get(name)
             if value is not None and claim is not None and value.shape == claim.values.shape:
                 along, theirs = (part - point.right[point.gradients[name]] for part in (value, claim.values))
-                step = float((along * theirs).sum() / (along * along).sum())
-                return list(dict.fromkeys(f"{step:.{digits}g}" for digits in (1, 2, 3))) if step > 0 else []
+                square = float((along * along).sum())
+                step, off = float((along * theirs).sum()) / square, float((abs(along) * claim.allowed).sum()) / square
+                return [] if not step > 0 else short_numbers(step - off, step + off, step)
         return []
+
+
+def short_numbers(low: float, high: float, middle: float) -> list[str]:
+    """Of 1, 2 and 3 digits those nearest to a number and to the ends of what it may be, which are rounded, too."""
+    found: dict[str, None] = {}
+    for digits in (1, 2, 3):
+        unit = 10.0 ** (math.floor(math.log10(middle)) + 1 - digits)
+        first, last = math.ceil(low / unit), math.floor(high / unit)
+        between = range(max(first, 1), min(last, first + MOST_STEPS) + 1)
+        numbers = [round(middle / unit), *sorted(between, key=lambda number: (number % 10 != 0, number % 5 != 0))]
+        found |= dict.fromkeys(f"{number * unit:.{digits}g}" for number in numbers if number > 0)
+    return list(found)

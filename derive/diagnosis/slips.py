@@ -29,7 +29,11 @@ class Slips(Slopes, Passes):
                     found.setdefault((family, change.kind, seen[change.kind]), {})[index] = change
                 seen[change.kind] += 1
         everywhere = [
-            Slip(kind, f"in every layer: {kind}", tuple((index, c.operation) for index, c in changes.items()))
+            Slip(
+                kind,
+                f"{changes[min(changes)].words}, and likewise in every layer",
+                tuple((index, c.operation) for index, c in changes.items()),
+            )
             for (_, kind, _), changes in found.items()
             if len(changes) > 1
         ]
@@ -58,3 +62,4 @@ class Slips(Slopes, Passes):
         yield from self.factors(operation)
         yield from self.of_operands(operation, known)
         yield from self.of_rows(operation, target)
+        yield from self.of_penalty(target, operation)

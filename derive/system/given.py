@@ -29,8 +29,8 @@ def given_numbers(
     """The numbers of a file, once each array is known to have the shape of that name.
 
     `layout = "in x out"` says that weights are stored so. x and y have one row a point; a point alone, or points of one
-    number each, may stand without inner brackets. With `classes`, y may be the numbers of classes, from 0; a point
-    whose class is -100 is left out, as torch ignores it.
+    number each, may stand without inner brackets, one number without any. With `classes`, y may be the numbers of
+    classes, from 0; a point whose class is -100 is left out, as torch ignores it.
     Raises OSError, or ValueError with file, line and reason.
     """
     text = text_of_numbers(path)
@@ -45,7 +45,8 @@ def given_numbers(
     except tomllib.TOMLDecodeError as error:
         place = re.search(r"\(at line (\d+)", str(error))
         line = f":{place[1]}" if place else ""
-        raise ValueError(f"{path}{line}: {one_line(str(error).partition(' (at ')[0])}") from None
+        what = one_line(str(error).partition(" (at ")[0])
+        raise ValueError(f"{path}{line}: {what}; numbers stand as x = [[0.05, 0.1]]") from None
     except (RecursionError, ValueError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else "a number of too many digits"
         raise ValueError(f"{path}: {reason}") from None
@@ -66,6 +67,9 @@ def given_numbers(
             )
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise ValueError(f"{one_line(where)}: no such array; {hint}known: {', '.join(known)}")
+        width = {"x": inputs, "y": 1 if classes else outputs}.get(name) or math.prod(shapes[name])
+        if width == 1 and isinstance(value, int | float) and not isinstance(value, bool):
+            value = [value]
         if name in shapes:
             values[name] = weights_of(where, value, shapes[name], layout)
         else:

@@ -265,7 +265,7 @@ REFUSED = {
     "b3 = ['a']": "1: b3: expected numbers, got 'a'",
     "b3 = [true]": "1: b3: expected numbers, got True",
     "b3 = [inf]": "1: b3: expected finite numbers, got inf",
-    "b3 = 1": "1: b3: expected shape (1,), got 1",
+    "b2 = 1": "1: b2: expected shape (10,), got 1",
     "x = [[1, 2, 3]]": "1: x: expected rows of 2 numbers, got (1, 3)",
     "x = [[1, 2, 3], [4, 5, 6]]": "1: x: expected rows of 2 numbers, got (2, 3); points are rows, not columns",
     "x = [[1, 2]]\ny = [[1], [2]]": "2: y: 2 rows, but x has 1",

@@ -155,7 +155,7 @@ def test_what_no_slip_gives_is_said_to_be_so():
     diagnosis = doctor_of(network).of_arrays(wrong)
     assert not diagnosis.explanations and not diagnosis.agrees
     assert "dLdw3, dLdb3, dLdb2, dLdw1 are right" in str(diagnosis)
-    assert "dLdw2 is the first that goes wrong: B6, dL/dW2" in str(diagnosis)
+    assert "Seen from the end, B6, dL/dW2, is the first step that goes wrong" in str(diagnosis)
     assert "dLdb1: theirs is 3.7 times ours" in str(diagnosis)
     rows = gradients(network)
     rows["W2"] = rows["W2"] * numpy.arange(2, 12)[:, None]

@@ -178,7 +178,9 @@ REFUSED = {
     "wide.csv": (b"1,2,3,4,5\n", "expected 2 columns of x and 2 of y, got 5"),
     "label.csv": (b"1,2,1\n", "expected 2 columns of x and 2 of y, got 3"),
     "empty.csv": (b"", "empty.csv: no points"),
-    "nan.csv": (b"1,2,3,4\n1,2,nan,4", "nan.csv: row 2: not finite"),
+    "header.csv": (b"a,b,c,d\n", "header.csv: no points below the header 'a,b,c,d'"),
+    "half.csv": (b"1,2,b,4\n1,2,3,4\n", "half.csv:1: 'b': not a number"),
+    "nan.csv": (b"1,2,3,4\n1,2,nan,4", "nan.csv:2: not finite"),
     "bytes.csv": (b"1,2\n\xff", "bytes.csv:2: not plain text: byte 0xff"),
     "pickle.npy": (pickled(), "pickle.npy: not an array as numpy.save writes it"),
     "cut.npy": (b"\x93NUMPY\x01\x00", "cut.npy: not an array as numpy.save writes it"),
@@ -205,6 +207,7 @@ def test_a_table_that_is_none_is_refused_in_a_line(name, emitted, here, capsys):
         (f"x = [{'9' * 5000}, 1]", ": a number of too many digits"),
         ("x = " + "[" * 3000, ": nested too deeply"),
         ("x = [1, 2", ": Unclosed array"),
+        ("x: [1, 2]", ":1: Expected '=' after a key in a key/value pair; numbers stand as x = [[0.05, 0.1]]"),
     ],
 )
 def test_what_is_no_toml_is_named_with_its_line_where_there_is_one(text, said, emitted, here, capsys):
@@ -234,8 +237,11 @@ def test_weights_are_read_from_toml_and_from_within_a_checkpoint(emitted, here, 
     torch.save({"epoch": 3, "model_state_dict": state, "optimizer": {"param_groups": [{"lr": 0.1}]}}, here / "c.pt")
     assert all(map(torch.equal, weights.load(here / "c.pt", torch.float64), loaded))
     torch.save({"ema": state, "model": state}, here / "two.pt")
-    with pytest.raises(ValueError, match=r"two\.pt: ema: expected a torch\.Tensor"):
+    with pytest.raises(ValueError, match=r"two\.pt: state_dicts in ema, model; save one of them"):
         weights.load(here / "two.pt", torch.float64)
+    torch.save({**state, "fc1.bias": torch.tensor([0.0, torch.nan])}, here / "nan.pt")
+    with pytest.raises(ValueError, match=r"nan\.pt: fc1\.bias: not finite"):
+        weights.load(here / "nan.pt", torch.float64)
     (here / "some.toml").write_text("W1 = [[1, 2], [3, 4]]")
     with pytest.raises(ValueError, match=r"some\.toml: no b1; --numbers takes some of them"):
         weights.load(here / "some.toml", torch.float64)
@@ -294,10 +300,10 @@ def test_difference_quotients_notice_a_wrong_gradient_and_name_kinks(emitted, mo
     network = Network((2, 3, 1), activation="relu")
     run, show, backward = (emitted(network, name) for name in ("run", "show", "backward"))
     parameters, x, y = run.sample(4, 5, torch.float64)
-    rows, kinks, agree = show.difference_quotients(parameters, x, y)
+    rows, kinks, agree = show.difference_quotients("out x in", parameters, x, y)
     assert agree and not kinks and [row[-1] for row in rows[1:]] == ["ok"] * 4
     parameters.b1[1] = -(parameters.W1[1] @ x[2])  # the second unit of the third row is exactly at its kink
-    rows, kinks, agree = show.difference_quotients(parameters, x, y)
+    rows, kinks, agree = show.difference_quotients("out x in", parameters, x, y)
     assert agree and len(kinks) == 3 and kinks[2].startswith("b1[1]: a kink, with slope ")
     right = backward.value_and_grad
 
@@ -306,7 +312,7 @@ def test_difference_quotients_notice_a_wrong_gradient_and_name_kinks(emitted, mo
         return loss, gradient._replace(W2=gradient.W2 * 1.0001)
 
     monkeypatch.setattr(show, "value_and_grad", wrong)
-    rows, _, agree = show.difference_quotients(parameters, x, y)
+    rows, _, agree = show.difference_quotients("out x in", parameters, x, y)
     assert not agree and [row[-1] for row in rows[1:]] == ["ok", "ok", "WRONG", "ok"]
     assert run.main(["--difference"]) == 1
     assert "do NOT agree" in capsys.readouterr().out
@@ -426,4 +432,7 @@ def test_decimals_are_a_whole_number(digits, capsys):
 def test_what_holds_no_weights_is_refused_with_what_does(name, emitted, here, capsys):
     (here / name).write_text("[[0.1, 0.2], [0.3, 0.4]]")
     assert emitted(NETWORK, "run").main(["--weights", name]) == 2
-    assert "read are torch.save(net.state_dict(), FILE), .safetensors, and .toml" in capsys.readouterr().err
+    assert (
+        "not a file of torch.save; weights are read from torch.save(net.state_dict(), FILE), .safetensors, and .toml"
+        in capsys.readouterr().err
+    )

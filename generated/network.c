@@ -24,6 +24,7 @@ typedef uint64_t bits;
 #define LN2_LOW 1.8206359985041462e-9
 #define EXP_LEAST -747.21266064362104
 #define EXP_MOST 710.47586007394394
+#define FADED 27.33519088361413
 #define SMALLEST 2.2250738585072014e-308
 #define EPSILON 2.2204460492503131e-16
 #define ROOT_HALF 0.70710678118654752
@@ -38,6 +39,7 @@ typedef uint32_t bits;
 #define LN2_LOW 3.19461849e-5f
 #define EXP_LEAST -106.051519f
 #define EXP_MOST 89.4159863f
+#define FADED 10.2981318f
 #define SMALLEST 1.17549435e-38f
 #define EPSILON 1.1920929e-7f
 #define ROOT_HALF 0.707106781f
@@ -60,6 +62,10 @@ typedef uint32_t bits;
 #ifdef __GNUC__
 #define INLINE static inline __attribute__((always_inline))
 typedef real lanes __attribute__((vector_size(BYTES), aligned(sizeof(real)), may_alias));
+#ifdef __SSE2__
+#include <emmintrin.h>
+#define STREAMS
+#endif
 #else
 #define INLINE static inline
 #undef BYTES
@@ -76,6 +82,9 @@ typedef real lanes;
 #define ONE_BY_ONE _Pragma("GCC unroll 1") /* a loop that is not written out */
 #define OFTEN (3072 / BLOCK + 1) /* blocks of rows whose sums stay in lanes */
 #define PART (4 * OFTEN * BLOCK) /* rows whose sums are a number by themselves, whatever other rows there are */
+
+#define HELD ((1 << 24) / (long)sizeof(real)) /* entries that caches hold; an output that is longer goes past them */
+#define PAST (stride > 1 && BYTES % 16 == 0 && N * ENTRIES > HELD)
 
 #define EACH(features)                       \
     for (int i = 0; i < (features); i++)     \
@@ -98,6 +107,7 @@ INLINE real of_bits(bits bits_)
     same.bits = bits_;
     return same.number;
 }
+INLINE real size_of(real x) { return of_bits(bits_of(x) << 1 >> 1); }
 
 /* of a number that SHIFT was added to, and back */
 INLINE whole whole_of(real shifted) { return (whole)(bits_of(shifted) - bits_of(SHIFT)); }
@@ -131,27 +141,42 @@ INLINE real exp_rest(real t)
 #endif
     return p;
 }
-/* exp(x) = 2^k (1 + e), |x - k ln(2)| <= ln(2) / 2: puts k into its place, returns e */
-INLINE real exp_parts(real x, whole *k)
+/* exp(x - less) = 2^k (1 + e) with an e that is small, for a small less: puts k into its place, returns e */
+INLINE real exp_parts(real x, real less, whole *k)
 {
-    const real within = x < EXP_LEAST ? EXP_LEAST : x > EXP_MOST ? EXP_MOST : x;
-    const real shifted = within * (1 / LN2) + SHIFT, n = shifted - SHIFT;
-    const real t = (within - n * LN2_HIGH) - n * LN2_LOW;
+    const real shifted = (x - less) * (1 / LN2) + SHIFT, n = shifted - SHIFT;
+    const real t = (x - n * LN2_HIGH) - n * LN2_LOW - less;
     *k = whole_of(shifted);
     return t + t * t * exp_rest(t);
 }
+INLINE real exp_of_parts(real e, whole k) { return (1 + e) * power_of_2(k >> 1) * power_of_2(k - (k >> 1)); }
 /* exp, to 1.1 units in the last place */
 INLINE real exp_of(real x)
 {
     whole k;
-    const real e = exp_parts(x, &k);
-    return (1 + e) * power_of_2(k >> 1) * power_of_2(k - (k >> 1));
+    const real e = exp_parts(x < EXP_LEAST ? EXP_LEAST : x > EXP_MOST ? EXP_MOST : x, 0, &k);
+    return exp_of_parts(e, k);
 }
 /* sigmoid, to 2.5 units in the last place */
 INLINE real sigmoid_of(real x)
 {
     const real e = exp_of(x < 0 ? x : -x); /* which does not overflow */
     return (x < 0 ? e : 1) / (1 + e);
+}
+
+/* how many numbers on a line of the caches begins, and a store past these, where there is one */
+INLINE int ahead_of(const real *to) { return (int)(-(uintptr_t)to % 64 / sizeof(real)); }
+INLINE void stream(real *to, lanes vector)
+{
+#ifdef STREAMS
+    for (int i = 0; i < BYTES / 16; i++) {
+        __m128i part;
+        __builtin_memcpy(&part, (const char *)&vector + 16 * i, 16);
+        _mm_stream_si128((__m128i *)to + i, part);
+    }
+#else
+    AT(to) = vector;
+#endif
 }
 
 /* matrices: rows lie side by side, and a feature is `stride` behind the one before */
@@ -257,17 +282,32 @@ INLINE void add_all(const int features, const int rows, const int stride, const 
     for (int i = 0; i < features; i++) add_entries(1, rows, stride, e + i * stride, sum);
 }
 
-/* each row's d_i a_j, and its d_i */
-INLINE void each_outer(const int features, const int others, const int row, const int column, const int rows,
-                       const int stride, const real *restrict d, const real *restrict a, long N, real *restrict to)
+/* each row's d a, or without a its d; `past` the caches, which then do not hold all of the output */
+INLINE void each_product(const int rows, const int past, real *restrict d, real *restrict a, real *restrict to)
 {
-    for (int j = 0; j < others; j++)
-        EACH(features) to[(i * row + j * column) * N + r] = d[k] * a[j * stride + r];
+    const int ahead = past ? ahead_of(to) : rows;
+    int r = 0;
+    for (; r < rows && r < ahead; r++) to[r] = a ? d[r] * a[r] : d[r];
+    for (; r + WIDE <= rows; r += WIDE) {
+        lanes product = AT(d + r);
+        if (a) product *= AT(a + r);
+        stream(to + r, product);
+    }
+    for (; r < rows; r++) to[r] = a ? d[r] * a[r] : d[r];
 }
 
-INLINE void each_entries(const int features, const int rows, const int stride, const real *restrict d, long N, real *restrict to)
+/* each row's d_i a_j, and its d_i */
+INLINE void each_outer(const int features, const int others, const int row, const int column, const int rows,
+                       const int stride, real *restrict d, real *restrict a, long N, real *restrict to)
 {
-    EACH(features) to[i * N + r] = d[k];
+    for (int j = 0; j < others; j++)
+        for (int i = 0; i < features; i++)
+            each_product(rows, PAST, d + i * stride, a + j * stride, to + (i * row + j * column) * N);
+}
+
+INLINE void each_entries(const int features, const int rows, const int stride, real *restrict d, long N, real *restrict to)
+{
+    for (int i = 0; i < features; i++) each_product(rows, PAST, d + i * stride, NULL, to + i * N);
 }
 
 /* numbers that lie side by side, added two by two */
@@ -607,6 +647,9 @@ void per_sample_of_rows(const real *parameters, const real *x, const real *y, lo
             each_gradient(rows, BLOCK, parameters, x_rows, y_rows, N, work->matrices, gradients + n);
         n += rows;
     }
+#ifdef STREAMS
+    _mm_sfence();
+#endif
 }
 
 void per_sample(const real *parameters, const real *x, const real *y, long N, real *gradients, workspace *work)

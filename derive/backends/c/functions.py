@@ -113,30 +113,29 @@ class CFunction:
 
 
 PARTS = """\
-/* exp(x) = 2^k (1 + e), |x - k ln(2)| <= ln(2) / 2: puts k into its place, returns e */
-INLINE real exp_parts(real x, whole *k)
+/* exp(x - less) = 2^k (1 + e) with an e that is small, for a small less: puts k into its place, returns e */
+INLINE real exp_parts(real x, real less, whole *k)
 {
-    const real within = x < EXP_LEAST ? EXP_LEAST : x > EXP_MOST ? EXP_MOST : x;
-    const real shifted = within * (1 / LN2) + SHIFT, n = shifted - SHIFT;
-    const real t = (within - n * LN2_HIGH) - n * LN2_LOW;
+    const real shifted = (x - less) * (1 / LN2) + SHIFT, n = shifted - SHIFT;
+    const real t = (x - n * LN2_HIGH) - n * LN2_LOW - less;
     *k = whole_of(shifted);
     return t + t * t * exp_rest(t);
 }
+INLINE real exp_of_parts(real e, whole k) { return (1 + e) * power_of_2(k >> 1) * power_of_2(k - (k >> 1)); }
 """
 EXP = """\
 INLINE real exp_of(real x)
 {
     whole k;
-    const real e = exp_parts(x, &k);
-    return (1 + e) * power_of_2(k >> 1) * power_of_2(k - (k >> 1));
+    const real e = exp_parts(x < EXP_LEAST ? EXP_LEAST : x > EXP_MOST ? EXP_MOST : x, 0, &k);
+    return exp_of_parts(e, k);
 }
 """
 EXPM1 = """\
 INLINE real expm1_of(real x)
 {
     whole k;
-    const real e = exp_parts(x < -40 ? -40 : x, &k);
-    const real all = (1 + e) * power_of_2(k >> 1) * power_of_2(k - (k >> 1));
+    const real e = exp_parts(x < -40 ? -40 : x > EXP_MOST ? EXP_MOST : x, 0, &k), all = exp_of_parts(e, k);
     return x > 2 ? all - 1 : (power_of_2(k) - 1) + power_of_2(k) * e;
 }
 """
@@ -151,7 +150,7 @@ TANH = """\
 INLINE real tanh_of(real x)
 {
     whole k;
-    const real within = x < -20 ? -20 : x > 20 ? 20 : x, e = exp_parts(2 * within, &k);
+    const real within = x < -20 ? -20 : x > 20 ? 20 : x, e = exp_parts(2 * within, 0, &k);
     const real d = (power_of_2(k) - 1) + power_of_2(k) * e; /* exp(2 x) - 1 */
     return d / (d + 2);
 }
@@ -177,23 +176,25 @@ ERF = """\
 INLINE real erf_of(real x)
 {
     whole k;
-    const real size = x < 0 ? -x : x, t = size > 6 ? 6 : size, e = exp_parts(-(t * erf_rest(t)), &k);
+    const real size = size_of(x), t = size > 6 ? 6 : size, e = exp_parts(-(t * erf_rest(t)), 0, &k);
     const real d = (1 - power_of_2(k)) - power_of_2(k) * e;
     return x < 0 ? -d : d;
 }
 """
 EXP_OF_SQUARE = """\
-/* exp(c x^2), for c of 1, -1 or -1/2, by two parts of x, the square of the first of which is exact */
+/* exp(c x^2), which does not pass exp(EXP_LEAST), by two parts of x, the square of the first of which is exact */
 INLINE real exp_of_square(real c, real x)
 {
+    whole k;
     const real high = of_bits(bits_of(x) >> (FRACTION / 2 + 1) << (FRACTION / 2 + 1));
-    return exp_of(c * (high * high)) * exp_of(c * ((x - high) * (x + high)));
+    const real e = exp_parts(c * (high * high), -c * ((x - high) * (x + high)), &k);
+    return exp_of_parts(e, k);
 }
 """
 ERFC = """\
 INLINE real erfc_of(real x)
 {
-    const real all = x < 0 ? -x : x, size = all > 30 ? 30 : all, s = 2 / (2 + size);
+    const real all = size_of(x), size = all > FADED ? FADED : all, s = 2 / (2 + size);
     const real right = exp_of_square(-1, size) * s * erfc_rest(s - (real)0.5);
     return x < 0 ? 2 - right : right;
 }
@@ -202,7 +203,7 @@ ERFCX = """\
 /* exp(x^2) erfc(x) */
 INLINE real erfcx_of(real x)
 {
-    const real all = x < 0 ? -x : x, size = all > 30 ? 30 : all, s = 2 / (2 + all);
+    const real all = size_of(x), size = all > FADED ? FADED : all, s = 2 / (2 + all);
     const real right = s * erfc_rest(s - (real)0.5);
     return x < 0 ? 2 * exp_of_square(1, size) - right : right;
 }
@@ -211,7 +212,7 @@ LOG_NDTR = """\
 /* log(erfc(-x / sqrt(2)) / 2) */
 INLINE real log_ndtr_of(real x)
 {
-    const real size = x < 0 ? 0 : x > 60 ? 60 : x;
+    const real size = x < 0 ? 0 : x > FADED / ROOT_HALF ? FADED / ROOT_HALF : x;
     const real fade = exp_of_square(-(real)0.5, size);
     const real left = x < 0 ? erfc_of(x * ROOT_HALF) : x != x ? x : fade * erfcx_of(size * ROOT_HALF);
     return x < -1 ? log_of(erfcx_of(-x * ROOT_HALF) / 2) - x * (x / 2) : log1p_of(-left / 2);
@@ -349,7 +350,7 @@ FUNCTIONS: dict[str, CFunction] = {
     "logsigmoid": CFunction(LOGSIGMOID, ("exp",), ("atanh_rest",), ulp=3),
     "log": CFunction(LOG, (), ("atanh_rest",), ulp=2),
     "erf": CFunction(ERF, ("exp_parts",), ("erf_rest",), ulp=5),
-    "exp_of_square": CFunction(EXP_OF_SQUARE, ("exp",)),
+    "exp_of_square": CFunction(EXP_OF_SQUARE, ("exp_parts",)),
     "erfc": CFunction(ERFC, ("exp_of_square",), ("erfc_rest",), ulp=8),
     "erfcx": CFunction(ERFCX, ("exp_of_square",), ("erfc_rest",), ulp=8),
     "log1p": CFunction(LOG1P, ("log",), ulp=4),
@@ -376,6 +377,7 @@ def constants(precision: Precision) -> dict[str, str]:
             "LN2_LOW": ln2 - ln2_high,
             "EXP_LEAST": -ln2 * (precision.bias + precision.fraction + 3),
             "EXP_MOST": ln2 * (precision.bias + 2),
+            "FADED": mp.sqrt(ln2 * (precision.bias + precision.fraction + 3)),
             "SMALLEST": mpf(2) ** (1 - precision.bias),
             "EPSILON": mpf(2) ** -precision.fraction,
             "ROOT_HALF": mp.sqrt(mpf(1) / 2),

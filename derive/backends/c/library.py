@@ -24,6 +24,7 @@ INLINE real of_bits(bits bits_)
     same.bits = bits_;
     return same.number;
 }
+INLINE real size_of(real x) { return of_bits(bits_of(x) << 1 >> 1); }
 
 /* of a number that SHIFT was added to, and back */
 INLINE whole whole_of(real shifted) { return (whole)(bits_of(shifted) - bits_of(SHIFT)); }

@@ -12,7 +12,8 @@ from derive.backends.c.penalty import PenaltyPrinter
 from derive.backends.c.printer import CPrinter, Place
 from derive.programs import Equation, Program
 
-LANES, MOST_ROWS, CACHE = 16, 512, 49152  # rows in the widest vector; rows at a time, and their entries
+LANES = 16  # rows in the widest vector
+FEW_ROWS, MANY_ROWS, CACHE = 64, 512, 49152  # rows at a time, at least and at most, and their entries
 POINT, ROWS = "const real *parameters", "const real *x_rows, const real *y_rows"
 HEADS = {
     "gradient": {
@@ -111,7 +112,7 @@ def network_holes(
     }
     header = {
         "entries": sum(printer.size(s.shape[0]) * printer.size(s.shape[1]) for s in program.parameters),
-        "block": min(MOST_ROWS, max(LANES, CACHE // features // LANES * LANES)),
+        "block": min(MANY_ROWS, max(FEW_ROWS, CACHE // features // LANES * LANES)),
         "features": features,
     }
     return source, header

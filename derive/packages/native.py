@@ -10,17 +10,21 @@ from derive.calculus import hvp
 from derive.problems import Network
 from derive.programs import Derivation, all_in_parts, needed, readable
 
-NARROW, HALF_NARROW, MANY = 32, 96, 512
-FASTER = f"no layer is wider than {NARROW}, or than {HALF_NARROW} with {MANY} rows a call"
+FEW, MANY, MANY_ROWS, FEW_INPUTS = 3000, 80_000, 512, 48
+FASTER = (
+    f"up to {FEW} weights and biases, or up to {MANY} and {MANY_ROWS} rows a call; "
+    f"not for one layer of more than {FEW_INPUTS} inputs"
+)
 
 
 def faster_from(network: Network) -> int | None:
     """The rows of a call from which on network.c is faster than fast.py; None where it never is.
 
-    As measured of relu, where it gains least.
+    As measured of relu, where it gains least, with 15 rows behind the last vector.
     """
-    widest = max(network.layers)
-    return 1 if widest <= NARROW else MANY if widest <= HALF_NARROW else None
+    if network.entries > MANY or (len(network.layers) == 2 and network.layers[0] > FEW_INPUTS):
+        return None
+    return 1 if network.entries <= FEW else MANY_ROWS
 
 
 def native_holes(

@@ -2,7 +2,8 @@
 
     python -m derive.module package.file:Net --input "x: 2x3x4" --input "labels: 2 of 10" --out mine
 
-Writes layer.py (forward and backward in plain torch, without autograd), function.py, the derivation and a certificate.
+Writes layer.py (forward, backward, gradients for each row, and tangents, in plain torch without autograd), function.py,
+the derivation and a certificate.
 """
 
 from derive.system import Parser, a_path, begin, differences, failed, finish, one_line
@@ -23,11 +24,13 @@ def main(argv: list[str] | None = None) -> int:
     add_module(parser)
     parser.add_argument("--out", type=a_path, help="a folder for the files; without it layer.py is printed")
     parser.add_argument("--force", action="store_true", help="replace what is in it")
+    parser.add_argument("--pdf", action="store_true", help="also derivation.pdf, by pdflatex")
     parser.add_argument("--check", action="store_true", help="write nothing: compare what is in it, and prove it")
     options = parser.parse_args(argv)
     try:
-        if options.check and not options.out:
-            raise ValueError("--check needs --out")
+        for name in ("check", "pdf"):
+            if getattr(options, name) and not options.out:
+                raise ValueError(f"--{name} needs --out")
         derived = ModuleDerivation(*module_and_example(options), options.module.rpartition(":")[2])
         if options.check:
             report = differences(options.out, derived.files)
@@ -35,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
             print(derived.prove((options.out / "layer.py").read_text(encoding="utf-8")))
             return 1 if report else 0
         if options.out:
-            print(derived.write(options.out, options.force))
+            print(derived.write(options.out, options.force, options.pdf))
             print(f"wrote {', '.join(derived.files)} and certificate.json to {options.out}")
         else:
             print(derived.source())

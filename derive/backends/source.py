@@ -1,7 +1,8 @@
 """Python source as a tree until it is written: brackets follow from precedence, and long lines break at their parts."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 WIDTH = 120  # of a line of emitted code
 ATOM, POWER, NEGATIVE, PRODUCT, SUM, AND, OR, COMPARISON, BOTH, EITHER, CONDITIONAL = range(11, 0, -1)  # how tightly
@@ -43,6 +44,16 @@ class Source:
         """The names that are used."""
         return frozenset().union(*(part.names for part in self.parts))
 
+    def renamed(self, sources: Mapping[str, "Source"]) -> "Source":
+        """With other sources in the place of some names."""
+
+        def of(part: Any) -> Any:
+            if isinstance(part, Source):
+                return part.renamed(sources)
+            return tuple(map(of, part)) if isinstance(part, tuple) else part
+
+        return replace(self, **{one.name: of(getattr(self, one.name)) for one in fields(self)})
+
     def divides_by(self, name: str) -> bool:
         """Whether something that the name is in stands under a division line."""
         below = isinstance(self, Infix) and self.operator == "/" and name in self.right.names
@@ -64,6 +75,9 @@ class Name(Source):
     @property
     def names(self) -> frozenset[str]:
         return frozenset({self.name})
+
+    def renamed(self, sources: Mapping[str, Source]) -> Source:
+        return sources.get(self.name, self)
 
 
 @dataclass(frozen=True)

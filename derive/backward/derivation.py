@@ -2,16 +2,19 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from derive.backward.emit import function_text, layer_text
+from derive.backward.emit import Texts, function_text, layer_text
+from derive.backward.numbers import hold_numbers
 from derive.backward.page import pages
 from derive.backward.proof import prove_lines
 from derive.backward.reading import Reading, reading
-from derive.backward.sweep import Sweep, swept
+from derive.backward.rows import swept_by_row
+from derive.backward.sweep import Sweep, swept, tangents
 from derive.backward.tape import Value
 from derive.modules import Module, Refused, Wrong, audit, described, different_sizes, telling_sizes
 from derive.proof import Certificate, Evidence
@@ -51,17 +54,27 @@ class ModuleDerivation:
         return swept(self.reading)
 
     @cached_property
+    def texts(self) -> Texts:
+        """What all functions of the text are made of."""
+        plain = Texts(self.sweep, tangents(self.reading))
+        text = layer_text(self.reading, plain, self.name, self.paths)
+        try:
+            return replace(plain, by_row=swept_by_row(self.reading, self.sweep, text, self.module))
+        except Refused as error:
+            return replace(plain, without=str(error))
+
+    @cached_property
     def paths(self) -> dict[str, str]:
         """The paths of parameters and buffers in the module, by their names in the text."""
         return self.module.paths()
 
     def source(self) -> str:
         """A module with forward(...), which returns the output and what backward takes, and backward(G, saved)."""
-        return layer_text(self.reading, self.sweep, self.name, self.paths)
+        return layer_text(self.reading, self.texts, self.name, self.paths)
 
     def function(self) -> str:
         """A module with the same as a torch.autograd.Function; it imports the other as layer."""
-        return function_text(self.reading, self.sweep, self.name, self.paths)
+        return function_text(self.reading, self.texts, self.name, self.paths)
 
     def markdown(self) -> str:
         """The derivation to read."""
@@ -88,17 +101,18 @@ class ModuleDerivation:
         """Line by line, at small sizes that are different, so that one in the place of another is noticed."""
         values = self.reading.values.items()
         forward = {step: value.name for step, value in values if isinstance(value, Value)}
-        backward = {value.name: source.text for value, source in self.sweep.gradients.items()}
+        names = self.texts.names
+        functions = ("forward", *names)
         other = different_sizes(self.module) if self.reading.other else {}
         small = self.module.resized(other) if other else self.module
         try:
-            count = prove_lines(small, text, LAYER, forward, backward)
+            count = prove_lines(small, text, LAYER, forward, names)
         except Refused as error:
-            return Evidence(
-                LAYER, ("forward", "backward"), f"the lines are not decided with symbols: {error}", checked=1
-            )
+            hold_numbers(small, text, LAYER)
+            how = f"the lines are not decided with symbols: {error}; held against backward to 45 digits"
+            return Evidence(LAYER, functions, how, checked=1)
         how = f"{LINES}, at {described(small)}"
-        return Evidence(LAYER, ("forward", "backward"), how, entries=count[True], checked=count[False])
+        return Evidence(LAYER, functions, how, entries=count[True], checked=count[False])
 
     def of_numbers(self, text: str) -> Evidence:
         """As a whole, on numbers of many digits, by differences of what the module computes."""
@@ -114,13 +128,13 @@ class ModuleDerivation:
         how = f"to 45 digits what differences of the module's outputs give, at {'; '.join(verdict.sizes)}"
         return Evidence(LAYER, verdict.shown, how)
 
-    def write(self, folder: Path | str, force: bool = False) -> Certificate:
-        """Proves the text, and writes the files and the certificate into a folder.
+    def write(self, folder: Path | str, force: bool = False, pdf: bool = False) -> Certificate:
+        """Proves the text, and writes the files and the certificate into a folder; with `pdf` also derivation.pdf.
 
         Raises Wrong, Refused, or OSError, and then the folder is as it was.
         """
         certificate = self.prove()
-        write_package(Path(folder), {**self.files, "certificate.json": f"{certificate.json()}\n"}, force)
+        write_package(Path(folder), {**self.files, "certificate.json": f"{certificate.json()}\n"}, force, pdf)
         return certificate
 
 

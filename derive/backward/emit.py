@@ -1,15 +1,43 @@
 """The text of a layer: its forward and backward pass, and the function of autograd around them."""
 
+from dataclasses import dataclass
 from itertools import groupby
+from textwrap import wrap
 from typing import Any
 
 from derive.backends import WIDTH, Source, assigned
 from derive.backward.reading import Reading
-from derive.backward.sweep import Line, Sweep
+from derive.backward.sweep import Line, Sweep, tangent
 from derive.backward.tape import Shape, Tape, Value
 from derive.backward.written import authors_text
 from derive.modules import Refused
 from derive.packages import page
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What goes into the functions of a text: back, back for each row or why not, and along tangents."""
+
+    sweep: Sweep
+    tangents: tuple[Line, ...]
+    by_row: Sweep | None = None
+    without: str = ""
+
+    @property
+    def backs(self) -> dict[str, Sweep]:
+        """What goes back, by the names of the functions."""
+        return {"backward": self.sweep} | ({"backward_per_sample": self.by_row} if self.by_row else {})
+
+    @property
+    def names(self) -> dict[str, dict[str, str]]:
+        """By which name a function has the gradient, or the tangent, of a value."""
+        backs = {
+            function: {value.name: source.text for value, source in sweep.gradients.items()}
+            for function, sweep in self.backs.items()
+        }
+        moved = (value for line in self.tangents for value in line.through[0].values)
+        return backs | {"jvp": {value.name: tangent(value).name for value in moved}}
+
 
 LONG, SHORT = "torch.nn.functional.", "F."
 
@@ -35,14 +63,17 @@ def shape_text(tape: Tape, shape: Shape) -> str:
     return f"({', '.join(map(size_text, shape))}{comma})"
 
 
-def forward_lines(reading: Reading) -> list[str]:
-    """Each equation, under the statement of the author that it is of."""
+def forward_lines(reading: Reading, tangents: tuple[Line, ...] = ()) -> list[str]:
+    """Each equation, under the statement of the author that it is of, and the tangents of its values after it."""
     found: list[str] = []
+    after = {line.through[0]: line for line in tangents}
     for statement, equations in groupby(reading.equations, key=lambda one: authors_text(one.step.line)):
         found += [f"# {statement}"[: WIDTH - 4]] if statement else []
         for one in equations:
-            target = ", ".join(value.name for value in one.values)
-            found += code(target, one.code, shape_text(reading.tape, one.values[0].shape))
+            target, shape = ", ".join(value.name for value in one.values), shape_text(reading.tape, one.values[0].shape)
+            found += code(target, one.code, "" if tangents else shape)
+            if line := after.get(one):
+                found += code(line.name, line.code, f"{shape} {one.why}")
     return found
 
 
@@ -51,8 +82,14 @@ def backward_lines(reading: Reading, sweep: Sweep) -> list[str]:
     for statement, lines in groupby(sweep.lines, key=statement_of):
         found += [f"# back through: {statement}"[: WIDTH - 4]] if statement else []
         for line in lines:
-            found += code(line.name, line.code, f"{shape_text(reading.tape, line.value.shape)} {why(line)}")
+            found += code(line.name, line.code, f"{gradient_shape(reading, sweep, line.value)} {why(line)}")
     return found
+
+
+def gradient_shape(reading: Reading, sweep: Sweep, value: Value) -> str:
+    """With the rows first where there is a gradient for each."""
+    each = sweep.rows is not None and value not in sweep.rows
+    return shape_text(reading.tape, (reading.outputs[0].shape[0], *value.shape) if each else value.shape)
 
 
 def statement_of(line: Line) -> str:
@@ -75,10 +112,9 @@ def used_sizes(reading: Reading, sources: list[Source], within: list[Value]) -> 
     return found
 
 
-def saved(reading: Reading, sweep: Sweep) -> list[Value]:
+def saved(reading: Reading, used: frozenset[str]) -> list[Value]:
     """What backward takes of forward: what its lines use, and a tensor for each size that they use."""
     values = [*reading.tape.inputs, *(value for one in reading.equations for value in one.values)]
-    used = sweep.used
     found = [value for value in values if value.name in used]
     for size, name in reading.tape.sizes.items():
         owners = [value for value, _ in reading.tape.owners[size]]
@@ -87,28 +123,58 @@ def saved(reading: Reading, sweep: Sweep) -> list[Value]:
     return [value for value in values if value in found]
 
 
-def layer_page(reading: Reading, sweep: Sweep, title: str, paths: dict[str, str]) -> dict[str, Any]:
+def layer_page(reading: Reading, texts: Texts, title: str, paths: dict[str, str]) -> dict[str, Any]:
     """What goes into the holes of the text."""
-    tape = reading.tape
-    kept = saved(reading, sweep)
-    forward, backward = forward_lines(reading), backward_lines(reading, sweep)
-    ends = [line.code for line in sweep.lines] + list(sweep.gradients.values())
-    text = "\n".join((*forward, *backward))
+    tape, moving = reading.tape, [value for value in reading.tape.inputs if value.moves]
+    kept = saved(reading, frozenset().union(*(sweep.used for sweep in texts.backs.values())))
+    codes = [one.code for one in reading.equations]
+    forward, ahead = forward_lines(reading), forward_lines(reading, texts.tangents)
+    back = [back_page(reading, sweep, name, kept) for name, sweep in texts.backs.items()]
+    text = "\n".join((*forward, *ahead, *(line for one in back for line in one["lines"])))
     return {
         "title": title,
+        "without": ["", *wrap(f"{texts.without}.", WIDTH)] if texts.without else [],
         "imports": [line for word, line in IMPORTS.items() if word in text],
         "paths": [{"name": one.name, "path": paths[one.name]} for one in tape.inputs if one.name in paths],
         "inputs": [described(tape, value) for value in tape.inputs],
+        "moving": [described(tape, value) for value in moving],
         "saved": [described(tape, value) for value in kept],
-        "gradients": [
-            {**described(tape, value), "source": sweep.gradients[value].text} for value in tape.inputs if value.moves
-        ],
-        "forward": [*used_sizes(reading, [one.code for one in reading.equations], tape.inputs), *forward],
-        "backward": [*unpacked(kept), *used_sizes(reading, ends, kept), *backward],
-        "output": output_text(reading),
+        "forward": [*used_sizes(reading, codes, tape.inputs), *forward],
+        "back": back,
+        "ahead": [*used_sizes(reading, [*codes, *(line.code for line in texts.tangents)], tape.inputs), *ahead],
+        "output": together([value.name for value in reading.outputs]),
+        "tangent": together([tangent_of(value) for value in reading.outputs]),
         "annotation": annotation(reading),
-        "cotangents": sweep.cotangents,
+        "cotangents": texts.sweep.cotangents,
+        "taken": ", ".join(texts.sweep.cotangents),
+        "owned": "_own(output)" if len(reading.outputs) == 1 else "tuple(map(_own, output))",
     }
+
+
+def back_page(reading: Reading, sweep: Sweep, name: str, kept: list[Value]) -> dict[str, Any]:
+    """One function that goes back."""
+    ends = [line.code for line in sweep.lines] + list(sweep.gradients.values())
+    lines = [*unpacked(kept), *used_sizes(reading, ends, kept), *backward_lines(reading, sweep)]
+    gradients = [
+        {"name": value.name, "shape": gradient_shape(reading, sweep, value), "source": sweep.gradients[value].text}
+        for value in reading.tape.inputs
+        if value.moves
+    ]
+    return {"name": name, "about": ABOUT[name], "lines": lines, "gradients": gradients}
+
+
+ABOUT = {
+    "backward": "dL/d of each, from the output back to what it is made of.",
+    "backward_per_sample": "The same for each row of the batch by itself, along the first axis of each gradient.",
+}
+
+
+def tangent_of(value: Value) -> str:
+    return tangent(value).name if value.moves else f"torch.zeros_like({value.name})"
+
+
+def together(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"({', '.join(names)})"
 
 
 def unpacked(kept: list[Value]) -> list[str]:
@@ -131,19 +197,14 @@ def described(tape: Tape, value: Value) -> dict[str, str]:
     return {"name": value.name, "shape": shape_text(tape, value.shape)}
 
 
-def output_text(reading: Reading) -> str:
-    names = [value.name for value in reading.outputs]
-    return names[0] if len(names) == 1 else f"({', '.join(names)})"
-
-
 def annotation(reading: Reading) -> str:
     count = len(reading.outputs)
     return "torch.Tensor" if count == 1 else f"tuple[{', '.join(['torch.Tensor'] * count)}]"
 
 
-def layer_text(reading: Reading, sweep: Sweep, title: str, paths: dict[str, str]) -> str:
-    return page("layer.py.j2", layer_page(reading, sweep, title, paths))
+def layer_text(reading: Reading, texts: Texts, title: str, paths: dict[str, str]) -> str:
+    return page("layer.py.j2", layer_page(reading, texts, title, paths))
 
 
-def function_text(reading: Reading, sweep: Sweep, title: str, paths: dict[str, str]) -> str:
-    return page("layer_function.py.j2", layer_page(reading, sweep, title, paths))
+def function_text(reading: Reading, texts: Texts, title: str, paths: dict[str, str]) -> str:
+    return page("layer_function.py.j2", layer_page(reading, texts, title, paths))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 from types import MappingProxyType
 
 import numpy
@@ -26,9 +26,9 @@ from sympy import (
     sqrt,
 )
 
-from derive.backends import Literal, Source, method
+from derive.backends import Literal, Source, call, method, plus
 from derive.backends.torch import TorchFormulas
-from derive.backward.tape import Pulled, Shape, Tape, Value, at_both, listed, reduced, summed
+from derive.backward.tape import Pulled, Rows, RowsPulled, Shape, Tape, Value, at_both, listed, reduced, summed
 from derive.calculus import pullback
 from derive.formulas import over
 from derive.modules import exact_numbers
@@ -87,12 +87,26 @@ def entrywise(
     if code is None:
         code = Formulas(sources, values[0].source).formula(formula)
 
-    def pull(cotangent: Source) -> Pulled:
+    def slopes(cotangent: Source) -> Pulled:
         for value in values:
             if value.moves and (source := slope(formula, symbols, value, made, cotangent)) is not None:
-                yield value, summed(source, shape, value.shape)
+                yield value, source
 
-    made = tape.add(shape, code, values, pull, "chain rule, entry by entry", suffix)
+    def pull(cotangent: Source) -> Pulled:
+        return ((value, summed(source, shape, value.shape)) for value, source in slopes(cotangent))
+
+    def by_row(rows: Rows, cotangent: Source) -> RowsPulled:
+        return ((value, rows.summed(source, shape, value.shape)) for value, source in slopes(cotangent))
+
+    def push(tangents: Mapping[Value, Source]) -> Source:
+        found = [source for value in tangents for of, source in slopes(tangents[value]) if of is value]
+        if not found:
+            return call("torch.zeros_like", made.source)
+        whole = at_both(lambda *shapes: numpy.broadcast_shapes(*shapes), *(value.shape for value in tangents)) == shape
+        total = reduce(plus, found)
+        return total if whole else method(total, "expand_as", made.source)
+
+    made = tape.add(shape, code, values, pull, "chain rule, entry by entry", suffix, push=push, rows=by_row)
     return made
 
 
@@ -173,6 +187,25 @@ class LinePullback:
         formula = factor_terms(powsimp(expand(self.in_output(self.swept()))))
         below = 1 / self.output  # of a length that is 0
         self.formula = formula.xreplace({below: over(self.output)}) if function.whole else formula
+        self.tangent, self.inside = self.transposed()
+
+    def transposed(self) -> tuple[Expr, dict[Symbol, tuple[str, Expr]]]:
+        """The tangent, with g for that of x: what the adjoint of the pullback is, and sums and means in it.
+
+        A term b * sum(c * g) of the pullback is c * sum(b * g) in the adjoint.
+        """
+        if self.function.whole:  # one g for the line
+            symbol = Dummy("sum", real=True)
+            return symbol, {symbol: ("sum", self.formula)}
+        inside = {symbol: part for symbol, part in self.reductions.items() if G not in part[1].free_symbols}
+        tangent = G * diff(self.formula, G)
+        for symbol, (reduction, part) in self.reductions.items():
+            if symbol not in inside:
+                there = Dummy(reduction, real=True)
+                constant, rest = diff(self.formula, symbol).as_independent(X, self.output, as_Add=False)
+                inside[there] = (reduction, G * rest)
+                tangent += constant * diff(part, G) * there
+        return factor_terms(powsimp(expand(tangent))), inside
 
     def by_output(self) -> dict[Symbol, Expr]:
         """What x is by the output, or what a statistic without a name is."""
@@ -256,8 +289,8 @@ def along(
     def spelled(expr: Expr) -> Source:
         return Formulas(sources, x.source).formula(expr.xreplace(known))
 
-    def reduction_of(reduction: str, of: Source) -> Source:
-        return method(of, reduction, dim, keepdim=Literal("True"))
+    def reduction_of(reduction: str, of: Source, kept: bool = True) -> Source:
+        return method(of, reduction, dim, **({"keepdim": Literal("True")} if kept else {}))
 
     for one in function.statistics:
         if one.name:
@@ -269,18 +302,26 @@ def along(
             sources[one.symbol] = value.source
     derived = line_pullback(kind)
 
-    def pull(cotangent: Source) -> Pulled:
-        def kept(source: Source) -> Source:
-            for place in dims if function.whole and not keepdim and len(dims) < rank else ():
-                source = method(source, "unsqueeze", listed([place], rank))
-            return source
+    def kept(source: Source) -> Source:
+        for place in dims if function.whole and not keepdim and len(dims) < rank else ():
+            source = method(source, "unsqueeze", listed([place], rank))
+        return source
 
-        sources.update({G: kept(cotangent), derived.output: kept(made.source)})
-        for symbol, (reduction, expr) in derived.reductions.items():
-            sources[symbol] = reduction_of(reduction, spelled(expr))
+    def with_sums(moved: Source, inside: Mapping[Symbol, tuple[str, Expr]], whole: bool = True) -> None:
+        sources.update({G: moved, derived.output: kept(made.source)})
+        for symbol, (reduction, expr) in inside.items():
+            sources[symbol] = reduction_of(reduction, spelled(expr), whole)
+
+    def pull(cotangent: Source) -> Pulled:
+        with_sums(kept(cotangent), derived.reductions)
         yield x, spelled(derived.formula)
+
+    def push(tangents: Mapping[Value, Source]) -> Source:
+        with_sums(tangents[x], derived.inside, keepdim or not function.whole)
+        return spelled(derived.tangent)
 
     shape: Shape = reduced(x.shape, dims, keepdim) if function.whole else x.shape
     why = "chain rule along the line" if len(dims) == 1 else "chain rule along the lines"
-    made = tape.add(shape, spelled(function.result) if code is None else code, [x], pull, why, suffix)
+    code = spelled(function.result) if code is None else code
+    made = tape.add(shape, code, [x], pull, why, suffix, push=push)
     return made

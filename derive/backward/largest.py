@@ -1,10 +1,11 @@
 """What is largest of entries, to which alone a cotangent goes back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from derive.backends import Attribute, Index, Infix, Literal, Source, call, method
-from derive.backward.maps import gathered, linear, reshaped, zeros_like
+from derive.backward.maps import linear, reshaped, zeros_like
+from derive.backward.places import gathered
 from derive.backward.products import group
 from derive.backward.tape import Pulled, Tape, Value, axes, listed, reduced
 from derive.backward.written import spelled
@@ -17,13 +18,20 @@ def largest(t: Tape, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
     """The largest of lines, or the smallest, whose cotangent goes to those that are as large, in equal parts."""
     dims = axes(x.shape, dim)
 
-    def pull(g: Source) -> Pulled:
+    def share(source: Source) -> Source:
+        """The source at what is largest, over how many that are."""
         places = Infix("==", x.source, t.spread(made.source, x.shape, dims, keepdim))
         hit = method(places, "to", Attribute(x.source, "dtype"))
         count = method(hit, "sum", listed(dims, len(x.shape)), keepdim=Literal("True"))
-        yield x, Infix("/", Infix("*", t.spread(g, x.shape, dims, keepdim), hit), count)
+        return Infix("/", Infix("*", source, hit), count)
 
-    made = t.add(t.shape, spelled(t), [x], pull, "as large as the largest")
+    def pull(g: Source) -> Pulled:
+        yield x, share(t.spread(g, x.shape, dims, keepdim))
+
+    def push(tangents: Mapping[Value, Source]) -> Source:
+        return method(share(tangents[x]), "sum", listed(dims, len(x.shape)), keepdim=Literal(str(keepdim)))
+
+    made = t.add(t.shape, spelled(t), [x], pull, "as large as the largest", push=push)
     return made
 
 

@@ -6,7 +6,25 @@ from typing import Any
 import numpy
 
 from derive.backends import Group, Index, Infix, Literal, Name, Range, Source, call, method
-from derive.backward.tape import ADJOINT, ONE, Pulled, Shape, Size, Tape, Value, at_both, axes, listed, summed
+from derive.backward.tape import (
+    ADJOINT,
+    ONE,
+    Pulled,
+    Push,
+    Rows,
+    RowsPull,
+    RowsPulled,
+    Shape,
+    Size,
+    Tape,
+    Value,
+    at_both,
+    axes,
+    linear_in,
+    listed,
+    pushed,
+    summed,
+)
 from derive.backward.written import spelled
 from derive.modules import Refused
 
@@ -16,11 +34,20 @@ ENDLESS = 2**60  # where a slice ends that has no end
 ALL = Name(":")
 
 
-def linear(t: Tape, x: Value, shape: Shape, code: Source, adjoint: Adjoint, suffix: str = "") -> Value:
+def linear(
+    t: Tape,
+    x: Value,
+    shape: Shape,
+    code: Source,
+    adjoint: Adjoint,
+    suffix: str = "",
+    push: Push | None = None,
+    rows: RowsPull | None = None,
+) -> Value:
     def pull(g: Source) -> Pulled:
         yield x, adjoint(g)
 
-    return t.add(shape, code, [x], pull, ADJOINT, suffix)
+    return t.add(shape, code, [x], pull, ADJOINT, suffix, push=push, rows=rows)
 
 
 def zeros_like(x: Value) -> Source:
@@ -73,7 +100,11 @@ def repeated(t: Tape, x: Value, shape: Shape) -> Value:
     if x.shape == shape:
         return x
     code = method(x.source, "expand", *map(t.size, shape))
-    return linear(t, x, shape, code, lambda g: summed(g, shape, x.shape))
+
+    def by_row(rows: Rows, g: Source) -> RowsPulled:
+        yield x, rows.summed(g, shape, x.shape)
+
+    return linear(t, x, shape, code, lambda g: summed(g, shape, x.shape), rows=by_row)
 
 
 def total(t: Tape, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
@@ -195,56 +226,6 @@ def narrow(t: Tape, x: Value, dim: int, start: Any, length: Any) -> Value:
     return part(t, x, dim, start, start + length)
 
 
-def embedding(t: Tape, weight: Value, indices: Value, padding_idx: int = -1) -> Value:
-    if padding_idx >= 0:
-        raise Refused("padding_idx, a row that has no gradient by decree")
-    width = t.size(weight.shape[1])
-    code = call("torch.nn.functional.embedding", indices.source, weight.source)
-
-    def adjoint(g: Source) -> Source:
-        rows = method(g, "reshape", Literal("-1"), width)
-        places = method(indices.source, "reshape", Literal("-1"))
-        return method(zeros_like(weight), "index_add", Literal("0"), places, rows)
-
-    return linear(t, weight, t.shape, code, adjoint)
-
-
-def index_select(t: Tape, x: Value, dim: int, index: Value) -> Value:
-    place = Literal(str(dim))
-    return linear(t, x, t.shape, spelled(t), lambda g: method(zeros_like(x), "index_add", place, index.source, g))
-
-
-def gather(t: Tape, x: Value, dim: int, index: Value) -> Value:
-    return gathered(t, x, dim, index, spelled(t), t.shape)
-
-
-def gathered(t: Tape, x: Value, dim: int, index: Value, code: Source, shape: Shape, suffix: str = "") -> Value:
-    place = Literal(str(dim))
-    return linear(t, x, shape, code, lambda g: method(zeros_like(x), "scatter_add", place, index.source, g), suffix)
-
-
-def scatter_add(t: Tape, x: Value, dim: int, index: Value, src: Value) -> Value:
-    def pull(g: Source) -> Pulled:
-        yield x, g
-        yield src, method(g, "gather", Literal(str(dim)), index.source)
-
-    if index.shape != src.shape:
-        raise Refused("an index of another shape than what it scatters")
-    return t.add(t.shape, spelled(t), [x, src], pull, ADJOINT)
-
-
-def index(t: Tape, x: Value, indices: Sequence[Value | None]) -> Value:
-    if any(one is None for one in indices) or any(one and one.kind == "bool" for one in indices):
-        raise Refused("by truth values, or along some axes alone")
-    places = Group(tuple(one.source for one in indices if one))
-    code = Index(x.source, tuple(one.source for one in indices if one))
-
-    def adjoint(g: Source) -> Source:
-        return method(zeros_like(x), "index_put", places, g, accumulate=Literal("True"))
-
-    return linear(t, x, t.shape, code, adjoint)
-
-
 def pad(t: Tape, x: Value, pad: Sequence[int], mode: str = "constant", value: Any = None) -> Value:
     if mode != "constant" or any(size < 0 for size in pad):
         raise Refused(f"mode={mode!r}, pad={pad}")
@@ -256,7 +237,9 @@ def pad(t: Tape, x: Value, pad: Sequence[int], mode: str = "constant", value: An
                 g = method(g, "narrow", Literal(str(axis)), Literal(str(before)), t.size(x.shape[axis]))
         return g
 
-    return linear(t, x, t.shape, spelled(t), adjoint)
+    sides = Group(tuple(Literal(str(size)) for size in pad))
+    zeros = linear_in([x], call("torch.nn.functional.pad", x.source, sides))
+    return linear(t, x, t.shape, spelled(t), adjoint, push=pushed([zeros]))
 
 
 def triangle(name: str) -> Handler:
@@ -313,7 +296,9 @@ def where(t: Tape, condition: Value, x: Any, other: Any) -> Value:
                 yield side, summed(call("torch.where", condition.source, *pair), shape, side.shape)
 
     shape = t.shape
-    return t.add(shape, spelled(t), sides, pull, ADJOINT)
+    parts = (side.source if isinstance(side, Value) else Literal("0.0") for side in (x, other))
+    zeros = linear_in(sides, call("torch.where", condition.source, *parts))
+    return t.add(shape, spelled(t), sides, pull, ADJOINT, push=pushed([zeros]))
 
 
 def masked_fill(t: Tape, x: Value, mask: Value, value: Any) -> Value:
@@ -323,7 +308,11 @@ def masked_fill(t: Tape, x: Value, mask: Value, value: Any) -> Value:
 def masked(t: Tape, x: Value, mask: Source, code: Source, shape: Shape, suffix: str = "") -> Value:
     if shape != x.shape:
         raise Refused("a mask of a larger shape than what it fills")
-    return linear(t, x, shape, code, lambda g: method(g, "masked_fill", mask, Literal("0.0")), suffix)
+
+    def shown(g: Source) -> Source:
+        return method(g, "masked_fill", mask, Literal("0.0"))
+
+    return linear(t, x, shape, code, shown, suffix, pushed([([x], shown)]))
 
 
 def constant(t: Tape, x: Value, **_: Any) -> Value:
@@ -346,11 +335,7 @@ MAPS: dict[str, Handler] = {
     "cat": cat,
     "cumsum": cumsum,
     "detach": constant,
-    "embedding": embedding,
     "flip": flip,
-    "gather": gather,
-    "index": index,
-    "index_select": index_select,
     "masked_fill": masked_fill,
     "mean": mean,
     "mT": transpose,
@@ -361,7 +346,6 @@ MAPS: dict[str, Handler] = {
     "repeat": repeat,
     "repeat_interleave.self_int": repeat_interleave,
     "roll": roll,
-    "scatter_add": scatter_add,
     "select": scattered("select_scatter"),
     "slice": part,
     "stack": stack,

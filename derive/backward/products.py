@@ -7,7 +7,20 @@ from typing import Any
 from derive.backends import Attribute, Group, Infix, Literal, Source, call, method
 from derive.backward.formulas import entrywise
 from derive.backward.maps import linear, reshaped
-from derive.backward.tape import Pulled, Size, Tape, Value, at_both, listed, summed
+from derive.backward.tape import (
+    Pulled,
+    Rows,
+    RowsPulled,
+    Size,
+    Tape,
+    Value,
+    at_both,
+    in_turn,
+    linear_in,
+    listed,
+    pushed,
+    summed,
+)
 from derive.modules import Refused, exactly, per_axis
 
 Handler = Callable[..., Any]
@@ -41,8 +54,26 @@ def product(t: Tape, x: Value, other: Value, turn: bool = False, suffix: str = "
         else:
             yield other, summed(Infix("@", turned(left), right), (*stack, *other.shape[-2:]), other.shape)
 
-    code = Infix("@", x.source, turned(other.source) if turn else other.source)
-    return t.add(shape, code, [x, other], pull, PRODUCT, suffix)
+    def by_row(by: Rows, g: Source) -> RowsPulled:
+        left, right = (g, x.source) if turn else (x.source, g)
+        if n > 1 and m == 2 and by.axis < n - 1:
+            yield other, of_rows(by, n, left, right)
+        elif n > 1 and m > 1 and by.axis < len(stack):
+            yield other, by.summed(Infix("@", turned(left), right), (*stack, *other.shape[-2:]), other.shape)
+            back = Infix("@", g, other.source if turn else turned(other.source))
+            yield x, by.summed(back, (*stack, *x.shape[-2:]), x.shape)
+
+    def code(left: Source, right: Source) -> Source:
+        return Infix("@", left, turned(right) if turn else right)
+
+    push = pushed(in_turn(code, (x, other)))
+    return t.add(shape, code(x.source, other.source), [x, other], pull, PRODUCT, suffix, push=push, rows=by_row)
+
+
+def of_rows(by: Rows, rank: int, left: Source, right: Source) -> Source:
+    """For each row of the batch the sum of the products of all pairs of entries of two lines."""
+    between = "..." if rank + by.together > 2 else ""
+    return call("torch.einsum", Literal(f'"n{between}i, n{between}j -> nij"'), by.first(left), by.first(right))
 
 
 def with_vectors(x: Value, other: Value, g: Source) -> Pulled:
@@ -85,10 +116,20 @@ def affine(t: Tape, input: Value, weight: Value, bias: Value | None = None, suff
         if bias is not None:
             yield bias, summed(g, shape, bias.shape)
 
+    def by_row(by: Rows, g: Source) -> RowsPulled:
+        if rank > 1:
+            yield weight, of_rows(by, rank, g, input.source)
+        if bias is not None:
+            yield bias, by.summed(g, shape, bias.shape)
+
     if len(weight.shape) != 2:
         raise Refused("a weight that is no matrix")
-    code = call("torch.nn.functional.linear", *(one.source for one in operands))
-    return t.add(shape, code, operands, pull, PRODUCT, suffix)
+
+    def code(of: Sequence[Value]) -> Source:
+        return call("torch.nn.functional.linear", *(one.source for one in of))
+
+    push = pushed([linear_in([input], code(operands[:2])), linear_in(operands[1:], code(operands))])
+    return t.add(shape, code(operands), operands, pull, PRODUCT, suffix, push=push, rows=by_row)
 
 
 def plus(t: Tape, left: Value, right: Value, suffix: str = "") -> Value:
@@ -118,7 +159,7 @@ def einsum(t: Tape, equation: str, tensors: Sequence[Value]) -> Value:
     if any(len(set(part)) < len(part) for part in parts):
         raise Refused(f"einsum of {equation}, with a letter twice in one tensor")
 
-    def pull(g: Source) -> Pulled:
+    def pull(g: Source, letter: str = "") -> Pulled:
         for place, (part, one) in enumerate(zip(parts, tensors, strict=True)):
             factors = [
                 (right, g),
@@ -127,10 +168,19 @@ def einsum(t: Tape, equation: str, tensors: Sequence[Value]) -> Value:
             if set(part) - set("".join(letters for letters, _ in factors)):
                 factors.append((part, call("torch.ones_like", one.source)))
             words = ", ".join(letters for letters, _ in factors)
-            yield one, call("torch.einsum", Literal(f'"{words} -> {part}"'), *(source for _, source in factors))
+            yield one, call("torch.einsum", Literal(f'"{words} -> {letter}{part}"'), *(source for _, source in factors))
 
-    code = call("torch.einsum", Literal(f'"{equation}"'), *(one.source for one in tensors))
-    return t.add(t.shape, code, tensors, pull, PRODUCT)
+    def by_row(by: Rows, g: Source) -> RowsPulled:
+        letter = right[by.axis]
+        if not by.together:
+            found = zip(parts, pull(g, letter), strict=True)
+            yield from ((one, None if letter in part else source) for part, (one, source) in found)
+
+    def code(*sources: Source) -> Source:
+        return call("torch.einsum", Literal(f'"{equation}"'), *sources)
+
+    push = pushed(in_turn(code, tensors))
+    return t.add(t.shape, code(*(one.source for one in tensors)), tensors, pull, PRODUCT, push=push, rows=by_row)
 
 
 def bilinear(t: Tape, input1: Value, input2: Value, weight: Value, bias: Value | None = None) -> Value:
@@ -184,13 +234,24 @@ def convolved(
         more = output_padding(t, [(size, 2 * p - d * (k - 1) - 1, s) for size, k, s, p, d in axes])
         transposed = f"torch.nn.functional.conv_transpose{rank}d"
         yield x, call(transposed, g, weight.source, **options, **more, **grouped)
-        yield weight, t.shaped(of_windows(x, weight, g, rank, named, groups, t), weight.shape)
+        yield weight, t.shaped(of_windows(x, weight, g, rank, named, groups), weight.shape)
         if bias is not None:
             yield bias, method(g, "sum", listed([0, *range(2, rank + 2)], rank + 2))
 
+    def by_row(by: Rows, g: Source) -> RowsPulled:
+        if by.axis == 0 and not by.together:
+            each = of_windows(x, weight, g, rank, named, groups, "n")
+            yield weight, method(each, "reshape", by.count, *map(t.size, weight.shape))
+            if bias is not None:
+                yield bias, method(g, "sum", listed(range(2, rank + 2), rank + 2))
+
     operands = [one for one in (x, weight, bias) if one is not None]
-    code = call(f"torch.nn.functional.conv{rank}d", *(one.source for one in operands), **options, **grouped)
-    return t.add(shape, code, operands, pull, PRODUCT)
+
+    def code(of: Sequence[Value]) -> Source:
+        return call(f"torch.nn.functional.conv{rank}d", *(one.source for one in of), **options, **grouped)
+
+    push = pushed([linear_in([x], code(operands[:2])), linear_in(operands[1:], code(operands))])
+    return t.add(shape, code(operands), operands, pull, PRODUCT, push=push, rows=by_row)
 
 
 def output_padding(t: Tape, axes: Sequence[tuple[Size, int, int]]) -> dict[str, Source]:
@@ -223,16 +284,16 @@ def windows(x: Source, rank: int, kernel: Sequence[int], named: dict[str, list[i
 
 
 def of_windows(
-    x: Value, weight: Value, g: Source, rank: int, named: dict[str, list[int]], groups: int, t: Tape
+    x: Value, weight: Value, g: Source, rank: int, named: dict[str, list[int]], groups: int, row: str = ""
 ) -> Source:
-    """The cotangent of each window times the window, over all windows of all images."""
+    """The cotangent of each window times the window, over all windows of all images, or of each."""
     columns = windows(x.source, rank, [size.here for size in weight.shape[2:]], named)
     flat = method(g, "flatten", Literal("2")) if rank > 1 else g
     if groups == 1:
-        return call("torch.einsum", Literal('"nol, nkl -> ok"'), flat, columns)
+        return call("torch.einsum", Literal(f'"nol, nkl -> {row}ok"'), flat, columns)
     parts = Group((Literal(str(groups)), Literal("-1")))
     one, other = (method(part, "unflatten", Literal("1"), parts) for part in (flat, columns))
-    return call("torch.einsum", Literal('"ngol, ngkl -> gok"'), one, other)
+    return call("torch.einsum", Literal(f'"ngol, ngkl -> {row}gok"'), one, other)
 
 
 def average_pool(rank: int) -> Handler:

@@ -1,184 +1,185 @@
 """Whether each line of a layer's text computes what it must, with a symbol for each entry of each value.
 
-What a line of forward computes of symbols for its operands has to be what the module's operation is by definition; what
-a line of backward computes has to be the sum, over all operations that use the value, of SymPy's derivatives of their
-definitions times the symbols of the gradients there. Each claim is one operation deep, so that the work grows with the
-lines. Neither what reads modules nor the sweep is trusted: they only say which line is about which value.
+A line of forward has to be what the module's operation is by definition. A line of backward has to be the sum, over
+all operations that use the value, of SymPy's derivatives of their definitions times the symbols of the gradients there;
+for each row of a batch, of its part of the loss. A tangent has to be the sum of these derivatives times the tangents of
+what the value is made of. Each claim is one operation deep, so that the work grows with the lines. Neither what reads
+modules nor the sweeps are trusted: they only say which line is about which value.
 """
 
-import ast
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
 
 import numpy
 from sympy import Add, Expr, Integer, Symbol
 
-from derive.modules import (
-    COTANGENT,
-    Array,
-    Graph,
-    Module,
-    Refused,
-    Step,
-    Wrong,
-    detaches,
-    each,
-    exact_numbers,
-    is_extreme,
-    is_float,
-    is_passed_over,
-    of_data,
-    recorded,
-    results,
-    step_value,
-    symbols,
-)
-from derive.proof import Judge, NotProved
+from derive.backward.instrumented import BACK
+from derive.backward.lines import Lines, in_place, of_text, same
+from derive.modules import Array, Module, Refused, Wrong, each, exact_numbers, symbols
+from derive.proof import NotProved
 
-RECORD = "__record__"
-MOST_ENTRIES = 6_000  # of all values of the module
-Named = dict[str, Any]
+Names = Mapping[str, Mapping[str, str]]
+ZERO = Integer(0)
 
 
-def instrumented(text: str, name: str, record: Callable[[str, Named], None]) -> Named:
-    """The module that a text is, whose functions also tell what they have computed, by the names in them.
+class Back:
+    """The gradients that a function of the text gives, or with `each` those of each row of the outputs.
 
-    Raises Refused where it is no Python, or not one function forward and one function backward that return at the end.
-    """
-    try:
-        tree = ast.parse(text, name)
-    except (SyntaxError, ValueError) as error:
-        raise Refused(f"{name}: no Python: {error}") from error
-    for function in ("forward", "backward"):
-        found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function]
-        if len(found) != 1 or not isinstance(found[0].body[-1], ast.Return):
-            raise Refused(f"{name}: expected one function {function} that returns at its end")
-        call = ast.parse(f"{RECORD}({function!r}, locals())").body[0]
-        found[0].body.insert(-1, ast.copy_location(call, found[0].body[-1]))
-    namespace: Named = {"__name__": "layer", RECORD: lambda function, local: record(function, dict(local))}
-    exec(compile(ast.fix_missing_locations(tree), name, "exec"), namespace)
-    return namespace
-
-
-@dataclass
-class Text:
-    """What the text computes of a module's tensors and cotangents, as one graph; where each name is in it."""
-
-    graph: Graph
-    forward: dict[str, str]
-    backward: dict[str, str]
-    outputs: list[str]
-    gradients: dict[str, str]
-
-
-def of_text(text: str, name: str, module: Module) -> Text:
-    """Raises Wrong where it fails, and Refused where it cannot be recorded."""
-    seen: dict[str, Named] = {}
-    namespace = instrumented(text, name, seen.__setitem__)
-    takes = list(ast_arguments(namespace["forward"]))
-    tensors = {f"{COTANGENT}{place}": output for place, output in enumerate(module.outputs())}
-    count = len(tensors)
-    known = module.tensors()
-    if missing := [one for one in takes if one not in known]:
-        raise Refused(f"{name}: forward takes {missing[0]}, which the module has not")
-    tensors |= {one: known[one] for one in takes}
-    labels: list[tuple[str, str]] = []
-
-    def call(*given: Any) -> tuple[Any, ...]:
-        cotangents, arguments = given[:count], given[count:]
-        output, saved = namespace["forward"](*arguments)
-        gradients = namespace["backward"](*cotangents, saved)
-        labels.clear()
-        found = []
-        named = {("output", str(i)): one for i, one in enumerate(results(output))}
-        named |= {("gradient", key): one for key, one in gradients.items()}
-        for function, local in seen.items():
-            named |= {(function, key): one for key, one in local.items() if hasattr(one, "dtype")}
-        for label, one in named.items():
-            labels.append(label)
-            found.append(one)
-        return tuple(found)
-
-    graph = recorded(call, tensors, detached=True)
-    places = dict(zip(labels, (output.name for output in graph.outputs), strict=True))
-
-    def of(kind: str) -> dict[str, str]:
-        return {key: place for (found, key), place in places.items() if found == kind}
-
-    return Text(graph, of("forward"), of("backward"), list(of("output").values()), of("gradient"))
-
-
-def ast_arguments(function: Any) -> tuple[str, ...]:
-    code = function.__code__
-    names: tuple[str, ...] = code.co_varnames[: code.co_argcount]
-    return names
-
-
-class Run:
-    """A graph on symbols, step by step up to a value that is asked for, in the place of which symbols may be put."""
-
-    def __init__(self, graph: Graph, given: Mapping[str, Any], name: Callable[[Any], Any]) -> None:
-        self.known: Named = {step: given[called] for step, called in graph.inputs.items()}
-        self.known |= {step: of_data(data) for step, data in graph.constants.items()}
-        self.left: Iterator[Step] = (step for step in graph.steps if not is_passed_over(step))
-        self.name = name
-
-    def value(self, wanted: str) -> Any:
-        while wanted not in self.known:
-            step = next(self.left)
-            self.known[step.name] = self.name(step_value(step, self.known))
-        return self.known[wanted]
-
-
-class Lines:
-    """The claims of a text about a module.
-
-    `forward` says by which name the text has a value of the module's graph, and `backward` by which the gradient of one
-    of its own. Each value of the text has symbols, and its definition is what its line computes of those before.
+    `names` says by which name it has the gradient of a value.
     """
 
-    def __init__(self, module: Module, text: Text, forward: Mapping[str, str], backward: Mapping[str, str]) -> None:
-        self.module, self.text, self.forward, self.backward = module, text, forward, backward
-        self.judge, self.shown, self.entries = Judge(), Counter[bool](), 0
-        self.inputs = module.inputs()
-        self.given = {
-            name: symbols(name, one.shape) if one.data is None else of_data(one.data)
-            for name, one in self.inputs.items()
-        }
-        self.cotangents = [symbols(f"G{i}", tuple(one.shape)) for i, one in enumerate(module.outputs())]
-        named = {f"{COTANGENT}{i}": one for i, one in enumerate(self.cotangents)}
-        self.run = Run(text.graph, {**self.given, **named}, self.named)
-        self.graph = module.graph()
-        self.detached = {forward.get(step.name, "") for step in self.graph.steps if detaches(step)}
-        self.held: set[str] = set()
-        self.values: dict[str, Array] = {}
-        self.definitions: dict[str, Array] = {}
-        self.users: dict[Symbol, list[tuple[str, tuple[int, ...]]]] = {}
-        self.truths: dict[str, dict[Symbol, Expr]] = {}
+    def __init__(self, lines: Lines, function: str, names: Mapping[str, str], each: bool) -> None:
+        self.lines, self.function, self.names, self.each = lines, function, names, each
+        self.local, self.returned = lines.text.local[function], lines.text.returned[function]
         self.gradients: dict[str, Array] = {}
+        self.ends: dict[Symbol, list[tuple[int, Expr]]] = {}
+        for output, cotangent in zip(lines.outputs, lines.cotangents, strict=True):
+            for at in numpy.ndindex(*output.shape):
+                self.ends.setdefault(output[at], []).append((at[0] if each else 0, cotangent[at]))
+        self.rows: dict[Symbol, set[int]] = {}
+        for name in reversed(lines.definitions):
+            self.rows |= {symbol: self.rows_of(symbol) for symbol in lines.values[name].flat}
 
-    def named(self, value: Any) -> Any:
-        if isinstance(value, numpy.ndarray) and is_float(value):
-            return each(self.judge.sums.name, value)
-        return value
+    def rows_of(self, symbol: Symbol) -> set[int]:
+        """Of the outputs, those that it is in; one for all where there are no rows."""
+        users = (self.lines.values[user][place] for user, place in self.lines.users.get(symbol, ()))
+        return {row for row, _ in self.ends.get(symbol, ())}.union(*(self.rows.get(user, ()) for user in users))
 
-    def is_plain(self, value: Array) -> bool:
-        """Whether each entry is a symbol that stands for itself, and none is twice."""
-        entries = list(value.flat)
-        names = self.judge.sums.definitions
-        return all(isinstance(one, Symbol) and one not in names for one in entries) and len({*entries}) == len(entries)
+    def prove(self) -> None:
+        """From the last value to the first, and then what is given."""
+        lines = self.lines
+        for name in reversed(lines.definitions):
+            value, place = lines.values[name], self.local.get(self.names.get(name, ""))
+            if place is None:
+                self.gradients[name] = self.wanted(value, None)
+                continue
+            got = lines.run.value(place)
+            self.hold(self.names[name], value, got)
+            if not lines.is_plain(got):
+                lines.run.known[place] = in_place(symbols(f"{self.names[name]}@", got.shape), got)
+            self.gradients[name] = lines.run.known[place]
+        for name, value in lines.given.items():
+            if name in lines.tangents:
+                if name not in self.returned:
+                    raise Wrong(f"{self.function} gives no gradient for {name}")
+                self.hold(f"the gradient for {name}", value, lines.run.value(self.returned[name]))
 
-    def prove(self) -> Counter[bool]:
-        """How many entries of all lines are identities, and how many only agree at points.
+    def hold(self, what: str, value: Array, got: Array) -> None:
+        users = {user for entry in value.flat for user, _ in self.lines.users.get(entry, ())}
+        self.lines.compare(what, users, got, self.wanted(value, got.shape), self.function)
 
-        Raises Wrong with the first that is neither, and Refused where an operation cannot be computed with symbols.
+    def wanted(self, value: Array, shape: tuple[int, ...] | None) -> Array:
+        """What the gradient of a value is, in the form that the text gives it, if it does."""
+        whole = all(len(self.rows_of(symbol)) < 2 for symbol in value.flat if isinstance(symbol, Symbol))
+        if not self.each or (whole and shape in (None, value.shape)):
+            return self.sent(value, None, shape is None)
+        count = len(self.lines.outputs[0])
+        return numpy.stack([self.sent(value, row, shape is None) for row in range(count)])
+
+    def sent(self, value: Array, row: int | None, inside: bool) -> Array:
+        """The cotangent of the outputs, and what each user sends back, of one row or of that which an entry is in.
+
+        Of a value that is `inside` an operation, and has no line, slopes that are 0 by all definitions are left out.
         """
+        lines, found = self.lines, numpy.full(value.shape, None, dtype=object)
+        for index in numpy.ndindex(*value.shape):
+            symbol = value[index]
+            if not isinstance(symbol, Symbol):
+                continue
+            here = row if row is not None or not self.each else next(iter(self.rows_of(symbol)), 0)
+            terms = [g for of, g in self.ends.get(symbol, ()) if here in (None, of)]
+            for user, place in lines.users.get(symbol, ()):
+                if cotangent := self.cotangent(user, place, here):
+                    slope = lines.judge.sums.derivative(lines.definitions[user][place], symbol)
+                    if not (inside and self.vanishes(slope)):
+                        terms.append(cotangent * slope)
+            found[index] = Add(*terms)
+        return found
+
+    def cotangent(self, user: str, place: tuple[int, ...], row: int | None) -> Expr:
+        value, known = self.lines.values[user], self.gradients[user]
+        if known.ndim > value.ndim:
+            return known[(row, *place)]
+        return known[place] if row is None or row in self.rows.get(value[place], ()) else ZERO
+
+    def vanishes(self, slope: Expr) -> bool:
+        """Whether it is 0 once what has no gradient of its own is written out."""
+        lines, sums = self.lines, self.lines.judge.sums
+        inside = [name for name in reversed(lines.truths) if self.names.get(name, "") not in self.local]
+        written = numpy.asarray(slope, dtype=object)
+        for name in ["", *inside]:
+            written = lines.replaced(written, [name] if name else [])
+            if sums.alike(written.item(), ZERO):
+                return lines.judge.decided(written.item(), ZERO)
+        return False
+
+
+class Ahead:
+    """The tangents that the text computes beside each value; `names` says by which name it has that of a value."""
+
+    def __init__(self, lines: Lines, names: Mapping[str, str]) -> None:
+        self.lines, self.values = lines, {tangent: name for name, tangent in names.items()}
+        self.tangents: dict[Symbol, Expr] = {}
+        for name, value in lines.given.items():
+            moved = lines.tangents[name].flat if name in lines.tangents else value.size * [ZERO]
+            self.tangents |= zip(value.flat, moved, strict=True)
+        self.without = [name for name in lines.definitions if names.get(name, "") not in lines.text.local["jvp"]]
+
+    def prove(self) -> None:
+        lines = self.lines
+        for name, place in lines.text.order("jvp"):
+            if name in lines.values:
+                self.again(name, place)
+            elif (of := self.values.get(name)) in lines.values:
+                got, value = lines.run.value(place), lines.values[of]
+                wanted = each(lambda entry: None if entry.is_number else self.along(entry), value)
+                lines.compare(name, {of, *self.without}, got, wanted, "jvp")
+                if not lines.is_plain(got):
+                    lines.run.known[place] = in_place(symbols(f"{name}@", got.shape), got)
+                self.tangents |= zip(value.flat, lines.run.known[place].flat, strict=True)
+        ends = [*lines.outputs, *(each(self.along, output) for output in lines.outputs)]
+        for number, (place, end) in enumerate(zip(lines.text.returned["jvp"].values(), ends, strict=True)):
+            lines.claim(f"part {number} of what it returns", lines.run.value(place), end, "jvp")
+
+    def again(self, name: str, place: str) -> None:
+        """A value of forward, which has to be the same."""
+        lines = self.lines
+        got, wanted = lines.run.value(place), lines.definitions.get(name, lines.values[name])
+        if not same(got, wanted):
+            lines.claim(name, got, wanted, "jvp")
+        lines.run.known[place] = lines.values[name]
+
+    def along(self, entry: Expr) -> Expr:
+        """How an entry moves with what it is made of."""
+        sums = self.lines.judge.sums
+        return Add(*(sums.derivative(entry, symbol) * self.of(symbol) for symbol in sums.variables(entry)))
+
+    def of(self, symbol: Symbol) -> Expr:
+        if symbol not in self.tangents:
+            name = next(name for name, truths in self.lines.truths.items() if symbol in truths)
+            held = name in self.lines.held
+            self.tangents[symbol] = ZERO if held else self.along(self.lines.truths[name][symbol])
+        return self.tangents[symbol]
+
+
+def prove_lines(module: Module, text: str, name: str, forward: Mapping[str, str], names: Names) -> Counter[bool]:
+    """How many entries of the lines of a text are identities, and how many only agree at points.
+
+    `forward` names what the text has for the values of the module's graph, and `names` what each of its other functions
+    has for the gradients, or tangents, of its values.
+
+    Raises Wrong with the first entry that is wrong, and Refused where nothing can be said.
+    """
+    recorded_text = of_text(text, name, module)
+    with exact_numbers():
+        lines = Lines(module, recorded_text, forward)
         try:
-            self.of_text()
-            outputs = self.of_module()
-            self.of_backward(outputs)
+            lines.of_text()
+            lines.of_module()
+            for function in (one for one in BACK if one in recorded_text.returned):  # in the order of the graph
+                Back(lines, function, names[function], function != "backward").prove()
+            if "jvp" in recorded_text.returned:
+                Ahead(lines, names["jvp"]).prove()
         except NotProved as error:
             raise Wrong(str(error)) from error
         except StopIteration:
@@ -187,166 +188,4 @@ class Lines:
             if isinstance(error, Refused | Wrong):
                 raise
             raise Refused(f"cannot be decided with symbols: {error}") from error
-        return self.shown
-
-    def claim(self, what: str, got: Any, wanted: Any, where: str) -> None:
-        got, wanted = numpy.asarray(got, dtype=object), numpy.asarray(wanted, dtype=object)
-        if got.shape != wanted.shape:
-            raise Wrong(f"{what} has the shape {got.shape}, expected {wanted.shape}")
-        for index in numpy.ndindex(*got.shape):
-            place = f"{what}{list(index)}" if index else what
-            self.shown[self.judge.show(place, got[index], wanted[index], where)] += 1
-
-    def of_text(self) -> None:
-        """Symbols for each value that a line of forward computes, and what they are by the values before."""
-        steps = {step.name: number for number, step in enumerate(self.text.graph.steps)}
-        found = {place: name for name, place in self.text.forward.items() if place in steps}
-        for place in sorted(found, key=steps.__getitem__):
-            value, name = self.run.value(place), found[place]
-            if not isinstance(value, numpy.ndarray) or not is_float(value):
-                continue
-            held = name in self.detached and detaches(self.text.graph.steps[steps[place]])
-            if self.is_plain(value) and not held:
-                self.values[name] = value  # the entries of another one in another order
-                continue
-            self.entries += value.size
-            if self.entries > MOST_ENTRIES:
-                raise Refused(f"more than {MOST_ENTRIES} entries; smaller sizes say as much")
-            if any(is_extreme(part) for entry in value.flat for part in self.judge.sums.variables(entry)):
-                raise Refused("the largest of the module's own numbers moves with them")
-            fresh = in_place(symbols(f"{name}@", value.shape), value)
-            self.run.known[place] = self.values[name] = fresh
-            self.definitions[name] = value
-            self.held |= {name} if held else set()
-            pairs = zip(fresh.flat, value.flat, strict=True)
-            self.truths[name] = {symbol: entry for symbol, entry in pairs if isinstance(symbol, Symbol)}
-            for index in numpy.ndindex(*value.shape) if not held else ():
-                for symbol in self.judge.sums.variables(value[index]):
-                    self.users.setdefault(symbol, []).append((name, index))
-
-    def of_module(self) -> list[Array]:
-        """Each value of the module, by its definition, against what the text has by its name; the outputs."""
-        graph = self.graph
-        known: Named = {step: self.given[called] for step, called in graph.inputs.items()}
-        known |= {step: of_data(data) for step, data in graph.constants.items()}
-        left = list(reversed(self.definitions))  # those that are not shown to be values of the module
-        for step in graph.steps:
-            if is_passed_over(step):
-                continue
-            value = self.named(step_value(step, known))
-            name = self.forward.get(step.name, "")
-            if detaches(step) and name not in self.held:
-                raise Refused("what the module detaches has no line of its own")
-            floats = isinstance(value, numpy.ndarray) and is_float(value)
-            if floats and name in self.definitions and not same(value, self.values[name]):
-                left.remove(name)
-                self.claim(name, self.replaced(self.definitions[name], left), value, "forward")
-                value = self.values[name]
-            known[step.name] = value
-        for place, (output, name) in enumerate(zip(graph.outputs, self.text.outputs, strict=True)):
-            self.claim(f"output {place}", self.run.value(name), known[output.name], "forward")
-        return [known[output.name] for output in graph.outputs]
-
-    def of_backward(self, outputs: list[Array]) -> None:
-        """Each gradient, from the last value to the first, against the derivatives of what uses the value."""
-        for name in reversed(self.definitions):
-            place = self.text.backward.get(self.backward.get(name, ""))
-            wanted = self.wanted(self.values[name], outputs, place is None)
-            if place is None:
-                self.gradients[name] = wanted
-                continue
-            got = self.run.value(place)
-            self.compare(self.backward[name], self.values[name], got, wanted)
-            if not self.is_plain(got):
-                self.run.known[place] = in_place(symbols(f"{self.backward[name]}@", got.shape), got)
-            self.gradients[name] = self.run.known[place]
-        for name, one in self.inputs.items():
-            if one.wanted and one.data is None:
-                if name not in self.text.gradients:
-                    raise Wrong(f"backward gives no gradient for {name}")
-                got = self.run.value(self.text.gradients[name])
-                wanted = self.wanted(self.given[name], outputs, False)
-                self.compare(f"the gradient for {name}", self.given[name], got, wanted)
-
-    def wanted(self, value: Array, outputs: list[Array], inside: bool) -> Array:
-        """What the gradient of a value is: the cotangent of an output, and what each user sends back.
-
-        Of one that is `inside` an operation, and has no line, slopes that are 0 by all definitions are left out.
-        """
-        found = numpy.full(value.shape, None, dtype=object)
-        for index in numpy.ndindex(*value.shape):
-            symbol = value[index]
-            if not isinstance(symbol, Symbol):
-                continue
-            terms: list[Expr] = []
-            for user, place in self.users.get(symbol, ()):
-                slope = self.judge.sums.derivative(self.definitions[user][place], symbol)
-                if not (inside and self.vanishes(slope)):
-                    terms.append(self.gradients[user][place] * slope)
-            for output, cotangent in zip(outputs, self.cotangents, strict=True):
-                terms += [cotangent[at] for at in numpy.ndindex(*output.shape) if output[at] == symbol]
-            found[index] = Add(*terms)
-        return found
-
-    def vanishes(self, slope: Expr) -> bool:
-        """Whether it is 0 once what has no gradient of its own is written out."""
-        inside = [name for name in reversed(self.truths) if self.backward.get(name, "") not in self.text.backward]
-        written, zero = numpy.asarray(slope, dtype=object), Integer(0)
-        for name in ["", *inside]:
-            written = self.replaced(written, [name] if name else [])
-            if self.judge.sums.alike(written.item(), zero):
-                return self.judge.decided(written.item(), zero)
-        return False
-
-    def compare(self, what: str, value: Array, got: Array, wanted: Array) -> None:
-        """Claims that both are the same, with as few values that are made of this one written out as it takes.
-
-        Where a value is a number, such as -inf or 0 for what a mask hides, nothing that moves is in it.
-        """
-        if got.shape == wanted.shape:
-            wanted = each(lambda one, other: one if other is None else other, got, wanted)
-        users = {user for entry in value.flat for user, _ in self.users.get(entry, ())}
-        for name in (name for name in reversed(self.truths) if name in users):
-            if got.shape != wanted.shape or all(map(self.judge.sums.alike, got.flat, wanted.flat)):
-                break
-            got, wanted = self.replaced(got, [name]), self.replaced(wanted, [name])
-        self.claim(what, got, wanted, "backward")
-
-    def replaced(self, value: Array, names: Iterable[str]) -> Array:
-        """With definitions in the place of some values, from the last to the first."""
-        sums = self.judge.sums
-        for name in names:
-            truths = self.truths[name]
-
-            def of(entry: Expr, truths: dict[Symbol, Expr] = truths) -> Expr:
-                if not sums.variables(entry) & truths.keys():
-                    return entry
-                while inside := [part for part in sums.inside(entry) if sums.variables(part) & truths.keys()]:
-                    entry = entry.xreplace({inside[0]: sums.definitions[inside[0]]})
-                return entry.xreplace(truths)
-
-            value = each(of, value)
-        return value
-
-
-def in_place(fresh: Array, value: Array) -> Array:
-    """The symbols, but numbers where the value has numbers."""
-    return each(lambda symbol, entry: entry if entry.is_number else symbol, fresh, value)
-
-
-def same(one: Array, other: Array) -> bool:
-    return one.shape == other.shape and list(one.flat) == list(other.flat)
-
-
-def prove_lines(
-    module: Module, text: str, name: str, forward: Mapping[str, str], backward: Mapping[str, str]
-) -> Counter[bool]:
-    """How many entries of the lines of a text are identities, and how many only agree at points.
-
-    `forward` names what the text has for the values of the module's graph, `backward` the gradients of its values.
-
-    Raises Wrong with the first entry that is wrong, and Refused where nothing can be said.
-    """
-    recorded_text = of_text(text, name, module)
-    with exact_numbers():
-        return Lines(module, recorded_text, forward, backward).prove()
+        return lines.shown

@@ -13,6 +13,7 @@ from derive.backward.formulas import entrywise
 from derive.backward.largest import LARGEST
 from derive.backward.layers import LAYERS
 from derive.backward.maps import MAPS
+from derive.backward.places import PLACES
 from derive.backward.products import PRODUCTS
 from derive.backward.tape import Equation, Shape, Size, Tape, Value
 from derive.backward.written import authors_names, base, spelled
@@ -30,7 +31,7 @@ from derive.modules import (
     row,
 )
 
-HANDLERS: dict[str, Callable[..., Any]] = {**MAPS, **PRODUCTS, **LAYERS, **LARGEST}
+HANDLERS: dict[str, Callable[..., Any]] = {**MAPS, **PLACES, **PRODUCTS, **LAYERS, **LARGEST}
 MOST_CONSTANT = 64  # entries of a tensor that is written out
 
 

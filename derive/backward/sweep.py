@@ -1,11 +1,12 @@
 """The sweep back over the equations of a module: the lines that compute its gradients."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 
 from derive.backends import Name, Source, call, plus
 from derive.backward.reading import Reading
-from derive.backward.tape import Equation, Value
+from derive.backward.tape import Equation, Pulled, Rows, Value
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Sweep:
     lines: tuple[Line, ...]
     cotangents: tuple[str, ...]
     gradients: dict[Value, Source]
+    rows: Mapping[Value, Rows] | None = None  # of what is not here, there is a gradient for each row
 
     @property
     def used(self) -> frozenset[str]:
@@ -33,7 +35,38 @@ class Sweep:
         return frozenset().union(*(source.names for source in sources))
 
 
-def swept(reading: Reading) -> Sweep:
+def tangents(reading: Reading) -> tuple[Line, ...]:
+    """From the first equation to the last: how each value moves with what it is made of."""
+    known: dict[Value, Source] = {value: tangent(value) for value in reading.tape.inputs if value.moves}
+    lines = []
+    for equation in reading.equations:
+        if equation.pull is not None:
+            found = equation.push({value: known[value] for value in equation.operands if value in known})
+            names = ", ".join(tangent(value).name for value in equation.values)
+            lines.append(Line(names, found, equation.values[0], (equation,)))
+            known |= {value: tangent(value) for value in equation.values}
+    return tuple(lines)
+
+
+def tangent(value: Value) -> Name:
+    return Name(f"d_{value.name}")
+
+
+def pulled(equation: Equation, cotangents: list[Source | None]) -> Pulled:
+    assert equation.pull is not None
+    return equation.pull(*cotangents)
+
+
+def zeros(value: Value) -> Source:
+    return call("torch.zeros_like", value.source)
+
+
+def swept(
+    reading: Reading,
+    sent: Callable[[Equation, list[Source | None]], Pulled] = pulled,
+    nothing: Callable[[Value], Source] = zeros,
+    rows: Mapping[Value, Rows] | None = None,
+) -> Sweep:
     """From the last equation to the first; each sends its cotangents to what it was made from.
 
     A gradient that is only another one has no line of its own, and one that nothing reaches is 0.
@@ -63,7 +96,7 @@ def swept(reading: Reading) -> Sweep:
         found = [settle(value) for value in equation.values]
         if equation.pull is None or not any(found):
             continue
-        for operand, source in equation.pull(*found):
+        for operand, source in sent(equation, found):
             if operand.moves:
                 parts.setdefault(operand, []).append((source, equation))
         for operand in reading.tape.inputs:
@@ -72,5 +105,5 @@ def swept(reading: Reading) -> Sweep:
     wanted = [value for value in reading.tape.inputs if value.moves]
     for value in wanted:
         if value not in gradients and settle(value) is None:
-            gradients[value] = call("torch.zeros_like", value.source)
-    return Sweep(tuple(lines), cotangents, gradients)
+            gradients[value] = nothing(value)
+    return Sweep(tuple(lines), cotangents, gradients, rows)

@@ -6,15 +6,16 @@ A size is known at two sizes of the module's arguments, so that one that changes
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import chain
 from keyword import iskeyword, issoftkeyword
 from math import prod
 from typing import Any
 
-from derive.backends import Attribute, Group, Index, Infix, Literal, Name, Source, chained, method
+from derive.backends import Attribute, Group, Index, Infix, Literal, Name, Source, call, chained, method, plus
 from derive.modules import Refused, Step
 
-TAKEN = re.compile(r"F|G\d*|math|torch|saved|forward|backward|PARAMETERS")  # names that the text has for itself
+TAKEN = re.compile(r"F|G\d*|math|torch|saved|row|zip|forward|backward|backward_per_sample|jvp|PARAMETERS")
 
 
 @dataclass(frozen=True)
@@ -51,21 +52,60 @@ class Value:
 
 Pulled = Iterator[tuple[Value, Source]]
 Pull = Callable[..., Pulled]
+RowsPulled = Iterator[tuple[Value, Source | None]]
+RowsPull = Callable[..., RowsPulled]
+Push = Callable[[Mapping[Value, Source]], Source]
+Part = tuple[Sequence[Value], Callable[..., Source]]  # what is linear in these together, of tangents of theirs
 
 
 @dataclass(frozen=True, eq=False)
 class Equation:
     """Values and what computes them; `pull` gives of cotangents, one for each, what they send to the operands.
 
-    `why` says by which rule, and `step` is the operation of the module that it is part of.
+    `push` gives their tangents, of those of the operands that move, and `rows` of a cotangent, where its rows are, what
+    each row sends to operands that rows share; None where nothing shorter is known than `pull` of each row. `why` says
+    by which rule, and `step` is the operation of the module that it is part of.
     """
 
     values: tuple[Value, ...]
     code: Source
     operands: tuple[Value, ...]
     pull: Pull | None
+    push: Push
+    rows: RowsPull | None
     why: str
     step: Step
+
+
+def linear_in(values: Sequence[Value], code: Source) -> Part:
+    names = [value.name for value in values]
+    return values, lambda *tangents: code.renamed(dict(zip(names, tangents, strict=True)))
+
+
+def in_turn(code: Callable[..., Source], operands: Sequence[Value]) -> list[Part]:
+    """Of what is linear in each of several operands."""
+    sources = [operand.source for operand in operands]
+
+    def turn(place: int) -> Part:
+        return [operands[place]], lambda tangent: code(*sources[:place], tangent, *sources[place + 1 :])
+
+    return [turn(place) for place in range(len(operands))]
+
+
+def pushed(parts: Sequence[Part]) -> Push:
+    """The sum over all parts that move, where what stands still has the tangent 0."""
+
+    def push(tangents: Mapping[Value, Source]) -> Source:
+        moving = (part for part in parts if any(value in tangents for value in part[0]))
+        return reduce(
+            plus,
+            (
+                of(*(tangents.get(value) or call("torch.zeros_like", value.source) for value in values))
+                for values, of in moving
+            ),
+        )
+
+    return push
 
 
 def at_both(function: Callable[..., Sequence[int]], *shapes: Shape) -> Shape:
@@ -104,6 +144,67 @@ def summed(source: Source, shape: Shape, to: Shape) -> Source:
     return method(source, "sum", listed(rows, len(to)), keepdim=Literal("True")) if rows else source
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Where the rows of a batch are in a tensor: along an axis, alone, or with another one inside or outside."""
+
+    tape: "Tape"
+    count: Source
+    axis: int
+    inside: bool
+    outside: bool
+
+    @property
+    def together(self) -> bool:
+        return self.inside or self.outside
+
+    def apart(self, source: Source) -> Source:
+        """With an axis for the rows alone."""
+        parts = (Literal("-1"), self.count) if self.outside else (self.count, Literal("-1"))
+        return method(source, "unflatten", Literal(str(self.axis)), Group(parts)) if self.together else source
+
+    def first(self, source: Source) -> Source:
+        return moved(self.apart(source), self.axis + self.outside)
+
+    def summed(self, source: Source, shape: Shape, to: Shape) -> Source | None:
+        """The sum over all axes along which what has this shape was repeated, but the rows; None if these are not."""
+        lead = len(shape) - len(to)
+        gone = [axis for axis in range(len(shape)) if axis < lead or (to[axis - lead] == ONE != shape[axis])]
+        if self.axis not in gone:
+            return None
+        over = [axis + (self.together and axis > self.axis) for axis in gone if axis != self.axis]
+        over = sorted([*over, *([self.axis + self.inside] if self.together else [])])
+        source, rank = self.apart(source), len(shape) + self.together
+        place = self.axis + self.outside
+        source = method(source, "sum", listed(over, rank)) if over else source
+        source = moved(source, place - sum(axis < place for axis in over))
+        same = len(shape) - len(gone) == len(to)
+        return source if same else method(source, "reshape", self.count, *map(self.tape.size, to))
+
+    def spread(self, source: Source, rank: int) -> Source:
+        """For each row the tensor with 0 in all others."""
+        like = {name: Attribute(source, name) for name in ("dtype", "device")}
+        one = call("torch.eye", self.count, **like)
+        if self.together:
+            often = Infix("//", Index(Attribute(source, "shape"), (Literal(str(self.axis)),)), self.count)
+            again = ("repeat_interleave", often, Literal("1")) if self.inside else ("repeat", Literal("1"), often)
+            one = method(one, *again)
+        if rank > 1:
+            sides = [self.count, *(Literal("-1" if axis == self.axis else "1") for axis in range(rank))]
+            one = method(one, "reshape", *sides)
+        return Infix("*", one, source)
+
+
+def moved(source: Source, axis: int) -> Source:
+    """With an axis as the first."""
+    return method(source, "movedim", Literal(str(axis)), Literal("0")) if axis else source
+
+
+def beside(name: str) -> set[str]:
+    """The name of a value, of its gradient and of its tangent."""
+    return {name, f"grad_{name}", f"d_{name}"}
+
+
 NOTHING = Step("", "", {})
 
 
@@ -136,20 +237,23 @@ class Tape:
         """This name, or the first of wanted1, wanted2, ... that is free."""
         wanted = wanted if wanted.isidentifier() and not (iskeyword(wanted) or issoftkeyword(wanted)) else f"{wanted}_"
         tried = chain((wanted,), (f"{wanted}{count}" for count in range(1, 10**6)))
-        found = next(name for name in tried if name not in self.names and not TAKEN.fullmatch(name))
-        self.names |= {found, f"grad_{found}"}
+        found = next(name for name in tried if self.is_free(name))
+        self.names |= beside(found)
         return found
+
+    def is_free(self, name: str) -> bool:
+        return self.names.isdisjoint(beside(name)) and not TAKEN.fullmatch(name)
 
     def given(self, name: str, shape: Shape, moves: bool, kind: str) -> Value:
         """A tensor that the function takes.
 
         Raises Refused where the text needs its name for something else.
         """
-        if TAKEN.fullmatch(name) or name in self.names:
+        if not self.is_free(name):
             raise Refused(f"{name}: the text needs this name for something else; call the argument something else")
         value = Value(name, shape, moves, kind)
         self.inputs.append(value)
-        self.names |= {name, f"grad_{name}"}
+        self.names |= beside(name)
         for axis, size in enumerate(shape):
             if size.known is None:
                 self.owners.setdefault(size, []).append((value, axis))
@@ -164,9 +268,11 @@ class Tape:
         why: str,
         suffix: str = "",
         kind: str = "",
+        push: Push | None = None,
+        rows: RowsPull | None = None,
     ) -> Value:
         """The value of a new equation."""
-        return self.add_all([shape], code, operands, pull, why, suffix, kind)[0]
+        return self.add_all([shape], code, operands, pull, why, suffix, kind, push, rows)[0]
 
     def add_all(
         self,
@@ -177,7 +283,10 @@ class Tape:
         why: str,
         suffix: str = "",
         kind: str = "",
+        push: Push | None = None,
+        rows: RowsPull | None = None,
     ) -> list[Value]:
+        """The values of a new equation, whose tangents are what it is of tangents if nothing else is said."""
         kind = kind or self.current[0].kind or "float"
         moves = kind == "float" and pull is not None and any(operand.moves for operand in operands)
         names = self.parts if len(shapes) > 1 and not suffix else {}
@@ -186,9 +295,9 @@ class Tape:
         for value in values:
             for axis, size in enumerate(value.shape):
                 self.computed.setdefault(size, (value, axis))
-        self.equations.append(
-            Equation(tuple(values), code, tuple(operands), pull if moves else None, why, self.current[0])
-        )
+        push = push or pushed([linear_in([one for one in operands if one.kind == "float"], code)])
+        pull, step = pull if moves else None, self.current[0]
+        self.equations.append(Equation(tuple(values), code, tuple(operands), pull, push, rows, why, step))
         return values
 
     def size(self, size: Size | int) -> Source:

@@ -1,10 +1,11 @@
 """Torch modules: their graphs as torch.export records them, what each operation is by definition, and audits."""
 
-from derive.modules.entries import Array, each, exact_numbers, exactly, is_float, of_data
-from derive.modules.evaluate import MEANINGLESS, OPERATIONS, definition, detaches, is_passed_over, row, step_value
+from derive.modules.entries import Array, each, exact_numbers, exactly, inner, is_float, of_data
+from derive.modules.evaluate import MEANINGLESS, OPERATIONS, definition, detaches, is_passed_over, row, run, step_value
 from derive.modules.graph import Module, recorded, results
 from derive.modules.identity import is_extreme, symbols
 from derive.modules.named import add_module, module_and_example
+from derive.modules.points import AGREEING, defined, in_decimals
 from derive.modules.refusal import Refused, Wrong
 from derive.modules.sizes import different_sizes, telling_sizes
 from derive.modules.steps import Graph, Input, Ref, Step
@@ -14,6 +15,7 @@ from derive.modules.windows import per_axis
 from derive.modules.written import COTANGENT
 
 __all__ = [
+    "AGREEING",
     "COTANGENT",
     "MEANINGLESS",
     "OPERATIONS",
@@ -28,6 +30,7 @@ __all__ = [
     "Wrong",
     "add_module",
     "audit",
+    "defined",
     "definition",
     "described",
     "detaches",
@@ -35,6 +38,8 @@ __all__ = [
     "each",
     "exact_numbers",
     "exactly",
+    "in_decimals",
+    "inner",
     "is_extreme",
     "is_float",
     "is_passed_over",
@@ -44,6 +49,7 @@ __all__ = [
     "recorded",
     "results",
     "row",
+    "run",
     "step_value",
     "symbols",
     "telling_sizes",

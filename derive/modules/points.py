@@ -1,6 +1,7 @@
 """Numbers of many digits at which a backward is held against differences of what its module computes."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from random import Random
 from typing import Any
 
@@ -152,6 +153,6 @@ def defined(graph: Graph, inputs: Mapping[str, Input], seed: int, magnitudes: Se
     raise Nowhere("found no numbers at which the module has finite values")
 
 
-def in_decimals() -> object:
+def in_decimals() -> AbstractContextManager[None]:
     """The context in which points are computed with."""
     return numbers(decimal)

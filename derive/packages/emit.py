@@ -97,19 +97,24 @@ def expression_pages(derivation: Derivation, title: str, function: bool) -> dict
     headline = f"The gradient of `{title}`"
     return {
         "gradient.py": expression_source(derivation, title, function),
-        **{
-            f"derivation.{end}": page(f"derivation.{end}.j2", page_holes(form, headline, document))
-            for end, form in (("md", MarkdownPage()), ("tex", TexPage()))
-        },
+        **printed(headline, document),
         "derivation.html": page("derivation.html.j2", html_holes(headline, title, document, derivation)),
         **{f"{name}.svg": page("figure.svg.j2", {"figure": svg(figure)}) for name, figure in figures(document).items()},
     }
 
 
-def document_pages(title: str, about: str, document: list[Section]) -> dict[str, str]:
-    """A document without formulas of its own, as Markdown and HTML."""
+def printed(title: str, document: list[Section]) -> dict[str, str]:
+    """A document as Markdown and LaTeX."""
     return {
-        "derivation.md": page("derivation.md.j2", page_holes(MarkdownPage(), title, document)),
+        f"derivation.{end}": page(f"derivation.{end}.j2", page_holes(form, title, document))
+        for end, form in (("md", MarkdownPage()), ("tex", TexPage()))
+    }
+
+
+def document_pages(title: str, about: str, document: list[Section]) -> dict[str, str]:
+    """A document without formulas of its own, as Markdown, LaTeX and HTML."""
+    return {
+        **printed(title, document),
         "derivation.html": page("derivation.html.j2", shown_holes(title, about, document, [])),
     }
 

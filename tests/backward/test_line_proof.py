@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from derive.backward import ModuleDerivation, module_derivation
+from derive.backward.instrumented import FUNCTIONS
 from derive.module import Refused, Wrong
+from derive.modules.graph import results
 from tests.helpers.beside_autograd import loaded, truth
 from tests.helpers.layers import LAYERS, MLP, Of, r
 from tests.helpers.slips import mutants
@@ -73,11 +75,13 @@ def accepted(name: str, texts: list[str]) -> list[str]:
     def numbers(text: str) -> list[torch.Tensor]:
         module = loaded(text)
         torch.manual_seed(0)
-        outputs, cotangents, _, tensors = truth(derived.module)
+        _, cotangents, _, tensors = truth(derived.module)
         names = module.forward.__code__.co_varnames[: module.forward.__code__.co_argcount]
         output, saved = module.forward(*(tensors[name] for name in names))
-        outputs = output if isinstance(output, tuple) else (output,)
-        return [*outputs, *module.backward(*cotangents, saved).values()]
+        gradients = module.backward(*cotangents, saved)
+        each = module.backward_per_sample(*cotangents, saved) if "backward_per_sample" in text else {}
+        moved = module.jvp(*(tensors[name] for name in names), *(one.exp() for one in gradients.values()))
+        return [*results(output), *gradients.values(), *each.values(), *results(moved)]
 
     right = numbers(derived.source())
     for text in texts:
@@ -100,7 +104,8 @@ def accepted(name: str, texts: list[str]) -> list[str]:
 
 def slipped(name: str, count: int) -> list[str]:
     text = derived_of(name).source()
-    texts = [*mutants(text, "forward"), *mutants(text, "backward")]
+    functions = [name for name in FUNCTIONS if f"def {name}(" in text]
+    texts = [mutant for name in functions for mutant in mutants(text, name)]
     return random.Random(0).sample(texts, min(count, len(texts)))
 
 
@@ -123,10 +128,11 @@ def test_gradients_that_are_given_in_another_order_or_cut_off_are_wrong():
         ("y_rstd, y_hat = saved", "y_hat, y_rstd = saved"),
         ("y_hat = y_rstd * (input - y_mean)", "y_hat = y_rstd * (input - y_mean.detach())"),
     ):
-        assert text.count(right) == 1
-        changed = text.replace(right, wrong)
-        if "detach" in wrong:
-            assert derived.of_lines(changed).checked == 0  # the same numbers, whatever autograd would make of it
-        else:
-            with pytest.raises((Wrong, Refused)):
-                derived.prove(changed)
+        assert text.count(right) == 2  # for all rows, and for each; or beside tangents
+        before, between, after = text.split(right)
+        for changed in (f"{before}{wrong}{between}{right}{after}", f"{before}{right}{between}{wrong}{after}"):
+            if "detach" in wrong:
+                assert derived.of_lines(changed).checked == 0  # the same numbers, whatever autograd would make of it
+            else:
+                with pytest.raises((Wrong, Refused)):
+                    derived.prove(changed)

@@ -1,0 +1,251 @@
+"""What the lines of a text compute, with a symbol for each entry of each value, and the lines of forward.
+
+What a line of forward computes of symbols for its operands has to be what the module's operation is by definition.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+from sympy import Expr, Symbol
+
+from derive.backward.instrumented import BACK, Named, arguments, instrumented
+from derive.modules import (
+    COTANGENT,
+    Array,
+    Graph,
+    Module,
+    Refused,
+    Step,
+    Wrong,
+    detaches,
+    each,
+    is_extreme,
+    is_float,
+    is_passed_over,
+    of_data,
+    recorded,
+    results,
+    step_value,
+    symbols,
+)
+from derive.proof import Judge
+
+MOST_ENTRIES = 6_000  # of all values of the module
+
+
+@dataclass
+class Text:
+    """What the functions of a text compute of a module's tensors and cotangents, as one graph.
+
+    `local` says where each name of a function is in it, and `returned` where what it returns is.
+    """
+
+    graph: Graph
+    local: dict[str, dict[str, str]]
+    returned: dict[str, dict[str, str]]
+
+    def order(self, function: str) -> list[tuple[str, str]]:
+        """The names of a function that its lines compute, in their order, and where they are."""
+        steps = {step.name: number for number, step in enumerate(self.graph.steps)}
+        found = [(name, place) for name, place in self.local.get(function, {}).items() if place in steps]
+        return sorted(found, key=lambda one: steps[one[1]])
+
+
+def of_text(text: str, name: str, module: Module) -> Text:
+    """Raises Wrong where it fails, and Refused where it cannot be recorded."""
+    seen: dict[str, Named] = {}
+    namespace = instrumented(text, name, seen.__setitem__)
+    takes, known = arguments(namespace["forward"]), module.tensors()
+    tangents = arguments(namespace["jvp"])[len(takes) :] if "jvp" in namespace else ()
+    if missing := [one for one in (*takes, *(one[2:] for one in tangents)) if one not in known]:
+        raise Refused(f"{name}: forward takes {missing[0]}, which the module has not")
+    tensors = {f"{COTANGENT}{place}": output for place, output in enumerate(module.outputs())}
+    count = len(tensors)
+    tensors |= {one: known[one] for one in takes} | {one: known[one[2:]].clone() for one in tangents}
+    labels: list[tuple[str, str, str]] = []
+
+    def call(*given: Any) -> tuple[Any, ...]:
+        cotangents, values = given[:count], given[count:]
+        output, saved = namespace["forward"](*values[: len(takes)])
+        named = {("returned", "forward", str(i)): one for i, one in enumerate(results(output))}
+        for function in BACK:
+            gradients = namespace[function](*cotangents, saved) if function in namespace else {}
+            named |= {("returned", function, key): one for key, one in gradients.items()}
+        if "jvp" in namespace:
+            pair = namespace["jvp"](*values)
+            found = enumerate(one for part in pair for one in results(part))
+            named |= {("returned", "jvp", str(i)): one for i, one in found}
+        for function, local in seen.items():
+            named |= {("local", function, key): one for key, one in local.items() if hasattr(one, "dtype")}
+        labels[:] = named
+        return tuple(named.values())
+
+    graph = recorded(call, tensors, detached=True)
+    found: dict[str, dict[str, dict[str, str]]] = {"local": {}, "returned": {}}
+    for (kind, function, key), output in zip(labels, graph.outputs, strict=True):
+        found[kind].setdefault(function, {})[key] = output.name
+    return Text(graph, found["local"], found["returned"])
+
+
+class Run:
+    """A graph on symbols, step by step up to a value that is asked for, in the place of which symbols may be put."""
+
+    def __init__(self, graph: Graph, given: Mapping[str, Any], name: Callable[[Any], Any]) -> None:
+        self.known: Named = {step: given[called] for step, called in graph.inputs.items()}
+        self.known |= {step: of_data(data) for step, data in graph.constants.items()}
+        self.left: Iterator[Step] = (step for step in graph.steps if not is_passed_over(step))
+        self.name = name
+
+    def value(self, wanted: str) -> Any:
+        while wanted not in self.known:
+            step = next(self.left)
+            self.known[step.name] = self.name(step_value(step, self.known))
+        return self.known[wanted]
+
+
+class Lines:
+    """The claims of a text about a module.
+
+    `forward` says by which name the text has a value of the module's graph. Each value of the text has symbols, and its
+    definition is what its line computes of those before.
+    """
+
+    def __init__(self, module: Module, text: Text, forward: Mapping[str, str]) -> None:
+        self.text, self.forward = text, forward
+        self.judge, self.shown, self.entries = Judge(), Counter[bool](), 0
+        self.inputs = module.inputs()
+        self.given = {
+            name: symbols(name, one.shape) if one.data is None else of_data(one.data)
+            for name, one in self.inputs.items()
+        }
+        self.cotangents = [symbols(f"G{i}", tuple(one.shape)) for i, one in enumerate(module.outputs())]
+        moving = [one for one in self.inputs.values() if one.wanted and one.data is None]
+        self.tangents = {one.name: symbols(f"d {one.name}", one.shape) for one in moving}
+        named = {f"{COTANGENT}{i}": one for i, one in enumerate(self.cotangents)}
+        named |= {f"d_{name}": one for name, one in self.tangents.items()}
+        self.run = Run(text.graph, {**self.given, **named}, self.named)
+        self.graph = module.graph()
+        self.detached = {forward.get(step.name, "") for step in self.graph.steps if detaches(step)}
+        self.held: set[str] = set()
+        self.values: dict[str, Array] = {}
+        self.definitions: dict[str, Array] = {}
+        self.users: dict[Symbol, list[tuple[str, tuple[int, ...]]]] = {}
+        self.truths: dict[str, dict[Symbol, Expr]] = {}
+        self.outputs: list[Array] = []
+        self.alike: set[tuple[Any, ...]] = set()
+
+    def named(self, value: Any) -> Any:
+        if isinstance(value, numpy.ndarray) and is_float(value):
+            return each(self.judge.sums.name, value)
+        return value
+
+    def is_plain(self, value: Array) -> bool:
+        """Whether each entry is a symbol that stands for itself, and none is twice."""
+        entries = list(value.flat)
+        names = self.judge.sums.definitions
+        return all(isinstance(one, Symbol) and one not in names for one in entries) and len({*entries}) == len(entries)
+
+    def claim(self, what: str, got: Any, wanted: Any, where: str) -> None:
+        got, wanted = numpy.asarray(got, dtype=object), numpy.asarray(wanted, dtype=object)
+        if got.shape != wanted.shape:
+            raise Wrong(f"{what} has the shape {got.shape}, expected {wanted.shape}")
+        for index in numpy.ndindex(*got.shape):
+            place = f"{what}{list(index)}" if index else what
+            self.shown[self.judge.show(place, got[index], wanted[index], where)] += 1
+
+    def of_text(self) -> None:
+        """Symbols for each value that a line of forward computes, and what they are by the values before."""
+        steps = {step.name: step for step in self.text.graph.steps}
+        for name, place in self.text.order("forward"):
+            value = self.run.value(place)
+            if not isinstance(value, numpy.ndarray) or not is_float(value):
+                continue
+            held = name in self.detached and detaches(steps[place])
+            if self.is_plain(value) and not held:
+                self.values[name] = value  # the entries of another one in another order
+                continue
+            self.entries += value.size
+            if self.entries > MOST_ENTRIES:
+                raise Refused(f"more than {MOST_ENTRIES} entries; smaller sizes say as much")
+            if any(is_extreme(part) for entry in value.flat for part in self.judge.sums.variables(entry)):
+                raise Refused("the largest of the module's own numbers moves with them")
+            fresh = in_place(symbols(f"{name}@", value.shape), value)
+            self.run.known[place] = self.values[name] = fresh
+            self.definitions[name] = value
+            self.held |= {name} if held else set()
+            pairs = zip(fresh.flat, value.flat, strict=True)
+            self.truths[name] = {symbol: entry for symbol, entry in pairs if isinstance(symbol, Symbol)}
+            for index in numpy.ndindex(*value.shape) if not held else ():
+                for symbol in self.judge.sums.variables(value[index]):
+                    self.users.setdefault(symbol, []).append((name, index))
+
+    def of_module(self) -> None:
+        """Each value of the module, by its definition, against what the text has by its name."""
+        graph = self.graph
+        known: Named = {step: self.given[called] for step, called in graph.inputs.items()}
+        known |= {step: of_data(data) for step, data in graph.constants.items()}
+        left = list(reversed(self.definitions))  # those that are not shown to be values of the module
+        for step in graph.steps:
+            if is_passed_over(step):
+                continue
+            value = self.named(step_value(step, known))
+            name = self.forward.get(step.name, "")
+            if detaches(step) and name not in self.held:
+                raise Refused("what the module detaches has no line of its own")
+            floats = isinstance(value, numpy.ndarray) and is_float(value)
+            if floats and name in self.definitions and not same(value, self.values[name]):
+                left.remove(name)
+                self.claim(name, self.replaced(self.definitions[name], left), value, "forward")
+                value = self.values[name]
+            known[step.name] = value
+        returned = self.text.returned["forward"].values()
+        for place, (output, name) in enumerate(zip(graph.outputs, returned, strict=True)):
+            self.claim(f"output {place}", self.run.value(name), known[output.name], "forward")
+        self.outputs = [known[output.name] for output in graph.outputs]
+
+    def compare(self, what: str, names: Collection[str], got: Array, wanted: Array, where: str) -> None:
+        """Claims that both are the same, with as few values of these names written out as it takes.
+
+        Where a value is a number, such as -inf or 0 for what a mask hides, nothing that moves is in it.
+        """
+        if got.shape == wanted.shape:
+            wanted = each(lambda one, other: one if other is None else other, got, wanted)
+        key = (got.shape, *got.flat, wanted.shape, *wanted.flat)
+        if key in self.alike:  # a line that another function has, too
+            self.shown[True] += got.size
+            return
+        for name in (name for name in reversed(self.truths) if name in names):
+            if got.shape != wanted.shape or all(map(self.judge.sums.alike, got.flat, wanted.flat)):
+                break
+            got, wanted = self.replaced(got, [name]), self.replaced(wanted, [name])
+        before = self.shown[False]
+        self.claim(what, got, wanted, where)
+        self.alike |= {key} if before == self.shown[False] else set()
+
+    def replaced(self, value: Array, names: Iterable[str]) -> Array:
+        """With definitions in the place of some values, from the last to the first."""
+        sums = self.judge.sums
+        for name in names:
+            truths = self.truths[name]
+
+            def of(entry: Expr, truths: dict[Symbol, Expr] = truths) -> Expr:
+                if not sums.variables(entry) & truths.keys():
+                    return entry
+                while inside := [part for part in sums.inside(entry) if sums.variables(part) & truths.keys()]:
+                    entry = entry.xreplace({inside[0]: sums.definitions[inside[0]]})
+                return entry.xreplace(truths)
+
+            value = each(of, value)
+        return value
+
+
+def in_place(fresh: Array, value: Array) -> Array:
+    """The symbols, but numbers where the value has numbers."""
+    return each(lambda symbol, entry: entry if entry.is_number else symbol, fresh, value)
+
+
+def same(one: Array, other: Array) -> bool:
+    return one.shape == other.shape and list(one.flat) == list(other.flat)

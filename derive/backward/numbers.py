@@ -1,0 +1,54 @@
+"""The functions of a text that go back for each row, and ahead, held against `backward` on numbers of many digits."""
+
+from functools import partial
+from typing import Any
+
+import numpy
+from mpmath import mp, mpf
+
+from derive.backward.lines import Text, of_text
+from derive.modules import AGREEING, Array, Module, Wrong, defined, in_decimals, inner, run
+from derive.proof import settled
+
+POINTS = 2
+
+
+def hold_numbers(module: Module, text: str, name: str) -> None:
+    """Raises Wrong where a row's gradients are not those of 0 in all other rows, or tangents not the adjoint."""
+    recorded_text = of_text(text, name, module)
+    for seed in range(POINTS):
+        settled(partial(at, module, recorded_text, seed), Wrong)
+
+
+def at(module: Module, text: Text, seed: int) -> None:
+    with in_decimals():
+        point = defined(module.graph(), module.inputs(), seed, (1,))
+        moved = {key: point.drawn(point.given[key].shape, False) for key in text.returned["backward"]}
+        given = {**point.given, **point.cotangents, **{f"d_{key}": one for key, one in moved.items()}}
+
+        def computed(given: dict[str, Any]) -> dict[str, Array]:
+            values = run(text.graph, given)
+            return dict(zip((output.name for output in text.graph.outputs), values, strict=True))
+
+        found = computed(given)
+        back = {key: found[place] for key, place in text.returned["backward"].items()}
+        tangents = [found[place] for place in text.returned["jvp"].values()][len(point.values) :]
+        pairs = zip(point.cotangents.values(), tangents, strict=True)
+        ahead = mp.fsum(inner(one.flat, other.flat) for one, other in pairs)
+        same("jvp", ahead, mp.fsum(inner(back[key].flat, one.flat) for key, one in moved.items()))
+        each = text.returned.get("backward_per_sample", {})
+        for row in range(len(point.values[0])) if each else ():
+            alone = {key: numpy.full(one.shape, mpf(0), dtype=object) for key, one in point.cotangents.items()}
+            for key, one in point.cotangents.items():
+                alone[key][row] = one[row]
+            of_row = computed({**given, **alone})
+            for key, place in each.items():
+                wanted, got = of_row[text.returned["backward"][key]], found[place]
+                got = got[row] if got.shape != wanted.shape else of_row[place]
+                for index in numpy.ndindex(*wanted.shape):
+                    same(f"backward_per_sample: row {row} of {key}{list(index)}", got[index], wanted[index])
+
+
+def same(what: str, got: Any, wanted: Any) -> None:
+    if abs(got - wanted) > (1 + abs(wanted)) * mpf(10) ** -AGREEING:
+        raise Wrong(f"{what} is {mp.nstr(got, 8)} where it should be {mp.nstr(wanted, 8)}")

@@ -105,6 +105,8 @@ class Expressions:
                 self.refuse("such array")
         elif len(target) == 1:
             self.scope.assign(target[0], value)
+        elif target[-2] == "->":
+            self.within(target[:-2], self.scope).whole()[target[-1]] = CType("real").of(value)
         else:
             raise NotProved(f"network.c: emitted C assigns to no {' '.join(target)}")
         return None
@@ -171,7 +173,7 @@ class Expressions:
             if token == "*":
                 return value.load() if isinstance(value, Pointer) else self.refuse("* of no pointer")
             if token == "&":
-                return self.refuse("&")
+                return value if isinstance(value, dict) else self.refuse("&")
             if token == "!":
                 return not truth(value)
             return tuple(-entry for entry in value) if isinstance(value, tuple) else -value
@@ -214,8 +216,8 @@ class Expressions:
             self.scope.assign(token, self.operate("+", value, 1))
         else:
             value = self.scope.owner(token)[token]
-        while self.peek() in ("[", "->"):
-            if self.take() == "->":
+        while self.peek() in ("[", "->", "."):
+            if self.take() != "[":
                 value = value[self.take()]
                 continue
             self.at -= 1

@@ -10,7 +10,7 @@ from derive.proof.tensor import with_names
 
 MATRICES = "matrices"  # where each equation puts what it computes, which the proof has names for
 WHOLE, REAL = ("int", "long", "whole"), ("real", "double")
-STRUCTS = ("workspace", "arguments", "sgd_state")
+STRUCTS = ("workspace", "arguments", "sgd_state", "adam_state")
 
 
 class GivenArray:

@@ -2,7 +2,8 @@
 
 The functions of numbers, as exp_of, are not run: they are what their names say, to the error that network.c states and
 tests hold. Nor is what only other processors, widths or numbers of rows reach: `derive.prove` takes a network.c only
-that is, word for word, what is emitted for its network. So it is for device.h, of which a step of SGD is run.
+that is, word for word, what is emitted for its network. So it is for device.h, of which a step of SGD is run, and one
+of Adam on any gradient.
 """
 
 import re
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy
 import sympy
-from sympy import Add, Expr, Lambda, Symbol, sympify
+from sympy import Add, Expr, Lambda, Rational, Symbol, sqrt, symbols, sympify
 
 from derive.formulas import AUXILIARY, FUNCTIONS, NamedFunction, opened, z
 from derive.proof.c import CProgram
@@ -175,3 +176,28 @@ def stepped(
     for name, weights, mine, new, wanted in parts:
         found += [(f"dL/d{name} of a step", mine, wanted), (f"{name} after a step", new, weights - wanted * rate)]
     return found
+
+
+def adam_claims(device: str) -> Iterator[Claim]:
+    """What a step of Adam makes of any gradient, as published: means over the steps, without what they lack at first.
+
+    `fading` and `fading_square` are the beta to the power of the steps before.
+    """
+    run, (keep, keep_square, small) = of_texts(device, "", 1), (Rational("0.9"), Rational("0.999"), Rational("1e-8"))
+    rate, loss, fading, fading_square = symbols("rate loss fading fading_square", positive=True)
+    state: dict[str, Any] = {**run.workspace()}
+    entries = range(len(state["means"].array.entries))
+    w, g, m, v = ([Symbol(f"{name}{k}", positive=name == "v") for k in entries] for name in "wgmv")
+    for name, values in (("parameters", w), ("gradient", [*g, loss]), ("means", m), ("squares", v)):
+        state[name].array.entries[:] = values
+    state |= {"sgd": state, "mean_weight": 1 - fading, "square_weight": 1 - fading_square}
+    run.known["gradient_of_rows"] = lambda state, x, y, N: loss
+    yield "the loss of a step of Adam", run.call("adam_step", state, None, None, 1, rate), loss
+    for k in entries:
+        mean, square = keep * m[k] + (1 - keep) * g[k], keep_square * v[k] + (1 - keep_square) * g[k] ** 2
+        root = sqrt(square) / sqrt(1 - keep_square * fading_square)
+        weight = w[k] - rate * mean / (1 - keep * fading) / (root + small)
+        for name, value in (("parameters", weight), ("means", mean), ("squares", square)):
+            yield f"{name}[{k}] after a step of Adam", state[name].array.entries[k], value
+    yield "the weights of the means after a step of Adam", state["mean_weight"], 1 - keep * fading
+    yield "the weights of the squares after a step of Adam", state["square_weight"], 1 - keep_square * fading_square

@@ -29,6 +29,7 @@ from derive.proof.native import (
     NATIVE,
     RUNS,
     SOURCE,
+    adam_claims,
     compared,
     function_claims,
     lane_claims,
@@ -181,7 +182,7 @@ def device_on_symbols(network: Network, path: Path, source: str, fast: str, devi
     """device.h, against backward.py beside it: two rows, one after the other, and the step that they make."""
     judge, where = Judge(), path.with_name(DEVICE)
     with running(str(where)):
-        decided = judge.establish(function_claims(of_texts(device, "", 1)), str(where))
+        decided = judge.establish([*function_claims(of_texts(device, "", 1)), *adam_claims(device)], str(where))
     case = Case(network, source, path, 2, judge.sums)
     case.where = where
     case.name_slopes(case.row_losses(case.x, case.y))
@@ -190,7 +191,7 @@ def device_on_symbols(network: Network, path: Path, source: str, fast: str, devi
         beside = run_source(fast, str(path), {"backward": backward})
         pairs = stepped(device, backward, beside, case.parameters, case.x, case.y)
     decided += judge.establish((claim for pair in pairs for claim in case.each(*pair)), str(where))
-    yield on_symbols(where, ("sgd_step",), IN_C, network, (2,), decided)
+    yield on_symbols(where, ("sgd_step", "adam_step"), IN_C, network, (2,), decided)
 
 
 def on_symbols(

@@ -29,6 +29,12 @@ MUTANTS = {
     "memory that is not set": ("W1, b1, 0, x, z1", "W1, b1, 1, x, z1"),
     "another place": ("const real *const W2 = parameters + 6", "const real *const W2 = parameters + 5"),
     "outside": ("to + 0 * N", "to + 100 * N"),
+    "a number before the vectors": ("r < ahead; r++) to[r] = a ? d[r] * a[r] : d[r]", "r < ahead; r++) to[r] = d[r]"),
+    "a vector at another place": ("stream(to + r, product)", "stream(to + r - 1, product)"),
+    "what is behind the vectors": (
+        "    }\n    for (; r < rows; r++) to[r] = a",
+        "    }\n    for (; r < rows - 1; r++) to[r] = a",
+    ),
     "the tangent's factor": ("dot_z1[k] * (1", "dot_z1[k] * (2"),
     "an input that is written into": ("columns(2, rows, stride, x_rows, x)", "columns(2, rows, stride, x, x_rows)"),
     "a sum of whole numbers": ("real sum = add ?", "int sum = add ?"),
@@ -179,6 +185,19 @@ OF_DEVICES = {
     "a step of all but one": ("k < ENTRIES; k++) state->parameters", "k < ENTRIES - 1; k++) state->parameters"),
     "another place": ("const real *const W2 = parameters + 6", "const real *const W2 = parameters + 5"),
     "outside": ("matrices + 0 * stride", "matrices + 900 * stride"),
+    "Adam without its square": ("(g * g - state->squares[k])", "(g - state->squares[k])"),
+    "Adam that keeps less": ("keep = 0.9f", "keep = 0.8f"),
+    "Adam with a bias": ("step = rate / state->mean_weight", "step = rate"),
+    "Adam with a bias of its squares": (
+        "(sqrt_of(state->squares[k]) / scale + small)",
+        "(sqrt_of(state->squares[k]) + small)",
+    ),
+    "Adam uphill": ("state->sgd.parameters[k] -= step", "state->sgd.parameters[k] += step"),
+    "Adam that forgets": ("state->means[k] +=", "state->means[k] ="),
+    "Adam that adapts the mean alone": (
+        "state->square_weight += (1 - keep_square)",
+        "state->square_weight += (1 - keep)",
+    ),
 }
 
 
@@ -204,7 +223,10 @@ def test_a_mutant_of_a_step_is_rejected(mutant, device, tmp_path):
 def test_a_step_of_a_device_is_proved(network, tmp_path):
     package = render(network, ["backward.py", "fast.py", DEVICE])
     found = stepped(network, package, tmp_path, package[DEVICE])
-    assert (found.functions, found.checked) == (("sgd_step",), 0) and found.entries >= 2 + 2 * network.entries
+    assert (found.functions, found.checked) == (
+        ("sgd_step", "adam_step"),
+        0,
+    ) and found.entries >= 2 + 2 * network.entries
 
 
 def test_a_device_is_word_for_word_what_is_emitted(device, tmp_path):

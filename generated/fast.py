@@ -50,9 +50,9 @@ class FastGradient:
         size = sum(_SIZES)
         self._point = given[0].new_zeros(2 * size + 1)  # parameters, a direction, and a zero
         self.flat_parameters, self._direction = self._point[:size], self._point[size:-1]
-        self._results = given[0].new_zeros(size + 1)
+        made = given[0].new_zeros(2 * size + 1)  # the gradient, the loss, and a product
+        self._results, self._product, self._made = made[: size + 1], made[size + 1 :], _places(made)
         self.flat_gradient, self._loss = self._results[:size], self._results[size]
-        self._product = given[0].new_zeros(size)
         self.parameters, self.gradient = _views(self.flat_parameters), _views(self.flat_gradient)
         self._parameter_blocks, self._gradient_blocks = _blocks(self.flat_parameters), _blocks(self.flat_gradient)
         self._direction_blocks, self._product_blocks = _blocks(self._direction), _blocks(self._product)
@@ -60,7 +60,6 @@ class FastGradient:
         for parameter, value in zip(self.parameters, given, strict=True):
             parameter.copy_(value)
         self._dtype, self._device = given[0].dtype, given[0].device
-        self._written, self._moved = _places(self._results), _places(self._product)
         self._bound: list[tuple[torch.nn.Parameter, torch.Tensor, torch.Tensor]] = []
         self._chunk, self._hvp_chunk = self._rows_at_once(36), self._rows_at_once(91)
         self._each_chunk = 2048 if self._point.is_cpu else self._hvp_chunk
@@ -124,9 +123,6 @@ class FastGradient:
         """
         x, y, N = self._data(x, y)
         direction = self._flat(direction)
-        if x.data_ptr() in self._moved or y.data_ptr() in self._moved:
-            for name, tensor in {"x": x, "y": y}.items():
-                _refuse_shared(name, tensor, "the product of the call before", self._product)
         self._put_product(x, y, N, direction)
         return self._product_views
 
@@ -154,8 +150,9 @@ class FastGradient:
         """Raises ValueError or TypeError where the gradient of each row cannot be put there."""
         self._expect("out", out, (151, x.shape[0]))
         _refuse_overlap(out)
-        for name, tensor in {"x": x, "y": y, "parameters": self._point, "gradient": self._results}.items():
-            _refuse_shared("out", out, name, tensor)
+        memory = {"x": _places(x), "y": _places(y), "parameters": _places(self._point)}
+        for name, places in {**memory, "the results of the call before": self._made}.items():
+            _refuse_shared("out", out, name, places)
 
     def _put_product(self, x: torch.Tensor, y: torch.Tensor, N: int, direction: torch.Tensor) -> None:
         """Puts the Hessian times the direction into its place."""
@@ -473,8 +470,8 @@ class FastGradient:
                 and type(x) is type(y) is torch.Tensor
                 and x.dtype is y.dtype is self._dtype
                 and x.device == y.device == self._device
-                and x.data_ptr() not in self._written  # which raises where it is not dense
-                and y.data_ptr() not in self._written
+                and x.data_ptr() not in self._made  # which raises where it is not dense
+                and y.data_ptr() not in self._made
                 and forward_ad._current_level < 0
             ):
                 return x, y, N
@@ -484,7 +481,7 @@ class FastGradient:
         for name, tensor in {"x": x, "y": y}.items():
             if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
                 raise ValueError(f"{name}: torch.func does not go through buffers; vmap goes through backward.py")
-            _refuse_shared(name, tensor, "the loss and gradient of the call before", self._results)
+            _refuse_shared(name, tensor, "the results of the call before", self._made)
         return x, y, x.shape[0]
 
 
@@ -505,10 +502,10 @@ def _places(tensor: torch.Tensor) -> range:
     return range(start, start + (last + 1) * tensor.element_size() if tensor.numel() else start)
 
 
-def _refuse_shared(name: str, tensor: torch.Tensor, other: str, whole: torch.Tensor) -> None:
+def _refuse_shared(name: str, tensor: torch.Tensor, other: str, whole: range) -> None:
     """Raises ValueError where entries of the one may lie in the memory of the other."""
-    first, second = _places(tensor), _places(whole)
-    if max(first.start, second.start) < min(first.stop, second.stop):
+    places = _places(tensor)
+    if max(places.start, whole.start) < min(places.stop, whole.stop):
         raise ValueError(f"{name}: shares memory with {other}; {name}.clone() has its own")
 
 

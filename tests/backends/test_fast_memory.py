@@ -257,7 +257,7 @@ def test_a_product_that_is_the_next_data_is_refused_and_may_be_the_next_directio
     parameters, x, y = run.sample(3, 5, torch.float64)
     fast = FastGradient(parameters)
     product = fast.hvp(x, y, list(parameters))
-    with pytest.raises(ValueError, match=r"^x: shares memory with the product"):
+    with pytest.raises(ValueError, match=r"^x: shares memory with the results"):
         fast.hvp(product.W1[:5], y, list(parameters))
     twice = backward.hvp(parameters, x, y, backward.hvp(parameters, x, y, parameters))
     assert_agree(fast.hvp(x, y, product), twice, 256)
@@ -271,7 +271,7 @@ def test_per_sample_gradients_are_put_nowhere_else():
     inside = room[151:153].view(1, 2), room[153:]
     for out, data, other in (
         (fast.flat_parameters.view(151, 1), (x, y), "parameters"),
-        (fast.flat_gradient.view(151, 1), (x, y), "gradient"),
+        (fast.flat_gradient.view(151, 1), (x, y), "the results of the call before"),
         (room[1:152], inside, "x"),
         (room[3:], inside, "x"),
     ):

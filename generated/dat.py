@@ -93,7 +93,8 @@ def refuse_to_replace(path: Path, content: str | bytes | None = None) -> None:
         return
     there = path.read_bytes()
     if path.stat().st_mtime_ns % 10**9 != _mark(there) and (content is None or there != _bytes(content)):
-        why = "not written by this package, or changed since; name another --out, or add --force to replace it"
+        instead = "--against compares with it" if path.suffix == ".dat" else "name another --out"
+        why = f"not written by this package, or changed since; {instead}, and --force replaces it"
         raise FileExistsError(errno.EEXIST, why, str(path))
 
 

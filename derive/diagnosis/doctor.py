@@ -54,7 +54,8 @@ class Doctor:
                 self.header(name),
                 self.shape(name),
                 good and name not in unsummed and name not in transposed,
-                self.words(search, name, good, decimals[name], name in unsummed),
+                self.words(search, name, good, decimals[name], name in unsummed)
+                + ", but transposed" * (good and name in transposed),
             )
             for name, good in search.right.items()
         )

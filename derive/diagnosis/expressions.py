@@ -12,6 +12,7 @@ from derive.backends.torch import TorchPrinter
 from derive.diagnosis.changes import Change, Slip, changed, exchanged, operands, put, values_in
 from derive.diagnosis.doctor import Doctor
 from derive.diagnosis.report import Diagnosis, sized
+from derive.diagnosis.rows import of_softmax
 from derive.diagnosis.search import Claim, Point, Search, Values
 from derive.operations import Entrywise, Operation, Power, Product, Reduction, Scaled, Sum, Transposed, Value, lower
 from derive.programs import Derivation, Equation, Role, RowLogSumExp, Symmetric, entry
@@ -58,6 +59,7 @@ class ExpressionSlips:
         if not forward:
             yield from self.of_whole(equation, operation)
             yield from self.factors(operation)
+            yield from of_softmax(self.derivation, self.operations, self.shapes, equation.target, operation)
         for change in (
             *self.of_slope(equation, operation),
             *self.of_terms(operation),

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from sympy import Expr, Integer, MatrixSymbol, Symbol, diff, exp
+from sympy import Expr, MatrixSymbol, Symbol, diff
 
 from derive.diagnosis.changes import Change, Slip, changed, operands, values_in
+from derive.diagnosis.rows import of_softmax
 from derive.diagnosis.surroundings import Surroundings
 from derive.formulas import FUNCTIONS, z
-from derive.operations import Entrywise, Operation, Reduction, Repeated, Value
-from derive.programs import Equation, SymbolKind, entry, shifts
+from derive.operations import Entrywise, Operation, Value
+from derive.programs import Equation, SymbolKind, entry
 
 USUAL = ("sigmoid", "tanh", "relu")  # activations whose slopes people know by heart
 
@@ -104,33 +105,7 @@ class Slopes(Surroundings):
                     yield Change(
                         "slope too many", f"a slope of {name} is there, where the layer has no activation", made
                     )
-        for equation, row_sum in zip(self.equations, self.operations, strict=True):
-            if isinstance(row_sum, Reduction) and row_sum.kind == "logsumexp" and isinstance(row_sum.of, Value):
-                if self.shapes[row_sum.of.symbol] != self.shapes[target]:
-                    continue
-                s, m = entry(row_sum.of.symbol), entry(equation.target)
-                softmax, column = exp(s - m), Repeated(operation.shape, Value(row_sum.shape, equation.target))
-                yield from self.over_points(operation, column, row_sum.of.symbol)
-                reading = (
-                    (g, operation),
-                    (s, row_sum.of),
-                    (m, column),
-                )
-                made = Entrywise(operation.shape, g * softmax * (1 - softmax), reading)
-                yield Change(
-                    "softmax entry by entry", "p*(1 - p) is multiplied, as if softmax worked entry by entry", made
-                )
-
-    def over_points(self, operation: Operation, column: Operation, shifted: MatrixSymbol) -> Iterator[Change]:
-        """softmax over the points, where it is over the outputs: its sum of exp with the other axis."""
-        if not isinstance(operation, Entrywise) or column not in dict(operation.operands).values():
-            return
-        whole = Value(operation.shape, shifts(self.program.equations).get(shifted, shifted))
-        row = Repeated(operation.shape, Reduction((Integer(1), operation.shape[1]), "logsumexp", 0, whole))
-        instead = {column: row, Value(operation.shape, shifted): whole}
-        made = tuple((u, instead.get(part, part)) for u, part in operation.operands)
-        words = "softmax is over the points, where it is over the outputs"
-        yield Change("softmax over the points", words, replace(operation, operands=made))
+        yield from of_softmax(self.derivation, self.operations, self.shapes, target, operation)
 
     def of_activations(self) -> Iterator[Slip]:
         """A layer without its activation in the forward pass, or with another one in both passes."""

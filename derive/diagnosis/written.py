@@ -24,7 +24,7 @@ _WRAPPERS = re.compile(r"(?:\b(?:numpy|np|torch|jnp)\.)?\b(?:array|[tT]ensor|Par
 _OPTIONS = re.compile(
     r",?\s*\b(?:dtype|device|requires_grad|grad_fn|size)\s*=\s*(?:<[^>]*>|'[^']*'|\"[^\"]*\"|[\w.]+(?:\([^)]*\))?)"
 )
-_ARRAY = re.compile(r"(?<![\w^{])\[(?=[\[\s]*[-+.\d\]in])|(?<=\w)\[(?=[\[\s]*[-+]?\d*[.\s,\[])")
+_ARRAY = re.compile(r"(?<![\w^{])\[(?=[\[\s]*(?:[-+.\d\]in]|$))|(?<=\w)\[(?=[\[\s]*[-+]?\d*[.\s,\[])")
 _ORDINALS = {"first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5}
 MOST_FLOAT32 = 9  # significant digits that numbers of float32 have at most
 
@@ -178,7 +178,7 @@ def array(header: str, line: int, lists: list[Any]) -> Written:
 
 def place_of(header: str) -> tuple[str, int | str] | None:
     """w or b, and the layer's number or word, of a header; None where it is no parameter's."""
-    text = re.sub(r"grad(?:ient)?s?", " ", header.lower())
+    text = re.sub(r"grad(?:ient)?s?|w\.?r\.?t\b\.?", " ", header.lower())
     text = re.sub(r"(?<![a-z])d(?:l|loss|j|c|e)?[/_ ]*d?_?(?=(?:w|b|weights?|bias)(?![a-z]))", " ", text)
     kind = re.search(r"(?<![a-z])(weights?|bias(?:es)?|w|b)(?![a-z])(?:[\W_]*(\d+))?", text)
     if kind is None:

@@ -281,7 +281,8 @@ class _Reader:
         known = [*self.names, *self.functions]
         name = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
         name = node.id if isinstance(node, ast.Name) else name
-        near = difflib.get_close_matches(name, known, 1) if name and name not in known else []
-        if near:
+        near = [word for word in known if word.lower() == name.lower()] if name else []
+        near = near or (difflib.get_close_matches(name, known, 1) if name else [])
+        if near and name not in known:
             return f"; did you mean {near[0]}?"
         return f"; allowed: numbers, {', '.join(self.names)}, + - * / **, {', '.join(self.functions)}"

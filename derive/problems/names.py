@@ -21,6 +21,7 @@ ELSEWHERE = {  # under other names than torch.nn.functional's, or not as one ent
     "mae": "did you mean 'l1_loss'?",
     "swish": "did you mean 'silu'?",
     "hinge": "a formula for it is max(1 - p*y, 0)",
+    "multimargin": "a formula of its kind is y*(max(p + 1 - y) - p), with 1 for the class of a row",
     "logcosh": "a formula for it is log((exp(p - y) + exp(y - p))/2)",
 }
 

@@ -64,7 +64,7 @@ CASES = {
     "softmax over axis 0": (
         SOFTMAX,
         classifier(lambda z, y: softmax(z.T).T - y),
-        "B2, dL/dZ2: softmax is over the points, where it is over the outputs.\n"
+        "B2, dL/dZ2: the sum of exp in softmax is over each column, where it is over each row.\n"
         "    with the slip  delta2 = grad_lse1 * torch.exp(z2 - torch.logsumexp(z2, 0, keepdim=True)) - y / N\n",
     ),
     "p*(1 - p) for softmax": (

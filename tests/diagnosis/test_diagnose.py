@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from pathlib import Path
 
 import numpy
@@ -71,6 +72,11 @@ FORMS = {
     ),
     "counted from 0": lambda g: "".join(
         f"dW[{int(n[1]) - 1}] = {a.tolist()}\n" if n[0] == "W" else f"db[{int(n[1]) - 1}] = {a.tolist()}\n"
+        for n, a in g.items()
+    ),
+    "indented JSON": lambda g: json.dumps({n: a.tolist() for n, a in g.items()}, indent=2),
+    "with respect to": lambda g: "".join(
+        f"Gradient w.r.t. {'weights' if n[0] == 'W' else 'biases'} of layer {n[1]}:\n{a.tolist()}\n"
         for n, a in g.items()
     ),
     "no headers": lambda g: "\n".join(str(a.tolist()) for a in g.values()),

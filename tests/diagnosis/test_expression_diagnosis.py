@@ -59,6 +59,12 @@ SLIPS = [
     ),
     ("a Gaussian", lambda S, x: {**RIGHT["a Gaussian"](S, x), "S": RIGHT["a Gaussian"](S, x)["S"].T}, "transposed"),
     ("softmax", lambda X, W, Y: X.T @ (Y - softmax(X @ W)), "the sign is the other"),
+    ("softmax", lambda X, W, Y: X.T @ (softmax((X @ W).T).T - Y), "softmax over columns"),
+    (
+        "softmax",
+        lambda X, W, Y: X.T @ ((softmax(X @ W) - Y) * softmax(X @ W) * (1 - softmax(X @ W))),
+        "softmax entry by entry",
+    ),
     ("sigmoid", lambda X, W, Y: (back(X, W, Y, 0) @ W.T, X.T @ back(X, W, Y, 0)), "slope left out"),
     ("sigmoid", lambda X, W, Y: (back(X, W, Y, 2) @ W.T, X.T @ back(X, W, Y, 2)), "slope twice"),
     ("sigmoid", lambda X, W, Y: (back(X, W, Y, 1) @ W.T, X.T @ back(X, W, Y, 1) / len(X)), "it is divided by n"),

@@ -225,7 +225,7 @@ def test_files_of_others_are_not_replaced_unasked(tmp_path, monkeypatch, capsys)
         path.write_text(theirs)
         assert run.main(["--compare"]) == 2
         expected = f"python -m generated.run: {path.name}: not written by this package, or changed since; "
-        assert capsys.readouterr().err == f"{expected}name another --out, or add --force to replace it\n"
+        assert capsys.readouterr().err == f"{expected}--against compares with it, and --force replaces it\n"
         assert path.read_text() == theirs
         path.write_bytes(right)
         assert run.main(["--points", "20", "--compare"]) == 0  # somebody else's with the same content

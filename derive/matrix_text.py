@@ -54,12 +54,12 @@ class Dimension:
 
 
 @dataclass
-class Node:
+class TextNode:
     """A part of the text; of a number the shape is None. `children` come before it."""
 
     kind: str
     shape: Any  # a Shape, or None
-    children: list["Node"] = field(default_factory=list)
+    children: list["TextNode"] = field(default_factory=list)
     value: str = ""
 
     @property
@@ -133,13 +133,13 @@ class TextReader:
             raise ValueError(f"expected {wanted or 'a number, a name or a bracket'} {self.rest()}")
         return self.tokens.pop(0)
 
-    def read(self, least: int, depth: int) -> Node:
+    def read(self, least: int, depth: int) -> TextNode:
         if depth > DEEPEST:
             raise ValueError(f"nested more than {DEEPEST} deep")
         if self.tokens and self.tokens[0] in ("-", "+"):
             sign = self.take()
             inner = self.read(NEGATIVE, depth + 1)
-            left = Node("negative", inner.shape, [inner]) if sign == "-" else inner
+            left = TextNode("negative", inner.shape, [inner]) if sign == "-" else inner
         else:
             left = self.one(depth + 1)
         while self.tokens and BINARY.get(self.tokens[0], -1) >= max(least, 1):
@@ -153,13 +153,13 @@ class TextReader:
             left = binary(operator.replace("**", "^"), left, right)
         return left
 
-    def one(self, depth: int) -> Node:
+    def one(self, depth: int) -> TextNode:
         token = self.take()
         if token == "(":
             node = self.read(0, depth)
             self.take(")")
         elif token[0].isdigit():
-            node = Node("constant", None, value=token)
+            node = TextNode("constant", None, value=token)
         elif token[0].isalpha() and self.tokens[:1] == ["("]:
             node = self.call(token, depth)
         elif token[0].isalpha():
@@ -168,28 +168,28 @@ class TextReader:
             raise ValueError(f"not expected here: {token} {self.rest()}")
         while self.tokens and self.tokens[0] in ("'", ".T"):
             self.take()
-            node = Node("transpose", node.shape and node.shape[::-1], [node])
+            node = TextNode("transpose", node.shape and node.shape[::-1], [node])
         return node
 
-    def named(self, name: str) -> Node:
+    def named(self, name: str) -> TextNode:
         if name not in self.names:
             given = self.shapes.get(name)
             if given is not None:
                 sizes = tuple(Dimension(size) for size in given)
                 shape = None if not sizes else (sizes[0], sizes[1] if len(sizes) > 1 else Dimension(1))
             elif name == "pi":
-                return Node("constant", None, value="pi")
+                return TextNode("constant", None, value="pi")
             elif name in ("I", "eye"):
                 side = Dimension()
-                return Node("identity", (side, side))
+                return TextNode("identity", (side, side))
             elif name in ("ones", "zeros"):
-                return Node(name, (Dimension(), Dimension()))
+                return TextNode(name, (Dimension(), Dimension()))
             else:
                 shape = (Dimension(), Dimension() if name[0].isupper() else Dimension(1))
             self.names[name] = shape
-        return Node("name", self.names[name], value=name)
+        return TextNode("name", self.names[name], value=name)
 
-    def call(self, name: str, depth: int) -> Node:
+    def call(self, name: str, depth: int) -> TextNode:
         self.take("(")
         arguments = [self.read(0, depth)]
         while self.tokens and self.tokens[0] == ",":
@@ -198,7 +198,7 @@ class TextReader:
         self.take(")")
         first = arguments[0]
         if name == "kron" and len(arguments) == 2:
-            return Node("kron", (Dimension(), Dimension()), arguments)
+            return TextNode("kron", (Dimension(), Dimension()), arguments)
         if name in MATRIX_FUNCTIONS and len(arguments) == 1 and first.shape is not None:
             kind, _ = MATRIX_FUNCTIONS[name]
             if "square" in kind:
@@ -211,12 +211,12 @@ class TextReader:
                 "turned": (columns, rows),
                 "diagonal": (rows, rows) if columns.root().size == 1 else (rows, one),
             }.get(kind, first.shape)
-            return Node("matrix function", None if kind.startswith("number") else shape, [first], name)
+            return TextNode("matrix function", None if kind.startswith("number") else shape, [first], name)
         if name in ELEMENTWISE and name != "where":
             for other in arguments[1:]:
                 if other.shape is not None:
                     raise ValueError(f"{name}: only the first argument may be a matrix")
-            return Node("elementwise", first.shape, arguments, name)
+            return TextNode("elementwise", first.shape, arguments, name)
         known = ", ".join([*MATRIX_FUNCTIONS, "kron", *(known for known in ELEMENTWISE if known != "where")])
         raise ValueError(f"{name}: no such function of {len(arguments)} arguments like these; there are {known}")
 
@@ -232,15 +232,17 @@ def unify(left: Dimension, right: Dimension, why: str) -> None:
     right.same = left
 
 
-def binary(operator: str, left: Node, right: Node) -> Node:
+def binary(operator: str, left: TextNode, right: TextNode) -> TextNode:
     if operator == "*" and not left.single and not right.single:
         unify(left.shape[1], right.shape[0], "a product needs as many columns on the left as rows on the right")
-        return Node("product", (left.shape[0], right.shape[1]), [left, right])
+        return TextNode("product", (left.shape[0], right.shape[1]), [left, right])
     if operator == "*" and left.shape and right.shape and left.shape[1].root().size == 1 == right.shape[0].root().size:
-        return Node("product", (left.shape[0], right.shape[1]), [left, right])
+        return TextNode("product", (left.shape[0], right.shape[1]), [left, right])
     if operator in ("*", "/") and (right.single if operator == "/" else left.single or right.single):
         other = right if left.single else left
-        return Node("scaled" if operator == "*" else "over", other.shape if not other.single else None, [left, right])
+        return TextNode(
+            "scaled" if operator == "*" else "over", other.shape if not other.single else None, [left, right]
+        )
     if operator == "/":
         raise ValueError("/ divides by a number; ./ divides entry by entry, and A*inv(B) by a matrix")
     if operator == "^":
@@ -250,17 +252,17 @@ def binary(operator: str, left: Node, right: Node) -> Node:
             if any(side.root().size == 1 for side in left.shape):
                 raise ValueError("^ of a column or a row; .^ is the power entry by entry")
             unify(left.shape[0], left.shape[1], "^ needs a square matrix; .^ is the power entry by entry")
-        return Node("power", left.shape, [left, right])
+        return TextNode("power", left.shape, [left, right])
     if operator == ".^" and right.single:
-        return Node("entry power", left.shape, [left, right])
+        return TextNode("entry power", left.shape, [left, right])
     if left.single and right.single:
-        return Node(operator, None, [left, right])
+        return TextNode(operator, None, [left, right])
     if left.single or right.single:
         number = "a number" if operator in "+-" else "a single number"
         raise ValueError(f"{operator}: {number} and a matrix; c*ones adds c to every entry, and * and / scale")
     for one, other in zip(left.shape, right.shape, strict=True):
         unify(one, other, f"{operator} needs one shape")
-    return Node(operator, left.shape, [left, right])
+    return TextNode(operator, left.shape, [left, right])
 
 
 class Maker:
@@ -284,12 +286,12 @@ class Maker:
         self.taken.add(found.size)
         return symbols(found.size, integer=True, positive=True)
 
-    def of(self, node: Node) -> Expr:
+    def of(self, node: TextNode) -> Expr:
         """A number where it is one, else a matrix."""
         value = self.made(node)
         return Trace(value) if node.single and isinstance(value, MatrixExpr) else value
 
-    def made(self, node: Node) -> Expr:
+    def made(self, node: TextNode) -> Expr:
         if node.kind == "name":
             return self.symbols[node.value]
         if node.kind == "constant":
@@ -307,7 +309,7 @@ class Maker:
         return made_of(node, values)
 
 
-def made_of(node: Node, values: list[Expr]) -> Expr:
+def made_of(node: TextNode, values: list[Expr]) -> Expr:
     first, *others = values
     match node.kind:
         case "negative":

@@ -18,11 +18,10 @@ from sympy import (
     MatrixExpr,
     MatrixSymbol,
     Transpose,
-    preorder_traversal,
 )
 from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 
-from derive.programs import chain, product, transposed
+from derive.programs import bars, chain, product, transposed
 
 Key = tuple[Expr, Hashable]  # a number, and what it multiplies
 ANY = Dummy("any", real=True)
@@ -81,10 +80,6 @@ def barred(matrix: MatrixExpr) -> MatrixExpr:
     if isinstance(matrix, HadamardPower):
         return HadamardPower(barred(matrix.base), matrix.exp)
     return matrix if isinstance(matrix, DiagMatrix | DiagonalMatrix) else transposed(matrix)
-
-
-def bars(matrix: MatrixExpr) -> int:
-    return sum(isinstance(part, Transpose) for part in preorder_traversal(matrix))
 
 
 @lru_cache(maxsize=65536)

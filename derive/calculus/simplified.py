@@ -27,8 +27,8 @@ from sympy import (
 )
 from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 
-from derive.calculus.alike import bars, key, length, together, turned
-from derive.programs import atom, chain, product
+from derive.calculus.alike import key, length, together, turned
+from derive.programs import atom, bars, chain, product
 
 Term = tuple[Expr, list[MatrixExpr]]
 MOST_MULTIPLIED_OUT, LONGEST_MULTIPLIED_OUT = 6, 150  # terms and symbols of a sum that is tried in two forms

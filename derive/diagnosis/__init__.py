@@ -1,6 +1,6 @@
 """Finds the slip in somebody's gradient: made in the derivation's own equations, it gives their numbers."""
 
-from derive.diagnosis.diagnosis import Diagnostician, diagnose, drawn_inputs
+from derive.diagnosis.diagnosis import Diagnostician, diagnose, drawn_point
 from derive.diagnosis.expressions import ExpressionDoctor
 from derive.diagnosis.report import Diagnosis, Explanation, Verdict, relation
 from derive.diagnosis.written import Misread, Written, named, written
@@ -14,7 +14,7 @@ __all__ = [
     "Verdict",
     "Written",
     "diagnose",
-    "drawn_inputs",
+    "drawn_point",
     "named",
     "relation",
     "written",

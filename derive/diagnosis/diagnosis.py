@@ -136,7 +136,7 @@ def is_float32(array: Written) -> bool:
         return array.significant <= MOST_FLOAT32 or bool((array.values.astype(numpy.float32) == array.values).all())
 
 
-def drawn_inputs(network: Network, rows: int) -> dict[str, ndarray]:
+def drawn_point(network: Network, rows: int) -> dict[str, ndarray]:
     """Weights W1 (out x in), biases, and points in rows with their targets, drawn in float64."""
     draw, widths = numpy.random.default_rng(127), network.layers
     parameters = {
@@ -154,7 +154,7 @@ def diagnose(function: Callable[..., Any], network: Network, rows: int = ROWS) -
     rows, all drawn. It returns the gradients by these names, or in the order W1, b1, W2, ..., or a loss and then these.
     Raises ValueError or TypeError for anything else.
     """
-    inputs = drawn_inputs(network, rows)
+    inputs = drawn_point(network, rows)
     doctor = Diagnostician(network, inputs)
     x, y = inputs.pop("x"), inputs.pop("y")
     parameters = inputs

@@ -19,7 +19,7 @@ from sympy import E, Expr, Float, Integer, MatrixSymbol, Rational, exp, log, pi,
 
 from derive.backends.torch import ONE, lines, spell
 from derive.calculus import derive
-from derive.diagnosis import Diagnostician, drawn_inputs, relation
+from derive.diagnosis import Diagnostician, drawn_point, relation
 from derive.exercises.sheet import GAP
 from derive.operations import evaluate
 from derive.problems import N, Network
@@ -89,7 +89,7 @@ class Examiner:
         small = replace(network, layers=tuple(min(width, NARROW) for width in network.layers))
         wide = replace(network, layers=tuple(min(width, WIDE) for width in network.layers))
         rows = next(rows for rows in ROWS if rows not in wide.layers)
-        self.doctor = Diagnostician(wide, drawn_inputs(wide, rows))
+        self.doctor = Diagnostician(wide, drawn_point(wide, rows))
         self.exact = KnownLines(small, None)
         inputs = {s: self.doctor.point.right[s] for s in self.doctor.derivation.program.inputs}
         self.numeric = KnownLines(wide, inputs)

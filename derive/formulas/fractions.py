@@ -123,12 +123,12 @@ def _without_difference(expr: Expr, above: Expr, below: dict[Expr, Expr], symbol
     b = above.expand().coeff(S)
     a = (above.expand() - b * S).expand()
     left = (a**2 - b**2 * P).expand()
-    if S in below or not (a.is_Rational and b.is_Rational and a * b < 0 and _is_positive(P, u)) or left == 0:
+    if S in below or not (a.is_Rational and b.is_Rational and a * b < 0 and _is_positive_everywhere(P, u)) or left == 0:
         return expr
     return _factored(left if a > 0 else -left, below, u) / (abs(a) + abs(b) * sqrt(P))
 
 
-def _is_positive(polynomial: Expr, u: Symbol) -> bool:
+def _is_positive_everywhere(polynomial: Expr, u: Symbol) -> bool:
     return polynomial.free_symbols == {u} and not Poly(polynomial, u).count_roots() and bool(polynomial.subs(u, 0) > 0)
 
 

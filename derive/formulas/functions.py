@@ -9,7 +9,7 @@ from sympy import Expr, Piecewise, Rational, erf, exp, pi, sin, sqrt, tanh
 from derive.formulas.stable import function, logsigmoid, sigmoid, z
 
 
-def _clip(least: int, most: int, value: Expr) -> Expr:
+def clipped(value: Expr, least: Expr | int, most: Expr | int) -> Expr:
     return Piecewise((least, value <= least), (most, value >= most), (value, True))
 
 
@@ -28,8 +28,8 @@ DEFINITIONS: dict[str, Expr] = {
     "mish": z * tanh(-logsigmoid(-z)),
     "softsign": Piecewise((z / (1 + z), z >= 0), (z / (1 - z), True)),
     "tanhshrink": z - tanh(z),
-    "relu6": _clip(0, 6, z),
-    "hardtanh": _clip(-1, 1, z),
+    "relu6": clipped(z, 0, 6),
+    "hardtanh": clipped(z, -1, 1),
     "hardsigmoid": Piecewise((0, z <= -3), (1, z >= 3), (z / 6 + Rational(1, 2), True)),
     "hardswish": Piecewise((0, z <= -3), (z, z >= 3), (z * (z + 3) / 6, True)),
 }

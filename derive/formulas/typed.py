@@ -33,7 +33,7 @@ from sympy import (
     zoo,
 )
 
-from derive.formulas.functions import FUNCTIONS
+from derive.formulas.functions import FUNCTIONS, clipped
 from derive.formulas.losses import OfRow, largest, logsumexp
 from derive.formulas.stable import NamedFunction, erfc, expm1, log1p, z
 
@@ -57,15 +57,11 @@ def _log_softmax(u: Expr) -> Expr:
     return u - logsumexp(u)
 
 
-def _clip(u: Expr, least: Expr, most: Expr) -> Expr:
-    return Piecewise((least, u <= least), (most, u >= most), (u, True))
-
-
 ELEMENTWISE: dict[str, Callable[..., Expr]] = {
     **{name: lambda u, row=row: row.xreplace({z: u}) for name, row in FUNCTIONS.items()},
     "abs": Abs,
-    "clamp": _clip,
-    "clip": _clip,
+    "clamp": clipped,
+    "clip": clipped,
     "cos": cos,
     "cosh": lambda u: (exp(u) + exp(-u)) / 2,
     "erf": erf,

@@ -15,7 +15,7 @@ from derive.packages.documents import (
     page_holes,
     shown_holes,
 )
-from derive.packages.expression import expression_page, function_page, layer_page
+from derive.packages.expression import expression_page, function_page, pullback_page
 from derive.packages.own import data_page, given_page, steps_page
 from derive.packages.readable import backward_page
 from derive.packages.reference import reference_page, run_page, train_page
@@ -129,4 +129,4 @@ def expression_source(derivation: Derivation, title: str, function: bool) -> str
 
 def layer_source(program: Program, result: MatrixExpr, cotangent: MatrixSymbol, derivation: Derivation) -> str:
     """What follows the module of a pullback: the matrix itself, and as a function of autograd."""
-    return page("expression_layer.py.j2", layer_page(program, result, cotangent, derivation))
+    return page("expression_layer.py.j2", pullback_page(program, result, cotangent, derivation))

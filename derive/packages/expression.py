@@ -96,7 +96,9 @@ def function_page(derivation: Derivation) -> dict[str, Any]:
     }
 
 
-def layer_page(program: Program, result: MatrixExpr, cotangent: MatrixSymbol, derivation: Derivation) -> dict[str, Any]:
+def pullback_page(
+    program: Program, result: MatrixExpr, cotangent: MatrixSymbol, derivation: Derivation
+) -> dict[str, Any]:
     """The matrix of a pullback, computed by a program that ends in a number of it."""
     printer = TorchPrinter(program)
     parameters = {symbol.name for symbol in derivation.program.parameters}

@@ -57,7 +57,7 @@ from derive.programs.program import (
     shifts,
     substitute,
 )
-from derive.programs.text import as_text
+from derive.programs.text import as_text, bars
 
 __all__ = [
     "FUNCTION_SIGNS",
@@ -88,6 +88,7 @@ __all__ = [
     "all_in_parts",
     "as_text",
     "atom",
+    "bars",
     "chain",
     "comparable",
     "constant",

@@ -60,15 +60,15 @@ def next_part(formula: Expr) -> tuple[Expr, Expr] | None:
     for part in filter(is_call, found):
         if part != formula and has_entry(part) and occurrences(formula, part) > 1:
             return part, part
-    if length(formula) <= LONGEST_PART:
+    if code_length(formula) <= LONGEST_PART:
         return None
     proper = [part for part in found[1:] if isinstance(part, Expr) and not part.is_Atom and has_entry(part)]
-    fitting = [part for part in proper if length(part) <= LONGEST_PART and part.args and not is_power(part)]
+    fitting = [part for part in proper if code_length(part) <= LONGEST_PART and part.args and not is_power(part)]
     if fitting:
-        return (max(fitting, key=lambda part: (length(part), str(part))),) * 2
+        return (max(fitting, key=lambda part: (code_length(part), str(part))),) * 2
     for whole in filter(lambda part: isinstance(part, Add | Mul), found):
         terms = [term for term in sorted(whole.args, key=str) if has_entry(term)]
-        fits = [n for n in range(2, len(terms)) if length(whole.func(*terms[:n])) <= LONGEST_PART]
+        fits = [n for n in range(2, len(terms)) if code_length(whole.func(*terms[:n])) <= LONGEST_PART]
         if fits:
             return whole.func(*terms[: fits[-1]]), whole
     return None
@@ -81,7 +81,7 @@ def occurrences(formula: Expr, part: Expr) -> int:
     return sum(occurrences(argument, part) for argument in formula.args)
 
 
-def length(formula: Expr) -> int:
+def code_length(formula: Expr) -> int:
     """How long the formula is as code, at the most: high and long powers may be written factor by factor."""
     text = str(formula).replace("*", " * ").replace("sqrt", "math.sqrt").replace("pi", "math.pi")
     parts = list(preorder_traversal(formula))

@@ -197,6 +197,7 @@ def is_flipped(total: MatAdd) -> bool:
 
 
 def bars(matrix: MatrixExpr) -> int:
+    """How many transposes are written in it."""
     return sum(isinstance(part, Transpose) for part in preorder_traversal(matrix))
 
 

@@ -11,7 +11,7 @@ from sympy import Expr
 
 from derive.proof.c_expressions import TYPES, Expressions
 from derive.proof.c_memory import Alone, CType, GivenArray, LocalArray, Pointer, Returned, Scope, truth
-from derive.proof.c_tokens import Preprocessor, enclosed, parts_between
+from derive.proof.c_tokens import Preprocessor, bracketed, parts_between
 from derive.proof.certificate import NotProved
 
 MOST_ROUNDS = 400  # of loops for each entry of the parameters; what is emitted takes 150
@@ -27,7 +27,7 @@ class Statements(Expressions):
     def statement(self) -> None:
         match self.peek():
             case "{":
-                body, self.at = enclosed(self.tokens, self.at)
+                body, self.at = bracketed(self.tokens, self.at)
                 self.within(body).statements()
             case "for":
                 self.loop()
@@ -52,10 +52,10 @@ class Statements(Expressions):
         """The words of the next statement."""
         start = self.at
         if self.peek() == "{":
-            _, self.at = enclosed(self.tokens, self.at)
+            _, self.at = bracketed(self.tokens, self.at)
         elif self.peek() in ("for", "if"):
             word = self.take()
-            _, self.at = enclosed(self.tokens, self.at)
+            _, self.at = bracketed(self.tokens, self.at)
             self.one()
             if word == "if" and self.peek() == "else":
                 self.take()
@@ -67,7 +67,7 @@ class Statements(Expressions):
 
     def loop(self) -> None:
         self.take("for")
-        head, self.at = enclosed(self.tokens, self.at)
+        head, self.at = bracketed(self.tokens, self.at)
         first, condition, step = parts_between(head, ";")
         body, scope = self.one(), Scope(self.scope)
         self.within([*first, ";"], scope).statements()
@@ -79,7 +79,7 @@ class Statements(Expressions):
 
     def branch(self) -> None:
         self.take("if")
-        condition, self.at = enclosed(self.tokens, self.at)
+        condition, self.at = bracketed(self.tokens, self.at)
         body, other = self.one(), []
         if self.peek() == "else":
             self.take()
@@ -97,7 +97,7 @@ class Statements(Expressions):
             name, value = self.take(), None
             kind = CType.read(words + stars)
             while self.peek() == "[":
-                size, self.at = enclosed(self.tokens, self.at)
+                size, self.at = bracketed(self.tokens, self.at)
                 sizes.append(self.within(size).whole())
             if sizes:
                 value = LocalArray(kind, sizes)
@@ -152,14 +152,14 @@ class CProgram:
                 end += 1
             head = tokens[at : end - 1]
             if tokens[end] == "{":
-                inside, at = enclosed(tokens, end)
+                inside, at = bracketed(tokens, end)
                 for field in (field for field in parts_between(inside, ";") if "[" in field):
                     name = field.index("[") - 1
-                    self.fields[field[name]] = CType.read(field[:name]), enclosed(field, name + 1)[0]
+                    self.fields[field[name]] = CType.read(field[:name]), bracketed(field, name + 1)[0]
             elif tokens[end] == "(":
-                parameters, at = enclosed(tokens, end)
+                parameters, at = bracketed(tokens, end)
                 if tokens[at] == "{":
-                    body, at = enclosed(tokens, at)
+                    body, at = bracketed(tokens, at)
                     kinds = {part[-1]: CType.read(part[:-1]) for part in parts_between(parameters)}
                     self.functions[tokens[end - 1]] = Function(kinds, CType.read(head), body)
                     continue

@@ -8,7 +8,7 @@ import sympy
 from sympy import Integer, Piecewise, Rational
 
 from derive.proof.c_memory import STRUCTS, CType, LocalArray, Pointer, Scope, truth
-from derive.proof.c_tokens import enclosed, parts_between
+from derive.proof.c_tokens import bracketed, parts_between
 from derive.proof.certificate import NotProved
 
 TYPES = {"real", "lanes", "int", "long", "double", "const", "void", "whole", "static", *STRUCTS}
@@ -178,13 +178,13 @@ class Expressions:
                 return not truth(value)
             return tuple(-entry for entry in value) if isinstance(value, tuple) else -value
         if token == "(" and self.peek(1) in TYPES:
-            kind, self.at = enclosed(self.tokens, self.at)
+            kind, self.at = bracketed(self.tokens, self.at)
             return self.cast(kind)
         return self.postfix()
 
     def cast(self, kind: list[str]) -> Any:
         if self.peek() == "{":
-            zero, self.at = enclosed(self.tokens, self.at)
+            zero, self.at = bracketed(self.tokens, self.at)
             return (Integer(0),) * self.program.lanes if zero == ["0"] and kind == ["lanes"] else self.refuse("such {}")
         value, wanted = self.unary(), CType.read(kind)
         if wanted.word == "void":
@@ -198,7 +198,7 @@ class Expressions:
         value: Any = None
         if token == "(":
             self.at -= 1
-            inside, self.at = enclosed(self.tokens, self.at)
+            inside, self.at = bracketed(self.tokens, self.at)
             assigned = self.peek() == "=" and inside[0] == "*"
             value = None if assigned else self.within(inside, self.scope).whole()
         elif token[0].isdigit():
@@ -207,7 +207,7 @@ class Expressions:
             plain = token.removesuffix("f")
             value = int(plain) if plain.isdigit() else Rational(plain)
         elif self.peek() == "(":
-            inside, self.at = enclosed(self.tokens, self.at)
+            inside, self.at = bracketed(self.tokens, self.at)
             arguments = [self.within(part, self.scope).whole() for part in parts_between(inside)]
             value = self.program.call(token, *arguments)
         elif self.peek() == "++":
@@ -221,7 +221,7 @@ class Expressions:
                 value = value[self.take()]
                 continue
             self.at -= 1
-            index, self.at = enclosed(self.tokens, self.at)
+            index, self.at = bracketed(self.tokens, self.at)
             place = self.within(index, self.scope).whole()
             if self.peek() == "=":
                 value = None

@@ -8,7 +8,7 @@ from sympy import Expr, Integer
 from derive.proof.certificate import NotProved
 from derive.proof.tensor import with_names
 
-MATRICES = "matrices"  # where each equation puts what it computes, which the proof has names for
+C_MATRICES = "matrices"  # where each equation puts what it computes, which the proof has names for
 WHOLE, REAL = ("int", "long", "whole"), ("real", "double")
 STRUCTS = ("workspace", "arguments", "sgd_state", "adam_state")
 
@@ -79,7 +79,7 @@ class Pointer:
         if len(value) != (self.lanes or 1):
             raise NotProved(f"network.c: {self.array.name}[{self.at}] is given {len(value)} entries")
         entries = [CType(self.array.kind).of(entry) for entry in value]
-        kept = list(with_names(entries).entries) if self.array.name == MATRICES else entries
+        kept = list(with_names(entries).entries) if self.array.name == C_MATRICES else entries
         self.array.entries[self.place(changes=True)] = kept
 
 

@@ -82,13 +82,13 @@ class Preprocessor:
             if parameters is None:
                 found += self.expanded(body)
                 continue
-            arguments, at = enclosed(tokens, at)
+            arguments, at = bracketed(tokens, at)
             values = dict(zip(parameters, parts_between(arguments), strict=True))
             found += self.expanded([word for part in body for word in values.get(part, [part])])
         return found
 
 
-def enclosed(tokens: list[str], at: int) -> tuple[list[str], int]:
+def bracketed(tokens: list[str], at: int) -> tuple[list[str], int]:
     """What stands in the brackets that open at a place, and the place behind them."""
     depth, start = 0, at
     while True:

@@ -46,7 +46,7 @@ OF_PENALTY = {"penalty_and_grad": (), "penalty_hvp": ("direction",)}  # where th
 CALLED_AT = 2
 CALLED = (1, 2, 3, 5, 8)
 LIMIT = 3  # rows at a time: 8 are two chunks and a rest
-STEPS = 100  # that are kept: those of all CALLED
+STEPS_KEPT = 100  # that are kept: those of all CALLED
 UNCUT = (11, 13, 17, 19, 23)  # rows, of which none may be taken by its number; the first that no other axis has
 BATCHES = (2, 5, 1)
 AT_POINTS = f"to {SHOWN} digits the scalar loss, and quotients of its differences, at {CALLED_AT} random points"
@@ -235,7 +235,7 @@ class Calls:
         make_decimal(namespace)
         with running(f"{path}: FastGradient"):
             if "_CACHED" in namespace:
-                namespace["_CACHED"] = STEPS
+                namespace["_CACHED"] = STEPS_KEPT
             fast = namespace["FastGradient"](self.rows(first, 1).parameters)
             chunks = fast._chunk, fast._hvp_chunk, fast._each_chunk
             if not all(type(rows) is int and rows > 0 for rows in chunks):

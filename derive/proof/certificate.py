@@ -33,10 +33,10 @@ class Evidence:
     sizes: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        sizes = f", at {'-'.join(map(str, self.layers))} with N = {in_words(self.rows)}" if self.layers else ""
-        sizes += f", at {in_words(f'{name} = {size}' for name, size in self.sizes.items())}" if self.sizes else ""
+        sizes = f", at {'-'.join(map(str, self.layers))} with N = {enumeration(self.rows)}" if self.layers else ""
+        sizes += f", at {enumeration(f'{name} = {size}' for name, size in self.sizes.items())}" if self.sizes else ""
         entries = f" ({self.entries} entries)" if self.entries else ""
-        return f"{self.file}: {in_words(self.functions)}{sizes}:\n    {self.how}{entries}"
+        return f"{self.file}: {enumeration(self.functions)}{sizes}:\n    {self.how}{entries}"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Certificate:
         shown = "proved" if self.exact else "checked numerically"
         lines = [f"{shown}: {self.subject}", *map(str, self.shown)]
         if self.unproved:
-            lines.append(f"{in_words(self.unproved)}:\n    {UNPROVED}")
+            lines.append(f"{enumeration(self.unproved)}:\n    {UNPROVED}")
         lines += self.digits
         lines += [f"{file} sha256 {digest}" for file, digest in self.sha256.items()]
         return "\n".join([*lines, ", ".join(f"{name} {version}" for name, version in versions().items())])
@@ -85,6 +85,6 @@ def versions() -> dict[str, str]:
     return {"SymPy": sympy.__version__, "Python": sys.version.split()[0]}
 
 
-def in_words(parts: Iterable[object]) -> str:
+def enumeration(parts: Iterable[object]) -> str:
     *first, last = map(str, parts)
     return f"{', '.join(first)} and {last}" if first else last

@@ -134,7 +134,7 @@ class Evaluation:
         if isinstance(node, Trace):
             return Add(*self.entries(node.arg).diagonal())
         if isinstance(node, Determinant):
-            return determinant(self.entries(node.arg))
+            return determinant_of(self.entries(node.arg))
         if isinstance(node, DotProduct):
             return Add(*(a * b for a, b in zip(*(self.entries(part).flat for part in node.args), strict=True)))
         if isinstance(node, MatrixElement):
@@ -177,7 +177,7 @@ class Evaluation:
         if isinstance(node, MatrixSymbol):
             return given[node]
         if isinstance(node, MatrixBase):
-            return array(node.shape, lambda i, j: self.scalar(node[i, j]))
+            return array_of(node.shape, lambda i, j: self.scalar(node[i, j]))
         if isinstance(node, MatrixSlice):
             rows, columns = (slice(*(int(self.scalar(p)) for p in side)) for side in (node.rowslice, node.colslice))
             return self.entries(node.parent)[rows, columns]
@@ -191,10 +191,10 @@ class Evaluation:
         height, width = (int(self.scalar(size)) for size in node.shape)
         shape = height, width
         if isinstance(node, Arange):
-            return array(shape, lambda i, j: Integer(i))
+            return array_of(shape, lambda i, j: Integer(i))
         if isinstance(node, OneMatrix | ZeroMatrix | Identity):
             diagonal, other = {OneMatrix: (1, 1), ZeroMatrix: (0, 0)}.get(type(node), (1, 0))
-            return array(shape, lambda i, j: Integer(diagonal if i == j else other))
+            return array_of(shape, lambda i, j: Integer(diagonal if i == j else other))
         if isinstance(node, BlockSum):
             return block_sum(self.entries(node.matrix), self.entries(node.factor), node.inner, shape)
         if not isinstance(node, DEFINED):
@@ -215,16 +215,16 @@ class Evaluation:
         if isinstance(node, MatPow):
             return matrix_to_the(inverse_of_entries(parts[0]) if parts[1] < 0 else parts[0], abs(int(parts[1])))
         if isinstance(node, DiagMatrix):
-            return array(shape, lambda i, j: parts[0].flat[i] if i == j else Integer(0))
+            return array_of(shape, lambda i, j: parts[0].flat[i] if i == j else Integer(0))
         if isinstance(node, DiagonalMatrix):
-            return array(shape, lambda i, j: parts[0][i, j] if i == j else Integer(0))
+            return array_of(shape, lambda i, j: parts[0][i, j] if i == j else Integer(0))
         if isinstance(node, DiagonalOf):
-            return array(shape, lambda i, j: parts[0][i, i])
+            return array_of(shape, lambda i, j: parts[0][i, i])
         if isinstance(node, KroneckerProduct):
             return reduce(numpy.kron, parts)
         if isinstance(node, RowSoftmax):
-            return array(shape, lambda i, j: exp(parts[0][i, j] - log(Add(*map(exp, parts[0][i])))))
-        return array(shape, lambda i, j: log(Add(*map(exp, parts[0][i]))))
+            return array_of(shape, lambda i, j: exp(parts[0][i, j] - log(Add(*map(exp, parts[0][i])))))
+        return array_of(shape, lambda i, j: log(Add(*map(exp, parts[0][i]))))
 
     def applied(self, function: Lambda, operands: list[MatrixExpr]) -> numpy.ndarray:
         """A function of entries, entry by entry."""
@@ -234,7 +234,7 @@ class Evaluation:
             values = (matrix[i, j] for matrix in matrices)
             return self.within(dict(zip(function.variables, values, strict=True))).scalar(function.expr)
 
-        return array(matrices[0].shape, entry)
+        return array_of(matrices[0].shape, entry)
 
 
 DEFINED = (
@@ -265,7 +265,7 @@ def nearness() -> Float:
     return Float(10, decimals()) ** (10 - decimals() // 2)
 
 
-def array(shape: tuple[int, int], entry: Callable[[int, int], Expr]) -> numpy.ndarray:
+def array_of(shape: tuple[int, int], entry: Callable[[int, int], Expr]) -> numpy.ndarray:
     result = numpy.empty(tuple(map(int, shape)), dtype=object)
     for i, j in numpy.ndindex(*result.shape):
         result[i, j] = entry(i, j)
@@ -285,10 +285,10 @@ def matrix_to_the(matrix: numpy.ndarray, exponent: int) -> numpy.ndarray:
     given = in_domain(matrix)
     if given is not None:
         return numpy.array((given**exponent).to_Matrix().tolist(), dtype=object)
-    return product_of_parts([array(matrix.shape, lambda i, j: Integer(i == j)), *[matrix] * exponent])
+    return product_of_parts([array_of(matrix.shape, lambda i, j: Integer(i == j)), *[matrix] * exponent])
 
 
-def determinant(matrix: numpy.ndarray) -> Expr:
+def determinant_of(matrix: numpy.ndarray) -> Expr:
     """By elimination where SymPy has a domain of such entries, else by minors of the first row.
 
     Raises TooManyTerms where those are.
@@ -302,7 +302,7 @@ def determinant(matrix: numpy.ndarray) -> Expr:
     if len(matrix) > LARGEST:
         raise TooManyTerms(f"the determinant of a {len(matrix)} x {len(matrix)} matrix")
     minors = (numpy.delete(matrix[1:], column, 1) for column in range(len(matrix)))
-    return Add(*((-1) ** column * matrix[0, column] * determinant(minor) for column, minor in enumerate(minors)))
+    return Add(*((-1) ** column * matrix[0, column] * determinant_of(minor) for column, minor in enumerate(minors)))
 
 
 def inverse_of_entries(matrix: numpy.ndarray) -> numpy.ndarray:
@@ -317,12 +317,12 @@ def inverse_of_entries(matrix: numpy.ndarray) -> numpy.ndarray:
         except DMNonInvertibleMatrixError:
             raise NonInvertibleMatrixError("det is 0") from None
         return numpy.array(numerators.to_Matrix().tolist(), dtype=object) / given.domain.to_sympy(denominator)
-    whole = determinant(matrix)
+    whole = determinant_of(matrix)
 
     def cofactor(i: int, j: int) -> Expr:
-        return (-1) ** (i + j) * determinant(numpy.delete(numpy.delete(matrix, j, 0), i, 1)) / whole
+        return (-1) ** (i + j) * determinant_of(numpy.delete(numpy.delete(matrix, j, 0), i, 1)) / whole
 
-    return array(matrix.shape, cofactor)
+    return array_of(matrix.shape, cofactor)
 
 
 def in_domain(matrix: numpy.ndarray) -> DomainMatrix | None:
@@ -344,4 +344,4 @@ def block_sum(matrix: numpy.ndarray, factor: numpy.ndarray, inner: bool, shape: 
         places = ((k * p + i, ell * q + j) if inner else (i * m + k, j * n + ell) for k in range(m) for ell in range(n))
         return Add(*(matrix[place] * weight for place, weight in zip(places, factor.flat, strict=True)))
 
-    return array(shape, total)
+    return array_of(shape, total)

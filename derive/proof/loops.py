@@ -28,7 +28,7 @@ class Arithmetic:
     largest: Callable[[Sequence[Any]], Any]
 
 
-def put_in(variables: tuple[Symbol, ...], formula: Expr) -> Callable[..., Expr]:
+def substituted(variables: tuple[Symbol, ...], formula: Expr) -> Callable[..., Expr]:
     return lambda *values: formula.xreplace(dict(zip(variables, values, strict=True)))
 
 
@@ -43,7 +43,7 @@ def mean_of_largest(row: Sequence[Expr]) -> Expr:
 
 OF_DECIMALS = Arithmetic(lambda s, formula: lambdify(s, opened(formula), "mpmath"), fdot, fsum, mp.exp, mp.log, max)
 OF_SYMBOLS = Arithmetic(
-    put_in,
+    substituted,
     lambda left, right: Add(*(a * b for a, b in zip(left, right, strict=True))),
     lambda terms: Add(*terms),
     sympy.exp,

@@ -19,7 +19,7 @@ from derive.proof.calls import (
     running,
 )
 from derive.proof.cases import FAST_ROWS, ROWS_ON_SYMBOLS, Case, Fast, slopes
-from derive.proof.certificate import Certificate, Evidence, NotProved, in_words
+from derive.proof.certificate import Certificate, Evidence, NotProved, enumeration
 from derive.proof.contexts import naming
 from derive.proof.grammar import check_grammar
 from derive.proof.judge import Judge
@@ -87,7 +87,7 @@ def prove(
                 if tell and (took := monotonic() - start) > LONG:
                     tell(f"{number} of {number + len(left)}: {what}: shown in {took:.0f} s")
     except OutOfTime:
-        raise NotProved(f"{path.parent}: not shown within {seconds} seconds of work: {in_words(left)}") from None
+        raise NotProved(f"{path.parent}: not shown within {seconds} seconds of work: {enumeration(left)}") from None
     shown += [Evidence(file.name, as_the_template(text), AS_THE_TEMPLATE) for file, text in sources.items()]
     package = path.parent.resolve().name
     return Certificate(

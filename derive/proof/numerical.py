@@ -10,7 +10,7 @@ from sympy import Expr, Float, Integer, nan
 from derive.formulas import in_mpmath, z
 
 SPARE = 60  # bits, for what is lost on the way
-MOST_KEPT = 20_000  # values; those of the forward pass are asked for again and again
+MOST_CACHED = 20_000  # values; those of the forward pass are asked for again and again
 
 
 @cache
@@ -18,7 +18,7 @@ def numerically(formula: Expr) -> Callable[[Float], Expr]:
     """The formula in z at a decimal, to the digits that this has; nan where it is not real and finite."""
     compiled = in_mpmath((z,), formula)
 
-    @lru_cache(MOST_KEPT)
+    @lru_cache(MOST_CACHED)
     def at(number: tuple[int, ...], precision: int) -> Expr:
         with mp.workprec(precision + SPARE):
             try:

@@ -72,7 +72,7 @@ class Equations(Names):
             flipped = transposed(value)
             if comparable(flipped) in self.known:
                 return Transpose(self.known[comparable(flipped)])
-            if bars(flipped) < bars(value):
+            if bars_of_operands(flipped) < bars_of_operands(value):
                 return Transpose(self.define(flipped))
         symbol = symbol_for(self.fresh(stem or ("s" if single else self.notation.unnamed)), value)
         if single:
@@ -167,7 +167,7 @@ def number_of(value: MatrixExpr) -> MatrixExpr:
     return Scalar(Trace(value))
 
 
-def bars(value: MatrixExpr) -> int:
+def bars_of_operands(value: MatrixExpr) -> int:
     """How many transposes are written in it, less those of what only repeats."""
     if isinstance(value, Elementwise):
         return sum(isinstance(operand, Transpose) for operand in value.operands.values())

@@ -22,7 +22,7 @@ from derive.problems.network import Network
 from derive.proof import NotProved
 from derive.proof.algebra import Algebra
 from derive.proof.cases import Case, slopes
-from derive.proof.certificate import in_words
+from derive.proof.certificate import enumeration
 from derive.proof.judge import Judge
 from derive.proof.native import NATIVE
 from derive.proof.networks import prove
@@ -273,7 +273,7 @@ def test_what_is_not_shown_in_time_is_said(place, count, tmp_path, monkeypatch, 
     assert main([str(folder), "--seconds", "900"]) == 1
     steps = ["every function at points", "value_and_grad of backward.py on symbols"]
     steps += ["the other functions of backward.py on symbols", "fast.py on symbols"]
-    said = f"package: not shown within 900.0 seconds of work: {in_words(steps[count:])}\n"
+    said = f"package: not shown within 900.0 seconds of work: {enumeration(steps[count:])}\n"
     assert capsys.readouterr().err.endswith(said)
     assert signal.getsignal(signal.SIGVTALRM) == before
 

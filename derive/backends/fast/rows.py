@@ -163,8 +163,9 @@ class Rows(Layout):
 
     def slope(self, equation: Equation) -> Kernel | None:
         """What torch has for going back through the function that a backward formula goes back through."""
-        kernel = self.pullback_through(equation.through)
-        return kernel if kernel and self.cotangent(equation) else None
+        kernel, g, value = self.pullback_through(equation.through), self.cotangent(equation), equation.value
+        alone = g and isinstance(value, Elementwise) and value.formula.xreplace({entry(g): Integer(0)}) == 0
+        return kernel if alone else None  # a kernel adds nothing, as from another way to the loss
 
     def pullback_through(self, through: Equation | None) -> Kernel | None:
         return word(self.activations.get(through.target, "")).pullback if through else None

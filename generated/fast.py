@@ -48,8 +48,8 @@ class FastGradient:
     def __init__(self, parameters: Iterable[torch.Tensor]) -> None:
         given, *_ = _checked(parameters)
         size = sum(_SIZES)
-        self._point = given[0].new_zeros(2 * size + 1)  # parameters, a direction, and a zero
-        self.flat_parameters, self._direction = self._point[:size], self._point[size:-1]
+        self._point = given[0].new_zeros(2 * size)  # parameters and a direction
+        self.flat_parameters, self._direction = self._point[:size], self._point[size:]
         made = given[0].new_zeros(2 * size + 1)  # the gradient, the loss, and a product
         self._results, self._product, self._made = made[: size + 1], made[size + 1 :], _places(made)
         self.flat_gradient, self._loss = self._results[:size], self._results[size]
@@ -61,7 +61,7 @@ class FastGradient:
             parameter.copy_(value)
         self._dtype, self._device = given[0].dtype, given[0].device
         self._bound: list[tuple[torch.nn.Parameter, torch.Tensor, torch.Tensor]] = []
-        self._chunk, self._hvp_chunk = self._rows_at_once(36), self._rows_at_once(91)
+        self._chunk, self._hvp_chunk = self._rows_at_once(36), self._rows_at_once(87)
         self._each_chunk = 2048 if self._point.is_cpu else self._hvp_chunk
         self._steps: OrderedDict[tuple[str, int], Callable] = OrderedDict()
         self._quick = torch.inference_mode()  # a call of torch costs less in it; only buffers are made there
@@ -357,101 +357,90 @@ class FastGradient:
         """For n of N rows: puts (beta 0) or adds (beta 1) Hessian times direction."""
         new_empty = self.flat_gradient.new_empty
         new_ones = self.flat_gradient.new_ones
-        new_zeros = self.flat_gradient.new_zeros
+        W1b1 = self._parameter_blocks["W1b1"]
+        W2b2 = self._parameter_blocks["W2b2"]
+        W3b3 = self._parameter_blocks["W3b3"]
+        dot_W1b1 = self._direction_blocks["W1b1"]
+        dot_W2b2 = self._direction_blocks["W2b2"]
+        dot_W3b3 = self._direction_blocks["W3b3"]
         dot_grad_W1b1 = self._product_blocks["W1b1"]
         dot_grad_W2b2 = self._product_blocks["W2b2"]
         dot_grad_W3b3 = self._product_blocks["W3b3"]
         x_one = new_ones(3, n)
-        z1_pair = a1_pair = grad_a1_pair = new_zeros(11, 2, n)
-        z1_pair[10, 0].fill_(1)
-        z1 = a1 = dot_grad_a1 = z1_pair[:10, 0]
-        dot_z1 = dot_a1 = grad_a1 = z1_pair[:10, 1]
-        slope_a1 = dot_delta1 = new_empty(10, n)
+        dot_z1 = dot_a1 = dot_grad_a1 = dot_delta1 = new_empty(10, n)
+        a1_one = new_ones(11, n)
+        z1 = a1 = grad_a1 = a1_one[:10]
+        slope_a1 = new_empty(10, n)
         dot_slope_a1 = new_empty(10, n)
-        z2_pair = a2_pair = grad_a2_pair = delta2_pair = new_zeros(11, 2, n)
-        z2_pair[10, 0].fill_(1)
-        z2 = a2 = dot_grad_a2 = dot_delta2 = z2_pair[:10, 0]
-        dot_z2 = dot_a2 = grad_a2 = delta2 = z2_pair[:10, 1]
+        dot_z2 = dot_a2 = dot_grad_a2 = dot_delta2 = new_empty(10, n)
+        a2_one = new_ones(11, n)
+        z2 = a2 = grad_a2 = delta2 = a2_one[:10]
         slope_a2 = new_empty(10, n)
         dot_slope_a2 = new_empty(10, n)
-        z3_pair = new_empty(1, 2, n)
-        z3 = z3_pair[:1, 0]
-        dot_z3 = z3_pair[:1, 1]
-        delta3_pair = new_empty(1, 2, n)
-        dot_delta3 = delta3_pair[:1, 0]
-        delta3 = delta3_pair[:1, 1]
-        stacked = new_empty(522)
+        dot_z3 = dot_delta3 = new_empty(1, n)
+        z3 = delta3 = new_empty(1, n)
         x_rows = x_one[:2].T
-        W1b1_stack = stacked[0:60].view(3, 20)
-        W1b1_stack_T = W1b1_stack.T
-        z1_rows = z1_pair[:10].view(20, n)
+        dot_W1b1_T = dot_W1b1.T
+        W1b1_T = W1b1.T
         one = new_ones(())
         sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
-        W2b2_stack = stacked[60:480].view(21, 20)
-        W2b2_stack_T = W2b2_stack.T
-        a1_one_rows = a1_pair.view(22, n)[:-1]
-        z2_rows = z2_pair[:10].view(20, n)
-        W3b3_stack = stacked[480:522].view(21, 2)
-        W3b3_stack_T = W3b3_stack.T
-        a2_one_rows = a2_pair.view(22, n)[:-1]
-        z3_rows = z3_pair[:1].view(2, n)
+        W2_T = W2b2[:10]
+        W2_T_T = W2_T.T
+        dot_W2b2_T = dot_W2b2.T
+        W2b2_T = W2b2.T
+        W3_T = W3b3[:10]
+        W3_T_T = W3_T.T
+        dot_W3b3_T = dot_W3b3.T
+        W3b3_T = W3b3.T
         two = new_ones(()) * 2
-        a2_one_pairs = a2_pair.view(11, -1)
-        delta3_pairs_T = delta3_pair[:1].view(1, -1).T
-        W3b3_stack_grad_a2 = W3b3_stack[:20]
-        delta3_rows = delta3_pair[:1].view(2, n)
-        grad_a2_rows = grad_a2_pair[:10].view(20, n)
-        a1_one_pairs = a1_pair.view(11, -1)
-        delta2_pairs_T = delta2_pair[:10].view(10, -1).T
-        W2b2_stack_grad_a1 = W2b2_stack[:20]
-        delta2_rows = delta2_pair[:10].view(20, n)
-        grad_a1_rows = grad_a1_pair[:10].view(20, n)
+        dot_delta3_T = dot_delta3.T
+        dot_grad_W3b3_weights = dot_grad_W3b3[:10]
+        delta3_T = delta3.T
+        dot_W3_T = dot_W3b3[:10]
+        dot_delta2_T = dot_delta2.T
+        dot_grad_W2b2_weights = dot_grad_W2b2[:10]
+        delta2_T = delta2.T
+        dot_W2_T = dot_W2b2[:10]
         dot_delta1_T = dot_delta1.T
-        point = self._point
         addcmul = torch.addcmul
-        index_select = torch.index_select
         mm = torch.mm
         mul = torch.mul
         sub = torch.sub
-        index = torch.arange(len(point), device=point.device)
-        places = index[-1:].expand(stacked.shape).clone()
-        at, dot_at = _blocks(index[:151]), _blocks(index[151:-1])
-        W1b1_places = places[0:60].view(3, 10, 2)
-        W1b1_places[:, :, 0].copy_(at["W1b1"])
-        W1b1_places[:, :, 1].copy_(dot_at["W1b1"])
-        W2b2_places = places[60:480].view(21, 10, 2)
-        W2b2_places[::2, :, 0].copy_(at["W2b2"])
-        W2b2_places[1::2, :, 1].copy_(at["W2b2"][:10])
-        W2b2_places[::2, :, 1].copy_(dot_at["W2b2"])
-        W3b3_places = places[480:522].view(21, 1, 2)
-        W3b3_places[::2, :, 0].copy_(at["W3b3"])
-        W3b3_places[1::2, :, 1].copy_(at["W3b3"][:10])
-        W3b3_places[::2, :, 1].copy_(dot_at["W3b3"])
 
         def step(x, y, N, beta):
-            index_select(point, 0, places, out=stacked)
             x_rows.copy_(x)
             y = y.T
-            mm(W1b1_stack_T, x_one, out=z1_rows)
+            mm(dot_W1b1_T, x_one, out=dot_z1)
+            mm(W1b1_T, x_one, out=z1)
             z1.sigmoid_()
             sigmoid_backward(one, a1, grad_input=slope_a1)
             mul(slope_a1, dot_z1, out=dot_a1)
             addcmul(dot_a1, dot_a1, a1, value=-2, out=dot_slope_a1)
-            mm(W2b2_stack_T, a1_one_rows, out=z2_rows)
+            mm(W2_T_T, dot_a1, out=dot_z2)
+            dot_z2.addmm_(dot_W2b2_T, a1_one)
+            mm(W2b2_T, a1_one, out=z2)
             z2.sigmoid_()
             sigmoid_backward(one, a2, grad_input=slope_a2)
             mul(slope_a2, dot_z2, out=dot_a2)
             addcmul(dot_a2, dot_a2, a2, value=-2, out=dot_slope_a2)
-            mm(W3b3_stack_T, a2_one_rows, out=z3_rows)
+            mm(W3_T_T, dot_a2, out=dot_z3)
+            dot_z3.addmm_(dot_W3b3_T, a2_one)
+            mm(W3b3_T, a2_one, out=z3)
             mul(dot_z3, two, out=dot_delta3)
             sub(z3, y, out=delta3).mul_(two)
-            dot_grad_W3b3.addmm_(a2_one_pairs, delta3_pairs_T, beta=beta)
-            mm(W3b3_stack_grad_a2, delta3_rows, out=grad_a2_rows)
+            dot_grad_W3b3.addmm_(a2_one, dot_delta3_T, beta=beta)
+            dot_grad_W3b3_weights.addmm_(dot_a2, delta3_T)
+            mm(W3_T, dot_delta3, out=dot_grad_a2)
+            dot_grad_a2.addmm_(dot_W3_T, delta3)
+            mm(W3_T, delta3, out=grad_a2)
             mul(dot_grad_a2, slope_a2, out=dot_delta2)
             dot_delta2.addcmul_(dot_slope_a2, grad_a2)
             mul(grad_a2, slope_a2, out=delta2)
-            dot_grad_W2b2.addmm_(a1_one_pairs, delta2_pairs_T, beta=beta)
-            mm(W2b2_stack_grad_a1, delta2_rows, out=grad_a1_rows)
+            dot_grad_W2b2.addmm_(a1_one, dot_delta2_T, beta=beta)
+            dot_grad_W2b2_weights.addmm_(dot_a1, delta2_T)
+            mm(W2_T, dot_delta2, out=dot_grad_a1)
+            dot_grad_a1.addmm_(dot_W2_T, delta2)
+            mm(W2_T, delta2, out=grad_a1)
             mul(dot_grad_a1, slope_a1, out=dot_delta1)
             dot_delta1.addcmul_(dot_slope_a1, grad_a1)
             dot_grad_W1b1.addmm_(x_one, dot_delta1_T, beta=beta)

@@ -112,8 +112,8 @@ class Layout:
 
     def step(self) -> Step:
         statements = list(self.statements())
-        buffers = share(statements, self.buffer_width, self.place)
-        homes = {symbol: (number, self.place(symbol)[1]) for number, b in enumerate(buffers) for symbol in b}
+        buffers = share(statements, self.width)
+        homes = {symbol: number for number, symbols in enumerate(buffers) for symbol in symbols}
         lines = [statement.line(homes) for statement in statements]
         functions = sorted({name for line in lines for name in re.findall(r"\btorch\.(\w+)\(", line)})
         self.views |= {name: f"torch.{name}" for name in functions}
@@ -121,9 +121,8 @@ class Layout:
         used = "\n".join([*lines, *self.views.values()])
         made, entries = self.buffers(buffers, used)
         views = [f"{name} = {code}" for name, code in self.views.items()]
-        setup = [*self.flat_views(used), *made, *views, *self.places()]
-        owned = {"new_empty": "flat_gradient.new_empty", "new_ones": "flat_gradient.new_ones"}
-        owned |= {"new_zeros": "flat_gradient.new_zeros", "flat_gradient": "flat_gradient", "loss": "_loss"}
+        setup = [*self.flat_views(used), *made, *views]
+        owned = {"new_empty": "flat_gradient.new_empty", "new_ones": "flat_gradient.new_ones", "loss": "_loss"}
         code = "\n".join([*setup, *lines])
         mine = [f"{name} = self.{source}" for name, source in owned.items() if occurs(name, code)]
         return Step(*self.head, mine + setup, lines, entries)
@@ -137,14 +136,6 @@ class Layout:
             if occurs(f"{prefix}{block.name}", used)
         ]
 
-    def place(self, symbol: MatrixSymbol) -> tuple[str, int]:
-        """The name of what lies in one buffer together, and where in it the symbol is."""
-        return symbol.name, 0
-
-    def buffer_width(self, symbol: MatrixSymbol) -> tuple[int, bool]:
-        """How many features a buffer has, and whether each is a pair."""
-        return self.width(symbol), False
-
     def buffers(self, buffers: list[list[MatrixSymbol]], used: str) -> tuple[list[str], int]:
         """The lines that make the buffers, and how many entries a row takes."""
         made, entries = [], 0
@@ -154,10 +145,6 @@ class Layout:
         if occurs("ones", used):
             made.append("ones = new_ones(n)")
         return made, entries
-
-    def places(self) -> list[str]:
-        """The lines that say where entries are taken from."""
-        return []
 
     def names(self, symbols: Iterable[MatrixSymbol], used: str) -> str:
         """Those of the symbols that are used, as the targets of one assignment."""

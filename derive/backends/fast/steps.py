@@ -60,51 +60,35 @@ class Statement:
     over: tuple[MatrixSymbol, ...] = ()
     in_place: str = ""
 
-    def line(self, buffer: Mapping[MatrixSymbol, object]) -> str:
+    def line(self, buffer: Mapping[MatrixSymbol, int]) -> str:
         """The code, once it is known what lies where."""
         taken = any(buffer.get(symbol) == buffer[target] for target in self.writes for symbol in self.over)
         return self.in_place if self.in_place and taken else self.code
 
 
-def share(
-    statements: list[Statement],
-    width: Callable[[MatrixSymbol], object],
-    place: Callable[[MatrixSymbol], tuple[str, int]],
-) -> list[list[MatrixSymbol]]:
+def share(statements: list[Statement], width: Callable[[MatrixSymbol], int]) -> list[list[MatrixSymbol]]:
     """What lies in each buffer, one after the other.
 
-    A place is the name of a group that lies in one buffer together, and where in it. A group takes over a buffer of
-    its width once no later statement reads what is there, or in the very statements that read it last, where each
-    symbol is written over the one in its place.
+    A symbol takes over a buffer of its width once no later statement reads what is there, or in the very statement that
+    reads it last, where that may be written over.
     """
     last: dict[MatrixSymbol, int] = {}
     writer: dict[MatrixSymbol, int] = {}
-    groups: dict[str, list[MatrixSymbol]] = {}
     for index, statement in enumerate(statements):
         last.update(dict.fromkeys(statement.reads, index))
         for symbol in statement.writes:
-            writer[symbol] = index
+            writer.setdefault(symbol, index)
             last.setdefault(symbol, index)
-            groups.setdefault(place(symbol)[0], []).append(symbol)
-
-    def writes_over(old: list[MatrixSymbol], new: list[MatrixSymbol]) -> bool:
-        was = {place(symbol)[1]: symbol for symbol in old}
-        return len(old) == len(new) and all(
-            (before := was.get(place(symbol)[1])) in statements[writer[symbol]].over and last[before] == writer[symbol]
-            for symbol in new
-        )
-
-    buffers: list[list[list[MatrixSymbol]]] = []
-    for group in groups.values():
-        begins = min(writer[symbol] for symbol in group)
-        fitting = [buffer for buffer in buffers if width(buffer[-1][0]) == width(group[0])]
-        over = [buffer for buffer in fitting if writes_over(buffer[-1], group)]
-        free = [buffer for buffer in fitting if all(last[symbol] < begins for symbol in buffer[-1])]
+    buffers: list[list[MatrixSymbol]] = []
+    for symbol, begins in writer.items():
+        fitting = [buffer for buffer in buffers if width(buffer[-1]) == width(symbol)]
+        over = [b for b in fitting if b[-1] in statements[begins].over and last[b[-1]] == begins]
+        free = [b for b in fitting if last[b[-1]] < begins]
         if over or free:
-            (over or free)[0].append(group)
+            (over or free)[0].append(symbol)
         else:
-            buffers.append([group])
-    return [[symbol for group in buffer for symbol in group] for buffer in buffers]
+            buffers.append([symbol])
+    return buffers
 
 
 def occurs(name: str, text: str) -> bool:

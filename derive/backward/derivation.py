@@ -126,7 +126,8 @@ class ModuleDerivation:
         if verdict.missing:
             raise Wrong(f"{LAYER}: backward gives no gradient for {', '.join(verdict.missing)}")
         how = f"to 45 digits what differences of the module's outputs give, at {'; '.join(verdict.sizes)}"
-        return Evidence(LAYER, verdict.shown, how)
+        untaken = f"; no point took the other branch of {', '.join(verdict.untaken)}" if verdict.untaken else ""
+        return Evidence(LAYER, verdict.shown, how + untaken)
 
     def write(self, folder: Path | str, force: bool = False, pdf: bool = False) -> Certificate:
         """Proves the text, and writes the files and the certificate into a folder; with `pdf` also derivation.pdf.

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, reduce
 from types import MappingProxyType
+from typing import Any
 
 import numpy
 import sympy
@@ -31,7 +32,7 @@ from derive.backends.torch import TorchFormulas
 from derive.backward.tape import Pulled, Rows, RowsPulled, Shape, Tape, Value, at_both, listed, reduced, summed
 from derive.calculus import pullback
 from derive.formulas import over
-from derive.modules import exact_numbers
+from derive.modules import Refused, definition, exact_numbers
 from derive.operations import Operation
 from derive.programs import PLAIN, Elementwise, Equation, Program, entry, formula_of
 
@@ -123,6 +124,14 @@ def slope(formula: Expr, symbols: dict[Value, Symbol], value: Value, made: Value
     sources = {symbol: one.source for one, symbol in symbols.items()}
     sources |= {entry(COTANGENT): cotangent, entry(symbol_of(made)): made.source}
     return Formulas(sources, cotangent).formula(found)
+
+
+def formula(name: str) -> Callable[..., Any]:
+    """What an operation is by definition."""
+    found = definition(f"aten.{name}.default")
+    if found is None:
+        raise Refused(f"{name} has no definition")
+    return found[0]
 
 
 @dataclass(frozen=True)

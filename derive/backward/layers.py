@@ -6,23 +6,15 @@ from typing import Any
 from sympy import Integer, sqrt
 
 from derive.backends import Group, Infix, Literal, Minus, Source, call, dotted, method
-from derive.backward.formulas import DEGREES, EPSILON, along, entrywise
-from derive.backward.maps import averaged, cut_in, linear, masked, reshaped, zeros_like
+from derive.backward.formulas import DEGREES, EPSILON, along, entrywise, formula
+from derive.backward.maps import cut_in, masked, reshaped
 from derive.backward.products import affine, plus, product, times
-from derive.backward.tape import ADJOINT, ONE, Pulled, Shape, Size, Tape, Value, axes, reduced
+from derive.backward.tape import ONE, Shape, Size, Tape, Value, axes
 from derive.backward.written import spelled
-from derive.modules import Refused, definition, exactly
+from derive.modules import DROPOUT, Refused, exactly
 
 Handler = Callable[..., Any]
 RMS_EPSILON = 2.220446049250313e-16  # which rms_norm of float64 adds where it is given none
-DROPOUT = "dropout in training: what it draws is not known; give its mask as an input, or call eval()"
-
-
-def formula(name: str) -> Callable[..., Any]:
-    found = definition(f"aten.{name}.default")
-    if found is None:
-        raise Refused(f"{name} has no definition")
-    return found[0]
 
 
 def weighed(t: Tape, x: Value, weight: Value | None, bias: Value | None) -> Value:
@@ -272,96 +264,9 @@ def glu(t: Tape, x: Value, dim: int = -1) -> Value:
     return entrywise(t, lambda u, v: u * formula("sigmoid")(v), (first, gate))
 
 
-def reduction_of(t: Tape, losses: Callable[[str], Value], reduction: int) -> Value:
-    """All of them, their mean, or their sum, as torch numbers these."""
-    if reduction == 0:
-        return losses("")
-    each = losses("_each")
-    dims = axes(each.shape, None)
-    if reduction == 1:
-        return averaged(t, each, dims, False, method(each.source, "mean"), ())
-    return linear(t, each, (), method(each.source, "sum"), lambda g: t.spread(g, each.shape, dims, False))
-
-
-def of_pairs(name: str) -> Handler:
-    """A loss of entries and targets in the same places."""
-
-    def handler(t: Tape, x: Value, target: Value, reduction: int = 1, **more: Any) -> Value:
-        def losses(suffix: str) -> Value:
-            return entrywise(t, lambda u, y: formula(name)(u, y, 0, **more), (x, target), suffix=suffix)
-
-        return reduction_of(t, losses, reduction)
-
-    return handler
-
-
-def nll_loss(t: Tape, x: Value, target: Value, weight: Value | None, reduction: int, ignore_index: int) -> Value:
-    """Minus the entry of each row's class; a row of the class that is ignored has no such entry, and none is taken."""
-    if weight is not None:
-        raise Refused("weights of classes")
-    if ignore_index >= 0:
-        raise Refused(f"ignore_index={ignore_index}, which may be the class of a row; leave such rows out")
-    axis = 1 if len(x.shape) > 1 else 0
-    column = t.add(
-        (*target.shape[:axis], ONE, *target.shape[axis:]),
-        method(target.source, "unsqueeze", Literal(str(axis))),
-        [],
-        None,
-        "",
-        "_classes",
-        kind="int64",
-    )
-    code = method(method(x.source, "gather", Literal(str(axis)), column.source), "squeeze", Literal(str(axis)))
-
-    def chosen(suffix: str) -> Value:
-        def pull(g: Source) -> Pulled:
-            there = method(g, "unsqueeze", Literal(str(axis)))
-            yield x, method(zeros_like(x), "scatter_add", Literal(str(axis)), column.source, Minus(there))
-
-        return t.add(target.shape, Minus(code), [x], pull, ADJOINT, suffix)
-
-    return reduction_of(t, chosen, reduction)
-
-
-def cross_entropy_loss(
-    t: Tape,
-    x: Value,
-    target: Value,
-    weight: Value | None = None,
-    reduction: int = 1,
-    ignore_index: int = -100,
-    label_smoothing: Any = 0.0,
-) -> Value:
-    axis = 1 if len(x.shape) > 1 else 0
-    code = call("torch.log_softmax", x.source, Literal(str(axis)))
-    logs = along(t, "log_softmax", x, [axis], code, suffix="_logs")
-    if target.kind != "float":
-        if label_smoothing:
-            raise Refused("label_smoothing with classes; give probabilities of classes")
-        return nll_loss(t, logs, target, weight, reduction, ignore_index)
-    if weight is not None or label_smoothing:
-        raise Refused("weights of classes, or label_smoothing, with probabilities")
-    terms = entrywise(t, lambda u, y: -u * y, (logs, target), suffix="_terms")
-    shape = reduced(terms.shape, [axis], False)
-
-    def losses(suffix: str) -> Value:
-        total = method(terms.source, "sum", Literal(str(axis)))
-        return linear(t, terms, shape, total, lambda g: t.spread(g, terms.shape, [axis], False), suffix)
-
-    return reduction_of(t, losses, reduction)
-
-
 LAYERS: dict[str, Handler] = {
     "_native_batch_norm_legit_functional": batch_norm_updating,
     "batch_norm": batch_norm,
-    **{
-        name: of_pairs(name)
-        for name in (
-            *("binary_cross_entropy", "binary_cross_entropy_with_logits", "huber_loss", "kl_div", "l1_loss"),
-            *("mse_loss", "smooth_l1_loss"),
-        )
-    },
-    "cross_entropy_loss": cross_entropy_loss,
     "dropout": dropout,
     "glu": glu,
     "group_norm": group_norm,
@@ -372,7 +277,6 @@ LAYERS: dict[str, Handler] = {
     "log_softmax": log_softmax,
     "logsumexp": logsumexp,
     "lstm_cell": lstm_cell,
-    "nll_loss_nd": nll_loss,
     "rms_norm": rms_norm,
     "rnn_relu_cell": rnn_cell("relu"),
     "rnn_tanh_cell": rnn_cell("tanh"),

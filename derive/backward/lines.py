@@ -196,9 +196,10 @@ class Lines:
             if detaches(step) and name not in self.held:
                 raise Refused("what the module detaches has no line of its own")
             floats = isinstance(value, numpy.ndarray) and is_float(value)
-            if floats and name in self.definitions and not same(value, self.values[name]):
-                left.remove(name)
-                self.claim(name, self.replaced(self.definitions[name], left), value, "forward")
+            if floats and name in self.values and not same(value, self.values[name]):
+                left = [one for one in left if one != name]
+                got = self.definitions.get(name, self.values[name])
+                self.claim(name, self.replaced(got, left), value, "forward")
                 value = self.values[name]
             known[step.name] = value
         returned = self.text.returned["forward"].values()

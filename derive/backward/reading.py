@@ -12,6 +12,7 @@ from derive.backends import Literal, call
 from derive.backward.formulas import entrywise
 from derive.backward.largest import LARGEST
 from derive.backward.layers import LAYERS
+from derive.backward.losses import LOSSES
 from derive.backward.maps import MAPS
 from derive.backward.places import PLACES
 from derive.backward.products import PRODUCTS
@@ -31,7 +32,7 @@ from derive.modules import (
     row,
 )
 
-HANDLERS: dict[str, Callable[..., Any]] = {**MAPS, **PLACES, **PRODUCTS, **LAYERS, **LARGEST}
+HANDLERS: dict[str, Callable[..., Any]] = {**MAPS, **PLACES, **PRODUCTS, **LAYERS, **LOSSES, **LARGEST}
 MOST_CONSTANT = 64  # entries of a tensor that is written out
 
 

@@ -6,7 +6,7 @@ from derive.modules.graph import Module, recorded, results
 from derive.modules.identity import is_extreme, symbols
 from derive.modules.named import add_module, module_and_example
 from derive.modules.points import AGREEING, defined, in_decimals
-from derive.modules.refusal import Refused, Wrong
+from derive.modules.refusal import DROPOUT, Refused, Wrong
 from derive.modules.sizes import different_sizes, telling_sizes
 from derive.modules.steps import Graph, Input, Ref, Step
 from derive.modules.trial import described
@@ -17,6 +17,7 @@ from derive.modules.written import COTANGENT
 __all__ = [
     "AGREEING",
     "COTANGENT",
+    "DROPOUT",
     "MEANINGLESS",
     "OPERATIONS",
     "Array",

@@ -120,9 +120,13 @@ def compiled(name: str) -> Callable[[Entry], Entry]:
 exp, log, sqrt = of("exp"), of("log"), of("sqrt")
 
 
+TAKEN: set[bool] = set()  # which of two entries were taken
+
+
 def choice(holds: Any, value: Any, other: Any) -> Any:
     """One of two entries, or both as branches where symbols decide."""
     if isinstance(holds, bool | numpy.bool_) or holds in (sympy.true, sympy.false):
+        TAKEN.add(bool(holds))
         return value if holds else other
     return Piecewise((value, holds), (other, True))
 

@@ -10,7 +10,7 @@ from mpmath import mpf
 from sympy import Expr
 
 from derive.modules import entrywise, layers, layout, losses, sums, windows
-from derive.modules.entries import Array, lifted, of_data
+from derive.modules.entries import TAKEN, Array, lifted, of_data
 from derive.modules.refusal import Refused
 from derive.modules.steps import Graph, Ref, Step
 
@@ -60,10 +60,12 @@ def run(
     given: Mapping[str, Array],
     name: Callable[[Array], Array] = lambda value: value,
     held: dict[str, Any] | None = None,
+    branches: dict[str, set[bool]] | None = None,
 ) -> list[Array]:
     """The outputs, of tensors that have these names; each value is what `name` makes of it.
 
-    Where `held` has the value of a step that detaches, that is kept, and else put there.
+    Where `held` has the value of a step that detaches, that is kept, and else put there. To `branches` goes which of
+    two each operation took, by its name and line.
 
     Raises Refused, with the operation and its line, where an operation is not known in this form.
     """
@@ -72,11 +74,19 @@ def run(
 
     for step in graph.steps:
         if not is_passed_over(step):
+            TAKEN.clear()
             result = step_value(step, known)
+            if branches is not None and TAKEN:
+                branches.setdefault(placed(step), set()).update(TAKEN)
             if held is not None and detaches(step):
                 result = held.setdefault(step.name, result)
             known[step.name] = name(result) if isinstance(result, numpy.ndarray) else result
     return [known[output.name] for output in graph.outputs]
+
+
+def placed(step: Step) -> str:
+    """An operation and its line."""
+    return f"{step.operation}{f' at {step.line}' if step.line else ''}"
 
 
 def tensors(result: Any) -> Any:
@@ -99,7 +109,7 @@ def step_value(step: Step, known: Mapping[str, Any]) -> Any:
             return tuple(map(value, argument))
         return lifted(argument) if isinstance(argument, float) else argument
 
-    where = f"{step.operation}{f' at {step.line}' if step.line else ''}"
+    where = placed(step)
     found = definition(step.operation)
     if found is None:
         raise Refused(f"{where}: this operation is not known")

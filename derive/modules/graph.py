@@ -19,6 +19,7 @@ import numpy
 
 from derive.modules.refusal import Refused
 from derive.modules.steps import Graph, Input, Ref, Step
+from derive.modules.unrolled import unrolled
 
 if TYPE_CHECKING:
     import torch
@@ -254,7 +255,9 @@ def recorded(
     names = iter(example)
     inputs, constants, steps = {}, {}, []
     outputs: tuple[Ref, ...] = ()
+    shapes = {}
     for node in program.graph.nodes:
+        shapes[node.name] = tuple(getattr(node.meta.get("val"), "shape", ()))
         if node.op == "placeholder" and node.name in lifted:
             constants[node.name] = program.constants[lifted[node.name]].numpy()
         elif node.op == "placeholder" and node.name in places:
@@ -268,7 +271,7 @@ def recorded(
         elif node.op == "output":
             kinds = (spec.kind.name == "USER_OUTPUT" for spec in signature.output_specs)
             outputs = tuple(Ref(part.name) for part, kept in zip(node.args[0], kinds, strict=True) if kept)
-    return Graph(inputs, constants, tuple(steps), outputs)
+    return Graph(inputs, constants, tuple(unrolled(steps, shapes)), outputs)
 
 
 def _paths(holder: "torch.nn.Module | None") -> Iterator[tuple[str, Any]]:

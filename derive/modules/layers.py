@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 
 from derive.modules.entries import Array, Entry, choice, each, exp, floats, is_condition, lifted, of, sqrt, total
-from derive.modules.refusal import Refused
+from derive.modules.refusal import DROPOUT, Refused
 from derive.modules.sums import along, linear, matmul, mean_of, variance_of
 
 Operation = Callable[..., Any]
@@ -119,7 +119,7 @@ def attention(
 ) -> Array:
     """softmax(Q K' / sqrt(d) + mask) V; what a mask of truth values or of -inf leaves out counts nothing."""
     if dropout_p:
-        raise Refused("dropout: what it draws is not known; give its mask as an input")
+        raise Refused(DROPOUT)
     if enable_gqa:  # each head of keys and values is for several of queries
         key, value = (numpy.repeat(one, query.shape[-3] // one.shape[-3], axis=-3) for one in (key, value))
     factor = 1 / sqrt(lifted(query.shape[-1])) if scale is None else lifted(scale)
@@ -141,7 +141,7 @@ def attention(
 
 def dropout(input: Array, p: Any, train: bool) -> Array:
     if train and p:
-        raise Refused("dropout in training: what it draws is not known; give its mask as an input, or call eval()")
+        raise Refused(DROPOUT)
     return input
 
 
@@ -177,43 +177,6 @@ def rnn_cell(function: Callable[[Entry], Entry]) -> Operation:
     return operation
 
 
-def recurrent(cell: Callable[..., Any], states: int) -> Operation:
-    """A cell over all steps, layer on layer; what comes last are its states after the last step."""
-
-    def operation(
-        input: Array,
-        hx: Any,
-        params: Sequence[Array],
-        has_biases: bool,
-        num_layers: int,
-        dropout: Any,
-        train: bool,
-        bidirectional: bool,
-        batch_first: bool,
-    ) -> tuple[Array, ...]:
-        if bidirectional or (dropout and train and num_layers > 1):
-            raise Refused("both directions" if bidirectional else "dropout between layers")
-        steps = numpy.swapaxes(input, 0, 1) if batch_first else input
-        count = 4 if has_biases else 2
-        begin = [hx] if states == 1 else list(hx)
-        ends: list[list[Array]] = [[] for _ in begin]
-        for layer in range(num_layers):
-            state = [one[layer] for one in begin]
-            found = []
-            for step in steps:
-                given = state[0] if states == 1 else state
-                result = cell(step, given, *params[layer * count : (layer + 1) * count])
-                state = [result] if states == 1 else list(result)
-                found.append(state[0])
-            steps = numpy.stack(found)
-            for end, last in zip(ends, state, strict=True):
-                end.append(last)
-        output = numpy.swapaxes(steps, 0, 1) if batch_first else steps
-        return (output, *map(numpy.stack, ends))
-
-    return operation
-
-
 def bilinear(input1: Array, input2: Array, weight: Array, bias: Array | None = None) -> Array:
     found = numpy.empty((*input1.shape[:-1], weight.shape[0]), dtype=object)
     for *place, k in numpy.ndindex(*found.shape):
@@ -236,18 +199,14 @@ OPERATIONS: dict[str, Operation] = {
     "dropout": dropout,
     "glu": glu,
     "group_norm": group_norm,
-    "gru": recurrent(gru_cell, 1),
     "gru_cell": gru_cell,
     "instance_norm": instance_norm,
     "layer_norm": layer_norm,
-    "lstm": recurrent(lstm_cell, 2),
     "lstm_cell": lstm_cell,
     "prelu": lambda x, weight: each(
         lambda u, slope: choice(u > 0, u, slope * u), x, weight if x.ndim < 2 else per_channel(weight, x)
     ),
     "rms_norm": rms_norm,
-    "rnn_relu": recurrent(rnn_cell(of("relu")), 1),
-    "rnn_tanh": recurrent(rnn_cell(of("tanh")), 1),
     "rnn_relu_cell": rnn_cell(of("relu")),
     "rnn_tanh_cell": rnn_cell(tanh),
     "scaled_dot_product_attention": attention,

@@ -41,6 +41,7 @@ class Point:
         self.graph, self.random, self.inputs, self.magnitudes = graph, Random(seed), inputs, magnitudes
         self.given = {name: self.entries(one, positive or one.positive) for name, one in inputs.items()}
         self.held: dict[str, Any] = {}  # what is detached does not move
+        self.branches: dict[str, set[bool]] = {}
         self.values = self.at(self.given)
         self.cotangents = {
             f"{COTANGENT}{place}": self.drawn(value.shape, False) for place, value in enumerate(self.values)
@@ -65,7 +66,7 @@ class Point:
         Raises Undefined where that is not real and finite.
         """
         try:
-            values = run(self.graph, given, held=self.held)
+            values = run(self.graph, given, held=self.held, branches=self.branches)
         except (ZeroDivisionError, TypeError, ValueError) as error:
             if isinstance(error, Refused):
                 raise

@@ -7,3 +7,6 @@ class Refused(ValueError):
 
 class Wrong(ValueError):
     """What is not the value or the gradient of the module."""
+
+
+DROPOUT = "dropout in training: what it draws is not known; give its mask as an input, or call eval()"

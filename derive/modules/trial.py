@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from math import prod
 from typing import Any
@@ -37,6 +37,7 @@ class Trial:
     backward: Graph | None
     labels: list[tuple[str, str]]
     written: Written
+    branches: dict[str, set[bool]] = field(default_factory=dict)  # that were taken
 
     @classmethod
     def of(cls, module: Module, written: Written, opaque: bool) -> "Trial":
@@ -89,6 +90,8 @@ class Trial:
         raise Nowhere("found no numbers at which the module is smooth")
 
     def compare(self, point: Point) -> None:
+        for where, taken in point.branches.items():
+            self.branches.setdefault(where, set()).update(taken)
         results, labels, to = self.results({**point.given, **point.cotangents})
         for place, (label, got) in enumerate(zip(labels, results, strict=True)):
             try:
@@ -109,7 +112,7 @@ class Trial:
             except Wrong as error:
                 raise Wrong(f"{error}, at {self.sizes}") from error
         try:
-            return run(self.backward, given), self.labels, AGREEING
+            return run(self.backward, given, branches=self.branches), self.labels, AGREEING
         except (ZeroDivisionError, TypeError) as error:
             raise Wrong(f"the backward has no value where the module has one: {error}, at {self.sizes}") from error
 

@@ -20,7 +20,7 @@ class Verdict:
 
     It is `exact` if each is identical to SymPy's derivative, with a symbol for each entry, at the sizes `exact_at`;
     else, and at all `sizes`, they are the same to 45 digits; of an `opaque` one to 8, of numbers in float64. `missing`
-    names what it gives no gradient for.
+    names what it gives no gradient for, and `untaken` operations of which no point took the other branch.
     """
 
     name: str
@@ -30,6 +30,7 @@ class Verdict:
     missing: tuple[str, ...]
     opaque: bool
     least: str
+    untaken: tuple[str, ...]
 
     @property
     def exact(self) -> bool:
@@ -43,6 +44,8 @@ class Verdict:
         digits = f"to {count}, at {POINTS} random points and along random lines through them"
         lines += [f"{digits}, at {sizes}" for sizes in self.sizes]
         lines.append(f"and at up to {FAR} points with numbers of many magnitudes, at {self.least}")
+        if self.untaken and not self.exact:
+            lines.append(f"NOT shown, as no point took it: the other branch of {', '.join(self.untaken)}")
         if len(self.sizes) == 1:
             lines.append("at no other sizes")
         if self.missing:
@@ -86,6 +89,9 @@ def held(subject: Module, backward: Any, resize: bool, opaque: bool) -> Verdict:
     least = min(trials, key=lambda trial: trial.symbols)
     least.hold_far()
     exact_at = least.sizes if least.symbols <= MOST_SYMBOLS and least.is_identical() else ""
+    branches: dict[str, set[bool]] = {}
+    for where, taken in (pair for trial in trials for pair in trial.branches.items()):
+        branches.setdefault(where, set()).update(taken)
     shown = tuple(f"output {of}" if kind == "output" else f"d{of}" for kind, of in written.labels)
     return Verdict(
         written.name,
@@ -95,4 +101,5 @@ def held(subject: Module, backward: Any, resize: bool, opaque: bool) -> Verdict:
         tuple(written.missing),
         opaque,
         least.sizes,
+        tuple(where for where, taken in branches.items() if len(taken) == 1),
     )

@@ -179,6 +179,16 @@ class LanguageModel(nn.Module):
         return F.cross_entropy(logits.view(-1, logits.size(-1)), targets.view(-1))
 
 
+class Tagger(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.head = nn.LSTM(3, 2, batch_first=True), nn.Linear(2, 4)
+
+    def forward(self, x):
+        states, _ = self.rnn(x)
+        return self.head(states)
+
+
 class VAE(nn.Module):
     """Two outputs."""
 
@@ -205,6 +215,7 @@ ACTIVATIONS = (
     *("celu", "elu", "gelu", "hardswish", "hardtanh", "leaky_relu", "logsigmoid", "mish", "relu", "relu6", "selu"),
     *("sigmoid", "silu", "softplus", "softsign", "tanh", "tanhshrink"),
 )
+CLASSES = torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)  # their weights
 HIDING = torch.tensor([[0.0, -math.inf, 0.0, 0.5], [0.0, 0.0, -math.inf, -math.inf]])
 LAYERS = {  # what makes one, and its arguments
     **{name: (lambda name=name: MLP(getattr(F, name)), lambda: [r(3, 2)]) for name in ACTIVATIONS},
@@ -227,6 +238,7 @@ LAYERS = {  # what makes one, and its arguments
     "glu": (nn.GLU, lambda: [r(3, 4)]),
     "gpt block": (GPTBlock, lambda: [r(2, 3, 4)]),
     "group norm": (lambda: nn.GroupNorm(2, 4), lambda: [r(2, 4, 3)]),
+    "gru in both directions": (lambda: nn.GRU(2, 1, 2, bidirectional=True), lambda: [r(2, 3, 2)]),
     "gru cell": (lambda: nn.GRUCell(3, 2), lambda: [r(2, 3), r(2, 2)]),
     "hidden keys": (
         lambda: Of(lambda s, q, k, v, mask: F.scaled_dot_product_attention(q, k, v, mask)),
@@ -235,6 +247,17 @@ LAYERS = {  # what makes one, and its arguments
     "indices": (
         lambda: Of(lambda s, x, i: x[i].sum(1) + x.index_select(0, i[0])[:1] + x.gather(0, i).sum()),
         lambda: [r(5, 4), i(3, 4, below=4)],
+    ),
+    "ignored classes": (
+        lambda: Of(
+            lambda s, x, y: (
+                F.cross_entropy(x, y, ignore_index=1)
+                + F.cross_entropy(x, y, CLASSES, ignore_index=2, reduction="none")
+                + F.cross_entropy(x, y, label_smoothing=0.1, reduction="sum")
+                + F.cross_entropy(x, x.softmax(-1), label_smoothing=0.2)
+            )
+        ),
+        lambda: [r(4, 3), i(4, below=3)],
     ),
     "infonce": (
         lambda: Of(lambda s, a, b: F.cross_entropy(F.normalize(a) @ F.normalize(b).T / 0.1, torch.arange(len(a)))),
@@ -279,6 +302,7 @@ LAYERS = {  # what makes one, and its arguments
         ),
         lambda: [r(2, 3), r(2, 3)],
     ),
+    "lstm": (Tagger, lambda: [r(3, 2, 3)]),
     "lstm cell": (lambda: nn.LSTMCell(3, 2), lambda: [r(2, 3), (r(2, 2), r(2, 2))]),
     "largest of lines": (
         lambda: Of(lambda s, x: x.amax(0) + x.max(1, keepdim=True).values + x.min(0).values * x.max()),

@@ -404,6 +404,15 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         assert said in capsys.readouterr().err.replace("\n", " "), arguments
 
 
+def test_a_branch_that_no_point_took_is_named():
+    def far(x):
+        return torch.where(x > 1000, x * x, x)
+
+    verdict = audit(far, (torch.rand(7, 7),), lambda G, x: G + 0 * x, other_sizes=False)
+    assert not verdict.exact
+    assert "NOT shown, as no point took it: the other branch of aten.where" in str(verdict)
+
+
 def test_a_recurrent_network_with_nested_outputs_is_audited():
     """Its states are made by the module itself, and have a cotangent each."""
 

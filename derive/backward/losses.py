@@ -1,0 +1,162 @@
+"""Losses that torch has as one operation, as equations of linear maps and formulas."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sympy import Expr, Integer
+
+from derive.backends import Index, Infix, Literal, Minus, Source, call, method
+from derive.backward.formulas import along, entrywise, formula
+from derive.backward.maps import averaged, linear, masked, zeros_like
+from derive.backward.tape import ONE, Shape, Tape, Value, axes, reduced
+from derive.modules import Refused, exactly
+
+Handler = Callable[..., Any]
+NOTHING = Integer(0)
+
+
+def reduction_of(t: Tape, losses: Callable[[str], Value], reduction: int, weights: Value | None = None) -> Value:
+    """All of them, their mean, over the sum of their weights if they have any, or their sum, as torch numbers these."""
+    if reduction == 0:
+        return losses("")
+    each = losses("_each")
+    dims = axes(each.shape, None)
+    if reduction == 1 and weights is not None:
+        code = Infix("/", method(each.source, "sum"), weights.source)
+        return linear(t, each, (), code, lambda g: t.spread(Infix("/", g, weights.source), each.shape, dims, False))
+    if reduction == 1:
+        return averaged(t, each, dims, False, method(each.source, "mean"), ())
+    return linear(t, each, (), method(each.source, "sum"), lambda g: t.spread(g, each.shape, dims, False))
+
+
+def of_pairs(name: str) -> Handler:
+    """A loss of entries and targets in the same places."""
+
+    def handler(t: Tape, x: Value, target: Value, reduction: int = 1, **more: Any) -> Value:
+        def losses(suffix: str) -> Value:
+            return entrywise(t, lambda u, y: formula(name)(u, y, 0, **more), (x, target), suffix=suffix)
+
+        return reduction_of(t, losses, reduction)
+
+    return handler
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of rows along an axis: their places, which rows are ignored, their weights, and the sum of these.
+
+    By default no row is ignored, and each weighs 1.
+    """
+
+    axis: int
+    places: Source
+    ignored: Source | None
+    weights: Value | None
+    total: Value | None
+
+
+def classes_of(t: Tape, x: Value, target: Value, weight: Value | None, ignore_index: int) -> Classes:
+    axis = 1 if len(x.shape) > 1 else 0
+    if weight is not None and weight.moves:
+        raise Refused("weights of classes that are to have a gradient, which torch does not give; register a buffer")
+
+    def data(shape: Shape, code: Source, suffix: str, kind: str) -> Value:
+        return t.add(shape, code, [], None, "", suffix, kind=kind)
+
+    known, ignored, weights, total, zero = target, None, None, None, Literal("0")
+    if "ignore_index" in t.current[0].passed:
+        ignored = data(target.shape, Infix("==", target.source, Literal(str(ignore_index))), "_ignored", "bool").source
+        known = data(target.shape, method(target.source, "masked_fill", ignored, zero), "_known", "int64")
+        counted: Source = method(call("torch.logical_not", ignored), "sum")
+        total = counted if weight is None else None
+    column = (*target.shape[:axis], ONE, *target.shape[axis:])
+    places = data(column, method(known.source, "unsqueeze", Literal(str(axis))), "_classes", "int64")
+    if weight is not None:
+        weights = data(target.shape, Index(weight.source, (known.source,)), "_weights", "float")
+        shown = weights.source if ignored is None else method(weights.source, "masked_fill", ignored, Literal("0.0"))
+        total = method(shown, "sum")
+    whole = data((), total, "_total", "float") if total is not None else None
+    return Classes(axis, places.source, ignored, weights, whole)
+
+
+def nll_loss(t: Tape, x: Value, target: Value, weight: Value | None, reduction: int, ignore_index: int) -> Value:
+    return by_classes(t, x, classes_of(t, x, target, weight, ignore_index), reduction)
+
+
+def by_classes(t: Tape, x: Value, classes: Classes, reduction: int, smooth: Expr = NOTHING) -> Value:
+    """Minus the entry of each row's class, of which a part is spread over all."""
+    axis, dim, shape = classes.axis, Literal(str(classes.axis)), reduced(x.shape, [classes.axis], False)
+    plain = smooth == 0 and classes.weights is None
+
+    def chosen(suffix: str) -> Value:
+        def adjoint(g: Source) -> Source:
+            there = method(g, "unsqueeze", dim)
+            return method(zeros_like(x), "scatter_add", dim, classes.places, Minus(there) if plain else there)
+
+        code = method(method(x.source, "gather", dim, classes.places), "squeeze", dim)
+        return linear(t, x, shape, Minus(code) if plain else code, adjoint, suffix)
+
+    def formula_of(*entries: Any) -> Any:
+        found = -(1 - smooth) * entries[0] - (smooth * entries[1] if smooth != 0 else 0)
+        return found if classes.weights is None else found * entries[-1]
+
+    def losses(suffix: str) -> Value:
+        inside = f"{suffix}_shown" if classes.ignored is not None else suffix
+        if plain:
+            found = chosen(inside)
+        else:
+            parts = [chosen("_chosen")]
+            if smooth != 0:
+                parts.append(averaged(t, x, [axis], False, method(x.source, "mean", dim), shape, "_mean"))
+            parts += [classes.weights] if classes.weights is not None else []
+            found = entrywise(t, formula_of, parts, suffix=inside)
+        if classes.ignored is None:
+            return found
+        code = method(found.source, "masked_fill", classes.ignored, Literal("0.0"))
+        return masked(t, found, classes.ignored, code, shape, suffix)
+
+    return reduction_of(t, losses, reduction, classes.total)
+
+
+def cross_entropy_loss(
+    t: Tape,
+    x: Value,
+    target: Value,
+    weight: Value | None = None,
+    reduction: int = 1,
+    ignore_index: int = -100,
+    label_smoothing: Any = 0.0,
+) -> Value:
+    axis, smooth = (1 if len(x.shape) > 1 else 0), exactly(label_smoothing)
+    if weight is not None and (target.kind == "float" or smooth != 0):
+        raise Refused("weights of classes with label_smoothing, or with probabilities")
+    code = call("torch.log_softmax", x.source, Literal(str(axis)))
+    logs = along(t, "log_softmax", x, [axis], code, suffix="_logs")
+    if target.kind != "float":
+        return by_classes(t, logs, classes_of(t, logs, target, weight, ignore_index), reduction, smooth)
+    size = x.shape[axis].known
+    if smooth != 0 and size is None:
+        raise Refused("label_smoothing over classes whose number changes with the sizes")
+    spread = smooth / (size or 1)
+    terms = entrywise(t, lambda u, y: -u * ((1 - smooth) * y + spread), (logs, target), suffix="_terms")
+    shape = reduced(terms.shape, [axis], False)
+
+    def losses(suffix: str) -> Value:
+        total = method(terms.source, "sum", Literal(str(axis)))
+        return linear(t, terms, shape, total, lambda g: t.spread(g, terms.shape, [axis], False), suffix)
+
+    return reduction_of(t, losses, reduction)
+
+
+LOSSES: dict[str, Handler] = {
+    **{
+        name: of_pairs(name)
+        for name in (
+            *("binary_cross_entropy", "binary_cross_entropy_with_logits", "huber_loss", "kl_div", "l1_loss"),
+            *("mse_loss", "smooth_l1_loss"),
+        )
+    },
+    "cross_entropy_loss": cross_entropy_loss,
+    "nll_loss_nd": nll_loss,
+}

@@ -4,6 +4,9 @@ If the loss L sees V only through F(V), and G = dL/dF, then dL = tr(G^T dF), so 
 fixed. For one operation at a time SymPy differentiates that trace exactly (product_rules.py). Entry by entry,
 tr(G^T f(V)) is the sum of g f(v) over the entries, and its derivative is g f'(v), with f' from sympy.diff. What SymPy
 cannot differentiate is taught here: determinants, Kronecker products, blocks, the logarithm of row sums of exp.
+
+Rules can be looked up: MC are numbers of The Matrix Cookbook (Petersen and Pedersen, 2012), MN sections of Matrix
+Differential Calculus (Magnus and Neudecker).
 """
 
 from dataclasses import replace
@@ -156,7 +159,7 @@ def formula_pushforward(value: Elementwise, tangents: dict[MatrixSymbol, MatrixS
 
 
 def elementwise_pullback(equation: Equation, scalar: Expr, cotangent: MatrixExpr) -> MatrixExpr:
-    """Cotangent times partial derivative, entry by entry, the output written as itself.
+    """Cotangent times partial derivative, entry by entry (MN 9.14), the output written as itself.
 
     The same product with a tangent is what comes through forwards. Raises ValueError where SymPy knows no derivative.
     """
@@ -187,7 +190,10 @@ def between_jumps(derivative: Expr) -> Expr:
 
 
 def row_pullback(equation: Equation, variable: MatrixSymbol, cotangent: MatrixExpr) -> MatrixExpr:
-    """Of m = log(s), s the sum over the row of exp(z): dL/dz = g dm/dz, the row's g at each of its entries."""
+    """Of m = log(s), s the sum over the row of exp(z): dL/dz = g dm/dz, the row's g at each of its entries.
+
+    dm/dz is the softmax of the row (Boyd and Vandenberghe, Convex Optimization, A.4.2).
+    """
     partial, Z = row_partial(equation), equation.value.args[0]
     G = cotangent if constant(cotangent) is not None else repeated(cotangent, Z.shape)
     return matrix_pullback(Z, variable, weighted(G, partial.formula, partial.operands))
@@ -204,12 +210,15 @@ def row_partial(equation: Equation) -> Elementwise:
 
 
 def scalar_pullback(equation: Equation, variable: MatrixSymbol, cotangent: MatrixExpr) -> MatrixExpr:
-    """The cotangent, a 1 x 1 matrix, times the derivative of a number of a matrix."""
+    """The cotangent, a 1 x 1 matrix, times the derivative of a number of a matrix.
+
+    Of a trace MC 99; of determinants Jacobi's (MC 49, 57): d log |det F| = tr(F^-1 dF), so that its derivative by F is
+    F^-T, and d det = det d log |det|.
+    """
     number = equation.value.number
     if isinstance(number, Trace):
         derivative = chain_pullback(number.arg, variable, None)
     elif isinstance(number, LogDet | LogAbsDet | Determinant):
-        # Jacobi: d log |det F| = tr(F^-1 dF), so that d/dF log |det F| = F^-T, and d det = det d log |det|.
         derivative = matrix_pullback(number.arg, variable, transposed(inverse(number.arg)))
         if isinstance(number, Determinant):
             derivative = weighted(repeated(equation.target, variable.shape), *formula_of(derivative))
@@ -224,7 +233,10 @@ def scalar_pullback(equation: Equation, variable: MatrixSymbol, cotangent: Matri
 def matrix_pullback(
     value: MatrixExpr, variable: MatrixSymbol, cotangent: MatrixExpr, target: MatrixSymbol | None = None
 ) -> MatrixExpr:
-    """d/dvariable tr(G^T F), for one operation F that is no formula entry by entry; the target is the name of F."""
+    """d/dvariable tr(G^T F), for one operation F that is no formula entry by entry; the target is the name of F.
+
+    Of a Kronecker product MN 9.12; a block and a block matrix only move entries, and G's go back to their places.
+    """
     if value == variable:
         return cotangent
     if isinstance(value, KroneckerProduct):

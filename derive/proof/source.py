@@ -2,6 +2,7 @@
 
 import ast
 import math
+import re
 from importlib import import_module
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -11,28 +12,11 @@ from sympy import Integer, Rational
 from derive.proof.stand_in import MATH, module, torch_stand_in
 
 STANDARD = ("collections", "collections.abc", "itertools", "typing")
-BUILTINS = (
-    *("AttributeError", "RuntimeError", "TypeError", "ValueError", "__build_class__", "any", "bool", "classmethod"),
-    *(
-        "dict",
-        "float",
-        "int",
-        "isinstance",
-        "len",
-        "list",
-        "map",
-        "max",
-        "min",
-        "next",
-        "property",
-        "range",
-        "sorted",
-        "str",
-    ),
-    *("sum", "tuple", "type", "zip"),
+BUILTINS = re.findall(
+    r"\w+",
+    """AttributeError RuntimeError TypeError ValueError __build_class__ any bool classmethod dict float int isinstance
+    len list map max min next property range sorted str sum tuple type zip""",
 )
-
-
 OF_SIZES = {  # functions and methods among whose arguments are sizes, axes or orders
     *("amax", "arange", "cat", "expand", "eye", "index_select", "logsumexp", "matrix_power", "new_empty", "new_ones"),
     *("new_zeros", "pad", "polygamma", "reshape", "split", "split_with_sizes", "sum", "unsqueeze", "view", "zeta"),

@@ -49,13 +49,6 @@ def test_a_package_says_which_network_it_is(network, emitted):
     assert [tuple(p.shape) for p in sequential(network).parameters()] == list(emitted(network).SHAPES.values())
 
 
-def test_a_prediction_that_is_right_has_a_gradient_of_exact_zeros():
-    parameters, x, _ = run.sample(5, 8, torch.float32)
-    loss, gradients = backward.value_and_grad(parameters, x, backward.forward(parameters, x))
-    assert loss == 0
-    assert all((gradient == 0).all() for gradient in gradients)
-
-
 def test_no_rows_have_no_loss_and_no_gradient():
     parameters, _, _ = run.sample(5, 1, torch.float32)
     loss, gradients = backward.value_and_grad(parameters, torch.empty(0, 2), torch.empty(0, 1))
@@ -147,14 +140,3 @@ def test_run_compares_what_it_wrote(tmp_path, capsys):
     assert [line.split()[0] for line in table.splitlines() if line.startswith("dLd")] == list(
         dat.headers(backward.SHAPES).values()
     )
-
-
-def test_the_table_notices_a_wrong_gradient():
-    _, x, y = run.sample(1, 4, torch.float64)
-    parameters, _, _ = run.sample(1, 4, torch.float64)
-    _, gradients = backward.value_and_grad(parameters, x, y)
-    right = {f"dLd{name[0].lower()}{name[1]}": value.numpy() for name, value in gradients._asdict().items()}
-    wrong = {**right, "dLdw2": right["dLdw2"] * (1 + 1e-13)}
-    assert run.compare(right, right)[1] and not run.compare(wrong, right)[1]
-    assert not run.compare({**right, "dLdb2": right["dLdb2"][:3]}, right)[1]
-    assert not run.compare({"dLdw3": right["dLdw3"]}, right)[1]

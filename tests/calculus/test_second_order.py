@@ -95,14 +95,6 @@ def test_jvp_and_gradient_are_adjoint(emitted):
     assert left == pytest.approx(right, rel=1e-12)
 
 
-def test_the_rows_of_a_sum_add_up_to_its_gradient(emitted):
-    network = Network((2, 4, 3, 1), "silu")
-    parameters, _, x, y, _, _ = case(network, 9)
-    values = list(parameters.values())
-    _, gradients = emitted(network).value_and_grad(values, x, y)
-    assert_agree([g.sum(0) for g in emitted(network).per_sample_grad(values, x, y)], gradients)
-
-
 def test_a_wrong_direction_is_named(emitted):
     parameters, direction, x, y, _, _ = case(Network())
     values, along = list(parameters.values()), list(direction.values())

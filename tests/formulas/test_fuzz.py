@@ -22,69 +22,10 @@ from tests.helpers.children import in_a_child
 from tests.helpers.texts import BAD, NOTEBOOK, OWN, REFUSED
 
 SPACE = 2**28  # bytes on top of what the tests take already
-TOKENS = [
-    *(
-        "z",
-        "0",
-        "1",
-        "2.5",
-        "1e9",
-        "1e-400",
-        "9" * 30,
-        "pi",
-        "1j",
-        "True",
-        "None",
-        "_",
-        "__import__",
-        "'os'",
-        "é",
-        "\0",
-    ),
-    *(
-        "+",
-        "-",
-        "*",
-        "/",
-        "//",
-        "%",
-        "**",
-        "@",
-        "(",
-        ")",
-        "()",
-        "[",
-        "]",
-        "{",
-        "}",
-        ",",
-        ".",
-        ":",
-        ":=",
-        ";",
-        "#",
-        "\\",
-    ),
-    *("max", "min", "where", "exp", "log", "sqrt", "abs", "relu", "sigmoid", "softmax", "tanh", "erf", "gelu"),
-    *(
-        ">",
-        "<=",
-        "==",
-        "lambda",
-        "if",
-        "else",
-        "for",
-        "in",
-        "not",
-        "await",
-        "yield",
-        "import",
-        "\n",
-        "\t",
-        " ",
-        "f'{z}'",
-    ),
-]
+PRINTED = r"""z 0 1 2.5 1e9 1e-400 pi 1j True None _ __import__ 'os' é + - * / // % ** @ ( ) () [ ] { } , . : := ; # \
+max min where exp log sqrt abs relu sigmoid softmax tanh erf gelu > <= == lambda if else for in not await yield import
+f'{z}'"""
+TOKENS = [*PRINTED.split(), "9" * 30, "\0", "\n", "\t", " "]
 
 
 def spliced(draw: random.Random, text: str, letters: str) -> str:

@@ -67,6 +67,10 @@ BAD_TENSORS = {
         TypeError,
         "x: expected a dense tensor, got a nested one",
     ),
+    "sparse": (lambda a: {"x": a["x"].to_sparse()}, TypeError, r"x: expected a dense .*coo; x.to_dense\(\) makes one"),
+    "no dimensions": (lambda a: {"x": a["x"].sum()}, ValueError, r"x: expected shape \(N, 2\), got \(\)"),
+    "no columns": (lambda a: {"x": a["x"][:, :0]}, ValueError, r"x: expected shape \(5, 2\), got \(5, 0\)"),
+    "text": (lambda a: {"x": "__import__('os').mkdir('canary')"}, TypeError, "x: expected a torch.Tensor, got str"),
     "list": (lambda a: {"y": [[1.0]] * 5}, TypeError, r"y: expected a torch.Tensor, got list"),
     "none": (lambda a: {"x": None}, TypeError, r"x: expected a torch.Tensor, got NoneType"),
     "W1 transposed": (
@@ -95,10 +99,13 @@ BAD_TENSORS = {
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 @pytest.mark.parametrize("case", BAD_TENSORS)
-def test_bad_tensors_are_refused(case, arguments):
+def test_bad_tensors_are_refused_and_leave_no_trace(case, arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     change, error, message = BAD_TENSORS[case]
-    with pytest.raises(error, match=f"^{message}$"):
-        backward.value_and_grad(**{**arguments, **change(arguments)})
+    for function in (backward.value_and_grad, backward.input_grad, backward.per_sample_grad):
+        with pytest.raises(error, match=f"^{message}$"):
+            function(**{**arguments, **change(arguments)})
+    assert os.listdir() == []
 
 
 FUNCTIONS = {

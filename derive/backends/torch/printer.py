@@ -170,12 +170,12 @@ class TorchFormulas(FormulaPrinter):
         return source
 
     def piecewise(self, expr: Piecewise) -> Source:
-        """Nested torch.where; of numbers alone torch would make a tensor of its default dtype."""
+        """Nested torch.where; of two numbers torch would make a tensor of its default dtype."""
         *branches, (last, condition) = expr.args
         if condition is not true:
             raise ValueError(f"torch needs a value where no condition holds: {expr}")
         source = self.formula(last)
-        if all(is_number(branch) for branch, _ in expr.args):
+        if all(is_number(branch) for branch, _ in expr.args[-2:]):
             source = method(self.like, "new_tensor", source)
         for value, condition in reversed(branches):
             source = call("torch.where", self.formula(condition), self.formula(value), source)

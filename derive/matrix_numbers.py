@@ -1,14 +1,14 @@
 """What a matrix derivation comes to at given numbers: by numpy, and by torch beside autograd."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy
 from numpy import ndarray
 from sympy import MatrixSymbol
 
-from derive.diagnosis import Diagnosis, ExpressionDoctor
+from derive.diagnosis import Diagnosis, ExpressionDoctor, by_name
 from derive.operations import evaluate
 from derive.packages import forward_text
 from derive.programs import Symmetric
@@ -64,20 +64,9 @@ def diagnosed(subject: Any, function: Callable[..., Any], arrays: dict[str, Any]
     values = {name: doctor.point.inputs[symbol].copy() for name, symbol in names.items()}
     given = function(**{name: array.item() if name in scalars else array for name, array in values.items()})
     variables = [str(variable) for variable in subject.variables]
-    if isinstance(given, tuple) and len(given) == 2 and (len(variables) == 1 or isinstance(given[1], Mapping | tuple)):
-        given = given[1]
-    elif isinstance(given, tuple) and len(given) == len(variables) + 1:
-        given = given[1:]
-    if not isinstance(given, Mapping):
-        parts = given if isinstance(given, tuple) and len(variables) > 1 else (given,)
-        if len(parts) != len(variables):
-            raise TypeError(f"function: expected gradients in {', '.join(variables)}, by name or in this order")
-        given = dict(zip(variables, parts, strict=True))
-    if unknown := [name for name in given if name not in variables]:
-        raise ValueError(f"function: {str(unknown[0])!r}: no variable; known: {', '.join(variables)}")
-    if not given:
-        raise ValueError("function: returned no gradient")
-    return doctor.of_arrays({names[name].name: two_dimensions(name, part) for name, part in given.items()})
+    return doctor.of_arrays(
+        {names[name].name: two_dimensions(name, part) for name, part in by_name(given, variables).items()}
+    )
 
 
 def two_dimensions(name: str, array: Any) -> ndarray:

@@ -191,3 +191,15 @@ def content(path: Path, most: int) -> bytes:
     if max(status.st_size, len(data)) > most:
         raise ValueError(f"{path}: {max(status.st_size, len(data))} bytes, expected at most {most}")
     return bytes(data)
+
+
+def decoded(path: Path, data: bytes, encoding: str = "utf-8") -> str:
+    """The text of a file that has these bytes, without a mark in front.
+
+    Raises ValueError with file, line and byte where it is none.
+    """
+    try:
+        return data.decode(encoding).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}:{line}: not plain text: byte 0x{data[error.start]:02x}") from None

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy
 
-from .command import alone_in, content, uninterrupted
+from .command import alone_in, content, decoded, uninterrupted
 
 LARGEST = 2**30  # bytes that are read
 DECIMALS = 7  # of a rounded number
@@ -140,7 +140,7 @@ def _numbers(tokens: list[str], dtype: type) -> numpy.ndarray:
 
 
 def _read(path: Path, numbers: Callable[[list[str]], Sequence[float]]) -> dict[str, numpy.ndarray]:
-    lines = _lines(path)
+    lines = decoded(path, content(path, LARGEST), "ascii").split("\n")
     arrays: dict[str, numpy.ndarray] = {}
     name, started, tokens = "", 0, []
     for number, line in enumerate([*lines, None], 1):
@@ -160,15 +160,6 @@ def _read(path: Path, numbers: Callable[[list[str]], Sequence[float]]) -> dict[s
     if not arrays:
         raise ValueError(f"{path}:1: empty; expected headers such as dLdw1, each with its numbers")
     return arrays
-
-
-def _lines(path: Path) -> list[str]:
-    data = content(path, LARGEST)
-    try:
-        return data.decode("ascii").split("\n")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path}:{line}: not plain text: byte 0x{data[error.start]:02x}") from None
 
 
 def _tokens(path: Path, number: int, line: str) -> list[str]:

@@ -15,7 +15,7 @@ import numpy
 import torch
 
 from .backward import SHAPES, Parameters
-from .command import content
+from .command import content, decoded
 from .given import LAYOUTS, Given, given_numbers
 
 INPUTS, OUTPUTS = 2, 1
@@ -89,11 +89,7 @@ def _one_hot(path: Path, x: numpy.ndarray, numbers: numpy.ndarray) -> tuple[nump
 
 
 def _csv(path: Path, data: bytes) -> numpy.ndarray:
-    try:
-        text = data.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path}:{line}: not plain text: byte 0x{data[error.start]:02x}") from None
+    text = decoded(path, data)
     first = text.strip().partition("\n")[0]
     separator = next((mark for mark in (",", ";", "\t") if mark in first), " ")
     rows: list[list[float]] = []

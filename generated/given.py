@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .command import content, one_line
+from .command import content, decoded, one_line
 
 LARGEST_NUMBERS = 2**26  # bytes
 IGNORED = -100  # the class of a point that torch's cross_entropy ignores
@@ -34,7 +34,7 @@ def given_numbers(
     classes, from 0; a point whose class is -100 is left out, as torch ignores it.
     Raises OSError, or ValueError with file, line and reason.
     """
-    text = text_of_numbers(path)
+    text = decoded(path, content(path, LARGEST_NUMBERS)).replace("\r\n", "\n")
     lines: dict[str, int] = {}
     for number, line in enumerate(text.split("\n"), 1):
         if key := re.match(r"""\s*["']?(\w+)["']?\s*=""", line):
@@ -88,15 +88,6 @@ def given_numbers(
         if not values[name]:
             raise ValueError(f"{path}:{lines['y']}: y: no points that are not ignored")
     return Given(values, layout)
-
-
-def text_of_numbers(path: Path) -> str:
-    data = content(path, LARGEST_NUMBERS)
-    try:
-        return data.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path}:{line}: not plain text: byte 0x{data[error.start]:02x}") from None
 
 
 def weights_of(where: str, value: Any, shape: tuple[int, ...], layout: str) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from derive.diagnosis.diagnosis import Diagnostician, diagnose, drawn_point
 from derive.diagnosis.expressions import ExpressionDoctor
-from derive.diagnosis.report import Diagnosis, Explanation, Verdict, relation
+from derive.diagnosis.report import Diagnosis, Explanation, Verdict, by_name, relation
 from derive.diagnosis.written import Misread, Written, named, written
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Misread",
     "Verdict",
     "Written",
+    "by_name",
     "diagnose",
     "drawn_point",
     "named",

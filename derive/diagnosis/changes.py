@@ -1,12 +1,12 @@
 """Other operations in the place of right ones: symbols exchanged, terms put in, formulas with one thing changed."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from sympy import Add, Expr, MatrixSymbol, Mul, Piecewise, Pow, Symbol
+from sympy import Add, Expr, Integer, MatrixSymbol, Mul, Piecewise, Pow, Rational, Symbol
 
-from derive.operations import Entrywise, Operation, Sum, Transposed, Value
+from derive.operations import Entrywise, Operation, Scaled, Sum, Transposed, Value
 
 MOST_CHANGES = 60  # of a formula
 
@@ -32,43 +32,79 @@ class Slip:
     changes: tuple[tuple[int, Operation], ...]
 
 
-def values_in(part: Any) -> Iterator[MatrixSymbol]:
+def parts_of(part: Any) -> Iterator[Operation]:
+    """An operation and all that it is made of."""
+    if isinstance(part, Operation):
+        yield part
+        part = tuple(getattr(part, field.name) for field in fields(part))
+    for item in part if isinstance(part, tuple) else ():
+        yield from parts_of(item)
+
+
+def values_in(operation: Operation) -> Iterator[MatrixSymbol]:
     """The symbols that an operation reads."""
-    if isinstance(part, Value):
-        yield part.symbol
-    elif isinstance(part, tuple):
-        for item in part:
-            yield from values_in(item)
-    elif isinstance(part, Operation):
-        for field in fields(part):
-            yield from values_in(getattr(part, field.name))
+    return (part.symbol for part in parts_of(operation) if isinstance(part, Value))
 
 
-def exchanged(part: Any, symbol: MatrixSymbol, other: Operation) -> Any:
-    """The operation with another one in the place of a symbol, wherever that is read."""
-    if isinstance(part, Value):
-        return other if part.symbol == symbol else part
+def put(part: Any, old: Operation, new: Operation) -> Any:
+    """The operation with something else in the place of a part of it, wherever that stands."""
+    if part == old:
+        return new
     if isinstance(part, tuple):
-        return tuple(exchanged(item, symbol, other) for item in part)
-    if is_dataclass(part) and isinstance(part, Operation):
-        made = replace(part, **{f.name: exchanged(getattr(part, f.name), symbol, other) for f in fields(part)})
-        return made.of.of if isinstance(made, Transposed) and isinstance(made.of, Transposed) else made
-    return part
+        return tuple(put(item, old, new) for item in part)
+    if not isinstance(part, Operation):
+        return part
+    made = replace(part, **{field.name: put(getattr(part, field.name), old, new) for field in fields(part)})
+    return made.of.of if isinstance(made, Transposed) and isinstance(made.of, Transposed) else made
+
+
+def exchanged(operation: Operation, symbol: MatrixSymbol, other: Operation) -> Any:
+    """The operation with another one in the place of a symbol."""
+    return put(operation, Value(symbol.shape, symbol), other)
 
 
 def operands(operation: Operation) -> tuple[tuple[Symbol, Operation], ...]:
     return operation.operands if isinstance(operation, Entrywise) else ()
 
 
-def parts(operation: Operation) -> tuple[Operation, ...]:
+def terms_of(operation: Operation) -> tuple[Operation, ...]:
+    """What is added, or the operation alone."""
     return operation.terms if isinstance(operation, Sum) else (operation,)
 
 
-def put(operation: Operation, old: Operation, new: Operation) -> Operation:
+def with_term(operation: Operation, old: Operation, new: Operation) -> Operation:
     """The operation, or the sum of which `old` is a term, with `new` in its place."""
     if operation == old:
         return new
-    return Sum(operation.shape, tuple(new if term == old else term for term in parts(operation)))
+    return Sum(operation.shape, tuple(new if term == old else term for term in terms_of(operation)))
+
+
+def scaled(operation: Operation, factors: Iterable[tuple[Expr, str]]) -> Iterator[Change]:
+    """The operation times each factor, with what that is called, besides 1/2, 2 and -1."""
+    usual = ((Rational(1, 2), "a factor 2 is missing"), (Integer(2), "a factor 2 is too many"))
+    for factor, kind in (*usual, (Integer(-1), "the sign is the other"), *factors):
+        yield Change(kind, kind, Scaled(operation.shape, factor, operation))
+
+
+def of_terms(
+    operation: Operation, names: Callable[[Operation], tuple[str, str]], sizes: Iterable[Expr]
+) -> Iterator[Change]:
+    """Of terms that are added, one is left out, or taken twice, by half, with the other sign, over or times a size.
+
+    `names` has for a term what it is called, and what it is called whatever it reads.
+    """
+    terms = operation.terms if isinstance(operation, Sum) else ()
+    scales = [(Integer(2), "twice"), (Rational(1, 2), "half of"), (Integer(-1), "minus")]
+    for size in sizes:
+        scales += [(1 / size, f"1/{size} of"), (size, f"{size} times")]
+    for index, term in enumerate(terms):
+        (what, general), (before, after) = names(term), (terms[:index], terms[index + 1 :])
+        rest = (*before, *after)
+        left = rest[0] if len(rest) == 1 else Sum(operation.shape, rest)
+        yield Change(f"{general} is left out", f"{what} is left out", left)
+        for factor, words in scales:
+            made = Sum(operation.shape, (*before, Scaled(term.shape, factor, term), *after))
+            yield Change(f"{words} {general} is taken", f"{words} {what} is taken", made)
 
 
 @dataclass(frozen=True)

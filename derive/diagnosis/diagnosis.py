@@ -12,7 +12,7 @@ from numpy import ndarray
 from derive.backends.torch import ONE, TorchPrinter
 from derive.calculus import derive
 from derive.diagnosis.doctor import Doctor
-from derive.diagnosis.report import Diagnosis, sized
+from derive.diagnosis.report import Diagnosis, by_name, sized
 from derive.diagnosis.search import Claim, Point, Search, Values
 from derive.diagnosis.slips import Slips
 from derive.diagnosis.written import MOST_FLOAT32, Misread, Written, named, written
@@ -159,21 +159,4 @@ def diagnose(function: Callable[..., Any], network: Network, rows: int = ROWS) -
     x, y = inputs.pop("x"), inputs.pop("y")
     parameters = inputs
     given = function({name: array.copy() for name, array in parameters.items()}, x.copy(), y.copy())
-    if (
-        isinstance(given, tuple | list)
-        and len(given) == 2
-        and numpy.ndim(given[0]) == 0
-        and not numpy.isscalar(given[1])
-    ):
-        given = given[1]
-    if not isinstance(given, Mapping):
-        if not isinstance(given, tuple | list) or len(given) != len(parameters):
-            raise TypeError(
-                f"function: expected gradients by name or {len(parameters)} in order, got {type(given).__name__}"
-            )
-        given = dict(zip(parameters, given, strict=True))
-    if unknown := [name for name in given if name not in parameters]:
-        raise ValueError(f"function: {unknown[0]!r}: no parameter; known: {', '.join(parameters)}")
-    if not given:
-        raise ValueError("function: returned no gradient")
-    return doctor.of_arrays(given)
+    return doctor.of_arrays(by_name(given, parameters))

@@ -1,20 +1,31 @@
 """Slips in the derivation of an expression, and what is wrong with somebody's gradient of it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy
 from numpy import ndarray
-from sympy import Expr, Integer, MatrixSymbol, Rational, Symbol, diff
+from sympy import MatrixSymbol, Symbol, diff
 
 from derive.backends.torch import TorchPrinter
-from derive.diagnosis.changes import Change, Slip, changed, exchanged, operands, put, values_in
+from derive.diagnosis.changes import (
+    Change,
+    Slip,
+    changed,
+    exchanged,
+    of_terms,
+    operands,
+    parts_of,
+    put,
+    scaled,
+    values_in,
+    with_term,
+)
 from derive.diagnosis.doctor import Doctor
 from derive.diagnosis.report import Diagnosis, sized
 from derive.diagnosis.rows import of_softmax
 from derive.diagnosis.search import Claim, Point, Search, Values
-from derive.operations import Entrywise, Operation, Power, Product, Reduction, Scaled, Sum, Transposed, Value, lower
+from derive.operations import Entrywise, Operation, Power, Product, Reduction, Sum, Transposed, Value, lower
 from derive.programs import Derivation, Equation, Role, RowLogSumExp, Symmetric, entry
 
 MOST_TRIED = 40  # points in search of one at which all is finite
@@ -58,11 +69,12 @@ class ExpressionSlips:
             yield Change("each entry by itself", words, operands(operation)[0][1])
         if not forward:
             yield from self.of_whole(equation, operation)
-            yield from self.factors(operation)
+            factors = [(1 / size, f"it is divided by {size}") for size in self.sizes]
+            yield from scaled(operation, [*factors, *((size, f"it is multiplied by {size}") for size in self.sizes)])
             yield from of_softmax(self.derivation, self.operations, self.shapes, equation.target, operation)
         for change in (
             *self.of_slope(equation, operation),
-            *self.of_terms(operation),
+            *of_terms(operation, self.names, ()),
             *self.of_each_term(operation, known),
         ):
             yield replace(change, kind=f"forward: {change.kind}") if forward else change
@@ -91,24 +103,15 @@ class ExpressionSlips:
         reads = set(values_in(part))
         return bool(reads) and reads <= self.backward
 
-    def of_terms(self, operation: Operation) -> Iterator[Change]:
-        """Of terms that are added: one left out, twice, by half, with the other sign."""
-        terms = operation.terms if isinstance(operation, Sum) else ()
-        for index, term in enumerate(terms):
-            what = f"the term with {', '.join(sorted(map(self.code, set(values_in(term)))))}"
-            rest = (*terms[:index], *terms[index + 1 :])
-            left = rest[0] if len(rest) == 1 else Sum(operation.shape, rest)
-            yield Change("a term is left out", f"{what} is left out", left)
-            for factor, words in ((Integer(2), "twice"), (Rational(1, 2), "half of"), (Integer(-1), "minus")):
-                scaled = (*terms[:index], Scaled(term.shape, factor, term), *terms[index + 1 :])
-                yield Change(f"{words} a term is taken", f"{words} {what} is taken", Sum(operation.shape, scaled))
+    def names(self, term: Operation) -> tuple[str, str]:
+        return f"the term with {', '.join(sorted(map(self.code, set(values_in(term)))))}", "a term"
 
     def of_each_term(self, operation: Operation, known: list[MatrixSymbol]) -> Iterator[Change]:
         """What is done to all of an operation, or to one of its terms."""
         yield from self.of_operands(operation, known)
         for term in operation.terms if isinstance(operation, Sum) else ():
             for change in self.of_operands(term, known):
-                yield replace(change, operation=put(operation, term, change.operation))
+                yield replace(change, operation=with_term(operation, term, change.operation))
 
     def of_operands(self, operation: Operation, known: list[MatrixSymbol]) -> Iterator[Change]:
         """Another matrix of the same shape in the place of one, a transpose lost or added, factors exchanged."""
@@ -127,7 +130,7 @@ class ExpressionSlips:
                 yield from self.of_product(operation, part)
             if isinstance(part, Power) and part.exponent == -1:
                 words = "what is inverted is taken as it is"
-                yield Change("inverse left out", words, put_in(operation, part, part.of))
+                yield Change("inverse left out", words, put(operation, part, part.of))
 
     def of_product(self, operation: Operation, product: Product) -> Iterator[Change]:
         """Of a product in an operation: two factors exchanged, one transposed, or one left out."""
@@ -135,15 +138,15 @@ class ExpressionSlips:
         for place, factor in enumerate(factors):
             others = (*factors[:place], *factors[place + 1 :])
             left = replace(product, factors=others) if len(others) > 1 else others[0]
-            yield Change("a factor is left out", "a factor of a product is left out", put_in(operation, product, left))
+            yield Change("a factor is left out", "a factor of a product is left out", put(operation, product, left))
             other = factor.of if isinstance(factor, Transposed) else Transposed(factor.shape[::-1], factor)
             turned = replace(product, factors=(*factors[:place], other, *factors[place + 1 :]))
             words = "a factor of a product is transposed where it is not, or the other way round"
-            yield Change("transposed factor", words, put_in(operation, product, turned))
+            yield Change("transposed factor", words, put(operation, product, turned))
             if place:
                 pair = (*factors[: place - 1], factor, factors[place - 1], *factors[place + 1 :])
                 words = "two factors of a product are exchanged"
-                yield Change("factors exchanged", words, put_in(operation, product, replace(product, factors=pair)))
+                yield Change("factors exchanged", words, put(operation, product, replace(product, factors=pair)))
 
     def of_whole(self, equation: Equation, operation: Operation) -> Iterator[Change]:
         """Of a result: transposed, or not added up."""
@@ -156,40 +159,6 @@ class ExpressionSlips:
                 yield Change("softmax entry by entry", "softmax's slope is taken entry by entry", operation.of)
             else:
                 yield Change("a sum is left out", "the sum over the columns is left out", operation.of)
-
-    def factors(self, operation: Operation) -> Iterator[Change]:
-        made: list[tuple[Expr, str]] = [
-            (Rational(1, 2), "a factor 2 is missing"),
-            (Integer(2), "a factor 2 is too many"),
-            (Integer(-1), "the sign is the other"),
-        ]
-        for size in self.sizes:
-            made += [(1 / size, f"it is divided by {size}"), (size, f"it is multiplied by {size}")]
-        for factor, kind in made:
-            yield Change(kind, kind, Scaled(operation.shape, factor, operation))
-
-
-def parts_of(operation: Any) -> Iterator[Operation]:
-    """The operation and all that it is made of."""
-    if isinstance(operation, Operation):
-        yield operation
-        for field in fields(operation):
-            yield from parts_of(getattr(operation, field.name))
-    elif isinstance(operation, tuple):
-        for part in operation:
-            yield from parts_of(part)
-
-
-def put_in(operation: Any, old: Operation, new: Operation) -> Any:
-    """The operation with something else in the place of a part of it."""
-    if operation == old:
-        return new
-    if isinstance(operation, tuple):
-        return tuple(put_in(part, old, new) for part in operation)
-    if isinstance(operation, Operation):
-        names = (field.name for field in fields(operation))
-        return replace(operation, **{name: put_in(getattr(operation, name), old, new) for name in names})
-    return operation
 
 
 class ExpressionDoctor(Doctor):

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from sympy import Integer, MatrixSymbol, Rational, diff
+from sympy import Expr, Integer, MatrixSymbol, diff
 
-from derive.diagnosis.changes import Change, exchanged, parts, put, values_in
+from derive.diagnosis.changes import Change, exchanged, terms_of, values_in, with_term
 from derive.diagnosis.slopes import USUAL
 from derive.diagnosis.surroundings import Surroundings
 from derive.formulas import FUNCTIONS, w, z
-from derive.operations import Affine, Entrywise, Operation, Product, Repeated, Scaled, Slice, Sum, Transposed, Value
+from derive.operations import Affine, Entrywise, Operation, Product, Repeated, Slice, Sum, Transposed, Value
 from derive.problems import N
 from derive.programs import SymbolKind, entry
 
@@ -32,26 +32,11 @@ class Passes(Surroundings):
             words = f"only the {which} point is in it: the points are not added up"
             yield Change(f"{which} row only", words, cut)
 
-    def of_sum(self, operation: Operation) -> Iterator[Change]:
-        """Of terms that are added, one is left out, or taken twice, by half, with the other sign."""
-        if not isinstance(operation, Sum):
-            return
-        for index, term in enumerate(operation.terms):
-            rest = (*operation.terms[:index], *operation.terms[index + 1 :])
-            reads = set(values_in(term))
-            names = ", ".join(sorted(map(self.code, reads)))
-            what, general = ("the penalty",) * 2 if reads <= self.weights else (f"the term with {names}", "a term")
-            left = rest[0] if len(rest) == 1 else replace(operation, terms=rest)
-            yield Change(f"{general} is left out", f"{what} is left out", left)
-            for factor, words in (
-                *((Integer(2), "twice"), (Rational(1, 2), "half of"), (Integer(-1), "minus")),
-                *((1 / N, "one over the number of points times"), (N, "the number of points times")),
-            ):
-                scaled = replace(
-                    operation,
-                    terms=(*operation.terms[:index], Scaled(term.shape, factor, term), *operation.terms[index + 1 :]),
-                )
-                yield Change(f"{words} {general} is taken", f"{words} {what} is taken", scaled)
+    def names(self, term: Operation) -> tuple[str, str]:
+        reads = set(values_in(term))
+        if reads <= self.weights:
+            return "the penalty", "the penalty"
+        return f"the term with {', '.join(sorted(map(self.code, reads)))}", "a term"
 
     def of_penalty(self, target: MatrixSymbol, operation: Operation) -> Iterator[Change]:
         """A penalty of biases, where it is of weights alone."""
@@ -62,20 +47,12 @@ class Passes(Surroundings):
                 words = f"the penalty of {self.code(b)} is added, and it is of weights alone"
                 yield Change("a penalty of biases", words, Sum(operation.shape, (operation, penalty)))
 
-    def factors(self, operation: Operation) -> Iterator[Change]:
-        C = Integer(self.network.layers[-1])
-        for factor, kind in (
-            (Rational(1, 2), "a factor 2 is missing"),
-            (Integer(2), "a factor 2 is too many"),
-            (Integer(-1), "the sign is the other"),
-            (1 / N, "it is divided by the number of points"),
-            (N, "it is multiplied by the number of points"),
-            (1 / C, "it is divided by the number of outputs"),
-            (C, "it is multiplied by the number of outputs"),
-            (1 / (N * C), "it is divided by the numbers of points and of outputs"),
-            (N * C, "it is multiplied by the numbers of points and of outputs"),
-        ):
-            yield Change(kind, kind, Scaled(operation.shape, factor, operation))
+    def factors(self) -> Iterator[tuple[Expr, str]]:
+        C, divided, multiplied = Integer(self.network.layers[-1]), "it is divided by", "it is multiplied by"
+        for size, words in ((N, "the number of points"), (C, "the number of outputs")):
+            yield from ((1 / size, f"{divided} {words}"), (size, f"{multiplied} {words}"))
+        both = "the numbers of points and of outputs"
+        yield from ((1 / (N * C), f"{divided} {both}"), (N * C, f"{multiplied} {both}"))
 
     def of_operands(self, operation: Operation, known: set[MatrixSymbol]) -> Iterator[Change]:
         """Another matrix of the same shape in the place of one."""
@@ -84,9 +61,9 @@ class Passes(Surroundings):
                 shown = self.code(next(values_in(other))) + (".T" if isinstance(other, Transposed) else "")
                 words = f"{shown} stands where {self.code(symbol)} belongs"
                 yield Change(kind, words, exchanged(operation, symbol, other))
-                for term in parts(operation)[1:]:
+                for term in terms_of(operation)[1:]:
                     if symbol in values_in(term):
-                        yield Change(kind, words, put(operation, term, exchanged(term, symbol, other)))
+                        yield Change(kind, words, with_term(operation, term, exchanged(term, symbol, other)))
 
     def others(self, symbol: MatrixSymbol, known: set[MatrixSymbol]) -> Iterator[tuple[Operation, str]]:
         if symbol in self.weights:
@@ -122,7 +99,7 @@ class Passes(Surroundings):
                     words = f"the forward pass has {other} in the place of {name}"
                     yield Change("forward: another activation", words, replace(operation, formula=formula))
             return
-        for part in parts(operation):
+        for part in terms_of(operation):
             match part:
                 case Affine(input=X, weight=W, bias=b):
                     changes = [
@@ -134,7 +111,7 @@ class Passes(Surroundings):
                 case _:
                     continue
             for change in changes:
-                yield replace(change, operation=put(operation, part, change.operation))
+                yield replace(change, operation=with_term(operation, part, change.operation))
 
     def of_bias(self, affine: Affine, X: Value, W: Value, b: Value) -> Iterator[Change]:
         """Of an affine map: no bias, or another layer's."""

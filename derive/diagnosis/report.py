@@ -1,7 +1,9 @@
 """What a diagnosis says: a verdict a gradient, slips with their steps, and what is known where there are none."""
 
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy
 from numpy import ndarray
@@ -90,6 +92,29 @@ class Diagnosis:
             text += [f"and {count - MOST_SHOWN} more"] if count > MOST_SHOWN else []
             text += ["", self.apart] if self.apart else []
         return "\n".join([*text, *([""] if self.notes else []), *self.notes])
+
+
+def by_name(given: Any, variables: Collection[str]) -> Mapping[str, Any]:
+    """What somebody's function returned, as gradients by name: by name or in order, alone or behind a loss.
+
+    Raises ValueError or TypeError for anything else.
+    """
+    if isinstance(given, tuple) and numpy.ndim(given[:1] and given[0]) == 0:
+        whole = isinstance(given[1:] and given[1], Mapping | tuple | list)
+        if len(given) == 2 and (len(variables) == 1 or (whole and len(given[1]) == len(variables))):
+            given = given[1]
+        elif len(given) == len(variables) + 1:
+            given = given[1:]
+    if not isinstance(given, Mapping):
+        parts = given if isinstance(given, tuple | list) and len(variables) > 1 else (given,)
+        if len(parts) != len(variables):
+            raise TypeError(f"function: expected gradients in {', '.join(variables)}, by name or in this order")
+        given = dict(zip(variables, parts, strict=True))
+    if unknown := [name for name in given if name not in variables]:
+        raise ValueError(f"function: {str(unknown[0])!r}: no variable; known: {', '.join(variables)}")
+    if not given:
+        raise ValueError("function: returned no gradient")
+    return given
 
 
 def words_in_a_line(explanation: Explanation) -> list[str]:

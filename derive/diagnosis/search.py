@@ -300,11 +300,10 @@ class Search:
 
 def short_numbers(low: float, high: float, middle: float) -> list[str]:
     """Of 1, 2 and 3 digits those nearest to a number and to the ends of what it may be, which are rounded, too."""
-    found: dict[str, None] = {}
+    found: list[str] = []
     for digits in (1, 2, 3):
         unit = 10.0 ** (math.floor(math.log10(middle)) + 1 - digits)
-        first, last = math.ceil(low / unit), math.floor(high / unit)
-        between = range(max(first, 1), min(last, first + MOST_STEPS) + 1)
+        between = range(math.ceil(low / unit), math.floor(high / unit) + 1)[:MOST_STEPS]
         numbers = [round(middle / unit), *sorted(between, key=lambda number: (number % 10 != 0, number % 5 != 0))]
-        found |= dict.fromkeys(f"{number * unit:.{digits}g}" for number in numbers if number > 0)
-    return list(found)
+        found += [f"{number * unit:.{digits}g}" for number in numbers if number > 0]
+    return list(dict.fromkeys(found))

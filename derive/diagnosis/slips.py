@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 from sympy import MatrixSymbol
 
-from derive.diagnosis.changes import Change, Slip
+from derive.diagnosis.changes import Change, Slip, of_terms, scaled
 from derive.diagnosis.passes import Passes
 from derive.diagnosis.slopes import Slopes
 from derive.operations import Operation, Reduction
+from derive.problems import N
 
 
 class Slips(Slopes, Passes):
@@ -58,8 +59,8 @@ class Slips(Slopes, Passes):
             yield Change("softmax entry by entry", "softmax's slope is taken entry by entry", operation.of)
             return
         yield from self.of_slope(index, operation)
-        yield from self.of_sum(operation)
-        yield from self.factors(operation)
+        yield from of_terms(operation, self.names, (N,))
+        yield from scaled(operation, self.factors())
         yield from self.of_operands(operation, known)
         yield from self.of_rows(operation, target)
         yield from self.of_penalty(target, operation)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy
 from numpy import ndarray
 
-from derive.system import content
+from derive.system import content, decoded
 
 LARGEST = 2**26  # bytes
 NUMBER = r"[-+]?(?:inf|nan|(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?![\w.])"
@@ -46,11 +46,7 @@ def written(path: Path) -> list[Written]:
 
     Raises OSError, or ValueError with file, line and reason.
     """
-    try:
-        text = content(path, LARGEST).decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path}:{line}: not plain text: byte 0x{error.object[error.start]:02x}") from None
+    text = decoded(path, content(path, LARGEST))
     try:
         return settled(list(arrays(text)))
     except Misread as error:

@@ -14,7 +14,7 @@ from derive.paper.latex import latex, symbol_in_line
 from derive.paper.prose import prose
 from derive.problems import Network, targets
 from derive.programs import Derivation, Equation, Program, SymbolKind, Symmetric
-from derive.system import Given
+from derive.system import LAYOUTS, Given
 
 Drawn = dict[MatrixSymbol, ndarray]
 SAMPLES, SAMPLES_OF_DEEP, SEED, DECIMALS, MOST_DECIMALS, NUDGE = 3, 1, 127, 4, 10, 0.001
@@ -59,6 +59,7 @@ def numbers_sections(network: Network, derivation: Derivation, shown: Shown = DR
         "# then x, row by row\n"
         "entry = round(draw.random(), 2)"
     )
+    turned = " " + prose("numbers.turned") if shown.own.layout == LAYOUTS[1] else ""
     given = tuple(given_row(program, symbol, values, shown) for symbol in inputs)
     numbers = {e.target.name: f"F{i}" for i, e in enumerate(program.equations, 1)}
     numbers |= {e.target.name: f"B{i}" for i, e in enumerate(derivation.backward, 1)}
@@ -72,7 +73,7 @@ def numbers_sections(network: Network, derivation: Derivation, shown: Shown = DR
             heading,
             "numbers",
             (
-                *([Paragraph(prose("numbers.given"))] if own else []),
+                *([Paragraph(prose("numbers.given", turned=turned))] if own else []),
                 *([] if len(own) == len(inputs) else [Paragraph(prose("numbers.drawn", narrow=note, seed=SEED))]),
                 *([] if len(own) == len(inputs) else [Listing(draw)]),
                 Paragraph(

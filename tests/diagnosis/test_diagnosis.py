@@ -230,9 +230,9 @@ def test_a_function_may_return_a_loss_and_gradients_in_order_and_nothing_else():
     by_hand = ByHand(network, set())
     assert diagnose(lambda *a: tuple(by_hand(*a)[n] for n in ("W1", "b1", "W2", "b2")), network).agrees
     assert diagnose(lambda *a: (0.5, by_hand(*a)), network).agrees
-    with pytest.raises(TypeError, match="expected gradients by name or 4 in order"):
+    with pytest.raises(TypeError, match="expected gradients in W1, b1, W2, b2, by name or in this order"):
         diagnose(lambda *a: 1.0, network)
-    with pytest.raises(ValueError, match="'V1': no parameter; known: W1, b1, W2, b2"):
+    with pytest.raises(ValueError, match="'V1': no variable; known: W1, b1, W2, b2"):
         diagnose(lambda *a: {"V1": 1.0}, network)
     with pytest.raises(ValueError, match="W1: expected shape 2x2, got 3"):
         diagnose(lambda *a: {"W1": numpy.zeros(3)}, network)

@@ -331,8 +331,11 @@ def test_everything_is_shown_and_not_shortened(emitted, here, capsys):
 def test_the_pages_show_their_numbers_as_published(here, capsys):
     flags = ["--layers", "2-2-2", "--output-activation", "sigmoid", "--loss", "(p - y)**2/2", "--out", "package"]
     own = ["--numbers", "mazur.toml", "--digits", "9"]
+    assert build.main([*flags, "--numbers", "turned.toml"]) == 0
+    assert "stored in x out; here they are out x in" in (here / "package" / "derivation.md").read_text()
     assert build.main([*flags, *own]) == 0
     page = (here / "package" / "derivation.md").read_text()
+    assert "x out" not in page
     for published in ("0.741365070", "0.138498562", "0.0821670406", "0.0363503064", "0.298371109", "0.751365070"):
         assert published in page
     assert page.count("given") >= 6 and "random" not in page and "1 point" in page

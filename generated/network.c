@@ -60,7 +60,7 @@ typedef uint32_t bits;
 #define WIDE (BYTES / (int)sizeof(real)) /* rows in a vector */
 
 #ifdef __GNUC__
-#define INLINE static inline __attribute__((always_inline))
+#define INLINE static inline __attribute__((always_inline, unused))
 typedef real lanes __attribute__((vector_size(BYTES), aligned(sizeof(real)), may_alias));
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -353,6 +353,7 @@ INLINE void add_gradient(const int rows, const int stride,
     real *const delta1 = matrices + 76 * stride;
     columns(2, rows, stride, x_rows, x);
     columns(1, rows, stride, y_rows, y);
+    (void)N;
     /* z1 = x W1^T + b1: pre-activation of layer 1 */
     multiply(10, 2, 1, 10, rows, stride, W1, b1, 0, x, z1);
     /* a1: activation of layer 1 */
@@ -430,6 +431,7 @@ INLINE void add_hvp(const int rows, const int stride,
     real *const dot_delta1 = matrices + 147 * stride;
     columns(2, rows, stride, x_rows, x);
     columns(1, rows, stride, y_rows, y);
+    (void)N;
     /* z1 = x W1^T + b1: pre-activation of layer 1 */
     multiply(10, 2, 1, 10, rows, stride, W1, b1, 0, x, z1);
     /* a1: activation of layer 1 */
@@ -516,6 +518,7 @@ INLINE void each_gradient(const int rows, const int stride,
     real *const delta1 = matrices + 75 * stride;
     columns(2, rows, stride, x_rows, x);
     columns(1, rows, stride, y_rows, y);
+    (void)N;
     /* z1 = x W1^T + b1: pre-activation of layer 1 */
     multiply(10, 2, 1, 10, rows, stride, W1, b1, 0, x, z1);
     /* a1: activation of layer 1 */

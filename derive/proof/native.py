@@ -105,7 +105,7 @@ def run_native(
 ) -> dict[str, Any]:
     """What the functions of network.c put into memory: loss and gradient, a product, and a gradient for each row."""
     parts = {"PART": "1"} if rows < lanes else {}
-    run = program(folder, lanes, BLOCK=str(2 * lanes), OFTEN="2", HELD="0", **parts)
+    run = program(folder, lanes, BLOCK=str(2 * lanes), OFTEN="2", TILE="3", SQUARE="3", HELD="0", **parts)
     given = {name: memory(values, name) for name, values in entries.items()}
     parameters, x, y = (given[name] for name in ("parameters", "x", "y"))
     made = {

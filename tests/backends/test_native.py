@@ -317,7 +317,7 @@ int main(void)
     [
         (),
         ("-O2", "-DNETWORK_DOUBLE"),
-        ("-std=c99", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror", "-pedantic"),
+        ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic"),
     ],
 )
 def test_a_program_that_includes_the_header_alone_needs_no_library(options, tmp_path):

@@ -9,6 +9,7 @@ from derive.proof.native import DEVICE, NATIVE, run_native
 from derive.proof.networks import c_on_symbols, device_on_symbols, prove
 
 SMALL = Network((2, 2, 1), reduction="mean")
+TILED = Network((1, 4, 2, 1), "relu")
 MUTANTS = {
     "swapped strides": ("sum[i] += M[i * row + j * column]", "sum[i] += M[i * column + j * row]"),
     "swapped strides of one row": ("sum += M[i * row + j * column]", "sum += M[i * column + j * row]"),
@@ -50,6 +51,13 @@ MUTANTS = {
     ),
     "a bracket that nothing closes": ("a1[k] = sigmoid_of(z1[k]);", "a1[k] = sigmoid_of(z1[k];"),
     "a word that C has and we have not": ("long n = 0; n < N;", "long n = 0; n < N & 7;"),
+}
+OF_TILES = {
+    "what is left of other weights": ("M + done * row", "M + row"),
+    "what is left with other biases": ("start ? start + done : start", "start"),
+    "tiles that are all computed again": ("TILE, done = features - last", "TILE, done = 0"),
+    "what is left of other features": ("stride, d + done * stride, a, G", "stride, d, a, G"),
+    "what is left in another place": ("G + done * row * WIDE)", "G + done * column * WIDE)"),
 }
 UNREACHED = {  # by a run on symbols
     "a function of numbers": ("(1 + e) * power_of_2", "(1 - e) * power_of_2"),
@@ -97,6 +105,19 @@ def test_a_mutant_is_rejected(mutant, package, tmp_path):
     assert before in package["network.c"]
     with pytest.raises(NotProved, match=r"network\.c"):
         shown(SMALL, package, tmp_path, **{"network.c": package["network.c"].replace(before, after)})
+
+
+@pytest.fixture(scope="module")
+def tiled() -> dict[str, str]:
+    return render(TILED, ["backward.py", "fast.py", *NATIVE])
+
+
+@pytest.mark.parametrize("mutant", OF_TILES)
+def test_tiles_and_what_they_leave_are_both_run(mutant, tiled, tmp_path):
+    before, after = OF_TILES[mutant]
+    assert before in tiled["network.c"]
+    with pytest.raises(NotProved, match=r"network\.c"):
+        shown(TILED, tiled, tmp_path, **{"network.c": tiled["network.c"].replace(before, after)})
 
 
 @pytest.mark.parametrize("mutant", UNREACHED)

@@ -50,6 +50,7 @@ from derive.programs import (
     elementwise,
     entry,
 )
+from derive.programs.nodes import Node, OfDeterminant, OfRows
 from derive.proof.definition import Evaluation
 from derive.reading.reader import ENTRY_RULES, MATRIX_RULES, NUMBER_RULES
 
@@ -116,6 +117,12 @@ def test_each_node_that_is_an_operation_has_an_example():
     known = {kind for kind in lower.registry if issubclass(kind, Expr)}
     examples = {type(node) for value in VALUES.values() for node in preorder_traversal(value)}
     assert {kind.__name__ for kind in known - examples} == set()
+
+
+def test_each_node_of_ours_is_an_operation_or_is_read_as_others():
+    ours = {kind for base in (Node, OfDeterminant) for kind in (*base.__subclasses__(), *OfRows.__subclasses__())}
+    rows = lower.registry.keys() | NUMBER_RULES.keys() | ENTRY_RULES.keys() | MATRIX_RULES.keys()
+    assert {kind.__name__ for kind in ours - rows - {OfRows}} == set()
 
 
 def test_each_node_that_is_an_operation_can_be_read_and_a_matrix_also_if_it_has_one_entry():

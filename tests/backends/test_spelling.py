@@ -16,6 +16,7 @@ from derive.backends.c.formulas import Conditional
 from derive.backends.torch import TorchPrinter
 from derive.matrix import apply, total
 from derive.programs import PLAIN, Program
+from tests.helpers.expressions import computed
 from tests.helpers.reference import value
 
 MATRICES = {
@@ -73,12 +74,12 @@ LOGS = {
 
 @pytest.mark.parametrize("name", LOGS)
 def test_no_bracket_is_lost_without_a_proof(name):
-    loss, namespace = LOGS[name], {}
+    loss = LOGS[name]
     variables = sorted(loss.atoms(MatrixSymbol), key=str)
-    exec(derivation(loss, variables, prove=False).torch(), namespace)
+    derived = derivation(loss, variables, prove=False)
     given = {s: torch.randn(3, 1, dtype=torch.float64, requires_grad=True) for s in variables}
     expected = value(loss, given).reshape(())
-    mine, gradients = namespace["value_and_grad"](**{s.name: tensor.detach() for s, tensor in given.items()})
+    mine, gradients = computed(derived, **{s.name: tensor.detach() for s, tensor in given.items()})
     torch.testing.assert_close(mine, expected.detach())
     for found, wanted in zip(gradients, torch.autograd.grad(expected, list(given.values())), strict=True):
         torch.testing.assert_close(found, wanted)

@@ -270,6 +270,13 @@ class Draw:
         return self.random.choice((first + second, first * second, sin(first) * second, cos(first) - second / 3))
 
 
+def computed(derived, **given):
+    """What the module that is emitted for a derivation gives: value and gradients."""
+    namespace = {}
+    exec(derived.torch(), namespace)
+    return namespace["value_and_grad"](**given)
+
+
 def draw_inputs(given, seed: int) -> dict:
     """A float64 tensor for each symbol."""
     generator = torch.Generator().manual_seed(seed)

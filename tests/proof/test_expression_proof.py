@@ -47,7 +47,7 @@ from derive.proof import expressions as certify
 from derive.proof.algebra import Algebra
 from derive.proof.definition import Evaluation, OnKink
 from derive.proof.trials import decimals_of
-from tests.helpers.expressions import draw_inputs
+from tests.helpers.expressions import computed, draw_inputs
 
 A, B = MatrixSymbol("A", 3, 4), MatrixSymbol("B", 1, 2)
 x, b, y, z = (MatrixSymbol(*given) for given in (("x", 4, 1), ("b", 3, 1), ("y", 6, 1), ("z", 6, 1)))
@@ -150,10 +150,9 @@ CONDITIONS += [ITE(p > 1, t1 < p**2, t1 < 2 * p), ((p > 0) | (t1 > 2)) & (p < t1
 @pytest.mark.parametrize("condition", CONDITIONS, ids=str)
 def test_conditions_of_every_kind_run_and_are_proved_and_written(condition):
     loss = total(apply(lambda u, v: Piecewise((u**2, condition.xreplace({p: u, t1: v})), (v, True)), y, z))
-    derived, namespace = derivation(loss, [y, z]), {}
-    exec(derived.torch(), namespace)
+    derived = derivation(loss, [y, z])
     given = draw_inputs([y, z], 0)
-    _, (grad_y, _) = namespace["value_and_grad"](**{own.name: given[s] for own, s in derived.original.items()})
+    _, (grad_y, _) = computed(derived, **{own.name: given[s] for own, s in derived.original.items()})
     holds = [bool(condition.subs({p: float(u), t1: float(v)})) for u, v in zip(given[y], given[z], strict=True)]
     torch.testing.assert_close(grad_y, torch.where(torch.tensor(holds)[:, None], 2 * given[y], 0))
     assert "where" in derived.latex()

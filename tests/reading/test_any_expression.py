@@ -4,20 +4,19 @@ import pytest
 from sympy import MatrixSymbol
 
 from derive import derivation
-from tests.helpers.expressions import Draw, by_autograd, draw_inputs, noises, ordinary
+from tests.helpers.expressions import Draw, by_autograd, computed, draw_inputs, noises, ordinary
 
 
 @pytest.mark.parametrize("number", [*range(60), *(pytest.param(n, marks=pytest.mark.slow) for n in range(60, 300))])
 def test_any_expression_has_the_gradient_that_autograd_finds(number):
-    draw, namespace = Draw(number), {}
+    draw = Draw(number)
     loss = draw.loss()
     variables = sorted(loss.atoms(MatrixSymbol) | ({draw.number} & loss.free_symbols), key=lambda symbol: symbol.name)
     derived = derivation(loss, variables, prove=False)
-    exec(derived.torch(), namespace)
     given = draw_inputs(variables, number)
     while not ordinary(expected := by_autograd(loss, given)):
         given = {symbol: tensor / 2 for symbol, tensor in given.items()}
-    mine, gradients = namespace["value_and_grad"](**{own.name: given[s] for own, s in derived.original.items()})
+    mine, gradients = computed(derived, **{own.name: given[s] for own, s in derived.original.items()})
     for found, wanted, noise in zip((mine, *gradients), expected, noises(loss, given, expected), strict=True):
         assert found.shape == wanted.shape
         assert (found - wanted).norm() <= 1e-9 * wanted.norm() + 1e-12 + 16 * noise

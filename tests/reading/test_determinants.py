@@ -5,6 +5,7 @@ import torch
 from sympy import Abs, Determinant, MatrixSymbol, Trace, exp, log, pi, sqrt, symbols
 
 from derive import derivation
+from tests.helpers.expressions import computed
 from tests.helpers.gate import relative
 
 n = symbols("n", integer=True, positive=True)
@@ -44,9 +45,7 @@ def test_the_log_of_a_product_with_determinants_is_finite_wherever_it_is_defined
     noise = torch.randn(2, size, size, generator=draw, dtype=torch.float64) / size
     given = dict(zip("XY", scale * (noise + torch.eye(size, dtype=torch.float64)), strict=True))
     given["x"] = 0.01 * torch.randn(size, 1, generator=draw, dtype=torch.float64)
-    namespace = {}
-    exec(derived.torch(), namespace)
-    value, gradients = namespace["value_and_grad"](**{s.name: given[s.name] for s in derived.original.values()})
+    value, gradients = computed(derived, **{s.name: given[s.name] for s in derived.original.values()})
     leaf = given["X"].clone().requires_grad_()
     expected = reference(**{**given, "X": leaf})
     (wanted,) = torch.autograd.grad(expected, leaf)
@@ -56,11 +55,9 @@ def test_the_log_of_a_product_with_determinants_is_finite_wherever_it_is_defined
 
 def test_the_log_of_a_negative_product_is_nan_and_of_two_negative_determinants_is_not():
     negative = torch.diag(torch.tensor([-1.0, 2.0], dtype=torch.float64))
-    namespace = {}
-    exec(derivation(log(X.det() * Y.det()), [X]).torch(), namespace)
-    value_and_grad = namespace["value_and_grad"]
-    assert value_and_grad(X=negative, Y=torch.eye(2, dtype=torch.float64))[0].isnan()
-    assert value_and_grad(X=negative, Y=negative)[0] == torch.log(torch.tensor(4.0, dtype=torch.float64))
+    derived = derivation(log(X.det() * Y.det()), [X])
+    assert computed(derived, X=negative, Y=torch.eye(2, dtype=torch.float64))[0].isnan()
+    assert computed(derived, X=negative, Y=negative)[0] == torch.log(torch.tensor(4.0, dtype=torch.float64))
 
 
 def test_a_determinant_of_one_entry_is_that_entry():

@@ -31,7 +31,7 @@ from sympy import (
 
 from derive import derivation, gradient
 from derive.matrix import apply, log_softmax, logsumexp, softmax, total
-from tests.helpers.expressions import by_autograd, draw_inputs
+from tests.helpers.expressions import by_autograd, computed, draw_inputs
 
 n, d, h, m = symbols("n d h m", integer=True, positive=True)
 X, W, Y, P = MatrixSymbol("X", n, d), MatrixSymbol("W", d, h), MatrixSymbol("Y", n, h), MatrixSymbol("P", n, m)
@@ -143,9 +143,7 @@ LARGE = [1e20, -1e20, 1e300, 12345678901234567891, 10**25 + 1, 2**63, 1 - 2**64]
 @pytest.mark.parametrize("number", LARGE)
 def test_numbers_beyond_64_bits_run_and_are_proved(number):
     for loss, slope in ((number * Trace(A), number), (Trace(A) / factorial(30) / number, 1 / factorial(30) / number)):
-        namespace = {}
-        exec(derivation(loss, [A]).torch(), namespace)
-        _, (gradient,) = namespace["value_and_grad"](A=torch.ones(3, 3, dtype=torch.float64))
+        _, (gradient,) = computed(derivation(loss, [A]), A=torch.ones(3, 3, dtype=torch.float64))
         torch.testing.assert_close(gradient, float(slope) * torch.eye(3, dtype=torch.float64))
 
 
@@ -191,13 +189,12 @@ ONES = {
 
 @pytest.mark.parametrize("name", ONES)
 def test_what_has_size_one_or_is_made_of_ones_is_right_and_proved(name):
-    loss, namespace = ONES[name], {}
+    loss = ONES[name]
     variables = sorted(loss.atoms(MatrixSymbol) | ({s} & loss.free_symbols), key=str)
     derived = derivation(loss, variables)
-    exec(derived.torch(), namespace)
     given = draw_inputs(variables, 1)
     expected = by_autograd(loss, given)
-    mine, gradients = namespace["value_and_grad"](**{symbol.name: tensor for symbol, tensor in given.items()})
+    mine, gradients = computed(derived, **{symbol.name: tensor for symbol, tensor in given.items()})
     for found, wanted in zip((mine, *gradients), expected, strict=True):
         torch.testing.assert_close(found, wanted)
 

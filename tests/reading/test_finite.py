@@ -20,6 +20,7 @@ from sympy import (
 
 from derive import derivation
 from derive.matrix import apply, row_sum, softmax, total
+from tests.helpers.expressions import computed
 
 n, m = symbols("n m", integer=True, positive=True)
 x, y, X = MatrixSymbol("x", n, 1), MatrixSymbol("y", n, 1), MatrixSymbol("X", m, n)
@@ -84,10 +85,9 @@ LOSSES = {  # the loss, the variable, where, and what it is in torch
 def test_what_is_finite_in_torch_is_finite_here(name):
     loss, given, reference = LOSSES[name]
     variable = X if loss.has(X) else x
-    derived, namespace = derivation(loss, [variable]), {}
-    exec(derived.torch(), namespace)
+    derived = derivation(loss, [variable])
     numbers = {"a": torch.tensor(0.7, dtype=torch.float64)} if loss.has(a) else {}
-    value, (mine,) = namespace["value_and_grad"](**{variable.name: given}, **numbers)
+    value, (mine,) = computed(derived, **{variable.name: given}, **numbers)
     leaf = given.clone().requires_grad_()
     expected = reference(leaf)
     (wanted,) = torch.autograd.grad(expected, leaf)
@@ -97,9 +97,8 @@ def test_what_is_finite_in_torch_is_finite_here(name):
 
 @pytest.mark.parametrize("t", [-1e4, -50.0, -6.0, -1.0, 0.5, 5.0])
 def test_the_slope_of_a_tail_has_its_digits(t):
-    derived, namespace = derivation(LOSSES["log of a normal tail"][0], [x]), {}
-    exec(derived.torch(), namespace)
-    _, (mine,) = namespace["value_and_grad"](x=torch.tensor([[t]], dtype=torch.float64))
+    derived = derivation(LOSSES["log of a normal tail"][0], [x])
+    _, (mine,) = computed(derived, x=torch.tensor([[t]], dtype=torch.float64))
     with mpmath.workdps(60):
         exact = mpmath.npdf(t) / (mpmath.erfc(-mpmath.mpf(t) / mpmath.sqrt(2)) / 2)
     assert mine.item() == pytest.approx(float(exact), rel=1e-14)
@@ -114,16 +113,14 @@ def test_the_slope_of_a_tail_has_its_digits(t):
     ids=["divergence", "entropy"],
 )
 def test_p_log_p_is_0_where_p_is(formula, reference):
-    derived, namespace = derivation(total(apply(formula, x, y)), [y]), {}
-    exec(derived.torch(), namespace)
+    derived = derivation(total(apply(formula, x, y)), [y])
     q = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)[:, None]
-    value, gradients = namespace["value_and_grad"](x=PROBABILITIES, y=q)
+    value, gradients = computed(derived, x=PROBABILITIES, y=q)
     torch.testing.assert_close(value, reference(PROBABILITIES, q).sum())
     assert gradients.y.isfinite().all()
 
 
 def test_a_root_that_is_no_norm_has_the_slope_that_it_has():
-    derived, namespace = derivation(total(x.applyfunc(sqrt)) + sqrt(Trace(x.T * y)), [x]), {}
-    exec(derived.torch(), namespace)
+    derived = derivation(total(x.applyfunc(sqrt)) + sqrt(Trace(x.T * y)), [x])
     zeros = torch.zeros(2, 1, dtype=torch.float64)
-    assert not namespace["value_and_grad"](x=zeros, y=zeros + 1)[1].x.isfinite().any()
+    assert not computed(derived, x=zeros, y=zeros + 1)[1].x.isfinite().any()

@@ -54,6 +54,7 @@ from sympy import (
 
 from derive import derivation
 from derive.matrix import total
+from tests.helpers.expressions import computed
 
 x, t = MatrixSymbol("x", 4, 1), Symbol("t", real=True)
 ANYWHERE, POSITIVE, SMALL, LARGE = (-1.3, -0.4, 0.3, 2.6), (0.2, 0.7, 1.9, 30.5), (-0.9, -0.2, 0.1, 0.8), (1.1, 2, 3, 9)
@@ -97,9 +98,7 @@ def at(formula, number):
 def test_a_function_that_sympy_and_torch_have_is_right_and_proved(formula):
     derived = derivation(total(x.applyfunc(lambda u: formula.xreplace({t: u}))), [x])
     given = torch.tensor(ALL[formula], dtype=torch.float64)[:, None]
-    namespace = {}
-    exec(derived.torch(), namespace)
-    value, gradients = namespace["value_and_grad"](x=given)
+    value, gradients = computed(derived, x=given)
     exact = [Rational(number) for number in given.flatten().tolist()]
     assert value.item() == pytest.approx(float(sum(at(formula, u) for u in exact)), rel=1e-12)
     slopes = [(at(formula, u + STEP) - at(formula, u - STEP)) / (2 * STEP) for u in exact]

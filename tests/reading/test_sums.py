@@ -5,6 +5,7 @@ import torch
 from sympy import KroneckerDelta, MatrixSymbol, Rational, Sum, exp, sin, sqrt, symbols
 
 from derive import derivation
+from tests.helpers.expressions import computed
 from tests.helpers.gate import relative
 
 n, m = symbols("n m", integer=True, positive=True)
@@ -77,15 +78,14 @@ SUMS = {
 def test_a_sum_over_indices_has_the_gradient_that_autograd_finds(name):
     loss, reference = SUMS[name]
     variable = X if loss.has(X) else x
-    derived, namespace = derivation(loss, [variable]), {}
-    exec(derived.torch(), namespace)
+    derived = derivation(loss, [variable])
     draw = torch.Generator().manual_seed(0)
     sizes = {m: 4, n: 5}
     given = {
         s.name: torch.randn(*(int(size.xreplace(sizes)) for size in s.shape), generator=draw, dtype=torch.float64)
         for s in derived.original.values()
     }
-    value, (mine,) = namespace["value_and_grad"](**given)
+    value, (mine,) = computed(derived, **given)
     leaf = given[variable.name].clone().requires_grad_()
     expected = reference(**{**given, variable.name: leaf})
     (wanted,) = torch.autograd.grad(expected, leaf)

@@ -22,11 +22,14 @@ def main(argv: list[str] | None = None) -> int:
     add_module(parser)
     parser.add_argument("backward", type=a_path, help="a file with backward(G, ...), or with a torch.autograd.Function")
     parser.add_argument("--sizes-as-given", action="store_true", help="hold it at no other sizes")
-    parser.add_argument("--opaque", action="store_true", help="only call it, in float64: it has kernels of its own")
+    parser.add_argument("--opaque", action="store_true", help="only call it: it has kernels of its own")
+    parser.add_argument("--precision", default="float64", help="of what an opaque one takes: float64, float32, ...")
+    parser.add_argument("--device", default="cpu", help="on which that is")
     options = parser.parse_args(argv)
     try:
-        flags = {"other_sizes": not options.sizes_as_given, "opaque": options.opaque}
-        print(audit(*module_and_example(options), options.backward, **flags))
+        kernel = {"opaque": options.opaque, "precision": options.precision, "device": options.device}
+        more = {"other_sizes": not options.sizes_as_given, **kernel}
+        print(audit(*module_and_example(options), options.backward, **more))
     except Wrong as error:
         print(f"WRONG: {one_line(str(error))}", file=sys.stderr)
         return 1

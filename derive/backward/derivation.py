@@ -78,13 +78,13 @@ class ModuleDerivation:
 
     def markdown(self) -> str:
         """The derivation to read."""
-        return pages(self.reading, self.sweep, self.name, self.paths)["derivation.md"]
+        return pages(self.reading, self.texts, self.name, self.paths)["derivation.md"]
 
     @cached_property
     def files(self) -> dict[str, str]:
         """What `write` writes, by name of file, but for the certificate."""
         written = {LAYER: self.source(), "function.py": self.function()}
-        return written | pages(self.reading, self.sweep, self.name, self.paths)
+        return written | pages(self.reading, self.texts, self.name, self.paths)
 
     def prove(self, text: str | None = None) -> Certificate:
         """Shows that the text, or another one in its place, is the module and its gradient.

@@ -1,6 +1,8 @@
 """The derivation of a module's backward, to read."""
 
-from derive.backward.emit import shape_text
+from collections.abc import Sequence
+
+from derive.backward.emit import Texts, gradient_shape, shape_text
 from derive.backward.reading import Reading
 from derive.backward.sweep import Line, Sweep
 from derive.backward.tape import Value
@@ -9,6 +11,13 @@ from derive.packages import document_pages
 from derive.paper import Bullets, Listing, Paragraph, Section, Table
 
 SHORTEST = 48
+ROWS = (
+    "Of what all rows share, each row of the batch has its own gradient: the sum over rows is left out. All else is as "
+)
+ROWS += "above."
+TANGENTS = (
+    "As each d_x is added to x, d_y is added to y, but for squares of these. The rules are the same, read forwards."
+)
 RULES = {
     "as large as the largest": "The cotangent goes to the entry that is largest, or in equal parts to those that are.",
     "product rule": "A product is linear in each factor. Its adjoint in one of them is a product of the cotangent and "
@@ -28,12 +37,13 @@ def plain(text: str) -> str:
     return text.replace("torch.nn.functional.", "F.").replace("`", "'").replace("\n", " ")
 
 
-def pages(reading: Reading, sweep: Sweep, title: str, paths: dict[str, str]) -> dict[str, str]:
+def pages(reading: Reading, texts: Texts, title: str, paths: dict[str, str]) -> dict[str, str]:
     """The files of the document, by their names."""
-    return document_pages(f"The backward pass of `{plain(title)}`", title, document(reading, sweep, paths))
+    return document_pages(f"The backward pass of `{plain(title)}`", title, document(reading, texts, paths))
 
 
-def document(reading: Reading, sweep: Sweep, paths: dict[str, str]) -> list[Section]:
+def document(reading: Reading, texts: Texts, paths: dict[str, str]) -> list[Section]:
+    sweep = texts.sweep
     used = dict.fromkeys(equation.why for line in sweep.lines for equation in line.through)
     return [
         Section("What is given", "given", (inputs(reading, paths),)),
@@ -46,8 +56,28 @@ def document(reading: Reading, sweep: Sweep, paths: dict[str, str]) -> list[Sect
                 Bullets(tuple(f"*{why}*: {RULES[why]}" for why in used if why in RULES)),
             ),
         ),
-        Section("Backward", "backward", (backward(reading, sweep), ends(reading, sweep))),
+        Section("Backward", "backward", (backward(reading, sweep, sweep.lines), ends(reading, sweep))),
+        Section("Each row by itself", "rows", by_row(reading, texts)),
+        Section("Tangents", "tangents", (Paragraph(TANGENTS), tangents(reading, texts.tangents))),
     ]
+
+
+def by_row(reading: Reading, texts: Texts) -> tuple[Paragraph | Table, ...]:
+    """The lines in which it differs from all rows together."""
+    if texts.by_row is None:
+        return (Paragraph(plain(f"{texts.without}.")),)
+    same = {(line.name, line.code.text) for line in texts.sweep.lines}
+    lines = [line for line in texts.by_row.lines if (line.name, line.code.text) not in same]
+    return Paragraph(ROWS), *([backward(reading, texts.by_row, lines)] if lines else [])
+
+
+def tangents(reading: Reading, lines: Sequence[Line]) -> Table:
+    rows = (
+        (f"`{line.name} = {plain(line.code.text)}`", f"`{shape_text(reading.tape, line.value.shape)}`", why.why)
+        for line in lines
+        for why in line.through
+    )
+    return Table(("equation", "shape", "why"), tuple(rows), (0.55, 0.15, 0.3))
 
 
 def inputs(reading: Reading, paths: dict[str, str]) -> Table:
@@ -77,10 +107,10 @@ def forward(reading: Reading) -> list[Paragraph | Table]:
     return [Table(("equation", "shape", "in the module"), tuple(rows), (0.5, 0.15, 0.35))]
 
 
-def backward(reading: Reading, sweep: Sweep) -> Table:
+def backward(reading: Reading, sweep: Sweep, lines: Sequence[Line]) -> Table:
     rows = tuple(
-        (f"`{line.name} = {plain(line.code.text)}`", f"`{shape_text(reading.tape, line.value.shape)}`", reasons(line))
-        for line in sweep.lines
+        (f"`{line.name} = {plain(line.code.text)}`", f"`{gradient_shape(reading, sweep, line.value)}`", reasons(line))
+        for line in lines
     )
     return Table(("equation", "shape", "why"), rows, (0.55, 0.15, 0.3))
 

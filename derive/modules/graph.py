@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from derive.modules.refusal import Refused
-from derive.modules.steps import Graph, Input, Ref, Step
+from derive.modules.steps import Graph, Input, Ref, Step, identifier
 from derive.modules.unrolled import unrolled
 
 if TYPE_CHECKING:
@@ -119,6 +119,21 @@ class Module:
         """An example of each tensor."""
         return {**self.example, **{identifier(path): tensor.detach() for path, tensor in self.held().items()}}
 
+    def gradients(self, point: Mapping[str, Any], cotangents: Sequence[Any], precision: str) -> dict[str, Any]:
+        """What autograd gives in this precision, of numbers for all tensors, in float64."""
+        import torch
+        from torch.utils import _pytree
+
+        given = {name: tensor_of(one, precision) for name, one in point.items()}
+        moving = {name: one.requires_grad_() for name, one in given.items() if one.is_floating_point()}
+        flat = [given[leaf] if isinstance(leaf, str) else leaf[0] for leaf in self._leaves]
+        arguments = tuple(_pytree.tree_unflatten(flat, self._tree))
+        held = {path: given[identifier(path)] for path in self.held()}
+        called = torch.func.functional_call(self.holder, held, arguments) if self.holder else self.function(*arguments)
+        sent = [tensor_of(one, precision) for one in cotangents]
+        found = torch.autograd.grad(results(called), list(moving.values()), sent, allow_unused=True)
+        return {name: one.double().numpy() for name, one in zip(moving, found, strict=True) if one is not None}
+
     def outputs(self) -> tuple[Any, ...]:
         """What torch computes of the example.
 
@@ -170,11 +185,23 @@ def in_float64() -> Iterator[None]:
         logging.disable(said)
 
 
-def tensor_of(entries: numpy.ndarray) -> "torch.Tensor":
-    """A tensor of float64, or of what else the entries are."""
+def tensor_of(entries: numpy.ndarray, precision: str = "float64", device: str = "cpu") -> "torch.Tensor":
+    """A tensor of floats of this precision, or of what else the entries are."""
     import torch
 
-    return torch.tensor(entries.astype(float) if entries.dtype == object else entries)
+    floats = entries.dtype == object or entries.dtype.kind == "f"
+    made = torch.tensor(entries.astype(float) if floats else entries, device=device)
+    return made.to(getattr(torch, precision)) if floats else made
+
+
+def rounding(precision: str) -> float:
+    """How far the next number may be, of a number's size; raises Refused where this is no precision."""
+    import torch
+
+    dtype = getattr(torch, precision, None)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise Refused(f"{precision}: expected float64, float32, bfloat16 or float16")
+    return float(torch.finfo(dtype).eps)
 
 
 def is_tensor(value: Any) -> bool:
@@ -215,12 +242,6 @@ def is_function_class(value: Any) -> bool:
     return (
         isinstance(value, type) and issubclass(value, torch.autograd.Function) and value is not torch.autograd.Function
     )
-
-
-def identifier(path: str) -> str:
-    """A path as a name: layers.0.weight is layers_0_weight, and 0.weight is _0_weight."""
-    name = path.replace(".", "_")
-    return name if name.isidentifier() else f"_{name}"
 
 
 def results(value: Any) -> tuple[Any, ...]:

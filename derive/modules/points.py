@@ -94,7 +94,7 @@ class Point:
             raise Undefined("a kink")
         return (ahead - behind) / (2 * h)
 
-    def hold(self, label: tuple[str, str], got: Array, to: int = AGREEING) -> None:
+    def hold(self, label: tuple[str, str], got: Array, to: float = AGREEING) -> None:
         """Raises Wrong where a value or a gradient is not what it must be, with the first entry that differs."""
         kind, name = label
         wanted = self.values[int(name)] if kind == "output" else self.given[name]
@@ -131,12 +131,12 @@ def is_finite(entry: Entry) -> bool:
     return isinstance(entry, mpf) and bool(mpmath.isfinite(entry))
 
 
-def compare(what: str, got: Entry, wanted: Entry, scale: Entry, to: int, lost: Any = 0) -> None:
+def compare(what: str, got: Entry, wanted: Entry, scale: Entry, to: float, lost: Any = 0) -> None:
     if not agree(got, wanted, scale, to, lost):
         raise Different(what, got, wanted)
 
 
-def agree(got: Entry, wanted: Entry, scale: Entry, to: int, lost: Any) -> bool:
+def agree(got: Entry, wanted: Entry, scale: Entry, to: float, lost: Any) -> bool:
     """Whether both are the same to so many digits of what is of this scale, but for what a quotient has lost."""
     return bool(abs(got - wanted) <= scale * mpf(10) ** -to + mpf(10) ** -SMALLEST + lost)
 

@@ -57,3 +57,9 @@ class Input:
     data: numpy.ndarray | None = None
     positive: bool = False
     wanted: bool = True
+
+
+def identifier(path: str) -> str:
+    """A path as a name: layers.0.weight is layers_0_weight, and 0.weight is _0_weight."""
+    name = path.replace(".", "_")
+    return name if name.isidentifier() else f"_{name}"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from math import prod
+from math import log10, prod
 from typing import Any
 
 import numpy
@@ -14,17 +14,18 @@ from derive.modules.agreement import check
 from derive.modules.constants import is_rounded
 from derive.modules.entries import decimal, numbers
 from derive.modules.evaluate import run
-from derive.modules.graph import Module
+from derive.modules.graph import Module, rounding
 from derive.modules.identity import is_identical
 from derive.modules.points import AGREEING, OPAQUE, Different, Nowhere, Point, Undefined, defined
 from derive.modules.refusal import Refused, Wrong
 from derive.modules.steps import Graph
-from derive.modules.written import Written
+from derive.modules.written import CPU, Kernel, Written, is_cotangent
 from derive.proof import settled
 
 POINTS, FAR = 2, 12
 SPREAD = (mpf(1) / 8, 1, 8), (1, 4, 32)  # so that all branches are taken, as that of softplus above 20
 OPAQUE_SPREAD = ((1, 8),)  # more would lose the digits that float64 has
+FEW = 8  # times what autograd loses to rounding
 MOST_ENTRIES = 20_000  # of all tensors together
 
 
@@ -37,18 +38,19 @@ class Trial:
     backward: Graph | None
     labels: list[tuple[str, str]]
     written: Written
+    kernel: Kernel = CPU
     branches: dict[str, set[bool]] = field(default_factory=dict)  # that were taken
 
     @classmethod
-    def of(cls, module: Module, written: Written, opaque: bool) -> "Trial":
+    def of(cls, module: Module, written: Written, kernel: Kernel | None) -> "Trial":
         """Raises Refused where one cannot be recorded or calls what is not known, Wrong where the backward fails."""
         entries = sum(tensor.numel() for tensor in module.tensors().values())
         if entries > MOST_ENTRIES:
             raise Refused(f"{entries} entries, expected at most {MOST_ENTRIES}: smaller sizes say as much")
         forward = module.graph()
         check(forward, module.tensors(), module.outputs(), "the module")
-        if opaque:
-            return cls(module, forward, None, [], written)
+        if kernel is not None:
+            return cls(module, forward, None, [], written, kernel)
         try:
             backward, labels = written.graph(module)
         except Wrong as error:
@@ -104,11 +106,22 @@ class Trial:
             except Wrong as error:
                 raise Wrong(self.described(error, place)) from error
 
-    def results(self, given: dict[str, Any]) -> tuple[list[Any], list[tuple[str, str]], int]:
+    def digits(self, given: dict[str, Any]) -> float:
+        """To how many digits of its scale an opaque backward has to be right: autograd's own, but for a few bits."""
+        if self.kernel.precision == "float64":
+            return OPAQUE
+        point = {name: given[name] for name in self.module.tensors()}
+        cotangents = [one for name, one in given.items() if is_cotangent(name)]
+        exact, rounded = (self.module.gradients(point, cotangents, p) for p in ("float64", self.kernel.precision))
+        pairs = ((one, rounded[name]) for name, one in exact.items() if one.any())
+        lost = [float(abs(one - other).max() / abs(one).sum()) for one, other in pairs]
+        return -log10(FEW * max(rounding(self.kernel.precision), *lost))
+
+    def results(self, given: dict[str, Any]) -> tuple[list[Any], list[tuple[str, str]], float]:
         """What the backward gives, of each whether it is a value or a gradient, of what, and how many digits count."""
         if self.backward is None:
             try:
-                return *self.written.numbers(given), OPAQUE
+                return *self.written.numbers(given, self.kernel), self.digits(given)
             except Wrong as error:
                 raise Wrong(f"{error}, at {self.sizes}") from error
         try:

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from derive.modules.graph import Module
+from derive.modules.graph import Module, rounding
 from derive.modules.points import AGREEING, OPAQUE
 from derive.modules.refusal import Refused
 from derive.modules.sizes import different_sizes, least_sizes
-from derive.modules.trial import FAR, POINTS, Trial
-from derive.modules.written import Written
+from derive.modules.trial import FAR, FEW, POINTS, Trial
+from derive.modules.written import Kernel, Written
 
 MOST_SYMBOLS = 40  # with which identity is decided in seconds
 
@@ -19,7 +19,8 @@ class Verdict:
     """What was shown of a backward: of which values and gradients, and at which sizes.
 
     It is `exact` if each is identical to SymPy's derivative, with a symbol for each entry, at the sizes `exact_at`;
-    else, and at all `sizes`, they are the same to 45 digits; of an `opaque` one to 8, of numbers in float64. `missing`
+    else, and at all `sizes`, they are the same to 45 digits; of one with a `kernel` of its own to 8, of
+    numbers in float64, or to what autograd loses to rounding, times 8, in another precision. `missing`
     names what it gives no gradient for, and `untaken` operations of which no point took the other branch.
     """
 
@@ -28,7 +29,7 @@ class Verdict:
     sizes: tuple[str, ...]
     exact_at: str
     missing: tuple[str, ...]
-    opaque: bool
+    kernel: Kernel | None
     least: str
     untaken: tuple[str, ...]
 
@@ -40,7 +41,11 @@ class Verdict:
         lines = [f"{'proved' if self.exact else 'checked numerically'}: {self.name}: {', '.join(self.shown)}"]
         if self.exact:
             lines.append(f"identical in every entry to SymPy's derivative, a symbol for each entry, at {self.exact_at}")
-        count = f"{OPAQUE} digits, in float64" if self.opaque else f"{AGREEING} digits"
+        count = f"{AGREEING} digits"
+        if self.kernel is not None:
+            fine = self.kernel.precision == "float64"
+            count = f"{OPAQUE} digits" if fine else f"{FEW} times what autograd loses to rounding"
+            count += f", in {self.kernel.precision} on {self.kernel.device}"
         digits = f"to {count}, at {POINTS} random points and along random lines through them"
         lines += [f"{digits}, at {sizes}" for sizes in self.sizes]
         lines.append(f"and at up to {FAR} points with numbers of many magnitudes, at {self.least}")
@@ -54,7 +59,14 @@ class Verdict:
 
 
 def audit(
-    module: Any, example: Sequence[Any], backward: Any, *, other_sizes: bool = True, opaque: bool = False
+    module: Any,
+    example: Sequence[Any],
+    backward: Any,
+    *,
+    other_sizes: bool = True,
+    opaque: bool = False,
+    precision: str = "float64",
+    device: str = "cpu",
 ) -> Verdict:
     """Holds a backward against the module, or the function of tensors, that it is for.
 
@@ -64,27 +76,30 @@ def audit(
     returns (output, saved), and backward(G, saved), or a torch.autograd.Function. A file defines backward, and forward
     where there is one, or one such Function. What comes back is a dict or a NamedTuple by these names, or a tuple in
     the order of the arguments; each gradient has the shape of what it is for. Without `other_sizes` it is held at those
-    of the example alone. One that is `opaque`, as it calls kernels that are no operations of torch, is only called.
+    of the example alone. One that is `opaque`, as it calls kernels that are no operations of torch, is only called,
+    with tensors of that precision on that device.
 
     Raises Wrong, a ValueError, with the first entry that is wrong, its values and its line; Refused, a ValueError,
     where nothing is said; OSError where a file cannot be read.
     """
     try:
-        return held(Module(module, example), backward, other_sizes, opaque)
+        rounding(precision)
+        kernel = Kernel(precision, device) if opaque else None
+        return held(Module(module, example), backward, other_sizes, kernel)
     except SystemExit as error:
         raise Refused("the code that is audited ends the program") from error
 
 
-def held(subject: Module, backward: Any, resize: bool, opaque: bool) -> Verdict:
+def held(subject: Module, backward: Any, resize: bool, kernel: Kernel | None) -> Verdict:
     """The verdict on a backward.
 
     Raises Wrong and Refused.
     """
     written = Written(backward, subject)
-    trials = [Trial.of(subject, written, opaque)]
+    trials = [Trial.of(subject, written, kernel)]
     trials[0].hold()
     for sizes in filter(None, (different_sizes(subject), least_sizes(subject)) if resize else ()):
-        trials.append(Trial.of(subject.resized(sizes), written, opaque))
+        trials.append(Trial.of(subject.resized(sizes), written, kernel))
         trials[-1].hold()
     least = min(trials, key=lambda trial: trial.symbols)
     least.hold_far()
@@ -99,7 +114,7 @@ def held(subject: Module, backward: Any, resize: bool, opaque: bool) -> Verdict:
         tuple(dict.fromkeys(trial.sizes for trial in trials)),
         exact_at,
         tuple(written.missing),
-        opaque,
+        kernel,
         least.sizes,
         tuple(where for where, taken in branches.items() if len(taken) == 1),
     )

@@ -6,6 +6,7 @@ This file calls what it is given; torch itself it leaves to graph.py.
 import inspect
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,17 @@ from derive.system import content
 
 MOST_BYTES = 2**20  # of a file
 COTANGENT = "dL/dy"  # and the number of the output
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """In which precision and on which device a backward is called that is no operations of torch."""
+
+    precision: str = "float64"
+    device: str = "cpu"
+
+
+CPU = Kernel()
 
 
 class Context(SimpleNamespace):
@@ -102,12 +114,13 @@ class Written:
         check(graph, tensors, values, self.name)
         return graph, list(self.labels)
 
-    def numbers(self, point: Mapping[str, Any]) -> tuple[list[Any], list[tuple[str, str]]]:
-        """What torch computes of numbers in float64, and of each whether it is a value or a gradient, of what.
+    def numbers(self, point: Mapping[str, Any], kernel: "Kernel") -> tuple[list[Any], list[tuple[str, str]]]:
+        """What torch computes of numbers in a precision, and of each whether it is a value or a gradient, of what.
 
         Raises Wrong where it fails, and Refused where it does not give what is expected.
         """
-        wanted = {name: tensor_of(one) for name, one in point.items() if name in self.order or is_cotangent(name)}
+        taken = {name: one for name, one in point.items() if name in self.order or is_cotangent(name)}
+        wanted = {name: tensor_of(one, kernel.precision, kernel.device) for name, one in taken.items()}
         names = list(wanted)
         try:
             found = computed(lambda *given: self.called(dict(zip(names, given, strict=True))), list(wanted.values()))
@@ -115,7 +128,7 @@ class Written:
             raise
         except Exception as error:
             raise Wrong(self.failure(error)) from error
-        return [entries(tensor) for tensor in found], list(self.labels)
+        return [entries(tensor.double().cpu()) for tensor in found], list(self.labels)
 
     def failure(self, error: Exception) -> str:
         said = (str(error).splitlines() or [""])[0]

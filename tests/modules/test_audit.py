@@ -164,6 +164,14 @@ def test_a_kernel_of_its_own_is_only_called():
         audit(layer, example, wrong, opaque=True)
     with pytest.raises(Wrong, match="fails: ZeroDivisionError"):
         audit(layer, example, lambda G, e, g: 1 / 0, opaque=True)
+    verdict = audit(layer, example, backward, opaque=True, precision="float32")
+    assert "to 8 times what autograd loses to rounding, in float32 on cpu" in str(verdict)
+    with pytest.raises(Wrong, match=r"the gradient for e\[0, 0\] is"):
+        audit(layer, example, wrong, opaque=True, precision="float32")
+    with pytest.raises(Wrong, match="the gradient for e"):  # a digit more than float32 rounds away
+        audit(layer, example, lambda G, e, g: (backward(G, e, g)[0] * 1.0001, None), opaque=True, precision="float32")
+    with pytest.raises(Refused, match="int32: expected float64"):
+        audit(layer, example, backward, opaque=True, precision="int32")
 
 
 def test_it_may_be_held_at_the_given_sizes_alone():

@@ -7,6 +7,7 @@ from sympy import (
     Expr,
     Lambda,
     MatMul,
+    MatrixBase,
     MatrixExpr,
     MatrixSymbol,
     OneMatrix,
@@ -22,16 +23,19 @@ from derive.programs import Elementwise, RowLogSumExp, RowSoftmax
 
 def total(matrix: MatrixExpr) -> Expr:
     """The sum of all entries, a scalar."""
+    check_matrix("total", matrix)
     return Trace(row_sum(column_sum(matrix)))
 
 
 def row_sum(matrix: MatrixExpr) -> MatrixExpr:
     """The sum of each row, a column (m, 1)."""
+    check_matrix("row_sum", matrix)
     return MatMul(matrix, OneMatrix(matrix.shape[1], 1))
 
 
 def column_sum(matrix: MatrixExpr) -> MatrixExpr:
     """The sum of each column, a row (1, n)."""
+    check_matrix("column_sum", matrix)
     return MatMul(OneMatrix(1, matrix.shape[0]), matrix)
 
 
@@ -40,10 +44,15 @@ def apply(function: Callable[..., Expr], *matrices: MatrixExpr) -> MatrixExpr:
 
     Raises ShapeError where the shapes differ, and TypeError where the function gives no SymPy expression.
     """
-    if not matrices:
-        raise TypeError("apply: needs at least one matrix")
+    if not matrices or not callable(function):
+        raise TypeError("apply: expected a function, and at least one matrix")
+    for matrix in matrices:
+        check_matrix("apply", matrix)
     variables = tuple(Symbol(f"u{number}", real=True) for number in range(len(matrices)))
-    formula = function(*variables)
+    try:
+        formula = function(*variables)
+    except TypeError as error:
+        raise TypeError(f"apply: the function fails on symbols; sympy.exp, not numpy's or torch's: {error}") from error
     if not isinstance(formula, Expr | int | float):
         raise TypeError(f"apply: expected a function that gives a SymPy expression, got {type(formula).__name__}")
     return Elementwise(Lambda(variables, sympify(formula)), *matrices)
@@ -64,6 +73,8 @@ def sigmoid(matrix: MatrixExpr | Expr) -> MatrixExpr | Expr:
 
 def of_each(name: str, matrix: MatrixExpr | Expr) -> MatrixExpr | Expr:
     function = FUNCTIONS[name].func
+    if not isinstance(matrix, Expr):
+        check_matrix(name, matrix)
     return matrix.applyfunc(function) if isinstance(matrix, MatrixExpr) else function(matrix)
 
 
@@ -88,7 +99,14 @@ def softmax(matrix: MatrixExpr) -> MatrixExpr:
     return RowSoftmax(matrix)
 
 
+def check_matrix(name: str, matrix: object) -> None:
+    if not isinstance(matrix, MatrixExpr | MatrixBase):
+        hint = "; sympy.Matrix(...) of it is one" if type(matrix).__module__ == "numpy" else ""
+        raise TypeError(f"{name}: expected a matrix expression, got {type(matrix).__name__}{hint}")
+
+
 def check_rows(name: str, matrix: MatrixExpr, right: str) -> None:
+    check_matrix(name, matrix)
     if matrix.shape[1] == 1 != matrix.shape[0]:
         text = str(matrix) if isinstance(matrix, MatrixSymbol) else f"({matrix})"
         raise ShapeError(f"{name} is along rows, and {matrix} is a column {matrix.shape}; {right.format(text)}")
@@ -96,6 +114,7 @@ def check_rows(name: str, matrix: MatrixExpr, right: str) -> None:
 
 def diagonal(matrix: MatrixExpr) -> MatrixExpr:
     """The diagonal of a square matrix, a column (n, 1)."""
+    check_matrix("diagonal", matrix)
     if matrix.shape[0] != matrix.shape[1]:
         raise ShapeError(f"diagonal: expected a square matrix, got {matrix.shape}")
     return DiagonalOf(matrix)

@@ -125,7 +125,8 @@ class MatrixDerivation:
         return diagnosed(self, function, arrays)
 
     def __repr__(self) -> str:
-        lines = (f"  d/d{variable} = {as_text(gradient)}" for variable, gradient in self.gradients.items())
+        absent = {v: f", as {v} is not in the loss" for v in self.variables if not self.loss.has(v)}
+        lines = (f"  d/d{v} = {as_text(gradient)}{absent.get(v, '')}" for v, gradient in self.gradients.items())
         return "\n".join([f"the gradient of {as_text(self.loss)}", *lines])
 
     def _repr_latex_(self) -> str:
@@ -248,7 +249,9 @@ def program_of_loss(
 def scalar_loss(loss: Expr) -> Expr:
     """The loss, with decimals as the fractions that they say."""
     if not isinstance(loss, Basic | MatrixBase):
-        raise TypeError(f"loss: expected a SymPy expression, got {type(loss).__name__}")
+        hint = {"str": "; python -m derive.gradient reads text", "ndarray": "; sympy.Matrix(...) of it is one"}
+        kind = type(loss).__name__
+        raise TypeError(f"loss: expected a SymPy expression, got {kind}{hint.get(kind, '')}")
     loss = sympify(loss).replace(lambda part: isinstance(part, Sum), with_own_indices)
     loss = loss.xreplace({number: simplest(number) for number in loss.atoms(Float)})
     try:
@@ -311,7 +314,8 @@ def checked_variables(variables: Iterable[MatrixSymbol | Symbol]) -> tuple[Matri
         raise ValueError("variables: expected at least one MatrixSymbol or Symbol to differentiate in")
     for variable in variables:
         if not isinstance(variable, MatrixSymbol | Symbol):
-            raise TypeError(f"variables: expected MatrixSymbols or Symbols, got {variable!r}")
+            hint = "; the symbol itself, not its name" if isinstance(variable, str) else ""
+            raise TypeError(f"variables: expected MatrixSymbols or Symbols, got {variable!r}{hint}")
         if variables.count(variable) > 1:
             raise ValueError(f"variables: {variable} stands twice")
     return variables

@@ -39,10 +39,14 @@ def inputs_at(subject: Any, arrays: dict[str, Any]) -> dict[MatrixSymbol, ndarra
     sizes: dict[Any, int] = {}
     inputs = {}
     for name, symbol in names.items():
-        array = numpy.asarray(arrays[name], dtype=float)
+        try:
+            array = numpy.asarray(arrays[name], dtype=float)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{name}: expected an array of numbers, got {type(arrays[name]).__name__}") from None
         array = array.reshape(1, 1) if array.ndim == 0 and tuple(symbol.shape) == (1, 1) else array
         if array.ndim != 2:
-            raise ValueError(f"{name}: expected 2 dimensions, got shape {array.shape}")
+            hint = f"; {name}[:, None] is a column" if array.ndim == 1 else ""
+            raise ValueError(f"{name}: expected 2 dimensions, got shape {array.shape}{hint}")
         for size, length in zip(symbol.shape, array.shape, strict=True):
             wanted = sizes.setdefault(size, length) if size.is_Symbol else int(size)
             if wanted != length:

@@ -7,6 +7,7 @@ matrix, another a column, unless its shape is given; what is not known of shapes
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 from sympy import (
@@ -35,7 +36,7 @@ from sympy import (
 from derive.formulas import ELEMENTWISE
 from derive.matrix import column_sum, diagonal, log_softmax, logsumexp, row_sum, softmax, total
 
-TEXT_TOKEN = re.compile(r"\s*(?:(\d+\.?\d*(?:[eE][-+]?\d+)?)|([A-Za-z]\w*)|(\.\*|\./|\.\^|\*\*|\.T\b|[-+*/^'(),]))")
+TEXT_TOKEN = re.compile(r"\s*(?:(\d+\.?\d*(?:[eE][-+]?\d+)?)|([A-Za-z]\w*)|(\.\*|\./|\.\^|\*\*|\.T\b|[-+*/^@'(),]))")
 MOST_LETTERS, DEEPEST = 2000, 60
 SIZE_LETTERS = "nmkpqrlhgcdefabstuvwxyzij"
 TypedSize = int | str  # a number or a name
@@ -87,7 +88,16 @@ MATRIX_FUNCTIONS: dict[str, tuple[str, Callable[..., Expr]]] = {  # what comes o
     "softmax": ("same", softmax),
     "log_softmax": ("same", log_softmax),
 }
-BINARY = {"+": 1, "-": 1, "*": 2, "/": 2, ".*": 2, "./": 2, "^": 4, "**": 4, ".^": 4}  # how tightly they bind
+OTHER_WORDS = {  # what is written for functions that others have
+    "chol": "inv(S)*x and logdet(S) are computed without it",
+    "dot": "x'*y is that number",
+    "expm": "a polynomial, as I + X + X^2/2, is derived",
+    "matmul": "A*B is the product",
+    "mean": "sum(x)/n is it, with n for the number of entries",
+    "nuclear": "it is the least of (norm(U)^2 + norm(V)^2)/2 where U*V' is the matrix",
+    "vec": "vec(A)'*vec(B) is tr(A'*B)",
+}
+BINARY = {"+": 1, "-": 1, "*": 2, "@": 2, "/": 2, ".*": 2, "./": 2, "^": 4, "**": 4, ".^": 4}  # how tightly they bind
 NEGATIVE = 3
 
 
@@ -101,9 +111,16 @@ def parsed(text: str, shapes: dict[str, tuple[TypedSize, ...]]) -> tuple[Expr, d
     reader = TextReader(text, shapes)
     node = reader.read(0, 0)
     if reader.tokens:
-        raise ValueError(f"not expected here: {reader.tokens[0]}; {reader.rest()}")
+        between = "; between factors there is a *" if reader.tokens[0][0].isalnum() or reader.tokens[0] == "(" else ""
+        raise ValueError(f"not expected here: {reader.tokens[0]}; {reader.rest()}{between}")
     made = Maker(reader.names)
     loss = made.of(node)
+    if isinstance(loss, MatrixExpr):
+        columns = [
+            name for name, symbol in made.symbols.items() if isinstance(symbol, MatrixSymbol) and name[0].islower()
+        ]
+        number = f"; --shape {columns[0]}= would make the column {columns[0]} a number" if columns else ""
+        raise ValueError(f"it is a matrix {loss.shape}, and tr(...) or sum(...) of it a number{number}")
     unknown = sorted(shapes.keys() - reader.names.keys())
     if unknown:
         raise ValueError(f"{unknown[0]}: a shape is given for it, but it is not in the expression")
@@ -150,7 +167,7 @@ class TextReader:
                 right = self.read(NEGATIVE if negative else 4, depth + 1)
             else:
                 right = self.read(level + 1, depth + 1)
-            left = binary(operator.replace("**", "^"), left, right)
+            left = binary({"**": "^", "@": "*"}.get(operator, operator), left, right)
         return left
 
     def one(self, depth: int) -> TextNode:
@@ -217,8 +234,10 @@ class TextReader:
                 if other.shape is not None:
                     raise ValueError(f"{name}: only the first argument may be a matrix")
             return TextNode("elementwise", first.shape, arguments, name)
-        known = ", ".join([*MATRIX_FUNCTIONS, "kron", *(known for known in ELEMENTWISE if known != "where")])
-        raise ValueError(f"{name}: no such function of {len(arguments)} arguments like these; there are {known}")
+        known = [*MATRIX_FUNCTIONS, "kron", *(known for known in ELEMENTWISE if known != "where")]
+        near = get_close_matches(name, known, 1)
+        meant = OTHER_WORDS.get(name) or (f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}")
+        raise ValueError(f"{name}: no such function of {len(arguments)} arguments like these; {meant}")
 
 
 def unify(left: Dimension, right: Dimension, why: str) -> None:
@@ -233,6 +252,10 @@ def unify(left: Dimension, right: Dimension, why: str) -> None:
 
 
 def binary(operator: str, left: TextNode, right: TextNode) -> TextNode:
+    if operator in (".*", "./") and left.single != right.single:
+        if operator == "./" and left.single:
+            right = TextNode("entry power", right.shape, [right, TextNode("constant", None, value="-1")])
+        operator = "/" if operator == "./" and right.single else "*"
     if operator == "*" and not left.single and not right.single:
         unify(left.shape[1], right.shape[0], "a product needs as many columns on the left as rows on the right")
         return TextNode("product", (left.shape[0], right.shape[1]), [left, right])

@@ -29,6 +29,7 @@ from sympy import (
     together,
 )
 from sympy.core.parameters import distribute
+from sympy.functions.elementary.hyperbolic import HyperbolicFunction
 
 E, C = Dummy("E", positive=True), Dummy("C", positive=True)
 LARGEST = 12  # degree of a polynomial in E
@@ -280,3 +281,20 @@ def times_in(u: Expr, total: Expr) -> Expr:
     counts = total.as_coefficients_dict()
     ratios = {counts.get(part, Integer(0)) / k for part, k in u.as_coefficients_dict().items()}
     return ratios.pop() if len(ratios) == 1 else Integer(0)
+
+
+def beside_exp(product: Expr) -> tuple[Expr, Expr]:
+    """The factors that are known to be positive and hold no exp, and the others."""
+    factors = Mul.make_args(product)
+    beside = [factor for factor in factors if factor.is_positive and not factor.has(exp, HyperbolicFunction)]
+    return Mul(*beside), Mul(*(factor for factor in factors if factor not in beside))
+
+
+def difference_of_exp(product: Expr) -> tuple[Expr, Expr, Expr] | None:
+    """a, u and v of a (exp(u) - exp(v)) with a positive a that holds no exp; None of anything else."""
+    beside, total = beside_exp(product)
+    terms = [term.as_coeff_Mul() for term in Add.make_args(total)]
+    if len(terms) != 2 or terms[0][0] != -terms[1][0] or not all(e == 1 or isinstance(e, exp) for _, e in terms):
+        return None
+    exponents = {bool(a > 0): e.args[0] if e.args else Integer(0) for a, e in terms}
+    return abs(terms[0][0]) * beside, exponents[True], exponents[False]

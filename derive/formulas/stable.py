@@ -9,19 +9,14 @@ from sympy import (
     Integer,
     Mul,
     Piecewise,
-    Poly,
     Pow,
     Symbol,
-    cancel,
     cos,
     cosh,
     diff,
     erf,
     exp,
-    interpolate,
-    lambdify,
     log,
-    nsimplify,
     sin,
     sinh,
     sqrt,
@@ -33,8 +28,10 @@ from sympy.core.parameters import distribute
 from derive.formulas.exponentials import (
     Below,
     Summand,
+    beside_exp,
     beside_exp_of_exp,
     bounded,
+    difference_of_exp,
     factors_of,
     in_powers,
     one_quotient,
@@ -42,6 +39,7 @@ from derive.formulas.exponentials import (
     times_in,
     units,
 )
+from derive.formulas.fitted import in_output
 from derive.formulas.fractions import uncancelled
 from derive.formulas.tails import divided_by, log_of_tail, scaled_by
 
@@ -125,23 +123,9 @@ def opened(expr: Expr) -> Expr:
 @lru_cache
 def slope(function: type[NamedFunction]) -> Expr:
     """d function / dz, written in the function's own output where SymPy confirms it, else in z and safe to evaluate."""
-    fitted = in_output(function, diff(opened(function.definition), z))
-    return stable(diff(function.definition, z)) if fitted is None else fitted
-
-
-def in_output(function: type[NamedFunction], derivative: Expr) -> Expr | None:
-    """The slope as f (c1 + c2 f), or None. Three numeric points suggest the numbers, SymPy confirms them."""
-    if derivative.has(Piecewise):
-        return None
-    a = function(z)
     definition = opened(function.definition)
-    f, df = (lambdify(z, e, "mpmath") for e in (definition, derivative))
-    suggestion = Poly(interpolate([(f(t), df(t)) for t in (-1.5, -0.25, 1.25)], z), z)
-    c0, c1, c2 = (nsimplify(suggestion.coeff_monomial(z**k), rational=True, tolerance=1e-9) for k in range(3))
-    fitted = a * (c1 + c2 * a)
-    if c0 != 0 or abs(c1 * f(2) + c2 * f(2) ** 2 - df(2)) > 1e-9:
-        return None
-    return fitted if cancel((fitted.xreplace({a: definition}) - derivative).rewrite(exp)) == 0 else None
+    fitted = in_output(function(z), definition, diff(definition, z), z)
+    return stable(diff(function.definition, z)) if fitted is None else fitted
 
 
 OF_EXP = exp, cosh, sinh, sigmoid, tanh, expm1
@@ -160,6 +144,9 @@ def stable(expr: Expr) -> Expr:
     if isinstance(expr, Piecewise):
         return Piecewise(*((stable(value), condition) for value, condition in expr.args))
     if isinstance(expr, log):
+        if (difference := difference_of_exp(expr.args[0])) is not None:
+            a, u, v = difference
+            return u + log(-a * expm1(v - u))
         return _log(stable(expr.args[0]))
     if isinstance(expr, Pow) and expr.exp.is_Rational and not expr.exp.is_Integer:
         return _root(stable(expr.base), expr.exp)
@@ -338,7 +325,12 @@ def _log(argument: Expr) -> Expr:
         total = _in_exp(argument)
         if not total.has(exp):
             return _log_near_one(argument)
-        return _log_of_quotient(total) or _log_of_sum(total) or _log_near_one(argument)
+        found = _log_of_quotient(total) or _log_of_sum(total)
+    beside, inside = beside_exp(argument)
+    base, power = inside.as_base_exp()
+    if found is None and base.is_Add and (beside, power) != (1, 1) and (power == 1 or base.is_positive):
+        return log(beside) + power * _log(base)
+    return found or _log_near_one(argument)
 
 
 def _log_near_one(argument: Expr) -> Expr:

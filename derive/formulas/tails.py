@@ -20,7 +20,7 @@ def scaled_by(erfc: type[Expr], erfcx: type[Expr], product: Expr) -> Expr:
 
 def divided_by(erfcx: type[Expr], product: Expr) -> Expr:
     """(a + b E)/E^2, E = erfcx(u), as (a/E + b)/E: where E is infinite, the first is no number."""
-    factors = list(Mul.make_args(product))
+    factors = list(Mul.make_args(product)) if product.has(erfcx) else []
     for index, factor in enumerate(factors):
         base, power = factor.as_base_exp()
         sums = [part for part in factors if isinstance(part, Add) and part.has(base)]

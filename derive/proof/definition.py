@@ -13,6 +13,7 @@ from sympy import (
     Basic,
     BlockDiagMatrix,
     BlockMatrix,
+    Derivative,
     Determinant,
     DiagMatrix,
     DiagonalMatrix,
@@ -25,6 +26,7 @@ from sympy import (
     Heaviside,
     Identity,
     Integer,
+    Integral,
     Inverse,
     KroneckerProduct,
     Lambda,
@@ -148,6 +150,8 @@ class Evaluation:
             return node
         if isinstance(node, Piecewise):
             return self.branches(node)
+        if isinstance(node, Derivative | Integral):
+            return self.scalar(node.doit())
         if not isinstance(node, Expr | Boolean):
             raise ValueError(f"no definition of {type(node).__name__} is known to the proof: {node}")
         arguments = [self.scalar(argument) for argument in node.args]

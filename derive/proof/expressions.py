@@ -97,8 +97,8 @@ def with_symbols(subject: DerivedLoss, function: Emitted) -> Sizes | None:
     for sizes in islice(chosen_sizes(subject), ORDERS):
         try:
             return sizes if identical(subject, function, sizes) else None
-        except (NonInvertibleMatrixError, ZeroDivisionError):
-            continue  # as X.T * X is with more columns than rows
+        except (NonInvertibleMatrixError, ZeroDivisionError, IndexError):
+            continue  # as X.T * X is with more columns than rows, or x[n, 0] with no more than n
     return None
 
 

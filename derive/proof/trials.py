@@ -52,7 +52,7 @@ MOST_SEARCHED = 300  # tried in search of one at which the loss is defined, besi
 TRIED_MAGNITUDES = ("1/100", "1/10", 1, 10, 100)
 DENOMINATOR = 1_000_003
 ORDERS = 6
-UNDEFINED = (ArithmeticError, NonInvertibleMatrixError, ValueError, TypeError)
+UNDEFINED = (ArithmeticError, NonInvertibleMatrixError, ValueError, TypeError, IndexError)
 Sizes = dict[Symbol, Integer]
 
 

@@ -44,7 +44,7 @@ class Magnitude:
         elif isinstance(factor, exp):
             self.above += power * self.read.scalar(factor.args[0])
         elif isinstance(factor, Pow) and may_overflow(factor):
-            if factor.exp.is_Integer:
+            if factor.exp.is_integer:
                 self.multiply(factor.base, power * factor.exp)
             else:
                 self.above += power * self.read.scalar(factor.exp) * self.read.scalar(log(factor.base))
@@ -67,10 +67,10 @@ class Magnitude:
         """Its logarithm; nan where it is known to be negative."""
         if self.unsigned:
             return self.log_of_size()
-        odd = [matrix for matrix, power in self.exponents.items() if power % 2 == 1]
-        if len(odd) == 1 and self.rest == 1:
-            return self.logs(signed=odd[0])
-        sign = self.rest * Mul(*(self.read.number(SignDet(matrix)) for matrix in odd))
+        odd = {X: power % 2 if power.is_Integer else power for X, power in self.exponents.items() if power % 2 != 0}
+        if [*odd.values()] == [1] and self.rest == 1:
+            return self.logs(signed=next(iter(odd)))
+        sign = self.rest * Mul(*(self.read.number(SignDet(matrix)) ** power for matrix, power in odd.items()))
         return self.logs() + log(sign)
 
     def logs(self, signed: MatrixExpr | None = None) -> Expr:

@@ -120,7 +120,9 @@ class Equations(Names):
     def operands(self, formula: Expr, shape: tuple[Expr, Expr]) -> dict[Symbol, MatrixExpr]:
         """What each entry of a formula runs over, in order of name."""
         symbols = sorted(formula.free_symbols - set(self.sizes.values()), key=lambda symbol: symbol.name)
-        return {u: self.views.get((u, shape)) or repeated(self.numbers[u], shape) for u in symbols}
+        known = {u: self.views.get((u, shape)) or self.numbers.get(u) for u in symbols}
+        self.check_size(u for u, operand in known.items() if operand is None)
+        return {u: repeated(operand, shape) for u, operand in known.items()}
 
     def sliced(self, matrix: MatrixExpr, rows: tuple[Expr, ...], columns: tuple[Expr, ...]) -> MatrixExpr:
         if isinstance(matrix, OneMatrix | ZeroMatrix):
@@ -152,10 +154,11 @@ class Equations(Names):
         """Every size is that of an input, so that it is known when the code runs."""
         known = set(self.sizes.values())
         for equation in self.equations:
-            unknown = set().union(*(sympify(size).free_symbols for size in equation.shape)) - known
-            if unknown:
-                size = min(map(str, unknown))
-                raise ValueError(f"the size {size} is that of no MatrixSymbol in the loss; give it a number")
+            self.check_size(set().union(*(sympify(size).free_symbols for size in equation.shape)) - known)
+
+    def check_size(self, unknown: Iterable[Symbol]) -> None:
+        if names := sorted(map(str, unknown)):
+            raise ValueError(f"the size {names[0]} is that of no MatrixSymbol in the loss; give it a number")
 
 
 def number_of(value: MatrixExpr) -> MatrixExpr:

@@ -117,7 +117,9 @@ def kronecker(read: Reader, node: sympy.KroneckerProduct) -> sympy.MatrixExpr:
 
 def power(read: Reader, node: sympy.MatPow) -> sympy.MatrixExpr:
     if not node.exp.is_Integer:
-        raise read.refuse(node, "a matrix power needs a whole number; HadamardPower is the power entry by entry")
+        root = "; of a root R of X, X = R*R, the gradient in R is derived" if node.exp.is_Rational else ""
+        why = f"a matrix power needs a whole number, as X**3; HadamardPower is the power entry by entry{root}"
+        raise read.refuse(node, why)
     if abs(node.exp) > MOST_FACTORS:
         raise read.refuse(node, f"powers from -{MOST_FACTORS} to {MOST_FACTORS} are derived")
     base = read.matrix(node.base)

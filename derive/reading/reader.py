@@ -17,6 +17,16 @@ from derive.reading.agreement import check_agreement
 from derive.reading.logsumexp import StableEquations
 
 NodeRule = Callable[["Reader", Any], Any]
+CHOLESKY = "S.inv()*x and log(Determinant(S)) are computed without it"
+ORTHOGONAL = "the projection on the columns of X is X*(X.T*X).inv()*X.T"
+INSTEAD = {  # of a node by the name of its type: what there is in its place
+    **dict.fromkeys(("LofCholesky", "UofCholesky", "LofLU", "UofLU", "PofLU"), CHOLESKY),
+    **dict.fromkeys(("QofQR", "RofQR"), ORTHOGONAL),
+    "EigenValues": "their sum is Trace(X), their product Determinant(X), the sum of their k-th powers Trace(X**k)",
+    "EigenVectors": "with v given, its eigenvalue is the Rayleigh quotient v.T*S*v/Trace(v.T*v)",
+    "SofSVD": "the squares of the singular values add up to Trace(X.T*X); their sum is the least of (Trace(U.T*U) + "
+    "Trace(V.T*V))/2 where U*V.T = X",
+}
 NUMBER_RULES: dict[type, NodeRule] = {}  # by type of node: a number as a formula, and a 1 x 1 matrix as its entry
 ENTRY_RULES: dict[type, NodeRule] = {}  # an entry of a matrix as a formula
 MATRIX_RULES: dict[type, NodeRule] = {}  # a matrix that is no formula entry by entry
@@ -147,7 +157,8 @@ class Reader(StableEquations):
         self.path.pop()
 
     def unknown(self, node: Basic) -> NoReturn:
-        raise self.refuse(node, "see derive.matrix for what there is beside sums, products, inverses and applyfunc")
+        beside = "see derive.matrix for what there is beside sums, products, inverses and applyfunc"
+        raise self.refuse(node, INSTEAD.get(type(node).__name__, beside))
 
     def refuse(self, node: Basic, nearest: str) -> ValueError:
         """The error for a node that is not supported: what it is, where it stands, what would work."""

@@ -21,7 +21,7 @@ def limited(seconds: float | None) -> Iterator[None]:
         return
     if threading.current_thread() is not threading.main_thread():
         raise ValueError("seconds: only work in the main thread can be given a limit")
-    if not 0.001 <= seconds <= 10**6:
+    if not isinstance(seconds, int | float) or not 0.001 <= seconds <= 10**6:
         raise ValueError(f"seconds: expected a number from 0.001 to 1000000, got {seconds}")
 
     def stop(*_: object) -> None:

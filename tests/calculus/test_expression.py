@@ -356,7 +356,7 @@ F = Function("F")
         ),
         (lambda: nan, ["NaN is not supported", "finite"]),
         (lambda: 2**5000 * Trace(X), ["Integer is not supported", "1.8e308"]),
-        (lambda: erfi(Trace(X)), ["torch has no name here for erfi"]),
+        (lambda: erfi(Trace(X)), ["torch has no function for erfi"]),
     ],
 )
 def test_refusals_say_what_where_and_what_instead(make, words, tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from sympy import (
     Identity,
     Idx,
     IndexedBase,
+    Integral,
     KroneckerProduct,
     Matrix,
     MatrixSymbol,
@@ -28,6 +29,7 @@ from sympy import (
     symbols,
     tanh,
 )
+from sympy.matrices.expressions.factorizations import LofCholesky, SofSVD
 
 from derive import derivation, gradient
 from derive.matrix import apply, log_softmax, logsumexp, softmax, total
@@ -77,6 +79,10 @@ REFUSED = {
         "q is a column (n, 1); log_softmax(q.T).T is the column",
     ),
     "logsumexp of a column": (lambda: total(logsumexp(X.T * q)), "a column"),
+    "a root": (lambda: Trace(A ** Rational(1, 2)), "of a root R of X, X = R*R, the gradient in R is derived"),
+    "a Cholesky factor": (lambda: Trace(LofCholesky(A)), "S.inv()*x and log(Determinant(S)) are computed without it"),
+    "singular values": (lambda: Trace(SofSVD(A)), "the least of (Trace(U.T*U) + Trace(V.T*V))/2 where U*V.T = X"),
+    "a size that nothing has": (lambda: total(z * OneMatrix(1, m)), "the size m is that of no MatrixSymbol"),
 }
 
 
@@ -94,8 +100,42 @@ OUTSIDERS = [torch.tensor(3.0), torch.ones(1, 1), numpy.float64(3), numpy.ones((
 
 @pytest.mark.parametrize("loss", OUTSIDERS, ids=lambda loss: type(loss).__name__)
 def test_what_is_no_expression_of_sympy_is_no_loss(loss):
-    with pytest.raises(TypeError, match=rf"^loss: expected a SymPy expression, got {type(loss).__name__}$"):
+    with pytest.raises(TypeError, match=rf"^loss: expected a SymPy expression, got {type(loss).__name__}(; .*)?$"):
         derivation(loss, [A])
+
+
+NO_MATRICES = {
+    "a number": (lambda: total(s), "total: expected a matrix expression, got Symbol"),
+    "an array": (lambda: softmax(numpy.eye(3)), "got ndarray; sympy.Matrix(...) of it is one"),
+    "a function of numpy": (lambda: apply(lambda u: numpy.exp(u), A), "sympy.exp, not numpy's or torch's"),
+    "no function": (lambda: apply("u", A), "apply: expected a function, and at least one matrix"),
+    "a name": (lambda: derivation(Trace(A), ["A"]), "got 'A'; the symbol itself, not its name"),
+    "words": (lambda: derivation(Trace(A), [A]).numpy(A="A"), "A: expected an array of numbers, got str"),
+    "a list": (lambda: derivation(Trace(A), [A]).numpy(A=[1, 2]), "got shape (2,); A[:, None] is a column"),
+    "a time": (lambda: derivation(Trace(A), [A], seconds="1"), "seconds: expected a number from 0.001"),
+}
+
+
+@pytest.mark.parametrize("name", NO_MATRICES)
+def test_what_is_taken_for_a_matrix_or_a_function_is_named(name):
+    make, words = NO_MATRICES[name]
+    with pytest.raises((TypeError, ValueError)) as error:
+        make()
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_variable_that_the_loss_does_not_have_is_said_to_be_absent():
+    assert repr(derivation(Trace(A), [z], prove=False)).endswith("d/dz = 0, as z is not in the loss")
+
+
+def test_an_index_that_no_size_bounds_is_proved_where_it_fits():
+    x, y = MatrixSymbol("x", n, 1), MatrixSymbol("y", m, 1)
+    assert derivation(Trace(x.T * x) + y[n, 0] ** 2, [y]).prove().exact
+    assert derivation(Trace(y.T * y) + x[m, 0] ** 2, [x]).prove().exact
+
+
+def test_an_integral_that_sympy_works_out_is_proved():
+    assert derivation(Integral(exp(-(s**2)), (s, 0, c[0, 0])), [c]).gradients[c].has(exp)
 
 
 def test_what_acts_as_a_tensor_is_no_loss():

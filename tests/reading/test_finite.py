@@ -14,6 +14,7 @@ from sympy import (
     erfc,
     exp,
     log,
+    sinh,
     sqrt,
     symbols,
 )
@@ -54,6 +55,21 @@ LOSSES = {  # the loss, the variable, where, and what it is in torch
         entries(lambda t: exp(t) / (a + exp(t))),
         FAR,
         lambda x: torch.sigmoid(x - torch.log(torch.tensor(0.7, dtype=x.dtype))).sum(),
+    ),
+    "log of exp less 1": (
+        entries(lambda t: log(exp(sqrt(1 + t**2)) - 1)),
+        FAR,
+        lambda x: (torch.sqrt(1 + x**2) + torch.log(-torch.expm1(-torch.sqrt(1 + x**2)))).sum(),
+    ),
+    "log of a share of a + exp": (
+        entries(lambda t: log(a / (a + exp(t)))),
+        FAR,
+        lambda x: torch.nn.functional.logsigmoid(torch.log(torch.tensor(0.7, dtype=x.dtype)) - x).sum(),
+    ),
+    "log of sinh over its argument": (
+        entries(lambda t: log(sinh(sqrt(1 + t**2)) / sqrt(1 + t**2))),
+        FAR,
+        lambda x: (lambda u: u + torch.log(-torch.expm1(-2 * u) / (2 * u)))(torch.sqrt(1 + x**2)).sum(),
     ),
     "norm": (sqrt(Trace(x.T * x)), 0 * FAR, torch.linalg.norm),
     "norm of a difference": (sqrt(Trace((x - x).T * (x - x)) + Trace(x.T * x)), 0 * FAR, torch.linalg.norm),

@@ -28,6 +28,7 @@ TEXTS = {
     "tr(S^2*S.T) - 2^-1*x'*x": Trace(S**2 * S.T) - Trace(x.T * x) / 2,
     "sum(relu(X).^2) + norm(x)": Trace(relu(X).T * relu(X)) + sqrt(Trace(x.T * x)),
     "x'*diag(w)*x + c": Trace(x.T * HadamardProduct(w, x)) + c,
+    "x.T @ S @ x + sum(1 ./ w)": Trace(x.T * S * x) + total(w.applyfunc(lambda t: 1 / t)),
     "sqrt(x'*x + 1e-3)*exp(c)": sqrt(Trace(x.T * x) + Rational(1, 1000)) * exp(c),
 }
 
@@ -64,9 +65,12 @@ REFUSED = {
     "tr(A'*(B": "expected \\) at the end",
     "x + 1": "c\\*ones adds c to every entry",
     "foo(x)": "foo: no such function",
-    "A*x": "expected a scalar or a 1 x 1 matrix",
+    "inverse(A)": "did you mean inv\\?",
+    "tr(chol(A))": "inv\\(S\\)\\*x and logdet\\(S\\) are computed without it",
+    "x'x": "between factors there is a \\*",
+    "A*x": "it is a matrix \\(n, 1\\), and tr\\(...\\) or sum\\(...\\) of it a number; --shape x= would make",
     "x^2": "of a column or a row; .\\^ is",
-    "tr(A)*B": "expected a scalar",
+    "tr(A)*B": "it is a matrix",
     "__import__('os')": "not allowed here: __import__",
     "x.real": "not allowed here: .real",
     "inv(A)/inv(B)": "/ divides by a number",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import reduce
 
+import sympy
 from sympy import (
     Expr,
     Function,
@@ -23,6 +24,7 @@ from sympy.core.parameters import distribute
 
 from derive.backends import (
     WIDTH,
+    WORDS,
     Attribute,
     FormulaPrinter,
     Group,
@@ -151,7 +153,10 @@ class TorchFormulas(FormulaPrinter):
                 return call(f"math.{name}", *map(self.formula, expr.args))
         path, options = word(name).path, {option: Literal(f'"{value}"') for option, value in word(name).options}
         if not path or is_number(expr):
-            raise ValueError(f"torch has no name here for {name}: {expr}")
+            known = ", ".join(
+                sorted(w.function for w in WORDS if w.path and isinstance(getattr(sympy, w.function, None), type))
+            )
+            raise ValueError(f"torch has no function for {name}, as in {expr}; it has {known}")
         return call(path, *map(self.formula, arguments), **options)
 
     def heaviside(self, expr: Heaviside) -> Source:

@@ -2,10 +2,13 @@
 
 from sympy import (
     Abs,
+    Basic,
     BlockMatrix,
     Determinant,
+    Dummy,
     Expr,
     Identity,
+    Integer,
     Inverse,
     KroneckerProduct,
     MatAdd,
@@ -15,6 +18,7 @@ from sympy import (
     MatrixExpr,
     MatrixSymbol,
     OneMatrix,
+    Piecewise,
     Symbol,
     Trace,
     Transpose,
@@ -52,7 +56,7 @@ class ClosedForms:
     def __init__(self, derivation: Derivation, original: dict[MatrixSymbol, Expr], sizes: dict[Symbol, Symbol]) -> None:
         self.scalars = derivation.program.scalars
         self.sizes = {own: given for given, own in sizes.items()}
-        self.given = {
+        self.given: dict[Basic, Basic] = {
             Symmetric(given.name, *given.shape): given for own, given in original.items() if isinstance(own, Symmetric)
         }
         alone = {given: own for own, given in self.given.items()}
@@ -61,7 +65,19 @@ class ClosedForms:
             value = self.of(equation.value)
             if equation.target.name in self.scalars and isinstance(value, MatrixExpr):
                 value = trace(value)
+            if equation.target.name in self.scalars and value.has(Piecewise):
+                value = self.held(value)
             self.values[equation.target] = value
+
+    def held(self, value: Expr) -> Expr:
+        """A number with branches, of which one may be 0, as a symbol that may be divided by, times what it is last."""
+        last = value.args[-1][0] if isinstance(value, Piecewise) else Integer(1)
+        number = last if last.is_Rational and last != 0 else Integer(1)
+        whole = Piecewise(*((part / number, where) for part, where in value.args)) if number != 1 else value
+        known = {form: symbol for symbol, form in self.given.items()}
+        symbol = known.get(whole.xreplace(self.given), Dummy(real=True))
+        self.given[symbol] = whole.xreplace(self.given)
+        return number * symbol
 
     def __getitem__(self, symbol: MatrixSymbol) -> Expr:
         """The closed form of a symbol, in what was given."""

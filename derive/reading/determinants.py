@@ -6,6 +6,7 @@ from sympy import (
     Expr,
     Integer,
     Inverse,
+    KroneckerProduct,
     MatrixExpr,
     MatrixSymbol,
     Mul,
@@ -45,13 +46,16 @@ class Magnitude:
             self.above += power * self.read.scalar(factor.args[0])
         elif isinstance(factor, Pow) and may_overflow(factor):
             if factor.exp.is_integer:
-                self.multiply(factor.base, power * factor.exp)
+                self.multiply(factor.base, power * self.read.scalar(factor.exp))
             else:
                 self.above += power * self.read.scalar(factor.exp) * self.read.scalar(log(factor.base))
         elif isinstance(factor, Abs) and may_overflow(factor):
             self.above += power * Magnitude(self.read, factor.args[0]).log_of_size()
         elif isinstance(factor, Determinant) and isinstance(factor.arg, Inverse):
             self.multiply(Determinant(factor.arg.arg), -power)
+        elif isinstance(factor, Determinant) and of_square_factors(factor.arg):
+            for part in factor.arg.args:  # det of A (x) B is det(A)^n det(B)^m, where B is n x n
+                self.multiply(Determinant(part), power * self.read.scalar(factor.arg.shape[0] / part.shape[0]))
         elif isinstance(factor, Determinant) and self.read.shape(factor.arg) != (1, 1):
             matrix = atom(self.read.matrix(factor.arg))  # det X' is det X
             self.exponents[matrix] = self.exponents.get(matrix, 0) + power
@@ -79,6 +83,10 @@ class Magnitude:
         for matrix, power in self.exponents.items():
             total += power * self.read.number((LogDet if matrix == signed else LogAbsDet)(matrix))
         return total
+
+
+def of_square_factors(matrix: MatrixExpr) -> bool:
+    return isinstance(matrix, KroneckerProduct) and all(part.shape[0] == part.shape[1] for part in matrix.args)
 
 
 def may_overflow(factor: Expr) -> bool:

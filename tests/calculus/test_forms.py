@@ -24,7 +24,7 @@ from sympy import (
 
 from derive import derivation, gradient
 from derive.gradient import main
-from derive.matrix import apply, logsumexp, row_sum, sigmoid, softmax, total
+from derive.matrix import apply, logsumexp, relu, row_sum, sigmoid, softmax, total
 from derive.programs import as_text
 from tests.helpers.cookbook import PROBLEMS
 
@@ -90,6 +90,10 @@ FORMS = [
      "*X*((a - p)*(a - p).T - (a - b)*(a - b).T)"),
     (Trace(x.T * y) / sqrt(Trace(x.T * x)), x, "y/sqrt(tr(x.T*x)) - tr(x.T*y)*x/tr(x.T*x)**(3/2)"),
     (row_sum(X).T * row_sum(X), X, "2*row_sum(X)*ones(1, n)"),
+    (relu(s + Trace((x - a).T * (x - a)) - Trace((x - b).T * (x - b))), a,
+     "-2*Piecewise((0, s + tr((x - a).T*(x - a)) - tr((x - b).T*(x - b)) <= 0), (1, True))*(x - a)"),
+    (total((u - A * x).applyfunc(lambda e: Max(e / 4, -3 * e / 4))), x,
+     "A.T*(3*apply(t -> Heaviside(t), A*x - u) - apply(t -> Heaviside(t), u - A*x))/4"),
 ]  # fmt: skip
 
 

@@ -1,8 +1,10 @@
 """Logarithms of products with determinants, where the determinants themselves under- and overflow."""
 
+import math
+
 import pytest
 import torch
-from sympy import Abs, Determinant, MatrixSymbol, Trace, exp, log, pi, sqrt, symbols
+from sympy import Abs, Determinant, KroneckerProduct, MatrixSymbol, Trace, exp, log, pi, sqrt, symbols
 
 from derive import derivation
 from tests.helpers.expressions import computed
@@ -58,6 +60,22 @@ def test_the_log_of_a_negative_product_is_nan_and_of_two_negative_determinants_i
     derived = derivation(log(X.det() * Y.det()), [X])
     assert computed(derived, X=negative, Y=torch.eye(2, dtype=torch.float64))[0].isnan()
     assert computed(derived, X=negative, Y=negative)[0] == torch.log(torch.tensor(4.0, dtype=torch.float64))
+
+
+def test_a_determinant_to_a_power_that_is_a_symbol_is_that_many_times_its_logarithm():
+    A, B = MatrixSymbol("A", n, n), MatrixSymbol("B", n, n)
+    derived, namespace = derivation(log(Determinant(KroneckerProduct(A, B))), [A]), {}
+    assert derived.gradients[A] == n * A.T**-1
+    exec(derived.torch(), namespace)
+    A_, B_ = torch.diag(torch.tensor([-1.0, 2.0, 3.0])), torch.diag(torch.tensor([1.0, -2.0, 3.0]))
+    value, _ = namespace["value_and_grad"](A=1e-20 * A_, B=B_)
+    assert value.item() == pytest.approx(3 * (2 * math.log(6) - 60 * math.log(10)), rel=1e-6)
+    assert namespace["value_and_grad"](A=A_, B=B_ @ B_)[0].isnan()
+
+
+def test_bars_and_inverses_do_not_part_equal_determinants():
+    text = derivation(log(Determinant(X.T) * Determinant(X) / Determinant(Y.inv())), [X]).torch()
+    assert text.count("slogdet(X)") == 1 and "inv(Y)" not in text and "X.T)[" not in text
 
 
 def test_a_determinant_of_one_entry_is_that_entry():

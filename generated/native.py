@@ -215,6 +215,7 @@ def _loaded(flags: list[str]) -> ctypes.CDLL:
         with tempfile.TemporaryDirectory(dir=folder) as place:
             made = Path(place) / library.name
             _run([*compiler, *flags, str(source), "-o", str(made)])
+            ctypes.CDLL(str(made))  # which raises where it is none, before others find it
             made.replace(library)
     return ctypes.CDLL(str(library))
 

@@ -247,6 +247,7 @@ FAULTS = {
     "missing": ("", "there is no compiler"),
     "failing": ("echo no space left on device >&2; exit 3", "ended with 3: no space left on device"),
     "lying": ("exit 0", "No such file"),
+    "spoiling": ('test "$1" = --version && exit; for last; do :; done; echo spoilt > "$last"', "file too short"),
 }
 
 
@@ -258,6 +259,7 @@ def test_where_nothing_can_be_compiled_a_warning_says_so_once(fault, tmp_path):
     assert output == "False 299.984\n", errors
     assert errors.count("RuntimeWarning: network.c is not compiled: ") == 1
     assert reason in errors and "fast.py computes instead" in errors
+    assert not list(tmp_path.glob("derive/*"))
 
 
 def test_a_compiler_that_hangs_is_ended(emitted, tmp_path, monkeypatch):

@@ -47,14 +47,10 @@ class Diagnostician(Doctor):
 
     def elsewhere(self) -> tuple[Values, Values]:
         """Points with two decimals, and weights."""
-        program, draw = self.derivation.program, numpy.random.default_rng(127)
-        inputs, outputs = self.network.layers[0], self.network.layers[-1]
-        x = numpy.round(draw.uniform(0.05, 0.95, (ROWS, inputs)), 2)
-        y = numpy.round([targets(self.network).numbers([float(n) for n in row], outputs) for row in x], 2)
-        draw = numpy.random.default_rng(128)
+        program, drawn = self.derivation.program, drawn_point(self.network, ROWS, 128)
+        data = {symbol: numpy.round(drawn[program.notation.torch(symbol.name)], 2) for symbol in program.data}
         shapes = {symbol: self.point.inputs[symbol].shape for symbol in program.parameters}
-        weights = {symbol: draw.normal(size=shape) / math.sqrt(shape[1]) for symbol, shape in shapes.items()}
-        return dict(zip(program.data, (x, y), strict=True)), weights
+        return data, {s: drawn[program.notation.torch(s.name)].reshape(shape) for s, shape in shapes.items()}
 
     def of_file(self, path: Path, turned: bool = False) -> Diagnosis:
         """Of a file, as people write gradients down. Raises OSError, or ValueError with file, line and reason."""
@@ -136,9 +132,9 @@ def is_float32(array: Written) -> bool:
         return array.significant <= MOST_FLOAT32 or bool((array.values.astype(numpy.float32) == array.values).all())
 
 
-def drawn_point(network: Network, rows: int) -> dict[str, ndarray]:
+def drawn_point(network: Network, rows: int, seed: int = 127) -> dict[str, ndarray]:
     """Weights W1 (out x in), biases, and points in rows with their targets, drawn in float64."""
-    draw, widths = numpy.random.default_rng(127), network.layers
+    draw, widths = numpy.random.default_rng(seed), network.layers
     parameters = {
         name: draw.normal(size=shape) / (math.sqrt(shape[1]) if len(shape) == 2 else 2)
         for name, shape in network.shapes.items()

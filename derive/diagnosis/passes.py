@@ -58,12 +58,14 @@ class Passes(Surroundings):
         """Another matrix of the same shape in the place of one."""
         for symbol in sorted(set(values_in(operation)), key=str):
             for other, kind in self.others(symbol, known):
-                shown = self.code(next(values_in(other))) + (".T" if isinstance(other, Transposed) else "")
-                words = f"{shown} stands where {self.code(symbol)} belongs"
+                words = f"{self.spelled(other)} stands where {self.code(symbol)} belongs"
                 yield Change(kind, words, exchanged(operation, symbol, other))
                 for term in terms_of(operation)[1:]:
                     if symbol in values_in(term):
                         yield Change(kind, words, with_term(operation, term, exchanged(term, symbol, other)))
+
+    def spelled(self, other: Operation) -> str:
+        return self.code(next(values_in(other))) + (".T" if isinstance(other, Transposed) else "")
 
     def others(self, symbol: MatrixSymbol, known: set[MatrixSymbol]) -> Iterator[tuple[Operation, str]]:
         if symbol in self.weights:
@@ -102,10 +104,8 @@ class Passes(Surroundings):
         for part in terms_of(operation):
             match part:
                 case Affine(input=X, weight=W, bias=b):
-                    changes = [
-                        *self.of_bias(part, X, W, b),
-                        *self.of_map(part, X, W, (Repeated(part.shape, b),), known),
-                    ]
+                    biases = (Repeated(part.shape, b),)
+                    changes = [*self.of_bias(part, X, W, b), *self.of_map(part, X, W, biases, known)]
                 case Product(factors=(Value() as X, Transposed(of=Value() as W))):
                     changes = [*self.of_map(part, X, W, (), known)]
                 case _:
@@ -125,17 +125,11 @@ class Passes(Surroundings):
         self, linear: Operation, X: Value, W: Value, biases: tuple[Operation, ...], known: set[MatrixSymbol]
     ) -> Iterator[Change]:
         """Of a layer's map of X: other weights, or another input."""
-
-        def mapped(input: Value, turned: Operation) -> Operation:
-            product = Product(linear.shape, (input, turned))
-            return Sum(linear.shape, (product, *biases)) if biases else product
-
+        product = Product(linear.shape, (X, Transposed((W.shape[1], W.shape[0]), W)))
+        plain = Sum(linear.shape, (product, *biases)) if biases else product
         for weight, kind in self.others(W.symbol, set()):
-            shown = self.code(next(values_in(weight))) + (".T" if isinstance(weight, Transposed) else "")
-            words = f"the forward pass has {shown} where {self.code(W.symbol)} belongs"
-            turned = weight.of if isinstance(weight, Transposed) else Transposed((W.shape[1], W.shape[0]), weight)
-            yield Change(f"forward: {kind}", words, mapped(X, turned))
+            words = f"the forward pass has {self.spelled(weight)} where {self.code(W.symbol)} belongs"
+            yield Change(f"forward: {kind}", words, exchanged(plain, W.symbol, weight))
         for other in self.like(X.symbol, [s for s in self.data if s in known]):
             words = f"the forward pass has {self.code(other)} where {self.code(X.symbol)} belongs"
-            turned = Transposed((W.shape[1], W.shape[0]), W)
-            yield Change("forward: input of another layer", words, mapped(Value(X.shape, other), turned))
+            yield Change("forward: input of another layer", words, exchanged(plain, X.symbol, Value(X.shape, other)))

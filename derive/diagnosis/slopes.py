@@ -99,12 +99,9 @@ class Slopes(Surroundings):
             for name in self.activations():
                 if name != "identity":
                     formula = diff(FUNCTIONS[name], z).xreplace({z: entry(pre)})
-                    made = Entrywise(
-                        operation.shape, g * formula, ((g, operation), (entry(pre), Value(operation.shape, pre)))
-                    )
-                    yield Change(
-                        "slope too many", f"a slope of {name} is there, where the layer has no activation", made
-                    )
+                    reading = ((g, operation), (entry(pre), Value(operation.shape, pre)))
+                    words = f"a slope of {name} is there, where the layer has no activation"
+                    yield Change("slope too many", words, Entrywise(operation.shape, g * formula, reading))
         yield from of_softmax(self.derivation, self.operations, self.shapes, target, operation)
 
     def of_activations(self) -> Iterator[Slip]:

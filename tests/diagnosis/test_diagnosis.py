@@ -147,6 +147,13 @@ def test_at_few_digits_the_slip_is_among_those_that_are_named(network):
         assert diagnosis.agrees or {kind} in kinds(diagnosis), slip
 
 
+def test_the_step_of_an_update_is_found_at_few_digits():
+    for network in NETWORKS[2:4]:
+        claimed = rounded(gradients(network, ("W after the update", 0)), 3)
+        (explanation, *_) = doctor_of(network).of_written(claimed).explanations
+        assert explanation.kinds == ("W after the update",) and "with a step of 0.25" in explanation.words[0]
+
+
 def test_what_no_slip_gives_is_said_to_be_so():
     network = NETWORKS[0]
     wrong = gradients(network)

@@ -11,7 +11,6 @@ from sympy import (
     Add,
     Dummy,
     Expr,
-    Function,
     Integer,
     Mul,
     NumberSymbol,
@@ -28,6 +27,7 @@ from sympy import (
     tanh,
     together,
 )
+from sympy.core.function import Application
 from sympy.core.parameters import distribute
 from sympy.functions.elementary.hyperbolic import HyperbolicFunction
 
@@ -131,8 +131,8 @@ def in_powers(expr: Expr) -> Powers | None:
     if any(max(abs(c / constant), abs(k / unit)) > LARGEST for c, k, _ in parts.values()):
         return None
     function = expr.xreplace({part: C ** (c / constant) * E ** (k / unit) for part, (c, k, _) in parts.items()})
-    rational = not function.atoms(NumberSymbol, Function) and all(power.exp.is_Integer for power in function.atoms(Pow))
-    if function.free_symbols - {E, C} or not rational:
+    rational = all(power.exp.is_Integer for power in function.atoms(Pow))
+    if function.free_symbols - {E, C} or function.has(NumberSymbol, Application) or not rational:
         return None
     as_given = [rest for part in parts if (rest := part.args[0].as_coeff_Add()[1]) and unit_of(rest)[1] == unit]
     return Powers(function, min(as_given, key=str) if as_given else unit * u, exp(constant))

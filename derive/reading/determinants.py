@@ -5,8 +5,8 @@ from sympy import (
     Determinant,
     Expr,
     Integer,
-    Inverse,
     KroneckerProduct,
+    MatPow,
     MatrixExpr,
     MatrixSymbol,
     Mul,
@@ -51,8 +51,8 @@ class Magnitude:
                 self.above += power * self.read.scalar(factor.exp) * self.read.scalar(log(factor.base))
         elif isinstance(factor, Abs) and may_overflow(factor):
             self.above += power * Magnitude(self.read, factor.args[0]).log_of_size()
-        elif isinstance(factor, Determinant) and isinstance(factor.arg, Inverse):
-            self.multiply(Determinant(factor.arg.arg), -power)
+        elif isinstance(factor, Determinant) and isinstance(factor.arg, MatPow) and factor.arg.exp.is_Integer:
+            self.multiply(Determinant(factor.arg.base), power * factor.arg.exp)
         elif isinstance(factor, Determinant) and of_square_factors(factor.arg):
             for part in factor.arg.args:  # det of A (x) B is det(A)^n det(B)^m, where B is n x n
                 self.multiply(Determinant(part), power * self.read.scalar(factor.arg.shape[0] / part.shape[0]))

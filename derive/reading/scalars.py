@@ -59,9 +59,11 @@ def open_function(read: Reader, node: sympy.Expr) -> sympy.Expr:
 
 
 def determinant(read: Reader, node: sympy.Determinant) -> sympy.Expr:
-    """The determinant; of one entry it is the entry."""
+    """The determinant; of one entry it is the entry, and of a power that power of the determinant."""
     if read.shape(node.arg) == (1, 1):
         return read.scalar(node.arg)
+    if isinstance(node.arg, sympy.MatPow) and node.arg.exp.is_Integer:
+        return determinant(read, sympy.Determinant(node.arg.base)) ** node.arg.exp
     return read.number(node.func(read.matrix(node.arg)))
 
 

@@ -7,6 +7,7 @@ import torch
 from sympy import Abs, Determinant, KroneckerProduct, MatrixSymbol, Trace, exp, log, pi, sqrt, symbols
 
 from derive import derivation
+from derive.programs import as_text
 from tests.helpers.expressions import computed
 from tests.helpers.gate import relative
 
@@ -71,6 +72,13 @@ def test_a_determinant_to_a_power_that_is_a_symbol_is_that_many_times_its_logari
     value, _ = namespace["value_and_grad"](A=1e-20 * A_, B=B_)
     assert value.item() == pytest.approx(3 * (2 * math.log(6) - 60 * math.log(10)), rel=1e-6)
     assert namespace["value_and_grad"](A=A_, B=B_ @ B_)[0].isnan()
+
+
+@pytest.mark.parametrize(("matrix", "text"), [(X**3, "3*det(X)**3*X.T**(-1)"), (X.inv(), "-X.T**(-1)/det(X)")])
+def test_the_determinant_of_a_power_is_a_power_of_the_determinant(matrix, text):
+    derived = derivation(Determinant(matrix), [X])
+    assert as_text(derived.gradients[X]) == text and derived.prove().exact
+    assert "matrix_power" not in derived.torch() and "matrix_power" not in derivation(log(matrix.det()), [X]).torch()
 
 
 def test_bars_and_inverses_do_not_part_equal_determinants():

@@ -7,7 +7,10 @@ from sympy import (
     HadamardPower,
     HadamardProduct,
     MatrixSymbol,
+    Max,
+    Min,
     OneMatrix,
+    Rational,
     Symbol,
     Trace,
     erf,
@@ -134,6 +137,18 @@ def test_p_log_p_is_0_where_p_is(formula, reference):
     value, gradients = computed(derived, x=PROBABILITIES, y=q)
     torch.testing.assert_close(value, reference(PROBABILITIES, q).sum())
     assert gradients.y.isfinite().all()
+
+
+def test_exp_inside_of_what_is_clipped_is_no_polynomial_in_it():
+    clipped = lambda r, g: Min(exp(r) * g, Max(Rational(4, 5), Min(exp(r), Rational(6, 5))) * g)  # noqa: E731
+    derived, namespace = derivation(total(apply(clipped, x, y)), [x]), {}
+    exec(derived.torch(), namespace)
+    ratios, gains = FAR[2:6] / 10, torch.tensor([1.0, -1.0, 2.0, -3.0], dtype=torch.float64)[:, None]
+    value, gradients = namespace["value_and_grad"](x=ratios, y=gains)
+    leaf = ratios.clone().requires_grad_()
+    expected = torch.minimum(leaf.exp() * gains, leaf.exp().clamp(0.8, 1.2) * gains).sum()
+    torch.testing.assert_close(value, expected.detach())
+    torch.testing.assert_close(gradients.x, torch.autograd.grad(expected, leaf)[0])
 
 
 def test_a_root_that_is_no_norm_has_the_slope_that_it_has():

@@ -1,6 +1,6 @@
 """derivation(loss, [X]) and gradient(loss, X): the gradient of any scalar SymPy expression of matrices.
 
-Every entry of a matrix is a variable of its own, also where the matrix is called symmetric; the gradient has the
+Every entry of a matrix is a variable of its own, unless the matrix is in `symmetric`; the gradient has the
 matrix's shape. Results hold where the loss is defined: an inverse, and the gradient of a determinant, need a matrix
 that is not singular; log det is nan where the determinant is negative, as in torch.
 """

@@ -84,6 +84,8 @@ def audit(
     """
     try:
         rounding(precision)
+        if not opaque and (precision, device) != ("float64", "cpu"):
+            raise Refused("a precision or a device, which only what is opaque has")
         kernel = Kernel(precision, device) if opaque else None
         return held(Module(module, example), backward, other_sizes, kernel)
     except SystemExit as error:

@@ -170,6 +170,8 @@ def test_a_kernel_of_its_own_is_only_called():
         audit(layer, example, wrong, opaque=True, precision="float32")
     with pytest.raises(Wrong, match="the gradient for e"):  # a digit more than float32 rounds away
         audit(layer, example, lambda G, e, g: (backward(G, e, g)[0] * 1.0001, None), opaque=True, precision="float32")
+    with pytest.raises(Refused, match="only what is opaque has"):
+        audit(layer, example, backward, precision="float32")
     with pytest.raises(Refused, match="int32: expected float64"):
         audit(layer, example, backward, opaque=True, precision="int32")
 

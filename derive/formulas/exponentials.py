@@ -229,7 +229,7 @@ def _length(exponent: Expr) -> int:
 def shares(terms: Terms, power: Expr, exponent: Expr, unit: Expr) -> tuple[list[Below], Expr]:
     """The sum to its power with what it takes of the exponent, and the rest; whole terms where it can be."""
     wanted, *degrees = (cancel(u / unit) for u in (exponent, *(u for _, u in terms)))
-    if not all(degree.is_Rational for degree in (wanted, *degrees)):
+    if not all(degree.is_Rational for degree in (wanted, *degrees)) or len({*degrees}) == 1:
         return [Below(terms, power)], exponent
     least, most = min(degrees), max(degrees)
     given = min(max(wanted, least * power), most * power)

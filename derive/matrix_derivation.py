@@ -33,7 +33,7 @@ from derive.calculus import ClosedForms, coefficient, derive
 from derive.diagnosis import Diagnosis
 from derive.matrix_numbers import at_arrays, beside_autograd, diagnosed
 from derive.packages import expression_pages, expression_source
-from derive.paper import derivation_latex, expression_document
+from derive.paper import Section, derivation_latex, expression_document
 from derive.paper.formats import MarkdownPage
 from derive.programs import Derivation, Program, as_text
 from derive.proof import Certificate, NotProved, certify
@@ -43,6 +43,8 @@ from derive.system import OutOfTime, limited, typeset, write_package
 
 class MatrixDerivation:
     """The derivation of a scalar loss in some of its symbols; made by `derivation`."""
+
+    about = "document.expression"  # the sentence that its pages begin with
 
     def __init__(
         self, loss: Expr, variables: Iterable[MatrixSymbol | Symbol], symmetric: Iterable[MatrixSymbol] = ()
@@ -76,7 +78,7 @@ class MatrixDerivation:
         """
         if function and {*self.symmetric} & {*self.variables}:
             raise ValueError("function: autograd takes each entry by itself; derive without symmetric for it")
-        return expression_source(self.derivation, str(self.loss), function)
+        return expression_source(self.derivation, self.title, function)
 
     def latex(self) -> str:
         """The steps in LaTeX, forward and backward, one under the other."""
@@ -84,7 +86,21 @@ class MatrixDerivation:
 
     def markdown(self) -> str:
         """The derivation to read, as GitHub shows it: the rules, each step with its reason, the closed forms."""
-        return MarkdownPage().body(expression_document(self.derivation, pictured=False))
+        return MarkdownPage().body(self.document(pictured=False))
+
+    def document(self, pictured: bool = True) -> list[Section]:
+        """The derivation to read, whatever the format; without the picture where it has no file beside it."""
+        return expression_document(self.derivation, self.closed_forms.values, pictured, self.about)
+
+    @cached_property
+    def title(self) -> str:
+        """The loss as text; one that SymPy has written out entry by entry as it is read."""
+        return min(as_text(self.loss), as_text(self.value), key=len) if self.loss.has(Sum) else as_text(self.loss)
+
+    @property
+    def headline(self) -> str:
+        """What stands above the pages."""
+        return f"The gradient of `{self.title}`"
 
     def html(self) -> str:
         """The derivation as one file of HTML that needs no other."""
@@ -105,7 +121,8 @@ class MatrixDerivation:
     @cached_property
     def pages(self) -> dict[str, str]:
         """What `save` writes, by name of file."""
-        return expression_pages(self.derivation, str(self.loss), not {*self.symmetric} & {*self.variables})
+        pages = expression_pages(self.derivation, self.headline, self.document())
+        return {"gradient.py": self.torch(function=not {*self.symmetric} & {*self.variables}), **pages}
 
     def numpy(self, **arrays: Any) -> tuple[float, dict[str, Any]]:
         """The value and each variable's gradient at arrays of numbers, computed by numpy."""

@@ -12,12 +12,14 @@ from sympy.matrices import MatrixBase
 
 from derive.matrix_derivation import MatrixDerivation, checked_variables, slope_along
 from derive.packages import layer_source
-from derive.programs import Program
+from derive.programs import Program, as_text
 from derive.reading import Reader
 
 
 class Pullback(MatrixDerivation):
     """The derivation of a vector-Jacobian product: its `gradients` are those of <cotangent, matrix>."""
+
+    about = "document.pullback"
 
     def __init__(self, matrix: MatrixExpr, variables: Iterable[MatrixSymbol | Symbol], cotangent: MatrixSymbol) -> None:
         super().__init__(Trace(cotangent.T * matrix), variables)
@@ -27,6 +29,10 @@ class Pullback(MatrixDerivation):
     def output(self) -> tuple[Program, MatrixExpr]:
         """The program that computes the matrix, and what it is called there."""
         return Reader().of_matrix(self.matrix)
+
+    @property
+    def headline(self) -> str:
+        return f"The pullback of `{as_text(self.matrix)}`"
 
     def torch(self, function: bool = False) -> str:
         """Source of a module with value_and_grad(*, G, X, ...), whose gradients are the pullback of G.

@@ -8,9 +8,8 @@ from derive.backward.sweep import Line, Sweep
 from derive.backward.tape import Value
 from derive.backward.written import authors_text
 from derive.packages import document_pages
-from derive.paper import Bullets, Listing, Paragraph, Section, Table
+from derive.paper import Bullets, Paragraph, Section, Table, prose
 
-SHORTEST = 48
 ROWS = (
     "Of what all rows share, each row of the batch has its own gradient: the sum over rows is left out. All else is as "
 )
@@ -23,9 +22,9 @@ RULES = {
     "product rule": "A product is linear in each factor. Its adjoint in one of them is a product of the cotangent and "
     "the others.",
     "adjoint of a linear map": "$y = A x$ sends back $A^{\\top} g$, where $\\langle A x, g \\rangle = \\langle x, "
-    "A^{\\top} g \\rangle$ for all x and g.",
-    "chain rule, entry by entry": "$y = f(x, ...)$ in each entry sends back $g$ times the slope of f, which SymPy "
-    "derives from f. What was repeated along an axis gets the sum along it.",
+    "A^{\\top} g \\rangle$ for all $x$ and $g$.",
+    "chain rule, entry by entry": "$y = f(x, ...)$ in each entry sends back $g$ times the slope of $f$, which SymPy "
+    "derives from $f$. What was repeated along an axis gets the sum along it.",
     "chain rule along the line": "Each entry of a line depends on all of them, by sums or means over the line. SymPy "
     "derives what goes back through these from their definitions, and writes it in the output.",
     "chain rule along the lines": "The same where a line runs along several axes.",
@@ -39,7 +38,8 @@ def plain(text: str) -> str:
 
 def pages(reading: Reading, texts: Texts, title: str, paths: dict[str, str]) -> dict[str, str]:
     """The files of the document, by their names."""
-    return document_pages(f"The backward pass of `{plain(title)}`", title, document(reading, texts, paths))
+    headline = f"The backward pass of `{plain(title)}`"
+    return document_pages(headline, prose("about.module"), document(reading, texts, paths))
 
 
 def document(reading: Reading, texts: Texts, paths: dict[str, str]) -> list[Section]:
@@ -52,7 +52,9 @@ def document(reading: Reading, texts: Texts, paths: dict[str, str]) -> list[Sect
             "Rules",
             "rules",
             (
-                Paragraph("$L$ is any number that is made of the output, and G its gradient there."),
+                Paragraph(
+                    "$L$ is any number that is made of the output, and $G$ (`G` in the code) its gradient there."
+                ),
                 Bullets(tuple(f"*{why}*: {RULES[why]}" for why in used if why in RULES)),
             ),
         ),
@@ -82,7 +84,7 @@ def tangents(reading: Reading, lines: Sequence[Line]) -> Table:
 
 def inputs(reading: Reading, paths: dict[str, str]) -> Table:
     rows = (
-        (f"`{value.name}`", f"`{shape_text(reading.tape, value.shape)}`", f"`{paths.get(value.name, value.name)}`")
+        (f"`{value.name}`", f"`{shape_of(reading, value)}`", f"`{paths.get(value.name, value.name)}`")
         for value in reading.tape.inputs
     )
     return Table(("name", "shape", "in the module"), tuple(rows), (0.4, 0.3, 0.3))
@@ -95,12 +97,12 @@ def forward(reading: Reading) -> list[Paragraph | Table]:
     for one in reading.equations:
         statement = authors_text(one.step.line)
         target = ", ".join(value.name for value in one.values)
-        shape = shape_text(reading.tape, one.values[0].shape)
+        shape = shape_of(reading, one.values[0])
         rows.append(
             (
                 f"`{target} = {plain(one.code.text)}`",
                 f"`{shape}`",
-                f"`{plain(statement)[:SHORTEST]}`" if statement not in ("", before) else "",
+                f"`{plain(statement)}`" if statement not in ("", before) else "",
             )
         )
         before = statement
@@ -109,7 +111,11 @@ def forward(reading: Reading) -> list[Paragraph | Table]:
 
 def backward(reading: Reading, sweep: Sweep, lines: Sequence[Line]) -> Table:
     rows = tuple(
-        (f"`{line.name} = {plain(line.code.text)}`", f"`{gradient_shape(reading, sweep, line.value)}`", reasons(line))
+        (
+            f"`{line.name} = {plain(line.code.text)}`",
+            f"`{whole(gradient_shape(reading, sweep, line.value))}`",
+            reasons(line),
+        )
         for line in lines
     )
     return Table(("equation", "shape", "why"), rows, (0.55, 0.15, 0.3))
@@ -121,7 +127,13 @@ def reasons(line: Line) -> str:
     return f"{' and '.join(rules)}, through {', '.join(f'`{name}`' for name in values)}" if rules else ""
 
 
-def ends(reading: Reading, sweep: Sweep) -> Listing:
+def ends(reading: Reading, sweep: Sweep) -> Table:
     """What each gradient is called."""
     wanted: list[Value] = [value for value in reading.tape.inputs if value.moves]
-    return Listing("\n".join(f"dL/d{value.name} = {sweep.gradients[value].text}" for value in wanted))
+    rows = tuple((f"`{value.name}`", f"`{sweep.gradients[value].text}`") for value in wanted)
+    return Table(("gradient in", "is"), rows, (0.5, 0.5))
+
+
+def shape_of(reading: Reading, value: Value) -> str:
+    """The shape, whose parts stay on one line."""
+    return shape_text(reading.tape, value.shape).replace(" ", "\u00a0")

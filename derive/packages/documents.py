@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from derive.packages.subject import Subject
-from derive.paper import Figure, Picture, Section, glossary, network_title
+from derive.paper import Figure, Picture, Section, glossary, network_title, prose
 from derive.paper.formats import HtmlPage, Page, svg
 from derive.programs import Derivation
 
@@ -28,7 +28,8 @@ def page_holes(page: Page, title: str, document: list[Section]) -> dict[str, Any
 def html_page(subject: Subject) -> dict[str, Any]:
     """The document as one file of HTML."""
     title = network_title(subject.network)
-    return html_holes(title, str(subject.network), subject.document, subject.derivation)
+    about = prose("about.derivation", what=f"`{subject.network}`")
+    return html_holes(title, about, subject.document, subject.derivation)
 
 
 def html_holes(title: str, about: str, document: list[Section], derivation: Derivation) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def shown_holes(title: str, about: str, document: list[Section], terms: list[dic
     return {
         "contents": [section for section in sections if section["heading"].startswith("<h2>")],
         "title": page.text(title),
-        "network": page.code(about),
+        "about": page.text(about),
         "sections": sections,
         "glossary": [
             {key: page.escape(term[key]) for key in ("name", "meaning", "shape", "code")}

@@ -22,7 +22,7 @@ from derive.packages.reference import reference_page, run_page, train_page
 from derive.packages.speed import backends_page, c_page, device_page, fast_page, header_page, native_page
 from derive.packages.subject import Subject, subject_of, title_page
 from derive.packages.templates import DERIVE, page
-from derive.paper import DRAWN, Section, Shown, expression_document
+from derive.paper import DRAWN, Section, Shown, prose
 from derive.paper.formats import MarkdownPage, TexPage, svg
 from derive.problems import Network
 from derive.programs import Derivation, Program
@@ -91,14 +91,12 @@ def render(network: Network, names: Iterable[str] = tuple(TARGETS), shown: Shown
     return {name: page(template_of(name), of) for name, of in holes.items() if of is not None}
 
 
-def expression_pages(derivation: Derivation, title: str, function: bool) -> dict[str, str]:
-    """The files of a matrix expression: its module, with a function for autograd or not, and its derivation."""
-    document = expression_document(derivation)
-    headline = f"The gradient of `{title}`"
+def expression_pages(derivation: Derivation, headline: str, document: list[Section]) -> dict[str, str]:
+    """The derivation of a matrix expression, in each format."""
+    html = html_holes(headline, prose("about.expression"), document, derivation)
     return {
-        "gradient.py": expression_source(derivation, title, function),
         **printed(headline, document),
-        "derivation.html": page("derivation.html.j2", html_holes(headline, title, document, derivation)),
+        "derivation.html": page("derivation.html.j2", html),
         **{f"{name}.svg": page("figure.svg.j2", {"figure": svg(figure)}) for name, figure in figures(document).items()},
     }
 

@@ -7,7 +7,7 @@ index form: none is typed. Typed are only definitions and the translation to oth
 from collections.abc import Iterable
 from dataclasses import replace
 
-from sympy import MatrixExpr, MatrixSymbol
+from sympy import Expr, MatrixExpr, MatrixSymbol
 
 from derive.backends.torch import spell
 from derive.paper.blocks import (
@@ -39,11 +39,11 @@ from derive.paper.slopes import slope_sections
 from derive.paper.softmax import softmax_sections
 from derive.paper.worked import DRAWN, Shown, expression_numbers, numbers_sections
 from derive.problems import Network
-from derive.programs import Derivation, Equation, NetworkNotation, RowMax, Symmetric, substitute
+from derive.programs import Derivation, Equation, NetworkNotation, Program, RowMax, Symmetric, substitute
 
-LONGEST_CLOSED_FORM, WIDEST_RESULT = 24, 44
+LONGEST_CLOSED_FORM, WIDEST_RESULT = 8, 44
 MOST_PICTURED = 12  # equations of an expression whose arrows can be told apart
-DEEPEST_IN_FULL, DEEPEST_EXPANDED, MOST_EXPANDED, MOST_CLOSED_FORMS = 3, 2, 8, 12
+DEEPEST_IN_FULL, DEEPEST_EXPANDED, MOST_EXPANDED = 3, 2, 8
 
 
 def network_title(network: Network) -> str:
@@ -73,21 +73,26 @@ def network_document(
     ]
 
 
-def expression_document(derivation: Derivation, pictured: bool = True) -> list[Section]:
-    """The derivation of any program's gradient; without the picture where it stands by itself, with no file beside."""
+def expression_document(
+    derivation: Derivation, closed: dict[MatrixSymbol, Expr], pictured: bool = True, about: str = "document.expression"
+) -> list[Section]:
+    """The derivation of any program's gradient, with the closed form of each symbol.
+
+    Without the picture where it stands by itself, with no file beside; `about` is the sentence that it begins with.
+    """
     program = derivation.program
-    closed = closed_values(derivation.equations)
+    gradients = [e for e in derivation.backward if e.target in derivation.gradients.values()]
     results = [
         replace(e, value=closed[e.target]) if width(latex(program, closed[e.target])) <= WIDEST_RESULT else e
-        for e in derivation.backward
-        if e.target in derivation.gradients.values()
+        for e in gradients
     ]
+    long = [replace(e, value=closed[e.target]) for e, result in zip(gradients, results, strict=True) if e is result]
     return [
         Section(
             "The result",
             "result",
             (
-                Paragraph(prose("document.expression")),
+                Paragraph(prose(about)),
                 summary(program, program.equations),
                 Paragraph(prose("document.gradients")),
                 *(boxed(program, e) for e in results),
@@ -97,7 +102,7 @@ def expression_document(derivation: Derivation, pictured: bool = True) -> list[S
         *rules_sections(derivation),
         *forward_sections(derivation, derivation),
         *backward_sections(derivation, derivation, pictured and len(derivation.equations) <= MOST_PICTURED),
-        *closed_form_sections(derivation),
+        *(closed_section(program, long, prose("document.own_words")) if long else ()),
         *expression_numbers(derivation),
     ]
 
@@ -228,24 +233,26 @@ def recursion_sections(network: Network, derivation: Derivation) -> list[Section
 
 
 def closed_form_sections(derivation: Derivation) -> list[Section]:
-    """Each gradient expanded down to parameters and data; in a deep network, down to the activations."""
+    """Each gradient of a network expanded down to parameters and data; in a deep one, down to the activations."""
     program = derivation.program
-    chosen = list(reversed(program.parameters))
     deep = len(program.equations) > MOST_EXPANDED
-    notes = [prose("document.backward" if deep else "document.expanded")]
+    note = prose("document.backward" if deep else "document.expanded")
     values = closed_values(derivation.backward if deep else derivation.equations)
-    if len(chosen) > MOST_CLOSED_FORMS:
-        chosen = chosen[:MOST_CLOSED_FORMS]
-        notes.append(prose("document.growing"))
-    blocks: list[Block] = [Paragraph(" ".join(notes))]
-    for symbol in chosen:
-        target = derivation.gradients[symbol]
-        form = broken(latex(program, values[target], in_line=True), WIDEST_LINE)
+    targets = [derivation.gradients[symbol] for symbol in reversed(program.parameters)]
+    steps = {e.target: e for e in derivation.backward}
+    return closed_section(program, [replace(steps[target], value=values[target]) for target in targets], note)
+
+
+def closed_section(program: Program, gradients: list[Equation], note: str) -> list[Section]:
+    """Closed forms, as far as they are short enough to help."""
+    blocks: list[Block] = [Paragraph(note)]
+    for equation in gradients:
+        form = broken(latex(program, equation.value, in_line=True), WIDEST_LINE)
         if len(form) > LONGEST_CLOSED_FORM:
             blocks.append(Paragraph(prose("document.long", which="The others" if len(blocks) > 1 else "They")))
             break
-        blocks.append(Broken(latex(program, target), tuple(form)))
-    return [Section("Closed forms", "closed-forms", tuple(blocks))]
+        blocks.append(Broken(latex(program, equation.target), tuple(form)))
+    return [Section("Closed forms", "closed-forms", tuple(blocks))] if len(blocks) > 1 else []
 
 
 def closed_values(equations: Iterable[Equation]) -> dict[MatrixSymbol, MatrixExpr]:

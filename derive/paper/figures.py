@@ -15,7 +15,7 @@ from derive.calculus import of_parameters_alone, reachable
 from derive.paper.latex import shape_latex, symbol_in_line
 from derive.paper.prose import prose
 from derive.problems import Network
-from derive.programs import GREEK, Derivation, Notation, Program, Role, SymbolKind, greek
+from derive.programs import GREEK, LOSS, Derivation, Notation, Program, Role, SymbolKind, greek
 
 GAP, RADIUS, SLOTS, MOST_COLUMNS = 28, 8, 4, 7
 SPACING, WIDE_SPACING, MOST_DRAWN = 64, 96, 11
@@ -166,7 +166,7 @@ def characters(notation: Notation, name: str) -> str:
     role, other = notation.role(name)
     if role is not None:
         return PLAINLY[role].format(characters(notation, other))
-    stem, index = notation.stem(name)
+    stem, index = (LOSS, "") if notation.sign(name) == (LOSS, "") else notation.stem(name)
     return (greek(stem) if stem in GREEK else stem) + index.translate(SUBSCRIPTS)
 
 
@@ -201,14 +201,15 @@ def computation_figure(derivation: Derivation) -> Figure:
 class Computation:
     """Places the parts of the drawing."""
 
-    top, forward, backward, bottom = 166, 112, 56, 12
-
     def __init__(self, derivation: Derivation, columns: list[MatrixSymbol | None]) -> None:
         self.derivation, self.program, self.columns = derivation, derivation.program, columns
         crowded = any(self.parameters(v) and self.parameters(w) for v, w in pairwise(columns))
         step = WIDE_SPACING if crowded else SPACING
         self.x = {value: step * (place + 0.5) for place, value in enumerate(columns)}
         self.width = step * len(columns)
+        below = any(self.parameters(value) for value in columns)
+        self.bottom = 12 if below else -28
+        self.backward, self.forward, self.top = (self.bottom + above for above in (44, 100, 154))
         self.back = {e.variable: e for e in derivation.backward}
         self.moving = reachable(self.program, self.program.parameters)
 

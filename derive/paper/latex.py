@@ -10,6 +10,7 @@ from sympy import (
     Add,
     Basic,
     BlockMatrix,
+    Dummy,
     Expr,
     Integer,
     Inverse,
@@ -25,6 +26,7 @@ from sympy import (
     Transpose,
 )
 from sympy.core.parameters import distribute
+from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 from sympy.matrices.expressions.hadamard import HadamardPower, HadamardProduct
 from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
@@ -89,6 +91,9 @@ class TexPrinter(LatexPrinter):
             if expr.shape == (1, 1):
                 return FormulaWriter(self, names | numbers, matrix=False, in_line=nested).piece(expr.formula)
             return FormulaWriter(self, names, matrix=True, in_line=nested, numbers=numbers).piece(expr.formula)
+        if isinstance(expr, ElementwiseApplyFunction):
+            u = Dummy()
+            return FormulaWriter(self, {u: self.piece(expr.expr)}, matrix=True, in_line=True).piece(expr.function(u))
         if isinstance(expr, MatrixSymbol):
             level = level_of(self.notation, expr)
         elif isinstance(expr, OneMatrix):
@@ -168,6 +173,24 @@ class TexPrinter(LatexPrinter):
 
     def _print_RowLogSumExp(self, expr: RowLogSumExp) -> str:
         return rf"\mathrm{{logsumexp}}({self._print(expr.args[0])})"
+
+    def _print_ElementwiseApplyFunction(self, expr: ElementwiseApplyFunction) -> str:
+        return self.piece(expr).tex
+
+    def _print_Function(self, expr: Expr, exp: str | None = None) -> str:
+        """A function of a number."""
+        text = FormulaWriter(self, {}, matrix=False).call(expr).tex
+        return text if exp is None else f"{text}^{{{exp}}}"
+
+    _print_ExpBase = _print_Function
+
+    def _print_DiagMatrix(self, expr: MatrixExpr) -> str:
+        return rf"\mathrm{{diag}}({self._print(expr.args[0])})"
+
+    _print_DiagonalOf = _print_DiagMatrix
+
+    def _print_RowSoftmax(self, expr: MatrixExpr) -> str:
+        return rf"\mathrm{{softmax}}({self._print(expr.args[0])})"
 
     def _print_RowMax(self, expr: RowMax) -> str:
         return rf"\mathrm{{rowmax}}({self._print(expr.args[0])})"
@@ -250,7 +273,7 @@ def symbol_in_line(program: Program, symbol: MatrixSymbol) -> str:
 def symbol_latex(notation: Notation, symbol: MatrixSymbol, in_line: bool = False) -> str:
     """A matrix in bold, a number, which is a 1 x 1 matrix, not."""
     tex = notation.latex(symbol.name, in_line)
-    return re.sub(r"\\boldsymbol\{(\\?\w|\\mathrm\{[^{}]*\})\}", r"\1", tex) if symbol.shape == (1, 1) else tex
+    return re.sub(r"\\boldsymbol\{(\\?\w+|\\mathrm\{[^{}]*\})\}", r"\1", tex) if symbol.shape == (1, 1) else tex
 
 
 def shape_latex(program: Program, matrix: MatrixExpr, by: str = r" \times ") -> str:

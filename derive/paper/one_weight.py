@@ -1,6 +1,7 @@
 """The loss seen through one weight: its curve and its tangent, whose slope is the gradient, and quotients beside it."""
 
 import math
+from contextlib import suppress
 
 from numpy import finfo, ndarray
 from sympy import MatrixSymbol
@@ -19,6 +20,7 @@ REACH, HALF = 3, 15  # how far the weight moves to both sides, and in how many s
 WIDTHS = (1, 0.5, 0.2, 0.1, 0.05, 0.02)  # of difference quotients whose error is not of rounding
 LEAST, SMALLEST = -7, 1e-12  # powers of ten: an error so small is of rounding; and what is no error at all
 PAST, MOST_DIGITS = 4, 12  # decades of h
+LAST_DIGITS = 1e-13  # less than that, an error is of rounding, which is not the same on all machines
 
 
 class OneWeight:
@@ -45,6 +47,15 @@ class OneWeight:
     def error(self, h: float) -> float:
         """How far the difference quotient of so wide a step is from the gradient, relative to it."""
         return abs((self.at(h)[0] - self.at(-h)[0]) / (2 * h) - self.slope) / abs(self.slope)
+
+    def complex_error(self, h: float) -> float | None:
+        """The same of Im L(w + ih) / h; None where the loss is not made of functions of complex numbers."""
+        moved = self.inputs[self.weights].astype(complex)
+        moved[self.place] += 1j * h
+        with suppress(ValueError, TypeError):
+            loss = evaluate(self.program.equations, {**self.inputs, self.weights: moved})[self.program.output].item()
+            return abs(loss.imag / h - self.slope) / abs(self.slope)
+        return None
 
 
 def weight_sections(network: Network, derivation: Derivation, shown: Shown = DRAWN) -> list[Section]:
@@ -94,4 +105,12 @@ def error_figures(weight: OneWeight) -> list[Figure]:
     unit = math.log10(finfo(float).eps * abs(weight.loss / weight.slope))
     rounding = [(h / 4, unit - h / 4) for h in range(-4 * MOST_DIGITS, 1)]
     axes = (r"\log_{10} h", r"\log_{10} \mathrm{error}")
-    return [plot("quotients", prose("weight.quotients"), axes, [[*measured, *square], rounding])]
+    lines = [[*measured, *square], rounding]
+    names = [(prose("weight.wide"), -1.0, -54), (prose("weight.rounding"), -10.0, 34)]
+    steps = [-past / 2 for past in range(2 * MOST_DIGITS + 1)]
+    errors = [weight.complex_error(10**step) for step in steps]
+    if None not in errors:
+        logarithms = (round(math.log10(max(error or 0, LAST_DIGITS)), 1) for error in errors)
+        lines.append(list(zip(steps, logarithms, strict=True)))
+        names.append((prose("weight.complex_line"), -9.5, 0))
+    return [plot("quotients", prose("weight.quotients"), axes, lines, names=names)]

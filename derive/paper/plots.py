@@ -30,8 +30,12 @@ def plot(
     touching: Sequence[Touching] = (),
     at: int = 0,
     slider: str = "",
+    names: Sequence[tuple[str, float, float]] = (),
 ) -> Figure:
-    """Curves, all but the first dashed; of what touches the first, the tangent at a place is drawn."""
+    """Curves, all but the first dashed; of what touches the first, the tangent at a place is drawn.
+
+    `names` are written above the curves, each near an x of its own and so far to the right of it.
+    """
     xs, ys = ([point[axis] for curve in curves for point in curve] for axis in (0, 1))
     (x0, x1), (y0, y1) = (bounds(values) for values in (xs, ys))
 
@@ -54,6 +58,9 @@ def plot(
         _, y = placed(x0, tick)
         parts += [Segment(LEFT - TICK, y, LEFT, y), Label(LEFT - 22, y, *numbered(tick))]
     parts += [Curve(tuple(placed(*point) for point in curve), dashed=index > 0) for index, curve in enumerate(curves)]
+    for (text, near, aside), curve in zip(names, curves, strict=False):
+        x, y = placed(*min(curve, key=lambda point: abs(point[0] - near)))
+        parts.append(Label(x + aside, y + 9, rf"\scriptstyle \text{{{text}}}", text))
 
     def reach(touch: Touching) -> tuple[float, float]:
         """How far the tangent goes to both sides: not beyond the axes."""

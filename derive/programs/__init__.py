@@ -32,6 +32,7 @@ from derive.programs.nodes import (
 from derive.programs.notation import (
     FUNCTION_SIGNS,
     GREEK,
+    LOSS,
     MADE,
     NETWORK,
     PLAIN,
@@ -62,6 +63,7 @@ from derive.programs.text import as_text, bars
 __all__ = [
     "FUNCTION_SIGNS",
     "GREEK",
+    "LOSS",
     "MADE",
     "NETWORK",
     "PLAIN",

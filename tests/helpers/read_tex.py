@@ -43,6 +43,8 @@ FUNCTIONS = {
     "Heaviside": numpy.heaviside,
     "rowmax": lambda z: z.max(1, keepdims=True),
     "logsumexp": lambda z: numpy.log(numpy.exp(z).sum(1, keepdims=True)),
+    "softmax": lambda z: numpy.exp(z) / numpy.exp(z).sum(1, keepdims=True),
+    "diag": lambda z: numpy.diagflat(z) if z.shape[1] == 1 else numpy.diagonal(z)[:, None],
     "where": numpy.where,
     "inblocks": lambda G, X: numpy.einsum("ikjl,kl->ij", blocks(G, X.shape), X),
     "overblocks": lambda G, A: numpy.einsum(

@@ -27,7 +27,6 @@ from derive.packages.emit import TARGETS, render, subject_of
 from derive.packages.templates import environment
 from derive.paper import worked
 from derive.paper.blocks import Block, Boxed, Broken, Chain, Display, Paragraph, Section
-from derive.paper.document import expression_document
 from derive.paper.formats import Page
 from derive.paper.formats.pages import HtmlPage, MarkdownPage, TexPage
 from derive.paper.latex import latex
@@ -394,7 +393,7 @@ def test_whoever_follows_the_page_of_an_expression_arrives_at_autograds_gradient
     given = [torch.randn([int(s.xreplace(sizes)) for s in v.shape], dtype=torch.float64) for v in variables]
     given = [value.requires_grad_() for value in given]
     values = {"m": 3, "n": 2} | {v.name: t.detach().numpy() for v, t in zip(variables, given, strict=True)}
-    for section in expression_document(derivation(loss, variables, prove=False).derivation):
+    for section in derivation(loss, variables, prove=False).document():
         followed = section.blocks if section.anchor == "backward" or section.step else ()
         for block in followed:
             for left, right in equations_in(block) if isinstance(block, Boxed | Chain) else ():
@@ -406,12 +405,12 @@ def test_whoever_follows_the_page_of_an_expression_arrives_at_autograds_gradient
 
 
 def test_any_derivation_has_a_body_in_each_format():
-    sections = expression_document(subject_of(Network()).derivation)
+    sections = document_of(Network())
     assert r"\section{Backward pass}" in TexPage().body(sections)
     assert "## Backward pass" in MarkdownPage().body(sections)
     assert "<h2>Backward pass</h2>" in HtmlPage().body(sections)
     loss, variables, _ = EXPRESSIONS["least squares"]
-    assert "## Closed forms" in derivation(loss, variables, prove=False).markdown()
+    assert "## Worked numbers" in derivation(loss, variables, prove=False).markdown()
 
 
 def test_a_format_needs_a_method_for_each_kind_of_block():

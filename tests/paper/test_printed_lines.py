@@ -30,7 +30,6 @@ from derive.matrix import apply, log_softmax, logsumexp, softmax, total
 from derive.matrix_derivation import MatrixDerivation
 from derive.packages.emit import subject_of
 from derive.paper import Boxed, Broken, Chain, Paragraph
-from derive.paper.document import expression_document
 from derive.problems.network import Network
 from tests.helpers.cookbook import PROBLEMS
 from tests.helpers.follow import reading_of
@@ -93,9 +92,9 @@ NETWORKS = {
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 def test_every_line_of_an_expressions_derivation_holds(expression):
-    derived = MatrixDerivation(*EXPRESSIONS[expression]).derivation
-    reading = reading_of(derived.program).of(expression_document(derived))
-    assert reading.lines >= 2 * len(derived.equations) - 1
+    whole = MatrixDerivation(*EXPRESSIONS[expression])
+    reading = reading_of(whole.program).of(whole.document())
+    assert reading.lines >= 2 * len(whole.derivation.equations) - 1
 
 
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
@@ -150,8 +149,7 @@ def test_the_letters_of_indices_and_sizes_are_introduced():
 
 @pytest.mark.parametrize("expression", ["MN 9.12, Kronecker", "an entry", "slice", "blocks", "absent", "larger of two"])
 def test_pages_hold_no_python(expression):
-    derived = MatrixDerivation(*EXPRESSIONS[expression]).derivation
-    for section in expression_document(derived):
+    for section in MatrixDerivation(*EXPRESSIONS[expression]).document():
         for block in section.blocks:
             text = repr(block) if isinstance(block, Boxed | Broken | Chain | Paragraph) else ""
             assert not re.search(r"True|False|BlockSum|\\left\[|None|0:", text)

@@ -16,6 +16,8 @@ from typing import NoReturn, TextIO
 
 PYTHON = (3, 11)
 LONGEST = 1000  # letters of a message
+BAD = r"\bWRONG\b|\bNOT (?:proved|all gradients agree)|\bdo NOT agree"
+VERDICTS = re.compile(rf"(?P<bad>{BAD})|^proved\b|^all gradients agree|(?<=  )ok\b", re.M)
 
 
 class Parser(argparse.ArgumentParser):
@@ -87,6 +89,7 @@ def finish(main: Callable[[], int]) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.reconfigure(errors="backslashreplace")
+        colour_verdicts(stream)
     try:
         status = main()
         if sys.stdout:
@@ -145,6 +148,19 @@ def uninterrupted() -> Iterator[None]:
 def on_terminal() -> bool:
     """Whether somebody watches standard error."""
     return sys.stderr is not None and sys.stderr.isatty()
+
+
+def colour_verdicts(stream: TextIO) -> None:
+    """What a terminal shows of a verdict has a colour, unless NO_COLOR is set, as no-color.org has it."""
+    if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return
+    write = stream.write
+
+    def coloured(text: str) -> int:
+        write(VERDICTS.sub(lambda found: f"\x1b[{31 if found['bad'] else 32}m{found[0]}\x1b[0m", text))
+        return len(text)
+
+    setattr(stream, "write", coloured)  # noqa: B010
 
 
 def failed(name: str, error: BaseException) -> int:

@@ -1,7 +1,9 @@
 """What the commands have in common, in derive and in an emitted package: how they end, and what they say of errors."""
 
 import errno
+import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -150,3 +152,19 @@ def test_bytes_of_a_file_are_read_up_to_a_bound(module, tmp_path):
         module.content(tmp_path / "pipe", 4)
     with pytest.raises(IsADirectoryError):
         module.content(tmp_path, 1 << 20)
+
+
+@pytest.mark.parametrize("no_colour", ["", "1"])
+def test_a_terminal_shows_verdicts_in_colour_unless_no_color_is_set(module, no_colour, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", no_colour)
+    monkeypatch.setenv("TERM", "xterm")
+    for watched in (True, False):
+        stream = io.StringIO()
+        stream.isatty = lambda watched=watched: watched
+        module.colour_verdicts(stream)
+        print("dLdw1  0  ok\ndLdw2  3  WRONG\nNOT all gradients agree\nproved: it is ok", file=stream)
+        plain = re.sub(r"\x1b\[\d+m", "", stream.getvalue())
+        assert plain == "dLdw1  0  ok\ndLdw2  3  WRONG\nNOT all gradients agree\nproved: it is ok\n"
+        found = re.findall(r"\x1b\[(\d\d)m(.*?)\x1b\[0m", stream.getvalue())
+        expected = [("32", "ok"), ("31", "WRONG"), ("31", "NOT all gradients agree"), ("32", "proved")]
+        assert found == (expected if watched and not no_colour else [])

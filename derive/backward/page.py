@@ -75,7 +75,7 @@ def by_row(reading: Reading, texts: Texts) -> tuple[Paragraph | Table, ...]:
 
 def tangents(reading: Reading, lines: Sequence[Line]) -> Table:
     rows = (
-        (f"`{line.name} = {plain(line.code.text)}`", f"`{shape_text(reading.tape, line.value.shape)}`", why.why)
+        (f"`{line.name} = {plain(line.code.text)}`", f"`{shape_of(reading, line.value)}`", why.why)
         for line in lines
         for why in line.through
     )
@@ -135,5 +135,9 @@ def ends(reading: Reading, sweep: Sweep) -> Table:
 
 
 def shape_of(reading: Reading, value: Value) -> str:
-    """The shape, whose parts stay on one line."""
-    return shape_text(reading.tape, value.shape).replace(" ", "\u00a0")
+    return whole(shape_text(reading.tape, value.shape))
+
+
+def whole(shape: str) -> str:
+    """A shape whose parts stay on one line."""
+    return shape.replace(" ", "\u00a0")

@@ -5,7 +5,7 @@
 Each entry of each gradient must be that of the module, by the definitions of its operations.
 """
 
-from derive.system import Parser, a_path, begin, failed, finish, one_line
+from derive.system import Parser, a_path, begin, failed, finish, one_line, watched
 
 if __name__ == "__main__":
     begin("python -m derive.audit", sympy="1.14", numpy="1.26", torch="2.6")
@@ -29,7 +29,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         kernel = {"opaque": options.opaque, "precision": options.precision, "device": options.device}
         more = {"other_sizes": not options.sizes_as_given, **kernel}
-        print(audit(*module_and_example(options), options.backward, **more))
+        with watched():
+            verdict = audit(*module_and_example(options), options.backward, **more)
+        print(verdict)
     except Wrong as error:
         print(f"WRONG: {one_line(str(error))}", file=sys.stderr)
         return 1

@@ -3,7 +3,7 @@
 python -m derive.gradient "tr((Y - U*V')'*(Y - U*V'))" --in U,V --shape Y=m,n --out here
 """
 
-from derive.system import Parser, a_path, begin, failed, finish, one_line
+from derive.system import Parser, a_path, begin, failed, finish, one_line, watched
 
 if __name__ == "__main__":
     begin("python -m derive.gradient", sympy="1.14", jinja2="3.1", numpy="1.26")
@@ -36,7 +36,8 @@ def main(argv: list[str] | None = None) -> int:
         loss, symbols = parsed(options.expression, dict(map(shape_flag, options.shape)))
         variables = chosen("--in", options.variables, symbols) if options.variables else [*symbols.values()]
         symmetric = chosen("--symmetric", options.symmetric, symbols) if options.symmetric else []
-        derived = derivation(loss, variables, not options.no_proof, options.seconds, symmetric)
+        with watched():
+            derived = derivation(loss, variables, not options.no_proof, options.seconds, symmetric)
         if options.out:
             derived.save(options.out, options.force)
     except NotProved as error:

@@ -6,11 +6,12 @@ Writes layer.py (forward, backward, gradients for each row, and tangents, in pla
 the derivation and a certificate.
 """
 
-from derive.system import Parser, a_path, begin, differences, failed, finish, one_line
+from derive.system import Parser, a_path, begin, differences, failed, finish, one_line, watched
 
 if __name__ == "__main__":
     begin("python -m derive.module", sympy="1.14", jinja2="3.1", numpy="1.26", torch="2.6")
 
+import argparse
 import sys
 
 from derive.backward import ModuleDerivation, module_derivation
@@ -31,23 +32,29 @@ def main(argv: list[str] | None = None) -> int:
         for name in ("check", "pdf"):
             if getattr(options, name) and not options.out:
                 raise ValueError(f"--{name} needs --out")
-        derived = ModuleDerivation(*module_and_example(options), options.module.rpartition(":")[2])
-        if options.check:
-            report = differences(options.out, derived.files)
-            print("".join(report), end="", file=sys.stderr)
-            print(derived.prove((options.out / "layer.py").read_text(encoding="utf-8")))
-            return 1 if report else 0
-        if options.out:
-            print(derived.write(options.out, options.force, options.pdf))
-            print(f"wrote {', '.join(derived.files)} and certificate.json to {options.out}")
-        else:
-            print(derived.source())
-            print(derived.prove(), file=sys.stderr)
+        with watched():
+            return derived_module(options)
     except Wrong as error:
         print(f"WRONG: {one_line(str(error))}", file=sys.stderr)
         return 1
     except (OSError, ValueError, TypeError, SyntaxError) as error:
         return failed("python -m derive.module", error)
+
+
+def derived_module(options: argparse.Namespace) -> int:
+    """Derives, proves, and writes or compares, as the options say; the exit status."""
+    derived = ModuleDerivation(*module_and_example(options), options.module.rpartition(":")[2])
+    if options.check:
+        report = differences(options.out, derived.files)
+        print("".join(report), end="", file=sys.stderr)
+        print(derived.prove((options.out / "layer.py").read_text(encoding="utf-8")))
+        return 1 if report else 0
+    if options.out:
+        print(derived.write(options.out, options.force, options.pdf))
+        print(f"wrote {', '.join(derived.files)} and certificate.json to {options.out}")
+    else:
+        print(derived.source())
+        print(derived.prove(), file=sys.stderr)
     return 0
 
 

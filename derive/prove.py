@@ -5,7 +5,7 @@ result must be what differences of the scalar loss say, and identical to SymPy's
 more weights than can be compared one by one, a narrow twin is proved, if its lines are the same.
 """
 
-from derive.system import Parser, a_path, begin, failed, finish, on_terminal, one_line, write_package
+from derive.system import Parser, a_path, begin, failed, finish, one_line, watched, write_package
 
 if __name__ == "__main__":
     begin("python -m derive.prove", sympy="1.14", numpy="1.26")
@@ -23,11 +23,6 @@ from derive.proof import Certificate, NotProved, prove
 MOST_SECONDS = 3600  # seconds of work; what is emitted takes minutes at most
 NARROW = 3  # units of a layer of a twin, at most
 PROVED = ("backward.py", "fast.py")  # files whose functions are compared with the twin's
-
-
-def proved(folder: Path, seconds: float) -> Certificate:
-    """The certificate; a terminal shows a bar meanwhile, and anything else a line for each step that takes long."""
-    return prove(folder, on_terminal(), seconds, None if on_terminal() else lambda line: print(line, file=sys.stderr))
 
 
 def wide_network(folder: Path) -> Network | None:
@@ -56,7 +51,7 @@ def prove_twin(folder: Path, network: Network, seconds: float) -> tuple[Certific
         package = Path(place) / "twin"
         narrow = render(twin)
         write_package(package, narrow)
-        certificate = proved(package, seconds)
+        certificate = prove(package, seconds)
     same = [f"{name}: {', '.join(found)}" for name in files if (found := in_common(files[name], narrow[name]))]
     if not same:
         raise NotProved(f"{folder}: no function is the same as in the narrow {'-'.join(map(str, twin.layers))}")
@@ -92,11 +87,12 @@ def main(argv: list[str] | None = None) -> int:
     )
     options = parser.parse_args(argv)
     try:
-        if (network := wide_network(options.folder)) is not None:
-            certificate, words = prove_twin(options.folder, network, options.seconds)
-            print(words, file=sys.stderr if options.json else sys.stdout)
-        else:
-            certificate = proved(options.folder, options.seconds)
+        with watched():
+            if (network := wide_network(options.folder)) is not None:
+                certificate, words = prove_twin(options.folder, network, options.seconds)
+                print(words, file=sys.stderr if options.json else sys.stdout)
+            else:
+                certificate = prove(options.folder, options.seconds)
     except NotProved as error:
         print(f"NOT proved: {one_line(str(error))}", file=sys.stderr)
         return 1

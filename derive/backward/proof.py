@@ -17,6 +17,7 @@ from derive.backward.instrumented import BACK
 from derive.backward.lines import Lines, in_place, of_text, same
 from derive.modules import Array, Module, Refused, Wrong, each, exact_numbers, symbols
 from derive.proof import NotProved
+from derive.system import progress
 
 Names = Mapping[str, Mapping[str, str]]
 ZERO = Integer(0)
@@ -48,7 +49,8 @@ class Back:
     def prove(self) -> None:
         """From the last value to the first, and then what is given."""
         lines = self.lines
-        for name in reversed(lines.definitions):
+        names = reversed(lines.definitions)
+        for name in progress(names, f"lines of {self.function}", len(lines.definitions)):
             value, place = lines.values[name], self.local.get(self.names.get(name, ""))
             if place is None:
                 self.gradients[name] = self.wanted(value, None)
@@ -127,7 +129,8 @@ class Ahead:
 
     def prove(self) -> None:
         lines = self.lines
-        for name, place in lines.text.order("jvp"):
+        order = [*lines.text.order("jvp")]
+        for name, place in progress(order, "lines of jvp", len(order)):
             if name in lines.values:
                 self.again(name, place)
             elif (of := self.values.get(name)) in lines.values:

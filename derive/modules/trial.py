@@ -21,6 +21,7 @@ from derive.modules.refusal import Refused, Wrong
 from derive.modules.steps import Graph
 from derive.modules.written import CPU, Kernel, Written, is_cotangent
 from derive.proof import settled
+from derive.system import progress
 
 POINTS, FAR = 2, 12
 SPREAD = (mpf(1) / 8, 1, 8), (1, 4, 32)  # so that all branches are taken, as that of softplus above 20
@@ -75,7 +76,7 @@ class Trial:
     def hold_far(self) -> None:
         """The same at numbers of many magnitudes, where the module has values there."""
         spread = OPAQUE_SPREAD if self.backward is None else SPREAD
-        for seed in range(POINTS, POINTS + FAR):
+        for seed in progress(range(POINTS, POINTS + FAR), f"points of many magnitudes, at {self.sizes}", FAR):
             with suppress(Nowhere):
                 settled(partial(self.at, seed, spread[seed % len(spread)]), Wrong)
 
@@ -95,7 +96,8 @@ class Trial:
         for where, taken in point.branches.items():
             self.branches.setdefault(where, set()).update(taken)
         results, labels, to = self.results({**point.given, **point.cotangents})
-        for place, (label, got) in enumerate(zip(labels, results, strict=True)):
+        pairs = zip(labels, results, strict=True)
+        for place, (label, got) in enumerate(progress(pairs, f"values and gradients, at {self.sizes}", len(labels))):
             try:
                 point.hold(label, numpy.asarray(got), to)
             except Different as error:

@@ -54,6 +54,7 @@ from derive.proof.trials import (
     smallest_undefined,
     symbolic_point,
 )
+from derive.system import progress
 
 SOURCE = "the emitted source"
 MOST_SYMBOLS = 40
@@ -129,8 +130,9 @@ def identical(subject: DerivedLoss, function: Emitted, sizes: Sizes) -> bool:
 
 
 def all_identical(pairs: list[tuple[Expr, Expr]], algebra: Algebra) -> bool:
+    of_all = progress(pairs, "entries that are compared", len(pairs))
     try:
-        return all(algebra.identical(sympify(mine), sympify(other)) for mine, other in pairs)
+        return all(algebra.identical(sympify(mine), sympify(other)) for mine, other in of_all)
     except (ValueError, RecursionError):  # SymPy compares the parts of some Max without an end
         return False
 
@@ -167,7 +169,8 @@ def at_random_points(subject: DerivedLoss, function: Emitted) -> tuple[str, Size
     for sizes, definition, value in defined_points(subject):
         try:
             emitted_value, gradients = emitted_at(function, subject, definition.given)
-            slopes = {v: line_slope(subject, v, definition.given, Random(shown)) for v in subject.variables}
+            along = progress(subject.variables, f"slopes along lines, point {shown + 1}", len(subject.variables))
+            slopes = {v: line_slope(subject, v, definition.given, Random(shown)) for v in along}
         except (NonInvertibleMatrixError, OnKink):
             continue
         floor = (1 + abs(value.evalf(decimals()))) / 10**ROUNDING

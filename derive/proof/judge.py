@@ -4,7 +4,6 @@ What is shown whatever the values of symbols holds for anything that these stand
 the expressions are made of, and a symbol for what both have in common, as long as that is enough.
 """
 
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
@@ -17,6 +16,7 @@ from derive.proof.algebra import TooLarge, algebras
 from derive.proof.certificate import NotProved
 from derive.proof.intermediates import Intermediates
 from derive.proof.precision import differing_digits, settled
+from derive.system import progress
 
 Claim = tuple[str, Expr, Expr]
 
@@ -41,17 +41,10 @@ class Judge:
         self.points: dict[tuple[int, int], dict[Symbol, Expr]] = {}  # by their number and precision
         self.known_branches: dict[Symbol, set[object]] = {}
 
-    def establish(self, claims: Iterable[Claim], where: str, total: int = 0, label: str = "") -> Counter[bool]:
-        """Shows each claim, with a progress bar if it has a label; how many are identities, and how many agree."""
-        shown: Counter[bool] = Counter()
-        for done, (name, emitted, derivative) in enumerate(claims, 1):
-            shown[self.show(name, emitted, derivative, where)] += 1
-            if label:
-                bar = "#" * (done * 30 // total)
-                print(f"\r{label:6} [{bar:30}] {done}/{total}", end="", file=sys.stderr, flush=True)
-        if label:
-            print(file=sys.stderr)
-        return shown
+    def establish(self, claims: Iterable[Claim], where: str, total: int = 0) -> Counter[bool]:
+        """Shows each claim, whose number is said meanwhile; how many are identities, and how many agree."""
+        numbered = progress(claims, where, total)
+        return Counter(self.show(name, emitted, derivative, where) for name, emitted, derivative in numbered)
 
     def show(self, name: str, emitted: Expr, derivative: Expr, where: str) -> bool:
         """Whether the two are identical; not if they agree at points, and no more than that is found.

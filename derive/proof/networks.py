@@ -6,9 +6,8 @@ in both; the derivative goes forwards through it, from a weight to the loss.
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic
 
 from derive.packages import lost_digits, render
 from derive.problems import MOST_PROVED, Network, network_of, text_of
@@ -38,9 +37,8 @@ from derive.proof.native import (
     stepped,
 )
 from derive.proof.source import run_source
-from derive.system import OutOfTime, limited
+from derive.system import OutOfTime, limited, progress
 
-LONG = 2  # seconds, after which somebody who waits is told of a step
 FAST_FUNCTIONS = ("value_and_grad", "per_sample_grad", "hvp")
 IDENTICAL = "every entry is identical to the scalar loss, or to SymPy's derivative of it"
 IN_C = "every entry is identical to what backward.py computes, with the functions of numbers as what their names say"
@@ -48,10 +46,8 @@ AS_BACKWARD = "every entry is identical to what backward.py computes"
 AS_THE_TEMPLATE = "word for word as the template has them, whose words tests hold"
 
 
-def prove(
-    folder: Path, progress: bool = False, seconds: float | None = None, tell: Callable[[str], None] | None = None
-) -> Certificate:
-    """The certificate of the package in a folder; `tell` is told of each step that took long, where no bar is drawn.
+def prove(folder: Path, seconds: float | None = None) -> Certificate:
+    """The certificate of the package in a folder.
 
     Raises NotProved with the first entry that fails, or with what is not shown after so many seconds of work, OSError
     or ValueError where there is no such package or where it is too large. Only the main thread can be given a limit.
@@ -71,7 +67,7 @@ def prove(
     sources = {path: source, beside: text_of(beside)} if beside.exists() else {path: source}
     native = {name: text_of(path.with_name(name)) for name in (*NATIVE, DEVICE) if path.with_name(name).exists()}
     shown: list[Evidence] = []
-    left = steps(network, sources, native, progress)
+    left = steps(network, sources, native)
     try:
         with limited(seconds):
             check_imports(path.parent)
@@ -80,12 +76,9 @@ def prove(
                 check_grammar(text, models[file.name], str(file))
             for name, text in native.items():
                 check_word_for_word(text, models[name], path.with_name(name))
-            for number, (what, step) in enumerate(list(left.items()), 1):
-                start = monotonic()
+            for what, step in progress(list(left.items()), "steps of the proof", len(left)):
                 shown += step
                 del left[what]
-                if tell and (took := monotonic() - start) > LONG:
-                    tell(f"{number} of {number + len(left)}: {what}: shown in {took:.0f} s")
     except OutOfTime:
         raise NotProved(f"{path.parent}: not shown within {seconds} seconds of work: {enumeration(left)}") from None
     shown += [Evidence(file.name, as_the_template(text), AS_THE_TEMPLATE) for file, text in sources.items()]
@@ -105,47 +98,41 @@ def prove(
     )
 
 
-def steps(
-    network: Network, sources: dict[Path, str], native: dict[str, str], progress: bool
-) -> dict[str, Iterator[Evidence]]:
+def steps(network: Network, sources: dict[Path, str], native: dict[str, str]) -> dict[str, Iterator[Evidence]]:
     """What there is to show, at numbers first, where what is wrong is seen in seconds; each when it is asked for."""
     (path, source), *others = sources.items()
     judge = Judge()
     return {
         "every function at points": at_points(network, sources),
-        f"value_and_grad of {path.name} on symbols": gradient_on_symbols(network, path, source, judge, progress),
-        f"the other functions of {path.name} on symbols": others_on_symbols(network, path, source, progress),
-        **{
-            f"{b.name} on symbols": fast_on_symbols(network, path, source, b, fast, judge, progress)
-            for b, fast in others
-        },
+        f"value_and_grad of {path.name} on symbols": gradient_on_symbols(network, path, source, judge),
+        f"the other functions of {path.name} on symbols": others_on_symbols(network, path, source),
+        **{f"{b.name} on symbols": fast_on_symbols(network, path, source, b, fast, judge) for b, fast in others},
         **{what: step for _, fast in others for what, step in in_c(network, path, source, fast, native)},
     }
 
 
-def gradient_on_symbols(network: Network, path: Path, source: str, judge: Judge, progress: bool) -> Iterator[Evidence]:
+def gradient_on_symbols(network: Network, path: Path, source: str, judge: Judge) -> Iterator[Evidence]:
     decided = Counter({False: judge.establish(slopes(network), str(path))[False]})
     for rows in ROWS_ON_SYMBOLS:
         claims = Case(network, source, path, rows, judge.sums).gradient()
-        label = f"N = {rows}" if progress else ""
-        decided += judge.establish(claims, f"{path} with N = {rows}", network.entries + 1, label)
+        decided += judge.establish(claims, f"{path} with N = {rows}", network.entries + 1)
     yield on_symbols(path, ("value_and_grad",), IDENTICAL, network, ROWS_ON_SYMBOLS, decided)
 
 
-def others_on_symbols(network: Network, path: Path, source: str, progress: bool) -> Iterator[Evidence]:
+def others_on_symbols(network: Network, path: Path, source: str) -> Iterator[Evidence]:
     judge = Judge()
     narrow = Case(network.narrowed(), source, path, ROWS_ON_SYMBOLS[-1], judge.sums)
-    decided = judge.establish(narrow.others(), str(path), narrow.count, "others" if progress else "")
+    decided = judge.establish(narrow.others(), str(path), narrow.count)
     functions = tuple(name for name in functions_of(network) if name != "value_and_grad")
     yield on_symbols(path, functions, IDENTICAL, narrow.network, ROWS_ON_SYMBOLS[-1:], decided)
 
 
 def fast_on_symbols(
-    network: Network, path: Path, source: str, beside: Path, fast: str, judge: Judge, progress: bool
+    network: Network, path: Path, source: str, beside: Path, fast: str, judge: Judge
 ) -> Iterator[Evidence]:
     cases = (Fast(network, source, path, rows, judge.sums, fast) for rows in FAST_ROWS)
     claims = (claim for case in cases for claim in case.claims())
-    decided = judge.establish(claims, str(beside), Fast.entries(network), "fast" if progress else "")
+    decided = judge.establish(claims, str(beside), Fast.entries(network))
     yield on_symbols(beside, FAST_FUNCTIONS, AS_BACKWARD, network, FAST_ROWS, decided)
 
 

@@ -15,6 +15,7 @@ from derive.system.command import (
 from derive.system.disk import check_place, differences, staying, write_package
 from derive.system.given import LAYOUTS, Given, given_numbers
 from derive.system.limit import OutOfTime, limited
+from derive.system.progress import progress, watched
 from derive.system.typesetting import check_pdflatex, typeset
 
 __all__ = [
@@ -36,7 +37,9 @@ __all__ = [
     "limited",
     "on_terminal",
     "one_line",
+    "progress",
     "staying",
     "typeset",
+    "watched",
     "write_package",
 ]

@@ -27,14 +27,16 @@ from derive.programs import Derivation, SymbolKind, readable
 from derive.proof import Judge, NotProved, Tensor, symbols, torch_stand_in
 from derive.reading import forward
 
-LINE = re.compile(r"^\s*([A-Za-z_]\w*)\s*=\s*([^=].*?)\s*(?:#.*)?$")
+LINE = re.compile(r"^\s*([A-Za-z_]\w*)\s*=(?!=)\s*([^#]*?)\s*(?:#.*)?$")
 NARROW, WIDE, ROWS, LONGEST = 2, 12, (5, 7, 11, 13, 17), 2_000
+NO_CODE = r"[\\$]|\w \w"  # of LaTeX, or a product without its sign
 SAME_TO, HIGHEST = 1e-9, 64
 READ = "arithmetic, @, .T, .sum(0) and functions of torch"
 CALLS: dict[str, Callable[..., Any]] = {  # of torch, by function or by method
     "add": operator.add,
     "div": operator.truediv,
     "matmul": operator.matmul,
+    "mean": lambda tensor, *axes, **options: mean(Tensor.sum(tensor, *axes, **options), tensor),
     "mm": operator.matmul,
     "mul": operator.mul,
     "multiply": operator.mul,
@@ -108,7 +110,7 @@ class Examiner:
         """What is wrong in a line; nothing where it is right."""
         if text is None:
             return "is not there"
-        if GAP in text:
+        if GAP in text or not text:
             return "is not filled in"
         try:
             got, right = self.numeric.computed(text, name), self.numeric.right[name]
@@ -119,6 +121,9 @@ class Examiner:
                     and same_numbers(as_floats(got).T, as_floats(right))
                 )
                 note = "; it is transposed" if turned else ""
+                rows = got.shape == (self.numeric.rows, *right.shape)
+                if rows and same_numbers(as_floats(got).sum(0), as_floats(right)):
+                    note = "; the sum over the points is left out"
                 return f"has shape {self.numeric.sized(got.shape)} where it is {self.numeric.sized(right.shape)}{note}"
             if not numpy.isfinite(as_floats(got)).all():
                 return "is not finite"
@@ -179,8 +184,9 @@ class KnownLines:
             self.right[line.target] = value
 
     def sized(self, shape: tuple[int, ...]) -> str:
-        """A shape in words; no layer is as wide as there are rows."""
-        return " x ".join("N" if size == self.rows else f"{size}" for size in shape) or "of a number"
+        """A shape as the sheet has it; no layer is as wide as there are rows."""
+        sizes = ["N" if size == self.rows else f"{size}" for size in shape]
+        return f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"
 
     def computed(self, text: str, name: str) -> Tensor:
         """What a line's right side computes from what is known before it.
@@ -193,7 +199,8 @@ class KnownLines:
         try:
             tree = ast.parse(text, mode="eval").body
         except (SyntaxError, ValueError, RecursionError):
-            raise Unreadable(f"cannot be read: {text[:60]}") from None
+            hint = "" if text.isascii() and not re.search(NO_CODE, text) else "; code is read here, as A.T @ B"
+            raise Unreadable(f"cannot be read: {text[:60]}{hint}") from None
         value = Evaluator({n: self.right[n] for n in known}, self.right.keys(), self.sized).of(tree)
         if isinstance(value, Expr):
             value = Tensor(value)
@@ -213,6 +220,8 @@ class Evaluator:
             return self.value(node)
         except Unreadable:
             raise
+        except KeyError:  # einsum reads few patterns
+            raise Unreadable(f"{ast.unparse(node)[:60]} is not read here; {READ} are") from None
         except (ValueError, TypeError, RuntimeError, ArithmeticError, AttributeError, IndexError, RecursionError):
             raise Unreadable(f"cannot be computed: {ast.unparse(node)[:60]}{self.shapes(node)}") from None
 
@@ -258,7 +267,7 @@ class Evaluator:
         if function is None:
             raise Unreadable(f"{ast.unparse(of)}.{method} is no function that is known here")
         before = [] if of_torch else [self.of(of)]
-        if method == "sum":
+        if method in ("sum", "mean"):
             before += [self.of(args[0])] if of_torch else []
             return function(*before, *(ast.literal_eval(arg) for arg in args[int(of_torch) :]), **options)
         return function(*before, *map(self.argument, args), **options)
@@ -273,6 +282,10 @@ class Evaluator:
         names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(self.names.get(n.id), Tensor)}
         shown = (f"{name} is {self.sized(self.names[name].shape)}" for name in sorted(names))
         return f", where {', '.join(shown)}" if names else ""
+
+
+def mean(total: Tensor, tensor: Tensor) -> Tensor:
+    return total / (tensor.entries.size // total.entries.size)
 
 
 def given(values: ndarray, shape: tuple[int, ...]) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any
 
 from derive.matrix_derivation import derivation, gradient
 from derive.matrix_text import parsed, shape_flag
+from derive.packages import lost_digits_of
 from derive.proof import NotProved
 
 MOST_SECONDS = 600
@@ -45,6 +46,8 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except (OSError, ValueError, TypeError) as error:
         return failed("python -m derive.gradient", error)
+    for warning in lost_digits_of(derived.program) if options.no_proof else derived.prove().digits:
+        print(f"python -m derive.gradient: warning: {one_line(warning)}", file=sys.stderr)
     _, *gradients = repr(derived).splitlines()
     print("\n".join([f"the gradient of {options.expression}", *gradients]) + "\n")
     if options.out:

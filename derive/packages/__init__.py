@@ -1,6 +1,6 @@
 """Which template makes which file of a package."""
 
-from derive.packages.digits import lost_digits
+from derive.packages.digits import lost_digits, lost_digits_of
 from derive.packages.emit import (
     ON_DEMAND,
     TARGETS,
@@ -22,6 +22,7 @@ __all__ = [
     "forward_text",
     "layer_source",
     "lost_digits",
+    "lost_digits_of",
     "page",
     "render",
 ]

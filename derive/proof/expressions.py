@@ -34,6 +34,7 @@ from sympy import (
 )
 from sympy.matrices.exceptions import NonInvertibleMatrixError
 
+from derive.packages import lost_digits_of
 from derive.proof.algebra import Algebra, algebras, with_sigmoids
 from derive.proof.certificate import Certificate, Evidence, NotProved
 from derive.proof.contexts import naming
@@ -90,6 +91,7 @@ def certify(subject: DerivedLoss) -> Certificate:
         about={"loss": loss, "variables": variables},
         shown=(Evidence(SOURCE, ("value_and_grad",), how, (), (), identical_entries, checked, named_sizes),),
         sha256={SOURCE: hashlib.sha256(source.encode()).hexdigest()},
+        digits=tuple(lost_digits_of(subject.program)),
     )
 
 

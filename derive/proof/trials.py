@@ -42,7 +42,7 @@ from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive.formulas import NamedFunction
-from derive.programs import RowLogSumExp, RowSoftmax
+from derive.programs import Program, RowLogSumExp, RowSoftmax
 from derive.proof.certificate import NotProved
 from derive.proof.definition import Environment, Evaluation
 from derive.proof.precision import decimals
@@ -64,6 +64,7 @@ class DerivedLoss(Protocol):
     """
 
     loss: Expr
+    program: Program
     variables: tuple[Basic, ...]
     original: dict[MatrixSymbol, Basic]
     inputs: dict[Basic, MatrixSymbol]

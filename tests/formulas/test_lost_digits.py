@@ -3,11 +3,30 @@
 import json
 import re
 
+import mpmath
 import pytest
 import torch
+from sympy import (
+    MatrixSymbol,
+    Symbol,
+    Trace,
+    cos,
+    cosh,
+    diff,
+    erf,
+    exp,
+    floor,
+    lambdify,
+    log,
+    sin,
+    sqrt,
+)
 
+from derive import derivation
 from derive.build import main
 from derive.formulas import FUNCTIONS, LOSSES
+from derive.gradient import main as gradient_main
+from derive.matrix import total
 from derive.packages import lost_digits, render
 from derive.packages.digits import RESULTS
 from derive.problems.network import Network
@@ -66,3 +85,47 @@ def test_of_a_loss_it_says_at_which_target_and_a_certificate_says_it_too(tmp_pat
     certificate = prove(tmp_path / "package")
     assert certificate.digits == (warning,) and warning in str(certificate).splitlines()
     assert json.loads(certificate.json())["digits"] == [warning]
+
+
+t, a, x = Symbol("t"), Symbol("a", positive=True), MatrixSymbol("x", 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("loss", "variable"),
+    [
+        ((exp(t) - 1) / t, t),
+        (sin(t) / t, t),
+        ((1 - cos(t)) / t**2, t),
+        (log(cosh(t)), t),
+        (sqrt(1 + t**2) - t, t),
+        (sqrt(exp(2 * t) + 1) - exp(t), t),
+        (Trace(x.T * x) * total(x.applyfunc(lambda u: (exp(u) - 1) / u)), x),
+    ],
+)
+def test_of_an_expression_the_certificate_says_it(loss, variable):
+    derived = derivation(loss, [variable])
+    (warning,) = derived.prove().digits
+    found = re.search(r"in float64 at . = (\S+) its (value|derivative) is (\S+) where it should be (\S+)", warning)
+    point, got, truth = (float(found[group]) for group in (1, 3, 4))
+    assert abs(got - truth) > 1e-8 * abs(truth) and warning in str(derived.prove())
+    if variable is t:
+        value, gradients = derived.numpy(t=point)
+        assert [value, gradients["t"]][RESULTS.index(found[2])] == pytest.approx(got, rel=1e-7)
+        formula = lambdify(t, loss if found[2] == "value" else diff(loss, t), "mpmath")
+        with mpmath.workdps(60):
+            assert truth == pytest.approx(float(formula(mpmath.mpf(point))), rel=1e-7)
+
+
+def test_an_expression_that_keeps_its_digits_is_not_warned_of():
+    for loss in (log(1 + exp(t)), t**2 - t, log(a) + a * exp(t), 1 / (1 + t**2), floor(t) * t, erf(t) + abs(t)):
+        assert derivation(loss, [t], prove=False).prove().digits == (), loss
+
+
+def test_typed_text_is_warned_of_with_a_proof_and_without(capsys):
+    for more in ([], ["--no-proof"]):
+        assert gradient_main(["sum(sin(x)./x)", *more]) == 0
+        printed = capsys.readouterr()
+        assert re.fullmatch(
+            r"python -m derive.gradient: warning: M1 = .* loses digits: in float64 at x = .*\n", printed.err
+        )
+        assert ("loses digits" in printed.out) == (not more)

@@ -19,6 +19,7 @@ from derive.system import LAYOUTS, Given
 Drawn = dict[MatrixSymbol, ndarray]
 SAMPLES, SAMPLES_OF_DEEP, SEED, DECIMALS, MOST_DECIMALS, NUDGE = 3, 1, 127, 4, 10, 0.001
 MOST_ENTRIES, TRIES = 80, 20  # of an expression's inputs; and draws, of which the first with finite values is taken
+LEAST_POWER = -3  # of the largest entry of a matrix, so that decimals show it without a row of zeros
 WIDEST = 4  # units of a layer that fit beside each other, with all their numbers
 WIDEST_OF_DEEP, DEEP = 2, 4  # the same where there are so many layers, whose numbers would fill pages
 
@@ -65,7 +66,7 @@ def numbers_sections(network: Network, derivation: Derivation, shown: Shown = DR
     numbers |= {e.target.name: f"B{i}" for i, e in enumerate(derivation.backward, 1)}
 
     def rows(equations: tuple[Equation, ...]) -> tuple[Row, ...]:
-        text = {e.target: matrix_latex(values[e.target], decimals(values[e.target], shown.decimals)) for e in equations}
+        text = {e.target: significant_latex(values[e.target], shown.decimals) for e in equations}
         return tuple(Row(symbol_in_line(program, target), text[target], numbers[target.name], "") for target in text)
 
     return [
@@ -119,7 +120,7 @@ def expression_numbers(derivation: Derivation) -> list[Section]:
         rows = tuple(
             Row(
                 symbol_in_line(program, s),
-                matrix_latex(values[s], decimals(values[s], 2 if why == "drawn" else DECIMALS)),
+                significant_latex(values[s], 2 if why == "drawn" else DECIMALS),
                 why,
                 "",
             )
@@ -223,11 +224,16 @@ def decimal(value: float, digits: int = DECIMALS) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def decimals(rows: ndarray, digits: int) -> int:
-    """As many as show so many digits of the largest entry, where that is below 1."""
+def significant_latex(rows: ndarray, digits: int) -> str:
+    """A matrix with so many digits of its largest entry, where that is below 0.1; if below 0.001, by a power of ten."""
     largest = max(abs(value) for row in rows for value in row)
-    small = 0 < largest < 0.1
-    return max(digits, min(MOST_DECIMALS, digits - 1 - math.floor(math.log10(largest)))) if small else digits
+    if not 0 < largest < 0.1:
+        return matrix_latex(rows, digits)
+    power = math.floor(math.log10(largest))
+    if power >= LEAST_POWER:
+        return matrix_latex(rows, max(digits, min(MOST_DECIMALS, digits - 1 - power)))
+    text, times = matrix_latex(rows * 10.0**-power, digits - 1), f"10^{{{power}}}"
+    return rf"{text} \cdot {times}" if rows.size == 1 else rf"{times} \, {text}"
 
 
 def places(rows: ndarray, most: int) -> int:

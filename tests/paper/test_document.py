@@ -164,7 +164,10 @@ def cotangent(variable: str) -> str:
     return variable.replace("{Z}", r"{\Delta}") if "{Z}" in variable else rf"\frac{{\partial L}}{{\partial {variable}}}"
 
 
-@pytest.mark.parametrize("network", FORMULAS.values(), ids=FORMULAS)
+DEEP = Network((2, 3, 3, 3, 3, 3, 1))
+
+
+@pytest.mark.parametrize("network", [*FORMULAS.values(), DEEP], ids=[*FORMULAS, "small numbers"])
 def test_every_printed_digit_is_autograds(network):
     """The numbers are drawn again as the page says, computed again by torch, and compared as text."""
     widest, points = (4, 3) if network.depth < 4 else (2, 1)
@@ -183,14 +186,17 @@ def test_every_printed_digit_is_autograds(network):
     section = next(s for s in document_of(network) if s.anchor == "numbers")
     *chains, by_hand = (block for block in section.blocks if isinstance(block, Chain))
     (quotient,) = (block.tex for block in section.blocks if isinstance(block, Display))
-    checked = 0
+    checked = small_rows = 0
     for row in (row for chain in chains for row in chain.rows):
         symbol, _ = name(row.left) if row.left != "L" else ("L", None)
-        for expected, printed in zip(np.ravel(values[symbol]), printed_numbers(row.right), strict=True):
+        printed_row, power = printed_numbers(row.right)
+        small_rows += power < 0
+        for expected, printed in zip(np.ravel(values[symbol]) * 10.0**-power, printed_row, strict=True):
             digits = len(printed.split(".")[1])
             assert printed == f"{expected:.{digits}f}" or float(printed) == 0 == round(expected, digits), row
             checked += 1
     assert checked >= 25
+    assert (network is DEEP) <= (small_rows >= 3)
     weights = values[f"grad W{network.depth}"]
     largest = weights.flat[np.abs(weights).round(12).argmax()]
     (_, products), (_, total) = equations_in(by_hand)
@@ -198,10 +204,12 @@ def test_every_printed_digit_is_autograds(network):
     assert quotient.endswith(f"= {largest:.4f}")
 
 
-def printed_numbers(tex: str) -> list[str]:
-    """The numbers of a printed matrix, row by row; none is left out."""
+def printed_numbers(tex: str) -> tuple[list[str], int]:
+    """The numbers of a printed matrix, row by row, none left out; and of which power of ten they are multiples."""
+    power = re.search(r"10\^\{(-\d+)\}", tex)
+    tex = re.sub(r"10\^\{-\d+\} \\, | \\cdot 10\^\{-\d+\}", "", tex)
     body = re.fullmatch(r"\\begin\{bmatrix\} (.*) \\end\{bmatrix\}", tex)
-    return re.split(r" & | \\\\ ", body[1] if body else tex)
+    return re.split(r" & | \\\\ ", body[1] if body else tex), int(power[1]) if power else 0
 
 
 def section_of(network: Network, anchor: str) -> Section:
@@ -211,7 +219,8 @@ def section_of(network: Network, anchor: str) -> Section:
 def matrix_in(section: Section, left: str) -> np.ndarray:
     """The numbers of a matrix of the worked example."""
     rows = {row.left: row.right for block in section.blocks if isinstance(block, Chain) for row in block.rows}
-    numbers = np.array(printed_numbers(rows[left]), dtype=float)
+    printed, power = printed_numbers(rows[left])
+    numbers = np.array(printed, dtype=float) * 10.0**power
     return numbers.reshape(rows[left].count(r"\\ ") + 1, -1)
 
 

@@ -163,14 +163,14 @@ FAST_MUTANTS = {
     ),
     "a chunk that forgets the one before": (r"repeat\(1\)", "repeat(0)"),
     "the slope of another value": (r"(mul\(dot_grad_a1, )slope_a1", r"\1dot_slope_a1"),
-    "weights from another place": (r"(W3b3_places\[::2, :, 1\]\.copy_\()dot_at", r"\1at"),
+    "weights from another place": (r"dot_grad_a2\.addmm_\(dot_W3_T", "dot_grad_a2.addmm_(W3_T"),
     "half of the loss": (r"alpha=1 / 4", "alpha=1 / 8"),
     "memory that nobody has set": (r"new_ones\(", "new_empty("),
     "a row more for each sample": (r"_blocks\(columns\)", "_blocks(out[:, :1])"),
     "a direction that is forgotten": (r"self\._direction\.copy_\(direction\)", "pass"),
-    "a tangent in the place of its value": (r"_places\[::2, :, 0\]\.copy_\(at", "_places[::2, :, 0].copy_(dot_at"),
-    "a weight that the tangent does not pass": (r"\n +W2b2_places\[1::2, :, 1\].*", ""),
-    "pairs crosswise": (r"dot_a1 = grad_a1 = z1_pair\[:3, 1\]", "dot_a1 = grad_a1 = z1_pair[:3, 0]"),
+    "a value in the place of its tangent": (r"addmm_\(dot_a1, delta2_T\)", "addmm_(a1, delta2_T)"),
+    "a weight that the tangent does not pass": (r"\n +dot_z2\.addmm_.*", ""),
+    "a slope that does not move": (r"\n +dot_delta2\.addcmul_.*", ""),
 }
 
 

@@ -146,6 +146,14 @@ class TextPrinter(StrPrinter):
         """f(A) of a function with a name, else the formula with what its letters are."""
         if formula.args == tuple(operands) and formula.is_Function:
             return f"{formula.func.__name__}({', '.join(map(self._print, operands.values()))})"
+        (letter, operand), *others = operands.items()
+        if not others and formula.is_Pow and formula.base == letter and not formula.exp.has(letter):
+            root = f"sqrt({self._print(operand)})"
+            return self._print(HadamardPower(operand, formula.exp)) if is_power(formula, letter) else root
+        if not others and formula.is_Function and len(formula.args) == 1:
+            scale, inner = formula.args[0].as_independent(letter, as_Add=False)
+            if inner == letter:
+                return f"{formula.func.__name__}({self._print(MatMul(scale, operand))})"
         letters = ", ".join(map(str, operands))
         return f"apply({letters} -> {self._print(formula)}, {', '.join(map(self._print, operands.values()))})"
 
@@ -156,7 +164,16 @@ def binding(item: Expr) -> int:
         return PRECEDENCE["Add" if chain(item)[0].could_extract_minus_sign() else "Mul"]
     if isinstance(item, MatAdd):
         return PRECEDENCE["Add"]
-    return PRECEDENCE["Atom"] if isinstance(item, ElementwiseApplyFunction | Elementwise) else precedence(item)
+    if isinstance(item, Elementwise | ElementwiseApplyFunction):
+        lambda_of = item.args[0]
+        return PRECEDENCE["Pow" if is_power(lambda_of.expr, *lambda_of.variables) else "Atom"]
+    return precedence(item)
+
+
+def is_power(formula: Expr, *letters: Expr) -> bool:
+    """Whether it is a power of its one letter, and no root, which has a name."""
+    base, exponent = formula.as_base_exp()
+    return letters == (base,) and exponent not in (1, Rational(1, 2)) and not exponent.has(base)
 
 
 def flat(expr: MatrixExpr) -> tuple[Expr, list[MatrixExpr]]:

@@ -8,7 +8,19 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from sympy import Basic, Expr, Integer, Lambda, MatrixBase, MatrixExpr, MatrixSymbol, OneMatrix, Symbol, sympify
+from sympy import (
+    Basic,
+    Expr,
+    Integer,
+    Lambda,
+    MatrixBase,
+    MatrixExpr,
+    MatrixSymbol,
+    OneMatrix,
+    Symbol,
+    functions,
+    sympify,
+)
 
 from derive.formulas import stable
 from derive.problems import Definition
@@ -27,6 +39,8 @@ INSTEAD = {  # of a node by the name of its type: what there is in its place
     "SofSVD": "the squares of the singular values add up to Trace(X.T*X); their sum is the least of (Trace(U.T*U) + "
     "Trace(V.T*V))/2 where U*V.T = X",
 }
+OF_MATRIX = "; X.applyfunc({0}) is {0} of each entry"
+EXPONENTIAL = ", and for the matrix exponential a polynomial is derived, as I + X + X**2/2"
 NUMBER_RULES: dict[type, NodeRule] = {}  # by type of node: a number as a formula, and a 1 x 1 matrix as its entry
 ENTRY_RULES: dict[type, NodeRule] = {}  # an entry of a matrix as a formula
 MATRIX_RULES: dict[type, NodeRule] = {}  # a matrix that is no formula entry by entry
@@ -116,7 +130,10 @@ class Reader(StableEquations):
         """A number, also the one entry of a 1 x 1 matrix, as a formula over the entries of 1 x 1 symbols."""
         with self.at(node):
             if isinstance(node, MatrixExpr | MatrixBase) and self.shape(node) != (1, 1):
-                raise self.refuse(node, "a number is needed here: its Trace, total(...) or an entry [i, j] is one")
+                function = next(iter(self.path[-2:-1]), "")
+                beside = OF_MATRIX.format(function) + EXPONENTIAL * (function == "exp")
+                numbers = "a number is needed here: its Trace, total(...) or an entry [i, j] is one"
+                raise self.refuse(node, numbers + beside * (function in dir(functions)))
             return self.single(node)
 
     def single(self, node: Basic) -> Expr:

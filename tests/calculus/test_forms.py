@@ -94,6 +94,10 @@ FORMS = [
      "-2*Piecewise((0, s + tr((x - a).T*(x - a)) - tr((x - b).T*(x - b)) <= 0), (1, True))*(x - a)"),
     (total((u - A * x).applyfunc(lambda e: Max(e / 4, -3 * e / 4))), x,
      "A.T*(3*apply(t -> Heaviside(t), A*x - u) - apply(t -> Heaviside(t), u - A*x))/4"),
+    (Trace(S * (-X / s).applyfunc(exp)), X, "-(S.T .* exp(-X/s))/s"),
+    (-total((u - A * x).applyfunc(log)), x, "A.T*(u - A*x).^(-1)"),
+    (total((X * W).applyfunc(lambda t: 2 * sqrt(t))), W, "X.T*(X*W).^(-1/2)"),
+    (2 * total((X * W).applyfunc(lambda t: t * sqrt(t))) / 3, W, "X.T*sqrt(X*W)"),
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import numpy
 import pytest
+import sympy
 import torch
 from sympy import (
     Abs,
@@ -82,6 +83,8 @@ REFUSED = {
     "a root": (lambda: Trace(A ** Rational(1, 2)), "of a root R of X, X = R*R, the gradient in R is derived"),
     "a Cholesky factor": (lambda: Trace(LofCholesky(A)), "S.inv()*x and log(Determinant(S)) are computed without it"),
     "singular values": (lambda: Trace(SofSVD(A)), "the least of (Trace(U.T*U) + Trace(V.T*V))/2 where U*V.T = X"),
+    "the exponential of a matrix": (lambda: 2 * sympy.exp(A), "a polynomial is derived, as I + X + X**2/2"),
+    "the logarithm of a matrix": (lambda: sympy.log(A), "X.applyfunc(log) is log of each entry"),
     "a size that nothing has": (lambda: total(z * OneMatrix(1, m)), "the size m is that of no MatrixSymbol"),
 }
 

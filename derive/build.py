@@ -92,7 +92,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--reduction",
         metavar="NAME",
-        help=f"sum or mean of the entries, or batchmean, the sum over the number of points ({default.reduction})",
+        help=f"sum or mean of the entries, or batchmean, the sum over points ({default.reduction}; torch's is mean)",
     )
     parser.add_argument(
         "--penalty", metavar="FORMULA", help="in w, added to the loss for each weight and for no bias, as 0.05*w**2"

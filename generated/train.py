@@ -89,7 +89,8 @@ def fit(
 
 def settings(options: argparse.Namespace, points: int) -> str:
     """How it was trained, in a few words."""
-    return f"{points} points, {options.epochs} epochs, {options.optimizer}, lr {options.lr:g}, batch {options.batch}"
+    epochs = f"{options.epochs} epoch{'s' * (options.epochs != 1)}"
+    return f"{points} points, {epochs}, {options.optimizer}, lr {options.lr:g}, batch {options.batch}"
 
 
 def bar(done: int, epochs: int, loss: float) -> str:

@@ -35,7 +35,7 @@ from sympy import (
 
 from derive.formulas.functions import FUNCTIONS, clipped
 from derive.formulas.losses import OfRow, largest, logsumexp
-from derive.formulas.stable import NamedFunction, erfc, expm1, log1p, z
+from derive.formulas.stable import NamedFunction, erfc, expm1, log1p, opened, z
 
 MOST_LETTERS, MOST_NODES, DEEPEST, LARGEST_EXPONENT, LARGEST_NUMBER = 300, 200, 40, 64, 10**12
 MOST_CALLS, MOST_BRANCHES = 6, 16  # calls inside one another; branches, those of all parts combined
@@ -124,13 +124,16 @@ def parse(field: str, text: str, variables: tuple[Symbol, ...], coupled: bool = 
     check_size(field, tree)
     try:
         formula = folded(_Reader(field, variables, ROW_COUPLED if coupled else {}).read(tree, 0))
+        slope = diff(formula, variables[0])
+        without_values = any(opened(part).has(zoo, nan, oo, -oo) for part in (formula, slope))
     except TypeError as error:  # SymPy's, where what is compared is not real
         raise ValueError(f"{field}: {text!r} must be real: {error}") from None
+    if without_values:
+        raise ValueError(f"{field}: {text!r} has no value or no slope on a whole interval, as 1/relu(z) below 0")
     if formula.has(I):
         raise ValueError(f"{field}: {text!r} must be real")
     if variables[0] not in formula.free_symbols:
         raise ValueError(f"{field}: {text!r} has no {variables[0]}, so its gradient would be zero")
-    slope = diff(formula, variables[0])
     if slope == 0:
         raise ValueError(f"{field}: {text!r} is constant but for jumps, so its gradient would be zero")
     if coupled and not slope.free_symbols:

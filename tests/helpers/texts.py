@@ -31,6 +31,9 @@ OWN = {
 }
 
 REFUSED = {
+    "1/relu(z)": "has no value or no slope on a whole interval",
+    "log(relu(z))": "has no value or no slope on a whole interval",
+    "max(sigmoid(-2), 1/relu(z))": "must be real",
     "__import__('os').system('touch canary')": "not allowed here",
     "().__class__.__bases__[0].__subclasses__()": "not allowed here",
     "open('canary', 'w')": "not allowed here",

@@ -125,6 +125,7 @@ class ModuleDerivation:
         verdict = audit(self.subject, self.example, given, other_sizes=self.reading.other is not None)
         if verdict.missing:
             raise Wrong(f"{LAYER}: backward gives no gradient for {', '.join(verdict.missing)}")
+        hold_numbers(self.module, text, LAYER)
         how = f"to 45 digits what differences of the module's outputs give, at {'; '.join(verdict.sizes)}"
         untaken = f"; no point took the other branch of {', '.join(verdict.untaken)}" if verdict.untaken else ""
         return Evidence(LAYER, verdict.shown, how + untaken)

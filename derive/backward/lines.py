@@ -199,7 +199,7 @@ class Lines:
             if floats and name in self.values and not same(value, self.values[name]):
                 left = [one for one in left if one != name]
                 got = self.definitions.get(name, self.values[name])
-                self.claim(name, self.replaced(got, left), value, "forward")
+                self.claim(name, self.replaced(got, left), self.replaced(value, left), "forward")
                 value = self.values[name]
             known[step.name] = value
         returned = self.text.returned["forward"].values()

@@ -45,8 +45,11 @@ def at(module: Module, text: Text, seed: int) -> None:
             for key, place in each.items():
                 wanted, got = of_row[text.returned["backward"][key]], found[place]
                 got = got[row] if got.shape != wanted.shape else of_row[place]
+                of = f"backward_per_sample: row {row} of {key}"
+                if got.shape != wanted.shape:
+                    raise Wrong(f"{of} has the shape {got.shape}, not {wanted.shape}")
                 for index in numpy.ndindex(*wanted.shape):
-                    same(f"backward_per_sample: row {row} of {key}{list(index)}", got[index], wanted[index])
+                    same(f"{of}{list(index)}", got[index], wanted[index])
 
 
 def same(what: str, got: Any, wanted: Any) -> None:

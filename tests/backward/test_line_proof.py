@@ -22,6 +22,7 @@ QUICK = (
     *("tied", "two outputs", "windows of an image"),
 )
 NUMERIC = ("largest of lines", "max pool")  # which is the largest is not decided with symbols
+LONG = ("resnet block",)  # whose lines take more than ten minutes; numbers hold it, as they hold all
 SLIPPED = ("attention", "classes", "layer norm", "mean pool", "swiglu", "two outputs")
 
 
@@ -42,7 +43,7 @@ def test_each_line_is_identical_to_what_it_must_be(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(LAYERS.keys() - {*QUICK, *NUMERIC}))
+@pytest.mark.parametrize("name", sorted(LAYERS.keys() - {*QUICK, *NUMERIC, *LONG}))
 def test_each_line_of_all_others_is_identical_to_what_it_must_be(name):
     exact(name)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 PYTHON = (3, 11)
 LONGEST = 1000  # letters of a message
@@ -151,7 +151,7 @@ def on_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
-def colour_verdicts(stream: TextIO) -> None:
+def colour_verdicts(stream: Any) -> None:
     """What a terminal shows of a verdict has a colour, unless NO_COLOR is set, as no-color.org has it."""
     if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return
@@ -161,7 +161,7 @@ def colour_verdicts(stream: TextIO) -> None:
         write(VERDICTS.sub(lambda found: f"\x1b[{31 if found['bad'] else 32}m{found[0]}\x1b[0m", text))
         return len(text)
 
-    setattr(stream, "write", coloured)  # noqa: B010
+    stream.write = coloured
 
 
 def failed(name: str, error: BaseException) -> int:

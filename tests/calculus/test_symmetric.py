@@ -91,9 +91,10 @@ def test_the_curvature_is_along_symmetric_directions():
     found = torch.tensor(along.numpy(**{k: a.numpy() for k, a in {**given, "V": V_}.items()})[1]["S"])
 
     def slope(S, x):
-        function = lambda step: torch.logdet(S + step * V_) + (x.T @ torch.linalg.solve(S + step * V_, x)).sum()  # noqa: E731
         step = torch.zeros((), dtype=torch.float64, requires_grad=True)
-        return torch.autograd.grad(function(step), step, create_graph=True)[0]
+        moved = S + step * V_
+        value = torch.logdet(moved) + (x.T @ torch.linalg.solve(moved, x)).sum()
+        return torch.autograd.grad(value, step, create_graph=True)[0]
 
     torch.testing.assert_close(found, in_free_entries(slope, given))
 

@@ -106,9 +106,11 @@ def computation(formula: Expr, variables: tuple[Symbol, ...], count: int) -> Cal
     value = elementwise(formula, dict(zip(variables, symbols, strict=True)))
     equation = Equation(MatrixSymbol("<value>", 1, 1), value, "", "")
     derivation = derive(Program(tuple(symbols), (symbols[0],), (equation,), notation))
-    curved = hvp(derivation)
-    results = [equation.target, derivation.gradients[symbols[0]], curved.results[symbols[0].name]][:count]
-    equations = needed(curved.equations, [result for result in results if result is not None])
+    equations, results = derivation.equations, [equation.target, derivation.gradients[symbols[0]]]
+    if count > len(results):
+        curved = hvp(derivation)
+        equations, results = curved.equations, [*results, curved.results[symbols[0].name]]
+    equations = needed(equations, [result for result in results if result is not None])
 
     def computed(*point: float) -> list[float]:
         inputs = {symbol: numpy.array([[number]]) for symbol, number in zip(symbols, point, strict=True)}

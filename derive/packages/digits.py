@@ -9,9 +9,9 @@ import numpy
 from sympy import Derivative, DiracDelta, Expr, Integer, MatrixSymbol, Subs, Symbol, ceiling, diff, floor, lambdify
 
 from derive.calculus import derive, hvp
-from derive.formulas import FUNCTIONS, LOSSES, OfRow, opened, p, shown, stable, y, z
+from derive.formulas import OfRow, opened, shown, stable
 from derive.operations import evaluate
-from derive.problems import Network
+from derive.problems import Network, typed_formulas
 from derive.programs import Equation, Notation, Program, as_text, core, elementwise, formula_of, needed
 
 POINT_SIZES = (1e-8, 1e-4, 1.0, 5.0, 15.0, 40.0, 120.0, 800.0, 1e5)
@@ -28,18 +28,10 @@ RESULTS = "value", "derivative", "second derivative"
 
 def lost_digits(network: Network) -> list[str]:
     """A line for each formula of the network that is in no table and loses more than half of the digits somewhere."""
-    found: dict[tuple[str, str], tuple[Expr, tuple[Symbol, ...]]] = {}
-    for layer in range(1, network.depth + 1):
-        text, field = network.activation_of(layer), "output_activation" if layer == network.depth else "activation"
-        if text not in FUNCTIONS:
-            found[field, text] = network.function(layer), (z,)
-    formula = network.criterion().formula
-    if network.loss not in LOSSES and not formula.has(OfRow):
-        found["loss", network.loss] = formula, (p, y)
     return [
         f"{field}: {shown(text)} {worst}"
-        for (field, text), (formula, variables) in found.items()
-        if (worst := max(lost(stable(formula), variables, RESULTS), default=(0.0, ""))[1])
+        for (field, text), (formula, variables) in typed_formulas(network).items()
+        if not formula.has(OfRow) and (worst := max(lost(stable(formula), variables, RESULTS), default=(0.0, ""))[1])
     ]
 
 

@@ -1,7 +1,7 @@
 """What is to be differentiated: a network, its definitions, its settings in a file, and the package for it."""
 
 from derive.problems.definitions import Definition, N, definitions
-from derive.problems.domain import no_least_value, warnings
+from derive.problems.domain import no_least_value, typed_formulas, warnings
 from derive.problems.network import MOST_PROVED, NAMES, Network, as_flag, parse_activations, parse_layers, parse_skip
 from derive.problems.package import ANEW, network_of, not_as_written, only_a_docstring, text_of
 from derive.problems.settings import settings
@@ -26,5 +26,6 @@ __all__ = [
     "settings",
     "targets",
     "text_of",
+    "typed_formulas",
     "warnings",
 ]

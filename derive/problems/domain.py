@@ -16,19 +16,23 @@ TRIED = (-100.0, -8.0, -3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0, 8.0, 100.0)
 
 def warnings(network: Network) -> list[str]:
     """A line for each formula of the network that is undefined somewhere, and for a loss that says nothing."""
-    found: dict[tuple[str, str], tuple[Expr, tuple[Symbol, ...]]] = {}
-    for layer in range(1, network.depth + 1):
-        field = "output_activation" if layer == network.depth else "activation"
-        if network.activation_of(layer) not in FUNCTIONS:
-            found[field, network.activation_of(layer)] = network.function(layer), (z,)
-    if network.loss not in LOSSES:
-        formula = network.criterion().formula.replace(OfRow, lambda u: u)
-        found["loss", network.loss] = formula, (p, y)
     return no_gradient(network) + [
         f"{field}: {text!r} is undefined for {' or '.join(requirements)}; there the results are nan or infinite"
-        for (field, text), (formula, variables) in found.items()
-        if (requirements := undefined(formula, variables))
+        for (field, text), (formula, variables) in typed_formulas(network).items()
+        if (requirements := undefined(formula.replace(OfRow, lambda u: u), variables))
     ]
+
+
+def typed_formulas(network: Network) -> dict[tuple[str, str], tuple[Expr, tuple[Symbol, ...]]]:
+    """What of the network is in no table: its field and text, and the formula with its variables."""
+    found: dict[tuple[str, str], tuple[Expr, tuple[Symbol, ...]]] = {}
+    for layer in range(1, network.depth + 1):
+        text, field = network.activation_of(layer), "output_activation" if layer == network.depth else "activation"
+        if text not in FUNCTIONS:
+            found[field, text] = network.function(layer), (z,)
+    if network.loss not in LOSSES:
+        found["loss", network.loss] = network.criterion().formula, (p, y)
+    return found
 
 
 def no_gradient(network: Network) -> list[str]:

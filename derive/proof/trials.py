@@ -1,6 +1,6 @@
 """Where a loss is tried: sizes, a symbol for each entry, and random points at which it is real and smooth."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice, permutations
 from math import prod
@@ -170,14 +170,21 @@ def symbolic_point(subject: DerivedLoss, sizes: Sizes) -> Environment:
     point = dict(sizes)
     for given in subject.original.values():
         if isinstance(given, MatrixExpr):
-            values = numpy.empty(shape_at(given, sizes), dtype=object)
-            for i, j in numpy.ndindex(*values.shape):
-                mirrored = given in subject.symmetric and j < i
-                values[i, j] = values[j, i] if mirrored else Dummy(f"{given}[{i}, {j}]", real=True)
-            point[given] = values
+            point[given] = entries_of(subject, given, sizes, lambda X, i, j: Dummy(f"{X}[{i}, {j}]", real=True))
         else:
             point[given] = Dummy(given.name, real=True, positive=given.is_positive)
     return point
+
+
+def entries_of(
+    subject: DerivedLoss, given: MatrixExpr, sizes: Sizes, entry: Callable[[MatrixExpr, int, int], Expr]
+) -> numpy.ndarray:
+    """The entries of an input; one that is symmetric has at i, j and j, i the same."""
+    values = numpy.empty(shape_at(given, sizes), dtype=object)
+    for i, j in numpy.ndindex(*values.shape):
+        mirrored = given in subject.symmetric and j < i
+        values[i, j] = values[j, i] if mirrored else entry(given, i, j)
+    return values
 
 
 def number_of_entries(subject: DerivedLoss, sizes: Sizes) -> int:
@@ -206,9 +213,7 @@ def random_point(
     for given in subject.original.values():
         point[given] = entry(given)
         if isinstance(given, MatrixExpr):
-            values = numpy.empty(shape_at(given, sizes), dtype=object)
-            for i, j in numpy.ndindex(*values.shape):
-                mirrored = given in subject.symmetric and j < i
-                values[i, j] = values[j, i] if mirrored else entry(given) + diagonal * (i == j) * magnitudes[given]
-            point[given] = values
+            point[given] = entries_of(
+                subject, given, sizes, lambda X, i, j: entry(X) + diagonal * (i == j) * magnitudes[X]
+            )
     return point

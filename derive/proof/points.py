@@ -5,7 +5,7 @@ entry differs along it, too.
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from random import Random
 from typing import Any
 
@@ -67,12 +67,10 @@ class NetworkPoint:
 
     def layers(self, parameters: Vector) -> Iterator[Layer]:
         """A flat vector as weights and biases."""
-        after = 0
+        entries = iter(parameters)
         for layer, (inputs, outputs) in enumerate(pairwise(self.network.layers), 1):
-            before, after = after, after + inputs * outputs
-            weights = [parameters[place : place + inputs] for place in range(before, after, inputs)]
-            biases = parameters[after : after + outputs] if self.network.has_biases(layer) else None
-            after += 0 if biases is None else outputs
+            weights = [list(islice(entries, inputs)) for _ in range(outputs)]
+            biases = list(islice(entries, outputs)) if self.network.has_biases(layer) else None
             yield weights, biases
 
     def row_loss(self, parameters: Vector, row: Vector, target: Vector) -> mpf:

@@ -70,13 +70,18 @@ class MatrixDerivation:
         """The loss as it is computed."""
         return self.closed_forms[self.program.output]
 
+    @property
+    def for_autograd(self) -> bool:
+        """Whether autograd, which takes each entry by itself, gives the same gradients."""
+        return not {*self.symmetric} & {*self.variables}
+
     def torch(self, function: bool = False) -> str:
         """Source of a module with value_and_grad(*, A, X, ...) -> (value, Gradients), which uses no autograd.
 
         With `function`, also loss(*, A, X, ...) that autograd can go through, for use in a model; that raises
         ValueError where a variable is symmetric, as autograd takes each entry by itself.
         """
-        if function and {*self.symmetric} & {*self.variables}:
+        if function and not self.for_autograd:
             raise ValueError("function: autograd takes each entry by itself; derive without symmetric for it")
         return expression_source(self.derivation, self.title, function)
 
@@ -122,7 +127,7 @@ class MatrixDerivation:
     def pages(self) -> dict[str, str]:
         """What `save` writes, by name of file."""
         pages = expression_pages(self.derivation, self.headline, self.document())
-        return {"gradient.py": self.torch(function=not {*self.symmetric} & {*self.variables}), **pages}
+        return {"gradient.py": self.torch(function=self.for_autograd), **pages}
 
     def numpy(self, **arrays: Any) -> tuple[float, dict[str, Any]]:
         """The value and each variable's gradient at arrays of numbers, computed by numpy."""

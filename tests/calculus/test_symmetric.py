@@ -12,6 +12,7 @@ from derive.gradient import main
 from derive.matrix import softmax, total
 from derive.programs import as_text
 from derive.proof import NotProved
+from tests.helpers.expressions import computed
 
 n, m = symbols("n m", integer=True, positive=True)
 S, A, V = (MatrixSymbol(name, n, n) for name in "SAV")
@@ -56,9 +57,7 @@ def in_free_entries(function, given):
 @pytest.mark.parametrize(("loss", "form", "function"), LOSSES)
 def test_the_gradient_is_that_in_the_free_entries(loss, form, function):
     derived, given = derivation(loss, [S], symmetric=[S]), numbers(loss)
-    namespace = {}
-    exec(derived.torch(), namespace)
-    value, gradients = namespace["value_and_grad"](**given)
+    value, gradients = computed(derived, **given)
     torch.testing.assert_close(value, function(**given))
     torch.testing.assert_close(gradients.S, in_free_entries(function, given))
     assert form is None or as_text(derived.gradients[S]) == form

@@ -15,7 +15,7 @@ from derive.calculus import of_parameters_alone, reachable
 from derive.paper.latex import shape_latex, symbol_in_line
 from derive.paper.prose import prose
 from derive.problems import Network
-from derive.programs import GREEK, LOSS, Derivation, Notation, Program, Role, SymbolKind, greek
+from derive.programs import GREEK, Derivation, Notation, Program, Role, SymbolKind, greek
 
 GAP, RADIUS, SLOTS, MOST_COLUMNS = 28, 8, 4, 7
 SPACING, WIDE_SPACING, MOST_DRAWN = 64, 96, 11
@@ -166,7 +166,7 @@ def characters(notation: Notation, name: str) -> str:
     role, other = notation.role(name)
     if role is not None:
         return PLAINLY[role].format(characters(notation, other))
-    stem, index = (LOSS, "") if notation.sign(name) == (LOSS, "") else notation.stem(name)
+    stem, index = notation.stem(name)
     return (greek(stem) if stem in GREEK else stem) + index.translate(SUBSCRIPTS)
 
 

@@ -168,8 +168,6 @@ class Notation:
 
     def sign(self, name: str) -> tuple[str, str]:
         """The letters of a symbol in LaTeX, without bold, and its index."""
-        if name == OUTPUT and LOSS not in self.taken:
-            return LOSS, ""
         stem, index = self.stem(name)
         if stem in GREEK:
             return rf"\{stem}", index
@@ -180,6 +178,8 @@ class Notation:
 
         Raises ValueError for a name that is no plain identifier: in LaTeX it could be a command.
         """
+        if name == OUTPUT and LOSS not in self.taken:
+            return LOSS, ""
         match = re.fullmatch(r"([A-Za-z][A-Za-z0-9_]*?)_?(\d*)", name, re.ASCII)
         if match is None:
             raise ValueError(f"{name!r}: a name on a page must be letters, digits and underscores, as W1")

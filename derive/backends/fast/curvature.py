@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from sympy import Integer, MatrixExpr, MatrixSymbol, OneMatrix, ZeroMatrix
+from sympy import Integer, MatrixExpr, MatrixSymbol, OneMatrix
 
 from derive.backends import Kernel, word
 from derive.backends.fast.columns import Columns
-from derive.backends.fast.rows import OnlyGradients
+from derive.backends.fast.rows import OnlyGradients, is_zero_without
 from derive.backends.fast.steps import Statement
 from derive.calculus import tangents
 from derive.operations import activations
@@ -23,11 +23,8 @@ def with_slopes(derivation: Derivation) -> Derivation:
         through = equation.through
         if through and is_formula(equation) and is_formula(through) and len(found) == len(through.uses) == 1:
             g, A = found[0], through.target
-            value, rest = (
-                elementwise(equation.value.formula.xreplace({entry(g): Integer(number)}), equation.value.operands)
-                for number in (1, 0)
-            )
-            if isinstance(value, Elementwise) and isinstance(rest, ZeroMatrix):
+            value = elementwise(equation.value.formula.xreplace({entry(g): Integer(1)}), equation.value.operands)
+            if isinstance(value, Elementwise) and is_zero_without(g, equation.value):
                 S = program.notation.made(Role.SLOPE, A)
                 rule = f"slope of {through.rule}"
                 kernel = word(names.get(A, "")).pullback
@@ -142,24 +139,23 @@ class HessianOfColumns(Hessian, Columns):
 
     def products(self, target: MatrixSymbol, terms: list[tuple[MatrixExpr, MatrixExpr]]) -> Iterable[Statement]:
         if target in self.gradients:
-            W, beta = self.gradients[target], ", beta=beta"
-            for left, A in sorted(terms, key=lambda term: undotted(term[1]) != term[1]) if W in self.layers else ():
-                yield from self.weight_gradient(W, left.arg, A, beta)
-                beta = ""
+            W = self.gradients[target]
+            plain_first = sorted(terms, key=lambda term: undotted(term[1]) != term[1])
+            for index, (left, A) in enumerate(plain_first if W in self.layers else ()):
+                yield from self.weight_gradient(W, left.arg, A, "" if index else ", beta=beta")
             return
-        out, before = self.name(target), False
-        for A, right in (term for term in terms if not isinstance(term[0], OneMatrix)):
+        out = self.name(target)
+        for index, (A, right) in enumerate(term for term in terms if not isinstance(term[0], OneMatrix)):
             if isinstance(right, MatrixSymbol):
                 weights, factor = self.weights(right), self.name(A)
             elif undotted(A) == A:
                 weights, factor = self.transposed(self.block_of(right.arg)[0]), self.with_one(A)
             else:
                 weights, factor = self.transposed(self.weights(right.arg)), self.name(A)
-            if before:
+            if index:
                 yield Statement(f"{out}.addmm_({weights}, {factor})", (A, target))
             else:
                 yield Statement(f"torch.mm({weights}, {factor}, out={out})", (A,), (target,))
-            before = True
 
     def weight_gradient(
         self, W: MatrixSymbol, Delta: MatrixSymbol, A: MatrixSymbol, beta: str = ", beta=beta"

@@ -163,9 +163,8 @@ class Rows(Layout):
 
     def slope(self, equation: Equation) -> Kernel | None:
         """What torch has for going back through the function that a backward formula goes back through."""
-        kernel, g, value = self.pullback_through(equation.through), self.cotangent(equation), equation.value
-        alone = g and isinstance(value, Elementwise) and value.formula.xreplace({entry(g): Integer(0)}) == 0
-        return kernel if alone else None  # a kernel adds nothing, as from another way to the loss
+        kernel, g = self.pullback_through(equation.through), self.cotangent(equation)
+        return kernel if g and is_zero_without(g, equation.value) else None
 
     def pullback_through(self, through: Equation | None) -> Kernel | None:
         return word(self.activations.get(through.target, "")).pullback if through else None
@@ -249,3 +248,8 @@ def for_one_row(derivation: Derivation) -> Derivation:
     program = derivation.program
     sizes = {**program.sizes, program.data[0].shape[0]: Integer(1)}
     return replace(derivation, program=replace(program, sizes=sizes))
+
+
+def is_zero_without(g: MatrixSymbol, value: MatrixExpr) -> bool:
+    """Whether a formula is a slope times g, with nothing added, as from another way to the loss."""
+    return isinstance(value, Elementwise) and value.formula.xreplace({entry(g): Integer(0)}) == 0

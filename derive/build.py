@@ -264,7 +264,7 @@ def main(argv: list[str] | None = None) -> int:
         network = network_from(options)
         for name in ON_DEMAND if options.check else ():
             vars(options)[Path(name).stem] |= (folder / name).exists()
-        names = [*TARGETS, *(name for name in ON_DEMAND if vars(options)[Path(name).stem])]
+        names = [*TARGETS, *demanded(options)]
         there = None if options.check else network_there(folder)
         if not options.check:
             check_place(folder)
@@ -304,6 +304,11 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def demanded(options: argparse.Namespace) -> list[str]:
+    """The files that are written where their flag, called as the file is, asks for them."""
+    return [name for name in ON_DEMAND if vars(options)[Path(name).stem]]
+
+
 def digit_warnings(network: Network) -> list[str]:
     """What loses digits, if that is found in little time."""
     try:
@@ -326,8 +331,8 @@ def command(options: argparse.Namespace) -> str:
     spec = [given.pop("spec")] if "spec" in given else []
     pairs = [(f"--{name.replace('_', '-')}", value) for name, value in given.items()]
     flags = [[f"{flag}={value}"] if value.startswith("-") else [flag, value] for flag, value in pairs]
-    demanded = [f"--{flag}" for flag in ("device", "sheet") if vars(options)[flag]]
-    return shlex.join(["python", "-m", "derive.build", *spec, *chain.from_iterable(flags), *demanded])
+    files = [f"--{Path(name).stem}" for name in demanded(options)]
+    return shlex.join(["python", "-m", "derive.build", *spec, *chain.from_iterable(flags), *files])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from derive.system.command import (
     decoded,
     failed,
     finish,
-    on_terminal,
     one_line,
 )
 from derive.system.disk import check_place, differences, staying, write_package
@@ -35,7 +34,6 @@ __all__ = [
     "finish",
     "given_numbers",
     "limited",
-    "on_terminal",
     "one_line",
     "progress",
     "staying",

@@ -9,10 +9,8 @@ from typing import TypeVar
 
 from derive.system.command import on_terminal
 
-LONG, RARELY = (
-    2,
-    30,
-)  # seconds, after which somebody who waits is told, and between two lines where there is no terminal
+LONG = 2  # seconds, after which somebody who waits is told
+RARELY = 30  # seconds between two lines where there is no terminal, at most
 WIDTH = 30
 WATCHED = ContextVar("watched", default=False)
 Item = TypeVar("Item")

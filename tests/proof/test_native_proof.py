@@ -8,6 +8,7 @@ from derive.proof import NotProved
 from derive.proof.native import DEVICE, NATIVE, run_native
 from derive.proof.networks import c_on_symbols, device_on_symbols, prove
 
+FILES = ["backward.py", "fast.py", *NATIVE]
 SMALL = Network((2, 2, 1), reduction="mean")
 TILED = Network((1, 4, 2, 1), "relu")
 MUTANTS = {
@@ -85,13 +86,20 @@ OF_PENALTIES = {
 
 @pytest.fixture(scope="module")
 def package() -> dict[str, str]:
-    return render(SMALL, ["backward.py", "fast.py", *NATIVE])
+    return render(SMALL, FILES)
 
 
 def shown(network: Network, package: dict[str, str], folder, **changed: str):
     native = {name: changed.get(name, package[name]) for name in NATIVE}
     (found,) = c_on_symbols(network, folder / "backward.py", package["backward.py"], package["fast.py"], native)
     return found
+
+
+def assert_rejected(network: Network, package: dict[str, str], folder, mutant: tuple[str, str]):
+    before, after = mutant
+    assert before in package["network.c"]
+    with pytest.raises(NotProved, match=r"network\.c"):
+        shown(network, package, folder, **{"network.c": package["network.c"].replace(before, after)})
 
 
 def test_what_is_emitted_is_proved(package, tmp_path):
@@ -101,23 +109,17 @@ def test_what_is_emitted_is_proved(package, tmp_path):
 
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_a_mutant_is_rejected(mutant, package, tmp_path):
-    before, after = MUTANTS[mutant]
-    assert before in package["network.c"]
-    with pytest.raises(NotProved, match=r"network\.c"):
-        shown(SMALL, package, tmp_path, **{"network.c": package["network.c"].replace(before, after)})
+    assert_rejected(SMALL, package, tmp_path, MUTANTS[mutant])
 
 
 @pytest.fixture(scope="module")
 def tiled() -> dict[str, str]:
-    return render(TILED, ["backward.py", "fast.py", *NATIVE])
+    return render(TILED, FILES)
 
 
 @pytest.mark.parametrize("mutant", OF_TILES)
 def test_tiles_and_what_they_leave_are_both_run(mutant, tiled, tmp_path):
-    before, after = OF_TILES[mutant]
-    assert before in tiled["network.c"]
-    with pytest.raises(NotProved, match=r"network\.c"):
-        shown(TILED, tiled, tmp_path, **{"network.c": tiled["network.c"].replace(before, after)})
+    assert_rejected(TILED, tiled, tmp_path, OF_TILES[mutant])
 
 
 @pytest.mark.parametrize("mutant", UNREACHED)
@@ -133,15 +135,12 @@ def test_what_a_run_does_not_reach_is_as_it_is_emitted(mutant, package, tmp_path
 
 @pytest.fixture(scope="module")
 def penalized() -> dict[str, str]:
-    return render(PENALIZED, ["backward.py", "fast.py", *NATIVE])
+    return render(PENALIZED, FILES)
 
 
 @pytest.mark.parametrize("mutant", OF_PENALTIES)
 def test_a_penalty_that_is_not_counted_once_is_rejected(mutant, penalized, tmp_path):
-    before, after = OF_PENALTIES[mutant]
-    assert before in penalized["network.c"]
-    with pytest.raises(NotProved, match=r"network\.c"):
-        shown(PENALIZED, penalized, tmp_path, **{"network.c": penalized["network.c"].replace(before, after)})
+    assert_rejected(PENALIZED, penalized, tmp_path, OF_PENALTIES[mutant])
 
 
 @pytest.mark.parametrize(
@@ -155,7 +154,7 @@ def test_a_penalty_that_is_not_counted_once_is_rejected(mutant, penalized, tmp_p
     ids=str,
 )
 def test_other_networks_are_proved(network, tmp_path):
-    assert shown(network, render(network, ["backward.py", "fast.py", *NATIVE]), tmp_path).checked == 0
+    assert shown(network, render(network, FILES), tmp_path).checked == 0
 
 
 WITH_ANGLES = Network((1, 1, 1), "sin(z) - cos(2 * z)")
@@ -168,12 +167,9 @@ OF_ANGLES = {
 
 @pytest.mark.parametrize("mutant", OF_ANGLES)
 def test_both_ways_to_turn_angles_are_proved(mutant, tmp_path):
-    package = render(WITH_ANGLES, ["backward.py", "fast.py", *NATIVE])
+    package = render(WITH_ANGLES, FILES)
     assert shown(WITH_ANGLES, package, tmp_path).checked == 0
-    before, after = OF_ANGLES[mutant]
-    assert before in package["network.c"]
-    with pytest.raises(NotProved, match=r"network\.c"):
-        shown(WITH_ANGLES, package, tmp_path, **{"network.c": package["network.c"].replace(before, after)})
+    assert_rejected(WITH_ANGLES, package, tmp_path, OF_ANGLES[mutant])
 
 
 def test_a_constant_is_what_stands_beside_it():

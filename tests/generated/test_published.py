@@ -8,10 +8,6 @@ from derive.problems import Network
 SQUARED = "(p - y)**2/2"
 
 
-def of(rows: numpy.ndarray) -> str:
-    return str([list(map(float, row)) for row in rows])
-
-
 def cs231n() -> str:
     """The toy network and data of the second part of the first assignment, by the draws that it states."""
     draw = numpy.random.RandomState(0)
@@ -19,11 +15,11 @@ def cs231n() -> str:
     x = 10 * numpy.random.RandomState(1).randn(5, 4)
     lines = [
         'layout = "in x out"',
-        f"W1 = {of(weights[0])}",
-        f"W2 = {of(weights[1])}",
+        f"W1 = {weights[0].tolist()}",
+        f"W2 = {weights[1].tolist()}",
         f"b1 = {[0.0] * 10}",
         f"b2 = {[0.0] * 3}",
-        f"x = {of(x)}",
+        f"x = {x.tolist()}",
         "y = [0, 1, 2, 2, 1]",
     ]
     return "\n".join(lines)
@@ -103,8 +99,8 @@ def test_nielsens_network_in_columns(emitted, tmp_path, monkeypatch):
     biases, weights = [draw.randn(n, 1) for n in (3, 1)], [draw.randn(3, 2), draw.randn(1, 3)]
     x, y = draw.randn(4, 2), draw.uniform(size=(4, 1))
     (tmp_path / "own.toml").write_text(
-        "".join(f"W{i} = {of(weights[i - 1])}\nb{i} = {of(biases[i - 1].T)}\n" for i in (1, 2))
-        + f"x = {of(x)}\ny = {of(y)}\n"
+        "".join(f"W{i} = {weights[i - 1].tolist()}\nb{i} = {biases[i - 1].T.tolist()}\n" for i in (1, 2))
+        + f"x = {x.tolist()}\ny = {y.tolist()}\n"
     )
     monkeypatch.chdir(tmp_path)
     network = Network((2, 3, 1), output_activation="sigmoid", loss=SQUARED)

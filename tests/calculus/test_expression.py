@@ -43,6 +43,7 @@ from derive.matrix_derivation import MatrixDerivation
 from derive.proof import NotProved
 from derive.proof import expressions as certify
 from tests.helpers.cookbook import PROBLEMS, A, E, S, T, W, X, a, b, c, k, m, n, s, x
+from tests.helpers.expressions import computed
 from tests.helpers.gate import relative
 from tests.helpers.reference import value
 from tests.tools import cookbook
@@ -538,19 +539,18 @@ def test_what_the_readme_shows_is_what_comes_out():
 
 @pytest.mark.parametrize("at_zero", [0, Rational(1, 4), Rational(1, 2), 1])
 def test_a_step_has_the_value_at_zero_that_it_says(at_zero):
-    t, namespace = Symbol("t"), {}
+    t = Symbol("t")
     derived = derivation((t + 3) * Heaviside(t, at_zero), [t])
-    exec(derived.torch(), namespace)
     for point, step in ((-1.0, 0.0), (0.0, float(at_zero)), (1.0, 1.0)):
-        value, gradients = namespace["value_and_grad"](t=torch.tensor(point, dtype=torch.float64))
+        value, gradients = computed(derived, t=torch.tensor(point, dtype=torch.float64))
         assert (value, gradients.t) == ((point + 3) * step, step)
 
 
 def test_relu_and_sigmoid_are_torchs_at_zero_too():
-    X, namespace = MatrixSymbol("X", 2, 3), {}
-    exec(derivation(total(relu(X)) + total(sigmoid(X)), [X]).torch(), namespace)
+    X = MatrixSymbol("X", 2, 3)
+    derived = derivation(total(relu(X)) + total(sigmoid(X)), [X])
     x = torch.tensor([[-1.0, 0.0, 2.0], [0.0, -40.0, 40.0]], dtype=torch.float64, requires_grad=True)
     expected = x.relu().sum() + x.sigmoid().sum()
-    value, gradients = namespace["value_and_grad"](X=x.detach())
+    value, gradients = computed(derived, X=x.detach())
     torch.testing.assert_close(value, expected.detach())
     torch.testing.assert_close(gradients.X, torch.autograd.grad(expected, x)[0], rtol=1e-14, atol=0)

@@ -21,6 +21,7 @@ from sympy import (
 
 from derive import pullback, pushforward
 from derive.matrix import apply, column_sum, row_sum, softmax
+from tests.helpers.expressions import computed
 
 n, d, h = symbols("n d h", integer=True, positive=True)
 X, W, V = MatrixSymbol("X", n, d), MatrixSymbol("W", d, h), MatrixSymbol("V", d, h)
@@ -166,8 +167,6 @@ def test_a_pushforward_is_the_pullback_turned(name):
     matrix, variables, reference = LAYERS[name]
     directions = [MatrixSymbol(f"d{v}", *v.shape) for v in variables]
     derived = pushforward(matrix, variables, directions)
-    namespace = {}
-    exec(derived.torch(), namespace)
     given = numbers({*derived.original.values(), *matrix.atoms(MatrixSymbol), *directions}, 1)
     moving = [str(v) for v in variables]
     constant = {key: given[key] for key in {s.name for s in matrix.atoms(MatrixSymbol)} - set(moving)}
@@ -177,7 +176,7 @@ def test_a_pushforward_is_the_pullback_turned(name):
         tuple(given[f"d{key}"] for key in moving),
     )
     needed = {s.name: given[s.name] for s in derived.original.values()}
-    torch.testing.assert_close(namespace["value_and_grad"](**needed)[1][0], wanted)
+    torch.testing.assert_close(computed(derived, **needed)[1][0], wanted)
 
 
 def test_the_pullback_of_a_product_is_that_of_the_book():

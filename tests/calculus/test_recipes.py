@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from derive import derivation
 from derive.matrix_numbers import relative_difference
+from tests.helpers.expressions import computed
 from tests.helpers.recipes import RECIPES, SIZES
 from tests.tools import recipes
 
@@ -52,10 +53,8 @@ def test_a_recipe_has_autograds_gradients(recipe):
     leaves = {name: tensor.clone().requires_grad_(name in wanted) for name, tensor in given.items()}
     value = eval(recipe.torch, {"torch": torch, "F": F, "rnn": rnn, "lstm": lstm, **leaves})
     slopes = torch.autograd.grad(value, [leaves[str(variable)] for variable in names["variables"]])
-    emitted: dict = {}
-    exec(subject.torch(), emitted)
     own = {str(shown): symbol.name for symbol, shown in subject.original.items()}
-    mine, gradients = emitted["value_and_grad"](**{own[name]: tensor for name, tensor in given.items()})
+    mine, gradients = computed(subject, **{own[name]: tensor for name, tensor in given.items()})
     assert relative_difference(mine, value.detach()) < 1e-12
     for variable, slope in zip(names["variables"], slopes, strict=True):
         assert relative_difference(getattr(gradients, own[str(variable)]), slope) < 1e-12, variable

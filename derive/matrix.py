@@ -99,9 +99,10 @@ def softmax(matrix: MatrixExpr) -> MatrixExpr:
     return RowSoftmax(matrix)
 
 
-def check_matrix(name: str, matrix: object) -> None:
+def check_matrix(name: str, matrix: object, advice: str = "") -> None:
+    """Raises TypeError for what is no matrix, with that advice if there is no better."""
     if not isinstance(matrix, MatrixExpr | MatrixBase):
-        hint = "; sympy.Matrix(...) of it is one" if type(matrix).__module__ == "numpy" else ""
+        hint = "; sympy.Matrix(...) of it is one" if type(matrix).__module__ == "numpy" else advice
         raise TypeError(f"{name}: expected a matrix expression, got {type(matrix).__name__}{hint}")
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from functools import cached_property
 
 from sympy import MatrixExpr, MatrixSymbol, Symbol, Trace, sympify
-from sympy.matrices import MatrixBase
 
+from derive.matrix import check_matrix
 from derive.matrix_derivation import MatrixDerivation, checked_variables, slope_along
 from derive.packages import layer_source
 from derive.programs import Program, as_text
@@ -54,7 +54,7 @@ def pullback(
     Without a cotangent it is a MatrixSymbol G, or the first of G1, G2, ... that is no name in the expression.
     Raises ValueError where its shape is not the matrix's; else the errors are those of `derivation`.
     """
-    check_matrix("pullback", matrix)
+    check_shape("pullback", matrix)
     variables = checked_variables(variables)
     cotangent = free_symbol("G", matrix) if cotangent is None else cotangent
     if not isinstance(cotangent, MatrixSymbol):
@@ -79,7 +79,7 @@ def pushforward(
 
     `gradients[d.variables[0]]` is the closed form. Raises ValueError or TypeError where directions do not fit.
     """
-    check_matrix("pushforward", matrix)
+    check_shape("pushforward", matrix)
     variables, directions = checked_variables(variables), tuple(directions)
     pulled = pullback(matrix, variables, free_symbol("G", matrix, *directions), prove=False)
     result = MatrixDerivation(slope_along("pushforward", pulled, directions), [pulled.cotangent])
@@ -88,9 +88,9 @@ def pushforward(
     return result
 
 
-def check_matrix(name: str, matrix: MatrixExpr) -> None:
-    if not isinstance(matrix, MatrixExpr | MatrixBase):
-        raise TypeError(f"{name}: expected a matrix expression, got {type(matrix).__name__}; derivation is for numbers")
+def check_shape(name: str, matrix: MatrixExpr) -> None:
+    """Raises TypeError for what is no matrix, ValueError for one of a single number."""
+    check_matrix(name, matrix, "; derivation is for numbers")
     if tuple(matrix.shape) == (1, 1):
         raise ValueError(f"{name}: the expression is one number; derivation(...) is for that")
 

@@ -82,11 +82,9 @@ def expression_document(
     """
     program = derivation.program
     gradients = [e for e in derivation.backward if e.target in derivation.gradients.values()]
-    results = [
-        replace(e, value=closed[e.target]) if width(latex(program, closed[e.target])) <= WIDEST_RESULT else e
-        for e in gradients
-    ]
-    long = [replace(e, value=closed[e.target]) for e, result in zip(gradients, results, strict=True) if e is result]
+    whole = [replace(e, value=closed[e.target]) for e in gradients]
+    long = [e for e in whole if width(latex(program, e.value)) > WIDEST_RESULT]
+    results = [step if e in long else e for step, e in zip(gradients, whole, strict=True)]
     return [
         Section(
             "The result",
@@ -102,7 +100,7 @@ def expression_document(
         *rules_sections(derivation),
         *forward_sections(derivation, derivation),
         *backward_sections(derivation, derivation, pictured and len(derivation.equations) <= MOST_PICTURED),
-        *(closed_section(program, long, prose("document.own_words")) if long else ()),
+        *closed_section(program, long, prose("document.own_words")),
         *expression_numbers(derivation),
     ]
 

@@ -175,7 +175,8 @@ def reason(program: Program, equation: Equation) -> list[Block]:
     """Why no derivative goes through a row's largest entry: it is subtracted, or only says which entries are it."""
     if not isinstance(equation.value, RowMax):
         return []
-    subtracted = any(equation.target in e.uses for e in program.equations if e.target in shifts(program.equations))
+    shifted = shifts(program.equations)
+    subtracted = any(equation.target in e.uses for e in program.equations if e.target in shifted)
     why = "largest" if subtracted else "kink"
     return [Paragraph(prose(f"passes.{why}", C=f"${latex(program, equation.target)}$"))]
 

@@ -115,14 +115,10 @@ class Examiner:
         try:
             got, right = self.numeric.computed(text, name), self.numeric.right[name]
             if got.shape != right.shape:
-                turned = (
-                    got.ndim == 2
-                    and got.shape[::-1] == right.shape
-                    and same_numbers(as_floats(got).T, as_floats(right))
-                )
-                note = "; it is transposed" if turned else ""
-                rows = got.shape == (self.numeric.rows, *right.shape)
-                if rows and same_numbers(as_floats(got).sum(0), as_floats(right)):
+                note, rows = "", (self.numeric.rows, *right.shape)
+                if got.shape[::-1] == right.shape and same_numbers(as_floats(got).T, as_floats(right)):
+                    note = "; it is transposed"
+                elif got.shape == rows and same_numbers(as_floats(got).sum(0), as_floats(right)):
                     note = "; the sum over the points is left out"
                 return f"has shape {self.numeric.sized(got.shape)} where it is {self.numeric.sized(right.shape)}{note}"
             if not numpy.isfinite(as_floats(got)).all():

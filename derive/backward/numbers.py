@@ -1,5 +1,6 @@
 """The functions of a text that go back for each row, and ahead, held against `backward` on numbers of many digits."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy
 from mpmath import mp, mpf
 
 from derive.backward.lines import Text, of_text
-from derive.modules import AGREEING, Array, Module, Wrong, defined, in_decimals, inner, run
+from derive.modules import AGREEING, Array, Different, Graph, Input, Module, Wrong, defined, in_decimals, inner, run
 from derive.proof import settled
 
 POINTS = 2
@@ -15,14 +16,14 @@ POINTS = 2
 
 def hold_numbers(module: Module, text: str, name: str) -> None:
     """Raises Wrong where a row's gradients are not those of 0 in all other rows, or tangents not the adjoint."""
-    recorded_text = of_text(text, name, module)
+    recorded_text, graph, inputs = of_text(text, name, module), module.graph(), module.inputs()
     for seed in range(POINTS):
-        settled(partial(at, module, recorded_text, seed), Wrong)
+        settled(partial(at, graph, inputs, recorded_text, seed), Wrong)
 
 
-def at(module: Module, text: Text, seed: int) -> None:
+def at(graph: Graph, inputs: Mapping[str, Input], text: Text, seed: int) -> None:
     with in_decimals():
-        point = defined(module.graph(), module.inputs(), seed, (1,))
+        point = defined(graph, inputs, seed, (1,))
         moved = {key: point.drawn(point.given[key].shape, False) for key in text.returned["backward"]}
         given = {**point.given, **point.cotangents, **{f"d_{key}": one for key, one in moved.items()}}
 
@@ -32,10 +33,13 @@ def at(module: Module, text: Text, seed: int) -> None:
 
         found = computed(given)
         back = {key: found[place] for key, place in text.returned["backward"].items()}
-        tangents = [found[place] for place in text.returned["jvp"].values()][len(point.values) :]
-        pairs = zip(point.cotangents.values(), tangents, strict=True)
-        ahead = mp.fsum(inner(one.flat, other.flat) for one, other in pairs)
-        same("jvp", ahead, mp.fsum(inner(back[key].flat, one.flat) for key, one in moved.items()))
+        ahead, count = [found[place] for place in text.returned["jvp"].values()], len(point.values)
+        for number, (value, tangent, wanted) in enumerate(zip(ahead[:count], ahead[count:], point.values, strict=True)):
+            hold(f"output {number} of jvp", value, wanted)
+            of_shape(f"the tangent of output {number}", tangent, wanted)
+        pairs = zip(point.cotangents.values(), ahead[count:], strict=True)
+        along = mp.fsum(inner(one.flat, other.flat) for one, other in pairs)
+        same("jvp", along, mp.fsum(inner(back[key].flat, one.flat) for key, one in moved.items()))
         each = text.returned.get("backward_per_sample", {})
         for row in range(len(point.values[0])) if each else ():
             alone = {key: numpy.full(one.shape, mpf(0), dtype=object) for key, one in point.cotangents.items()}
@@ -45,13 +49,20 @@ def at(module: Module, text: Text, seed: int) -> None:
             for key, place in each.items():
                 wanted, got = of_row[text.returned["backward"][key]], found[place]
                 got = got[row] if got.shape != wanted.shape else of_row[place]
-                of = f"backward_per_sample: row {row} of {key}"
-                if got.shape != wanted.shape:
-                    raise Wrong(f"{of} has the shape {got.shape}, not {wanted.shape}")
-                for index in numpy.ndindex(*wanted.shape):
-                    same(f"{of}{list(index)}", got[index], wanted[index])
+                hold(f"backward_per_sample: row {row} of {key}", got, wanted)
+
+
+def of_shape(what: str, got: Array, wanted: Array) -> None:
+    if got.shape != wanted.shape:
+        raise Wrong(f"{what} has the shape {got.shape}, not {wanted.shape}")
+
+
+def hold(what: str, got: Array, wanted: Array) -> None:
+    of_shape(what, got, wanted)
+    for index in numpy.ndindex(*wanted.shape):
+        same(f"{what}{list(index)}", got[index], wanted[index])
 
 
 def same(what: str, got: Any, wanted: Any) -> None:
-    if abs(got - wanted) > (1 + abs(wanted)) * mpf(10) ** -AGREEING:
-        raise Wrong(f"{what} is {mp.nstr(got, 8)} where it should be {mp.nstr(wanted, 8)}")
+    if not abs(got - wanted) <= (1 + abs(wanted)) * mpf(10) ** -AGREEING:  # which no NaN is
+        raise Different(what, got, wanted)

@@ -69,6 +69,27 @@ def test_what_cannot_be_decided_with_symbols_is_checked_numerically():
     assert "not decided with symbols" in str(certificate)
 
 
+@pytest.mark.parametrize(
+    ("function", "right", "wrong", "said"),
+    [
+        ("jvp", "return y,", "return 2 * y,", r"output 0 of jvp\[0\] is"),
+        ("jvp", "return y, d_y", "return y, math.inf * 0 * d_y", "jvp is nan"),
+        ("jvp", "return y, d_y", "return y, d_y[None]", "the tangent of output 0 has the shape"),
+        ("backward_per_sample", "grad_a = ", "grad_a = 2 * ", r"row 0 of a\[0\] is"),
+        ("backward_per_sample", "grad_a = ", "grad_a = math.inf * 0 * ", r"row 0 of a\[0\] is nan"),
+    ],
+)
+def test_where_lines_are_not_decided_numbers_hold_each_function(function, right, wrong, said):
+    def power(a, b):
+        return a.exp() ** b
+
+    derived = module_derivation(power, [r(2), r(2)])
+    before, between, after = f"import math\n{derived.source()}".partition(f"def {function}(")
+    assert after.count(right) == 1
+    with pytest.raises(Wrong, match=said):
+        derived.of_lines(f"{before}{between}{after.replace(right, wrong)}")
+
+
 def accepted(name: str, texts: list[str]) -> list[str]:
     """Those that are accepted, line by line and then as a whole, although they give other numbers."""
     derived, found = derived_of(name), []

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from derive.backward.emit import Texts, function_text, layer_text
+from derive.backward.lines import of_text
 from derive.backward.numbers import hold_numbers
 from derive.backward.page import pages
 from derive.backward.proof import prove_lines
@@ -101,14 +102,14 @@ class ModuleDerivation:
         """Line by line, at small sizes that are different, so that one in the place of another is noticed."""
         values = self.reading.values.items()
         forward = {step: value.name for step, value in values if isinstance(value, Value)}
-        names = self.texts.names
-        functions = ("forward", *names)
         other = different_sizes(self.module) if self.reading.other else {}
         small = self.module.resized(other) if other else self.module
+        recorded_text = of_text(text, LAYER, small)
+        functions = tuple(recorded_text.returned)
         try:
-            count = prove_lines(small, text, LAYER, forward, names)
+            count = prove_lines(small, recorded_text, forward, self.texts.names)
         except Refused as error:
-            hold_numbers(small, text, LAYER)
+            hold_numbers(small, recorded_text)
             how = f"the lines are not decided with symbols: {error}; held against backward to 45 digits"
             return Evidence(LAYER, functions, how, checked=1)
         how = f"{LINES}, at {described(small)}"
@@ -125,7 +126,7 @@ class ModuleDerivation:
         verdict = audit(self.subject, self.example, given, other_sizes=self.reading.other is not None)
         if verdict.missing:
             raise Wrong(f"{LAYER}: backward gives no gradient for {', '.join(verdict.missing)}")
-        hold_numbers(self.module, text, LAYER)
+        hold_numbers(self.module, of_text(text, LAYER, self.module))
         how = f"to 45 digits what differences of the module's outputs give, at {'; '.join(verdict.sizes)}"
         untaken = f"; no point took the other branch of {', '.join(verdict.untaken)}" if verdict.untaken else ""
         return Evidence(LAYER, verdict.shown, how + untaken)

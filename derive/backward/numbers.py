@@ -1,24 +1,37 @@
 """The functions of a text that go back for each row, and ahead, held against `backward` on numbers of many digits."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy
 from mpmath import mp, mpf
 
-from derive.backward.lines import Text, of_text
-from derive.modules import AGREEING, Array, Different, Graph, Input, Module, Wrong, defined, in_decimals, inner, run
+from derive.backward.lines import Text
+from derive.modules import (
+    AGREEING,
+    Array,
+    Different,
+    Graph,
+    Input,
+    Module,
+    Point,
+    Wrong,
+    defined,
+    in_decimals,
+    inner,
+    run,
+)
 from derive.proof import settled
 
 POINTS = 2
 
 
-def hold_numbers(module: Module, text: str, name: str) -> None:
+def hold_numbers(module: Module, text: Text) -> None:
     """Raises Wrong where a row's gradients are not those of 0 in all other rows, or tangents not the adjoint."""
-    recorded_text, graph, inputs = of_text(text, name, module), module.graph(), module.inputs()
+    graph, inputs = module.graph(), module.inputs()
     for seed in range(POINTS):
-        settled(partial(at, graph, inputs, recorded_text, seed), Wrong)
+        settled(partial(at, graph, inputs, text, seed), Wrong)
 
 
 def at(graph: Graph, inputs: Mapping[str, Input], text: Text, seed: int) -> None:
@@ -32,14 +45,10 @@ def at(graph: Graph, inputs: Mapping[str, Input], text: Text, seed: int) -> None
             return dict(zip((output.name for output in text.graph.outputs), values, strict=True))
 
         found = computed(given)
-        back = {key: found[place] for key, place in text.returned["backward"].items()}
-        ahead, count = [found[place] for place in text.returned["jvp"].values()], len(point.values)
-        for number, (value, tangent, wanted) in enumerate(zip(ahead[:count], ahead[count:], point.values, strict=True)):
-            hold(f"output {number} of jvp", value, wanted)
-            of_shape(f"the tangent of output {number}", tangent, wanted)
-        pairs = zip(point.cotangents.values(), ahead[count:], strict=True)
-        along = mp.fsum(inner(one.flat, other.flat) for one, other in pairs)
-        same("jvp", along, mp.fsum(inner(back[key].flat, one.flat) for key, one in moved.items()))
+        if "jvp" in text.returned:
+            ahead = [found[place] for place in text.returned["jvp"].values()]
+            back = {key: found[place] for key, place in text.returned["backward"].items()}
+            hold_tangents(point, ahead, mp.fsum(inner(back[key].flat, one.flat) for key, one in moved.items()))
         each = text.returned.get("backward_per_sample", {})
         for row in range(len(point.values[0])) if each else ():
             alone = {key: numpy.full(one.shape, mpf(0), dtype=object) for key, one in point.cotangents.items()}
@@ -50,6 +59,16 @@ def at(graph: Graph, inputs: Mapping[str, Input], text: Text, seed: int) -> None
                 wanted, got = of_row[text.returned["backward"][key]], found[place]
                 got = got[row] if got.shape != wanted.shape else of_row[place]
                 hold(f"backward_per_sample: row {row} of {key}", got, wanted)
+
+
+def hold_tangents(point: Point, ahead: Sequence[Array], wanted: Any) -> None:
+    """What jvp returns: the module's values, and tangents whose pairing with the cotangents is as backward has it."""
+    count = len(point.values)
+    for number, (got, tangent, value) in enumerate(zip(ahead[:count], ahead[count:], point.values, strict=True)):
+        hold(f"output {number} of jvp", got, value)
+        of_shape(f"the tangent of output {number}", tangent, value)
+    pairs = zip(point.cotangents.values(), ahead[count:], strict=True)
+    same("jvp", mp.fsum(inner(one.flat, other.flat) for one, other in pairs), wanted)
 
 
 def of_shape(what: str, got: Array, wanted: Array) -> None:

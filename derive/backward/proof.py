@@ -14,7 +14,7 @@ import numpy
 from sympy import Add, Expr, Integer, Symbol
 
 from derive.backward.instrumented import BACK
-from derive.backward.lines import Lines, in_place, of_text, same
+from derive.backward.lines import Lines, Text, in_place, same
 from derive.modules import Array, Module, Refused, Wrong, each, exact_numbers, symbols
 from derive.proof import NotProved
 from derive.system import progress
@@ -165,7 +165,7 @@ class Ahead:
         return self.tangents[symbol]
 
 
-def prove_lines(module: Module, text: str, name: str, forward: Mapping[str, str], names: Names) -> Counter[bool]:
+def prove_lines(module: Module, text: Text, forward: Mapping[str, str], names: Names) -> Counter[bool]:
     """How many entries of the lines of a text are identities, and how many only agree at points.
 
     `forward` names what the text has for the values of the module's graph, and `names` what each of its other functions
@@ -173,15 +173,14 @@ def prove_lines(module: Module, text: str, name: str, forward: Mapping[str, str]
 
     Raises Wrong with the first entry that is wrong, and Refused where nothing can be said.
     """
-    recorded_text = of_text(text, name, module)
     with exact_numbers():
-        lines = Lines(module, recorded_text, forward)
+        lines = Lines(module, text, forward)
         try:
             lines.of_text()
             lines.of_module()
-            for function in (one for one in BACK if one in recorded_text.returned):  # in the order of the graph
+            for function in (one for one in BACK if one in text.returned):  # in the order of the graph
                 Back(lines, function, names[function], function != "backward").prove()
-            if "jvp" in recorded_text.returned:
+            if "jvp" in text.returned:
                 Ahead(lines, names["jvp"]).prove()
         except NotProved as error:
             raise Wrong(str(error)) from error

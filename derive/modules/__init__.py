@@ -5,7 +5,7 @@ from derive.modules.evaluate import MEANINGLESS, OPERATIONS, definition, detache
 from derive.modules.graph import Module, recorded, results
 from derive.modules.identity import is_extreme, symbols
 from derive.modules.named import add_module, module_and_example
-from derive.modules.points import AGREEING, Different, defined, in_decimals
+from derive.modules.points import AGREEING, Different, Point, defined, in_decimals
 from derive.modules.refusal import DROPOUT, Refused, Wrong
 from derive.modules.sizes import different_sizes, telling_sizes
 from derive.modules.steps import Graph, Input, Ref, Step
@@ -25,6 +25,7 @@ __all__ = [
     "Graph",
     "Input",
     "Module",
+    "Point",
     "Ref",
     "Refused",
     "Step",

@@ -90,6 +90,12 @@ def test_where_lines_are_not_decided_numbers_hold_each_function(function, right,
         derived.of_lines(f"{before}{between}{after.replace(right, wrong)}")
 
 
+def test_a_text_without_tangents_is_proved_and_its_certificate_names_none():
+    derived = module_derivation(MLP(torch.tanh), [r(3, 2)])
+    certificate = derived.prove(f"{derived.source().partition('def jvp(')[0].rstrip()}\n")
+    assert certificate.exact and certificate.shown[0].functions == ("forward", "backward", "backward_per_sample")
+
+
 def accepted(name: str, texts: list[str]) -> list[str]:
     """Those that are accepted, line by line and then as a whole, although they give other numbers."""
     derived, found = derived_of(name), []

@@ -116,13 +116,13 @@ class Lines:
     def __init__(self, module: Module, text: Text, forward: Mapping[str, str]) -> None:
         self.text, self.forward = text, forward
         self.judge, self.shown, self.entries = Judge(), Counter[bool](), 0
-        self.inputs = module.inputs()
+        inputs = module.inputs()
         self.given = {
             name: symbols(name, one.shape) if one.data is None else of_data(one.data)
-            for name, one in self.inputs.items()
+            for name, one in inputs.items()
         }
         self.cotangents = [symbols(f"G{i}", tuple(one.shape)) for i, one in enumerate(module.outputs())]
-        moving = [one for one in self.inputs.values() if one.wanted and one.data is None]
+        moving = [one for one in inputs.values() if one.wanted and one.data is None]
         self.tangents = {one.name: symbols(f"d {one.name}", one.shape) for one in moving}
         named = {f"{COTANGENT}{i}": one for i, one in enumerate(self.cotangents)}
         named |= {f"d_{name}": one for name, one in self.tangents.items()}
@@ -187,7 +187,7 @@ class Lines:
         graph = self.graph
         known: Named = {step: self.given[called] for step, called in graph.inputs.items()}
         known |= {step: of_data(data) for step, data in graph.constants.items()}
-        left = list(reversed(self.definitions))  # those that are not shown to be values of the module
+        left = {*self.definitions}  # those that are not shown to be values of the module
         for step in graph.steps:
             if is_passed_over(step):
                 continue
@@ -197,9 +197,8 @@ class Lines:
                 raise Refused("what the module detaches has no line of its own")
             floats = isinstance(value, numpy.ndarray) and is_float(value)
             if floats and name in self.values and not same(value, self.values[name]):
-                left = [one for one in left if one != name]
-                got = self.definitions.get(name, self.values[name])
-                self.claim(name, self.replaced(got, left), self.replaced(value, left), "forward")
+                left -= {name}
+                self.compare(name, left, self.definitions.get(name, self.values[name]), value, "forward")
                 value = self.values[name]
             known[step.name] = value
         returned = self.text.returned["forward"].values()

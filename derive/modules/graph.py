@@ -59,11 +59,14 @@ class Module:
         self._leaves, self._tree = leaves, _pytree.tree_flatten(tuple(example))[1]
 
     def __call__(self, *tensors: Any) -> Any:
+        return self.function(*self.arguments(dict(zip(self.example, tensors, strict=True))))
+
+    def arguments(self, given: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Those of the module, of tensors by their names."""
         from torch.utils import _pytree
 
-        given = dict(zip(self.example, tensors, strict=True))
         flat = [given[leaf] if isinstance(leaf, str) else leaf[0] for leaf in self._leaves]
-        return self.function(*_pytree.tree_unflatten(flat, self._tree))
+        return tuple(_pytree.tree_unflatten(flat, self._tree))
 
     def resized(self, sizes: Mapping[Axis, int]) -> "Module":
         """With other sizes in the place of those in the shapes of the arguments, whose entries are repeated."""
@@ -122,12 +125,10 @@ class Module:
     def gradients(self, point: Mapping[str, Any], cotangents: Sequence[Any], precision: str) -> dict[str, Any]:
         """What autograd gives in this precision, of numbers for all tensors, in float64."""
         import torch
-        from torch.utils import _pytree
 
         given = {name: tensor_of(one, precision) for name, one in point.items()}
         moving = {name: one.requires_grad_() for name, one in given.items() if one.is_floating_point()}
-        flat = [given[leaf] if isinstance(leaf, str) else leaf[0] for leaf in self._leaves]
-        arguments = tuple(_pytree.tree_unflatten(flat, self._tree))
+        arguments = self.arguments(given)
         held = {path: given[identifier(path)] for path in self.held()}
         called = torch.func.functional_call(self.holder, held, arguments) if self.holder else self.function(*arguments)
         sent = [tensor_of(one, precision) for one in cotangents]

@@ -118,8 +118,7 @@ class Lines:
         self.judge, self.shown, self.entries = Judge(), Counter[bool](), 0
         inputs = module.inputs()
         self.given = {
-            name: symbols(name, one.shape) if one.data is None else of_data(one.data)
-            for name, one in inputs.items()
+            name: symbols(name, one.shape) if one.data is None else of_data(one.data) for name, one in inputs.items()
         }
         self.cotangents = [symbols(f"G{i}", tuple(one.shape)) for i, one in enumerate(module.outputs())]
         moving = [one for one in inputs.values() if one.wanted and one.data is None]

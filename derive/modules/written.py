@@ -97,42 +97,37 @@ class Written:
         """
         tensors = {f"{COTANGENT}{place}": output for place, output in enumerate(module.outputs())}
         tensors |= {name: tensor for name, tensor in module.tensors().items() if name in self.order}
-        names = list(tensors)
-
-        def call(*given: Any) -> tuple[Any, ...]:
-            return self.called(dict(zip(names, given, strict=True)))
-
-        try:
-            values = computed(call, list(tensors.values()))
-        except (Refused, Wrong):
-            raise
-        except Exception as error:
-            raise Wrong(
-                f"{self.name} fails: {type(error).__name__}: {str(error).splitlines()[0]}{place(error)}"
-            ) from error
-        graph = recorded(call, tensors, detached=True)
+        values = self.values(tensors)
+        graph = recorded(self.of(tensors), tensors, detached=True)
         check(graph, tensors, values, self.name)
         return graph, list(self.labels)
 
-    def numbers(self, point: Mapping[str, Any], kernel: "Kernel") -> tuple[list[Any], list[tuple[str, str]]]:
+    def numbers(self, point: Mapping[str, Any], kernel: Kernel) -> tuple[list[Any], list[tuple[str, str]]]:
         """What torch computes of numbers in a precision, and of each whether it is a value or a gradient, of what.
 
         Raises Wrong where it fails, and Refused where it does not give what is expected.
         """
         taken = {name: one for name, one in point.items() if name in self.order or is_cotangent(name)}
         wanted = {name: tensor_of(one, kernel.precision, kernel.device) for name, one in taken.items()}
-        names = list(wanted)
+        found = self.values(wanted)
+        return [entries(tensor.double().cpu()) for tensor in found], list(self.labels)
+
+    def of(self, names: Iterable[str]) -> Callable[..., tuple[Any, ...]]:
+        """The call of it with tensors that have these names."""
+        return lambda *given: self.called(dict(zip(names, given, strict=True)))
+
+    def values(self, tensors: Mapping[str, Any]) -> tuple[Any, ...]:
+        """What torch computes of it.
+
+        Raises Wrong where it fails, and Refused where it does not give what is expected.
+        """
         try:
-            found = computed(lambda *given: self.called(dict(zip(names, given, strict=True))), list(wanted.values()))
+            return computed(self.of(tensors), list(tensors.values()))
         except (Refused, Wrong):
             raise
         except Exception as error:
-            raise Wrong(self.failure(error)) from error
-        return [entries(tensor.double().cpu()) for tensor in found], list(self.labels)
-
-    def failure(self, error: Exception) -> str:
-        said = (str(error).splitlines() or [""])[0]
-        return f"{self.name} fails: {type(error).__name__}: {said}{place(error)}"
+            said = (str(error).splitlines() or [""])[0]
+            raise Wrong(f"{self.name} fails: {type(error).__name__}: {said}{place(error)}") from error
 
     def called(self, tensors: Mapping[str, Any]) -> tuple[Any, ...]:
         """The values of forward, if there is one, and the gradients."""

@@ -247,6 +247,15 @@ def test_code_that_ends_the_program_or_says_no_grad():
         audit(lambda x: x * x, (torch.rand(3),), lambda G, x: exit(0))
 
 
+def test_what_fails_without_a_word_is_wrong():
+    def backward(G, x):
+        raise NotImplementedError
+
+    for opaque in (False, True):
+        with pytest.raises(Wrong, match=r"fails: NotImplementedError: , .*test_audit\.py:\d+, at x 3"):
+            audit(lambda x: x * x, (torch.rand(3),), backward, opaque=opaque)
+
+
 def test_running_statistics_are_not_those_of_a_new_module():
     def backward(G, input, weight, running_var):
         return G * weight / torch.sqrt(running_var + 1e-5)

@@ -117,7 +117,6 @@ def read(tape: Tape, step: Step, other: Step, known: Mapping[str, Any], names: M
 
     Raises Refused with the operation and its line.
     """
-    where = f"{step.operation}{f' at {step.line}' if step.line else ''}"
     name = row(step.operation)
     try:
         arguments = {key: merged(argument, other.arguments[key], known) for key, argument in step.arguments.items()}
@@ -138,9 +137,9 @@ def read(tape: Tape, step: Step, other: Step, known: Mapping[str, Any], names: M
             return tape.add(tape.shape, spelled(tape), values, None, "", kind=step.kind)
         result = handled(name or base(step), step, arguments)(tape)
     except Refused as error:
-        raise Refused(f"{where}: {error}") from error
+        raise Refused(f"{step.placed}: {error}") from error
     if isinstance(result, Value) and step.shape is not None and tuple(s.here for s in result.shape) != step.shape:
-        raise Refused(f"{where}: gives the shape {step.shape}, which is not followed")
+        raise Refused(f"{step.placed}: gives the shape {step.shape}, which is not followed")
     return result
 
 

@@ -77,16 +77,11 @@ def run(
             TAKEN.clear()
             result = step_value(step, known)
             if branches is not None and TAKEN:
-                branches.setdefault(placed(step), set()).update(TAKEN)
+                branches.setdefault(step.placed, set()).update(TAKEN)
             if held is not None and detaches(step):
                 result = held.setdefault(step.name, result)
             known[step.name] = name(result) if isinstance(result, numpy.ndarray) else result
     return [known[output.name] for output in graph.outputs]
-
-
-def placed(step: Step) -> str:
-    """An operation and its line."""
-    return f"{step.operation}{f' at {step.line}' if step.line else ''}"
 
 
 def tensors(result: Any) -> Any:
@@ -109,17 +104,16 @@ def step_value(step: Step, known: Mapping[str, Any]) -> Any:
             return tuple(map(value, argument))
         return lifted(argument) if isinstance(argument, float) else argument
 
-    where = placed(step)
     found = definition(step.operation)
     if found is None:
-        raise Refused(f"{where}: this operation is not known")
+        raise Refused(f"{step.placed}: this operation is not known")
     function, takes = found
     more = step.passed - takes - MEANINGLESS - ({"dtype"} if step.arguments.get("dtype") == "float" else set())
     if more:
         said = ", ".join(f"{name}={step.arguments[name]}" for name in sorted(more))
-        raise Refused(f"{where}: not known with {said}")
+        raise Refused(f"{step.placed}: not known with {said}")
     arguments = {name: value(argument) for name, argument in step.arguments.items() if name in takes}
     try:
         return tensors(function(**arguments))
     except Refused as error:
-        raise Refused(f"{where}: {error}") from error
+        raise Refused(f"{step.placed}: {error}") from error

@@ -30,6 +30,11 @@ class Step:
     shape: tuple[int, ...] | None = None
     kind: str = ""
 
+    @property
+    def placed(self) -> str:
+        """The operation and its line."""
+        return f"{self.operation}{f' at {self.line}' if self.line else ''}"
+
 
 @dataclass(frozen=True)
 class Graph:

@@ -40,8 +40,7 @@ class Network:
         self.made: list[Step] = []
 
     def refuse(self, why: str) -> Refused:
-        line = f" at {self.step.line}" if self.step.line else ""
-        return Refused(f"{self.step.operation}{line}: {why}")
+        return Refused(f"{self.step.placed}: {why}")
 
     def add(self, operation: str, arguments: Mapping[str, Any], shape: Shape | None = None) -> Ref:
         name = f"{self.step.name}_{len(self.made)}"

@@ -8,7 +8,7 @@ from typing import Any
 from derive.backends import WIDTH, Source, assigned
 from derive.backward.reading import Reading
 from derive.backward.sweep import Line, Sweep, tangent
-from derive.backward.tape import Shape, Tape, Value
+from derive.backward.tape import Shape, Tape, Value, zeros_like
 from derive.backward.written import authors_text
 from derive.modules import Refused
 from derive.packages import page
@@ -170,7 +170,7 @@ ABOUT = {
 
 
 def tangent_of(value: Value) -> str:
-    return tangent(value).name if value.moves else f"torch.zeros_like({value.name})"
+    return tangent(value).name if value.moves else zeros_like(value).text
 
 
 def together(names: list[str]) -> str:

@@ -27,9 +27,21 @@ from sympy import (
     sqrt,
 )
 
-from derive.backends import Literal, Source, call, method, plus
+from derive.backends import Literal, Source, method, plus
 from derive.backends.torch import TorchFormulas
-from derive.backward.tape import Pulled, Rows, RowsPulled, Shape, Tape, Value, at_both, listed, reduced, summed
+from derive.backward.tape import (
+    Pulled,
+    Rows,
+    RowsPulled,
+    Shape,
+    Tape,
+    Value,
+    at_both,
+    listed,
+    reduced,
+    summed,
+    zeros_like,
+)
 from derive.calculus import pullback
 from derive.formulas import over
 from derive.modules import Refused, definition, exact_numbers
@@ -102,7 +114,7 @@ def entrywise(
     def push(tangents: Mapping[Value, Source]) -> Source:
         found = [source for value in tangents for of, source in slopes(tangents[value]) if of is value]
         if not found:
-            return call("torch.zeros_like", made.source)
+            return zeros_like(made)
         whole = at_both(lambda *shapes: numpy.broadcast_shapes(*shapes), *(value.shape for value in tangents)) == shape
         total = reduce(plus, found)
         return total if whole else method(total, "expand_as", made.source)

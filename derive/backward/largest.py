@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from derive.backends import Attribute, Index, Infix, Literal, Source, call, method
-from derive.backward.maps import linear, reshaped, zeros_like
+from derive.backward.maps import linear, reshaped
 from derive.backward.places import gathered
 from derive.backward.products import group
-from derive.backward.tape import Pulled, Tape, Value, axes, listed, reduced
+from derive.backward.tape import Pulled, Tape, Value, axes, listed, reduced, zeros_like
 from derive.backward.written import spelled
 from derive.modules import per_axis
 

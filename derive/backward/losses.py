@@ -8,8 +8,8 @@ from sympy import Expr, Integer
 
 from derive.backends import Index, Infix, Literal, Minus, Source, call, method
 from derive.backward.formulas import along, entrywise, formula
-from derive.backward.maps import averaged, linear, masked, zeros_like
-from derive.backward.tape import ONE, Shape, Tape, Value, axes, reduced
+from derive.backward.maps import averaged, linear, masked
+from derive.backward.tape import ONE, Shape, Tape, Value, axes, reduced, zeros_like
 from derive.modules import Refused, exactly
 
 Handler = Callable[..., Any]

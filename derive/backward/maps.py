@@ -24,6 +24,7 @@ from derive.backward.tape import (
     listed,
     pushed,
     summed,
+    zeros_like,
 )
 from derive.backward.written import spelled
 from derive.modules import Refused
@@ -48,10 +49,6 @@ def linear(
         yield x, adjoint(g)
 
     return t.add(shape, code, [x], pull, ADJOINT, suffix, push=push, rows=rows)
-
-
-def zeros_like(x: Value) -> Source:
-    return call("torch.zeros_like", x.source)
 
 
 def same(t: Tape, x: Value, **_: Any) -> Value:

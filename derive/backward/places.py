@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from derive.backends import Attribute, Group, Index, Literal, Source, call, method
-from derive.backward.maps import linear, zeros_like
-from derive.backward.tape import ADJOINT, Pulled, Rows, RowsPulled, Shape, Tape, Value
+from derive.backward.maps import linear
+from derive.backward.tape import ADJOINT, Pulled, Rows, RowsPulled, Shape, Tape, Value, zeros_like
 from derive.backward.written import spelled
 from derive.modules import Refused
 

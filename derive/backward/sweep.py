@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 
-from derive.backends import Name, Source, call, plus
+from derive.backends import Name, Source, plus
 from derive.backward.reading import Reading
-from derive.backward.tape import Equation, Pulled, Rows, Value
+from derive.backward.tape import Equation, Pulled, Rows, Value, zeros_like
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,10 @@ def pulled(equation: Equation, cotangents: list[Source | None]) -> Pulled:
     return equation.pull(*cotangents)
 
 
-def zeros(value: Value) -> Source:
-    return call("torch.zeros_like", value.source)
-
-
 def swept(
     reading: Reading,
     sent: Callable[[Equation, list[Source | None]], Pulled] = pulled,
-    nothing: Callable[[Value], Source] = zeros,
+    nothing: Callable[[Value], Source] = zeros_like,
     rows: Mapping[Value, Rows] | None = None,
 ) -> Sweep:
     """From the last equation to the first; each sends its cotangents to what it was made from.

@@ -77,6 +77,10 @@ class Equation:
     step: Step
 
 
+def zeros_like(value: Value) -> Source:
+    return call("torch.zeros_like", value.source)
+
+
 def linear_in(values: Sequence[Value], code: Source) -> Part:
     names = [value.name for value in values]
     return values, lambda *tangents: code.renamed(dict(zip(names, tangents, strict=True)))
@@ -99,10 +103,7 @@ def pushed(parts: Sequence[Part]) -> Push:
         moving = (part for part in parts if any(value in tangents for value in part[0]))
         return reduce(
             plus,
-            (
-                of(*(tangents.get(value) or call("torch.zeros_like", value.source) for value in values))
-                for values, of in moving
-            ),
+            (of(*(tangents.get(value) or zeros_like(value) for value in values)) for values, of in moving),
         )
 
     return push

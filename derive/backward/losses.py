@@ -8,7 +8,7 @@ from sympy import Expr, Integer
 
 from derive.backends import Index, Infix, Literal, Minus, Source, call, method
 from derive.backward.formulas import along, entrywise, formula
-from derive.backward.maps import averaged, linear, masked
+from derive.backward.maps import added, averaged, linear, masked
 from derive.backward.tape import ONE, Shape, Tape, Value, axes, reduced, zeros_like
 from derive.modules import Refused, exactly
 
@@ -21,13 +21,12 @@ def reduction_of(t: Tape, losses: Callable[[str], Value], reduction: int, weight
     if reduction == 0:
         return losses("")
     each = losses("_each")
-    dims = axes(each.shape, None)
+    dims, total = axes(each.shape, None), method(each.source, "sum")
     if reduction == 1 and weights is not None:
-        code = Infix("/", method(each.source, "sum"), weights.source)
-        return linear(t, each, (), code, lambda g: t.spread(Infix("/", g, weights.source), each.shape, dims, False))
+        return added(t, each, dims, False, Infix("/", total, weights.source), (), over=weights.source)
     if reduction == 1:
         return averaged(t, each, dims, False, method(each.source, "mean"), ())
-    return linear(t, each, (), method(each.source, "sum"), lambda g: t.spread(g, each.shape, dims, False))
+    return added(t, each, dims, False, total, ())
 
 
 def of_pairs(name: str) -> Handler:
@@ -144,7 +143,7 @@ def cross_entropy_loss(
 
     def losses(suffix: str) -> Value:
         total = method(terms.source, "sum", Literal(str(axis)))
-        return linear(t, terms, shape, total, lambda g: t.spread(g, terms.shape, [axis], False), suffix)
+        return added(t, terms, [axis], False, total, shape, suffix)
 
     return reduction_of(t, losses, reduction)
 

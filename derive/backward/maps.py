@@ -105,8 +105,7 @@ def repeated(t: Tape, x: Value, shape: Shape) -> Value:
 
 
 def total(t: Tape, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
-    dims = axes(x.shape, dim)
-    return linear(t, x, t.shape, spelled(t), lambda g: t.spread(g, x.shape, dims, keepdim))
+    return added(t, x, axes(x.shape, dim), keepdim, spelled(t), t.shape)
 
 
 def mean(t: Tape, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
@@ -116,8 +115,25 @@ def mean(t: Tape, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
 def averaged(
     t: Tape, x: Value, dims: Sequence[int], keepdim: bool, code: Source, shape: Shape, suffix: str = ""
 ) -> Value:
-    count = t.count(x.shape, dims)
-    return linear(t, x, shape, code, lambda g: t.spread(Infix("/", g, count), x.shape, dims, keepdim), suffix)
+    return added(t, x, dims, keepdim, code, shape, suffix, t.count(x.shape, dims))
+
+
+def added(
+    t: Tape,
+    x: Value,
+    dims: Sequence[int],
+    keepdim: bool,
+    code: Source,
+    shape: Shape,
+    suffix: str = "",
+    over: Source | None = None,
+) -> Value:
+    """The sum along some axes, over a number where there is one."""
+
+    def adjoint(g: Source) -> Source:
+        return t.spread(g if over is None else Infix("/", g, over), x.shape, dims, keepdim)
+
+    return linear(t, x, shape, code, adjoint, suffix)
 
 
 def cumsum(t: Tape, x: Value, dim: int) -> Value:

@@ -6,7 +6,7 @@ from typing import Any
 
 from derive.backends import Attribute, Group, Infix, Literal, Source, call, method
 from derive.backward.formulas import entrywise
-from derive.backward.maps import linear, reshaped
+from derive.backward.maps import averaged, linear, reshaped
 from derive.backward.tape import (
     Pulled,
     Rows,
@@ -329,9 +329,8 @@ def adaptive_average(rank: int) -> Handler:
         if any(size != 1 for size in per_axis(output_size, rank)):
             raise Refused("an adaptive mean of several parts, expected an output_size of 1")
         dims = list(range(len(x.shape) - rank, len(x.shape)))
-        count, shape = t.count(x.shape, dims), t.shape
         code = method(x.source, "mean", listed(dims, len(x.shape)), keepdim=Literal("True"))
-        return linear(t, x, shape, code, lambda g: method(Infix("/", g, count), "expand", *map(t.size, x.shape)))
+        return averaged(t, x, dims, True, code, t.shape)
 
     return handler
 

@@ -11,9 +11,9 @@ from derive.packages import document_pages
 from derive.paper import Bullets, Paragraph, Section, Table, prose
 
 ROWS = (
-    "Of what all rows share, each row of the batch has its own gradient: the sum over rows is left out. All else is as "
+    "Of what all rows share, each row of the batch has its own gradient: the sum over rows is left out. "
+    "All else is as above."
 )
-ROWS += "above."
 TANGENTS = (
     "As each d_x is added to x, d_y is added to y, but for squares of these. The rules are the same, read forwards."
 )

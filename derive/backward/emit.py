@@ -7,7 +7,7 @@ from typing import Any
 
 from derive.backends import WIDTH, Source, assigned
 from derive.backward.reading import Reading
-from derive.backward.sweep import Line, Sweep, tangent
+from derive.backward.sweep import Line, Sweep, names_in, tangent
 from derive.backward.tape import Shape, Tape, Value, zeros_like
 from derive.backward.written import authors_text
 from derive.modules import Refused
@@ -101,12 +101,11 @@ def why(line: Line) -> str:
     return f"dL/d{line.value.name}{f': {rules}' if rules else ''}"
 
 
-def used_sizes(reading: Reading, sources: list[Source], within: list[Value]) -> list[str]:
+def used_sizes(reading: Reading, used: frozenset[str], within: list[Value]) -> list[str]:
     """Each size that is used, read from the first tensor that has it."""
-    names = frozenset().union(*(source.names for source in sources)) if sources else frozenset()
     found = []
     for size, name in reading.tape.sizes.items():
-        if name in names:
+        if name in used:
             value, axis = next((v, a) for v, a in reading.tape.owners[size] if v in within)
             found.append(f"{name} = {value.name}.shape[{axis}]")
     return found
@@ -127,7 +126,8 @@ def layer_page(reading: Reading, texts: Texts, title: str, paths: dict[str, str]
     """What goes into the holes of the text."""
     tape, moving = reading.tape, [value for value in reading.tape.inputs if value.moves]
     kept = saved(reading, frozenset().union(*(sweep.used for sweep in texts.backs.values())))
-    codes = [one.code for one in reading.equations]
+    used = names_in(one.code for one in reading.equations)
+    used_ahead = used | names_in(line.code for line in texts.tangents)
     forward, ahead = forward_lines(reading), forward_lines(reading, texts.tangents)
     back = [back_page(reading, sweep, name, kept) for name, sweep in texts.backs.items()]
     text = "\n".join((*forward, *ahead, *(line for one in back for line in one["lines"])))
@@ -139,9 +139,9 @@ def layer_page(reading: Reading, texts: Texts, title: str, paths: dict[str, str]
         "inputs": [described(tape, value) for value in tape.inputs],
         "moving": [described(tape, value) for value in moving],
         "saved": [described(tape, value) for value in kept],
-        "forward": [*used_sizes(reading, codes, tape.inputs), *forward],
+        "forward": [*used_sizes(reading, used, tape.inputs), *forward],
         "back": back,
-        "ahead": [*used_sizes(reading, [*codes, *(line.code for line in texts.tangents)], tape.inputs), *ahead],
+        "ahead": [*used_sizes(reading, used_ahead, tape.inputs), *ahead],
         "output": together([value.name for value in reading.outputs]),
         "tangent": together([tangent_of(value) for value in reading.outputs]),
         "annotation": annotation(reading),
@@ -153,8 +153,7 @@ def layer_page(reading: Reading, texts: Texts, title: str, paths: dict[str, str]
 
 def back_page(reading: Reading, sweep: Sweep, name: str, kept: list[Value]) -> dict[str, Any]:
     """One function that goes back."""
-    ends = [line.code for line in sweep.lines] + list(sweep.gradients.values())
-    lines = [*unpacked(kept), *used_sizes(reading, ends, kept), *backward_lines(reading, sweep)]
+    lines = [*unpacked(kept), *used_sizes(reading, sweep.used, kept), *backward_lines(reading, sweep)]
     gradients = [
         {"name": value.name, "shape": gradient_shape(reading, sweep, value), "source": sweep.gradients[value].text}
         for value in reading.tape.inputs

@@ -1,6 +1,6 @@
 """The sweep back over the equations of a module: the lines that compute its gradients."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 
@@ -31,8 +31,11 @@ class Sweep:
     @property
     def used(self) -> frozenset[str]:
         """The names that the lines use."""
-        sources = [line.code for line in self.lines] + list(self.gradients.values())
-        return frozenset().union(*(source.names for source in sources))
+        return names_in([*(line.code for line in self.lines), *self.gradients.values()])
+
+
+def names_in(sources: Iterable[Source]) -> frozenset[str]:
+    return frozenset().union(*(source.names for source in sources))
 
 
 def tangents(reading: Reading) -> tuple[Line, ...]:

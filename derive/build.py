@@ -39,7 +39,7 @@ from derive.formulas import FUNCTIONS, LOSSES
 from derive.packages import ON_DEMAND, TARGETS, lost_digits, render
 from derive.paper import DECIMALS, MOST_DECIMALS, Shown
 from derive.problems import (
-    NAMES,
+    SETTING_NAMES,
     Network,
     as_flag,
     network_of,
@@ -57,7 +57,7 @@ EPILOG = (
 )
 ROOT = Path(__file__).resolve().parent.parent
 WIDEST_SHOWN = 12  # units of a layer, or points, whose numbers fit on a page
-MOST_SECONDS = 60  # seconds of computing for formulas that somebody typed
+SECONDS_OF_FORMULAS = 60  # seconds of computing for formulas that somebody typed
 SECONDS_OF_DIGITS = 5  # for warnings of those that lose digits
 OF_FORMULAS = ("--activation", "--output-activation", "--loss", "--penalty")
 
@@ -155,7 +155,7 @@ def shown_by(options: argparse.Namespace, network: Network) -> Shown:
 
 
 def network_from(options: argparse.Namespace) -> Network:
-    flags = {name: value for name, value in vars(options).items() if name in NAMES and value is not None}
+    flags = {name: value for name, value in vars(options).items() if name in SETTING_NAMES and value is not None}
     if "layers" in flags:
         flags["layers"] = parse_layers(flags["layers"])
     if "activation" in flags:
@@ -174,7 +174,7 @@ def network_from(options: argparse.Namespace) -> Network:
 def ask_for_what_is_there(options: argparse.Namespace, folder: Path) -> None:
     """A check that names no network is of the one that the package says it is for."""
     default, source = vars(Network()), folder / "backward.py"
-    asked = settings(options.spec) or any(getattr(options, name) is not None for name in NAMES)
+    asked = settings(options.spec) or any(getattr(options, name) is not None for name in SETTING_NAMES)
     if asked or not source.is_file():
         return
     for name, value in network_of(text_of(source), source).spec().items():
@@ -236,10 +236,10 @@ def rendered(network: Network, names: Iterable[str], shown: Shown) -> dict[str, 
     Fault for all that nobody meant to be raised.
     """
     try:
-        with limited(MOST_SECONDS if network.has_formulas else None):
+        with limited(SECONDS_OF_FORMULAS if network.has_formulas else None):
             return render(network, names, shown)
     except OutOfTime:
-        late = f"no derivation within {MOST_SECONDS} seconds of computing; a simpler formula has one"
+        late = f"no derivation within {SECONDS_OF_FORMULAS} seconds of computing; a simpler formula has one"
         raise TimeoutError(f"{network}: {late}") from None
     except OSError:
         raise

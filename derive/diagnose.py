@@ -24,7 +24,7 @@ from derive.problems import Network, network_of, text_of
 MOST_POINTS = 100_000
 
 
-def arguments(argv: list[str] | None) -> argparse.Namespace:
+def command_line(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(prog="python -m derive.diagnose", description=__doc__, allow_abbrev=False)
     parser.add_argument("folder", type=a_path, help="of the package")
     parser.add_argument("theirs", type=a_path, help="their gradients, or with --table a folder of such .dat files")
@@ -124,7 +124,7 @@ def table(doctor: Diagnostician, folder: Path, turned: bool) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = arguments(argv)
+    options = command_line(argv)
     try:
         source = options.folder / "backward.py"
         network = network_of(text_of(source), source)

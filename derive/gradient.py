@@ -17,7 +17,7 @@ from derive.matrix_text import parsed, shape_flag
 from derive.packages import lost_digits_of
 from derive.proof import NotProved
 
-MOST_SECONDS = 600
+SECONDS_OF_GRADIENT = 600
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,7 +31,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=a_path, help="a folder for gradient.py and the derivation to read")
     parser.add_argument("--force", action="store_true", help="replace what is in it")
     parser.add_argument("--no-proof", action="store_true", help="derive without a proof")
-    parser.add_argument("--seconds", type=float, default=MOST_SECONDS, help="of work for the proof (ten minutes)")
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS_OF_GRADIENT, help="of work for the proof (ten minutes)"
+    )
     options = parser.parse_args(argv)
     try:
         loss, symbols = parsed(options.expression, dict(map(shape_flag, options.shape)))

@@ -37,7 +37,7 @@ from derive.formulas import ELEMENTWISE
 from derive.matrix import column_sum, diagonal, log_softmax, logsumexp, row_sum, softmax, total
 
 TEXT_TOKEN = re.compile(r"\s*(?:(\d+\.?\d*(?:[eE][-+]?\d+)?)|([A-Za-z]\w*)|(\.\*|\./|\.\^|\*\*|\.T\b|[-+*/^@'(),]))")
-MOST_LETTERS, DEEPEST = 2000, 60
+LONGEST_TEXT, DEEPEST_TEXT = 2000, 60
 SIZE_LETTERS = "nmkpqrlhgcdefabstuvwxyzij"
 TypedSize = int | str  # a number or a name
 TypedShape = tuple["Dimension", "Dimension"]
@@ -98,7 +98,7 @@ OTHER_WORDS = {  # what is written for functions that others have
     "vec": "vec(A)'*vec(B) is tr(A'*B)",
 }
 BINARY = {"+": 1, "-": 1, "*": 2, "@": 2, "/": 2, ".*": 2, "./": 2, "^": 4, "**": 4, ".^": 4}  # how tightly they bind
-NEGATIVE = 3
+MINUS_BINDS = 3
 
 
 def parsed(text: str, shapes: dict[str, tuple[TypedSize, ...]]) -> tuple[Expr, dict[str, Expr]]:
@@ -106,8 +106,8 @@ def parsed(text: str, shapes: dict[str, tuple[TypedSize, ...]]) -> tuple[Expr, d
 
     Raises ValueError that says where the text is not allowed, or which shapes do not agree.
     """
-    if len(text) > MOST_LETTERS or not text.isascii() or not text.isprintable():
-        raise ValueError(f"expected an expression of at most {MOST_LETTERS} plain characters")
+    if len(text) > LONGEST_TEXT or not text.isascii() or not text.isprintable():
+        raise ValueError(f"expected an expression of at most {LONGEST_TEXT} plain characters")
     reader = TextReader(text, shapes)
     node = reader.read(0, 0)
     if reader.tokens:
@@ -151,11 +151,11 @@ class TextReader:
         return self.tokens.pop(0)
 
     def read(self, least: int, depth: int) -> TextNode:
-        if depth > DEEPEST:
-            raise ValueError(f"nested more than {DEEPEST} deep")
+        if depth > DEEPEST_TEXT:
+            raise ValueError(f"nested more than {DEEPEST_TEXT} deep")
         if self.tokens and self.tokens[0] in ("-", "+"):
             sign = self.take()
-            inner = self.read(NEGATIVE, depth + 1)
+            inner = self.read(MINUS_BINDS, depth + 1)
             left = TextNode("negative", inner.shape, [inner]) if sign == "-" else inner
         else:
             left = self.one(depth + 1)
@@ -164,7 +164,7 @@ class TextReader:
             level = BINARY[operator]
             if level == 4:
                 negative = bool(self.tokens) and self.tokens[0] == "-"
-                right = self.read(NEGATIVE if negative else 4, depth + 1)
+                right = self.read(MINUS_BINDS if negative else 4, depth + 1)
             else:
                 right = self.read(level + 1, depth + 1)
             left = binary({"**": "^", "@": "*"}.get(operator, operator), left, right)

@@ -20,7 +20,7 @@ from derive.packages import render
 from derive.problems import MOST_PROVED, Network, network_of, text_of
 from derive.proof import Certificate, NotProved, prove
 
-MOST_SECONDS = 3600  # seconds of work; what is emitted takes minutes at most
+SECONDS_OF_PROOF = 3600  # seconds of work; what is emitted takes minutes at most
 NARROW = 3  # units of a layer of a twin, at most
 PROVED = ("backward.py", "fast.py")  # files whose functions are compared with the twin's
 
@@ -83,7 +83,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("folder", nargs="?", type=a_path, default=Path("generated"), help="of the package (generated)")
     parser.add_argument("--json", action="store_true", help="the certificate for machines")
     parser.add_argument(
-        "--seconds", type=float, default=MOST_SECONDS, help="of work, after which it says what is not shown (an hour)"
+        "--seconds",
+        type=float,
+        default=SECONDS_OF_PROOF,
+        help="of work, after which it says what is not shown (an hour)",
     )
     options = parser.parse_args(argv)
     try:

@@ -1,6 +1,6 @@
 """Programs as code: source as a tree, and what torch calls each function; a room for each target."""
 
-from derive.backends.formulas import FormulaPrinter
+from derive.backends.formulas import MOST_READABLE, FormulaPrinter
 from derive.backends.source import (
     ATOM,
     CONDITIONAL,
@@ -22,7 +22,7 @@ from derive.backends.source import (
     dotted,
     method,
     plus,
-    terms,
+    signed_terms,
 )
 from derive.backends.words import ANYWHERE, OF_MATRICES, ON_BUFFERS, WORDS, Kernel, Word, word
 
@@ -30,6 +30,7 @@ __all__ = [
     "ANYWHERE",
     "ATOM",
     "CONDITIONAL",
+    "MOST_READABLE",
     "OF_MATRICES",
     "ON_BUFFERS",
     "PRODUCT",
@@ -54,6 +55,6 @@ __all__ = [
     "dotted",
     "method",
     "plus",
-    "terms",
+    "signed_terms",
     "word",
 ]

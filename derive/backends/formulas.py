@@ -30,7 +30,7 @@ from sympy.logic.boolalg import BooleanFunction
 from derive.backends.source import PRODUCT, Infix, Literal, Minus, Name, Source, chained
 from derive.formulas import sigmoid
 from derive.operations import Operation
-from derive.programs import Program, factors, is_number, terms
+from derive.programs import Program, factors, is_number, ordered_terms
 
 MOST_READABLE = 10**6  # a fraction with a larger denominator is written as a decimal if that is as exact
 
@@ -108,17 +108,17 @@ class FormulaPrinter(ABC):
         if scale.could_extract_minus_sign():
             return Minus(self.scaled(-scale, of))
         if is_decimal(scale):
-            return times(self.formula(scale), of)
+            return number_times(self.formula(scale), of)
         numerator, denominator = scale.as_numer_denom()
         if numerator == 1:
             return of if denominator == 1 else self.quotient(of, self.formula(denominator))
         ratio = self.formula(numerator)
         if denominator != 1:
             ratio = self.quotient(ratio, self.formula(denominator))
-        return times(ratio, of)
+        return number_times(ratio, of)
 
     def add(self, expr: Add) -> Source:
-        first, *rest = terms(expr)
+        first, *rest = ordered_terms(expr)
         source = Name(self.one) if first == 1 and self.one != "1" and not is_number(expr) else self.formula(first)
         for term in rest:
             negative = term.could_extract_minus_sign()
@@ -190,10 +190,10 @@ SPELLINGS: dict[type, str] = {
 }
 
 
-def times(ratio: Source, of: Source) -> Source:
+def number_times(ratio: Source, of: Source) -> Source:
     """A number times a product, which comes after it from left to right."""
     if isinstance(of, Infix) and of.level == PRODUCT:
-        return Infix(of.operator, times(ratio, of.left), of.right)
+        return Infix(of.operator, number_times(ratio, of.left), of.right)
     return Infix("*", ratio, of)
 
 

@@ -266,10 +266,10 @@ def dotted(path: str) -> Source:
     return result
 
 
-def terms(source: Source) -> Iterator[str]:
+def signed_terms(source: Source) -> Iterator[str]:
     """The terms of a sum, each with its operator in front."""
     if isinstance(source, Infix) and source.level == SUM:
-        yield from terms(source.left)
+        yield from signed_terms(source.left)
         yield f"{source.operator} {source.right.at(PRODUCT)}"
     else:
         yield source.at(SUM)
@@ -284,6 +284,6 @@ def assigned(target: str, value: Source, width: int) -> str:
         opening, whole = f"{target} = {value.function.text}(", ", ".join(value.items)
         many = [f"{item}," for item in value.items]
     else:
-        opening, whole, many = f"{target} = (", value.text, list(terms(value))
+        opening, whole, many = f"{target} = (", value.text, list(signed_terms(value))
     body = [whole] if len(whole) + 8 <= WIDTH else many
     return "\n".join([opening, *(f"        {part}" for part in body), "    )"])

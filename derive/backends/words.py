@@ -57,11 +57,11 @@ class Word:
     shaped: bool = False  # whether sizes are among its arguments
 
 
-def into(name: str, *arguments: str | float, **options: str) -> Kernel:
+def writing_kernel(name: str, *arguments: str | float, **options: str) -> Kernel:
     return Kernel(f"{ATEN}{name}.out", arguments, tuple(options.items()))
 
 
-def backward(name: str, *arguments: str | float, **options: str) -> Kernel:
+def backward_kernel(name: str, *arguments: str | float, **options: str) -> Kernel:
     return Kernel(f"{ATEN}{name}_backward.grad_input", ("g", *arguments), tuple(options.items()), "grad_input")
 
 
@@ -74,7 +74,7 @@ def functional(name: str, **what: Any) -> Word:
 
 
 SELU = (1.6732632423543772, 1.0507009873554805)  # torch's alpha and scale
-ELU_BACKWARD = backward("elu", 1, 1, 1, False, "z")
+ELU_BACKWARD = backward_kernel("elu", 1, 1, 1, False, "z")
 GELU_TANH = {"approximate": "tanh"}
 
 WORDS = (
@@ -93,33 +93,47 @@ WORDS = (
     ),
     Word(function="gamma", of_numbers=True),
     elementary(
-        "relu", into=Kernel(TORCH + "clamp_min", ("z", 0)), pullback=backward("threshold", "a", 0), in_place=True
+        "relu", into=Kernel(TORCH + "clamp_min", ("z", 0)), pullback=backward_kernel("threshold", "a", 0), in_place=True
     ),
-    elementary("selu", into=into("elu", "z", *SELU), pullback=backward("elu", *SELU, 1, False, "z")),
-    elementary("sigmoid", into=Kernel(TORCH + "sigmoid", ("z",)), pullback=backward("sigmoid", "a"), in_place=True),
+    elementary("selu", into=writing_kernel("elu", "z", *SELU), pullback=backward_kernel("elu", *SELU, 1, False, "z")),
+    elementary(
+        "sigmoid", into=Kernel(TORCH + "sigmoid", ("z",)), pullback=backward_kernel("sigmoid", "a"), in_place=True
+    ),
     elementary("sin", into=Kernel(TORCH + "sin", ("z",)), in_place=True, of_numbers=True),
     elementary(
-        "tanh", into=Kernel(TORCH + "tanh", ("z",)), pullback=backward("tanh", "a"), in_place=True, of_numbers=True
+        "tanh",
+        into=Kernel(TORCH + "tanh", ("z",)),
+        pullback=backward_kernel("tanh", "a"),
+        in_place=True,
+        of_numbers=True,
     ),
-    functional("celu", into=into("elu", "z"), pullback=ELU_BACKWARD),
-    functional("elu", into=into("elu", "z"), pullback=ELU_BACKWARD),
-    functional("gelu", into=into("gelu", "z"), pullback=backward("gelu", "z"), whole=True),
+    functional("celu", into=writing_kernel("elu", "z"), pullback=ELU_BACKWARD),
+    functional("elu", into=writing_kernel("elu", "z"), pullback=ELU_BACKWARD),
+    functional("gelu", into=writing_kernel("gelu", "z"), pullback=backward_kernel("gelu", "z"), whole=True),
     Word(
         FUNCTIONAL + "gelu",
         "gelu_tanh",
         options=tuple(GELU_TANH.items()),
-        into=into("gelu", "z", **GELU_TANH),
-        pullback=backward("gelu", "z", **GELU_TANH),
+        into=writing_kernel("gelu", "z", **GELU_TANH),
+        pullback=backward_kernel("gelu", "z", **GELU_TANH),
     ),
-    functional("hardsigmoid", into=into("hardsigmoid", "z")),
-    functional("hardswish", into=into("hardswish", "z"), pullback=Kernel(ATEN + "hardswish_backward.out", ("g", "z"))),
-    functional("hardtanh", into=Kernel(TORCH + "clamp", ("z", -1, 1)), pullback=backward("hardtanh", "z", -1, 1)),
-    functional("leaky_relu", into=into("leaky_relu", "z"), pullback=backward("leaky_relu", "z", 0.01, False)),
-    functional("logsigmoid", into=into("log_sigmoid", "z")),
-    functional("mish", into=into("mish", "z"), pullback=Kernel(ATEN + "mish_backward.default", ("g", "z"), out="")),
-    functional("relu6", into=Kernel(TORCH + "clamp", ("z", 0, 6)), pullback=backward("hardtanh", "z", 0, 6)),
-    functional("silu", into=into("silu", "z"), pullback=backward("silu", "z")),
-    functional("softplus", into=into("softplus", "z"), pullback=backward("softplus", "z", 1, 20)),
+    functional("hardsigmoid", into=writing_kernel("hardsigmoid", "z")),
+    functional(
+        "hardswish", into=writing_kernel("hardswish", "z"), pullback=Kernel(ATEN + "hardswish_backward.out", ("g", "z"))
+    ),
+    functional(
+        "hardtanh", into=Kernel(TORCH + "clamp", ("z", -1, 1)), pullback=backward_kernel("hardtanh", "z", -1, 1)
+    ),
+    functional(
+        "leaky_relu", into=writing_kernel("leaky_relu", "z"), pullback=backward_kernel("leaky_relu", "z", 0.01, False)
+    ),
+    functional("logsigmoid", into=writing_kernel("log_sigmoid", "z")),
+    functional(
+        "mish", into=writing_kernel("mish", "z"), pullback=Kernel(ATEN + "mish_backward.default", ("g", "z"), out="")
+    ),
+    functional("relu6", into=Kernel(TORCH + "clamp", ("z", 0, 6)), pullback=backward_kernel("hardtanh", "z", 0, 6)),
+    functional("silu", into=writing_kernel("silu", "z"), pullback=backward_kernel("silu", "z")),
+    functional("softplus", into=writing_kernel("softplus", "z"), pullback=backward_kernel("softplus", "z", 1, 20)),
     functional("softsign"),
     functional("tanhshrink"),
     *(

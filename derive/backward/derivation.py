@@ -15,9 +15,9 @@ from derive.backward.page import pages
 from derive.backward.proof import prove_lines
 from derive.backward.reading import Reading, reading
 from derive.backward.rows import swept_by_row
-from derive.backward.sweep import Sweep, swept, tangents
+from derive.backward.sweep import Sweep, swept, tangent_lines
 from derive.backward.tape import Value
-from derive.modules import Module, Refused, Wrong, audit, described, different_sizes, telling_sizes
+from derive.modules import Module, Refused, Wrong, audit, different_sizes, example_shapes, telling_sizes
 from derive.proof import Certificate, Evidence
 from derive.system import write_package
 
@@ -57,7 +57,7 @@ class ModuleDerivation:
     @cached_property
     def texts(self) -> Texts:
         """What all functions of the text are made of."""
-        plain = Texts(self.sweep, tangents(self.reading))
+        plain = Texts(self.sweep, tangent_lines(self.reading))
         text = layer_text(self.reading, plain, self.name, self.paths)
         try:
             return replace(plain, by_row=swept_by_row(self.reading, self.sweep, text, self.module))
@@ -112,7 +112,7 @@ class ModuleDerivation:
             hold_numbers(small, recorded_text)
             how = f"the lines are not decided with symbols: {error}; held against backward to 45 digits"
             return Evidence(LAYER, functions, how, checked=1)
-        how = f"{LINES}, at {described(small)}"
+        how = f"{LINES}, at {example_shapes(small)}"
         return Evidence(LAYER, functions, how, entries=count[True], checked=count[False])
 
     def of_numbers(self, text: str) -> Evidence:

@@ -7,8 +7,8 @@ from typing import Any
 
 from derive.backends import WIDTH, Source, assigned
 from derive.backward.reading import Reading
-from derive.backward.sweep import Line, Sweep, names_in, tangent
-from derive.backward.tape import Shape, Tape, Value, zeros_like
+from derive.backward.sweep import Sweep, SweepLine, names_in, tangent
+from derive.backward.tape import Tape, TensorShape, Value, zeros_like_value
 from derive.backward.written import authors_text
 from derive.modules import Refused
 from derive.packages import page
@@ -19,7 +19,7 @@ class Texts:
     """What goes into the functions of a text: back, back for each row or why not, and along tangents."""
 
     sweep: Sweep
-    tangents: tuple[Line, ...]
+    tangents: tuple[SweepLine, ...]
     by_row: Sweep | None = None
     without: str = ""
 
@@ -39,18 +39,18 @@ class Texts:
         return backs | {"jvp": {value.name: tangent(value).name for value in moved}}
 
 
-LONG, SHORT = "torch.nn.functional.", "F."
+LONG_PATH, SHORT_PATH = "torch.nn.functional.", "F."
 
 
 def code(target: str, value: Source, comment: str) -> list[str]:
     """An assignment and what is said of it, which stands above where both do not fit on a line."""
-    text = assigned(target, value, WIDTH - 4).replace(LONG, SHORT)
+    text = assigned(target, value, WIDTH - 4).replace(LONG_PATH, SHORT_PATH)
     if comment and "\n" not in text and len(text) + len(comment) + 8 <= WIDTH:
         return [f"{text}  # {comment}"]
     return [*([f"# {comment}"] if comment else []), *(line.removeprefix("    ") for line in text.split("\n"))]
 
 
-def shape_text(tape: Tape, shape: Shape) -> str:
+def shape_text(tape: Tape, shape: TensorShape) -> str:
     """The shape as far as its sizes have names."""
 
     def size_text(size: Any) -> str:
@@ -63,7 +63,7 @@ def shape_text(tape: Tape, shape: Shape) -> str:
     return f"({', '.join(map(size_text, shape))}{comma})"
 
 
-def forward_lines(reading: Reading, tangents: tuple[Line, ...] = ()) -> list[str]:
+def forward_lines(reading: Reading, tangents: tuple[SweepLine, ...] = ()) -> list[str]:
     """Each equation, under the statement of the author that it is of, and the tangents of its values after it."""
     found: list[str] = []
     after = {line.through[0]: line for line in tangents}
@@ -82,7 +82,7 @@ def backward_lines(reading: Reading, sweep: Sweep) -> list[str]:
     for statement, lines in groupby(sweep.lines, key=statement_of):
         found += [f"# back through: {statement}"[: WIDTH - 4]] if statement else []
         for line in lines:
-            found += code(line.name, line.code, f"{gradient_shape(reading, sweep, line.value)} {why(line)}")
+            found += code(line.name, line.code, f"{gradient_shape(reading, sweep, line.value)} {reasons_comment(line)}")
     return found
 
 
@@ -92,11 +92,11 @@ def gradient_shape(reading: Reading, sweep: Sweep, value: Value) -> str:
     return shape_text(reading.tape, (reading.outputs[0].shape[0], *value.shape) if each else value.shape)
 
 
-def statement_of(line: Line) -> str:
+def statement_of(line: SweepLine) -> str:
     return authors_text(line.through[0].step.line) if line.through else ""
 
 
-def why(line: Line) -> str:
+def reasons_comment(line: SweepLine) -> str:
     rules = ", ".join(dict.fromkeys(equation.why for equation in line.through))
     return f"dL/d{line.value.name}{f': {rules}' if rules else ''}"
 
@@ -136,14 +136,14 @@ def layer_page(reading: Reading, texts: Texts, title: str, paths: dict[str, str]
         "without": ["", *wrap(f"{texts.without}.", WIDTH)] if texts.without else [],
         "imports": [line for word, line in IMPORTS.items() if word in text],
         "paths": [{"name": one.name, "path": paths[one.name]} for one in tape.inputs if one.name in paths],
-        "inputs": [described(tape, value) for value in tape.inputs],
-        "moving": [described(tape, value) for value in moving],
-        "saved": [described(tape, value) for value in kept],
+        "inputs": [value_row(tape, value) for value in tape.inputs],
+        "moving": [value_row(tape, value) for value in moving],
+        "saved": [value_row(tape, value) for value in kept],
         "forward": [*used_sizes(reading, used, tape.inputs), *forward],
         "back": back,
         "ahead": [*used_sizes(reading, used_ahead, tape.inputs), *ahead],
-        "output": together([value.name for value in reading.outputs]),
-        "tangent": together([tangent_of(value) for value in reading.outputs]),
+        "output": as_target([value.name for value in reading.outputs]),
+        "tangent": as_target([tangent_of(value) for value in reading.outputs]),
         "annotation": annotation(reading),
         "cotangents": texts.sweep.cotangents,
         "taken": ", ".join(texts.sweep.cotangents),
@@ -169,10 +169,10 @@ ABOUT = {
 
 
 def tangent_of(value: Value) -> str:
-    return tangent(value).name if value.moves else zeros_like(value).text
+    return tangent(value).name if value.moves else zeros_like_value(value).text
 
 
-def together(names: list[str]) -> str:
+def as_target(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"({', '.join(names)})"
 
 
@@ -192,7 +192,7 @@ def unpacked(kept: list[Value]) -> list[str]:
 IMPORTS = {"math.": "import math"}
 
 
-def described(tape: Tape, value: Value) -> dict[str, str]:
+def value_row(tape: Tape, value: Value) -> dict[str, str]:
     return {"name": value.name, "shape": shape_text(tape, value.shape)}
 
 

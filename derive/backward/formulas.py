@@ -30,26 +30,26 @@ from sympy import (
 from derive.backends import Literal, Source, method, plus
 from derive.backends.torch import TorchFormulas
 from derive.backward.tape import (
+    BatchRows,
     Pulled,
-    Rows,
     RowsPulled,
-    Shape,
     Tape,
+    TensorShape,
     Value,
     at_both,
     listed,
-    reduced,
-    summed,
-    zeros_like,
+    reduced_shape,
+    summed_to,
+    zeros_like_value,
 )
-from derive.calculus import pullback
+from derive.calculus import pull_back
 from derive.formulas import over
 from derive.modules import Refused, definition, exact_numbers
 from derive.operations import Operation
 from derive.programs import PLAIN, Elementwise, Equation, Program, entry, formula_of
 
-ROWS, COLUMNS = Symbol("n", integer=True, positive=True), Symbol("m", integer=True, positive=True)
-COTANGENT = MatrixSymbol("grad G", ROWS, COLUMNS)
+LINE_COUNT, LINE_LENGTH = Symbol("n", integer=True, positive=True), Symbol("m", integer=True, positive=True)
+COTANGENT = MatrixSymbol("grad G", LINE_COUNT, LINE_LENGTH)
 X, G = Symbol("x", real=True), Symbol("grad G", real=True)
 COUNT = Symbol("n", integer=True, positive=True)
 
@@ -73,7 +73,7 @@ class Formulas(TorchFormulas):
 
 
 def symbol_of(value: Value) -> MatrixSymbol:
-    return MatrixSymbol(value.name, ROWS, COLUMNS)
+    return MatrixSymbol(value.name, LINE_COUNT, LINE_LENGTH)
 
 
 def entrywise(
@@ -102,19 +102,19 @@ def entrywise(
 
     def slopes(cotangent: Source) -> Pulled:
         for value in values:
-            if value.moves and (source := slope(formula, symbols, value, made, cotangent)) is not None:
+            if value.moves and (source := pulled_back(formula, symbols, value, made, cotangent)) is not None:
                 yield value, source
 
     def pull(cotangent: Source) -> Pulled:
-        return ((value, summed(source, shape, value.shape)) for value, source in slopes(cotangent))
+        return ((value, summed_to(source, shape, value.shape)) for value, source in slopes(cotangent))
 
-    def by_row(rows: Rows, cotangent: Source) -> RowsPulled:
+    def by_row(rows: BatchRows, cotangent: Source) -> RowsPulled:
         return ((value, rows.summed(source, shape, value.shape)) for value, source in slopes(cotangent))
 
     def push(tangents: Mapping[Value, Source]) -> Source:
         found = [source for value in tangents for of, source in slopes(tangents[value]) if of is value]
         if not found:
-            return zeros_like(made)
+            return zeros_like_value(made)
         whole = at_both(lambda *shapes: numpy.broadcast_shapes(*shapes), *(value.shape for value in tangents)) == shape
         total = reduce(plus, found)
         return total if whole else method(total, "expand_as", made.source)
@@ -123,13 +123,15 @@ def entrywise(
     return made
 
 
-def slope(formula: Expr, symbols: dict[Value, Symbol], value: Value, made: Value, cotangent: Source) -> Source | None:
+def pulled_back(
+    formula: Expr, symbols: dict[Value, Symbol], value: Value, made: Value, cotangent: Source
+) -> Source | None:
     """The cotangent times the partial derivative, as the calculus of programs has it; None where that is 0."""
     matrices = {one: symbol_of(one) for one in symbols}
     if formula == symbols[value]:
         return cotangent
     body = Elementwise(Lambda(tuple(symbols.values()), formula), *matrices.values())
-    pulled = pullback(Equation(symbol_of(made), body, "", ""), matrices[value], COTANGENT)
+    pulled = pull_back(Equation(symbol_of(made), body, "", ""), matrices[value], COTANGENT)
     if isinstance(pulled, ZeroMatrix):
         return None
     found, _ = formula_of(pulled)
@@ -174,15 +176,16 @@ class LineFunction:
     whole: bool = False
 
 
-MEAN, SCALE, TOTAL = Symbol("mean", real=True), Symbol("rstd", positive=True), Symbol("total", positive=True)
+LINE_MEAN, SCALE, TOTAL = Symbol("mean", real=True), Symbol("rstd", positive=True), Symbol("total", positive=True)
 EPSILON, DEGREES = Symbol("eps", positive=True), Symbol("degrees", positive=True)
-CENTRED = Statistic(MEAN, "mean", X, name="mean")
-SQUARES = Statistic(TOTAL, "sum", (X - MEAN) ** 2)
+CENTRED = Statistic(LINE_MEAN, "mean", X, name="mean")
+SQUARES = Statistic(TOTAL, "sum", (X - LINE_MEAN) ** 2)
 EXPONENTIALS = Statistic(TOTAL, "sum", exp(X))
 VARIANCE = TOTAL / DEGREES
-FUNCTIONS = {
+LINE_FUNCTIONS = {
     "standardized": LineFunction(
-        (CENTRED, Statistic(SCALE, "mean", (X - MEAN) ** 2, 1 / sqrt(X + EPSILON), "rstd")), (X - MEAN) * SCALE
+        (CENTRED, Statistic(SCALE, "mean", (X - LINE_MEAN) ** 2, 1 / sqrt(X + EPSILON), "rstd")),
+        (X - LINE_MEAN) * SCALE,
     ),
     "rms": LineFunction((Statistic(SCALE, "mean", X**2, 1 / sqrt(X + EPSILON), "rstd"),), X * SCALE),
     "softmax": LineFunction((EXPONENTIALS,), exp(X) / TOTAL),
@@ -287,10 +290,10 @@ class LinePullback:
 
 @cache
 def line_pullback(kind: str) -> LinePullback:
-    return LinePullback(FUNCTIONS[kind])
+    return LinePullback(LINE_FUNCTIONS[kind])
 
 
-def along(
+def applied_along(
     tape: Tape,
     kind: str,
     x: Value,
@@ -301,7 +304,7 @@ def along(
     constants: Mapping[Symbol, Expr | Source] = MappingProxyType({}),
 ) -> Value:
     """A function of each line of entries along some axes; its pullback is derived from its definition."""
-    function, rank = FUNCTIONS[kind], len(x.shape)
+    function, rank = LINE_FUNCTIONS[kind], len(x.shape)
     dim = listed(dims, rank)
     sources: dict[Symbol, Source] = {X: x.source, COUNT: tape.count(x.shape, dims)}
     known = {symbol: value for symbol, value in constants.items() if isinstance(value, Expr)}
@@ -318,7 +321,7 @@ def along(
             inside = reduction_of(one.reduction, spelled(one.of))
             whole = Dummy(real=True)
             sources[whole] = inside
-            line = reduced(x.shape, dims, True)
+            line = reduced_shape(x.shape, dims, True)
             value = tape.add(line, spelled(one.then.xreplace({X: whole})), [x], None, "", f"_{one.name}")
             sources[one.symbol] = value.source
     derived = line_pullback(kind)
@@ -341,7 +344,7 @@ def along(
         with_sums(tangents[x], derived.inside, keepdim or not function.whole)
         return spelled(derived.tangent)
 
-    shape: Shape = reduced(x.shape, dims, keepdim) if function.whole else x.shape
+    shape: TensorShape = reduced_shape(x.shape, dims, keepdim) if function.whole else x.shape
     why = "chain rule along the line" if len(dims) == 1 else "chain rule along the lines"
     code = spelled(function.result) if code is None else code
     made = tape.add(shape, code, [x], pull, why, suffix, push=push)

@@ -8,7 +8,7 @@ from derive.modules import Refused
 
 RECORD = "__record__"
 BACK, NEEDED = ("backward", "backward_per_sample"), ("forward", "backward")
-FUNCTIONS = ("forward", *BACK, "jvp")
+LAYER_FUNCTIONS = ("forward", *BACK, "jvp")
 Named = dict[str, Any]
 
 
@@ -21,7 +21,7 @@ def instrumented(text: str, name: str, record: Callable[[str, Named], None]) -> 
         tree = ast.parse(text, name)
     except (SyntaxError, ValueError) as error:
         raise Refused(f"{name}: no Python: {error}") from error
-    for function in FUNCTIONS:
+    for function in LAYER_FUNCTIONS:
         found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function]
         if not found and function not in NEEDED:
             continue
@@ -34,7 +34,7 @@ def instrumented(text: str, name: str, record: Callable[[str, Named], None]) -> 
     return namespace
 
 
-def arguments(function: Any) -> tuple[str, ...]:
+def parameter_names(function: Any) -> tuple[str, ...]:
     code = function.__code__
     names: tuple[str, ...] = code.co_varnames[: code.co_argcount]
     return names

@@ -1,17 +1,15 @@
 """What is largest of entries, to which alone a cotangent goes back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from derive.backends import Attribute, Index, Infix, Literal, Source, call, method
 from derive.backward.maps import linear, reshaped
 from derive.backward.places import gathered
 from derive.backward.products import group
-from derive.backward.tape import Pulled, Tape, Value, axes, listed, reduced, zeros_like
+from derive.backward.tape import Handler, Pulled, Tape, Value, axes, listed, reduced_shape, zeros_like_value
 from derive.backward.written import spelled
 from derive.modules import per_axis
-
-Handler = Callable[..., Any]
 
 
 def largest(t: Tape, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
@@ -40,13 +38,13 @@ def with_place(name: str) -> Handler:
 
     def handler(t: Tape, x: Value, dim: int, keepdim: bool = False) -> list[Value]:
         place, axis = Literal(str(dim)), dim % len(x.shape)
-        kept = reduced(x.shape, [axis], True)
+        kept = reduced_shape(x.shape, [axis], True)
         code = method(x.source, f"arg{name}", place, keepdim=Literal("True"))
         places = t.add(kept, code, [], None, "", "_places", kind="int64")
         values = gathered(t, x, dim, places, method(x.source, "gather", place, places.source), kept, "_values")
         if keepdim:
             return [values, places]
-        shape = reduced(x.shape, [axis], False)
+        shape = reduced_shape(x.shape, [axis], False)
         flat = method(places.source, "squeeze", place)
         return [reshaped(t, values, shape), t.add(shape, flat, [], None, "", "_flat", kind="int64")]
 
@@ -65,13 +63,13 @@ def max_pool(t: Tape, x: Value, kernel_size: Any, stride: Any = (), padding: Any
     taken = method(method(x.source, "flatten", *flat), "gather", Literal("-1"), where)
 
     def adjoint(g: Source) -> Source:
-        zeros = method(zeros_like(x), "flatten", *flat)
+        zeros = method(zeros_like_value(x), "flatten", *flat)
         return t.shaped(method(zeros, "scatter_add", Literal("-1"), where, method(g, "flatten", *flat)), x.shape)
 
     return linear(t, x, shape, t.shaped(taken, shape), adjoint)
 
 
-LARGEST: dict[str, Handler] = {
+LARGEST_HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("amax", "amin", "max", "min"), largest),
     "max.dim": with_place("max"),
     "max_pool2d": max_pool,

@@ -6,21 +6,24 @@ from typing import Any
 from sympy import Integer, sqrt
 
 from derive.backends import Group, Infix, Literal, Minus, Source, call, dotted, method
-from derive.backward.formulas import DEGREES, EPSILON, along, entrywise, formula
+from derive.backward.formulas import DEGREES, EPSILON, applied_along, entrywise, formula
 from derive.backward.maps import cut_in, masked, reshaped
-from derive.backward.products import affine, plus, product, times
-from derive.backward.tape import ONE, Shape, Size, Tape, Value, axes
+from derive.backward.products import affine_map, entrywise_plus, entrywise_times, product
+from derive.backward.tape import ONE_LONG, Handler, Size, Tape, TensorShape, Value, axes
 from derive.backward.written import spelled
-from derive.modules import DROPOUT, Refused, exactly
-
-Handler = Callable[..., Any]
-RMS_EPSILON = 2.220446049250313e-16  # which rms_norm of float64 adds where it is given none
+from derive.modules import DROPOUT, RMS_EPSILON, Refused, exactly
 
 
 def weighed(t: Tape, x: Value, weight: Value | None, bias: Value | None) -> Value:
     """x * weight + bias, in one equation; x itself where there is neither."""
     if weight is None or bias is None:
-        return plus(t, x, bias) if bias is not None else times(t, x, weight) if weight is not None else x
+        return (
+            entrywise_plus(t, x, bias)
+            if bias is not None
+            else entrywise_times(t, x, weight)
+            if weight is not None
+            else x
+        )
     code = Infix("+", Infix("*", x.source, weight.source), bias.source)
     return entrywise(t, lambda u, w, b: u * w + b, (x, weight, bias), code)
 
@@ -28,7 +31,7 @@ def weighed(t: Tape, x: Value, weight: Value | None, bias: Value | None) -> Valu
 def per_channel(t: Tape, x: Value | None, rank: int) -> Value | None:
     if x is None or rank == 2:
         return x
-    return reshaped(t, x, (*x.shape, *[ONE] * (rank - 2)), f"_{x.name.rpartition('_')[2]}")
+    return reshaped(t, x, (*x.shape, *[ONE_LONG] * (rank - 2)), f"_{x.name.rpartition('_')[2]}")
 
 
 def weighed_by_channel(t: Tape, x: Value, weight: Value | None, bias: Value | None) -> Value:
@@ -38,7 +41,7 @@ def weighed_by_channel(t: Tape, x: Value, weight: Value | None, bias: Value | No
 
 def standardized(t: Tape, x: Value, dims: Sequence[int], eps: Any, suffix: str) -> Value:
     """x less its mean, over its deviation, both along these axes."""
-    return along(t, "standardized", x, list(dims), suffix=suffix, constants={EPSILON: Literal(repr(eps))})
+    return applied_along(t, "standardized", x, list(dims), suffix=suffix, constants={EPSILON: Literal(repr(eps))})
 
 
 def hat(weight: Value | None, bias: Value | None = None) -> str:
@@ -62,7 +65,7 @@ def rms_norm(
 ) -> Value:
     dims = range(len(input.shape) - len(normalized_shape), len(input.shape))
     small = Literal(repr(RMS_EPSILON if eps is None else eps))
-    found = along(t, "rms", input, list(dims), suffix=hat(weight), constants={EPSILON: small})
+    found = applied_along(t, "rms", input, list(dims), suffix=hat(weight), constants={EPSILON: small})
     return weighed(t, found, weight, None)
 
 
@@ -130,21 +133,21 @@ def instance_norm(
 
 
 def softmax(t: Tape, x: Value, dim: int) -> Value:
-    return along(t, "softmax", x, axes(x.shape, dim), spelled(t))
+    return applied_along(t, "softmax", x, axes(x.shape, dim), spelled(t))
 
 
 def log_softmax(t: Tape, x: Value, dim: int) -> Value:
-    return along(t, "log_softmax", x, axes(x.shape, dim), spelled(t))
+    return applied_along(t, "log_softmax", x, axes(x.shape, dim), spelled(t))
 
 
 def logsumexp(t: Tape, x: Value, dim: Any, keepdim: bool = False) -> Value:
-    return along(t, "logsumexp", x, axes(x.shape, dim), spelled(t), keepdim)
+    return applied_along(t, "logsumexp", x, axes(x.shape, dim), spelled(t), keepdim)
 
 
 def norm(t: Tape, x: Value, ord: Any = 2, dim: Any = None, keepdim: bool = False) -> Value:
     if ord not in (None, 2):
         raise Refused(f"a norm with p={ord}")
-    return along(t, "norm", x, axes(x.shape, dim), spelled(t), keepdim)
+    return applied_along(t, "norm", x, axes(x.shape, dim), spelled(t), keepdim)
 
 
 def variance(kind: str) -> Handler:
@@ -156,7 +159,7 @@ def variance(kind: str) -> Handler:
         count: Source = t.count(x.shape, dims)
         degrees = Infix("-", count, Literal(str(less))) if less else count
         code = spelled(t)
-        return along(t, kind, x, dims, code, keepdim, constants={DEGREES: degrees})
+        return applied_along(t, kind, x, dims, code, keepdim, constants={DEGREES: degrees})
 
     return handler
 
@@ -185,8 +188,10 @@ def attention(
     if is_causal or (attn_mask is not None and attn_mask.kind == "bool"):
         scores = hidden(t, scores, None if is_causal else attn_mask)
     elif attn_mask is not None:
-        scores = plus(t, scores, attn_mask, "_masked")
-    weights = along(t, "softmax", scores, dims, call("torch.softmax", scores.source, Literal("-1")), suffix="_weights")
+        scores = entrywise_plus(t, scores, attn_mask, "_masked")
+    weights = applied_along(
+        t, "softmax", scores, dims, call("torch.softmax", scores.source, Literal("-1")), suffix="_weights"
+    )
     return product(t, weights, value)
 
 
@@ -197,7 +202,7 @@ def hidden(t: Tape, scores: Value, shown: Value | None) -> Value:
             scores.source, "new_ones", Group(tuple(map(t.size, scores.shape[-2:]))), dtype=dotted("torch.bool")
         )
         code: Source = method(ones, "triu", Literal("1"))
-        shape: Shape = scores.shape[-2:]
+        shape: TensorShape = scores.shape[-2:]
     else:
         code, shape = call("torch.logical_not", shown.source), shown.shape
     mask = t.add(shape, code, [], None, "", "_hidden", kind="bool")
@@ -218,12 +223,12 @@ def gates(
     w_ih, w_hh, b_ih, b_hh = weights
     if w_ih is None or w_hh is None:
         raise Refused("a cell without weights")
-    given = affine(t, input, w_ih, b_ih, "_from_input")
-    kept = affine(t, hidden, w_hh, b_hh, "_from_state")
+    given = affine_map(t, input, w_ih, b_ih, "_from_input")
+    kept = affine_map(t, hidden, w_hh, b_hh, "_from_state")
     return cut_in(t, given, count, -1, "_i"), cut_in(t, kept, count, -1, "_h")
 
 
-def sigmoid(t: Tape, formula_of: Callable[..., Any], operands: Sequence[Any], suffix: str) -> Value:
+def sigmoid_gate(t: Tape, formula_of: Callable[..., Any], operands: Sequence[Any], suffix: str) -> Value:
     return entrywise(t, lambda *given: formula("sigmoid")(formula_of(*given)), operands, suffix=suffix)
 
 
@@ -233,7 +238,7 @@ def lstm_cell(
     given, kept = gates(t, input, hx[0], (w_ih, w_hh, b_ih, b_hh), 4)
     pairs = list(zip(given, kept, strict=True))
     i, f, o = (
-        sigmoid(t, lambda a, b: a + b, pairs[place], f"_{name}") for place, name in ((0, "i"), (1, "f"), (3, "o"))
+        sigmoid_gate(t, lambda a, b: a + b, pairs[place], f"_{name}") for place, name in ((0, "i"), (1, "f"), (3, "o"))
     )
     g = entrywise(t, lambda a, b: formula("tanh")(a + b), pairs[2], suffix="_g")
     cell = entrywise(t, lambda f, c, i, g: f * c + i * g, (f, hx[1], i, g), suffix="_cell")
@@ -243,8 +248,8 @@ def lstm_cell(
 
 def gru_cell(t: Tape, input: Value, hx: Value, w_ih: Value, w_hh: Value, b_ih: Any = None, b_hh: Any = None) -> Value:
     given, kept = gates(t, input, hx, (w_ih, w_hh, b_ih, b_hh), 3)
-    reset = sigmoid(t, lambda a, b: a + b, (given[0], kept[0]), "_reset")
-    update = sigmoid(t, lambda a, b: a + b, (given[1], kept[1]), "_update")
+    reset = sigmoid_gate(t, lambda a, b: a + b, (given[0], kept[0]), "_reset")
+    update = sigmoid_gate(t, lambda a, b: a + b, (given[1], kept[1]), "_update")
     new = entrywise(t, lambda n, r, k: formula("tanh")(n + r * k), (given[2], reset, kept[2]), suffix="_new")
     return entrywise(t, lambda z, n, h: (1 - z) * n + z * h, (update, new, hx))
 
@@ -253,7 +258,7 @@ def rnn_cell(name: str) -> Handler:
     def handler(
         t: Tape, input: Value, hx: Value, w_ih: Value, w_hh: Value, b_ih: Any = None, b_hh: Any = None
     ) -> Value:
-        given, kept = affine(t, input, w_ih, b_ih, "_from_input"), affine(t, hx, w_hh, b_hh, "_from_state")
+        given, kept = affine_map(t, input, w_ih, b_ih, "_from_input"), affine_map(t, hx, w_hh, b_hh, "_from_state")
         return entrywise(t, lambda a, b: formula(name)(a + b), (given, kept))
 
     return handler

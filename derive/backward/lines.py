@@ -11,9 +11,9 @@ from typing import Any
 import numpy
 from sympy import Expr, Symbol
 
-from derive.backward.instrumented import BACK, Named, arguments, instrumented
+from derive.backward.instrumented import BACK, Named, instrumented, parameter_names
 from derive.modules import (
-    COTANGENT,
+    COTANGENT_NAME,
     Array,
     Graph,
     Module,
@@ -29,11 +29,10 @@ from derive.modules import (
     recorded,
     results,
     step_value,
-    symbols,
 )
-from derive.proof import Judge
+from derive.proof import Judge, symbol_entries
 
-MOST_ENTRIES = 6_000  # of all values of the module
+MOST_VALUES = 6_000  # of all values of the module
 
 
 @dataclass
@@ -58,11 +57,11 @@ def of_text(text: str, name: str, module: Module) -> Text:
     """Raises Wrong where it fails, and Refused where it cannot be recorded."""
     seen: dict[str, Named] = {}
     namespace = instrumented(text, name, seen.__setitem__)
-    takes, known = arguments(namespace["forward"]), module.tensors()
-    tangents = arguments(namespace["jvp"])[len(takes) :] if "jvp" in namespace else ()
+    takes, known = parameter_names(namespace["forward"]), module.tensors()
+    tangents = parameter_names(namespace["jvp"])[len(takes) :] if "jvp" in namespace else ()
     if missing := [one for one in (*takes, *(one[2:] for one in tangents)) if one not in known]:
         raise Refused(f"{name}: forward takes {missing[0]}, which the module has not")
-    tensors = {f"{COTANGENT}{place}": output for place, output in enumerate(module.outputs())}
+    tensors = {f"{COTANGENT_NAME}{place}": output for place, output in enumerate(module.outputs())}
     count = len(tensors)
     tensors |= {one: known[one] for one in takes} | {one: known[one[2:]].clone() for one in tangents}
     labels: list[tuple[str, str, str]] = []
@@ -118,12 +117,13 @@ class Lines:
         self.judge, self.shown, self.entries = Judge(), Counter[bool](), 0
         inputs = module.inputs()
         self.given = {
-            name: symbols(name, one.shape) if one.data is None else of_data(one.data) for name, one in inputs.items()
+            name: symbol_entries(name, one.shape) if one.data is None else of_data(one.data)
+            for name, one in inputs.items()
         }
-        self.cotangents = [symbols(f"G{i}", tuple(one.shape)) for i, one in enumerate(module.outputs())]
+        self.cotangents = [symbol_entries(f"G{i}", tuple(one.shape)) for i, one in enumerate(module.outputs())]
         moving = [one for one in inputs.values() if one.wanted and one.data is None]
-        self.tangents = {one.name: symbols(f"d {one.name}", one.shape) for one in moving}
-        named = {f"{COTANGENT}{i}": one for i, one in enumerate(self.cotangents)}
+        self.tangents = {one.name: symbol_entries(f"d {one.name}", one.shape) for one in moving}
+        named = {f"{COTANGENT_NAME}{i}": one for i, one in enumerate(self.cotangents)}
         named |= {f"d_{name}": one for name, one in self.tangents.items()}
         self.run = Run(text.graph, {**self.given, **named}, self.named)
         self.graph = module.graph()
@@ -167,11 +167,11 @@ class Lines:
                 self.values[name] = value  # the entries of another one in another order
                 continue
             self.entries += value.size
-            if self.entries > MOST_ENTRIES:
-                raise Refused(f"more than {MOST_ENTRIES} entries; smaller sizes say as much")
+            if self.entries > MOST_VALUES:
+                raise Refused(f"more than {MOST_VALUES} entries; smaller sizes say as much")
             if any(is_extreme(part) for entry in value.flat for part in self.judge.sums.variables(entry)):
                 raise Refused("the largest of the module's own numbers moves with them")
-            fresh = in_place(symbols(f"{name}@", value.shape), value)
+            fresh = in_place(symbol_entries(f"{name}@", value.shape), value)
             self.run.known[place] = self.values[name] = fresh
             self.definitions[name] = value
             self.held |= {name} if held else set()
@@ -195,7 +195,7 @@ class Lines:
             if detaches(step) and name not in self.held:
                 raise Refused("what the module detaches has no line of its own")
             floats = isinstance(value, numpy.ndarray) and is_float(value)
-            if floats and name in self.values and not same(value, self.values[name]):
+            if floats and name in self.values and not same_arrays(value, self.values[name]):
                 left -= {name}
                 self.compare(name, left, self.definitions.get(name, self.values[name]), value, "forward")
                 value = self.values[name]
@@ -246,5 +246,5 @@ def in_place(fresh: Array, value: Array) -> Array:
     return each(lambda symbol, entry: entry if entry.is_number else symbol, fresh, value)
 
 
-def same(one: Array, other: Array) -> bool:
+def same_arrays(one: Array, other: Array) -> bool:
     return one.shape == other.shape and list(one.flat) == list(other.flat)

@@ -7,13 +7,12 @@ from typing import Any
 from sympy import Expr, Integer
 
 from derive.backends import Index, Infix, Literal, Minus, Source, call, method
-from derive.backward.formulas import along, entrywise, formula
-from derive.backward.maps import added, averaged, linear, masked
-from derive.backward.tape import ONE, Shape, Tape, Value, axes, reduced, zeros_like
+from derive.backward.formulas import applied_along, entrywise, formula
+from derive.backward.maps import averaged, linear, masked, summed_along
+from derive.backward.tape import ONE_LONG, Handler, Tape, TensorShape, Value, axes, reduced_shape, zeros_like_value
 from derive.modules import Refused, exactly
 
-Handler = Callable[..., Any]
-NOTHING = Integer(0)
+NO_TERM = Integer(0)
 
 
 def reduction_of(t: Tape, losses: Callable[[str], Value], reduction: int, weights: Value | None = None) -> Value:
@@ -23,10 +22,10 @@ def reduction_of(t: Tape, losses: Callable[[str], Value], reduction: int, weight
     each = losses("_each")
     dims, total = axes(each.shape, None), method(each.source, "sum")
     if reduction == 1 and weights is not None:
-        return added(t, each, dims, False, Infix("/", total, weights.source), (), over=weights.source)
+        return summed_along(t, each, dims, False, Infix("/", total, weights.source), (), over=weights.source)
     if reduction == 1:
         return averaged(t, each, dims, False, method(each.source, "mean"), ())
-    return added(t, each, dims, False, total, ())
+    return summed_along(t, each, dims, False, total, ())
 
 
 def of_pairs(name: str) -> Handler:
@@ -60,7 +59,7 @@ def classes_of(t: Tape, x: Value, target: Value, weight: Value | None, ignore_in
     if weight is not None and weight.moves:
         raise Refused("weights of classes that are to have a gradient, which torch does not give; register a buffer")
 
-    def data(shape: Shape, code: Source, suffix: str, kind: str) -> Value:
+    def data(shape: TensorShape, code: Source, suffix: str, kind: str) -> Value:
         return t.add(shape, code, [], None, "", suffix, kind=kind)
 
     known, ignored, weights, total, zero = target, None, None, None, Literal("0")
@@ -69,7 +68,7 @@ def classes_of(t: Tape, x: Value, target: Value, weight: Value | None, ignore_in
         known = data(target.shape, method(target.source, "masked_fill", ignored, zero), "_known", "int64")
         counted: Source = method(call("torch.logical_not", ignored), "sum")
         total = counted if weight is None else None
-    column = (*target.shape[:axis], ONE, *target.shape[axis:])
+    column = (*target.shape[:axis], ONE_LONG, *target.shape[axis:])
     places = data(column, method(known.source, "unsqueeze", Literal(str(axis))), "_classes", "int64")
     if weight is not None:
         weights = data(target.shape, Index(weight.source, (known.source,)), "_weights", "float")
@@ -83,15 +82,15 @@ def nll_loss(t: Tape, x: Value, target: Value, weight: Value | None, reduction: 
     return by_classes(t, x, classes_of(t, x, target, weight, ignore_index), reduction)
 
 
-def by_classes(t: Tape, x: Value, classes: Classes, reduction: int, smooth: Expr = NOTHING) -> Value:
+def by_classes(t: Tape, x: Value, classes: Classes, reduction: int, smooth: Expr = NO_TERM) -> Value:
     """Minus the entry of each row's class, of which a part is spread over all."""
-    axis, dim, shape = classes.axis, Literal(str(classes.axis)), reduced(x.shape, [classes.axis], False)
+    axis, dim, shape = classes.axis, Literal(str(classes.axis)), reduced_shape(x.shape, [classes.axis], False)
     plain = smooth == 0 and classes.weights is None
 
     def chosen(suffix: str) -> Value:
         def adjoint(g: Source) -> Source:
             there = method(g, "unsqueeze", dim)
-            return method(zeros_like(x), "scatter_add", dim, classes.places, Minus(there) if plain else there)
+            return method(zeros_like_value(x), "scatter_add", dim, classes.places, Minus(there) if plain else there)
 
         code = method(method(x.source, "gather", dim, classes.places), "squeeze", dim)
         return linear(t, x, shape, Minus(code) if plain else code, adjoint, suffix)
@@ -131,7 +130,7 @@ def cross_entropy_loss(
     if weight is not None and (target.kind == "float" or smooth != 0):
         raise Refused("weights of classes with label_smoothing, or with probabilities")
     code = call("torch.log_softmax", x.source, Literal(str(axis)))
-    logs = along(t, "log_softmax", x, [axis], code, suffix="_logs")
+    logs = applied_along(t, "log_softmax", x, [axis], code, suffix="_logs")
     if target.kind != "float":
         return by_classes(t, logs, classes_of(t, logs, target, weight, ignore_index), reduction, smooth)
     size = x.shape[axis].known
@@ -139,16 +138,16 @@ def cross_entropy_loss(
         raise Refused("label_smoothing over classes whose number changes with the sizes")
     spread = smooth / (size or 1)
     terms = entrywise(t, lambda u, y: -u * ((1 - smooth) * y + spread), (logs, target), suffix="_terms")
-    shape = reduced(terms.shape, [axis], False)
+    shape = reduced_shape(terms.shape, [axis], False)
 
     def losses(suffix: str) -> Value:
         total = method(terms.source, "sum", Literal(str(axis)))
-        return added(t, terms, [axis], False, total, shape, suffix)
+        return summed_along(t, terms, [axis], False, total, shape, suffix)
 
     return reduction_of(t, losses, reduction)
 
 
-LOSSES: dict[str, Handler] = {
+LOSS_HANDLERS: dict[str, Handler] = {
     **{
         name: of_pairs(name)
         for name in (

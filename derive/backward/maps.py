@@ -8,37 +8,36 @@ import numpy
 from derive.backends import Group, Index, Infix, Literal, Name, Range, Source, call, method
 from derive.backward.tape import (
     ADJOINT,
-    ONE,
+    ONE_LONG,
+    BatchRows,
+    Handler,
     Pulled,
     Push,
-    Rows,
     RowsPull,
     RowsPulled,
-    Shape,
     Size,
     Tape,
+    TensorShape,
     Value,
     at_both,
     axes,
     linear_in,
     listed,
     pushed,
-    summed,
-    zeros_like,
+    summed_to,
+    zeros_like_value,
 )
 from derive.backward.written import spelled
-from derive.modules import Refused
+from derive.modules import ENDLESS, Refused
 
-Handler = Callable[..., Any]
 Adjoint = Callable[[Source], Source]
-ENDLESS = 2**60  # where a slice ends that has no end
-ALL = Name(":")
+ALL_OF_AXIS = Name(":")
 
 
 def linear(
     t: Tape,
     x: Value,
-    shape: Shape,
+    shape: TensorShape,
     code: Source,
     adjoint: Adjoint,
     suffix: str = "",
@@ -51,11 +50,11 @@ def linear(
     return t.add(shape, code, [x], pull, ADJOINT, suffix, push=push, rows=rows)
 
 
-def same(t: Tape, x: Value, **_: Any) -> Value:
+def passed_on(t: Tape, x: Value, **_: Any) -> Value:
     return x
 
 
-def reshaped(t: Tape, x: Value, shape: Shape, suffix: str = "") -> Value:
+def reshaped(t: Tape, x: Value, shape: TensorShape, suffix: str = "") -> Value:
     return linear(t, x, shape, t.shaped(x.source, shape), lambda g: t.shaped(g, x.shape), suffix)
 
 
@@ -89,23 +88,23 @@ def permuted(x: Source, dims: Sequence[int]) -> Source:
 
 
 def expand(t: Tape, x: Value, **arguments: Any) -> Value:
-    return repeated(t, x, t.shape)
+    return expanded(t, x, t.shape)
 
 
-def repeated(t: Tape, x: Value, shape: Shape) -> Value:
+def expanded(t: Tape, x: Value, shape: TensorShape) -> Value:
     """x along new axes, and along those of size 1."""
     if x.shape == shape:
         return x
     code = method(x.source, "expand", *map(t.size, shape))
 
-    def by_row(rows: Rows, g: Source) -> RowsPulled:
+    def by_row(rows: BatchRows, g: Source) -> RowsPulled:
         yield x, rows.summed(g, shape, x.shape)
 
-    return linear(t, x, shape, code, lambda g: summed(g, shape, x.shape), rows=by_row)
+    return linear(t, x, shape, code, lambda g: summed_to(g, shape, x.shape), rows=by_row)
 
 
 def total(t: Tape, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
-    return added(t, x, axes(x.shape, dim), keepdim, spelled(t), t.shape)
+    return summed_along(t, x, axes(x.shape, dim), keepdim, spelled(t), t.shape)
 
 
 def mean(t: Tape, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
@@ -113,18 +112,18 @@ def mean(t: Tape, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
 
 
 def averaged(
-    t: Tape, x: Value, dims: Sequence[int], keepdim: bool, code: Source, shape: Shape, suffix: str = ""
+    t: Tape, x: Value, dims: Sequence[int], keepdim: bool, code: Source, shape: TensorShape, suffix: str = ""
 ) -> Value:
-    return added(t, x, dims, keepdim, code, shape, suffix, t.count(x.shape, dims))
+    return summed_along(t, x, dims, keepdim, code, shape, suffix, t.count(x.shape, dims))
 
 
-def added(
+def summed_along(
     t: Tape,
     x: Value,
     dims: Sequence[int],
     keepdim: bool,
     code: Source,
-    shape: Shape,
+    shape: TensorShape,
     suffix: str = "",
     over: Source | None = None,
 ) -> Value:
@@ -168,7 +167,7 @@ def stack(t: Tape, tensors: Sequence[Value], dim: int = 0) -> Value:
     return t.add(t.shape, code, tensors, pull, ADJOINT)
 
 
-def cut(join: str) -> Handler:
+def in_pieces(join: str) -> Handler:
     """A tensor in parts along an axis, which are put together again by torch.cat or torch.stack."""
 
     def handler(t: Tape, x: Value, dim: int = 0, **_: Any) -> list[Value]:
@@ -178,11 +177,11 @@ def cut(join: str) -> Handler:
 
 
 def cut_as(
-    t: Tape, x: Value, shapes: Sequence[Shape], code: Source, join: str, dim: int, suffix: str = ""
+    t: Tape, x: Value, shapes: Sequence[TensorShape], code: Source, join: str, dim: int, suffix: str = ""
 ) -> list[Value]:
     def pull(*cotangents: Source | None) -> Pulled:
         parts = zip(values, cotangents, strict=True)
-        found = tuple(zeros_like(value) if g is None else g for value, g in parts)
+        found = tuple(zeros_like_value(value) if g is None else g for value, g in parts)
         yield x, call(f"torch.{join}", Group(found), Literal(str(dim)))
 
     values = t.add_all(shapes, code, [x], pull, ADJOINT, suffix)
@@ -202,25 +201,27 @@ def scattered(method_name: str) -> Handler:
     """A part of a tensor, whose cotangent goes to its place among zeros."""
 
     def handler(t: Tape, x: Value, **arguments: Any) -> Value:
-        given = tuple(number_of(t, arguments[name]) for name in arguments)
+        given = tuple(number_source(t, arguments[name]) for name in arguments)
         named = dict(zip(arguments, given, strict=True))
-        return linear(t, x, t.shape, taken(t, x, **arguments), lambda g: method(zeros_like(x), method_name, g, **named))
+        return linear(
+            t, x, t.shape, taken(t, x, **arguments), lambda g: method(zeros_like_value(x), method_name, g, **named)
+        )
 
     return handler
 
 
-def number_of(t: Tape, argument: Any) -> Source:
+def number_source(t: Tape, argument: Any) -> Source:
     return t.size(argument) if isinstance(argument, int | Size) else Literal(repr(argument))
 
 
 def taken(t: Tape, x: Value, dim: int = 0, start: Any = None, end: Any = None, step: int = 1, **more: Any) -> Source:
     """A slice as people write it, or another part as torch calls it."""
     if "index" in more:
-        return method(x.source, "select", Literal(str(dim)), number_of(t, more["index"]))
-    first = Literal("") if start in (None, 0) else number_of(t, start)
-    last = Literal("") if end is None or (isinstance(end, int) and end >= ENDLESS) else number_of(t, end)
+        return method(x.source, "select", Literal(str(dim)), number_source(t, more["index"]))
+    first = Literal("") if start in (None, 0) else number_source(t, start)
+    last = Literal("") if end is None or (isinstance(end, int) and end >= ENDLESS) else number_source(t, end)
     parts = Range(first, last) if step == 1 else Literal(f"{first.text}:{last.text}:{step}")
-    return Index(x.source, (*[ALL] * (dim % len(x.shape)), parts))
+    return Index(x.source, (*[ALL_OF_AXIS] * (dim % len(x.shape)), parts))
 
 
 def part(t: Tape, x: Value, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Value:
@@ -275,7 +276,7 @@ def roll(t: Tape, x: Value, shifts: Sequence[int], dims: Sequence[int] = ()) -> 
 
 def repeat(t: Tape, x: Value, repeats: Sequence[Any]) -> Value:
     """Each axis so often: its copies are another axis before it, over which the adjoint sums."""
-    sizes = [ONE] * (len(repeats) - len(x.shape)) + list(x.shape)
+    sizes = [ONE_LONG] * (len(repeats) - len(x.shape)) + list(x.shape)
 
     def adjoint(g: Source) -> Source:
         shape = [part for often, size in zip(repeats, sizes, strict=True) for part in (often, size)]
@@ -306,7 +307,7 @@ def where(t: Tape, condition: Value, x: Any, other: Any) -> Value:
     def pull(g: Source) -> Pulled:
         for side, pair in ((x, (g, Literal("0"))), (other, (Literal("0"), g))):
             if isinstance(side, Value):
-                yield side, summed(call("torch.where", condition.source, *pair), shape, side.shape)
+                yield side, summed_to(call("torch.where", condition.source, *pair), shape, side.shape)
 
     shape = t.shape
     parts = (side.source if isinstance(side, Value) else Literal("0.0") for side in (x, other))
@@ -318,7 +319,7 @@ def masked_fill(t: Tape, x: Value, mask: Value, value: Any) -> Value:
     return masked(t, x, mask.source, spelled(t), t.shape)
 
 
-def masked(t: Tape, x: Value, mask: Source, code: Source, shape: Shape, suffix: str = "") -> Value:
+def masked(t: Tape, x: Value, mask: Source, code: Source, shape: TensorShape, suffix: str = "") -> Value:
     if shape != x.shape:
         raise Refused("a mask of a larger shape than what it fills")
 
@@ -328,26 +329,26 @@ def masked(t: Tape, x: Value, mask: Source, code: Source, shape: Shape, suffix: 
     return linear(t, x, shape, code, shown, suffix, pushed([([x], shown)]))
 
 
-def constant(t: Tape, x: Value, **_: Any) -> Value:
+def detached(t: Tape, x: Value, **_: Any) -> Value:
     """What is detached has no gradient."""
     return t.add(t.shape, method(x.source, "detach"), [x], None, "")
 
 
 def broadcast(t: Tape, tensors: Sequence[Value]) -> list[Value]:
     shape = at_both(lambda *shapes: numpy.broadcast_shapes(*shapes), *(one.shape for one in tensors))
-    return [repeated(t, one, shape) for one in tensors]
+    return [expanded(t, one, shape) for one in tensors]
 
 
 MAPS: dict[str, Handler] = {
-    **dict.fromkeys(("alias", "clone", "contiguous", "positive", "to", "_to_copy", "type_as"), same),
+    **dict.fromkeys(("alias", "clone", "contiguous", "positive", "to", "_to_copy", "type_as"), passed_on),
     **dict.fromkeys(("view", "reshape", "reshape_as", "view_as"), view),
     **dict.fromkeys(("flatten", "unflatten", "squeeze", "unsqueeze"), layout),
     **dict.fromkeys(("expand", "expand_as"), expand),
-    **dict.fromkeys(("chunk", "split", "split_with_sizes"), cut("cat")),
+    **dict.fromkeys(("chunk", "split", "split_with_sizes"), in_pieces("cat")),
     "broadcast_tensors": broadcast,
     "cat": cat,
     "cumsum": cumsum,
-    "detach": constant,
+    "detach": detached,
     "flip": flip,
     "masked_fill": masked_fill,
     "mean": mean,
@@ -368,6 +369,6 @@ MAPS: dict[str, Handler] = {
     "transpose": transpose,
     "tril": triangle("tril"),
     "triu": triangle("triu"),
-    "unbind": cut("stack"),
+    "unbind": in_pieces("stack"),
     "where": where,
 }

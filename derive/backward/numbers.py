@@ -15,28 +15,28 @@ from derive.modules import (
     Graph,
     Input,
     Module,
-    Point,
+    ModulePoint,
     Wrong,
-    defined,
     in_decimals,
     inner,
+    point_with_value,
     run,
 )
 from derive.proof import settled
 
-POINTS = 2
+POINTS_HELD = 2
 
 
 def hold_numbers(module: Module, text: Text) -> None:
     """Raises Wrong where a row's gradients are not those of 0 in all other rows, or tangents not the adjoint."""
     graph, inputs = module.graph(), module.inputs()
-    for seed in range(POINTS):
+    for seed in range(POINTS_HELD):
         settled(partial(at, graph, inputs, text, seed), Wrong)
 
 
 def at(graph: Graph, inputs: Mapping[str, Input], text: Text, seed: int) -> None:
     with in_decimals():
-        point = defined(graph, inputs, seed, (1,))
+        point = point_with_value(graph, inputs, seed, (1,))
         moved = {key: point.drawn(point.given[key].shape, False) for key in text.returned["backward"]}
         given = {**point.given, **point.cotangents, **{f"d_{key}": one for key, one in moved.items()}}
 
@@ -58,30 +58,30 @@ def at(graph: Graph, inputs: Mapping[str, Input], text: Text, seed: int) -> None
             for key, place in each.items():
                 wanted, got = of_row[text.returned["backward"][key]], found[place]
                 got = got[row] if got.shape != wanted.shape else of_row[place]
-                hold(f"backward_per_sample: row {row} of {key}", got, wanted)
+                hold_arrays(f"backward_per_sample: row {row} of {key}", got, wanted)
 
 
-def hold_tangents(point: Point, ahead: Sequence[Array], wanted: Any) -> None:
+def hold_tangents(point: ModulePoint, ahead: Sequence[Array], wanted: Any) -> None:
     """What jvp returns: the module's values, and tangents whose pairing with the cotangents is as backward has it."""
     count = len(point.values)
     for number, (got, tangent, value) in enumerate(zip(ahead[:count], ahead[count:], point.values, strict=True)):
-        hold(f"output {number} of jvp", got, value)
-        of_shape(f"the tangent of output {number}", tangent, value)
+        hold_arrays(f"output {number} of jvp", got, value)
+        hold_shape(f"the tangent of output {number}", tangent, value)
     pairs = zip(point.cotangents.values(), ahead[count:], strict=True)
-    same("jvp", mp.fsum(inner(one.flat, other.flat) for one, other in pairs), wanted)
+    hold_number("jvp", mp.fsum(inner(one.flat, other.flat) for one, other in pairs), wanted)
 
 
-def of_shape(what: str, got: Array, wanted: Array) -> None:
+def hold_shape(what: str, got: Array, wanted: Array) -> None:
     if got.shape != wanted.shape:
         raise Wrong(f"{what} has the shape {got.shape}, not {wanted.shape}")
 
 
-def hold(what: str, got: Array, wanted: Array) -> None:
-    of_shape(what, got, wanted)
+def hold_arrays(what: str, got: Array, wanted: Array) -> None:
+    hold_shape(what, got, wanted)
     for index in numpy.ndindex(*wanted.shape):
-        same(f"{what}{list(index)}", got[index], wanted[index])
+        hold_number(f"{what}{list(index)}", got[index], wanted[index])
 
 
-def same(what: str, got: Any, wanted: Any) -> None:
+def hold_number(what: str, got: Any, wanted: Any) -> None:
     if not abs(got - wanted) <= (1 + abs(wanted)) * mpf(10) ** -AGREEING:  # which no NaN is
         raise Different(what, got, wanted)

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from derive.backward.emit import Texts, gradient_shape, shape_text
 from derive.backward.reading import Reading
-from derive.backward.sweep import Line, Sweep
+from derive.backward.sweep import Sweep, SweepLine
 from derive.backward.tape import Value
 from derive.backward.written import authors_text
 from derive.packages import document_pages
 from derive.paper import Bullets, Paragraph, Section, Table, prose
 
-ROWS = (
+ROWS_PROSE = (
     "Of what all rows share, each row of the batch has its own gradient: the sum over rows is left out. "
     "All else is as above."
 )
@@ -31,14 +31,14 @@ RULES = {
 }
 
 
-def plain(text: str) -> str:
+def quoted_code(text: str) -> str:
     """Code that fits between the quotes of a page."""
     return text.replace("torch.nn.functional.", "F.").replace("`", "'").replace("\n", " ")
 
 
 def pages(reading: Reading, texts: Texts, title: str, paths: dict[str, str]) -> dict[str, str]:
     """The files of the document, by their names."""
-    headline = f"The backward pass of `{plain(title)}`"
+    headline = f"The backward pass of `{quoted_code(title)}`"
     return document_pages(headline, prose("about.module"), document(reading, texts, paths))
 
 
@@ -47,7 +47,7 @@ def document(reading: Reading, texts: Texts, paths: dict[str, str]) -> list[Sect
     used = dict.fromkeys(equation.why for line in sweep.lines for equation in line.through)
     return [
         Section("What is given", "given", (inputs(reading, paths),)),
-        Section("Forward", "forward", tuple(forward(reading))),
+        Section("Forward", "forward", tuple(forward_part(reading))),
         Section(
             "Rules",
             "rules",
@@ -58,24 +58,24 @@ def document(reading: Reading, texts: Texts, paths: dict[str, str]) -> list[Sect
                 Bullets(tuple(f"*{why}*: {RULES[why]}" for why in used if why in RULES)),
             ),
         ),
-        Section("Backward", "backward", (backward(reading, sweep, sweep.lines), ends(reading, sweep))),
+        Section("Backward", "backward", (backward_table(reading, sweep, sweep.lines), ends(reading, sweep))),
         Section("Each row by itself", "rows", by_row(reading, texts)),
-        Section("Tangents", "tangents", (Paragraph(TANGENTS), tangents(reading, texts.tangents))),
+        Section("Tangents", "tangents", (Paragraph(TANGENTS), tangent_table(reading, texts.tangents))),
     ]
 
 
 def by_row(reading: Reading, texts: Texts) -> tuple[Paragraph | Table, ...]:
     """The lines in which it differs from all rows together."""
     if texts.by_row is None:
-        return (Paragraph(plain(f"{texts.without}.")),)
+        return (Paragraph(quoted_code(f"{texts.without}.")),)
     same = {(line.name, line.code.text) for line in texts.sweep.lines}
     lines = [line for line in texts.by_row.lines if (line.name, line.code.text) not in same]
-    return Paragraph(ROWS), *([backward(reading, texts.by_row, lines)] if lines else [])
+    return Paragraph(ROWS_PROSE), *([backward_table(reading, texts.by_row, lines)] if lines else [])
 
 
-def tangents(reading: Reading, lines: Sequence[Line]) -> Table:
+def tangent_table(reading: Reading, lines: Sequence[SweepLine]) -> Table:
     rows = (
-        (f"`{line.name} = {plain(line.code.text)}`", f"`{shape_of(reading, line.value)}`", why.why)
+        (f"`{line.name} = {quoted_code(line.code.text)}`", f"`{shown_shape(reading, line.value)}`", why.why)
         for line in lines
         for why in line.through
     )
@@ -84,36 +84,36 @@ def tangents(reading: Reading, lines: Sequence[Line]) -> Table:
 
 def inputs(reading: Reading, paths: dict[str, str]) -> Table:
     rows = (
-        (f"`{value.name}`", f"`{shape_of(reading, value)}`", f"`{paths.get(value.name, value.name)}`")
+        (f"`{value.name}`", f"`{shown_shape(reading, value)}`", f"`{paths.get(value.name, value.name)}`")
         for value in reading.tape.inputs
     )
     return Table(("name", "shape", "in the module"), tuple(rows), (0.4, 0.3, 0.3))
 
 
-def forward(reading: Reading) -> list[Paragraph | Table]:
+def forward_part(reading: Reading) -> list[Paragraph | Table]:
     """Each equation, beside the statement of the author that it is of."""
     rows = []
     before = ""
     for one in reading.equations:
         statement = authors_text(one.step.line)
         target = ", ".join(value.name for value in one.values)
-        shape = shape_of(reading, one.values[0])
+        shape = shown_shape(reading, one.values[0])
         rows.append(
             (
-                f"`{target} = {plain(one.code.text)}`",
+                f"`{target} = {quoted_code(one.code.text)}`",
                 f"`{shape}`",
-                f"`{plain(statement)}`" if statement not in ("", before) else "",
+                f"`{quoted_code(statement)}`" if statement not in ("", before) else "",
             )
         )
         before = statement
     return [Table(("equation", "shape", "in the module"), tuple(rows), (0.5, 0.15, 0.35))]
 
 
-def backward(reading: Reading, sweep: Sweep, lines: Sequence[Line]) -> Table:
+def backward_table(reading: Reading, sweep: Sweep, lines: Sequence[SweepLine]) -> Table:
     rows = tuple(
         (
-            f"`{line.name} = {plain(line.code.text)}`",
-            f"`{whole(gradient_shape(reading, sweep, line.value))}`",
+            f"`{line.name} = {quoted_code(line.code.text)}`",
+            f"`{unbroken(gradient_shape(reading, sweep, line.value))}`",
             reasons(line),
         )
         for line in lines
@@ -121,7 +121,7 @@ def backward(reading: Reading, sweep: Sweep, lines: Sequence[Line]) -> Table:
     return Table(("equation", "shape", "why"), rows, (0.55, 0.15, 0.3))
 
 
-def reasons(line: Line) -> str:
+def reasons(line: SweepLine) -> str:
     rules = dict.fromkeys(equation.why for equation in line.through)
     values = dict.fromkeys(value.name for equation in line.through for value in equation.values)
     return f"{' and '.join(rules)}, through {', '.join(f'`{name}`' for name in values)}" if rules else ""
@@ -134,10 +134,10 @@ def ends(reading: Reading, sweep: Sweep) -> Table:
     return Table(("gradient in", "is"), rows, (0.5, 0.5))
 
 
-def shape_of(reading: Reading, value: Value) -> str:
-    return whole(shape_text(reading.tape, value.shape))
+def shown_shape(reading: Reading, value: Value) -> str:
+    return unbroken(shape_text(reading.tape, value.shape))
 
 
-def whole(shape: str) -> str:
+def unbroken(shape: str) -> str:
     """A shape whose parts stay on one line."""
     return shape.replace(" ", "\u00a0")

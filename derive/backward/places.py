@@ -1,15 +1,22 @@
 """Entries that are taken by their places, which are data: linear maps, whose adjoints add where entries came from."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from derive.backends import Attribute, Group, Index, Literal, Source, call, method
 from derive.backward.maps import linear
-from derive.backward.tape import ADJOINT, Pulled, Rows, RowsPulled, Shape, Tape, Value, zeros_like
+from derive.backward.tape import (
+    ADJOINT,
+    BatchRows,
+    Handler,
+    Pulled,
+    RowsPulled,
+    Tape,
+    TensorShape,
+    Value,
+    zeros_like_value,
+)
 from derive.backward.written import spelled
 from derive.modules import Refused
-
-Handler = Callable[..., Any]
 
 
 def embedding(t: Tape, weight: Value, indices: Value, padding_idx: int = -1) -> Value:
@@ -21,9 +28,9 @@ def embedding(t: Tape, weight: Value, indices: Value, padding_idx: int = -1) -> 
     def adjoint(g: Source) -> Source:
         rows = method(g, "reshape", Literal("-1"), width)
         places = method(indices.source, "reshape", Literal("-1"))
-        return method(zeros_like(weight), "index_add", Literal("0"), places, rows)
+        return method(zeros_like_value(weight), "index_add", Literal("0"), places, rows)
 
-    def by_row(by: Rows, g: Source) -> RowsPulled:
+    def by_row(by: BatchRows, g: Source) -> RowsPulled:
         own = call("torch.arange", by.count, device=Attribute(indices.source, "device"))
         own = method(own, "reshape", Literal("-1"), *[Literal("1")] * (len(indices.shape) - 1 + by.together))
         zeros = method(weight.source, "new_zeros", by.count, *map(t.size, weight.shape))
@@ -35,16 +42,18 @@ def embedding(t: Tape, weight: Value, indices: Value, padding_idx: int = -1) -> 
 
 def index_select(t: Tape, x: Value, dim: int, index: Value) -> Value:
     place = Literal(str(dim))
-    return linear(t, x, t.shape, spelled(t), lambda g: method(zeros_like(x), "index_add", place, index.source, g))
+    return linear(t, x, t.shape, spelled(t), lambda g: method(zeros_like_value(x), "index_add", place, index.source, g))
 
 
 def gather(t: Tape, x: Value, dim: int, index: Value) -> Value:
     return gathered(t, x, dim, index, spelled(t), t.shape)
 
 
-def gathered(t: Tape, x: Value, dim: int, index: Value, code: Source, shape: Shape, suffix: str = "") -> Value:
+def gathered(t: Tape, x: Value, dim: int, index: Value, code: Source, shape: TensorShape, suffix: str = "") -> Value:
     place = Literal(str(dim))
-    return linear(t, x, shape, code, lambda g: method(zeros_like(x), "scatter_add", place, index.source, g), suffix)
+    return linear(
+        t, x, shape, code, lambda g: method(zeros_like_value(x), "scatter_add", place, index.source, g), suffix
+    )
 
 
 def scatter_add(t: Tape, x: Value, dim: int, index: Value, src: Value) -> Value:
@@ -64,12 +73,12 @@ def index(t: Tape, x: Value, indices: Sequence[Value | None]) -> Value:
     code = Index(x.source, tuple(one.source for one in indices if one))
 
     def adjoint(g: Source) -> Source:
-        return method(zeros_like(x), "index_put", places, g, accumulate=Literal("True"))
+        return method(zeros_like_value(x), "index_put", places, g, accumulate=Literal("True"))
 
     return linear(t, x, t.shape, code, adjoint)
 
 
-PLACES: dict[str, Handler] = {
+PLACE_HANDLERS: dict[str, Handler] = {
     "embedding": embedding,
     "gather": gather,
     "index": index,

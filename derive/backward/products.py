@@ -1,6 +1,6 @@
 """Products of two or more tensors, linear in each: with the adjoint in each, which the proof of the lines holds."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from string import ascii_letters
 from typing import Any
 
@@ -8,8 +8,9 @@ from derive.backends import Attribute, Group, Infix, Literal, Source, call, meth
 from derive.backward.formulas import entrywise
 from derive.backward.maps import averaged, linear, reshaped
 from derive.backward.tape import (
+    BatchRows,
+    Handler,
     Pulled,
-    Rows,
     RowsPulled,
     Size,
     Tape,
@@ -19,15 +20,14 @@ from derive.backward.tape import (
     linear_in,
     listed,
     pushed,
-    summed,
+    summed_to,
 )
 from derive.modules import Refused, exactly, per_axis
 
-Handler = Callable[..., Any]
-PRODUCT = "product rule"
+PRODUCT_RULE = "product rule"
 
 
-def turned(x: Source) -> Source:
+def mT(x: Source) -> Source:
     return Attribute(x, "mT")
 
 
@@ -47,30 +47,30 @@ def product(t: Tape, x: Value, other: Value, turn: bool = False, suffix: str = "
         if n == 1 or m == 1:
             yield from with_vectors(x, other, g)
             return
-        yield x, summed(Infix("@", g, other.source if turn else turned(other.source)), (*stack, *x.shape[-2:]), x.shape)
+        yield x, summed_to(Infix("@", g, other.source if turn else mT(other.source)), (*stack, *x.shape[-2:]), x.shape)
         left, right = (g, x.source) if turn else (x.source, g)
         if m == 2 and n > 2:
-            yield other, Infix("@", turned(rows(left, n)), rows(right, n))
+            yield other, Infix("@", mT(rows(left, n)), rows(right, n))
         else:
-            yield other, summed(Infix("@", turned(left), right), (*stack, *other.shape[-2:]), other.shape)
+            yield other, summed_to(Infix("@", mT(left), right), (*stack, *other.shape[-2:]), other.shape)
 
-    def by_row(by: Rows, g: Source) -> RowsPulled:
+    def by_row(by: BatchRows, g: Source) -> RowsPulled:
         left, right = (g, x.source) if turn else (x.source, g)
         if n > 1 and m == 2 and by.axis < n - 1:
-            yield other, of_rows(by, n, left, right)
+            yield other, outer_of_rows(by, n, left, right)
         elif n > 1 and m > 1 and by.axis < len(stack):
-            yield other, by.summed(Infix("@", turned(left), right), (*stack, *other.shape[-2:]), other.shape)
-            back = Infix("@", g, other.source if turn else turned(other.source))
+            yield other, by.summed(Infix("@", mT(left), right), (*stack, *other.shape[-2:]), other.shape)
+            back = Infix("@", g, other.source if turn else mT(other.source))
             yield x, by.summed(back, (*stack, *x.shape[-2:]), x.shape)
 
     def code(left: Source, right: Source) -> Source:
-        return Infix("@", left, turned(right) if turn else right)
+        return Infix("@", left, mT(right) if turn else right)
 
     push = pushed(in_turn(code, (x, other)))
-    return t.add(shape, code(x.source, other.source), [x, other], pull, PRODUCT, suffix, push=push, rows=by_row)
+    return t.add(shape, code(x.source, other.source), [x, other], pull, PRODUCT_RULE, suffix, push=push, rows=by_row)
 
 
-def of_rows(by: Rows, rank: int, left: Source, right: Source) -> Source:
+def outer_of_rows(by: BatchRows, rank: int, left: Source, right: Source) -> Source:
     """For each row of the batch the sum of the products of all pairs of entries of two lines."""
     between = "..." if rank + by.together > 2 else ""
     return call("torch.einsum", Literal(f'"n{between}i, n{between}j -> nij"'), by.first(left), by.first(right))
@@ -85,12 +85,15 @@ def with_vectors(x: Value, other: Value, g: Source) -> Pulled:
     elif m == 1:
         column = method(g, "unsqueeze", Literal("-1"))
         yield x, call("torch.outer", g, other.source) if n == 2 else Infix("*", column, other.source)
-        yield other, Infix("@", g, x.source) if n == 2 else summed(Infix("*", column, x.source), x.shape, other.shape)
+        yield (
+            other,
+            Infix("@", g, x.source) if n == 2 else summed_to(Infix("*", column, x.source), x.shape, other.shape),
+        )
     else:
         row = method(g, "unsqueeze", Literal("-2"))
         yield other, Infix("*", method(x.source, "unsqueeze", Literal("-1")), row)
         each = method(Infix("*", other.source, row), "sum", Literal("-1"))
-        yield x, Infix("@", other.source, g) if m == 2 else summed(each, other.shape[:-1], x.shape)
+        yield x, Infix("@", other.source, g) if m == 2 else summed_to(each, other.shape[:-1], x.shape)
 
 
 def product_shape(left: Sequence[int], right: Sequence[int]) -> tuple[int, ...]:
@@ -102,7 +105,7 @@ def product_shape(left: Sequence[int], right: Sequence[int]) -> tuple[int, ...]:
     return (*stack, *(() if first else left[-2:-1]), *(() if second else right[-1:]))
 
 
-def affine(t: Tape, input: Value, weight: Value, bias: Value | None = None, suffix: str = "") -> Value:
+def affine_map(t: Tape, input: Value, weight: Value, bias: Value | None = None, suffix: str = "") -> Value:
     """input weight' + bias, each row by itself."""
     operands = [one for one in (input, weight, bias) if one is not None]
     rank, shape = len(input.shape), (*input.shape[:-1], weight.shape[0])
@@ -112,13 +115,13 @@ def affine(t: Tape, input: Value, weight: Value, bias: Value | None = None, suff
         if rank == 1:
             yield weight, call("torch.outer", g, input.source)
         else:
-            yield weight, Infix("@", turned(rows(g, rank)), rows(input.source, rank))
+            yield weight, Infix("@", mT(rows(g, rank)), rows(input.source, rank))
         if bias is not None:
-            yield bias, summed(g, shape, bias.shape)
+            yield bias, summed_to(g, shape, bias.shape)
 
-    def by_row(by: Rows, g: Source) -> RowsPulled:
+    def by_row(by: BatchRows, g: Source) -> RowsPulled:
         if rank > 1:
-            yield weight, of_rows(by, rank, g, input.source)
+            yield weight, outer_of_rows(by, rank, g, input.source)
         if bias is not None:
             yield bias, by.summed(g, shape, bias.shape)
 
@@ -129,14 +132,14 @@ def affine(t: Tape, input: Value, weight: Value, bias: Value | None = None, suff
         return call("torch.nn.functional.linear", *(one.source for one in of))
 
     push = pushed([linear_in([input], code(operands[:2])), linear_in(operands[1:], code(operands))])
-    return t.add(shape, code(operands), operands, pull, PRODUCT, suffix, push=push, rows=by_row)
+    return t.add(shape, code(operands), operands, pull, PRODUCT_RULE, suffix, push=push, rows=by_row)
 
 
-def plus(t: Tape, left: Value, right: Value, suffix: str = "") -> Value:
+def entrywise_plus(t: Tape, left: Value, right: Value, suffix: str = "") -> Value:
     return entrywise(t, lambda a, b: a + b, (left, right), Infix("+", left.source, right.source), suffix)
 
 
-def times(t: Tape, left: Value, right: Value, suffix: str = "") -> Value:
+def entrywise_times(t: Tape, left: Value, right: Value, suffix: str = "") -> Value:
     return entrywise(t, lambda a, b: a * b, (left, right), Infix("*", left.source, right.source), suffix)
 
 
@@ -147,7 +150,7 @@ def addmm(t: Tape, x: Value, mat1: Value, mat2: Value, beta: Any = 1, alpha: Any
 
 def outer(t: Tape, x: Value, vec2: Value) -> Value:
     column = reshaped(t, x, (*x.shape, Size(1, 1)), "_column")
-    return times(t, column, vec2)
+    return entrywise_times(t, column, vec2)
 
 
 def einsum(t: Tape, equation: str, tensors: Sequence[Value]) -> Value:
@@ -170,7 +173,7 @@ def einsum(t: Tape, equation: str, tensors: Sequence[Value]) -> Value:
             words = ", ".join(letters for letters, _ in factors)
             yield one, call("torch.einsum", Literal(f'"{words} -> {letter}{part}"'), *(source for _, source in factors))
 
-    def by_row(by: Rows, g: Source) -> RowsPulled:
+    def by_row(by: BatchRows, g: Source) -> RowsPulled:
         letter = right[by.axis]
         if not by.together:
             found = zip(parts, pull(g, letter), strict=True)
@@ -180,10 +183,10 @@ def einsum(t: Tape, equation: str, tensors: Sequence[Value]) -> Value:
         return call("torch.einsum", Literal(f'"{equation}"'), *sources)
 
     push = pushed(in_turn(code, tensors))
-    return t.add(t.shape, code(*(one.source for one in tensors)), tensors, pull, PRODUCT, push=push, rows=by_row)
+    return t.add(t.shape, code(*(one.source for one in tensors)), tensors, pull, PRODUCT_RULE, push=push, rows=by_row)
 
 
-def bilinear(t: Tape, input1: Value, input2: Value, weight: Value, bias: Value | None = None) -> Value:
+def bilinear_layer(t: Tape, input1: Value, input2: Value, weight: Value, bias: Value | None = None) -> Value:
     lead = ascii_letters[26 : 25 + len(input1.shape)]
     equation = f"{lead}i,oij,{lead}j->{lead}o"
     if bias is None:
@@ -191,7 +194,7 @@ def bilinear(t: Tape, input1: Value, input2: Value, weight: Value, bias: Value |
     wanted, t.wanted = t.wanted, f"{t.wanted}_product"
     found = einsum(t, equation, (input1, weight, input2))
     t.wanted = wanted
-    return plus(t, found, bias)
+    return entrywise_plus(t, found, bias)
 
 
 def convolution(rank: int) -> Handler:
@@ -238,7 +241,7 @@ def convolved(
         if bias is not None:
             yield bias, method(g, "sum", listed([0, *range(2, rank + 2)], rank + 2))
 
-    def by_row(by: Rows, g: Source) -> RowsPulled:
+    def by_row(by: BatchRows, g: Source) -> RowsPulled:
         if by.axis == 0 and not by.together:
             each = of_windows(x, weight, g, rank, named, groups, "n")
             yield weight, method(each, "reshape", by.count, *map(t.size, weight.shape))
@@ -251,7 +254,7 @@ def convolved(
         return call(f"torch.nn.functional.conv{rank}d", *(one.source for one in of), **options, **grouped)
 
     push = pushed([linear_in([x], code(operands[:2])), linear_in(operands[1:], code(operands))])
-    return t.add(shape, code(operands), operands, pull, PRODUCT, push=push, rows=by_row)
+    return t.add(shape, code(operands), operands, pull, PRODUCT_RULE, push=push, rows=by_row)
 
 
 def output_padding(t: Tape, axes: Sequence[tuple[Size, int, int]]) -> dict[str, Source]:
@@ -343,12 +346,12 @@ PRODUCTS: dict[str, Handler] = {
     "avg_pool1d": average_pool(1),
     "avg_pool2d": average_pool(2),
     "baddbmm": lambda t, x, batch1, batch2, beta=1, alpha=1: addmm(t, x, batch1, batch2, beta, alpha),
-    "bilinear": bilinear,
+    "bilinear": bilinear_layer,
     "conv1d": convolution(1),
     "conv2d": convolution(2),
     "dot": lambda t, x, tensor: product(t, x, tensor),
     "einsum": einsum,
-    "linear": affine,
+    "linear": affine_map,
     "matmul": lambda t, x, other: product(t, x, other),
     "mv": lambda t, x, vec: product(t, x, vec),
     "outer": outer,

@@ -14,12 +14,12 @@ import numpy
 from sympy import Add, Expr, Integer, Symbol
 
 from derive.backward.instrumented import BACK
-from derive.backward.lines import Lines, Text, in_place, same
-from derive.modules import Array, Module, Refused, Wrong, each, exact_numbers, symbols
-from derive.proof import NotProved
+from derive.backward.lines import Lines, Text, in_place, same_arrays
+from derive.modules import Array, Module, Refused, Wrong, each, exact_numbers
+from derive.proof import NotProved, symbol_entries
 from derive.system import progress
 
-Names = Mapping[str, Mapping[str, str]]
+NameMaps = Mapping[str, Mapping[str, str]]
 ZERO = Integer(0)
 
 
@@ -58,7 +58,7 @@ class Back:
             got = lines.run.value(place)
             self.hold(self.names[name], value, got)
             if not lines.is_plain(got):
-                lines.run.known[place] = in_place(symbols(f"{self.names[name]}@", got.shape), got)
+                lines.run.known[place] = in_place(symbol_entries(f"{self.names[name]}@", got.shape), got)
             self.gradients[name] = lines.run.known[place]
         for name, value in lines.given.items():
             if name in lines.tangents:
@@ -138,7 +138,7 @@ class Ahead:
                 wanted = each(lambda entry: None if entry.is_number else self.along(entry), value)
                 lines.compare(name, {of, *self.without}, got, wanted, "jvp")
                 if not lines.is_plain(got):
-                    lines.run.known[place] = in_place(symbols(f"{name}@", got.shape), got)
+                    lines.run.known[place] = in_place(symbol_entries(f"{name}@", got.shape), got)
                 self.tangents |= zip(value.flat, lines.run.known[place].flat, strict=True)
         ends = [*lines.outputs, *(each(self.along, output) for output in lines.outputs)]
         for number, (place, end) in enumerate(zip(lines.text.returned["jvp"].values(), ends, strict=True)):
@@ -148,7 +148,7 @@ class Ahead:
         """A value of forward, which has to be the same."""
         lines = self.lines
         got, wanted = lines.run.value(place), lines.definitions.get(name, lines.values[name])
-        if not same(got, wanted):
+        if not same_arrays(got, wanted):
             lines.claim(name, got, wanted, "jvp")
         lines.run.known[place] = lines.values[name]
 
@@ -165,7 +165,7 @@ class Ahead:
         return self.tangents[symbol]
 
 
-def prove_lines(module: Module, text: Text, forward: Mapping[str, str], names: Names) -> Counter[bool]:
+def prove_lines(module: Module, text: Text, forward: Mapping[str, str], names: NameMaps) -> Counter[bool]:
     """How many entries of the lines of a text are identities, and how many only agree at points.
 
     `forward` names what the text has for the values of the module's graph, and `names` what each of its other functions

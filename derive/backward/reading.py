@@ -10,14 +10,14 @@ import numpy
 
 from derive.backends import Literal, call
 from derive.backward.formulas import entrywise
-from derive.backward.largest import LARGEST
+from derive.backward.largest import LARGEST_HANDLERS
 from derive.backward.layers import LAYERS
-from derive.backward.losses import LOSSES
+from derive.backward.losses import LOSS_HANDLERS
 from derive.backward.maps import MAPS
-from derive.backward.places import PLACES
+from derive.backward.places import PLACE_HANDLERS
 from derive.backward.products import PRODUCTS
-from derive.backward.tape import Equation, Shape, Size, Tape, Value
-from derive.backward.written import authors_names, base, spelled
+from derive.backward.tape import Size, Tape, TapeEquation, TensorShape, Value
+from derive.backward.written import authors_names, base_name, spelled
 from derive.modules import (
     MEANINGLESS,
     OPERATIONS,
@@ -32,7 +32,14 @@ from derive.modules import (
     row,
 )
 
-HANDLERS: dict[str, Callable[..., Any]] = {**MAPS, **PLACES, **PRODUCTS, **LAYERS, **LOSSES, **LARGEST}
+HANDLERS: dict[str, Callable[..., Any]] = {
+    **MAPS,
+    **PLACE_HANDLERS,
+    **PRODUCTS,
+    **LAYERS,
+    **LOSS_HANDLERS,
+    **LARGEST_HANDLERS,
+}
 MOST_CONSTANT = 64  # entries of a tensor that is written out
 
 
@@ -47,7 +54,7 @@ class Reading:
     other: Graph | None
 
     @property
-    def equations(self) -> list[Equation]:
+    def equations(self) -> list[TapeEquation]:
         return self.tape.equations
 
 
@@ -67,12 +74,12 @@ def reading(module: Module, other: Module | None) -> Reading:
     for name, one in inputs.items():
         if name in used:
             shape = tuple(map(Size, one.shape, there[name].shape))
-            kind = "float" if one.data is None or one.data.dtype.kind == "f" else kind_of(one.data)
+            kind = "float" if one.data is None or one.data.dtype.kind == "f" else kind_of_data(one.data)
             value = tape.given(name, shape, one.wanted and one.data is None, kind)
             known |= {step: value for step, called in graph.inputs.items() if called == name}
     names = authors_names(graph.steps, graph.inputs, [output.name for output in graph.outputs])
     for name, data in graph.constants.items():
-        known[name] = constant(tape, name, data)
+        known[name] = constant_tensor(tape, name, data)
     for step, second in zip(graph.steps, beside.steps, strict=True):
         if not is_passed_over(step):
             known[step.name] = read(tape, step, second, known, names, graph)
@@ -80,17 +87,17 @@ def reading(module: Module, other: Module | None) -> Reading:
     return Reading(tape, outputs, known, graph, None if other is None else beside)
 
 
-def kind_of(data: numpy.ndarray) -> str:
+def kind_of_data(data: numpy.ndarray) -> str:
     return "bool" if data.dtype.kind == "b" else "int64" if data.dtype.kind == "i" else "float"
 
 
-def constant(tape: Tape, name: str, data: numpy.ndarray) -> Value:
+def constant_tensor(tape: Tape, name: str, data: numpy.ndarray) -> Value:
     """A tensor that the module makes of numbers."""
     if data.size > MOST_CONSTANT:
         raise Refused(f"a constant tensor of {data.size} entries; register it as a buffer")
     shape = tuple(Size(size, size) for size in data.shape)
     tape.wanted = "constant"
-    kind = kind_of(data)
+    kind = kind_of_data(data)
     like = tape.first.source
     dtype = {"float": f"{like.text}.dtype"}.get(kind, f"torch.{kind}")
     code = call(
@@ -99,12 +106,12 @@ def constant(tape: Tape, name: str, data: numpy.ndarray) -> Value:
     return tape.add(shape, code, [], None, "", kind=kind)
 
 
-def merged(argument: Any, other: Any, known: Mapping[str, Any]) -> Any:
+def at_both_sizes(argument: Any, other: Any, known: Mapping[str, Any]) -> Any:
     """An argument at both sizes: tensors as values, and a number that changes as a size."""
     if isinstance(argument, Ref):
         return known[argument.name]
     if isinstance(argument, tuple):
-        return tuple(merged(one, two, known) for one, two in zip(argument, other, strict=True))
+        return tuple(at_both_sizes(one, two, known) for one, two in zip(argument, other, strict=True))
     if isinstance(argument, int) and argument != other:
         return Size(argument, other)
     if argument != other:
@@ -119,7 +126,9 @@ def read(tape: Tape, step: Step, other: Step, known: Mapping[str, Any], names: M
     """
     name = row(step.operation)
     try:
-        arguments = {key: merged(argument, other.arguments[key], known) for key, argument in step.arguments.items()}
+        arguments = {
+            key: at_both_sizes(argument, other.arguments[key], known) for key, argument in step.arguments.items()
+        }
         if name == "getitem":
             return arguments["x"][arguments["place"]]
         tape.wanted, tape.current = names[step.name], (step, arguments)
@@ -129,13 +138,13 @@ def read(tape: Tape, step: Step, other: Step, known: Mapping[str, Any], names: M
             if one.operation == "getitem" and one.arguments["x"] == Ref(step.name)
         }
         tape.shapes = shapes(step, other, arguments)
-        values = tensors(arguments)
+        values = tensor_arguments(arguments)
         moves = any(value.moves for value in values) and step.kind in ("float", "") and not detaches(step)
-        if name is None and base(step) not in HANDLERS:
+        if name is None and base_name(step) not in HANDLERS:
             raise Refused("this operation is not known")
         if not moves and name not in HANDLERS:
             return tape.add(tape.shape, spelled(tape), values, None, "", kind=step.kind)
-        result = handled(name or base(step), step, arguments)(tape)
+        result = handled(name or base_name(step), step, arguments)(tape)
     except Refused as error:
         raise Refused(f"{step.placed}: {error}") from error
     if isinstance(result, Value) and step.shape is not None and tuple(s.here for s in result.shape) != step.shape:
@@ -143,7 +152,7 @@ def read(tape: Tape, step: Step, other: Step, known: Mapping[str, Any], names: M
     return result
 
 
-def tensors(arguments: Mapping[str, Any]) -> list[Value]:
+def tensor_arguments(arguments: Mapping[str, Any]) -> list[Value]:
     found = []
     for argument in arguments.values():
         parts = argument if isinstance(argument, tuple | list) else (argument,)
@@ -151,7 +160,7 @@ def tensors(arguments: Mapping[str, Any]) -> list[Value]:
     return found
 
 
-def shapes(step: Step, other: Step, arguments: Mapping[str, Any]) -> list[Shape]:
+def shapes(step: Step, other: Step, arguments: Mapping[str, Any]) -> list[TensorShape]:
     """Of what a step gives, at both sizes; of several parts by the definition of what cuts them."""
     if step.shape is not None and other.shape is not None:
         return [tuple(map(Size, step.shape, other.shape))]
@@ -189,7 +198,7 @@ def handled(name: str, step: Step, arguments: Mapping[str, Any]) -> Callable[[Ta
         handler = HANDLERS[name]
     else:
         found = definition(step.operation)
-        if found is None or name not in FORMULAS:
+        if found is None or name not in BY_FORMULA:
             raise Refused("its backward is not known")
         function, known = found
         handler = partial(of_formula, function)
@@ -209,7 +218,7 @@ def of_formula(function: Callable[..., Any], tape: Tape, **arguments: Any) -> Va
     return entrywise(tape, definition_of, list(arguments.values()), spelled(tape))
 
 
-FORMULAS = frozenset(
+BY_FORMULA = frozenset(
     name
     for name in OPERATIONS
     if name not in HANDLERS and OPERATIONS[name].__module__.endswith("entrywise") and not name.startswith("__")

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy
 
 from derive.backends import Index, Literal, Name, Source, call, method
-from derive.backward.instrumented import Named, arguments, instrumented
+from derive.backward.instrumented import Named, instrumented, parameter_names
 from derive.backward.reading import Reading
 from derive.backward.sweep import Sweep, swept
-from derive.backward.tape import Equation, Pulled, Rows, Value
+from derive.backward.tape import BatchRows, Pulled, TapeEquation, Value
 from derive.modules import Module, Refused
 
 NONE, SEVERAL = -1, -2
-ROW = Name("row")
+ROW_NAME = Name("row")
 NO_ROWS = "No gradients for each row"
 
 
@@ -32,7 +32,7 @@ class ForEach(Source):
 
     @property
     def text(self) -> str:
-        return f"torch.stack([{self.of.text} for {ROW.text} in {self.rows.text}])"
+        return f"torch.stack([{self.of.text} for {ROW_NAME.text} in {self.rows.text}])"
 
 
 def swept_by_row(reading: Reading, sweep: Sweep, text: str, module: Module) -> Sweep:
@@ -44,7 +44,7 @@ def swept_by_row(reading: Reading, sweep: Sweep, text: str, module: Module) -> S
     batch = outputs[0].shape[:1]
     if not batch or any(one.shape[:1] != batch for one in outputs) or len(module.outputs()[0]) < 2:
         raise Refused(f"{NO_ROWS}: the first axis of what comes out is no batch of two or more")
-    rows = rows_of(reading, sweep, text, module)
+    rows = rows_of_values(reading, sweep, text, module)
     if coupled := [value.name for value in moving if value.shape[:1] == batch and value not in rows]:
         users = Counter(operand for one in reading.equations if one.pull for operand in one.operands)
         for one in reversed(reading.equations):
@@ -61,14 +61,14 @@ def swept_by_row(reading: Reading, sweep: Sweep, text: str, module: Module) -> S
     return swept(reading, lambda equation, found: sent(equation, found, rows), nothing, rows)
 
 
-def rows_of(reading: Reading, sweep: Sweep, text: str, module: Module) -> dict[Value, Rows]:
+def rows_of_values(reading: Reading, sweep: Sweep, text: str, module: Module) -> dict[Value, BatchRows]:
     """Where the rows are of each value of which each entry is of one of them."""
     names = {value: source.name for value, source in sweep.gradients.items() if isinstance(source, Name)}
     length = len(module.outputs()[0])
     found = {}
     for value, of in owners(text, names, module).items():
-        if (place := form(of, length)) is not None:
-            found[value] = Rows(reading.tape, reading.tape.size(reading.outputs[0].shape[0]), *place)
+        if (place := rows_form(of, length)) is not None:
+            found[value] = BatchRows(reading.tape, reading.tape.size(reading.outputs[0].shape[0]), *place)
     for one in reversed(reading.equations):  # what is in something shared is shared itself
         if any(value in names and value not in found for value in one.values):
             for operand in one.operands:
@@ -84,7 +84,7 @@ def owners(text: str, names: Mapping[Value, str], module: Module) -> dict[Value,
     seen: dict[str, Named] = {}
     namespace = instrumented(text, "layer.py", seen.__setitem__)
     function, tensors, outputs = namespace["forward"], module.tensors(), module.outputs()
-    _, saved = function(*(tensors[name] for name in arguments(function)))
+    _, saved = function(*(tensors[name] for name in parameter_names(function)))
     found: dict[Value, numpy.ndarray] = {}
     for row in range(len(outputs[0])):
         cotangents = [output.new_zeros(output.shape) for output in outputs]
@@ -98,7 +98,7 @@ def owners(text: str, names: Mapping[Value, str], module: Module) -> dict[Value,
     return found
 
 
-def form(of: numpy.ndarray, count: int) -> tuple[int, bool, bool] | None:
+def rows_form(of: numpy.ndarray, count: int) -> tuple[int, bool, bool] | None:
     """The axis along which the rows are, and whether another is inside or outside; None if an entry is of several."""
     for axis, size in enumerate(of.shape):
         more = size // count
@@ -110,7 +110,7 @@ def form(of: numpy.ndarray, count: int) -> tuple[int, bool, bool] | None:
     return None
 
 
-def sent(equation: Equation, found: list[Source | None], rows: Mapping[Value, Rows]) -> Pulled:
+def sent(equation: TapeEquation, found: list[Source | None], rows: Mapping[Value, BatchRows]) -> Pulled:
     """What a row sends to operands that all rows share; what it sends to its own is as without rows."""
     pull = equation.pull
     assert pull is not None
@@ -128,7 +128,7 @@ def sent(equation: Equation, found: list[Source | None], rows: Mapping[Value, Ro
     if shared:
         spread = [g if g is None or place is None else place.spread(g, len(value.shape)) for value, g, place in whole]
         given = [g for g in spread if g is not None]
-        each = [ROW] if len(given) == 1 else [Index(ROW, (Literal(str(i)),)) for i in range(len(given))]
+        each = [ROW_NAME] if len(given) == 1 else [Index(ROW_NAME, (Literal(str(i)),)) for i in range(len(given))]
         left = iter(each)
         over = given[0] if len(given) == 1 else call("zip", *given)
         for operand, source in pull(*(None if g is None else next(left) for g in spread)):

@@ -6,27 +6,27 @@ from functools import reduce
 
 from derive.backends import Name, Source, plus
 from derive.backward.reading import Reading
-from derive.backward.tape import Equation, Pulled, Rows, Value, zeros_like
+from derive.backward.tape import BatchRows, Pulled, TapeEquation, Value, zeros_like_value
 
 
 @dataclass(frozen=True)
-class Line:
+class SweepLine:
     """The line that computes a gradient, the value that it is for, and the equations that it goes back through."""
 
     name: str
     code: Source
     value: Value
-    through: tuple[Equation, ...]
+    through: tuple[TapeEquation, ...]
 
 
 @dataclass(frozen=True)
 class Sweep:
     """The lines of the backward pass; the cotangents that it takes, and what each gradient is called."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[SweepLine, ...]
     cotangents: tuple[str, ...]
     gradients: dict[Value, Source]
-    rows: Mapping[Value, Rows] | None = None  # of what is not here, there is a gradient for each row
+    rows: Mapping[Value, BatchRows] | None = None  # of what is not here, there is a gradient for each row
 
     @property
     def used(self) -> frozenset[str]:
@@ -38,7 +38,7 @@ def names_in(sources: Iterable[Source]) -> frozenset[str]:
     return frozenset().union(*(source.names for source in sources))
 
 
-def tangents(reading: Reading) -> tuple[Line, ...]:
+def tangent_lines(reading: Reading) -> tuple[SweepLine, ...]:
     """From the first equation to the last: how each value moves with what it is made of."""
     known: dict[Value, Source] = {value: tangent(value) for value in reading.tape.inputs if value.moves}
     lines = []
@@ -46,7 +46,7 @@ def tangents(reading: Reading) -> tuple[Line, ...]:
         if equation.pull is not None:
             found = equation.push({value: known[value] for value in equation.operands if value in known})
             names = ", ".join(tangent(value).name for value in equation.values)
-            lines.append(Line(names, found, equation.values[0], (equation,)))
+            lines.append(SweepLine(names, found, equation.values[0], (equation,)))
             known |= {value: tangent(value) for value in equation.values}
     return tuple(lines)
 
@@ -55,29 +55,29 @@ def tangent(value: Value) -> Name:
     return Name(f"d_{value.name}")
 
 
-def pulled(equation: Equation, cotangents: list[Source | None]) -> Pulled:
+def pulled(equation: TapeEquation, cotangents: list[Source | None]) -> Pulled:
     assert equation.pull is not None
     return equation.pull(*cotangents)
 
 
 def swept(
     reading: Reading,
-    sent: Callable[[Equation, list[Source | None]], Pulled] = pulled,
-    nothing: Callable[[Value], Source] = zeros_like,
-    rows: Mapping[Value, Rows] | None = None,
+    sent: Callable[[TapeEquation, list[Source | None]], Pulled] = pulled,
+    nothing: Callable[[Value], Source] = zeros_like_value,
+    rows: Mapping[Value, BatchRows] | None = None,
 ) -> Sweep:
     """From the last equation to the first; each sends its cotangents to what it was made from.
 
     A gradient that is only another one has no line of its own, and one that nothing reaches is 0.
     """
     cotangents = ("G",) if len(reading.outputs) == 1 else tuple(f"G{place}" for place in range(len(reading.outputs)))
-    parts: dict[Value, list[tuple[Source, Equation | None]]] = {}
+    parts: dict[Value, list[tuple[Source, TapeEquation | None]]] = {}
     for output, name in zip(reading.outputs, cotangents, strict=True):
         parts.setdefault(output, []).append((Name(name), None))
-    first: dict[Value, Equation] = {}
+    first: dict[Value, TapeEquation] = {}
     for equation in reversed(reading.equations):
         first |= dict.fromkeys(equation.operands if equation.pull else (), equation)
-    lines: list[Line] = []
+    lines: list[SweepLine] = []
     gradients: dict[Value, Source] = {}
 
     def settle(value: Value) -> Source | None:
@@ -87,7 +87,7 @@ def swept(
         elif found:
             total = reduce(plus, (source for source, _ in found))
             through = tuple(dict.fromkeys(equation for _, equation in found if equation))
-            lines.append(Line(f"grad_{value.name}", total, value, through))
+            lines.append(SweepLine(f"grad_{value.name}", total, value, through))
             gradients[value] = Name(lines[-1].name)
         return gradients.get(value)
 

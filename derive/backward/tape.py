@@ -15,7 +15,7 @@ from typing import Any
 from derive.backends import Attribute, Group, Index, Infix, Literal, Name, Source, call, chained, method, plus
 from derive.modules import Refused, Step
 
-TAKEN = re.compile(r"F|G\d*|math|torch|saved|row|zip|forward|backward|backward_per_sample|jvp|PARAMETERS")
+RESERVED = re.compile(r"F|G\d*|math|torch|saved|row|zip|forward|backward|backward_per_sample|jvp|PARAMETERS")
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,9 @@ class Size:
 
 
 ADJOINT = "adjoint of a linear map"  # the rules by which gradients go back
-ONE = Size(1, 1)
-Shape = tuple[Size, ...]
+ONE_LONG = Size(1, 1)
+TensorShape = tuple[Size, ...]
+Handler = Callable[..., Any]  # writes an operation's equation on a tape
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,7 @@ class Value:
     """A tensor by its name in the text; whether a gradient goes through it."""
 
     name: str
-    shape: Shape
+    shape: TensorShape
     moves: bool
     kind: str = "float"
 
@@ -55,11 +56,11 @@ Pull = Callable[..., Pulled]
 RowsPulled = Iterator[tuple[Value, Source | None]]
 RowsPull = Callable[..., RowsPulled]
 Push = Callable[[Mapping[Value, Source]], Source]
-Part = tuple[Sequence[Value], Callable[..., Source]]  # what is linear in these together, of tangents of theirs
+LinearPart = tuple[Sequence[Value], Callable[..., Source]]  # what is linear in these together, of tangents of theirs
 
 
 @dataclass(frozen=True, eq=False)
-class Equation:
+class TapeEquation:
     """Values and what computes them; `pull` gives of cotangents, one for each, what they send to the operands.
 
     `push` gives their tangents, of those of the operands that move, and `rows` of a cotangent, where its rows are, what
@@ -77,46 +78,46 @@ class Equation:
     step: Step
 
 
-def zeros_like(value: Value) -> Source:
+def zeros_like_value(value: Value) -> Source:
     return call("torch.zeros_like", value.source)
 
 
-def linear_in(values: Sequence[Value], code: Source) -> Part:
+def linear_in(values: Sequence[Value], code: Source) -> LinearPart:
     names = [value.name for value in values]
     return values, lambda *tangents: code.renamed(dict(zip(names, tangents, strict=True)))
 
 
-def in_turn(code: Callable[..., Source], operands: Sequence[Value]) -> list[Part]:
+def in_turn(code: Callable[..., Source], operands: Sequence[Value]) -> list[LinearPart]:
     """Of what is linear in each of several operands."""
     sources = [operand.source for operand in operands]
 
-    def turn(place: int) -> Part:
+    def turn(place: int) -> LinearPart:
         return [operands[place]], lambda tangent: code(*sources[:place], tangent, *sources[place + 1 :])
 
     return [turn(place) for place in range(len(operands))]
 
 
-def pushed(parts: Sequence[Part]) -> Push:
+def pushed(parts: Sequence[LinearPart]) -> Push:
     """The sum over all parts that move, where what stands still has the tangent 0."""
 
     def push(tangents: Mapping[Value, Source]) -> Source:
         moving = (part for part in parts if any(value in tangents for value in part[0]))
         return reduce(
             plus,
-            (of(*(tangents.get(value) or zeros_like(value) for value in values)) for values, of in moving),
+            (of(*(tangents.get(value) or zeros_like_value(value) for value in values)) for values, of in moving),
         )
 
     return push
 
 
-def at_both(function: Callable[..., Sequence[int]], *shapes: Shape) -> Shape:
+def at_both(function: Callable[..., Sequence[int]], *shapes: TensorShape) -> TensorShape:
     """The shape that comes of others, at both sizes."""
     here = function(*(tuple(size.here for size in shape) for shape in shapes))
     there = function(*(tuple(size.there for size in shape) for shape in shapes))
     return tuple(map(Size, here, there))
 
 
-def axes(shape: Shape, dims: Iterable[int] | int | None) -> list[int]:
+def axes(shape: TensorShape, dims: Iterable[int] | int | None) -> list[int]:
     """The places of axes, all of them where none is named."""
     if dims is None or dims == ():
         return list(range(len(shape)))
@@ -124,8 +125,8 @@ def axes(shape: Shape, dims: Iterable[int] | int | None) -> list[int]:
     return sorted(dim % len(shape) for dim in found) if shape else []
 
 
-def reduced(shape: Shape, dims: Sequence[int], keepdim: bool) -> Shape:
-    kept = ((ONE if axis in dims else size) for axis, size in enumerate(shape) if keepdim or axis not in dims)
+def reduced_shape(shape: TensorShape, dims: Sequence[int], keepdim: bool) -> TensorShape:
+    kept = ((ONE_LONG if axis in dims else size) for axis, size in enumerate(shape) if keepdim or axis not in dims)
     return tuple(kept)
 
 
@@ -136,17 +137,17 @@ def listed(places: Sequence[int], rank: int) -> Source:
     return Group(tuple(Literal(str(place)) for place in places))
 
 
-def summed(source: Source, shape: Shape, to: Shape) -> Source:
+def summed_to(source: Source, shape: TensorShape, to: TensorShape) -> Source:
     """The sum over all axes along which what has this shape was repeated."""
     lead = len(shape) - len(to)
     if lead:
         source = method(source, "sum", *([listed(range(lead), len(shape))] if to else []))
-    rows = [axis for axis, size in enumerate(to) if size == ONE and shape[lead + axis] != ONE]
+    rows = [axis for axis, size in enumerate(to) if size == ONE_LONG and shape[lead + axis] != ONE_LONG]
     return method(source, "sum", listed(rows, len(to)), keepdim=Literal("True")) if rows else source
 
 
 @dataclass(frozen=True)
-class Rows:
+class BatchRows:
     """Where the rows of a batch are in a tensor: along an axis, alone, or with another one inside or outside."""
 
     tape: "Tape"
@@ -165,12 +166,12 @@ class Rows:
         return method(source, "unflatten", Literal(str(self.axis)), Group(parts)) if self.together else source
 
     def first(self, source: Source) -> Source:
-        return moved(self.apart(source), self.axis + self.outside)
+        return moved_first(self.apart(source), self.axis + self.outside)
 
-    def summed(self, source: Source, shape: Shape, to: Shape) -> Source | None:
+    def summed(self, source: Source, shape: TensorShape, to: TensorShape) -> Source | None:
         """The sum over all axes along which what has this shape was repeated, but the rows; None if these are not."""
         lead = len(shape) - len(to)
-        gone = [axis for axis in range(len(shape)) if axis < lead or (to[axis - lead] == ONE != shape[axis])]
+        gone = [axis for axis in range(len(shape)) if axis < lead or (to[axis - lead] == ONE_LONG != shape[axis])]
         if self.axis not in gone:
             return None
         over = [axis + (self.together and axis > self.axis) for axis in gone if axis != self.axis]
@@ -178,7 +179,7 @@ class Rows:
         source, rank = self.apart(source), len(shape) + self.together
         place = self.axis + self.outside
         source = method(source, "sum", listed(over, rank)) if over else source
-        source = moved(source, place - sum(axis < place for axis in over))
+        source = moved_first(source, place - sum(axis < place for axis in over))
         same = len(shape) - len(gone) == len(to)
         return source if same else method(source, "reshape", self.count, *map(self.tape.size, to))
 
@@ -196,7 +197,7 @@ class Rows:
         return Infix("*", one, source)
 
 
-def moved(source: Source, axis: int) -> Source:
+def moved_first(source: Source, axis: int) -> Source:
     """With an axis as the first."""
     return method(source, "movedim", Literal(str(axis)), Literal("0")) if axis else source
 
@@ -206,14 +207,14 @@ def beside(name: str) -> set[str]:
     return {name, f"grad_{name}", f"d_{name}"}
 
 
-NOTHING = Step("", "", {})
+NO_STEP = Step("", "", {})
 
 
 @dataclass
 class Tape:
     """Equations in the order in which they are computed, the names that they use, and the sizes by their names."""
 
-    equations: list[Equation] = field(default_factory=list)
+    equations: list[TapeEquation] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
     sizes: dict[Size, str] = field(default_factory=dict)
     inputs: list[Value] = field(default_factory=list)
@@ -221,8 +222,8 @@ class Tape:
     computed: dict[Size, tuple[Value, int]] = field(default_factory=dict)  # of sizes that no input has
     parts: dict[int, str] = field(default_factory=dict)  # what several values of a step are to be called
     wanted: str = ""  # what the value of the step that is read is to be called
-    current: tuple[Step, Mapping[str, Any]] = (NOTHING, {})  # that step, and its arguments
-    shapes: list[Shape] = field(default_factory=list)  # of what it gives
+    current: tuple[Step, Mapping[str, Any]] = (NO_STEP, {})  # that step, and its arguments
+    shapes: list[TensorShape] = field(default_factory=list)  # of what it gives
 
     @property
     def first(self) -> Value:
@@ -230,7 +231,7 @@ class Tape:
         return next(value for value in self.inputs if value.kind == "float")
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> TensorShape:
         """Of the one tensor that the step gives."""
         return self.shapes[0]
 
@@ -243,9 +244,9 @@ class Tape:
         return found
 
     def is_free(self, name: str) -> bool:
-        return self.names.isdisjoint(beside(name)) and not TAKEN.fullmatch(name)
+        return self.names.isdisjoint(beside(name)) and not RESERVED.fullmatch(name)
 
-    def given(self, name: str, shape: Shape, moves: bool, kind: str) -> Value:
+    def given(self, name: str, shape: TensorShape, moves: bool, kind: str) -> Value:
         """A tensor that the function takes.
 
         Raises Refused where the text needs its name for something else.
@@ -262,7 +263,7 @@ class Tape:
 
     def add(
         self,
-        shape: Shape,
+        shape: TensorShape,
         code: Source,
         operands: Sequence[Value],
         pull: Pull | None,
@@ -277,7 +278,7 @@ class Tape:
 
     def add_all(
         self,
-        shapes: Sequence[Shape],
+        shapes: Sequence[TensorShape],
         code: Source,
         operands: Sequence[Value],
         pull: Pull | None,
@@ -298,7 +299,7 @@ class Tape:
                 self.computed.setdefault(size, (value, axis))
         push = push or pushed([linear_in([one for one in operands if one.kind == "float"], code)])
         pull, step = pull if moves else None, self.current[0]
-        self.equations.append(Equation(tuple(values), code, tuple(operands), pull, push, rows, why, step))
+        self.equations.append(TapeEquation(tuple(values), code, tuple(operands), pull, push, rows, why, step))
         return values
 
     def size(self, size: Size | int) -> Source:
@@ -327,17 +328,17 @@ class Tape:
             f"the size {size.here}, which is {size.there} at other sizes, is no product of sizes of arguments"
         )
 
-    def count(self, shape: Shape, dims: Sequence[int]) -> Source:
+    def count(self, shape: TensorShape, dims: Sequence[int]) -> Source:
         """How many entries there are along some axes."""
         factors = [shape[dim] for dim in dims]
         fixed = prod(size.known for size in factors if size.known is not None)
         parts = [self.size(size) for size in factors if size.known is None]
         return chained("*", [*([Literal(str(fixed))] if fixed != 1 or not parts else []), *parts])
 
-    def shaped(self, source: Source, shape: Shape) -> Source:
+    def shaped(self, source: Source, shape: TensorShape) -> Source:
         return method(source, "reshape", *map(self.size, shape))
 
-    def spread(self, source: Source, to: Shape, dims: Sequence[int], keepdim: bool) -> Source:
+    def spread(self, source: Source, to: TensorShape, dims: Sequence[int], keepdim: bool) -> Source:
         """What is left of axes, repeated along them."""
         if not keepdim and len(dims) < len(to):
             for dim in dims:

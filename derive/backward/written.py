@@ -17,7 +17,7 @@ INFIX = {
     **{"__and__": "&", "__or__": "|", "bitwise_and": "&", "bitwise_or": "|", "logical_and": "&", "logical_or": "|"},
     "floor_divide": "//",
 }
-FUNCTIONAL = {
+OF_FUNCTIONAL = {
     *("celu", "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid", "mish", "one_hot"),
     *("pad", "relu6", "selu", "silu", "softplus", "softsign", "tanhshrink", "threshold"),
 }
@@ -34,7 +34,7 @@ METHODS = {
     "split_with_sizes": "split",
 }
 NAMED = {"alpha", "approximate", "correction", "rounding_mode"}
-MADE = {"arange", "empty", "eye", "full", "ones", "scalar_tensor", "zeros"}  # of nothing that is there
+MADE_OF_NOTHING = {"arange", "empty", "eye", "full", "ones", "scalar_tensor", "zeros"}  # of nothing that is there
 LIKE = {"full_like", "ones_like", "zeros_like"}
 KINDS = {"bool": "torch.bool", "int64": "torch.int64", "int32": "torch.int32"}
 UNWRITTEN = {
@@ -43,7 +43,7 @@ UNWRITTEN = {
 }
 
 
-def base(step: Step) -> str:
+def base_name(step: Step) -> str:
     """The name of an operation without its overload."""
     return (row(step.operation) or step.operation.removeprefix("aten.")).partition(".")[0]
 
@@ -66,9 +66,9 @@ def literal(t: Tape, argument: Any) -> Source:
 def spelled(t: Tape) -> Source:
     """The operation of the step that is read, as its author may have called it."""
     step, arguments = t.current
-    name = base(step)
-    if name in MADE | LIKE | {"new_full", "new_ones", "new_zeros", "to", "_to_copy"}:
-        return made(t, name, step, arguments)
+    name = base_name(step)
+    if name in MADE_OF_NOTHING | LIKE | {"new_full", "new_ones", "new_zeros", "to", "_to_copy"}:
+        return made_tensor(t, name, step, arguments)
     positional: list[Source] = []
     named: dict[str, Source] = {}
     gap = False
@@ -89,11 +89,11 @@ def spelled(t: Tape) -> Source:
     if name in METHODS:
         of, *rest = positional
         return method(of, METHODS[name], *rest, **named)
-    path = f"torch.nn.functional.{name}" if name in FUNCTIONAL else f"torch.{RENAMED.get(name, name)}"
+    path = f"torch.nn.functional.{name}" if name in OF_FUNCTIONAL else f"torch.{RENAMED.get(name, name)}"
     return call(path, *positional, **named)
 
 
-def made(t: Tape, name: str, step: Step, arguments: Mapping[str, Any]) -> Source:
+def made_tensor(t: Tape, name: str, step: Step, arguments: Mapping[str, Any]) -> Source:
     """What is made of no tensor, or converted, with the dtype that it has."""
     like = t.first.source
     dtype = dotted(KINDS[step.kind]) if step.kind in KINDS else Attribute(like, "dtype")
@@ -133,7 +133,7 @@ def authors_text(line: str) -> str:
     return ast.unparse(found) if isinstance(found, ast.Assign | ast.Return | ast.AugAssign | ast.Expr) else ""
 
 
-def targets(node: ast.stmt | None) -> list[str]:
+def assigned_names(node: ast.stmt | None) -> list[str]:
     """The variables that a statement gives values to."""
     if isinstance(node, ast.AugAssign | ast.AnnAssign):
         return [node.target.id] if isinstance(node.target, ast.Name) else []
@@ -154,7 +154,7 @@ def authors_names(steps: Sequence[Step], parameters: Mapping[str, str], outputs:
     found: dict[str, str] = {}
     for node, group in groupby(steps, key=lambda step: statement(step.line) if step.line else None):
         here = list(group)
-        names = targets(node)
+        names = assigned_names(node)
         if names and len(here) % len(names) == 0:
             size = len(here) // len(names)
             found |= {here[(place + 1) * size - 1].name: name for place, name in enumerate(names)}
@@ -162,7 +162,7 @@ def authors_names(steps: Sequence[Step], parameters: Mapping[str, str], outputs:
             if step.name in outputs:
                 found.setdefault(step.name, "y")
             if step.name not in found:
-                found[step.name] = of_layer(step, parameters) or base(step).strip("_")
+                found[step.name] = of_layer(step, parameters) or base_name(step).strip("_")
     return found
 
 

@@ -5,7 +5,7 @@ from derive.calculus.derivations import Computed, hvp, input_grad, jvp, of_param
 from derive.calculus.hessians import coefficient
 from derive.calculus.reverse import derive, reachable
 from derive.calculus.tangent import tangents
-from derive.calculus.theorem import pullback, pushforward, rule
+from derive.calculus.theorem import pull_back, push_forward, rule
 
 __all__ = [
     "ClosedForms",
@@ -17,8 +17,8 @@ __all__ = [
     "jvp",
     "of_parameters_alone",
     "per_sample_grad",
-    "pullback",
-    "pushforward",
+    "pull_back",
+    "push_forward",
     "reachable",
     "rule",
     "tangents",

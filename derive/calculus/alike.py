@@ -21,7 +21,7 @@ from sympy import (
 )
 from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 
-from derive.programs import bars, chain, product, transposed
+from derive.programs import bars, chain, flat_product, transposed
 
 Key = tuple[Expr, Hashable]  # a number, and what it multiplies
 ANY = Dummy("any", real=True)
@@ -35,7 +35,7 @@ def key(expr: MatrixExpr) -> Key:
         return key(opened) if opened != expr else (Integer(1), expr)
     if isinstance(expr, MatMul):
         number, factors = chain(expr)
-        return together(number, factors)
+        return product_key(number, factors)
     if isinstance(expr, HadamardProduct):
         number, parts = Integer(1), Counter[Hashable]()
         for scale, part in map(key, expr.args):
@@ -59,7 +59,7 @@ def key(expr: MatrixExpr) -> Key:
     return Integer(1), expr
 
 
-def together(number: Expr, factors: list[MatrixExpr]) -> Key:
+def product_key(number: Expr, factors: list[MatrixExpr]) -> Key:
     """The key of a product."""
     parts = []
     for scale, part in map(key, factors):
@@ -72,7 +72,7 @@ def barred(matrix: MatrixExpr) -> MatrixExpr:
     """The transpose with its bars at the symbols."""
     if isinstance(matrix, MatMul):
         scale, factors = chain(matrix)
-        return product(scale, [barred(factor) for factor in reversed(factors)])
+        return flat_product(scale, [barred(factor) for factor in reversed(factors)])
     if isinstance(matrix, MatAdd | HadamardProduct):
         return matrix.func(*map(barred, matrix.args))
     if isinstance(matrix, ElementwiseApplyFunction):
@@ -93,7 +93,7 @@ def turned(matrix: MatrixExpr) -> MatrixExpr:
     """The transpose with as few bars as there can be: that of a sum over it, those of a product's at its factors."""
     if isinstance(matrix, MatMul):
         scale, factors = chain(matrix)
-        return product(scale, [turned(factor) for factor in reversed(factors)])
+        return flat_product(scale, [turned(factor) for factor in reversed(factors)])
     opened = barred(matrix)
     if key(opened) == key(matrix):
         return matrix

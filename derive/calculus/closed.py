@@ -31,7 +31,7 @@ from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive.calculus.alike import turned
 from derive.calculus.entries import Entries
-from derive.calculus.simplified import added, multiplied, trace
+from derive.calculus.simplified import added, multiplied, trace_of
 from derive.formulas import in_powers_of
 from derive.programs import (
     Arange,
@@ -46,7 +46,7 @@ from derive.programs import (
     SignDet,
     Symmetric,
     core,
-    product,
+    flat_product,
 )
 
 
@@ -64,7 +64,7 @@ class ClosedForms:
         for equation in derivation.equations:
             value = self.of(equation.value)
             if equation.target.name in self.scalars and isinstance(value, MatrixExpr):
-                value = trace(value)
+                value = trace_of(value)
             if equation.target.name in self.scalars and value.has(Piecewise):
                 value = self.held(value)
             self.values[equation.target] = value
@@ -110,7 +110,7 @@ class ClosedForms:
         if isinstance(value, BlockSum):
             matrix, factor = self.of(value.matrix), self.of(value.factor)
             if isinstance(matrix, Identity) and value.inner:  # which is what the derivative of tr(A) tr(B) has
-                return multiplied(trace(factor), [Identity(value.shape[0].xreplace(self.sizes))])
+                return multiplied(trace_of(factor), [Identity(value.shape[0].xreplace(self.sizes))])
             return BlockSum(matrix, factor, value.inner)
         if isinstance(value, MatrixSlice):
             rows, columns = (tuple(p.xreplace(self.sizes) for p in side) for side in (value.rowslice, value.colslice))
@@ -129,7 +129,7 @@ class ClosedForms:
 
     def number(self, value: Expr) -> Expr:
         if isinstance(value, Trace):
-            return trace(self.of(value.arg))
+            return trace_of(self.of(value.arg))
         if isinstance(value, LogDet):
             return log(Determinant(self.of(value.arg)))
         if isinstance(value, LogAbsDet):
@@ -156,7 +156,7 @@ class ClosedForms:
         rows, columns = (size.xreplace(self.sizes) for size in value.shape)
         if not matrices:
             result = formula.xreplace(scalars)
-            return result if (rows, columns) == (1, 1) else product(result, [OneMatrix(rows, columns)])
+            return result if (rows, columns) == (1, 1) else flat_product(result, [OneMatrix(rows, columns)])
         return Entries(scalars, matrices, (rows, columns)).written(formula)
 
 

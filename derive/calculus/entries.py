@@ -25,7 +25,7 @@ from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 from derive.calculus.alike import key, length, turned
 from derive.calculus.simplified import added, entry_by_entry, multiplied
 from derive.formulas import NamedFunction, sigmoid, z
-from derive.programs import Elementwise, RowLogSumExp, RowSoftmax, chain, product, terms
+from derive.programs import Elementwise, RowLogSumExp, RowSoftmax, chain, flat_product, ordered_terms
 
 LONGEST_EXPANDED = 40  # symbols and numbers of a formula that is multiplied out
 
@@ -67,7 +67,7 @@ class Entries:
             if isinstance(formula, Pow) and formula.exp.has(*inside):
                 return self.kept(formula, inside)
             inner, t = self.of(formula.args[0]), self.variable()
-            if isinstance(formula, exp) and (found := softmax_of(inner)) is not None:
+            if isinstance(formula, exp) and (found := softmax_of_exponent(inner)) is not None:
                 return found
             outer = t ** formula.exp.xreplace(self.scalars) if isinstance(formula, Pow) else formula.func(t)
             return inner.applyfunc(Lambda(t, outer))
@@ -119,8 +119,8 @@ class Entries:
         inside = [u for u in self.matrices if u in formula.free_symbols]
         if len(inside) == 1 and not formula.is_polynomial(*inside) and formula.as_independent(*inside)[0] != 0:
             return self.applied(formula, *inside)
-        parts = [self.of(term) for term in terms(formula)]
-        return added([p if isinstance(p, MatrixExpr) else product(p, [OneMatrix(*self.shape)]) for p in parts])
+        parts = [self.of(term) for term in ordered_terms(formula)]
+        return added([p if isinstance(p, MatrixExpr) else flat_product(p, [OneMatrix(*self.shape)]) for p in parts])
 
     def product(self, formula: Mul) -> MatrixExpr:
         """Numbers in front; what runs over one matrix is one function of it."""
@@ -187,7 +187,7 @@ def with_cosh(total: Expr) -> Expr:
     return Add(*terms)
 
 
-def softmax_of(exponent: MatrixExpr) -> MatrixExpr | None:
+def softmax_of_exponent(exponent: MatrixExpr) -> MatrixExpr | None:
     """softmax(Z), or its transpose, where the exponent is Z less its logsumexp over the row."""
     for term in MatAdd.make_args(exponent):
         scale, factors = chain(term)

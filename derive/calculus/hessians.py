@@ -17,8 +17,8 @@ from sympy import (
 )
 
 from derive.calculus.alike import barred
-from derive.calculus.simplified import added, trace
-from derive.programs import product, transposed
+from derive.calculus.simplified import added, trace_of
+from derive.programs import flat_product, transposed
 
 
 def coefficient(expr: MatrixExpr, v: MatrixSymbol) -> MatrixExpr:
@@ -38,28 +38,28 @@ def coefficient(expr: MatrixExpr, v: MatrixSymbol) -> MatrixExpr:
         scale, factors = expr.as_coeff_matrices()
         places = [index for index, factor in enumerate(factors) if factor.has(v)]
         if scale.has(v) and not places:
-            return added([product(number, [*factors, row]) for number, row in row_terms(scale, v)])
+            return added([flat_product(number, [*factors, row]) for number, row in row_terms(scale, v)])
         if len(places) == 1 and not scale.has(v):
             left, factor, right = factors[: places[0]], factors[places[0]], factors[places[0] + 1 :]
             if factor.shape[1] == 1:
-                number = trace(product(Add(1), right)) if right else 1
-                return product(scale * number, [*left, coefficient(factor, v)])
+                number = trace_of(flat_product(Add(1), right)) if right else 1
+                return flat_product(scale * number, [*left, coefficient(factor, v)])
             if isinstance(factor, Transpose) and barred(factor.arg) != factor:
-                return coefficient(product(scale, [*left, barred(factor.arg), *right]), v)
+                return coefficient(flat_product(scale, [*left, barred(factor.arg), *right]), v)
             if isinstance(factor, DiagMatrix) and right and right[-1].shape[1] == 1:
-                weight = DiagMatrix(product(Add(1), right))
-                return product(scale, [*left, weight, coefficient(factor.args[0], v)])
+                weight = DiagMatrix(flat_product(Add(1), right))
+                return flat_product(scale, [*left, weight, coefficient(factor.args[0], v)])
             if isinstance(factor, MatAdd):
-                return added([coefficient(product(scale, [*left, part, *right]), v) for part in factor.args])
+                return added([coefficient(flat_product(scale, [*left, part, *right]), v) for part in factor.args])
             if factor.shape[0] == 1 and right:
                 row = [transposed(part) for part in reversed(right)]
-                return product(scale, [*left, *row, coefficient(transposed(factor), v)])
+                return flat_product(scale, [*left, *row, coefficient(transposed(factor), v)])
     if isinstance(expr, HadamardProduct):
         inside = [part for part in expr.args if part.has(v)]
         outside = [part for part in expr.args if not part.has(v)]
         if len(inside) == 1 and outside:
             weight = outside[0] if len(outside) == 1 else HadamardProduct(*outside)
-            return product(Add(1), [DiagMatrix(weight), coefficient(inside[0], v)])
+            return flat_product(Add(1), [DiagMatrix(weight), coefficient(inside[0], v)])
     raise ValueError(f"the Hessian cannot be read off {expr}; hvp(direction) gives its product with a direction")
 
 
@@ -81,5 +81,5 @@ def trace_row(factors: list[MatrixExpr], v: MatrixSymbol) -> MatrixExpr:
     (index,) = [index for index, factor in enumerate(factors) if factor.has(v)]
     around, factor = [*factors[index + 1 :], *factors[:index]], factors[index]
     if factor.shape[1] == 1:
-        return product(Add(1), [*around, coefficient(factor, v)])
-    return product(Add(1), [*[transposed(part) for part in reversed(around)], coefficient(transposed(factor), v)])
+        return flat_product(Add(1), [*around, coefficient(factor, v)])
+    return flat_product(Add(1), [*[transposed(part) for part in reversed(around)], coefficient(transposed(factor), v)])

@@ -24,7 +24,7 @@ from sympy import (
     ZeroMatrix,
 )
 
-from derive.programs import add, atom, chain, constant, core, inverse, product, scaled, times, transposed
+from derive.programs import add, atom, chain, constant_of, core, flat_product, inverse_of, scaled, times, transposed
 
 
 def chain_pullback(
@@ -35,8 +35,8 @@ def chain_pullback(
     Each place where the variable stands is differentiated as if the others were constants.
     """
     seed, weight = cotangent, OneMatrix(1, 1)
-    if cotangent is not None and constant(cotangent) is not None:
-        seed, weight = OneMatrix(*cotangent.shape), MatMul(constant(cotangent), OneMatrix(1, 1))
+    if cotangent is not None and constant_of(cotangent) is not None:
+        seed, weight = OneMatrix(*cotangent.shape), MatMul(constant_of(cotangent), OneMatrix(1, 1))
     elif cotangent is not None and core(cotangent) != cotangent and core(cotangent).shape == (1, 1):
         seed, weight = OneMatrix(*cotangent.shape), core(cotangent)
     contributions = []
@@ -132,15 +132,15 @@ def instantiate(expr: MatrixExpr, values: dict[MatrixSymbol, MatrixExpr], sizes:
         return add(parts, parts[0].shape)
     if isinstance(expr, MatMul):
         coefficient, factors = expr.as_coeff_matrices()
-        return product(coefficient, [instantiate(factor, values, sizes) for factor in factors])
+        return flat_product(coefficient, [instantiate(factor, values, sizes) for factor in factors])
     if isinstance(expr, Transpose):
         return transposed(instantiate(expr.arg, values, sizes))
     if isinstance(expr, Inverse):
-        return inverse(instantiate(expr.arg, values, sizes))
+        return inverse_of(instantiate(expr.arg, values, sizes))
     if isinstance(expr, MatPow):
         base = instantiate(expr.base, values, sizes)
         power = base if abs(expr.exp) == 1 else MatPow(base, abs(expr.exp))
-        return inverse(power) if expr.exp.is_negative else power
+        return inverse_of(power) if expr.exp.is_negative else power
     if isinstance(expr, Identity | OneMatrix | ZeroMatrix):
         return expr.xreplace(sizes)
     raise ShapeError(f"SymPy's derivative has a form that is not known here: {expr}")
@@ -158,4 +158,4 @@ def with_output(derivative: MatrixExpr, factors: list[MatrixExpr], target: Matri
         for start in range(len(parts) - len(run), -1, -1):
             if parts[start : start + len(run)] == run:
                 parts = [*parts[:start], name, *parts[start + len(run) :]]
-    return product(coefficient, parts)
+    return flat_product(coefficient, parts)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from sympy import Add, Identity, MatrixExpr, MatrixSymbol, OneMatrix, ZeroMatrix
 
-from derive.calculus.theorem import pullback, rule
+from derive.calculus.theorem import pull_back, rule
 from derive.programs import (
     Derivation,
     Equation,
@@ -37,7 +37,7 @@ def derive(program: Program) -> Derivation:
     for equation in reversed(program.equations):
         used = [symbol for symbol in equation.varies_with if symbol in active]
         for symbol in used:
-            ways[symbol].append((equation, pullback(equation, symbol, cotangents[equation.target])))
+            ways[symbol].append((equation, pull_back(equation, symbol, cotangents[equation.target])))
         for symbol in sorted(used, key=lambda symbol: symbol not in program.parameters):
             if first_use[symbol] == equation:
                 value = add([part for _, part in ways[symbol]], symbol.shape)

@@ -27,10 +27,10 @@ from sympy import (
 )
 from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 
-from derive.calculus.alike import key, length, together, turned
-from derive.programs import atom, bars, chain, product
+from derive.calculus.alike import key, length, product_key, turned
+from derive.programs import atom, bars, chain, flat_product
 
-Term = tuple[Expr, list[MatrixExpr]]
+ScaledProduct = tuple[Expr, list[MatrixExpr]]
 MOST_MULTIPLIED_OUT, LONGEST_MULTIPLIED_OUT = 6, 150  # terms and symbols of a sum that is tried in two forms
 
 
@@ -58,7 +58,7 @@ def multiplied(scale: Expr, factors: Iterable[Expr]) -> MatrixExpr:
             if isinstance(factor, MatAdd) and len(kept) > 1 and mostly_negative(factor):
                 scale, kept[place] = -scale, negated(factor)
                 break
-    return product(scale, kept)
+    return flat_product(scale, kept)
 
 
 def mostly_negative(total: MatAdd) -> bool:
@@ -79,11 +79,11 @@ def in_front(total: MatAdd) -> tuple[Expr, MatrixExpr]:
         common = -common
     if common == 1:
         return common, total
-    return common, MatAdd(*(product(scale / common, inner) for scale, inner in zip(scales, parts, strict=True)))
+    return common, MatAdd(*(flat_product(scale / common, inner) for scale, inner in zip(scales, parts, strict=True)))
 
 
 def negated(total: MatAdd) -> MatAdd:
-    return ordered([product(-scale, inner) for scale, inner in map(chain, total.args)])
+    return ordered([flat_product(-scale, inner) for scale, inner in map(chain, total.args)])
 
 
 def ordered(terms: list[MatrixExpr]) -> MatrixExpr:
@@ -95,20 +95,20 @@ def ordered(terms: list[MatrixExpr]) -> MatrixExpr:
 def added(parts: list[MatrixExpr]) -> MatrixExpr:
     """The sum, with equal terms as one, and what terms have in common before or behind a bracket; of numbers one."""
     if not all(isinstance(part, MatrixExpr) for part in parts):
-        return Add(*map(trace, parts))
+        return Add(*map(trace_of, parts))
     terms = [chain(multiplied(Integer(1), [term])) for part in parts for term in MatAdd.make_args(part)]
-    found = summed(terms, parts[0].shape)
+    found = sum_of_terms(terms, parts[0].shape)
     if len(terms) <= MOST_MULTIPLIED_OUT and length(found) <= LONGEST_MULTIPLIED_OUT:
         other = multiplied_out(terms)
         if len(terms) < len(other) <= 2 * MOST_MULTIPLIED_OUT:
-            shorter = summed(other, parts[0].shape)
+            shorter = sum_of_terms(other, parts[0].shape)
             found = shorter if length(shorter) < length(found) else found
     return found
 
 
-def multiplied_out(terms: list[Term]) -> list[Term]:
+def multiplied_out(terms: list[ScaledProduct]) -> list[ScaledProduct]:
     """The terms, those of a sum times one matrix or a number one by one, also entry by entry."""
-    found: list[Term] = []
+    found: list[ScaledProduct] = []
     for scale, factors in terms:
         place = next((k for k, factor in enumerate(factors) if isinstance(factor, MatAdd)), None)
         if place is not None:
@@ -129,21 +129,21 @@ def one_by_one(whole: HadamardProduct) -> list[MatrixExpr]:
             variables = part.function.variables
             number, rest = part.function.expr.as_independent(*variables)
             scale, function = rest.as_coeff_Mul()
-            ones = product(number, [OneMatrix(*part.shape)])
-            summands = [ones, product(scale, [part.expr.applyfunc(Lambda(variables, function))])] if number else []
+            ones = flat_product(number, [OneMatrix(*part.shape)])
+            summands = [ones, flat_product(scale, [part.expr.applyfunc(Lambda(variables, function))])] if number else []
         if summands:
             return [entry_by_entry([others(whole, part), summand]) for summand in summands]
     return [whole]
 
 
-def summed(terms: list[Term], shape: tuple[Expr, Expr]) -> MatrixExpr:
+def sum_of_terms(terms: list[ScaledProduct], shape: tuple[Expr, Expr]) -> MatrixExpr:
     """The sum of terms, with equal ones as one and in brackets what several have in common."""
     coefficients: dict[object, Expr] = {}
-    written: dict[object, Term] = {}
+    written: dict[object, ScaledProduct] = {}
     for scale, factors in terms:
         if isinstance(factors[0], ZeroMatrix):
             continue
-        number, alike = together(scale, factors)
+        number, alike = product_key(scale, factors)
         coefficients[alike] = coefficients.get(alike, Integer(0)) + number
         written.setdefault(alike, (scale / number, factors))
     kept = [(written[alike][0] * number, written[alike][1]) for alike, number in coefficients.items() if number != 0]
@@ -151,7 +151,7 @@ def summed(terms: list[Term], shape: tuple[Expr, Expr]) -> MatrixExpr:
     return ordered(found) if found else ZeroMatrix(*shape)
 
 
-def collected(terms: list[Term]) -> list[Term]:
+def collected(terms: list[ScaledProduct]) -> list[ScaledProduct]:
     """Fewer terms, where several begin or end alike, or have a part in common entry by entry."""
     for join in (with_same_start, with_same_end, with_same_part):
         joined = join(terms)
@@ -169,26 +169,26 @@ def alike_by(keys: Sequence[object]) -> list[int]:
     return []
 
 
-def replaced(terms: list[Term], places: list[int], joined: MatrixExpr) -> list[Term]:
+def replaced(terms: list[ScaledProduct], places: list[int], joined: MatrixExpr) -> list[ScaledProduct]:
     """The terms, with those at the places as one where the first was."""
     return [
         chain(joined) if place == places[0] else term for place, term in enumerate(terms) if place not in places[1:]
     ]
 
 
-def with_same_start(terms: list[Term]) -> list[Term] | None:
+def with_same_start(terms: list[ScaledProduct]) -> list[ScaledProduct] | None:
     for count in range(max((len(factors) for _, factors in terms), default=1) - 1, 0, -1):
-        keys = [together(Integer(1), factors[:count])[1] if len(factors) > count else None for _, factors in terms]
+        keys = [product_key(Integer(1), factors[:count])[1] if len(factors) > count else None for _, factors in terms]
         if places := alike_by(keys):
             start, rest = terms[places[0]][1][:count], []
-            unit = together(Integer(1), start)[0]
+            unit = product_key(Integer(1), start)[0]
             for scale, factors in (terms[place] for place in places):
-                rest.append(multiplied(scale * together(Integer(1), factors[:count])[0] / unit, factors[count:]))
+                rest.append(multiplied(scale * product_key(Integer(1), factors[:count])[0] / unit, factors[count:]))
             return replaced(terms, places, multiplied(Integer(1), [*start, added(rest)]))
     return None
 
 
-def with_same_end(terms: list[Term]) -> list[Term] | None:
+def with_same_end(terms: list[ScaledProduct]) -> list[ScaledProduct] | None:
     """Only where the end is more than square matrices: S X + T X is how it is written, and (S + T) x."""
     keys = [(key(factors[-1])[1], symbolic(scale)) if len(factors) > 1 else None for scale, factors in terms]
     if not (places := alike_by(keys)):
@@ -202,9 +202,9 @@ def with_same_end(terms: list[Term]) -> list[Term] | None:
     end = group[0][1][-count:]
     if all(1 not in part.shape and isinstance(atom(part), MatrixSymbol) for part in end):
         return None
-    unit = together(Integer(1), end)[0]
+    unit = product_key(Integer(1), end)[0]
     rest = [
-        multiplied(scale * together(Integer(1), factors[-count:])[0] / unit, factors[:-count])
+        multiplied(scale * product_key(Integer(1), factors[-count:])[0] / unit, factors[:-count])
         for scale, factors in group
     ]
     return replaced(terms, places, multiplied(Integer(1), [added(rest), *end]))
@@ -216,7 +216,7 @@ def symbolic(scale: Expr) -> Expr:
     return -rest if rest.could_extract_minus_sign() else rest
 
 
-def with_same_part(terms: list[Term]) -> list[Term] | None:
+def with_same_part(terms: list[ScaledProduct]) -> list[ScaledProduct] | None:
     """A o B + A o C as A o (B + C)."""
     products = [factors[0] if len(factors) == 1 else None for _, factors in terms]
     for place, whole in enumerate(products):
@@ -233,7 +233,7 @@ def with_same_part(terms: list[Term]) -> list[Term] | None:
                     taken = next(p for p in inner.args if key(p)[1] == shared)
                     rest.append(multiplied(scale * key(taken)[0] / unit, [others(inner, taken)]))
                 common, total = in_front_of(added(rest))
-                return replaced(terms, places, product(common, [HadamardProduct(part, total)]))
+                return replaced(terms, places, flat_product(common, [HadamardProduct(part, total)]))
     return None
 
 
@@ -242,10 +242,10 @@ def in_front_of(matrix: MatrixExpr) -> tuple[Expr, MatrixExpr]:
     if isinstance(matrix, MatAdd):
         return in_front(matrix)
     scale, factors = chain(matrix)
-    return scale, product(Integer(1), factors)
+    return scale, flat_product(Integer(1), factors)
 
 
-def trace(value: MatrixExpr) -> Expr:
+def trace_of(value: MatrixExpr) -> Expr:
     """The trace, numbers in front; it is the entry of a 1 x 1 matrix."""
     if isinstance(value, ZeroMatrix):
         return Integer(0)
@@ -258,23 +258,23 @@ def trace(value: MatrixExpr) -> Expr:
         if factor.shape[1] == 1 == factors[0].shape[0]:  # a number times a number
             return (
                 scale
-                * trace(product(Integer(1), factors[: place + 1]))
-                * trace(product(Integer(1), factors[place + 1 :]))
+                * trace_of(flat_product(Integer(1), factors[: place + 1]))
+                * trace_of(flat_product(Integer(1), factors[place + 1 :]))
             )
     inner = [factor for factor in factors if not (isinstance(factor, OneMatrix) and 1 in factor.shape)]
     ends = len(inner) == 1 and len(factors) == 1 + sum(side != 1 for side in inner[0].shape)
     if ends and isinstance(inner[0], DiagonalOf):
-        return trace(multiplied(scale, [inner[0].arg]))
+        return trace_of(multiplied(scale, [inner[0].arg]))
     if ends and isinstance(inner[0], HadamardPower) and inner[0].exp == 2:
-        return trace(multiplied(scale, in_a_row(inner[0].base, inner[0].base)))
+        return trace_of(multiplied(scale, in_a_row(inner[0].base, inner[0].base)))
     if ends and isinstance(inner[0], HadamardProduct) and len(inner[0].args) == 2:
-        return trace(multiplied(scale, in_a_row(*inner[0].args)))
-    return scale * Trace(min(product(Integer(1), factors), sideways(factors), key=bars))
+        return trace_of(multiplied(scale, in_a_row(*inner[0].args)))
+    return scale * Trace(min(flat_product(Integer(1), factors), sideways(factors), key=bars))
 
 
 def sideways(factors: list[MatrixExpr]) -> MatrixExpr:
     """The transpose of a product."""
-    return turned(product(Integer(1), factors))
+    return turned(flat_product(Integer(1), factors))
 
 
 def in_a_row(left: MatrixExpr, right: MatrixExpr) -> list[MatrixExpr]:
@@ -295,13 +295,13 @@ def entry_by_entry(parts: Iterable[MatrixExpr]) -> MatrixExpr:
     columns = [part for part in kept if column_of(part) is not None and row_of(part) is None]
     rows = [part for part in kept if row_of(part) is not None and column_of(part) is None]
     if columns and rows:
-        outer = product(Integer(1), [column_of(columns[0]), row_of(rows[0])])
+        outer = flat_product(Integer(1), [column_of(columns[0]), row_of(rows[0])])
         kept.remove(columns[0])
         kept.remove(rows[0])
         kept.append(outer)
     elif len(kept) == 2 and any(isinstance(part, Identity) for part in kept) and (columns or rows):
-        return product(scale, [DiagMatrix(column_of(columns[0]) if columns else turned(row_of(rows[0])))])
-    return product(scale, [kept[0] if len(kept) == 1 else HadamardProduct(*kept)])
+        return flat_product(scale, [DiagMatrix(column_of(columns[0]) if columns else turned(row_of(rows[0])))])
+    return flat_product(scale, [kept[0] if len(kept) == 1 else HadamardProduct(*kept)])
 
 
 def column_of(part: MatrixExpr) -> MatrixExpr | None:
@@ -309,7 +309,7 @@ def column_of(part: MatrixExpr) -> MatrixExpr | None:
     *factors, last = chain(part)[1]
     if not factors or not isinstance(last, OneMatrix) or last.shape[1] == 1:
         return None
-    return product(Integer(1), [*factors, OneMatrix(last.shape[0], 1)])
+    return flat_product(Integer(1), [*factors, OneMatrix(last.shape[0], 1)])
 
 
 def row_of(part: MatrixExpr) -> MatrixExpr | None:
@@ -317,7 +317,7 @@ def row_of(part: MatrixExpr) -> MatrixExpr | None:
     first, *factors = chain(part)[1]
     if not factors or not isinstance(first, OneMatrix) or first.shape[0] == 1:
         return None
-    return product(Integer(1), [OneMatrix(1, first.shape[1]), *factors])
+    return flat_product(Integer(1), [OneMatrix(1, first.shape[1]), *factors])
 
 
 def without_ones(factors: list[MatrixExpr]) -> list[MatrixExpr]:
@@ -346,9 +346,9 @@ def without_ones(factors: list[MatrixExpr]) -> list[MatrixExpr]:
         if any(isinstance(part, Identity) for part in factor.args):
             square = others(factor, next(part for part in factor.args if isinstance(part, Identity)))
             if isinstance(after, OneMatrix) and after.shape[1] == 1:
-                return [*factors[:place], diagonal(square), *factors[place + 2 :]]
+                return [*factors[:place], diagonal_of(square), *factors[place + 2 :]]
             if isinstance(before, OneMatrix) and before.shape[0] == 1:
-                return [*factors[: place - 1], turned(diagonal(square)), *factors[place + 1 :]]
+                return [*factors[: place - 1], turned(diagonal_of(square)), *factors[place + 1 :]]
     return factors
 
 
@@ -364,11 +364,11 @@ def without_totals(factors: list[MatrixExpr]) -> tuple[Expr, list[MatrixExpr]]:
                 and any(isinstance(run[k], OneMatrix) for k in (0, -1))
             ):
                 number, rest = without_totals([*factors[:start], *factors[end + 1 :]])
-                return number * trace(product(Integer(1), run)), rest
+                return number * trace_of(flat_product(Integer(1), run)), rest
     return Integer(1), factors
 
 
-def diagonal(square: MatrixExpr) -> MatrixExpr:
+def diagonal_of(square: MatrixExpr) -> MatrixExpr:
     """The diagonal as a column, of the matrix or of its transpose, whichever has fewer bars."""
     if column_of(square) is not None or row_of(square) is not None:
         return column_of(square) if column_of(square) is not None else turned(row_of(square))

@@ -2,7 +2,7 @@
 
 from sympy import MatrixSymbol
 
-from derive.calculus.theorem import pushforward
+from derive.calculus.theorem import push_forward
 from derive.programs import Equation, Notation, shifts
 
 
@@ -21,7 +21,7 @@ def tangents(
         if equation.target in same:
             known[equation.target] = known[same[equation.target]]
             continue
-        value = pushforward(equation, moving)
+        value = push_forward(equation, moving)
         if not value.has(MatrixSymbol):
             continue
         target = notation.tangent(equation.target)

@@ -56,12 +56,12 @@ from derive.programs import (
     RowLogSumExp,
     Scalar,
     add,
-    constant,
+    constant_of,
     core,
     elementwise,
     entry,
     formula_of,
-    inverse,
+    inverse_of,
     repeated,
     scaled,
     times,
@@ -69,7 +69,7 @@ from derive.programs import (
     weighted,
 )
 
-RULES = {
+RULE_NAMES = {
     Trace: "trace",
     Determinant: "determinant",
     LogDet: "log of the determinant",
@@ -85,7 +85,7 @@ RULES = {
 }
 
 
-def pullback(equation: Equation, variable: MatrixSymbol, cotangent: MatrixExpr) -> MatrixExpr:
+def pull_back(equation: Equation, variable: MatrixSymbol, cotangent: MatrixExpr) -> MatrixExpr:
     """dL/dvariable as far as it comes through this equation; the cotangent is dL/dtarget.
 
     Raises ShapeError where SymPy's answer has not the variable's shape.
@@ -93,7 +93,7 @@ def pullback(equation: Equation, variable: MatrixSymbol, cotangent: MatrixExpr) 
     value = equation.value
     if isinstance(value, MatAdd) and value.has(Elementwise):
         terms = [replace(equation, value=term) for term in value.args if term.has(variable)]
-        return add([pullback(term, variable, cotangent) for term in terms], variable.shape)
+        return add([pull_back(term, variable, cotangent) for term in terms], variable.shape)
     if isinstance(value, Elementwise):
         contributions = []
         for scalar, operand in value.operands.items():
@@ -108,7 +108,7 @@ def pullback(equation: Equation, variable: MatrixSymbol, cotangent: MatrixExpr) 
     return matrix_pullback(value, variable, cotangent, equation.target)
 
 
-def pushforward(equation: Equation, tangents: dict[MatrixSymbol, MatrixSymbol]) -> MatrixExpr:
+def push_forward(equation: Equation, tangents: dict[MatrixSymbol, MatrixSymbol]) -> MatrixExpr:
     """The directional derivative of the target, given those of the symbols it is made of.
 
     It is the pullback transposed: <G, dF> = <pullback(G), dV> for every G, so dF = d/dG tr(dV^T pullback(G)).
@@ -117,7 +117,7 @@ def pushforward(equation: Equation, tangents: dict[MatrixSymbol, MatrixSymbol]) 
     if isinstance(value, MatAdd) and value.has(Elementwise):
         for term in value.args:
             moving = {symbol: tangent for symbol, tangent in tangents.items() if term.has(symbol)}
-            contributions.append(pushforward(replace(equation, value=term), moving))
+            contributions.append(push_forward(replace(equation, value=term), moving))
         return add(contributions, equation.shape)
     inner = [part for part in MatMul.make_args(value) if isinstance(part, Elementwise)]
     if inner and not isinstance(value, Elementwise):
@@ -137,7 +137,7 @@ def pushforward(equation: Equation, tangents: dict[MatrixSymbol, MatrixSymbol]) 
             scalar = isinstance(value, Scalar)
             pulled = scalar_pullback(equation, symbol, G) if scalar else matrix_pullback(value, symbol, G)
             linear = Equation(MatrixSymbol("pulled back", *pulled.shape), pulled, equation.rule, equation.meaning)
-            contributions.append(pullback(linear, G, tangent))
+            contributions.append(pull_back(linear, G, tangent))
     return add(contributions, equation.shape)
 
 
@@ -153,7 +153,7 @@ def formula_pushforward(value: Elementwise, tangents: dict[MatrixSymbol, MatrixS
     """The directional derivative of a formula that has no name of its own."""
     unnamed = Equation(MatrixSymbol("formula", *value.shape), value, "", "")
     moving = {symbol: tangent for symbol, tangent in tangents.items() if symbol in unnamed.uses}
-    moved = pushforward(unnamed, moving)
+    moved = push_forward(unnamed, moving)
     formula, operands = formula_of(moved)
     return elementwise(formula.xreplace({entry(unnamed.target): value.formula}), {**operands, **value.operands})
 
@@ -195,7 +195,7 @@ def row_pullback(equation: Equation, variable: MatrixSymbol, cotangent: MatrixEx
     dm/dz is the softmax of the row (Boyd and Vandenberghe, Convex Optimization, A.4.2).
     """
     partial, Z = row_partial(equation), equation.value.args[0]
-    G = cotangent if constant(cotangent) is not None else repeated(cotangent, Z.shape)
+    G = cotangent if constant_of(cotangent) is not None else repeated(cotangent, Z.shape)
     return matrix_pullback(Z, variable, weighted(G, partial.formula, partial.operands))
 
 
@@ -219,7 +219,7 @@ def scalar_pullback(equation: Equation, variable: MatrixSymbol, cotangent: Matri
     if isinstance(number, Trace):
         derivative = chain_pullback(number.arg, variable, None)
     elif isinstance(number, LogDet | LogAbsDet | Determinant):
-        derivative = matrix_pullback(number.arg, variable, transposed(inverse(number.arg)))
+        derivative = matrix_pullback(number.arg, variable, transposed(inverse_of(number.arg)))
         if isinstance(number, Determinant):
             derivative = weighted(repeated(equation.target, variable.shape), *formula_of(derivative))
     elif not isinstance(number, MatrixElement):
@@ -274,7 +274,7 @@ def block_parts(value: BlockMatrix, cotangent: MatrixExpr) -> list[tuple[MatrixE
     for i, height in enumerate(value.rowblocksizes):
         left = Integer(0)
         for j, width in enumerate(value.colblocksizes):
-            number = constant(cotangent)
+            number = constant_of(cotangent)
             if number is None:
                 G = MatrixSlice(cotangent, (top, top + height), (left, left + width))
             else:
@@ -301,7 +301,7 @@ def rule(equation: Equation, variable: MatrixSymbol) -> str:
 
 
 def rule_of_node(node: Expr) -> str:
-    for kind, name in RULES.items():
+    for kind, name in RULE_NAMES.items():
         if isinstance(node, kind):
             return f"derivative of the {name}"
     raise ValueError(f"no rule is known for {type(node).__name__}: {node}")

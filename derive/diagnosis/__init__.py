@@ -2,21 +2,21 @@
 
 from derive.diagnosis.diagnosis import Diagnostician, diagnose, drawn_point
 from derive.diagnosis.expressions import ExpressionDoctor
-from derive.diagnosis.report import Diagnosis, Explanation, Verdict, by_name, relation
-from derive.diagnosis.written import Misread, Written, named, written
+from derive.diagnosis.report import Diagnosis, Explanation, GradientVerdict, by_name, relation_words
+from derive.diagnosis.written import Misread, Written, named, written_arrays
 
 __all__ = [
     "Diagnosis",
     "Diagnostician",
     "Explanation",
     "ExpressionDoctor",
+    "GradientVerdict",
     "Misread",
-    "Verdict",
     "Written",
     "by_name",
     "diagnose",
     "drawn_point",
     "named",
-    "relation",
-    "written",
+    "relation_words",
+    "written_arrays",
 ]

@@ -3,12 +3,14 @@
 import numpy
 from numpy import ndarray
 
-from derive.diagnosis.search import Point, Trial, Values
+from derive.diagnosis.search import Point, SlipTrial, SymbolValues
 
 GENERAL = "formula", "slope:", "last row only", "forward"  # kinds that others are named before
 
 
-def told_apart(point: Point, trials: list[Trial], data: Values, others: Values) -> tuple[list[list[Trial]], str]:
+def told_apart(
+    point: Point, trials: list[SlipTrial], data: SymbolValues, others: SymbolValues
+) -> tuple[list[list[SlipTrial]], str]:
     """In groups those that lead to the same gradients everywhere, the likely first, and where the groups differ.
 
     `data` and `others`, which may be none, are what is given at a point where nothing is special.
@@ -17,11 +19,11 @@ def told_apart(point: Point, trials: list[Trial], data: Values, others: Values) 
     if len(order) < 2:
         return [[trial] for trial in order], ""
     somewhere = point.at({**data, **others})
-    groups: list[list[Trial]] = []
+    groups: list[list[SlipTrial]] = []
     seen: list[dict[str, ndarray]] = []
     for trial in order:
         gradients = somewhere.gradients_with(trial.changes)
-        group = next((i for i, others in enumerate(seen) if same(gradients, others)), None)
+        group = next((i for i, others in enumerate(seen) if same_gradients(gradients, others)), None)
         if group is None:
             groups.append([trial])
             seen.append(gradients)
@@ -31,7 +33,7 @@ def told_apart(point: Point, trials: list[Trial], data: Values, others: Values) 
         return groups, ""
     there = point.at(data)
     found = [there.gradients_with(trial.changes) for trial, *_ in groups]
-    if any(same(one, other) for i, one in enumerate(found) for other in found[:i]):
+    if any(same_gradients(one, other) for i, one in enumerate(found) for other in found[:i]):
         return groups, "At other weights and points their gradients differ; at these weights they may not."
     spelled = point.derivation.program.notation.torch
     lines = [f"    {spelled(symbol.name)} = {toml(rows)}" for symbol, rows in data.items()]
@@ -40,12 +42,12 @@ def told_apart(point: Point, trials: list[Trial], data: Values, others: Values) 
     )
 
 
-def unlikely(trial: Trial) -> tuple[int, int, int]:
+def unlikely(trial: SlipTrial) -> tuple[int, int, int]:
     general = sum(slip.kind.startswith(GENERAL) for slip in trial.slips)
     return len(trial.slips), general, sum(len(slip.changes) for slip in trial.slips)
 
 
-def same(one: dict[str, ndarray], other: dict[str, ndarray]) -> bool:
+def same_gradients(one: dict[str, ndarray], other: dict[str, ndarray]) -> bool:
     return all(
         one[name].shape == other[name].shape and numpy.allclose(one[name], other[name], rtol=1e-9, atol=1e-12)
         for name in one

@@ -6,7 +6,7 @@ from typing import Any
 
 from sympy import Add, Expr, Integer, MatrixSymbol, Mul, Piecewise, Pow, Rational, Symbol
 
-from derive.operations import Entrywise, Operation, Scaled, Sum, Transposed, Value
+from derive.operations import Entrywise, NamedMatrix, Operation, Scaled, Sum, Transposed
 
 MOST_CHANGES = 60  # of a formula
 
@@ -43,7 +43,7 @@ def parts_of(part: Any) -> Iterator[Operation]:
 
 def values_in(operation: Operation) -> Iterator[MatrixSymbol]:
     """The symbols that an operation reads."""
-    return (part.symbol for part in parts_of(operation) if isinstance(part, Value))
+    return (part.symbol for part in parts_of(operation) if isinstance(part, NamedMatrix))
 
 
 def put(part: Any, old: Operation, new: Operation) -> Any:
@@ -60,7 +60,7 @@ def put(part: Any, old: Operation, new: Operation) -> Any:
 
 def exchanged(operation: Operation, symbol: MatrixSymbol, other: Operation) -> Any:
     """The operation with another one in the place of a symbol."""
-    return put(operation, Value(symbol.shape, symbol), other)
+    return put(operation, NamedMatrix(symbol.shape, symbol), other)
 
 
 def operands(operation: Operation) -> tuple[tuple[Symbol, Operation], ...]:
@@ -79,7 +79,7 @@ def with_term(operation: Operation, old: Operation, new: Operation) -> Operation
     return Sum(operation.shape, tuple(new if term == old else term for term in terms_of(operation)))
 
 
-def scaled(operation: Operation, factors: Iterable[tuple[Expr, str]]) -> Iterator[Change]:
+def scalings(operation: Operation, factors: Iterable[tuple[Expr, str]]) -> Iterator[Change]:
     """The operation times each factor, with what that is called, besides 1/2, 2 and -1."""
     usual = ((Rational(1, 2), "a factor 2 is missing"), (Integer(2), "a factor 2 is too many"))
     for factor, kind in (*usual, (Integer(-1), "the sign is the other"), *factors):

@@ -12,15 +12,15 @@ from numpy import ndarray
 from derive.backends.torch import ONE, TorchPrinter
 from derive.calculus import derive
 from derive.diagnosis.doctor import Doctor
-from derive.diagnosis.report import Diagnosis, by_name, sized
-from derive.diagnosis.search import Claim, Point, Search, Values
+from derive.diagnosis.report import Diagnosis, by_name, dimensions
+from derive.diagnosis.search import ClaimedGradient, Point, Search, SymbolValues
 from derive.diagnosis.slips import Slips
-from derive.diagnosis.written import MOST_FLOAT32, Misread, Written, named, written
+from derive.diagnosis.written import MOST_FLOAT32, Misread, Written, named, written_arrays
 from derive.problems import Network, targets
 from derive.reading import forward
 from derive.system import LAYOUTS
 
-ROWS = 3  # of a point that is drawn
+DRAWN_ROWS = 3  # of a point that is drawn
 
 
 class Diagnostician(Doctor):
@@ -35,7 +35,7 @@ class Diagnostician(Doctor):
         program = derivation.program
         self.weights = {symbol.name for symbol in program.weights}
         named = {program.notation.torch(symbol.name): symbol for symbol in program.inputs}
-        values: Values = {}
+        values: SymbolValues = {}
         for name, symbol in named.items():
             width = int(symbol.shape[1].xreplace(program.sizes))
             values[symbol] = numpy.asarray(inputs[name], numpy.float64).reshape(-1, width)
@@ -45,9 +45,9 @@ class Diagnostician(Doctor):
     def header(self, name: str) -> str:
         return f"dLd{name.lower()}"
 
-    def elsewhere(self) -> tuple[Values, Values]:
+    def elsewhere(self) -> tuple[SymbolValues, SymbolValues]:
         """Points with two decimals, and weights."""
-        program, drawn = self.derivation.program, drawn_point(self.network, ROWS, 128)
+        program, drawn = self.derivation.program, drawn_point(self.network, DRAWN_ROWS, 128)
         data = {symbol: numpy.round(drawn[program.notation.torch(symbol.name)], 2) for symbol in program.data}
         shapes = {symbol: self.point.inputs[symbol].shape for symbol in program.parameters}
         return data, {s: drawn[program.notation.torch(s.name)].reshape(shape) for s, shape in shapes.items()}
@@ -55,7 +55,7 @@ class Diagnostician(Doctor):
     def of_file(self, path: Path, turned: bool = False) -> Diagnosis:
         """Of a file, as people write gradients down. Raises OSError, or ValueError with file, line and reason."""
         try:
-            return self.of_written(named(written(path), self.network.shapes), turned)
+            return self.of_written(named(written_arrays(path), self.network.shapes), turned)
         except Misread as error:
             raise ValueError(f"{path}:{error.line}: {error}") from None
 
@@ -72,7 +72,7 @@ class Diagnostician(Doctor):
         if decided and (decided.isdisjoint(other_way) if turned else decided <= other_way):
             turned = not turned
             notes.append(f"weights are taken to be stored {LAYOUTS[turned]}, as their shapes say")
-        claims: dict[str, Claim] = {}
+        claims: dict[str, ClaimedGradient] = {}
         transposed: set[str] = set()
         for name, array in arrays.items():
             as_ours = array.values.shape == shapes[name] != shapes[name][::-1]
@@ -80,7 +80,9 @@ class Diagnostician(Doctor):
             if name in self.weights and flipped is not turned:
                 transposed.add(name)
                 shape = array.values.shape
-                notes.append(f"{self.header(name)} is transposed: {sized(shape)} where it is {sized(shape[::-1])}")
+                notes.append(
+                    f"{self.header(name)} is transposed: {dimensions(shape)} where it is {dimensions(shape[::-1])}"
+                )
             claims[name] = self.claim(name, array, flipped)
         layer = self.derivation.program.notation.layer
         claims = {name: claims[name] for name in sorted(claims, key=lambda name: (-layer(name), name))}
@@ -93,7 +95,7 @@ class Diagnostician(Doctor):
         verdicts = tuple(replace(verdict, shape=verdict.shape[::-1]) for verdict in found.verdicts)
         return replace(found, verdicts=verdicts, notes=tuple(notes))
 
-    def claim(self, name: str, array: Written, flipped: bool) -> Claim:
+    def claim(self, name: str, array: Written, flipped: bool) -> ClaimedGradient:
         """The numbers in the shape of ours.
 
         Raises ValueError where there is no such shape.
@@ -104,13 +106,14 @@ class Diagnostician(Doctor):
             values, allowed = values.T, allowed.T
         rows = len(self.point.right[self.derivation.program.inputs[0]])
         if values.size == math.prod(right) and (values.ndim < 2 or 1 in right or values.shape == right):
-            return Claim(values.reshape(right), allowed.reshape(right))
+            return ClaimedGradient(values.reshape(right), allowed.reshape(right))
         if rows > 1 and values.size == rows * math.prod(right) and len(values) == rows:
             each, allowed = values.reshape(rows, *right), allowed.reshape(rows, *right)
-            return Claim(each.sum(0), allowed.sum(0), each)
+            return ClaimedGradient(each.sum(0), allowed.sum(0), each)
         expected = self.shape(name)
         raise Misread(
-            array.line, f"{array.header[:30]}: expected shape {sized(expected)}, got {sized(array.values.shape)}"
+            array.line,
+            f"{array.header[:30]}: expected shape {dimensions(expected)}, got {dimensions(array.values.shape)}",
         )
 
     def of_arrays(self, gradients: Mapping[str, ndarray]) -> Diagnosis:
@@ -143,7 +146,7 @@ def drawn_point(network: Network, rows: int, seed: int = 127) -> dict[str, ndarr
     return {**parameters, "x": x, "y": numpy.array([targets(network).numbers(list(row), widths[-1]) for row in x])}
 
 
-def diagnose(function: Callable[..., Any], network: Network, rows: int = ROWS) -> Diagnosis:
+def diagnose(function: Callable[..., Any], network: Network, rows: int = DRAWN_ROWS) -> Diagnosis:
     """What is wrong with a function that computes the network's gradient.
 
     It is called once, as `function(parameters, x, y)`: a dict of float64 arrays W1 (out x in), b1, ..., and points in

@@ -7,8 +7,8 @@ from numpy import ndarray
 
 from derive.backends.torch import TorchPrinter
 from derive.diagnosis.apart import told_apart
-from derive.diagnosis.report import Diagnosis, Explanation, Step, Verdict, relation
-from derive.diagnosis.search import Point, Search, Trial, Values
+from derive.diagnosis.report import Diagnosis, Explanation, GradientVerdict, WrongStep, relation_words
+from derive.diagnosis.search import Point, Search, SlipTrial, SymbolValues
 from derive.operations import Numbers, Operation, Product, Reduction, Transposed
 
 
@@ -29,7 +29,7 @@ class Doctor:
         """The shape of a gradient, as it is written."""
 
     @abstractmethod
-    def elsewhere(self) -> tuple[Values, Values]:
+    def elsewhere(self) -> tuple[SymbolValues, SymbolValues]:
         """Data at which nothing is special, and all else that is given at such a point."""
 
     def noise(self, eps: float) -> dict[str, float]:
@@ -43,14 +43,14 @@ class Doctor:
         unsummed = [name for name, claim in search.claims.items() if claim.rows is not None]
         found = [trial for trial in found if all(self.rows_fit(search, name, trial) for name in unsummed)]
         for name in unsummed:
-            if found or (all(search.right.values()) and self.rows_fit(search, name, Trial((), {}, {}))):
+            if found or (all(search.right.values()) and self.rows_fit(search, name, SlipTrial((), {}, {}))):
                 why = "has a row of numbers for each point: the sum over the points is missing"
                 index = self.point.targets.index(self.point.gradients[name])
                 right = self.printer.line(self.derivation.equations[index]).code
                 notes += [f"{self.header(name)} {why}", f"    right          {right}"]
         groups, apart = told_apart(self.point, found, *self.elsewhere())
         verdicts = tuple(
-            Verdict(
+            GradientVerdict(
                 self.header(name),
                 self.shape(name),
                 good and name not in unsummed and name not in transposed,
@@ -63,11 +63,11 @@ class Doctor:
             notes += self.where(search)
         return Diagnosis(verdicts, tuple(map(self.explained, groups)), tuple(notes), apart)
 
-    def rows_fit(self, search: Search, name: str, trial: Trial) -> bool:
+    def rows_fit(self, search: Search, name: str, trial: SlipTrial) -> bool:
         """Whether the numbers of each row are what the slip, or no slip, makes of that row."""
         index = self.point.targets.index(self.point.gradients[name])
         operation = trial.changes.get(index, self.point.operations[index])
-        rows = of_rows(operation, Numbers({**self.point.right, **trial.changed}))
+        rows = terms_of_rows(operation, Numbers({**self.point.right, **trial.changed}))
         claim = search.claims[name]
         if rows is None or claim.rows is None or rows.shape != claim.rows.shape:
             return False
@@ -96,7 +96,7 @@ class Doctor:
         text.append(self.first_wrong(search, good, bad))
         for name in bad:
             ours = self.point.right[self.point.gradients[name]]
-            text.append(f"{self.header(name)}: {relation(search.claims[name].values, ours)}")
+            text.append(f"{self.header(name)}: {relation_words(search.claims[name].values, ours)}")
         return text
 
     def first_wrong(self, search: Search, good: list[str], bad: list[str]) -> str:
@@ -120,22 +120,22 @@ class Doctor:
         number = f"B{index - first + 1}" if index >= first else f"F{index + 1}"
         return number, equation.meaning
 
-    def explained(self, group: list[Trial]) -> Explanation:
+    def explained(self, group: list[SlipTrial]) -> Explanation:
         slips, same = group[0].slips, tuple(tuple(slip.kind for slip in trial.slips) for trial in group[1:])
         steps = tuple(tuple(self.step(index, operation) for index, operation in slip.changes) for slip in slips)
         return Explanation(tuple(slip.kind for slip in slips), tuple(slip.words for slip in slips), steps, same)
 
-    def step(self, index: int, operation: Operation) -> Step:
+    def step(self, index: int, operation: Operation) -> WrongStep:
         number, what = self.step_name(index)
         right = self.printer.line(self.derivation.equations[index])
         try:
             wrong = f"{right.target} = {self.printer.of(operation).text}"
         except (ValueError, NotImplementedError):
             wrong = f"{right.target} = ..."
-        return Step(number, what, wrong, right.code)
+        return WrongStep(number, what, wrong, right.code)
 
 
-def of_rows(operation: Operation, numbers: Numbers) -> ndarray | None:
+def terms_of_rows(operation: Operation, numbers: Numbers) -> ndarray | None:
     """The terms of a sum over the rows, one a row."""
     match operation:
         case Reduction(kind="sum", axis=0, of=of):

@@ -17,25 +17,25 @@ from derive.diagnosis.changes import (
     operands,
     parts_of,
     put,
-    scaled,
+    scalings,
     values_in,
     with_term,
 )
 from derive.diagnosis.doctor import Doctor
-from derive.diagnosis.report import Diagnosis, sized
+from derive.diagnosis.report import Diagnosis, dimensions
 from derive.diagnosis.rows import of_softmax
-from derive.diagnosis.search import Claim, Point, Search, Values
-from derive.operations import Entrywise, Operation, Power, Product, Reduction, Sum, Transposed, Value, lower
+from derive.diagnosis.search import ClaimedGradient, Point, Search, SymbolValues
+from derive.operations import Entrywise, NamedMatrix, Operation, Power, Product, Reduction, Sum, Transposed, lower
 from derive.programs import Derivation, Equation, Role, RowLogSumExp, Symmetric, entry
 
 MOST_TRIED = 40  # points in search of one at which all is finite
-SIZES = (3, 5, 4, 7, 6, 8)  # of what has no number for its size; none that is a factor of a formula
+DRAWN_SIZES = (3, 5, 4, 7, 6, 8)  # of what has no number for its size; none that is a factor of a formula
 
 
 class ExpressionSlips:
     """What people do to the equations of an expression, where its symbols have these values."""
 
-    def __init__(self, derivation: Derivation, values: Values) -> None:
+    def __init__(self, derivation: Derivation, values: SymbolValues) -> None:
         self.derivation = derivation
         self.shapes = {symbol: array.shape for symbol, array in values.items()}
         self.operations = [lower(equation.value) for equation in derivation.equations]
@@ -70,7 +70,7 @@ class ExpressionSlips:
         if not forward:
             yield from self.of_whole(equation, operation)
             factors = [(1 / size, f"it is divided by {size}") for size in self.sizes]
-            yield from scaled(operation, [*factors, *((size, f"it is multiplied by {size}") for size in self.sizes)])
+            yield from scalings(operation, [*factors, *((size, f"it is multiplied by {size}") for size in self.sizes)])
             yield from of_softmax(self.derivation, self.operations, self.shapes, equation.target, operation)
         for change in (
             *self.of_slope(equation, operation),
@@ -91,7 +91,7 @@ class ExpressionSlips:
                 yield Change("slope twice", "the slope is multiplied twice", replace(operation, formula=g * slope**2))
                 function = equation.through.target
                 if self.shapes[function] == self.shapes[equation.target]:
-                    reading = ((g, cotangent), (entry(function), Value(operation.shape, function)))
+                    reading = ((g, cotangent), (entry(function), NamedMatrix(operation.shape, function)))
                     own = Entrywise(operation.shape, g * entry(function), reading)
                     yield Change("function for slope", "the function itself is taken for its slope", own)
                 for slip in changed(slope):
@@ -118,13 +118,15 @@ class ExpressionSlips:
         for symbol in sorted(set(values_in(operation)), key=str):
             rows, columns = self.shapes[symbol]
             if rows == columns > 1:
-                turned = Transposed(symbol.shape, Value(symbol.shape, symbol))
+                turned = Transposed(symbol.shape, NamedMatrix(symbol.shape, symbol))
                 words = f"{self.code(symbol)} is transposed where it is not, or the other way round"
                 yield Change("transposed factor", words, exchanged(operation, symbol, turned))
             for other in known:
                 if other != symbol and self.shapes[other] == (rows, columns):
                     words = f"{self.code(other)} stands where {self.code(symbol)} belongs"
-                    yield Change("another matrix", words, exchanged(operation, symbol, Value(symbol.shape, other)))
+                    yield Change(
+                        "another matrix", words, exchanged(operation, symbol, NamedMatrix(symbol.shape, other))
+                    )
         for part in dict.fromkeys(parts_of(operation)):
             if isinstance(part, Product):
                 yield from self.of_product(operation, part)
@@ -167,8 +169,8 @@ class ExpressionDoctor(Doctor):
     Raises ValueError where they are not finite, or no such point is found.
     """
 
-    def __init__(self, derivation: Derivation, inputs: Values | None = None) -> None:
-        found = point_of(derivation, 127) if inputs is None else made(derivation, inputs)
+    def __init__(self, derivation: Derivation, inputs: SymbolValues | None = None) -> None:
+        found = point_of(derivation, 127) if inputs is None else point_at(derivation, inputs)
         if found is None:
             where = "at no point that was tried; give one" if inputs is None else "not at these numbers"
             raise ValueError(f"diagnose: value and gradients are finite {where}")
@@ -180,7 +182,7 @@ class ExpressionDoctor(Doctor):
     def shape(self, name: str) -> tuple[int, ...]:
         return self.point.right[self.point.gradients[name]].shape
 
-    def elsewhere(self) -> tuple[Values, Values]:
+    def elsewhere(self) -> tuple[SymbolValues, SymbolValues]:
         other = point_of(self.derivation, 128)
         return (self.point.inputs if other is None else other.inputs), {}
 
@@ -194,16 +196,20 @@ class ExpressionDoctor(Doctor):
             expected = self.shape(name)
             if values.shape == expected[::-1] != expected:
                 transposed.add(name)
-                notes.append(f"{self.header(name)} is transposed: {sized(values.shape)} where it is {sized(expected)}")
+                notes.append(
+                    f"{self.header(name)} is transposed: {dimensions(values.shape)} where it is {dimensions(expected)}"
+                )
                 values = values.T
             elif values.shape != expected:
-                raise ValueError(f"{name}: expected a gradient of shape {sized(expected)}, got {sized(values.shape)}")
-            claims[name] = Claim(values, numpy.zeros(expected))
+                raise ValueError(
+                    f"{name}: expected a gradient of shape {dimensions(expected)}, got {dimensions(values.shape)}"
+                )
+            claims[name] = ClaimedGradient(values, numpy.zeros(expected))
         search = Search(self.point, claims, self.noise(float(numpy.finfo(numpy.float64).eps)))
         return self.diagnosed(search, dict.fromkeys(claims, 17), notes, transposed)
 
 
-def made(derivation: Derivation, inputs: Values) -> Point | None:
+def point_at(derivation: Derivation, inputs: SymbolValues) -> Point | None:
     """The derivation there; None where something is not finite."""
     try:
         return Point(derivation, inputs, lambda right: ExpressionSlips(derivation, right))
@@ -215,15 +221,17 @@ def point_of(derivation: Derivation, seed: int) -> Point | None:
     """Where nothing is special: entries of any sign, positive ones, or squares that are positive definite."""
     draw, symbols = numpy.random.default_rng(seed), derivation.program.inputs
     sizes = sorted({size for symbol in symbols for size in symbol.shape if isinstance(size, Symbol)}, key=str)
-    numbers = {size: SIZES[place % len(SIZES)] for place, size in enumerate(sizes)} | derivation.program.sizes
+    numbers = {
+        size: DRAWN_SIZES[place % len(DRAWN_SIZES)] for place, size in enumerate(sizes)
+    } | derivation.program.sizes
     for attempt in range(MOST_TRIED):
-        inputs: Values = {}
+        inputs: SymbolValues = {}
         for symbol in symbols:
             rows, columns = (int(size.xreplace(numbers)) for size in symbol.shape)
             array = draw.uniform(-1 if attempt % 3 == 0 else 0.1, 1, (rows, columns))
             if rows == columns > 1 and attempt % 3 != 1:
                 array = array @ array.T / rows + numpy.eye(rows) + array / 10
             inputs[symbol] = numpy.round((array + array.T) / 2 if isinstance(symbol, Symmetric) else array, 2)
-        if (point := made(derivation, inputs)) is not None:
+        if (point := point_at(derivation, inputs)) is not None:
             return point
     return None

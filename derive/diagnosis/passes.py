@@ -6,10 +6,10 @@ from dataclasses import replace
 from sympy import Expr, Integer, MatrixSymbol, diff
 
 from derive.diagnosis.changes import Change, exchanged, terms_of, values_in, with_term
-from derive.diagnosis.slopes import USUAL
+from derive.diagnosis.slopes import USUAL_ACTIVATIONS
 from derive.diagnosis.surroundings import Surroundings
 from derive.formulas import FUNCTIONS, w, z
-from derive.operations import Affine, Entrywise, Operation, Product, Repeated, Slice, Sum, Transposed, Value
+from derive.operations import Affine, Entrywise, NamedMatrix, Operation, Product, Repeated, Slice, Sum, Transposed
 from derive.problems import N
 from derive.programs import SymbolKind, entry
 
@@ -28,7 +28,7 @@ class Passes(Surroundings):
             cut = operation
             for symbol in set(values_in(operation)) & {*self.cotangents, *self.data}:
                 row, columns = (Integer(1), symbol.shape[1]), (Integer(0), symbol.shape[1])
-                cut = exchanged(cut, symbol, Slice(row, Value(symbol.shape, symbol), rows_of, columns))
+                cut = exchanged(cut, symbol, Slice(row, NamedMatrix(symbol.shape, symbol), rows_of, columns))
             words = f"only the {which} point is in it: the points are not added up"
             yield Change(f"{which} row only", words, cut)
 
@@ -43,7 +43,7 @@ class Passes(Surroundings):
         for b in self.program.biases if self.network.penalty else ():
             if self.derivation.gradients[b] == target:
                 slope = diff(self.network.weight_penalty(), w).xreplace({w: entry(b)})
-                penalty = Entrywise(operation.shape, slope, ((entry(b), Value(operation.shape, b)),))
+                penalty = Entrywise(operation.shape, slope, ((entry(b), NamedMatrix(operation.shape, b)),))
                 words = f"the penalty of {self.code(b)} is added, and it is of weights alone"
                 yield Change("a penalty of biases", words, Sum(operation.shape, (operation, penalty)))
 
@@ -71,21 +71,21 @@ class Passes(Surroundings):
         if symbol in self.weights:
             rows, columns = self.shapes[symbol]
             if rows == columns > 1:
-                yield Transposed(symbol.shape, Value(symbol.shape, symbol)), "W transposed"
+                yield Transposed(symbol.shape, NamedMatrix(symbol.shape, symbol)), "W transposed"
             for other in self.like(symbol, self.program.weights):
-                yield Value(symbol.shape, other), "W of another layer"
+                yield NamedMatrix(symbol.shape, other), "W of another layer"
             for other in self.program.weights:
                 if other != symbol and self.shapes[other] == (columns, rows) != (rows, columns):
-                    yield Transposed(symbol.shape, Value(symbol.shape, other)), "W of another layer, transposed"
+                    yield Transposed(symbol.shape, NamedMatrix(symbol.shape, other)), "W of another layer, transposed"
         elif symbol in self.cotangents:
             for other in self.like(symbol, [s for s in self.cotangents if s in known]):
                 same = self.layer(other) == self.layer(symbol)
-                yield Value(symbol.shape, other), "slope left out" if same else "error of another layer"
+                yield NamedMatrix(symbol.shape, other), "slope left out" if same else "error of another layer"
         elif symbol in self.data:
             for other in self.like(symbol, self.data):
                 same = self.layer(other) == self.layer(symbol)
                 kind = "z for a, or a for z" if same and self.layer(symbol) else "activation of another layer"
-                yield Value(symbol.shape, other), kind
+                yield NamedMatrix(symbol.shape, other), kind
 
     def of_forward(self, index: int, operation: Operation) -> Iterator[Change]:
         """In the forward pass: another bias, weight, input or activation, or none."""
@@ -94,8 +94,10 @@ class Passes(Surroundings):
         if isinstance(operation, Entrywise) and self.kind(target) is SymbolKind.ACTIVATION:
             (pre,) = set(values_in(operation))
             name = self.network.activation_of(self.layer(target))
-            yield Change("forward: no activation", f"the forward pass leaves {name} out", Value(operation.shape, pre))
-            for other in USUAL:
+            yield Change(
+                "forward: no activation", f"the forward pass leaves {name} out", NamedMatrix(operation.shape, pre)
+            )
+            for other in USUAL_ACTIVATIONS:
                 if other != name:
                     formula = FUNCTIONS[other].xreplace({z: entry(pre)})
                     words = f"the forward pass has {other} in the place of {name}"
@@ -106,23 +108,23 @@ class Passes(Surroundings):
                 case Affine(input=X, weight=W, bias=b):
                     biases = (Repeated(part.shape, b),)
                     changes = [*self.of_bias(part, X, W, b), *self.of_map(part, X, W, biases, known)]
-                case Product(factors=(Value() as X, Transposed(of=Value() as W))):
+                case Product(factors=(NamedMatrix() as X, Transposed(of=NamedMatrix() as W))):
                     changes = [*self.of_map(part, X, W, (), known)]
                 case _:
                     continue
             for change in changes:
                 yield replace(change, operation=with_term(operation, part, change.operation))
 
-    def of_bias(self, affine: Affine, X: Value, W: Value, b: Value) -> Iterator[Change]:
+    def of_bias(self, affine: Affine, X: NamedMatrix, W: NamedMatrix, b: NamedMatrix) -> Iterator[Change]:
         """Of an affine map: no bias, or another layer's."""
         product = Product(affine.shape, (X, Transposed((W.shape[1], W.shape[0]), W)))
         yield Change("forward: bias left out", f"the forward pass leaves {self.code(b.symbol)} out", product)
         for other in self.like(b.symbol, self.program.biases):
             words = f"the forward pass adds {self.code(other)} where {self.code(b.symbol)} belongs"
-            yield Change("forward: bias of another layer", words, replace(affine, bias=Value(b.shape, other)))
+            yield Change("forward: bias of another layer", words, replace(affine, bias=NamedMatrix(b.shape, other)))
 
     def of_map(
-        self, linear: Operation, X: Value, W: Value, biases: tuple[Operation, ...], known: set[MatrixSymbol]
+        self, linear: Operation, X: NamedMatrix, W: NamedMatrix, biases: tuple[Operation, ...], known: set[MatrixSymbol]
     ) -> Iterator[Change]:
         """Of a layer's map of X: other weights, or another input."""
         product = Product(linear.shape, (X, Transposed((W.shape[1], W.shape[0]), W)))
@@ -132,4 +134,6 @@ class Passes(Surroundings):
             yield Change(f"forward: {kind}", words, exchanged(plain, W.symbol, weight))
         for other in self.like(X.symbol, [s for s in self.data if s in known]):
             words = f"the forward pass has {self.code(other)} where {self.code(X.symbol)} belongs"
-            yield Change("forward: input of another layer", words, exchanged(plain, X.symbol, Value(X.shape, other)))
+            yield Change(
+                "forward: input of another layer", words, exchanged(plain, X.symbol, NamedMatrix(X.shape, other))
+            )

@@ -12,7 +12,7 @@ MOST_SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GradientVerdict:
     """Of one gradient: its header, its shape, and in words how theirs and ours agree."""
 
     name: str
@@ -22,7 +22,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Step:
+class WrongStep:
     """A slip in one step of the document: the line of code with it, and the right one."""
 
     number: str
@@ -37,7 +37,7 @@ class Explanation:
 
     kinds: tuple[str, ...]
     words: tuple[str, ...]
-    steps: tuple[tuple[Step, ...], ...]
+    steps: tuple[tuple[WrongStep, ...], ...]
     same: tuple[tuple[str, ...], ...] = ()
 
     def __str__(self) -> str:
@@ -58,7 +58,7 @@ class Diagnosis:
     Of several explanations each gives all of the numbers; `apart` is a point, in TOML, at which they differ.
     """
 
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[GradientVerdict, ...]
     explanations: tuple[Explanation, ...] = ()
     notes: tuple[str, ...] = ()
     apart: str = ""
@@ -79,8 +79,8 @@ class Diagnosis:
         return f"no slip that is known gives {wrong}"
 
     def __str__(self) -> str:
-        widths = [max(len(v.name) for v in self.verdicts), max(len(sized(v.shape)) for v in self.verdicts)]
-        text = [f"{v.name:<{widths[0]}}  {sized(v.shape):<{widths[1]}}  {v.words}" for v in self.verdicts]
+        widths = [max(len(v.name) for v in self.verdicts), max(len(dimensions(v.shape)) for v in self.verdicts)]
+        text = [f"{v.name:<{widths[0]}}  {dimensions(v.shape):<{widths[1]}}  {v.words}" for v in self.verdicts]
         if self.agrees:
             return "\n".join([*text, *self.notes, "all gradients agree"])
         count = len(self.explanations)
@@ -124,11 +124,11 @@ def words_in_a_line(explanation: Explanation) -> list[str]:
     ]
 
 
-def sized(shape: tuple[int, ...]) -> str:
+def dimensions(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
 
-def relation(theirs: ndarray, ours: ndarray) -> str:
+def relation_words(theirs: ndarray, ours: ndarray) -> str:
     """How two arrays differ: a number between them, one a row or a column, their directions."""
     with numpy.errstate(all="ignore"):
         ratio = theirs / ours
@@ -136,11 +136,11 @@ def relation(theirs: ndarray, ours: ndarray) -> str:
     largest = float(abs(ours).max())
     if largest > 0 and (off := float(abs(theirs - ours).max())) <= 1e-3 * largest:
         return f"theirs is ours but for {off / largest:.1g} of the largest entry: rounding, or difference quotients"
-    if known.size and (ours.size == 1 or constant(known)):
+    if known.size and (ours.size == 1 or is_constant(known)):
         return f"theirs is {known.flat[0]:.4g} times ours"
     for axis, word in ((1, "row"), (0, "column")):
         lines = [line[numpy.isfinite(line)] for line in (ratio if axis else ratio.T)]
-        if theirs.shape[axis] > 1 and all(line.size and constant(line) for line in lines):
+        if theirs.shape[axis] > 1 and all(line.size and is_constant(line) for line in lines):
             factors = ", ".join(f"{line[0]:.4g}" for line in lines[:6])
             return f"each {word} is a number times ours: {factors}{', ...' if len(lines) > 6 else ''}"
     norms = float(numpy.linalg.norm(theirs)), float(numpy.linalg.norm(ours))
@@ -150,5 +150,5 @@ def relation(theirs: ndarray, ours: ndarray) -> str:
     return f"no number times ours: norm {norms[0] / norms[1]:.4g} of ours, cosine of the angle {cosine:.4g}"
 
 
-def constant(numbers: ndarray) -> bool:
+def is_constant(numbers: ndarray) -> bool:
     return bool(abs(numbers - numbers.mean()).max() <= 1e-3 * abs(numbers.mean()))

@@ -12,12 +12,12 @@ from numpy import ndarray
 from sympy import MatrixSymbol, Rational
 
 from derive.diagnosis.changes import Change, Slip, exchanged, values_in
-from derive.operations import Numbers, Operation, Scaled, Sum, Value, evaluate
+from derive.operations import NamedMatrix, Numbers, Operation, Scaled, Sum, evaluate
 from derive.programs import Derivation
 
-Values = dict[MatrixSymbol, ndarray]
+SymbolValues = dict[MatrixSymbol, ndarray]
 Wanted = Callable[[MatrixSymbol, ndarray], bool]
-SAME = 1e-12  # of the largest entry: a slip that moves nothing by more is none at this point
+LEAST_MOVED = 1e-12  # of the largest entry: a slip that moves nothing by more is none at this point
 NOISE = 16  # units in the last place by which somebody's own rounding may move a gradient
 MOST_STEPS = 20  # of an update, of so many digits, that are tried
 MOST_KEPT = 200_000  # entries of a network's values at its points
@@ -26,7 +26,7 @@ MOST_ALIKE = 20  # pairs that are the same at this point, of which each is tried
 
 
 @dataclass(frozen=True)
-class Claim:
+class ClaimedGradient:
     """A gradient as somebody has it: numbers in the shape of ours, by how much each may differ, and what to know of it.
 
     `rows` holds the numbers of each row where they were not added up.
@@ -38,12 +38,12 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Trial:
+class SlipTrial:
     """A slip, or two: the operations that stand in the place of others, and the values that this changes."""
 
     slips: tuple[Slip, ...]
     changes: dict[int, Operation]
-    changed: Values
+    changed: SymbolValues
 
 
 class Made(Protocol):
@@ -64,7 +64,7 @@ class Point:
     `slips` makes these of the values there.
     """
 
-    def __init__(self, derivation: Derivation, inputs: Values, slips: Callable[[Values], Made]) -> None:
+    def __init__(self, derivation: Derivation, inputs: SymbolValues, slips: Callable[[SymbolValues], Made]) -> None:
         self.derivation, self.inputs, self.make = derivation, inputs, slips
         self.right = evaluate(derivation.equations, inputs)
         self.slips = slips(self.right)
@@ -74,7 +74,7 @@ class Point:
         self.gradients = dict(zip((s.name for s in derivation.gradients), derivation.gradients.values(), strict=True))
         self.numbers = Numbers(self.right)
 
-    def at(self, inputs: Values) -> "Point":
+    def at(self, inputs: SymbolValues) -> "Point":
         """The same at other numbers, those that are not given as they are."""
         return Point(self.derivation, {**self.inputs, **inputs}, self.make)
 
@@ -84,28 +84,28 @@ class Point:
         return sum(array.size for array in self.right.values()) <= MOST_KEPT
 
     @cached_property
-    def trials(self) -> list[Trial]:
+    def trials(self) -> list[SlipTrial]:
         """Every slip that changes anything here."""
         return list(self.tried(self.slips.all()))
 
-    def tried(self, slips: Iterable[Slip], wanted: Wanted | None = None) -> Iterator[Trial]:
+    def tried(self, slips: Iterable[Slip], wanted: Wanted | None = None) -> Iterator[SlipTrial]:
         """What each of the slips leads to; none that changes nothing here, cannot be computed or is not wanted."""
         for slip in slips:
             changes = dict(slip.changes)
             if changed := self.changed_by(changes, wanted):
-                yield Trial((slip,), changes, changed)
+                yield SlipTrial((slip,), changes, changed)
 
     def gradients_with(self, changes: dict[int, Operation]) -> dict[str, ndarray]:
         """All gradients where these operations stand in the place of others."""
         values = {**self.right, **(self.changed_by(changes) or {})}
         return {name: values[symbol] for name, symbol in self.gradients.items()}
 
-    def changed_by(self, changes: dict[int, Operation], wanted: Wanted | None = None) -> Values | None:
+    def changed_by(self, changes: dict[int, Operation], wanted: Wanted | None = None) -> SymbolValues | None:
         """The values that differ where these operations stand in the place of others; None where there are none.
 
         None, too, where something cannot be computed or is not finite, and as soon as a value is not as it is wanted.
         """
-        changed: Values = {}
+        changed: SymbolValues = {}
         numbers = self.numbers
         try:
             with numpy.errstate(all="ignore"):
@@ -151,7 +151,7 @@ class Point:
 def differs(value: ndarray, right: ndarray) -> bool:
     if value.shape != right.shape:
         return True
-    return not bool(abs(value - right).max(initial=0) <= SAME * abs(right).max(initial=0))
+    return not bool(abs(value - right).max(initial=0) <= LEAST_MOVED * abs(right).max(initial=0))
 
 
 @dataclass
@@ -159,7 +159,7 @@ class Search:
     """Claims about the gradients at a point."""
 
     point: Point
-    claims: dict[str, Claim]
+    claims: dict[str, ClaimedGradient]
     noise: dict[str, float]
     right: dict[str, bool] = field(init=False)
     claimed: dict[MatrixSymbol, str] = field(init=False)
@@ -176,28 +176,28 @@ class Search:
         allowed = claim.allowed + self.noise[name] * abs(value).max(initial=0)
         return bool((abs(value - claim.values) <= allowed).all())
 
-    def fits(self, name: str, trial: Trial) -> bool:
+    def fits(self, name: str, trial: SlipTrial) -> bool:
         symbol = self.point.gradients[name]
         return self.agrees(name, trial.changed[symbol]) if symbol in trial.changed else self.right[name]
 
-    def explanations(self) -> list[Trial]:
+    def explanations(self) -> list[SlipTrial]:
         """The slips that give all claims; where no single one does, two; where none do, none."""
         point = self.point
         trials = point.trials if point.is_small else point.tried(point.slips.all(), self.wanted)
         single = [trial for trial in trials if self.fit(trial)] or self.after_the_update()
         return single or (self.pairs() if point.is_small else [])
 
-    def fit(self, trial: Trial) -> bool:
+    def fit(self, trial: SlipTrial) -> bool:
         return all(self.fits(name, trial) for name in self.claims)
 
-    def pairs(self) -> list[Trial]:
+    def pairs(self) -> list[SlipTrial]:
         """Two slips. What the second does not reach must come out right by the first alone, and the other way round."""
         names, alike = set(self.claims), self.alike()
-        groups: dict[tuple[frozenset[str], frozenset[str]], list[list[Trial]]] = {}
+        groups: dict[tuple[frozenset[str], frozenset[str]], list[list[SlipTrial]]] = {}
         for trials in alike:
             fit = frozenset(name for name in names if self.fits(name, trials[0]))
             groups.setdefault((frozenset(self.reached(trials[0].slips[0].changes)), fit), []).append(trials)
-        found: list[Trial] = []
+        found: list[SlipTrial] = []
         kinds = list(groups)
         tried = (
             pair
@@ -212,9 +212,9 @@ class Search:
                 found += filter(None, (self.together(*pair) for pair in islice(each, MOST_ALIKE)))
         return found
 
-    def alike(self) -> list[list[Trial]]:
+    def alike(self) -> list[list[SlipTrial]]:
         """The trials, those together that lead to the same values."""
-        groups: dict[tuple[object, ...], list[Trial]] = {}
+        groups: dict[tuple[object, ...], list[SlipTrial]] = {}
         for trial in self.point.trials:
             key = tuple(
                 (
@@ -237,7 +237,7 @@ class Search:
                 moved.add(target)
         return {name for name, symbol in point.gradients.items() if symbol in moved}
 
-    def together(self, one: Slip, other: Slip) -> Trial | None:
+    def together(self, one: Slip, other: Slip) -> SlipTrial | None:
         """Both slips, in two equations; in one equation only where the second is a factor."""
         first, second = dict(one.changes), dict(other.changes)
         for index in first.keys() & second.keys():
@@ -249,7 +249,7 @@ class Search:
             second[index] = Scaled(b.shape, b.scale, a)
         changes = {**first, **second}
         changed = self.point.changed_by(changes, self.wanted)
-        trial = Trial((one, other), changes, changed or {})
+        trial = SlipTrial((one, other), changes, changed or {})
         return trial if changed and self.fit(trial) else None
 
     def wanted(self, target: MatrixSymbol, value: ndarray) -> bool:
@@ -257,7 +257,7 @@ class Search:
         name = self.claimed.get(target)
         return name is None or self.agrees(name, value)
 
-    def after_the_update(self) -> list[Trial]:
+    def after_the_update(self) -> list[SlipTrial]:
         """Weights that were moved before they were needed: by which step, the first gradient behind them says."""
         point, found = self.point, []
         uses = []
@@ -279,8 +279,8 @@ class Search:
         """The equations with W less a step along its gradient in the place of W."""
         point, changes = self.point, []
         for index, W in uses:
-            gradient = Value(W.shape, point.derivation.gradients[W])
-            moved = Sum(W.shape, (Value(W.shape, W), Scaled(W.shape, -step, gradient)))
+            gradient = NamedMatrix(W.shape, point.derivation.gradients[W])
+            moved = Sum(W.shape, (NamedMatrix(W.shape, W), Scaled(W.shape, -step, gradient)))
             changes.append((index, exchanged(point.operations[index], W, moved)))
         return tuple(changes)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from sympy import MatrixSymbol
 
-from derive.diagnosis.changes import Change, Slip, of_terms, scaled
+from derive.diagnosis.changes import Change, Slip, of_terms, scalings
 from derive.diagnosis.passes import Passes
 from derive.diagnosis.slopes import Slopes
 from derive.operations import Operation, Reduction
@@ -60,7 +60,7 @@ class Slips(Slopes, Passes):
             return
         yield from self.of_slope(index, operation)
         yield from of_terms(operation, self.names, (N,))
-        yield from scaled(operation, self.factors())
+        yield from scalings(operation, self.factors())
         yield from self.of_operands(operation, known)
         yield from self.of_rows(operation, target)
         yield from self.of_penalty(target, operation)

@@ -9,10 +9,10 @@ from derive.diagnosis.changes import Change, Slip, changed, operands, values_in
 from derive.diagnosis.rows import of_softmax
 from derive.diagnosis.surroundings import Surroundings
 from derive.formulas import FUNCTIONS, z
-from derive.operations import Entrywise, Operation, Value
+from derive.operations import Entrywise, NamedMatrix, Operation
 from derive.programs import Equation, SymbolKind, entry
 
-USUAL = ("sigmoid", "tanh", "relu")  # activations whose slopes people know by heart
+USUAL_ACTIVATIONS = ("sigmoid", "tanh", "relu")  # activations whose slopes people know by heart
 
 
 class Slopes(Surroundings):
@@ -46,7 +46,7 @@ class Slopes(Surroundings):
 
         def times(formula: Expr, reading: dict[Symbol, MatrixSymbol]) -> Operation:
             reading = {s: m for s, m in {**{entry(m): m for m in (pre, post)}, **reading}.items() if formula.has(s)}
-            values = tuple((s, Value(operation.shape, m)) for s, m in reading.items())
+            values = tuple((s, NamedMatrix(operation.shape, m)) for s, m in reading.items())
             return Entrywise(operation.shape, g * formula, ((g, cotangent), *values))
 
         name = self.network.activation_of(layer)
@@ -87,7 +87,7 @@ class Slopes(Surroundings):
     def activations(self) -> list[str]:
         """Those that are usual, and those of the network."""
         used = (self.network.activation_of(layer) for layer in range(1, self.network.depth + 1))
-        return [name for name in dict.fromkeys((*USUAL, *used)) if name in FUNCTIONS]
+        return [name for name in dict.fromkeys((*USUAL_ACTIVATIONS, *used)) if name in FUNCTIONS]
 
     def too_many(self, target: MatrixSymbol, operation: Operation) -> Iterator[Change]:
         """A slope where none belongs: of an activation that a layer has not, or of softmax."""
@@ -99,7 +99,7 @@ class Slopes(Surroundings):
             for name in self.activations():
                 if name != "identity":
                     formula = diff(FUNCTIONS[name], z).xreplace({z: entry(pre)})
-                    reading = ((g, operation), (entry(pre), Value(operation.shape, pre)))
+                    reading = ((g, operation), (entry(pre), NamedMatrix(operation.shape, pre)))
                     words = f"a slope of {name} is there, where the layer has no activation"
                     yield Change("slope too many", words, Entrywise(operation.shape, g * formula, reading))
         yield from of_softmax(self.derivation, self.operations, self.shapes, target, operation)
@@ -112,13 +112,13 @@ class Slopes(Surroundings):
             if through is None or (ends := self.of_layer(layer))[0] == ends[1]:
                 continue
             pre, name, forward = ends[0], self.network.activation_of(layer), self.equation_of[ends[1]]
-            none, words = Value(operation.shape, pre), f"the forward pass leaves {name} out"
+            none, words = NamedMatrix(operation.shape, pre), f"the forward pass leaves {name} out"
             right = self.sloped(through, layer, self.network.function(layer))
             yield Slip("forward: no activation", words, ((forward, none), (index, right)))
-            for other in (*USUAL, "identity"):
+            for other in (*USUAL_ACTIVATIONS, "identity"):
                 if other != name:
                     formula = FUNCTIONS[other].xreplace({z: entry(pre)})
-                    instead = Entrywise(operation.shape, formula, ((entry(pre), Value(operation.shape, pre)),))
+                    instead = Entrywise(operation.shape, formula, ((entry(pre), NamedMatrix(operation.shape, pre)),))
                     words = f"layer {layer} has {other}, and its slope, in the place of {name}"
                     changes = (forward, instead), (index, self.sloped(through, layer, FUNCTIONS[other]))
                     yield Slip("another activation in both passes", words, changes)
@@ -127,5 +127,5 @@ class Slopes(Surroundings):
         """The cotangent times the slope of a function at the layer's pre-activation."""
         (g, cotangent), (pre, _) = through, self.of_layer(layer)
         slope = diff(function, z).xreplace({z: entry(pre)})
-        reading = ((entry(pre), Value(cotangent.shape, pre)),) if slope.free_symbols else ()
+        reading = ((entry(pre), NamedMatrix(cotangent.shape, pre)),) if slope.free_symbols else ()
         return Entrywise(cotangent.shape, g * slope, ((g, cotangent), *reading)) if slope != 1 else cotangent

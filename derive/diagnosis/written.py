@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from derive.system import content, decoded
 
-LARGEST = 2**26  # bytes
+MOST_BYTES = 2**26  # bytes
 NUMBER = r"[-+]?(?:inf|nan|(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?![\w.])"
 _TOKEN = re.compile(rf"\s+|[\[\],;]|{NUMBER}")
 _ROW = re.compile(rf"\s*(?:{NUMBER}[\s,;]*)+", re.ASCII)
@@ -41,19 +41,19 @@ class Written:
     significant: int
 
 
-def written(path: Path) -> list[Written]:
+def written_arrays(path: Path) -> list[Written]:
     """The arrays of a file.
 
     Raises OSError, or ValueError with file, line and reason.
     """
-    text = decoded(path, content(path, LARGEST))
+    text = decoded(path, content(path, MOST_BYTES))
     try:
-        return settled(list(arrays(text)))
+        return with_decimals(list(arrays(text)))
     except Misread as error:
         raise ValueError(f"{path}:{error.line}: {error}") from None
 
 
-def settled(arrays: list[Written]) -> list[Written]:
+def with_decimals(arrays: list[Written]) -> list[Written]:
     """With the file's decimals where an array shows fewer than three: 0.5 and 0. stand for all digits that others have.
 
     Whole numbers alone are exact.
@@ -82,7 +82,7 @@ def arrays(text: str) -> Iterator[Written]:
     header, started, depth = "", 1, 0
     tokens: list[str] = []
     rows: list[list[str]] = []
-    for number, line in enumerate([*plain(text).split("\n"), None], 1):
+    for number, line in enumerate([*without_wrappers(text).split("\n"), None], 1):
         if depth == 0 and rows and (line is None or not _ROW.fullmatch(line)):
             yield array(header, started, rows if len(rows) > 1 else rows[0])
             header, rows = "", []
@@ -108,13 +108,13 @@ def arrays(text: str) -> Iterator[Written]:
             used, depth = take(tokens, line, number, depth)
             line = line[used:]
             if depth == 0:
-                yield array(header, started, nested(tokens, number))
+                yield array(header, started, nested_lists(tokens, number))
                 header, tokens = "", []
     if depth:
         raise Misread(started, f"{header[:40] or 'an array'} is not complete: a bracket is never closed")
 
 
-def plain(text: str) -> str:
+def without_wrappers(text: str) -> str:
     """The text without what wraps arrays, line by line as it was."""
     text = text.replace("\r", "").replace("\u2212", "-").replace("\u2202", "d")
     text = _OPTIONS.sub(lambda match: "\n" * match[0].count("\n"), text)
@@ -140,7 +140,7 @@ def take(tokens: list[str], line: str, number: int, depth: int) -> tuple[int, in
     return position, depth
 
 
-def nested(tokens: list[str], number: int) -> list[Any]:
+def nested_lists(tokens: list[str], number: int) -> list[Any]:
     """Lists in lists, of texts of numbers."""
     stack: list[list[Any]] = [[]]
     for token in tokens:
@@ -172,7 +172,7 @@ def array(header: str, line: int, lists: list[Any]) -> Written:
     return Written(header, line, values, numpy.array(units).reshape(texts.shape), max(places.values()), significant)
 
 
-def place_of(header: str) -> tuple[str, int | str] | None:
+def parameter_place(header: str) -> tuple[str, int | str] | None:
     """w or b, and the layer's number or word, of a header; None where it is no parameter's."""
     text = re.sub(r"grad(?:ient)?s?|w\.?r\.?t\b\.?", " ", header.lower())
     text = re.sub(r"(?<![a-z])d(?:l|loss|j|c|e)?[/_ ]*d?_?(?=(?:w|b|weights?|bias)(?![a-z]))", " ", text)
@@ -217,7 +217,7 @@ def named(arrays: list[Written], parameters: Collection[str]) -> dict[str, Writt
     Raises Misread.
     """
     depth = max(int(name[1:]) for name in parameters)
-    places = [place_of(array.header) for array in arrays]
+    places = [parameter_place(array.header) for array in arrays]
     places = [None if place and place[1] == "only" and depth > 1 else place for place in places]
     if not any(places) and len(arrays) == len(parameters) and not any(array.header for array in arrays):
         places = [(name[0].lower(), int(name[1:])) for name in parameters]

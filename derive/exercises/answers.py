@@ -19,8 +19,8 @@ from sympy import E, Expr, Float, Integer, MatrixSymbol, Rational, exp, log, pi,
 
 from derive.backends.torch import ONE, lines, spell
 from derive.calculus import derive
-from derive.diagnosis import Diagnostician, drawn_point, relation
-from derive.exercises.sheet import GAP
+from derive.diagnosis import Diagnostician, drawn_point, relation_words
+from derive.exercises.sheet import BLANK
 from derive.operations import evaluate
 from derive.problems import N, Network
 from derive.programs import Derivation, SymbolKind, readable
@@ -28,7 +28,7 @@ from derive.proof import Judge, NotProved, Tensor, symbols, torch_stand_in
 from derive.reading import forward
 
 LINE = re.compile(r"^\s*([A-Za-z_]\w*)\s*=(?!=)\s*([^#]*?)\s*(?:#.*)?$")
-NARROW, WIDE, ROWS, LONGEST = 2, 12, (5, 7, 11, 13, 17), 2_000
+NARROW_ANSWER, WIDE_ANSWER, ROWS_TRIED, LONGEST_ANSWER = 2, 12, (5, 7, 11, 13, 17), 2_000
 NO_CODE = r"[\\$]|\w \w"  # of LaTeX, or a product without its sign
 SAME_TO, HIGHEST = 1e-9, 64
 READ = "arithmetic, @, .T, .sum(0) and functions of torch"
@@ -36,7 +36,7 @@ CALLS: dict[str, Callable[..., Any]] = {  # of torch, by function or by method
     "add": operator.add,
     "div": operator.truediv,
     "matmul": operator.matmul,
-    "mean": lambda tensor, *axes, **options: mean(Tensor.sum(tensor, *axes, **options), tensor),
+    "mean": lambda tensor, *axes, **options: as_mean(Tensor.sum(tensor, *axes, **options), tensor),
     "mm": operator.matmul,
     "mul": operator.mul,
     "multiply": operator.mul,
@@ -88,9 +88,9 @@ class Examiner:
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        small = replace(network, layers=tuple(min(width, NARROW) for width in network.layers))
-        wide = replace(network, layers=tuple(min(width, WIDE) for width in network.layers))
-        rows = next(rows for rows in ROWS if rows not in wide.layers)
+        small = replace(network, layers=tuple(min(width, NARROW_ANSWER) for width in network.layers))
+        wide = replace(network, layers=tuple(min(width, WIDE_ANSWER) for width in network.layers))
+        rows = next(rows for rows in ROWS_TRIED if rows not in wide.layers)
         self.doctor = Diagnostician(wide, drawn_point(wide, rows))
         self.exact = KnownLines(small, None)
         inputs = {s: self.doctor.point.right[s] for s in self.doctor.derivation.program.inputs}
@@ -110,7 +110,7 @@ class Examiner:
         """What is wrong in a line; nothing where it is right."""
         if text is None:
             return "is not there"
-        if GAP in text or not text:
+        if BLANK in text or not text:
             return "is not filled in"
         try:
             got, right = self.numeric.computed(text, name), self.numeric.right[name]
@@ -155,7 +155,7 @@ class Examiner:
         if square:
             return "it is transposed"
         two = (array.reshape(1, -1) if array.ndim < 2 else array for array in (got, right))
-        return f"differs: {relation(*two)}"
+        return f"differs: {relation_words(*two)}"
 
 
 class KnownLines:
@@ -190,8 +190,8 @@ class KnownLines:
         Raises Unreadable that says why it is nothing.
         """
         known = takewhile(lambda other: other != name, self.right)
-        if len(text) > LONGEST:
-            raise Unreadable(f"is longer than {LONGEST} characters")
+        if len(text) > LONGEST_ANSWER:
+            raise Unreadable(f"is longer than {LONGEST_ANSWER} characters")
         try:
             tree = ast.parse(text, mode="eval").body
         except (SyntaxError, ValueError, RecursionError):
@@ -280,7 +280,7 @@ class Evaluator:
         return f", where {', '.join(shown)}" if names else ""
 
 
-def mean(total: Tensor, tensor: Tensor) -> Tensor:
+def as_mean(total: Tensor, tensor: Tensor) -> Tensor:
     return total / (tensor.entries.size // total.entries.size)
 
 

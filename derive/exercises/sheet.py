@@ -10,7 +10,7 @@ from derive.problems import Network
 from derive.programs import readable
 from derive.reading import forward
 
-GAP = "____"
+BLANK = "____"
 
 
 def exercise_sheet(network: Network, solved: bool = False) -> str:
@@ -22,7 +22,7 @@ def exercise_sheet(network: Network, solved: bool = False) -> str:
     known = "\n".join(commented(code[e.target], code[e.target].value.text) for e in program.equations)
     parts = [
         f"# Exercises: {page.text(network_title(network)[:1].lower() + network_title(network)[1:])}",
-        prose("exercises.solved" if solved else "exercises.fill", gap=f"`{GAP}`"),
+        prose("exercises.solved" if solved else "exercises.fill", gap=f"`{BLANK}`"),
         prose("exercises.known"),
         f"```python\n{known}\n```",
     ]
@@ -53,11 +53,11 @@ def gapped(text: str) -> str:
     tree = ast.parse(text, mode="eval").body
     if isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.MatMult):
         whole = tree.left if "T" in attributes(tree.left) else tree.right
-        return text.replace(ast.get_source_segment(text, whole) or text, GAP, 1)
+        return text.replace(ast.get_source_segment(text, whole) or text, BLANK, 1)
     if isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.Mult) and text.startswith("grad_"):
         first = text.partition(" * ")[0]
-        return f"{first} * {GAP}"
-    return GAP
+        return f"{first} * {BLANK}"
+    return BLANK
 
 
 def attributes(tree: ast.AST) -> set[str]:

@@ -14,11 +14,11 @@ from derive.formulas.stable import (
     over,
     root,
     sigmoid,
-    slope,
+    slope_of_function,
     stable,
     z,
 )
-from derive.formulas.typed import ELEMENTWISE, parse, shown
+from derive.formulas.typed import ELEMENTWISE, parse, shortened
 
 __all__ = [
     "AUXILIARY",
@@ -45,9 +45,9 @@ __all__ = [
     "parse",
     "rewritten",
     "root",
-    "shown",
+    "shortened",
     "sigmoid",
-    "slope",
+    "slope_of_function",
     "stable",
     "w",
     "y",

@@ -32,7 +32,7 @@ from sympy.core.parameters import distribute
 from sympy.functions.elementary.hyperbolic import HyperbolicFunction
 
 E, C = Dummy("E", positive=True), Dummy("C", positive=True)
-LARGEST = 12  # degree of a polynomial in E
+LARGEST_DEGREE = 12  # degree of a polynomial in E
 Terms = tuple[tuple[Expr, Expr], ...]  # a, u of each a exp(u) of a sum
 
 
@@ -85,7 +85,7 @@ class Powers:
         return tuple((self.meant(c), k * self.u) for (k,), c in reversed(polynomial.terms()))
 
 
-def terms_of(total: Expr) -> Terms:
+def exponential_terms(total: Expr) -> Terms:
     found = []
     for term in Add.make_args(total):
         parts = Mul.make_args(term)
@@ -96,7 +96,7 @@ def terms_of(total: Expr) -> Terms:
 
 def positive_terms(total: Expr) -> Terms | None:
     """The terms of a sum, none of them negative; None where that is not known, or all is in one term."""
-    terms = terms_of(total)
+    terms = exponential_terms(total)
     known = all(a.is_nonnegative and not a.has(exp) for a, _ in terms) and any(a.is_positive for a, _ in terms)
     return terms if known and len(terms) > 1 else None
 
@@ -128,7 +128,7 @@ def in_powers(expr: Expr) -> Powers | None:
     u = next(u for _, _, u in parts.values() if u != 0)
     unit = reduce(gcd, (k for _, k, _ in parts.values()))
     constant = reduce(gcd, (c for c, _, _ in parts.values())) or Integer(1)
-    if any(max(abs(c / constant), abs(k / unit)) > LARGEST for c, k, _ in parts.values()):
+    if any(max(abs(c / constant), abs(k / unit)) > LARGEST_DEGREE for c, k, _ in parts.values()):
         return None
     function = expr.xreplace({part: C ** (c / constant) * E ** (k / unit) for part, (c, k, _) in parts.items()})
     rational = all(power.exp.is_Integer for power in function.atoms(Pow))
@@ -142,7 +142,7 @@ def in_powers(expr: Expr) -> Powers | None:
 def factors_of(function: Expr) -> tuple[Poly, int, tuple[tuple[Poly, int], ...]] | None:
     """P, k and the D, m of E^k P / (D^m ...), none of the polynomials divisible by E; None where they are too long."""
     above, below = fraction(cancel(together(function)))
-    if max(Poly(part, E).degree() for part in (above, below)) > 2 * LARGEST:
+    if max(Poly(part, E).degree() for part in (above, below)) > 2 * LARGEST_DEGREE:
         return None
     (least,) = Poly(above, E).monoms()[-1]
     number, factors = factor_list(below, E)
@@ -179,7 +179,7 @@ def one_quotient(expr: Expr) -> tuple[list[Summand], bool] | None:
     summands = []
     for a, (n,) in ((a, n) for n, a in above.terms()):
         ratios = [(powers.terms(D), Integer(m)) for D, m in below if m]
-        summands.append(product(front * powers.meant(a), (k + n) * powers.u, ratios, powers.u))
+        summands.append(summand(front * powers.meant(a), (k + n) * powers.u, ratios, powers.u))
     return summands, bool(powers.sign(above))
 
 
@@ -203,10 +203,10 @@ def bounded(expr: Expr) -> list[Summand] | None:
             front *= factor
     unit = units(Add(*(exp(u) for terms, _ in below for _, u in terms)))
     one = unit.pop() if len(unit) == 1 else None
-    return [product(front * a, u, below, one) for a, u in terms_of(expand(above))] if below else None
+    return [summand(front * a, u, below, one) for a, u in exponential_terms(expand(above))] if below else None
 
 
-def product(front: Expr, exponent: Expr, below: list[tuple[Terms, Expr]], unit: Expr | None) -> Summand:
+def summand(front: Expr, exponent: Expr, below: list[tuple[Terms, Expr]], unit: Expr | None) -> Summand:
     """front exp(exponent) / the sums, with as much of exp given to each sum as lies between its terms."""
     ratios: list[Below] = []
     for terms, power in below:
@@ -219,7 +219,7 @@ def product(front: Expr, exponent: Expr, below: list[tuple[Terms, Expr]], unit: 
         else:
             shared, exponent = shares(terms, power, exponent, unit)
             ratios += shared
-    return Summand(front * exp(exponent), merged(ratios))
+    return Summand(front * exp(exponent), ratios_of_one_sum(ratios))
 
 
 def _length(exponent: Expr) -> int:
@@ -241,7 +241,7 @@ def shares(terms: Terms, power: Expr, exponent: Expr, unit: Expr) -> tuple[list[
     return [Below(terms, count).times(degree * unit) for degree, count in counts if count], (wanted - given) * unit
 
 
-def merged(ratios: list[Below]) -> tuple[Below, ...]:
+def ratios_of_one_sum(ratios: list[Below]) -> tuple[Below, ...]:
     powers: dict[Terms, Expr] = {}
     for ratio in ratios:
         powers[ratio.terms] = powers.get(ratio.terms, Integer(0)) + ratio.power

@@ -6,7 +6,7 @@ is torch's.
 
 from sympy import Expr, Piecewise, Rational, erf, exp, pi, sin, sqrt, tanh
 
-from derive.formulas.stable import function, logsigmoid, sigmoid, z
+from derive.formulas.stable import logsigmoid, named_function, sigmoid, z
 
 
 def clipped(value: Expr, least: Expr | int, most: Expr | int) -> Expr:
@@ -40,5 +40,5 @@ FUNCTIONS: dict[str, Expr] = {
     "tanh": tanh(z),
     "logsigmoid": logsigmoid(z),
     "sin": sin(z),
-    **{name: function(name, definition)(z) for name, definition in DEFINITIONS.items()},
+    **{name: named_function(name, definition)(z) for name, definition in DEFINITIONS.items()},
 }

@@ -65,7 +65,7 @@ class NamedFunction(Function):
         return self.fdiff() * diff(self.args[0], symbol)
 
     def fdiff(self, argindex: int = 1) -> Expr:
-        return slope(self.func).xreplace({z: self.args[0], self.func(z): self})
+        return slope_of_function(self.func).xreplace({z: self.args[0], self.func(z): self})
 
     @cacheit
     def _eval_evalf(self, precision: int) -> Expr:
@@ -78,17 +78,17 @@ class NamedFunction(Function):
         return self.definition.xreplace({z: self.args[0]})
 
 
-def function(name: str, definition: Expr) -> type[NamedFunction]:
+def named_function(name: str, definition: Expr) -> type[NamedFunction]:
     return type(name, (NamedFunction,), {"definition": definition})
 
 
-sigmoid = function("sigmoid", 1 / (1 + exp(-z)))
-logsigmoid = function("logsigmoid", -log(1 + exp(-z)))
-erfc = function("erfc", 1 - erf(z))
-expm1 = function("expm1", exp(z) - 1)
-log1p = function("log1p", log(1 + z))
-erfcx = function("erfcx", exp(z**2) * erfc(z))
-log_ndtr = function("log_ndtr", log(erfc(-z / sqrt(2)) / 2))
+sigmoid = named_function("sigmoid", 1 / (1 + exp(-z)))
+logsigmoid = named_function("logsigmoid", -log(1 + exp(-z)))
+erfc = named_function("erfc", 1 - erf(z))
+expm1 = named_function("expm1", exp(z) - 1)
+log1p = named_function("log1p", log(1 + z))
+erfcx = named_function("erfcx", exp(z**2) * erfc(z))
+log_ndtr = named_function("log_ndtr", log(erfc(-z / sqrt(2)) / 2))
 AUXILIARY = erfc, expm1, log1p, erfcx, log_ndtr  # which stable forms are written with
 
 
@@ -121,7 +121,7 @@ def opened(expr: Expr) -> Expr:
 
 
 @lru_cache
-def slope(function: type[NamedFunction]) -> Expr:
+def slope_of_function(function: type[NamedFunction]) -> Expr:
     """d function / dz, written in the function's own output where SymPy confirms it, else in z and safe to evaluate."""
     definition = opened(function.definition)
     fitted = in_output(function(z), definition, diff(definition, z), z)

@@ -50,7 +50,7 @@ class _Short(Repr):
         return repr(number) if number.bit_length() < 200 else f"a number of {number.bit_length()} bits"
 
 
-shown = _Short().repr  # for messages: what was given, cut where it is long
+shortened = _Short().repr  # for messages: what was given, cut where it is long
 
 
 def _log_softmax(u: Expr) -> Expr:
@@ -111,7 +111,9 @@ def parse(field: str, text: str, variables: tuple[Symbol, ...], coupled: bool = 
     Raises ValueError that names the field, what is not allowed there and what is.
     """
     if len(text) > MOST_LETTERS or not text.isascii() or not text.isprintable():
-        raise ValueError(f"{field}: expected a formula of at most {MOST_LETTERS} plain characters, got {shown(text)}")
+        raise ValueError(
+            f"{field}: expected a formula of at most {MOST_LETTERS} plain characters, got {shortened(text)}"
+        )
     try:
         with warnings.catch_warnings(action="ignore"):
             tree = ast.parse(text.strip(), mode="eval").body

@@ -3,29 +3,33 @@
 from derive.modules.entries import Array, each, exact_numbers, exactly, inner, is_float, of_data
 from derive.modules.evaluate import MEANINGLESS, OPERATIONS, definition, detaches, is_passed_over, row, run, step_value
 from derive.modules.graph import Module, recorded, results
-from derive.modules.identity import is_extreme, symbols
+from derive.modules.identity import is_extreme
+from derive.modules.layers import RMS_EPSILON
+from derive.modules.layout import ENDLESS
 from derive.modules.named import add_module, module_and_example
-from derive.modules.points import AGREEING, Different, Point, defined, in_decimals
+from derive.modules.points import AGREEING, Different, ModulePoint, in_decimals, point_with_value
 from derive.modules.refusal import DROPOUT, Refused, Wrong
 from derive.modules.sizes import different_sizes, telling_sizes
 from derive.modules.steps import Graph, Input, Ref, Step
-from derive.modules.trial import described
+from derive.modules.trial import example_shapes
 from derive.modules.verdict import Verdict, audit
 from derive.modules.windows import per_axis
-from derive.modules.written import COTANGENT
+from derive.modules.written import COTANGENT_NAME
 
 __all__ = [
     "AGREEING",
-    "COTANGENT",
+    "COTANGENT_NAME",
     "DROPOUT",
+    "ENDLESS",
     "MEANINGLESS",
     "OPERATIONS",
+    "RMS_EPSILON",
     "Array",
     "Different",
     "Graph",
     "Input",
     "Module",
-    "Point",
+    "ModulePoint",
     "Ref",
     "Refused",
     "Step",
@@ -33,14 +37,13 @@ __all__ = [
     "Wrong",
     "add_module",
     "audit",
-    "defined",
     "definition",
-    "described",
     "detaches",
     "different_sizes",
     "each",
     "exact_numbers",
     "exactly",
+    "example_shapes",
     "in_decimals",
     "inner",
     "is_extreme",
@@ -49,11 +52,11 @@ __all__ = [
     "module_and_example",
     "of_data",
     "per_axis",
+    "point_with_value",
     "recorded",
     "results",
     "row",
     "run",
     "step_value",
-    "symbols",
     "telling_sizes",
 ]

@@ -6,16 +6,18 @@ from typing import Any
 import numpy
 from mpmath import mp, mpf
 
-from derive.modules.entries import Array, decimal, each, numbers
+from derive.modules.entries import Array, decimal, each, lifted_by
 from derive.modules.evaluate import run
 from derive.modules.refusal import Refused
 from derive.modules.steps import Graph
 
-DIGITS, SMALLEST = 30, 1e-9
-TOLERANCE = 0.01  # of the largest entry; the code may convert to bfloat16, and what is meant otherwise is far off
+SHOWN_DIGITS, LEAST_SHOWN = 30, 1e-9
+COARSE_TOLERANCE = (
+    0.01  # of the largest entry; the code may convert to bfloat16, and what is meant otherwise is far off
+)
 
 
-def entries(tensor: Any) -> Array:
+def exact_entries(tensor: Any) -> Array:
     """A tensor of torch by its numbers as they are."""
     data = tensor.detach().numpy()
     return each(lambda number: mpf(float(number)), data) if data.dtype.kind == "f" else data
@@ -23,9 +25,9 @@ def entries(tensor: Any) -> Array:
 
 def check(graph: Graph, tensors: Mapping[str, Any], wanted: tuple[Any, ...], whose: str) -> None:
     """Raises Refused where the definitions give other numbers, or an operation is not known."""
-    with mp.workdps(DIGITS), numbers(decimal):
+    with mp.workdps(SHOWN_DIGITS), lifted_by(decimal):
         try:
-            results = run(graph, {name: entries(tensor) for name, tensor in tensors.items()})
+            results = run(graph, {name: exact_entries(tensor) for name, tensor in tensors.items()})
         except Refused as error:
             raise Refused(f"{whose}: {error}") from error
         except (ArithmeticError, TypeError, ValueError):
@@ -43,5 +45,5 @@ def check(graph: Graph, tensors: Mapping[str, Any], wanted: tuple[Any, ...], who
 
 def close(here: numpy.ndarray, other: numpy.ndarray) -> bool:
     known = numpy.isfinite(here) & numpy.isfinite(other)
-    bound = TOLERANCE * numpy.max(numpy.abs(other[known]), initial=SMALLEST)
+    bound = COARSE_TOLERANCE * numpy.max(numpy.abs(other[known]), initial=LEAST_SHOWN)
     return bool(numpy.all(numpy.abs(here[known] - other[known]) <= bound))

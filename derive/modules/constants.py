@@ -11,8 +11,8 @@ from math import isfinite, isinf, pi
 import sympy
 from sympy import Expr, Integer, Rational, log, oo, sqrt
 
-PLAIN = 12  # digits of a decimal that is meant as it stands
-LARGEST = 20_000  # denominator of a fraction, or of the square of a root
+PLAIN_DIGITS = 12  # digits of a decimal that is meant as it stands
+LARGEST_DENOMINATOR = 20_000  # denominator of a fraction, or of the square of a root
 ULPS = 4.5e-16  # relative: what two operations round away
 
 
@@ -30,7 +30,7 @@ def meant(number: float) -> Expr:
     if number == int(number):
         return Integer(int(number))
     printed = Rational(repr(number))
-    if len(repr(abs(number)).partition("e")[0].replace(".", "").strip("0")) <= PLAIN:
+    if len(repr(abs(number)).partition("e")[0].replace(".", "").strip("0")) <= PLAIN_DIGITS:
         return printed
     close = (exact for exact in candidates(number) if abs(float(exact) - number) <= ULPS * abs(number))
     return next(close, printed)
@@ -38,18 +38,18 @@ def meant(number: float) -> Expr:
 
 def is_rounded(number: float) -> bool:
     """Whether it is only known to so many digits what the float stands for."""
-    plain = not isfinite(number) or number == int(number) or len(repr(number)) <= PLAIN
+    plain = not isfinite(number) or number == int(number) or len(repr(number)) <= PLAIN_DIGITS
     return not plain and meant(number) == Rational(repr(number))
 
 
 def candidates(number: float) -> Iterator[Expr]:
     for unit in (Integer(1), sympy.pi, 1 / sympy.pi, log(2), 1 / log(2)):
-        yield small(number / float(unit)) * unit
+        yield small_fraction(number / float(unit)) * unit
     sign = 1 if number > 0 else -1
     for power in (0, 1, -1):
-        yield sign * sqrt(small(number**2 / pi**power) * sympy.pi**power)
+        yield sign * sqrt(small_fraction(number**2 / pi**power) * sympy.pi**power)
 
 
-def small(number: float) -> Expr:
-    fraction = Fraction(number).limit_denominator(LARGEST)
+def small_fraction(number: float) -> Expr:
+    fraction = Fraction(number).limit_denominator(LARGEST_DENOMINATOR)
     return Rational(fraction.numerator, fraction.denominator)

@@ -21,12 +21,13 @@ from derive.formulas import FUNCTIONS, opened, z
 from derive.modules.constants import meant
 from derive.modules.refusal import Refused
 
-Entry = Any  # mpf or Expr
+ArrayEntry = Any  # mpf or Expr
 Array = numpy.ndarray
+ByDefinition = Callable[..., Any]  # what an operation of torch computes
 CONDITIONS = bool, numpy.bool_, Relational, BooleanFunction, BooleanAtom
 
 
-def decimal(number: Any) -> Entry:
+def decimal(number: Any) -> ArrayEntry:
     """An exact number to the digits that mpmath works with."""
     if number != number:
         return mpf("nan")
@@ -36,18 +37,18 @@ def decimal(number: Any) -> Entry:
     return mpf(exact.p) / exact.q if exact.is_Rational else mpf(exact.evalf(mp.dps + 10)._mpf_)
 
 
-def exactly(number: Any) -> Entry:
+def exactly(number: Any) -> ArrayEntry:
     """An exact number as SymPy has it."""
     if number != number:
         return sympy.nan
     return meant(number) if isinstance(number, float) else sympy.sympify(number)
 
 
-NUMBERS: list[Callable[[Any], Entry]] = []
+NUMBERS: list[Callable[[Any], ArrayEntry]] = []
 
 
 @contextmanager
-def numbers(lifting: Callable[[Any], Entry]) -> Iterator[None]:
+def lifted_by(lifting: Callable[[Any], ArrayEntry]) -> Iterator[None]:
     """Numbers become entries by this function, `decimal` or `exactly`."""
     NUMBERS.append(lifting)
     try:
@@ -58,10 +59,10 @@ def numbers(lifting: Callable[[Any], Entry]) -> Iterator[None]:
 
 def exact_numbers() -> AbstractContextManager[None]:
     """The context in which numbers are exact ones of SymPy's."""
-    return numbers(exactly)
+    return lifted_by(exactly)
 
 
-def lifted(number: Any) -> Entry:
+def lifted(number: Any) -> ArrayEntry:
     """A number of Python or SymPy as an entry; an entry itself."""
     if isinstance(number, mpf) or (isinstance(number, Expr) and not number.is_number):
         return number
@@ -102,31 +103,31 @@ def of_data(data: Array) -> Array:
     return floats(data) if data.dtype.kind == "f" else data
 
 
-def of(name: str) -> Callable[[Entry], Entry]:
+def of(name: str) -> Callable[[ArrayEntry], ArrayEntry]:
     """A function of one entry: of the table of functions, or one that mpmath and SymPy have under this name."""
     if name in FUNCTIONS:
         formula = FUNCTIONS[name]
-        return lambda u: mp.convert(compiled(name)(u)) if isinstance(u, mpf) else formula.xreplace({z: u})
+        return lambda u: mp.convert(compiled_for_decimals(name)(u)) if isinstance(u, mpf) else formula.xreplace({z: u})
     numerically, exact = getattr(mpmath, name), getattr(sympy, name)
     return lambda entry: numerically(entry) if isinstance(entry, mpf) else exact(entry)
 
 
 @lru_cache
-def compiled(name: str) -> Callable[[Entry], Entry]:
+def compiled_for_decimals(name: str) -> Callable[[ArrayEntry], ArrayEntry]:
     """A function of the table of functions for decimals."""
     return lambdify(z, opened(FUNCTIONS[name]), "mpmath")
 
 
-exp, log, sqrt = of("exp"), of("log"), of("sqrt")
+exp, log, root_of = of("exp"), of("log"), of("sqrt")
 
 
-TAKEN: set[bool] = set()  # which of two entries were taken
+BRANCHES_TAKEN: set[bool] = set()  # which of two entries were taken
 
 
 def choice(holds: Any, value: Any, other: Any) -> Any:
     """One of two entries, or both as branches where symbols decide."""
     if isinstance(holds, bool | numpy.bool_) or holds in (sympy.true, sympy.false):
-        TAKEN.add(bool(holds))
+        BRANCHES_TAKEN.add(bool(holds))
         return value if holds else other
     return Piecewise((value, holds), (other, True))
 
@@ -141,7 +142,7 @@ RELATIONS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def is_larger(left: Entry, right: Entry) -> bool:
+def is_larger(left: ArrayEntry, right: ArrayEntry) -> bool:
     """Whether a decimal is larger than another.
 
     Raises Refused for symbols, of which that is open.
@@ -151,7 +152,7 @@ def is_larger(left: Entry, right: Entry) -> bool:
     raise Refused("which of two symbols is larger")
 
 
-def total(entries: Any) -> Entry:
+def entries_sum(entries: Any) -> ArrayEntry:
     """The sum of entries."""
     found = list(entries)
     if all(isinstance(entry, mpf) for entry in found):
@@ -159,9 +160,9 @@ def total(entries: Any) -> Entry:
     return sympy.Add(*found)
 
 
-def inner(left: Any, right: Any) -> Entry:
+def inner(left: Any, right: Any) -> ArrayEntry:
     """The sum of the products of entries."""
     one, other = list(left), list(right)
     if one and all(isinstance(entry, mpf) for entry in (*one, *other)):
         return mpmath.fdot(one, other)
-    return total(a * b for a, b in zip(one, other, strict=True))
+    return entries_sum(a * b for a, b in zip(one, other, strict=True))

@@ -12,7 +12,8 @@ from derive.formulas import FUNCTIONS
 from derive.modules.entries import (
     RELATIONS,
     Array,
-    Entry,
+    ArrayEntry,
+    ByDefinition,
     choice,
     each,
     exp,
@@ -22,12 +23,11 @@ from derive.modules.entries import (
     lifted,
     log,
     of,
-    sqrt,
+    root_of,
 )
 from derive.modules.refusal import Refused
 
-Operation = Callable[..., Any]
-WHOLE: dict[str, Operation] = {
+OF_WHOLE_NUMBERS: dict[str, ByDefinition] = {
     "add": numpy.add,
     "sub": numpy.subtract,
     "mul": numpy.multiply,
@@ -35,32 +35,32 @@ WHOLE: dict[str, Operation] = {
 }
 
 
-def pair(name: str, function: Callable[[Entry, Entry], Entry]) -> Operation:
+def pair(name: str, function: Callable[[ArrayEntry, ArrayEntry], ArrayEntry]) -> ByDefinition:
     """Of two tensors, or of one and a number; of whole numbers as numpy has it."""
 
     def operation(x: Any, other: Any) -> Array:
-        if not is_float(x) and not is_float(other) and name in WHOLE:
-            return numpy.asarray(WHOLE[name](x, other))
+        if not is_float(x) and not is_float(other) and name in OF_WHOLE_NUMBERS:
+            return numpy.asarray(OF_WHOLE_NUMBERS[name](x, other))
         return each(function, floats(x), floats(other))
 
     return operation
 
 
-def scaled(name: str, function: Callable[[Entry, Entry], Entry]) -> Operation:
+def with_alpha(name: str, function: Callable[[ArrayEntry, ArrayEntry], ArrayEntry]) -> ByDefinition:
     """A sum or a difference, of which the second part is taken `alpha` times."""
     plainly = pair(name, function)
 
     def operation(x: Any, other: Any, alpha: Any = 1) -> Array:
         if name == "rsub":
-            x = x if alpha == 1 else OPERATIONS["mul"](x, alpha)
+            x = x if alpha == 1 else ENTRYWISE_OPERATIONS["mul"](x, alpha)
         else:
-            other = other if alpha == 1 else OPERATIONS["mul"](numpy.asarray(other), alpha)
+            other = other if alpha == 1 else ENTRYWISE_OPERATIONS["mul"](numpy.asarray(other), alpha)
         return plainly(x, other)
 
     return operation
 
 
-def power(base: Entry, exponent: Entry) -> Entry:
+def power(base: ArrayEntry, exponent: ArrayEntry) -> ArrayEntry:
     """A power; of a negative number only with a whole exponent."""
     if isinstance(base, mpf):
         whole = exponent == int(exponent)
@@ -76,15 +76,15 @@ def division(x: Any, other: Any, rounding_mode: str | None = None) -> Array:
     raise Refused(f"rounding_mode={rounding_mode!r}")
 
 
-def over_zero(entry: Entry) -> Entry:
+def over_zero(entry: ArrayEntry) -> ArrayEntry:
     return mp.nan if entry == 0 or mp.isnan(entry) else mp.inf * mp.sign(entry)
 
 
-def function(formula: Callable[[Entry], Entry]) -> Operation:
+def entrywise_function(formula: Callable[[ArrayEntry], ArrayEntry]) -> ByDefinition:
     return lambda x: each(formula, floats(x))
 
 
-def relation(name: str) -> Operation:
+def relation(name: str) -> ByDefinition:
     def operation(x: Any, other: Any) -> Array:
         if is_float(x) or is_float(other):
             return truths(each(RELATIONS[name], floats(x), floats(other)))
@@ -109,7 +109,7 @@ def truths(conditions: Array) -> Array:
     return conditions.astype(bool) if all(known) else conditions
 
 
-def connective(known: Callable[..., Any], open_ones: Callable[..., Any]) -> Operation:
+def connective(known: Callable[..., Any], open_ones: Callable[..., Any]) -> ByDefinition:
     def operation(x: Array, other: Array | None = None) -> Array:
         operands = [x] if other is None else [x, other]
         if not all(is_condition(operand) for operand in operands):
@@ -133,11 +133,11 @@ def masked_fill(x: Array, mask: Array, value: Any) -> Array:
     return where(mask, value, x)
 
 
-def at_least(entry: Entry, bound: Entry) -> Entry:
+def at_least(entry: ArrayEntry, bound: ArrayEntry) -> ArrayEntry:
     return choice(entry <= bound, bound, entry)
 
 
-def at_most(entry: Entry, bound: Entry) -> Entry:
+def at_most(entry: ArrayEntry, bound: ArrayEntry) -> ArrayEntry:
     return choice(entry >= bound, bound, entry)
 
 
@@ -149,7 +149,7 @@ def clamp(x: Array, min: Any = None, max: Any = None) -> Array:
     return x if max is None else each(at_most, x, floats(max))
 
 
-def sign(entry: Entry) -> Entry:
+def sign(entry: ArrayEntry) -> ArrayEntry:
     if isinstance(entry, Expr):
         return sympy.sign(entry)
     return choice(entry > 0, lifted(1), choice(entry < 0, lifted(-1), lifted(0)))
@@ -195,10 +195,10 @@ OTHERWISE = {  # called by other names, with arguments, or not at all
     *("celu", "elu", "gelu", "gelu_tanh", "identity", "leaky_relu", "logsigmoid", "relu", "softplus", "softsign"),
     "tanhshrink",
 }
-ARITHMETIC: dict[str, Operation] = {
-    "add": scaled("add", lambda a, b: a + b),
-    "sub": scaled("sub", lambda a, b: a - b),
-    "rsub": scaled("rsub", lambda a, b: b - a),
+ARITHMETIC: dict[str, ByDefinition] = {
+    "add": with_alpha("add", lambda a, b: a + b),
+    "sub": with_alpha("sub", lambda a, b: a - b),
+    "rsub": with_alpha("rsub", lambda a, b: b - a),
     "mul": pair("mul", lambda a, b: a * b),
     "div": division,
     "pow": lambda x, exponent: each(power, floats(x), floats(exponent)),
@@ -207,7 +207,7 @@ ARITHMETIC: dict[str, Operation] = {
     "max.other": pair("maximum", at_least),
     "min.other": pair("minimum", at_most),
 }
-FORMULAS: dict[str, Callable[[Entry], Entry]] = {
+FORMULAS: dict[str, Callable[[ArrayEntry], ArrayEntry]] = {
     "abs": abs,
     "erfc": of("erfc"),
     "expm1": lambda u: exp(u) - 1,
@@ -217,20 +217,20 @@ FORMULAS: dict[str, Callable[[Entry], Entry]] = {
     "neg": lambda u: -u,
     "reciprocal": lambda u: 1 / u,
     "relu": lambda u: choice(u <= 0, lifted(0), u),
-    "rsqrt": lambda u: 1 / sqrt(u),
+    "rsqrt": lambda u: 1 / root_of(u),
     "sgn": sign,
     "sign": sign,
-    "sqrt": sqrt,
+    "sqrt": root_of,
     "square": lambda u: u * u,
     **{name: of(name) for name in ("acos", "asin", "atan", "cos", "cosh", "erf", "exp", "log", "sin", "sinh", "tan")},
     **{name: of(name) for name in ("acosh", "asinh", "atanh")},
     **{name: of(name) for name in FUNCTIONS if name not in OTHERWISE},
 }
-OPERATIONS: dict[str, Operation] = {
+ENTRYWISE_OPERATIONS: dict[str, ByDefinition] = {
     **ARITHMETIC,
-    **{name: function(formula) for name, formula in FORMULAS.items()},
+    **{name: entrywise_function(formula) for name, formula in FORMULAS.items()},
     **{name: relation(name) for name in RELATIONS},
-    "log_sigmoid": function(of("logsigmoid")),
+    "log_sigmoid": entrywise_function(of("logsigmoid")),
     "addcdiv": addcdiv,
     "addcmul": addcmul,
     "__and__": connective(numpy.logical_and, sympy.And),

@@ -10,17 +10,17 @@ from mpmath import mpf
 from sympy import Expr
 
 from derive.modules import entrywise, layers, layout, losses, sums, windows
-from derive.modules.entries import TAKEN, Array, lifted, of_data
+from derive.modules.entries import BRANCHES_TAKEN, Array, lifted, of_data
 from derive.modules.refusal import Refused
 from derive.modules.steps import Graph, Ref, Step
 
 OPERATIONS: dict[str, Callable[..., Any]] = {
-    **entrywise.OPERATIONS,
-    **layout.OPERATIONS,
-    **sums.OPERATIONS,
-    **layers.OPERATIONS,
-    **losses.OPERATIONS,
-    **windows.OPERATIONS,
+    **entrywise.ENTRYWISE_OPERATIONS,
+    **layout.LAYOUT_OPERATIONS,
+    **sums.SUM_OPERATIONS,
+    **layers.LAYER_OPERATIONS,
+    **losses.LOSS_OPERATIONS,
+    **windows.WINDOW_OPERATIONS,
 }
 PASSED_OVER = {"_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range_for_size"}
 MEANINGLESS = {  # arguments that change no entry
@@ -74,20 +74,20 @@ def run(
 
     for step in graph.steps:
         if not is_passed_over(step):
-            TAKEN.clear()
+            BRANCHES_TAKEN.clear()
             result = step_value(step, known)
-            if branches is not None and TAKEN:
-                branches.setdefault(step.placed, set()).update(TAKEN)
+            if branches is not None and BRANCHES_TAKEN:
+                branches.setdefault(step.placed, set()).update(BRANCHES_TAKEN)
             if held is not None and detaches(step):
                 result = held.setdefault(step.name, result)
             known[step.name] = name(result) if isinstance(result, numpy.ndarray) else result
     return [known[output.name] for output in graph.outputs]
 
 
-def tensors(result: Any) -> Any:
+def as_arrays(result: Any) -> Any:
     """The result with arrays in the place of entries, which numpy makes of arrays without axes."""
     if isinstance(result, tuple | list):
-        return [tensors(part) for part in result]
+        return [as_arrays(part) for part in result]
     return numpy.asarray(result, dtype=object) if isinstance(result, mpf | Expr) else result
 
 
@@ -114,6 +114,6 @@ def step_value(step: Step, known: Mapping[str, Any]) -> Any:
         raise Refused(f"{step.placed}: not known with {said}")
     arguments = {name: value(argument) for name, argument in step.arguments.items() if name in takes}
     try:
-        return tensors(function(**arguments))
+        return as_arrays(function(**arguments))
     except Refused as error:
         raise Refused(f"{step.placed}: {error}") from error

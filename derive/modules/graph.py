@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Axis = tuple[bool, int]  # whether it is the first of its tensor, and its size
 OWN = str(Path(__file__).parent.parent)
-DRAWN = ("running_mean", "running_var")  # buffers that begin at 0 and 1, so that what forgets them would pass
+DRAWN_BUFFERS = ("running_mean", "running_var")  # buffers that begin at 0 and 1, so that what forgets them would pass
 
 
 class Module:
@@ -42,7 +42,7 @@ class Module:
 
         self.holder = any_of(module) if isinstance(module, torch.nn.Module) else None
         self.function = self.holder or module
-        names = names_of(module)
+        names = argument_names(module)
         names += [f"input{place}" for place in range(len(names), len(example))]
         self.example: dict[str, torch.Tensor] = {}
         leaves: list[Any] = []
@@ -96,7 +96,7 @@ class Module:
             if name in found:
                 raise Refused(f"{name} is the name of an argument and of a parameter")
             shape, trained = tuple(parameter.shape), parameter.requires_grad
-            drawn = isinstance(parameter, torch.nn.Parameter) or path.rpartition(".")[2] in DRAWN
+            drawn = isinstance(parameter, torch.nn.Parameter) or path.rpartition(".")[2] in DRAWN_BUFFERS
             data = None if drawn else parameter.detach().numpy()
             found[name] = Input(name, shape, data, path.endswith("running_var"), trained)
         return found
@@ -156,7 +156,7 @@ def any_of(module: "torch.nn.Module") -> "torch.nn.Module":
         for parameter in drawn.parameters():
             parameter.uniform_(-1, 1, generator=generator)
         for path, buffer in drawn.named_buffers():
-            if path.rpartition(".")[2] in DRAWN:
+            if path.rpartition(".")[2] in DRAWN_BUFFERS:
                 buffer.uniform_(0.5, 1.5, generator=generator)
     return drawn
 
@@ -217,7 +217,7 @@ def is_module(value: Any) -> bool:
     return isinstance(value, torch.nn.Module)
 
 
-def names_of(module: Any) -> list[str]:
+def argument_names(module: Any) -> list[str]:
     """The names of the arguments of a module, or of a function."""
     named = inspect.signature(getattr(module, "forward", module)).parameters
     return [name for name, one in named.items() if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
@@ -314,7 +314,7 @@ def exported(function: Callable[..., Any], example: list[Any], holder: "torch.nn
                 self.of = holder
 
         def forward(self, *tensors: Any) -> Any:
-            with lines():
+            with recorded_lines():
                 return results(function(*tensors))
 
     try:
@@ -341,7 +341,7 @@ def writes(program: Any) -> bool:
 
 
 @contextmanager
-def lines() -> Iterator[None]:
+def recorded_lines() -> Iterator[None]:
     """Nodes that are recorded meanwhile know the line, outside of torch, that called the operation."""
     import torch
     from torch.fx import traceback
@@ -370,30 +370,30 @@ def step_of(node: "torch.fx.Node") -> Step:
     line = line if line.count("\n") == 0 and ":" in line else ""
     schema = getattr(node.target, "_schema", None)
     value = node.meta.get("val")
-    shape, kind = (tuple(value.shape), plain(value.dtype)) if isinstance(value, torch.Tensor) else (None, "")
+    shape, kind = (tuple(value.shape), without_torch(value.dtype)) if isinstance(value, torch.Tensor) else (None, "")
     if schema is None:  # one of several results
         name = getattr(node.target, "__name__", str(node.target))
-        arguments = dict(zip(("x", "place"), map(plain, node.args), strict=False))
+        arguments = dict(zip(("x", "place"), map(without_torch, node.args), strict=False))
         return Step(node.name, name, arguments, frozenset(), line, shape, kind)
     found, passed = {}, set()
     for place, argument in enumerate(schema.arguments):
         name = "x" if argument.name == "self" else argument.name
-        default = plain(argument.default_value) if argument.has_default_value() else None
+        default = without_torch(argument.default_value) if argument.has_default_value() else None
         given = node.args[place] if place < len(node.args) else node.kwargs.get(argument.name, argument.default_value)
-        found[name] = plain(given)
+        found[name] = without_torch(given)
         if not argument.has_default_value() or found[name] != default:
             passed.add(name)
     return Step(node.name, str(node.target), found, frozenset(passed), line, shape, kind)
 
 
-def plain(value: Any) -> Any:
+def without_torch(value: Any) -> Any:
     """An argument of a node without torch: references, numbers, words, and tuples of them."""
     import torch
 
     if isinstance(value, torch.fx.Node):
         return Ref(value.name)
     if isinstance(value, list | tuple):
-        return tuple(map(plain, value))
+        return tuple(map(without_torch, value))
     if isinstance(value, torch.dtype):
         return "float" if value.is_floating_point else str(value).removeprefix("torch.")
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)

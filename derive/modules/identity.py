@@ -1,24 +1,17 @@
 """Whether a written backward is identical to SymPy's derivative of what the module is, with a symbol for each entry."""
 
 import numpy
-from sympy import Add, Expr, Symbol
+from sympy import Add, Expr
 
-from derive.modules.entries import Array, each, exactly, is_float, numbers, of_data
+from derive.modules.entries import Array, each, exactly, is_float, lifted_by, of_data
 from derive.modules.evaluate import detaches, run
 from derive.modules.refusal import Refused
 from derive.modules.steps import Graph, Input
 from derive.modules.sums import EXTREME
-from derive.modules.written import COTANGENT
-from derive.proof import Judge, NotProved
+from derive.modules.written import COTANGENT_NAME
+from derive.proof import Judge, NotProved, symbol_entries
 
 MOST_COMPUTED = 4000  # entries of all steps of both graphs
-
-
-def symbols(name: str, shape: tuple[int, ...]) -> Array:
-    found = numpy.empty(shape, dtype=object)
-    for index in numpy.ndindex(*shape):
-        found[index] = Symbol(f"{name}[{', '.join(map(str, index))}]", real=True)
-    return found
 
 
 def is_extreme(part: Expr) -> bool:
@@ -38,10 +31,10 @@ def is_identical(forward: Graph, backward: Graph, labels: list[tuple[str, str]],
             raise Refused("too many entries")
         return each(judge.sums.name, value) if is_float(value) else value
 
-    with numbers(exactly):
+    with lifted_by(exactly):
         try:
             given = {
-                called: symbols(called, one.shape) if one.data is None else of_data(one.data)
+                called: symbol_entries(called, one.shape) if one.data is None else of_data(one.data)
                 for called, one in inputs.items()
             }
             values = run(forward, given, name)
@@ -49,7 +42,9 @@ def is_identical(forward: Graph, backward: Graph, labels: list[tuple[str, str]],
                 is_extreme(part) for value in values for entry in value.flat for part in judge.sums.variables(entry)
             ):
                 return False  # the largest of the module's own numbers moves with them
-            cotangents = {f"{COTANGENT}{i}": symbols(f"G{i}", value.shape) for i, value in enumerate(values)}
+            cotangents = {
+                f"{COTANGENT_NAME}{i}": symbol_entries(f"G{i}", value.shape) for i, value in enumerate(values)
+            }
             pairs = zip(cotangents.values(), values, strict=True)
             loss = Add(*(g * f for one, other in pairs for g, f in zip(one.flat, other.flat, strict=True)))
             results = run(backward, {**given, **cotangents}, name)

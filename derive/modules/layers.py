@@ -7,11 +7,23 @@ from typing import Any
 
 import numpy
 
-from derive.modules.entries import Array, Entry, choice, each, exp, floats, is_condition, lifted, of, sqrt, total
+from derive.modules.entries import (
+    Array,
+    ArrayEntry,
+    ByDefinition,
+    choice,
+    each,
+    entries_sum,
+    exp,
+    floats,
+    is_condition,
+    lifted,
+    of,
+    root_of,
+)
 from derive.modules.refusal import DROPOUT, Refused
-from derive.modules.sums import along, linear, matmul, mean_of, variance_of
+from derive.modules.sums import each_line, linear, matmul, mean_of, variance_of
 
-Operation = Callable[..., Any]
 RMS_EPSILON = 2.220446049250313e-16  # which rms_norm of float64 adds where it is given none
 
 
@@ -29,11 +41,13 @@ def layer_norm(
 ) -> Array:
     """Each part of this shape less its mean, over the root of its variance and eps."""
     lines = input.reshape(*input.shape[: input.ndim - len(normalized_shape)], prod(normalized_shape))
-    return times_plus(along(lines, -1, lambda line: standardized(line, lifted(eps))).reshape(input.shape), weight, bias)
+    return times_plus(
+        each_line(lines, -1, lambda line: standardized(line, lifted(eps))).reshape(input.shape), weight, bias
+    )
 
 
-def standardized(line: list[Entry], eps: Entry) -> list[Entry]:
-    middle, root = mean_of(line), sqrt(variance_of(line) + eps)
+def standardized(line: list[ArrayEntry], eps: ArrayEntry) -> list[ArrayEntry]:
+    middle, root = mean_of(line), root_of(variance_of(line) + eps)
     return [(entry - middle) / root for entry in line]
 
 
@@ -41,7 +55,7 @@ def rms_norm(input: Array, normalized_shape: Sequence[int], weight: Array | None
     """Each part of this shape over the root of the mean of its squares and eps."""
     small = lifted(RMS_EPSILON if eps is None else eps)
     lines = input.reshape(*input.shape[: input.ndim - len(normalized_shape)], prod(normalized_shape))
-    found = along(lines, -1, lambda line: [e / sqrt(mean_of([u * u for u in line]) + small) for e in line])
+    found = each_line(lines, -1, lambda line: [e / root_of(mean_of([u * u for u in line]) + small) for e in line])
     return times_plus(found.reshape(input.shape), weight, None)
 
 
@@ -49,7 +63,7 @@ def group_norm(
     input: Array, num_groups: int, weight: Array | None = None, bias: Array | None = None, eps: Any = 1e-5
 ) -> Array:
     lines = input.reshape(input.shape[0], num_groups, -1)
-    found = along(lines, -1, lambda line: standardized(line, lifted(eps))).reshape(input.shape)
+    found = each_line(lines, -1, lambda line: standardized(line, lifted(eps))).reshape(input.shape)
     return times_plus(found, per_channel(weight, input), per_channel(bias, input))
 
 
@@ -85,11 +99,11 @@ def batch_norm(
         channels = numpy.moveaxis(input, 1, 0)
         lines = channels.reshape(channels.shape[0], -1)
         found = numpy.moveaxis(
-            along(lines, -1, lambda line: standardized(line, lifted(eps))).reshape(channels.shape), 0, 1
+            each_line(lines, -1, lambda line: standardized(line, lifted(eps))).reshape(channels.shape), 0, 1
         )
     else:
         small = lifted(eps)
-        root = each(lambda u: sqrt(u + small), floats(running_var))
+        root = each(lambda u: root_of(u + small), floats(running_var))
         found = (input - per_channel(floats(running_mean), input)) / per_channel(root, input)
     return times_plus(found, per_channel(weight, input), per_channel(bias, input))
 
@@ -122,7 +136,7 @@ def attention(
         raise Refused(DROPOUT)
     if enable_gqa:  # each head of keys and values is for several of queries
         key, value = (numpy.repeat(one, query.shape[-3] // one.shape[-3], axis=-3) for one in (key, value))
-    factor = 1 / sqrt(lifted(query.shape[-1])) if scale is None else lifted(scale)
+    factor = 1 / root_of(lifted(query.shape[-1])) if scale is None else lifted(scale)
     scores = matmul(query, numpy.swapaxes(key, -1, -2)) * factor
     if is_causal:
         attn_mask = numpy.tril(numpy.ones(scores.shape[-2:], dtype=bool))
@@ -134,7 +148,7 @@ def attention(
     for place in numpy.ndindex(*scores.shape[:-1]):
         row = scores[place] if added is None else scores[place] + added[place]
         powers = [lifted(0) if shown is not None and not shown[place][j] else exp(s) for j, s in enumerate(row)]
-        whole = total(powers)
+        whole = entries_sum(powers)
         weights[place] = [power / whole for power in powers]
     return matmul(weights, value)
 
@@ -168,7 +182,7 @@ def gru_cell(
     return (1 - update) * new + update * hx
 
 
-def rnn_cell(function: Callable[[Entry], Entry]) -> Operation:
+def rnn_cell(function: Callable[[ArrayEntry], ArrayEntry]) -> ByDefinition:
     def operation(
         input: Array, hx: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None, b_hh: Array | None = None
     ) -> Array:
@@ -182,7 +196,7 @@ def bilinear(input1: Array, input2: Array, weight: Array, bias: Array | None = N
     for *place, k in numpy.ndindex(*found.shape):
         one, other = input1[tuple(place)], input2[tuple(place)]
         pairs = product(range(len(one)), range(len(other)))
-        found[(*place, k)] = total(one[i] * weight[k, i, j] * other[j] for i, j in pairs)
+        found[(*place, k)] = entries_sum(one[i] * weight[k, i, j] * other[j] for i, j in pairs)
     return found if bias is None else found + bias
 
 
@@ -192,7 +206,7 @@ def glu(x: Array, dim: int = -1) -> Array:
 
 
 sigmoid, tanh = of("sigmoid"), of("tanh")
-OPERATIONS: dict[str, Operation] = {
+LAYER_OPERATIONS: dict[str, ByDefinition] = {
     "_native_batch_norm_legit_functional": batch_norm_functional,
     "batch_norm": batch_norm,
     "bilinear": bilinear,

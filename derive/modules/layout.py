@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy
 
-from derive.modules.entries import Array, floats, is_float, lifted
+from derive.modules.entries import Array, ByDefinition, floats, is_float, lifted
 from derive.modules.refusal import Refused
 
-Operation = Callable[..., Any]
 ENDLESS = 2**60  # where a slice ends that has no end
 
 
@@ -41,10 +40,10 @@ def squeeze(x: Array, dim: int | Sequence[int] | None = None) -> Array:
 
 
 def part(x: Array, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Array:
-    return x[place(x, dim, slice(start, None if end is None or end >= ENDLESS else end, step))]
+    return x[at_axis(x, dim, slice(start, None if end is None or end >= ENDLESS else end, step))]
 
 
-def place(x: Array, dim: int, index: Any) -> tuple[Any, ...]:
+def at_axis(x: Array, dim: int, index: Any) -> tuple[Any, ...]:
     """An index along one axis, and all along the others."""
     parts: list[Any] = [slice(None)] * x.ndim
     parts[dim] = index
@@ -52,7 +51,7 @@ def place(x: Array, dim: int, index: Any) -> tuple[Any, ...]:
 
 
 def select(x: Array, dim: int, index: int) -> Array:
-    return x[(*place(x, dim, index), ...)]
+    return x[(*at_axis(x, dim, index), ...)]
 
 
 def split(x: Array, split_size: int | Sequence[int], dim: int = 0) -> list[Array]:
@@ -85,7 +84,7 @@ def pixel_shuffle(x: Array, upscale_factor: int) -> Array:
     return moved.reshape(*before, channels // r**2, height * r, width * r)
 
 
-def triangle(keep: Callable[[Array, int], Array]) -> Operation:
+def triangle(keep: Callable[[Array, int], Array]) -> ByDefinition:
     def operation(x: Array, diagonal: int = 0) -> Array:
         kept = keep(numpy.ones(x.shape[-2:], dtype=bool), diagonal)
         return numpy.where(kept, x, lifted(0) if is_float(x) else x.dtype.type(0))
@@ -172,8 +171,8 @@ def added_at(x: Array, dim: int, index: Array, src: Array) -> Array:
 def index_add(x: Array, dim: int, index: Array, source: Array, alpha: Any = 1) -> Array:
     result = floats(x).copy()
     for number, row in enumerate(whole(index)):
-        there = place(result, dim, int(row))
-        result[there] = result[there] + floats(source)[place(result, dim, number)] * lifted(alpha)
+        there = at_axis(result, dim, int(row))
+        result[there] = result[there] + floats(source)[at_axis(result, dim, number)] * lifted(alpha)
     return result
 
 
@@ -202,7 +201,7 @@ def embedding(weight: Array, indices: Array, padding_idx: int = -1) -> Array:
     return weight[whole(indices)]
 
 
-def one_hot(x: Array, num_classes: int) -> Array:
+def as_one_hot(x: Array, num_classes: int) -> Array:
     return (x[..., None] == numpy.arange(num_classes)).astype(numpy.int64)
 
 
@@ -228,7 +227,7 @@ def one_of(x: Sequence[Any], place: int) -> Any:
     return x[place]
 
 
-SHAPES: dict[str, Operation] = {
+SHAPES: dict[str, ByDefinition] = {
     "flatten": flatten,
     "movedim": lambda x, source, destination: numpy.moveaxis(x, source, destination),
     "permute": lambda x, dims: numpy.transpose(x, dims),
@@ -252,7 +251,7 @@ def unset(shape: Sequence[int], kind: str | None) -> Array:
     return filled(shape, float("nan") if kind in (None, "float") else 0, kind)
 
 
-MADE: dict[str, Operation] = {
+NEW_TENSORS: dict[str, ByDefinition] = {
     "empty": lambda size, dtype=None: unset(size, dtype),
     "empty_like": lambda x, dtype=None: unset(x.shape, kind_of(x, dtype)),
     "new_empty": lambda x, size, dtype=None: unset(size, kind_of(x, dtype)),
@@ -272,11 +271,11 @@ MADE: dict[str, Operation] = {
     "zeros": lambda size, dtype=None: filled(size, 0, dtype),
     "zeros_like": lambda x, dtype=None: filled(x.shape, 0, kind_of(x, dtype)),
 }
-SAME = ("alias", "clone", "contiguous", "detach", "positive")
-OPERATIONS: dict[str, Operation] = {
+UNCHANGED = ("alias", "clone", "contiguous", "detach", "positive")
+LAYOUT_OPERATIONS: dict[str, ByDefinition] = {
     **SHAPES,
-    **MADE,
-    **dict.fromkeys(SAME, as_it_is),
+    **NEW_TENSORS,
+    **dict.fromkeys(UNCHANGED, as_it_is),
     "_to_copy": converted,
     "broadcast_tensors": lambda tensors: numpy.broadcast_arrays(*tensors),
     "cat": together,
@@ -292,11 +291,11 @@ OPERATIONS: dict[str, Operation] = {
     "getitem": one_of,
     "index": index,
     "index_add": index_add,
-    "index_copy": lambda x, dim, index, source: written(x, source, place(x, dim, whole(index))),
+    "index_copy": lambda x, dim, index, source: written(x, source, at_axis(x, dim, whole(index))),
     "index_put": index_put,
     "index_select": index_select,
     "narrow": lambda x, dim, start, length: part(x, dim, start, start + length),
-    "one_hot": one_hot,
+    "one_hot": as_one_hot,
     "pad": pad,
     "pixel_shuffle": pixel_shuffle,
     "repeat": repeat,
@@ -304,10 +303,10 @@ OPERATIONS: dict[str, Operation] = {
     "roll": roll,
     "scatter_add": added_at,
     "select": select,
-    "select_scatter": lambda x, src, dim, index: written(x, src, place(x, dim, index)),
+    "select_scatter": lambda x, src, dim, index: written(x, src, at_axis(x, dim, index)),
     "slice": part,
     "slice_scatter": lambda x, src, dim=0, start=None, end=None, step=1: written(
-        x, src, place(x, dim, slice(start, None if end is None or end >= ENDLESS else end, step))
+        x, src, at_axis(x, dim, slice(start, None if end is None or end >= ENDLESS else end, step))
     ),
     "split": split,
     "split_with_sizes": lambda x, split_sizes, dim=0: split(x, split_sizes, dim),

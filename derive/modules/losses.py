@@ -5,12 +5,23 @@ from typing import Any
 
 import numpy
 
-from derive.modules.entries import Array, Entry, choice, each, exp, floats, lifted, log, sqrt, total
+from derive.modules.entries import (
+    Array,
+    ArrayEntry,
+    ByDefinition,
+    choice,
+    each,
+    entries_sum,
+    exp,
+    floats,
+    lifted,
+    log,
+    root_of,
+)
 from derive.modules.entrywise import at_least
 from derive.modules.refusal import Refused
-from derive.modules.sums import log_softmax, mean_of, over
+from derive.modules.sums import along_axes, log_softmax, mean_of
 
-Operation = Callable[..., Any]
 LEAST_LOG = -100  # of a probability, in binary_cross_entropy
 
 
@@ -18,24 +29,24 @@ def reduced(entries: Array, reduction: int) -> Array:
     """All of them, their mean, or their sum, as torch numbers these."""
     if reduction == 0:
         return entries
-    return numpy.asarray(mean_of(list(entries.flat)) if reduction == 1 else total(entries.flat), dtype=object)
+    return numpy.asarray(mean_of(list(entries.flat)) if reduction == 1 else entries_sum(entries.flat), dtype=object)
 
 
-def of_pairs(function: Callable[[Entry, Entry], Entry]) -> Operation:
+def of_pairs(function: Callable[[ArrayEntry, ArrayEntry], ArrayEntry]) -> ByDefinition:
     def operation(x: Array, target: Array, reduction: int = 1) -> Array:
         return reduced(each(function, floats(x), floats(target)), reduction)
 
     return operation
 
 
-def log_of_probability(entry: Entry) -> Entry:
+def log_of_probability(entry: ArrayEntry) -> ArrayEntry:
     return at_least(log(entry), lifted(LEAST_LOG))
 
 
 def huber_loss(x: Array, target: Array, reduction: int = 1, delta: Any = 1.0) -> Array:
     bound = lifted(delta)
 
-    def entry(u: Entry, y: Entry) -> Entry:
+    def entry(u: ArrayEntry, y: ArrayEntry) -> ArrayEntry:
         distance = abs(u - y)
         return choice(distance <= bound, distance**2 / 2, bound * (distance - bound / 2))
 
@@ -47,7 +58,7 @@ def smooth_l1_loss(x: Array, target: Array, reduction: int = 1, beta: Any = 1.0)
 
 
 def kl_div(x: Array, target: Array, reduction: int = 1, log_target: bool = False) -> Array:
-    def entry(u: Entry, y: Entry) -> Entry:
+    def entry(u: ArrayEntry, y: ArrayEntry) -> ArrayEntry:
         return exp(y) * (y - u) if log_target else y * (log(y) - u)
 
     return of_pairs(entry)(x, target, reduction)
@@ -58,10 +69,12 @@ def cosine_similarity(x1: Array, x2: Array, dim: int = 1, eps: Any = 1e-8) -> Ar
     one, other = numpy.broadcast_arrays(floats(x1), floats(x2))
     least = lifted(eps)
 
-    def length(entries: list[Entry]) -> Entry:
-        return at_least(sqrt(total(entry * entry for entry in entries)), least)
+    def length(entries: list[ArrayEntry]) -> ArrayEntry:
+        return at_least(root_of(entries_sum(entry * entry for entry in entries)), least)
 
-    return over(one * other, dim, False, total) / (over(one, dim, False, length) * over(other, dim, False, length))
+    return along_axes(one * other, dim, False, entries_sum) / (
+        along_axes(one, dim, False, length) * along_axes(other, dim, False, length)
+    )
 
 
 def nll_loss(x: Array, target: Array, weight: Array | None, reduction: int, ignore_index: int) -> Array:
@@ -71,7 +84,7 @@ def nll_loss(x: Array, target: Array, weight: Array | None, reduction: int, igno
 
 
 def by_class(
-    loss: Callable[[Array, int], Entry],
+    loss: Callable[[Array, int], ArrayEntry],
     rows: Array,
     target: Array,
     weight: Array | None,
@@ -86,7 +99,7 @@ def by_class(
             losses[place] = loss(rows[place], label) * counts[place]
     if reduction == 0:
         return losses
-    return numpy.asarray(total(losses.flat) / (total(counts.flat) if reduction == 1 else 1), dtype=object)
+    return numpy.asarray(entries_sum(losses.flat) / (entries_sum(counts.flat) if reduction == 1 else 1), dtype=object)
 
 
 def cross_entropy_loss(
@@ -107,16 +120,16 @@ def cross_entropy_loss(
         return nll_loss(logs, target, weight, reduction, ignore_index)
     if target.dtype != object:
 
-        def spread(row: Array, label: int) -> Entry:
-            return -(1 - smooth) * row[label] - smooth * total(row) / classes
+        def spread(row: Array, label: int) -> ArrayEntry:
+            return -(1 - smooth) * row[label] - smooth * entries_sum(row) / classes
 
         return by_class(spread, rows, target, None, reduction, ignore_index)
     wanted = numpy.moveaxis(target * (1 - smooth) + smooth / classes, axis, -1)
-    losses = over(-rows * wanted, -1, False, total)
+    losses = along_axes(-rows * wanted, -1, False, entries_sum)
     return reduced(numpy.asarray(losses, dtype=object), reduction)
 
 
-OPERATIONS: dict[str, Operation] = {
+LOSS_OPERATIONS: dict[str, ByDefinition] = {
     "binary_cross_entropy": of_pairs(lambda u, y: -y * log_of_probability(u) - (1 - y) * log_of_probability(1 - u)),
     "binary_cross_entropy_with_logits": of_pairs(lambda u, y: log(1 + exp(u)) - y * u),
     "cosine_similarity": cosine_similarity,

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from derive.modules.graph import example_tensor, is_module, names_of
+from derive.modules.graph import argument_names, example_tensor, is_module
 from derive.modules.refusal import Refused
 
 MODULE = (
@@ -94,7 +94,7 @@ def example_of(texts: Sequence[str], module: Any) -> tuple[Any, ...]:
 
     Raises Refused where one is not of this form, or its name is not that of the argument in this place.
     """
-    names = names_of(module)
+    names = argument_names(module)
     found = []
     for place, text in enumerate(texts):
         match = SHAPE.fullmatch(text)

@@ -9,16 +9,16 @@ import mpmath
 import numpy
 from mpmath import mpf
 
-from derive.modules.entries import Array, Entry, decimal, inner, numbers, of_data
+from derive.modules.entries import Array, ArrayEntry, decimal, inner, lifted_by, of_data
 from derive.modules.evaluate import run
 from derive.modules.refusal import Refused, Wrong
 from derive.modules.steps import Graph, Input
-from derive.modules.written import COTANGENT
+from derive.modules.written import COTANGENT_NAME
 from derive.proof import differing_digits, step
 
 AGREEING = 45  # digits to which both must be the same
 OPAQUE = 8  # of what is only known in float64
-SMALLEST = 60
+LEAST_POWER_DRAWN = 60
 LOST = 0.45  # of all digits are those of a difference quotient, and a few less
 ROUNDED = 12  # digits to which what only differs in rounded constants agrees
 LARGE = 2**53
@@ -32,7 +32,7 @@ class Nowhere(Refused):
     """There are no numbers to try it at."""
 
 
-class Point:
+class ModulePoint:
     """Random numbers for all tensors of a module and its cotangents, and what the module computes of them."""
 
     def __init__(
@@ -44,7 +44,7 @@ class Point:
         self.branches: dict[str, set[bool]] = {}
         self.values = self.at(self.given)
         self.cotangents = {
-            f"{COTANGENT}{place}": self.drawn(value.shape, False) for place, value in enumerate(self.values)
+            f"{COTANGENT_NAME}{place}": self.drawn(value.shape, False) for place, value in enumerate(self.values)
         }
         self.loss = self.paired(self.values)
         self.lost = (1 + abs(self.loss)) * mpf(10) ** -int(LOST * mpmath.mp.dps)
@@ -76,12 +76,12 @@ class Point:
                 raise Undefined("a value is not finite")
         return values
 
-    def paired(self, values: list[Array]) -> Entry:
+    def paired(self, values: list[Array]) -> ArrayEntry:
         """The sum of the products of values and cotangents."""
         pairs = zip(values, self.cotangents.values(), strict=True)
         return mpmath.fsum(inner(value.flat, cotangent.flat) for value, cotangent in pairs if value.size)
 
-    def slope(self, name: str, direction: Array) -> Entry:
+    def slope(self, name: str, direction: Array) -> ArrayEntry:
         """How the pairing moves with a tensor, by the difference quotient.
 
         Raises Undefined on a kink, where both sides differ.
@@ -121,34 +121,34 @@ class Point:
 class Different(Wrong):
     """An entry that is another number than it must be."""
 
-    def __init__(self, what: str, got: Entry, wanted: Entry) -> None:
+    def __init__(self, what: str, got: ArrayEntry, wanted: ArrayEntry) -> None:
         self.rounded = abs(got - wanted) <= abs(wanted) * mpf(10) ** -ROUNDED
         one, other = differing_digits(got, wanted)
         super().__init__(f"{what} is {one} where it should be {other}")
 
 
-def is_finite(entry: Entry) -> bool:
+def is_finite(entry: ArrayEntry) -> bool:
     return isinstance(entry, mpf) and bool(mpmath.isfinite(entry))
 
 
-def compare(what: str, got: Entry, wanted: Entry, scale: Entry, to: float, lost: Any = 0) -> None:
+def compare(what: str, got: ArrayEntry, wanted: ArrayEntry, scale: ArrayEntry, to: float, lost: Any = 0) -> None:
     if not agree(got, wanted, scale, to, lost):
         raise Different(what, got, wanted)
 
 
-def agree(got: Entry, wanted: Entry, scale: Entry, to: float, lost: Any) -> bool:
+def agree(got: ArrayEntry, wanted: ArrayEntry, scale: ArrayEntry, to: float, lost: Any) -> bool:
     """Whether both are the same to so many digits of what is of this scale, but for what a quotient has lost."""
-    return bool(abs(got - wanted) <= scale * mpf(10) ** -to + mpf(10) ** -SMALLEST + lost)
+    return bool(abs(got - wanted) <= scale * mpf(10) ** -to + mpf(10) ** -LEAST_POWER_DRAWN + lost)
 
 
-def defined(graph: Graph, inputs: Mapping[str, Input], seed: int, magnitudes: Sequence[Any]) -> Point:
+def point_with_value(graph: Graph, inputs: Mapping[str, Input], seed: int, magnitudes: Sequence[Any]) -> ModulePoint:
     """A point at which the module has a value: with entries of both signs, else with positive ones.
 
     Raises Nowhere where there is none.
     """
     for positive in (False, False, True, True):
         try:
-            return Point(graph, inputs, seed, positive, magnitudes)
+            return ModulePoint(graph, inputs, seed, positive, magnitudes)
         except Undefined:
             seed += 1000
     raise Nowhere("found no numbers at which the module has finite values")
@@ -156,4 +156,4 @@ def defined(graph: Graph, inputs: Mapping[str, Input], seed: int, magnitudes: Se
 
 def in_decimals() -> AbstractContextManager[None]:
     """The context in which points are computed with."""
-    return numbers(decimal)
+    return lifted_by(decimal)

@@ -8,17 +8,30 @@ from typing import Any
 import numpy
 from sympy import Expr, Symbol
 
-from derive.modules.entries import Array, Entry, each, exp, floats, inner, is_float, is_larger, lifted, log, sqrt, total
+from derive.modules.entries import (
+    Array,
+    ArrayEntry,
+    ByDefinition,
+    each,
+    entries_sum,
+    exp,
+    floats,
+    inner,
+    is_float,
+    is_larger,
+    lifted,
+    log,
+    root_of,
+)
 from derive.modules.refusal import Refused
 
-Operation = Callable[..., Any]
 OF_DOTS = "ABCDEFGH"
 EXTREME = "extreme of "
-LARGEST = 5  # rows of a matrix of which minors are taken
+LARGEST_WITH_MINORS = 5  # rows of a matrix of which minors are taken
 Dims = int | Sequence[int] | None
 
 
-def over(x: Array, dim: Dims, keepdim: bool, function: Callable[[list[Any]], Any]) -> Array:
+def along_axes(x: Array, dim: Dims, keepdim: bool, function: Callable[[list[Any]], Any]) -> Array:
     """The function of the entries along some axes, all of them where none is named."""
     dims = range(x.ndim) if dim is None or dim == () else [dim] if isinstance(dim, int) else dim
     gone = {d % x.ndim for d in dims} if x.ndim else set()
@@ -30,7 +43,7 @@ def over(x: Array, dim: Dims, keepdim: bool, function: Callable[[list[Any]], Any
     return found.reshape([1 if d in gone else x.shape[d] for d in range(x.ndim)]) if keepdim else found
 
 
-def along(x: Array, dim: int, function: Callable[[list[Entry]], list[Entry]]) -> Array:
+def each_line(x: Array, dim: int, function: Callable[[list[ArrayEntry]], list[ArrayEntry]]) -> Array:
     """The function of each line of entries along one axis, which has as many."""
     lines = numpy.moveaxis(floats(x), dim, -1) if x.ndim else floats(x).reshape(1)
     found = numpy.empty(lines.shape, dtype=object)
@@ -43,33 +56,33 @@ def summed(x: Array, dim: Dims = None, keepdim: bool = False) -> Array:
     if not is_float(x):
         axes = None if dim is None or dim == () else dim if isinstance(dim, int) else tuple(dim)
         return numpy.asarray(numpy.sum(x, axis=axes, keepdims=keepdim))
-    return over(x, dim, keepdim, total)
+    return along_axes(x, dim, keepdim, entries_sum)
 
 
-def mean_of(entries: list[Entry]) -> Entry:
-    return total(entries) / len(entries)
+def mean_of(entries: list[ArrayEntry]) -> ArrayEntry:
+    return entries_sum(entries) / len(entries)
 
 
 def mean(x: Array, dim: Dims = None, keepdim: bool = False) -> Array:
-    return over(floats(x), dim, keepdim, mean_of)
+    return along_axes(floats(x), dim, keepdim, mean_of)
 
 
-def variance_of(entries: list[Entry], correction: int = 0) -> Entry:
+def variance_of(entries: list[ArrayEntry], correction: int = 0) -> ArrayEntry:
     """The mean of squares of what differs from the mean, or their sum over n - correction."""
     middle = mean_of(entries)
-    return total((entry - middle) ** 2 for entry in entries) / (len(entries) - correction)
+    return entries_sum((entry - middle) ** 2 for entry in entries) / (len(entries) - correction)
 
 
 def variance(x: Array, dim: Dims = None, correction: Any = None, keepdim: bool = False) -> Array:
     less = 1 if correction is None else int(correction)
-    return over(floats(x), dim, keepdim, lambda entries: variance_of(entries, less))
+    return along_axes(floats(x), dim, keepdim, lambda entries: variance_of(entries, less))
 
 
 def deviation(x: Array, dim: Dims = None, correction: Any = None, keepdim: bool = False) -> Array:
-    return each(sqrt, variance(x, dim, correction, keepdim))
+    return each(root_of, variance(x, dim, correction, keepdim))
 
 
-def product_of(entries: list[Any]) -> Any:
+def product_of_entries(entries: list[Any]) -> Any:
     result = entries[0]
     for entry in entries[1:]:
         result = result * entry
@@ -77,40 +90,42 @@ def product_of(entries: list[Any]) -> Any:
 
 
 def prod(x: Array, dim: Dims = None, keepdim: bool = False) -> Array:
-    return over(floats(x), dim, keepdim, product_of)
+    return along_axes(floats(x), dim, keepdim, product_of_entries)
 
 
 def cumsum(x: Array, dim: int) -> Array:
-    return along(x, dim, lambda line: [total(line[: place + 1]) for place in range(len(line))])
+    return each_line(x, dim, lambda line: [entries_sum(line[: place + 1]) for place in range(len(line))])
 
 
 def cumprod(x: Array, dim: int) -> Array:
-    return along(x, dim, lambda line: [product_of(line[: place + 1]) for place in range(len(line))])
+    return each_line(x, dim, lambda line: [product_of_entries(line[: place + 1]) for place in range(len(line))])
 
 
 def sorted_of(x: Array, dim: int, descending: bool, count: int | None = None) -> tuple[Array, Array]:
     """The largest, or the smallest, of each line in order, and their places."""
 
-    def order(line: list[Entry]) -> list[int]:
+    def order(line: list[ArrayEntry]) -> list[int]:
         left, found = list(range(len(line))), []
         while left:
             found.append(left.pop(most([line[place] for place in left], 1 if descending else -1)))
         return found
 
-    places = numpy.take(along(x, dim, order), range(x.shape[dim] if count is None else count), dim).astype(numpy.int64)
+    places = numpy.take(each_line(x, dim, order), range(x.shape[dim] if count is None else count), dim).astype(
+        numpy.int64
+    )
     return numpy.take_along_axis(floats(x), places, dim), places
 
 
 def det(x: Array) -> Array:
     """By minors of the first row."""
 
-    def of_matrix(matrix: Array) -> Entry:
+    def of_matrix(matrix: Array) -> ArrayEntry:
         if len(matrix) == 1:
             return matrix[0, 0]
         minors = (of_matrix(numpy.delete(matrix[1:], column, 1)) for column in range(len(matrix)))
-        return total((-1) ** column * matrix[0, column] * minor for column, minor in enumerate(minors))
+        return entries_sum((-1) ** column * matrix[0, column] * minor for column, minor in enumerate(minors))
 
-    if x.shape[-1] > LARGEST:
+    if x.shape[-1] > LARGEST_WITH_MINORS:
         raise Refused(f"a matrix with {x.shape[-1]} rows")
     found = numpy.empty(x.shape[:-2], dtype=object)
     for place in numpy.ndindex(*found.shape):
@@ -128,7 +143,7 @@ def inverse(x: Array) -> Array:
     return found
 
 
-def most(entries: list[Entry], sign: int = 1) -> int:
+def most(entries: list[ArrayEntry], sign: int = 1) -> int:
     """Where the largest is, the first of those that are equal; with sign -1 the smallest."""
     best = 0
     for place, entry in enumerate(entries):
@@ -137,60 +152,62 @@ def most(entries: list[Entry], sign: int = 1) -> int:
     return best
 
 
-def largest(sign: int) -> Operation:
-    def extreme(entries: list[Entry]) -> Entry:
+def largest(sign: int) -> ByDefinition:
+    def extreme(entries: list[ArrayEntry]) -> ArrayEntry:
         open_ones = any(isinstance(entry, Expr) for entry in entries)
         return extreme_of(sign, *entries) if open_ones else entries[most(entries, sign)]
 
     def operation(x: Array, dim: Dims = None, keepdim: bool = False) -> Array:
-        return over(floats(x), dim, keepdim, extreme)
+        return along_axes(floats(x), dim, keepdim, extreme)
 
     return operation
 
 
 @cache
-def extreme_of(sign: int, *entries: Entry) -> Symbol:
+def extreme_of(sign: int, *entries: ArrayEntry) -> Symbol:
     """Of symbols any number, the same for the same entries: what holds whichever it is, holds for the largest."""
     return Symbol(f"{EXTREME}{extreme_of.cache_info().misses}", real=True)
 
 
-def with_place(sign: int) -> Operation:
+def with_place(sign: int) -> ByDefinition:
     def operation(x: Array, dim: int, keepdim: bool = False) -> tuple[Array, Array]:
-        places = over(floats(x), dim, keepdim, lambda entries: most(entries, sign)).astype(numpy.int64)
+        places = along_axes(floats(x), dim, keepdim, lambda entries: most(entries, sign)).astype(numpy.int64)
         return largest(sign)(x, dim, keepdim), places
 
     return operation
 
 
-def place_of(sign: int) -> Operation:
-    return lambda x, dim=None, keepdim=False: over(floats(x), dim, keepdim, lambda e: most(e, sign)).astype(numpy.int64)
+def place_of_largest(sign: int) -> ByDefinition:
+    return lambda x, dim=None, keepdim=False: along_axes(floats(x), dim, keepdim, lambda e: most(e, sign)).astype(
+        numpy.int64
+    )
 
 
-def softmax_of(entries: list[Entry]) -> list[Entry]:
+def softmax_of(entries: list[ArrayEntry]) -> list[ArrayEntry]:
     powers = [exp(entry) for entry in entries]
-    return [power / total(powers) for power in powers]
+    return [power / entries_sum(powers) for power in powers]
 
 
-def logsumexp_of(entries: list[Entry]) -> Entry:
-    return log(total(map(exp, entries)))
+def logsumexp_of(entries: list[ArrayEntry]) -> ArrayEntry:
+    return log(entries_sum(map(exp, entries)))
 
 
 def softmax(x: Array, dim: int) -> Array:
-    return along(x, dim, softmax_of)
+    return each_line(x, dim, softmax_of)
 
 
 def log_softmax(x: Array, dim: int) -> Array:
-    return along(x, dim, lambda line: [entry - logsumexp_of(line) for entry in line])
+    return each_line(x, dim, lambda line: [entry - logsumexp_of(line) for entry in line])
 
 
 def logsumexp(x: Array, dim: Dims, keepdim: bool = False) -> Array:
-    return over(floats(x), dim, keepdim, logsumexp_of)
+    return along_axes(floats(x), dim, keepdim, logsumexp_of)
 
 
 def norm(x: Array, p: Any = 2, dim: Dims = None, keepdim: bool = False) -> Array:
     if p not in (None, 2):
         raise Refused(f"a norm with p={p}")
-    return over(floats(x), dim, keepdim, lambda entries: sqrt(total(entry * entry for entry in entries)))
+    return along_axes(floats(x), dim, keepdim, lambda entries: root_of(entries_sum(entry * entry for entry in entries)))
 
 
 def matmul(x: Array, other: Array) -> Array:
@@ -245,18 +262,20 @@ def einsum(equation: str, tensors: Sequence[Array]) -> Array:
         for inside in numpy.ndindex(*(sizes[letter] for letter in gone)):
             at = fixed | dict(zip(gone, inside, strict=True))
             terms.append(
-                product_of([one[tuple(at[c] for c in part)] for part, one in zip(letters, factors, strict=True)])
+                product_of_entries(
+                    [one[tuple(at[c] for c in part)] for part, one in zip(letters, factors, strict=True)]
+                )
             )
-        found[place] = total(terms)
+        found[place] = entries_sum(terms)
     return found
 
 
-OPERATIONS: dict[str, Operation] = {
+SUM_OPERATIONS: dict[str, ByDefinition] = {
     "addmm": addmm,
     "amax": largest(1),
     "amin": largest(-1),
-    "argmax": place_of(1),
-    "argmin": place_of(-1),
+    "argmax": place_of_largest(1),
+    "argmin": place_of_largest(-1),
     "baddbmm": lambda x, batch1, batch2, beta=1, alpha=1: addmm(x, batch1, batch2, beta, alpha),
     "bmm": lambda x, mat2: matmul(x, mat2),
     "cumprod": cumprod,

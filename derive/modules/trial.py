@@ -12,21 +12,21 @@ from mpmath import mpf
 
 from derive.modules.agreement import check
 from derive.modules.constants import is_rounded
-from derive.modules.entries import decimal, numbers
+from derive.modules.entries import decimal, lifted_by
 from derive.modules.evaluate import run
 from derive.modules.graph import Module, rounding
 from derive.modules.identity import is_identical
-from derive.modules.points import AGREEING, OPAQUE, Different, Nowhere, Point, Undefined, defined
+from derive.modules.points import AGREEING, OPAQUE, Different, ModulePoint, Nowhere, Undefined, point_with_value
 from derive.modules.refusal import Refused, Wrong
 from derive.modules.steps import Graph
-from derive.modules.written import CPU, Kernel, Written, is_cotangent
+from derive.modules.written import CPU, OpaqueKernel, WrittenBackward, is_cotangent
 from derive.proof import settled
 from derive.system import progress
 
-POINTS, FAR = 2, 12
+POINTS, FAR_POINTS = 2, 12
 SPREAD = (mpf(1) / 8, 1, 8), (1, 4, 32)  # so that all branches are taken, as that of softplus above 20
 OPAQUE_SPREAD = ((1, 8),)  # more would lose the digits that float64 has
-FEW = 8  # times what autograd loses to rounding
+FEW_TIMES = 8  # times what autograd loses to rounding
 MOST_ENTRIES = 20_000  # of all tensors together
 
 
@@ -38,12 +38,12 @@ class Trial:
     forward: Graph
     backward: Graph | None
     labels: list[tuple[str, str]]
-    written: Written
-    kernel: Kernel = CPU
+    written: WrittenBackward
+    kernel: OpaqueKernel = CPU
     branches: dict[str, set[bool]] = field(default_factory=dict)  # that were taken
 
     @classmethod
-    def of(cls, module: Module, written: Written, kernel: Kernel | None) -> "Trial":
+    def of(cls, module: Module, written: WrittenBackward, kernel: OpaqueKernel | None) -> "Trial":
         """Raises Refused where one cannot be recorded or calls what is not known, Wrong where the backward fails."""
         entries = sum(tensor.numel() for tensor in module.tensors().values())
         if entries > MOST_ENTRIES:
@@ -55,12 +55,12 @@ class Trial:
         try:
             backward, labels = written.graph(module)
         except Wrong as error:
-            raise Wrong(f"{error}, at {described(module)}") from error
+            raise Wrong(f"{error}, at {example_shapes(module)}") from error
         return cls(module, forward, backward, labels, written)
 
     @property
     def sizes(self) -> str:
-        return described(self.module)
+        return example_shapes(self.module)
 
     @property
     def symbols(self) -> int:
@@ -76,15 +76,17 @@ class Trial:
     def hold_far(self) -> None:
         """The same at numbers of many magnitudes, where the module has values there."""
         spread = OPAQUE_SPREAD if self.backward is None else SPREAD
-        for seed in progress(range(POINTS, POINTS + FAR), f"points of many magnitudes, at {self.sizes}", FAR):
+        for seed in progress(
+            range(POINTS, POINTS + FAR_POINTS), f"points of many magnitudes, at {self.sizes}", FAR_POINTS
+        ):
             with suppress(Nowhere):
                 settled(partial(self.at, seed, spread[seed % len(spread)]), Wrong)
 
     def at(self, seed: int, magnitudes: Sequence[Any]) -> None:
         """Raises Nowhere where the module has no finite values, or is not smooth, at numbers of these magnitudes."""
-        with numbers(decimal):
+        with lifted_by(decimal):
             for attempt in range(3):
-                point = defined(self.forward, self.module.inputs(), seed + 100 * attempt, magnitudes)
+                point = point_with_value(self.forward, self.module.inputs(), seed + 100 * attempt, magnitudes)
                 try:
                     self.compare(point)
                 except Undefined:
@@ -92,7 +94,7 @@ class Trial:
                 return
         raise Nowhere("found no numbers at which the module is smooth")
 
-    def compare(self, point: Point) -> None:
+    def compare(self, point: ModulePoint) -> None:
         for where, taken in point.branches.items():
             self.branches.setdefault(where, set()).update(taken)
         results, labels, to = self.results({**point.given, **point.cotangents})
@@ -117,7 +119,7 @@ class Trial:
         exact, rounded = (self.module.gradients(point, cotangents, p) for p in ("float64", self.kernel.precision))
         pairs = ((one, rounded[name]) for name, one in exact.items() if one.any())
         lost = [float(abs(one - other).max() / abs(one).sum()) for one, other in pairs]
-        return -log10(FEW * max(rounding(self.kernel.precision), *lost))
+        return -log10(FEW_TIMES * max(rounding(self.kernel.precision), *lost))
 
     def results(self, given: dict[str, Any]) -> tuple[list[Any], list[tuple[str, str]], float]:
         """What the backward gives, of each whether it is a value or a gradient, of what, and how many digits count."""
@@ -150,6 +152,6 @@ class Trial:
         return ""
 
 
-def described(module: Module) -> str:
+def example_shapes(module: Module) -> str:
     """The shape of each argument."""
     return ", ".join(f"{name} {'x'.join(map(str, t.shape)) or '1'}" for name, t in module.example.items())

@@ -12,10 +12,10 @@ CELLS = {
     "aten.rnn_relu.input": "rnn_relu_cell",
     "aten.rnn_tanh.input": "rnn_tanh_cell",
 }
-Shape = tuple[int, ...]
+ArrayShape = tuple[int, ...]
 
 
-def unrolled(steps: Sequence[Step], shapes: Mapping[str, Shape]) -> Iterator[Step]:
+def unrolled(steps: Sequence[Step], shapes: Mapping[str, ArrayShape]) -> Iterator[Step]:
     """The steps with cells in the place of recurrent networks; the shapes are those of all values by their names.
 
     Raises Refused, with the operation and its line, where one has more than cells.
@@ -27,28 +27,28 @@ def unrolled(steps: Sequence[Step], shapes: Mapping[str, Shape]) -> Iterator[Ste
             results[step.arguments["x"].name, step.arguments["place"]] = step
     for step in steps:
         if step.name in networks:
-            yield from Network(step, shapes).steps([results.get((step.name, place)) for place in range(3)])
+            yield from RecurrentNetwork(step, shapes).steps([results.get((step.name, place)) for place in range(3)])
         elif step not in results.values():
             yield step
 
 
-class Network:
+class RecurrentNetwork:
     """A step that is a recurrent network, and the steps that are made of it."""
 
-    def __init__(self, step: Step, shapes: Mapping[str, Shape]) -> None:
+    def __init__(self, step: Step, shapes: Mapping[str, ArrayShape]) -> None:
         self.step, self.arguments, self.shapes = step, step.arguments, shapes
         self.made: list[Step] = []
 
     def refuse(self, why: str) -> Refused:
         return Refused(f"{self.step.placed}: {why}")
 
-    def add(self, operation: str, arguments: Mapping[str, Any], shape: Shape | None = None) -> Ref:
+    def add(self, operation: str, arguments: Mapping[str, Any], shape: ArrayShape | None = None) -> Ref:
         name = f"{self.step.name}_{len(self.made)}"
         kind = "float" if shape is not None else ""
         self.made.append(Step(name, operation, arguments, frozenset(arguments), self.step.line, shape, kind))
         return Ref(name)
 
-    def one_of(self, x: Ref, place: int, shape: Shape) -> Ref:
+    def one_of(self, x: Ref, place: int, shape: ArrayShape) -> Ref:
         return self.add("getitem", {"x": x, "place": place}, shape)
 
     def steps(self, results: Sequence[Step | None]) -> list[Step]:
@@ -86,7 +86,9 @@ class Network:
                 self.made.append(Step(given.name, *stack))
         return self.made
 
-    def along(self, rows: Sequence[Ref], state: list[Ref], weights: Sequence[Ref], shape: Shape) -> list[list[Ref]]:
+    def along(
+        self, rows: Sequence[Ref], state: list[Ref], weights: Sequence[Ref], shape: ArrayShape
+    ) -> list[list[Ref]]:
         """The states after each row."""
         named = dict(zip(("w_ih", "w_hh", "b_ih", "b_hh"), weights, strict=False))
         cell, found = f"aten.{CELLS[self.step.operation]}.default", []

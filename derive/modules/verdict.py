@@ -8,10 +8,9 @@ from derive.modules.graph import Module, rounding
 from derive.modules.points import AGREEING, OPAQUE
 from derive.modules.refusal import Refused
 from derive.modules.sizes import different_sizes, least_sizes
-from derive.modules.trial import FAR, FEW, POINTS, Trial
-from derive.modules.written import Kernel, Written
-
-MOST_SYMBOLS = 40  # with which identity is decided in seconds
+from derive.modules.trial import FAR_POINTS, FEW_TIMES, POINTS, Trial
+from derive.modules.written import OpaqueKernel, WrittenBackward
+from derive.proof import MOST_SYMBOLS
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Verdict:
     sizes: tuple[str, ...]
     exact_at: str
     missing: tuple[str, ...]
-    kernel: Kernel | None
+    kernel: OpaqueKernel | None
     least: str
     untaken: tuple[str, ...]
 
@@ -44,11 +43,11 @@ class Verdict:
         count = f"{AGREEING} digits"
         if self.kernel is not None:
             fine = self.kernel.precision == "float64"
-            count = f"{OPAQUE} digits" if fine else f"{FEW} times what autograd loses to rounding"
+            count = f"{OPAQUE} digits" if fine else f"{FEW_TIMES} times what autograd loses to rounding"
             count += f", in {self.kernel.precision} on {self.kernel.device}"
         digits = f"to {count}, at {POINTS} random points and along random lines through them"
         lines += [f"{digits}, at {sizes}" for sizes in self.sizes]
-        lines.append(f"and at up to {FAR} points with numbers of many magnitudes, at {self.least}")
+        lines.append(f"and at up to {FAR_POINTS} points with numbers of many magnitudes, at {self.least}")
         if self.untaken and not self.exact:
             lines.append(f"NOT shown, as no point took it: the other branch of {', '.join(self.untaken)}")
         if len(self.sizes) == 1:
@@ -86,18 +85,18 @@ def audit(
         rounding(precision)
         if not opaque and (precision, device) != ("float64", "cpu"):
             raise Refused("a precision or a device, which only what is opaque has")
-        kernel = Kernel(precision, device) if opaque else None
+        kernel = OpaqueKernel(precision, device) if opaque else None
         return held(Module(module, example), backward, other_sizes, kernel)
     except SystemExit as error:
         raise Refused("the code that is audited ends the program") from error
 
 
-def held(subject: Module, backward: Any, resize: bool, kernel: Kernel | None) -> Verdict:
+def held(subject: Module, backward: Any, resize: bool, kernel: OpaqueKernel | None) -> Verdict:
     """The verdict on a backward.
 
     Raises Wrong and Refused.
     """
-    written = Written(backward, subject)
+    written = WrittenBackward(backward, subject)
     trials = [Trial.of(subject, written, kernel)]
     trials[0].hold()
     for sizes in filter(None, (different_sizes(subject), least_sizes(subject)) if resize else ()):

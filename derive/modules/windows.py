@@ -5,20 +5,19 @@ from typing import Any
 
 import numpy
 
-from derive.modules.entries import Array, Entry, floats, lifted, total
+from derive.modules.entries import Array, ArrayEntry, ByDefinition, entries_sum, floats, lifted
 from derive.modules.refusal import Refused
 from derive.modules.sums import mean_of, most
 
-Operation = Callable[..., Any]
-Sizes = int | Sequence[int]
+WindowSizes = int | Sequence[int]
 
 
-def per_axis(numbers: Sizes, rank: int) -> list[int]:
+def per_axis(numbers: WindowSizes, rank: int) -> list[int]:
     given = [numbers] if isinstance(numbers, int) else list(numbers)
     return given * rank if len(given) == 1 else given
 
 
-def bordered(x: Array, around: Sequence[Any], value: Entry) -> Array:
+def bordered(x: Array, around: Sequence[Any], value: ArrayEntry) -> Array:
     """With so many more at both ends of the last axes, or at each of them."""
     sides = [(0, 0)] * (x.ndim - len(around)) + [size if isinstance(size, tuple) else (size, size) for size in around]
     return numpy.pad(x, sides, constant_values=value)
@@ -43,14 +42,14 @@ class Windows:
             yield place, x[(slice(None),) * (x.ndim - len(parts)) + parts]
 
 
-def convolution(rank: int) -> Operation:
+def convolution(rank: int) -> ByDefinition:
     def operation(
         input: Array,
         weight: Array,
         bias: Array | None = None,
-        stride: Sizes = 1,
-        padding: Sizes | str = 0,
-        dilation: Sizes = 1,
+        stride: WindowSizes = 1,
+        padding: WindowSizes | str = 0,
+        dilation: WindowSizes = 1,
         groups: int = 1,
     ) -> Array:
         step, wide = per_axis(stride, rank), per_axis(dilation, rank)
@@ -68,23 +67,23 @@ def convolution(rank: int) -> Operation:
             for sample, channel in numpy.ndindex(*found.shape[:2]):
                 first = channel // outside * inside
                 taken = window[sample, first : first + inside]
-                entry = total(a * b for a, b in zip(taken.flat, weight[channel].flat, strict=True))
+                entry = entries_sum(a * b for a, b in zip(taken.flat, weight[channel].flat, strict=True))
                 found[(sample, channel, *place)] = entry if bias is None else entry + bias[channel]
         return found if input.ndim == rank + 2 else found[0]
 
     return operation
 
 
-def transposed_convolution(rank: int) -> Operation:
+def transposed_convolution(rank: int) -> ByDefinition:
     def operation(
         input: Array,
         weight: Array,
         bias: Array | None = None,
-        stride: Sizes = 1,
-        padding: Sizes = 0,
-        output_padding: Sizes = 0,
+        stride: WindowSizes = 1,
+        padding: WindowSizes = 0,
+        output_padding: WindowSizes = 0,
         groups: int = 1,
-        dilation: Sizes = 1,
+        dilation: WindowSizes = 1,
     ) -> Array:
         """Each entry times the weights, added where its window is."""
         step, around, more, wide = (per_axis(one, rank) for one in (stride, padding, output_padding, dilation))
@@ -106,7 +105,9 @@ def transposed_convolution(rank: int) -> Operation:
     return operation
 
 
-def columns(x: Array, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0, stride: Sizes = 1) -> Array:
+def columns(
+    x: Array, kernel_size: WindowSizes, dilation: WindowSizes = 1, padding: WindowSizes = 0, stride: WindowSizes = 1
+) -> Array:
     """The windows of an image as columns."""
     kernel, wide, around, step = (per_axis(one, 2) for one in (kernel_size, dilation, padding, stride))
     padded = bordered(floats(x), around, lifted(0))
@@ -115,7 +116,12 @@ def columns(x: Array, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 
 
 
 def image(
-    x: Array, output_size: Sizes, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0, stride: Sizes = 1
+    x: Array,
+    output_size: WindowSizes,
+    kernel_size: WindowSizes,
+    dilation: WindowSizes = 1,
+    padding: WindowSizes = 0,
+    stride: WindowSizes = 1,
 ) -> Array:
     """Columns added where their windows are."""
     size, kernel, wide, around, step = (
@@ -129,8 +135,8 @@ def image(
     return found[:, :, around[0] : whole[0] - around[0], around[1] : whole[1] - around[1]]
 
 
-def adaptive_average_pool(rank: int) -> Operation:
-    def operation(x: Array, output_size: Sizes) -> Array:
+def adaptive_average_pool(rank: int) -> ByDefinition:
+    def operation(x: Array, output_size: WindowSizes) -> Array:
         """Means of as many parts, which overlap where they are not of one size."""
         count = per_axis(output_size, rank)
         found = numpy.empty((*x.shape[:-rank], *count), dtype=object)
@@ -145,7 +151,7 @@ def adaptive_average_pool(rank: int) -> Operation:
     return operation
 
 
-def nearest(x: Array, output_size: Sequence[int] | None, scale_factors: Sequence[Entry] | None) -> Array:
+def nearest(x: Array, output_size: Sequence[int] | None, scale_factors: Sequence[ArrayEntry] | None) -> Array:
     """Each entry of a larger image is the one that it lies in."""
     rank = x.ndim - 2
     if output_size is None:
@@ -160,9 +166,9 @@ def nearest(x: Array, output_size: Sequence[int] | None, scale_factors: Sequence
 def pooled(
     x: Array,
     rank: int,
-    sizes: tuple[Sizes, Sizes, Sizes, Sizes],
-    border: Entry,
-    function: Callable[[list[Entry]], Entry],
+    sizes: tuple[WindowSizes, WindowSizes, WindowSizes, WindowSizes],
+    border: ArrayEntry,
+    function: Callable[[list[ArrayEntry]], ArrayEntry],
 ) -> Array:
     """The function of each window, whose size, step, border and width are given."""
     kernel, step, around, wide = (per_axis(one, rank) for one in sizes)
@@ -175,15 +181,21 @@ def pooled(
     return found
 
 
-def average_pool(rank: int) -> Operation:
-    def operation(x: Array, kernel_size: Sizes, stride: Sizes = (), padding: Sizes = 0) -> Array:
+def average_pool(rank: int) -> ByDefinition:
+    def operation(x: Array, kernel_size: WindowSizes, stride: WindowSizes = (), padding: WindowSizes = 0) -> Array:
         return pooled(x, rank, (kernel_size, stride or kernel_size, padding, 1), lifted(0), mean_of)
 
     return operation
 
 
-def max_pool(rank: int) -> Operation:
-    def operation(x: Array, kernel_size: Sizes, stride: Sizes = (), padding: Sizes = 0, dilation: Sizes = 1) -> Array:
+def max_pool(rank: int) -> ByDefinition:
+    def operation(
+        x: Array,
+        kernel_size: WindowSizes,
+        stride: WindowSizes = (),
+        padding: WindowSizes = 0,
+        dilation: WindowSizes = 1,
+    ) -> Array:
         sizes = kernel_size, stride or kernel_size, padding, dilation
         return pooled(x, rank, sizes, lifted(float("-inf")), lambda entries: entries[most(entries)])
 
@@ -191,7 +203,7 @@ def max_pool(rank: int) -> Operation:
 
 
 def max_pool_with_places(
-    x: Array, kernel_size: Sizes, stride: Sizes = (), padding: Sizes = 0, dilation: Sizes = 1
+    x: Array, kernel_size: WindowSizes, stride: WindowSizes = (), padding: WindowSizes = 0, dilation: WindowSizes = 1
 ) -> tuple[Array, Array]:
     """The largest of each window, and where it is among all entries of its image."""
     kernel, step, around, wide = (per_axis(one, 2) for one in (kernel_size, stride or kernel_size, padding, dilation))
@@ -208,7 +220,7 @@ def max_pool_with_places(
     return found, places
 
 
-OPERATIONS: dict[str, Operation] = {
+WINDOW_OPERATIONS: dict[str, ByDefinition] = {
     "adaptive_avg_pool1d": adaptive_average_pool(1),
     "adaptive_avg_pool2d": adaptive_average_pool(2),
     "avg_pool1d": average_pool(1),

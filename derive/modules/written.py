@@ -11,25 +11,25 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from derive.modules.agreement import check, entries
+from derive.modules.agreement import check, exact_entries
 from derive.modules.graph import Module, computed, is_function_class, is_tensor, recorded, results, tensor_of
 from derive.modules.refusal import Refused, Wrong
 from derive.modules.steps import Graph
 from derive.system import content
 
-MOST_BYTES = 2**20  # of a file
-COTANGENT = "dL/dy"  # and the number of the output
+MOST_TEXT = 2**20  # of a file
+COTANGENT_NAME = "dL/dy"  # and the number of the output
 
 
 @dataclass(frozen=True)
-class Kernel:
+class OpaqueKernel:
     """In which precision and on which device a backward is called that is no operations of torch."""
 
     precision: str = "float64"
     device: str = "cpu"
 
 
-CPU = Kernel()
+CPU = OpaqueKernel()
 
 
 class Context(SimpleNamespace):
@@ -50,7 +50,7 @@ class Context(SimpleNamespace):
         raise Refused("a forward that writes into what it is given")
 
 
-class Written:
+class WrittenBackward:
     """A backward, and the forward that it may come with.
 
     `takes` names the tensors that it is called with after the cotangents; a gradient belongs to each of `order`. What
@@ -95,14 +95,14 @@ class Written:
 
         Raises Wrong where it fails, and Refused where it does not give what is expected, or cannot be recorded.
         """
-        tensors = {f"{COTANGENT}{place}": output for place, output in enumerate(module.outputs())}
+        tensors = {f"{COTANGENT_NAME}{place}": output for place, output in enumerate(module.outputs())}
         tensors |= {name: tensor for name, tensor in module.tensors().items() if name in self.order}
         values = self.values(tensors)
         graph = recorded(self.of(tensors), tensors, detached=True)
         check(graph, tensors, values, self.name)
         return graph, list(self.labels)
 
-    def numbers(self, point: Mapping[str, Any], kernel: Kernel) -> tuple[list[Any], list[tuple[str, str]]]:
+    def numbers(self, point: Mapping[str, Any], kernel: OpaqueKernel) -> tuple[list[Any], list[tuple[str, str]]]:
         """What torch computes of numbers in a precision, and of each whether it is a value or a gradient, of what.
 
         Raises Wrong where it fails, and Refused where it does not give what is expected.
@@ -110,7 +110,7 @@ class Written:
         taken = {name: one for name, one in point.items() if name in self.order or is_cotangent(name)}
         wanted = {name: tensor_of(one, kernel.precision, kernel.device) for name, one in taken.items()}
         found = self.values(wanted)
-        return [entries(tensor.double().cpu()) for tensor in found], list(self.labels)
+        return [exact_entries(tensor.double().cpu()) for tensor in found], list(self.labels)
 
     def of(self, names: Iterable[str]) -> Callable[..., tuple[Any, ...]]:
         """The call of it with tensors that have these names."""
@@ -127,11 +127,11 @@ class Written:
             raise
         except Exception as error:
             said = (str(error).splitlines() or [""])[0]
-            raise Wrong(f"{self.name} fails: {type(error).__name__}: {said}{place(error)}") from error
+            raise Wrong(f"{self.name} fails: {type(error).__name__}: {said}{error_place(error)}") from error
 
     def called(self, tensors: Mapping[str, Any]) -> tuple[Any, ...]:
         """The values of forward, if there is one, and the gradients."""
-        cotangents = [tensors[f"{COTANGENT}{place}"] for place in range(self.cotangents)]
+        cotangents = [tensors[f"{COTANGENT_NAME}{place}"] for place in range(self.cotangents)]
         arguments = [tensors.get(one.name, one.default) for one in self.takes]
         values: tuple[Any, ...] = ()
         if self.function:
@@ -197,7 +197,7 @@ class Written:
 
 
 def is_cotangent(name: str) -> bool:
-    return name.startswith(COTANGENT)
+    return name.startswith(COTANGENT_NAME)
 
 
 def found(source: Any) -> tuple[str, Callable[..., Any] | None, Callable[..., Any], Any]:
@@ -220,11 +220,11 @@ def in_file(path: Path) -> tuple[str, Callable[..., Any] | None, Callable[..., A
     """What a file defines."""
     namespace: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
     try:
-        exec(compile(content(path, MOST_BYTES), str(path), "exec"), namespace)
+        exec(compile(content(path, MOST_TEXT), str(path), "exec"), namespace)
     except Exception as error:
         if isinstance(error, OSError) and error.filename is not None:
             raise
-        raise Refused(f"{path}: {type(error).__name__}: {error}{place(error)}") from error
+        raise Refused(f"{path}: {type(error).__name__}: {error}{error_place(error)}") from error
     if callable(namespace.get("backward")):
         forward = namespace.get("forward")
         return str(path), forward if callable(forward) else None, namespace["backward"], None
@@ -238,7 +238,7 @@ def own(values: Iterable[Any], module: str) -> list[Any]:
     return [value for value in values if is_function_class(value) and value.__module__ == module]
 
 
-def place(error: BaseException) -> str:
+def error_place(error: BaseException) -> str:
     """The last line that is not torch's at which an error arose."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
     frames = [f for f in frames if not f.filename.startswith(str(Path(__file__).parent))]

@@ -11,6 +11,7 @@ from derive.operations.operations import (
     Entrywise,
     Inner,
     Kronecker,
+    NamedMatrix,
     Number,
     Operation,
     Power,
@@ -22,7 +23,6 @@ from derive.operations.operations import (
     Slice,
     Sum,
     Transposed,
-    Value,
 )
 from derive.operations.patterns import (
     Quadratic,
@@ -49,6 +49,7 @@ __all__ = [
     "Entrywise",
     "Inner",
     "Kronecker",
+    "NamedMatrix",
     "Number",
     "Numbers",
     "Operation",
@@ -62,7 +63,6 @@ __all__ = [
     "Slice",
     "Sum",
     "Transposed",
-    "Value",
     "activations",
     "affine",
     "backward_product",

@@ -35,6 +35,7 @@ from derive.operations.operations import (
     Entrywise,
     Inner,
     Kronecker,
+    NamedMatrix,
     Number,
     Operation,
     Power,
@@ -46,7 +47,6 @@ from derive.operations.operations import (
     Slice,
     Sum,
     Transposed,
-    Value,
 )
 from derive.programs import (
     Arange,
@@ -82,7 +82,7 @@ def lower(value: Expr) -> Operation:
 
 @lower.register
 def _(value: MatrixSymbol) -> Operation:
-    return Value(sizes_of(value), value)
+    return NamedMatrix(sizes_of(value), value)
 
 
 @lower.register
@@ -152,7 +152,9 @@ def _(value: MatAdd) -> Operation:
     products = [term for term in terms if isinstance(term, Product)]
     for bias in terms if len(products) == 1 else ():
         match products[0], bias:
-            case Product(factors=(Value() as input, Transposed(of=Value() as weight))), Repeated(of=Value() as row):
+            case Product(factors=(NamedMatrix() as input, Transposed(of=NamedMatrix() as weight))), Repeated(
+                of=NamedMatrix() as row
+            ):
                 if row.shape[0] == 1 and bias.shape[1] == row.shape[1]:
                     affine = Affine(sizes_of(value), input, weight, row)
                     others = tuple(term for term in terms if term not in (products[0], bias))

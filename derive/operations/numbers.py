@@ -18,6 +18,7 @@ from derive.operations.operations import (
     Entrywise,
     Inner,
     Kronecker,
+    NamedMatrix,
     Number,
     Operation,
     Power,
@@ -28,7 +29,6 @@ from derive.operations.operations import (
     Slice,
     Sum,
     Transposed,
-    Value,
 )
 from derive.programs import Equation
 
@@ -81,7 +81,7 @@ class Numbers:
 
     def of(self, operation: Operation) -> ndarray:
         match operation:
-            case Value(symbol=symbol):
+            case NamedMatrix(symbol=symbol):
                 return self.values[symbol]
             case Constant(kind="entries", entries=entries):
                 return numpy.array([[float(entry) for entry in row] for row in entries])

@@ -16,7 +16,7 @@ class Operation:
 
 
 @dataclass(frozen=True)
-class Value(Operation):
+class NamedMatrix(Operation):
     """A matrix that has a name."""
 
     symbol: MatrixSymbol
@@ -67,9 +67,9 @@ class Sum(Operation):
 class Affine(Operation):
     """input weight^T + 1 bias, each row of the input by itself."""
 
-    input: Value
-    weight: Value
-    bias: Value
+    input: NamedMatrix
+    weight: NamedMatrix
+    bias: NamedMatrix
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy
 from sympy import Derivative, DiracDelta, Expr, Integer, MatrixSymbol, Subs, Symbol, ceiling, diff, floor, lambdify
 
 from derive.calculus import derive, hvp
-from derive.formulas import OfRow, opened, shown, stable
+from derive.formulas import OfRow, opened, shortened, stable
 from derive.operations import evaluate
 from derive.problems import Network, typed_formulas
 from derive.programs import Equation, Notation, Program, as_text, core, elementwise, formula_of, needed
@@ -29,7 +29,7 @@ RESULTS = "value", "derivative", "second derivative"
 def lost_digits(network: Network) -> list[str]:
     """A line for each formula of the network that is in no table and loses more than half of the digits somewhere."""
     return [
-        f"{field}: {shown(text)} {worst}"
+        f"{field}: {shortened(text)} {worst}"
         for (field, text), (formula, variables) in typed_formulas(network).items()
         if not formula.has(OfRow) and (worst := max(lost(stable(formula), variables, RESULTS), default=(0.0, ""))[1])
     ]
@@ -65,7 +65,7 @@ def lost(formula: Expr, variables: tuple[Symbol, ...], results: tuple[str, ...])
             continue
         targets = [target] * (len(variables) - 1)
         beside = "".join(f", {other} = {target:g}" for other in variables[1:])
-        rough = {point: [number(each, (point, *targets), DIGITS[0]) for each in truths] for point in points}
+        rough = {point: [exact_value(each, (point, *targets), DIGITS[0]) for each in truths] for point in points}
         for point, numbers in rough.items():
             nearer = zip(*(found for other, found in rough.items() if abs(other) <= abs(point)), strict=True)
             largest = [max((abs(n) for n in column if n is not None), default=0) for column in nearer]
@@ -140,14 +140,14 @@ def settled_number(function: Callable[..., mpmath.mpf], point: tuple[float, ...]
     """The number, once twice the digits do not change it; None where there is no real one."""
     before = None
     for digits in DIGITS:
-        found = number(function, point, digits)
+        found = exact_value(function, point, digits)
         if found is None or (before is not None and abs(found - before) <= abs(found) * mpmath.mpf(10) ** -30):
             return found
         before = found
     return None
 
 
-def number(function: Callable[..., mpmath.mpf], point: tuple[float, ...], digits: int) -> mpmath.mpf | None:
+def exact_value(function: Callable[..., mpmath.mpf], point: tuple[float, ...], digits: int) -> mpmath.mpf | None:
     """The number as it is with so many digits; None where there is no real one."""
     with mpmath.workdps(digits):
         try:

@@ -22,7 +22,7 @@ from derive.packages.reference import reference_page, run_page, train_page
 from derive.packages.speed import backends_page, c_page, device_page, fast_page, header_page, native_page
 from derive.packages.subject import Subject, subject_of, title_page
 from derive.packages.templates import DERIVE, page
-from derive.paper import DRAWN, Section, Shown, prose
+from derive.paper import SHOWN_AS_DRAWN, Section, Shown, prose
 from derive.paper.formats import MarkdownPage, TexPage, svg
 from derive.problems import Network
 from derive.programs import Derivation, Program
@@ -78,7 +78,7 @@ def template_of(name: str) -> str:
     return f"{'figure.svg' if name.endswith('.svg') else name.replace('sheet', 'derivation')}.j2"
 
 
-def render(network: Network, names: Iterable[str] = tuple(TARGETS), shown: Shown = DRAWN) -> dict[str, str]:
+def render(network: Network, names: Iterable[str] = tuple(TARGETS), shown: Shown = SHOWN_AS_DRAWN) -> dict[str, str]:
     """The text of each file of the package for a network, or of those that are named; pages show those numbers.
 
     A figure that the pages do not have is no file.

@@ -4,15 +4,15 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any
 
-from derive.backends.c import Place, Sweep, device_holes, network_holes
-from derive.backends.fast import Block
+from derive.backends.c import CSweep, Place, device_holes, network_holes
+from derive.backends.fast import FlatBlock
 from derive.calculus import hvp
 from derive.problems import Network
 from derive.programs import Derivation, all_in_parts, needed, readable
 
-FEW, MANY, MANY_ROWS, FEW_INPUTS = 3000, 80_000, 512, 48
+FEW, MANY, MANY_A_CALL, FEW_INPUTS = 3000, 80_000, 512, 48
 FASTER = (
-    f"up to {FEW} weights and biases, or up to {MANY} and {MANY_ROWS} rows a call; "
+    f"up to {FEW} weights and biases, or up to {MANY} and {MANY_A_CALL} rows a call; "
     f"not for one layer of more than {FEW_INPUTS} inputs"
 )
 
@@ -24,11 +24,11 @@ def faster_from(network: Network) -> int | None:
     """
     if network.entries > MANY or (len(network.layers) == 2 and network.layers[0] > FEW_INPUTS):
         return None
-    return 1 if network.entries <= FEW else MANY_ROWS
+    return 1 if network.entries <= FEW else MANY_A_CALL
 
 
 def native_holes(
-    network: Network, derived: Derivation, each: Derivation, penalty: Derivation | None, blocks: list[Block]
+    network: Network, derived: Derivation, each: Derivation, penalty: Derivation | None, blocks: list[FlatBlock]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Those of network.c, and those of network.h.
 
@@ -39,7 +39,7 @@ def native_holes(
     sweeps = {
         "gradient": gradient_sweep(derived),
         "hvp": hvp_sweep(derived),
-        "per_sample": Sweep(each.program, needed(each.equations, by_gradient(each)), by_gradient(each)),
+        "per_sample": CSweep(each.program, needed(each.equations, by_gradient(each)), by_gradient(each)),
     }
     of_penalty = (gradient_sweep(penalty), hvp_sweep(penalty)) if penalty else (None, None)
     source, header = network_holes(sweeps, dict(laid), *of_penalty)
@@ -47,7 +47,7 @@ def native_holes(
 
 
 def holes_of_device(
-    network: Network, derived: Derivation, penalty: Derivation | None, blocks: list[Block]
+    network: Network, derived: Derivation, penalty: Derivation | None, blocks: list[FlatBlock]
 ) -> dict[str, Any]:
     """The holes of device.h."""
     laid = list(laid_places(blocks))
@@ -61,24 +61,24 @@ def header_holes(network: Network, laid: list[tuple[str, Place]]) -> dict[str, A
     return {"inputs": network.layers[0], "outputs": network.layers[-1], "layout": layout}
 
 
-def gradient_sweep(derived: Derivation) -> Sweep:
+def gradient_sweep(derived: Derivation) -> CSweep:
     gradient = readable(derived)
-    return Sweep(derived.program, gradient.equations, by_gradient(gradient))
+    return CSweep(derived.program, gradient.equations, by_gradient(gradient))
 
 
-def hvp_sweep(derived: Derivation) -> Sweep:
+def hvp_sweep(derived: Derivation) -> CSweep:
     product = hvp(derived)
     moved = {name: symbol for name, symbol in product.results.items() if symbol is not None}
     products = {moved[symbol.name]: symbol for symbol in derived.program.parameters if symbol.name in moved}
     equations = all_in_parts(needed(product.equations, products), derived.program.notation)
-    return Sweep(derived.program, equations, products)
+    return CSweep(derived.program, equations, products)
 
 
 def by_gradient(derivation: Derivation) -> dict[Any, Any]:
     return {gradient: symbol for symbol, gradient in derivation.gradients.items()}
 
 
-def laid_places(blocks: list[Block]) -> Iterator[tuple[str, Place]]:
+def laid_places(blocks: list[FlatBlock]) -> Iterator[tuple[str, Place]]:
     """Where each parameter lies in a flat vector, by its name."""
     start = 0
     for part in (part for block in blocks for part in block.parts):

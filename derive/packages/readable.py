@@ -6,7 +6,7 @@ from typing import Any
 
 from sympy import MatrixSymbol
 
-from derive.backends.torch import ONE, lines, spell, summands
+from derive.backends.torch import ONE, lines, rows_summands, spell
 from derive.calculus import Computed, hvp, input_grad, jvp, per_sample_grad
 from derive.packages.subject import Subject, classes_page, docstring_lines
 from derive.packages.templates import tensor_checks
@@ -74,7 +74,7 @@ def function_body(subject: Subject, computed: Computed, others: Iterable[MatrixS
 def per_sample(subject: Subject) -> dict[str, Any]:
     """What the rows' own gradients need, and these: the sums over the rows, left undone."""
     program, (equations, sums) = subject.each.program, per_sample_grad(subject.each)
-    body, terms = lines(program, equations, ONE), [summands(program, equation) for equation in sums]
+    body, terms = lines(program, equations, ONE), [rows_summands(program, equation) for equation in sums]
     unpacked = unpack(subject, names([*body, *terms]))
     return {"unpack": unpacked, "lines": body, "size_lines": size_lines(body), "terms": terms}
 

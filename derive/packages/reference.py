@@ -4,7 +4,7 @@ from typing import Any
 
 from derive.backends import WIDTH, Source, call
 from derive.backends.torch import Line, TorchPrinter, lines, spell
-from derive.operations import Affine, Operation, Transposed, Value
+from derive.operations import Affine, NamedMatrix, Operation, Transposed
 from derive.packages.subject import Subject, docstring_lines, penalty_page, title_page
 from derive.packages.text import imports, names, pieces
 from derive.problems import Network, no_least_value, targets
@@ -16,7 +16,7 @@ class LayersPrinter(TorchPrinter):
 
     def product(self, parts: tuple[Operation, ...]) -> Source:
         match parts:
-            case Value() as input, Transposed(of=Value(symbol=W)) if W in self.program.weights:
+            case NamedMatrix() as input, Transposed(of=NamedMatrix(symbol=W)) if W in self.program.weights:
                 return call(f"self.fc{self.program.notation.layer(W.name)}", self.of(input))
         return super().product(parts)
 

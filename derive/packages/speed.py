@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any
 
-from derive.backends.fast import Block, schedule
+from derive.backends.fast import FlatBlock, schedule
 from derive.backends.torch import lines
 from derive.packages.native import FASTER, faster_from, holes_of_device
 from derive.packages.subject import Subject, classes_page, docstring_lines, penalty_page, title_page
@@ -37,7 +37,7 @@ def fast_page(subject: Subject) -> dict[str, Any]:
     }
 
 
-def flat_views(blocks: list[Block]) -> Iterator[dict[str, Any]]:
+def flat_views(blocks: list[FlatBlock]) -> Iterator[dict[str, Any]]:
     """Each parameter: its name, how many entries of a flat vector it has, and its shape as a view of these."""
     for part in (part for block in blocks for part in block.parts):
         sizes = ", ".join(map(str, part.shape[::-1] if part.transposed else part.shape))

@@ -11,7 +11,7 @@ from derive.backends import WIDTH
 from derive.backends.fast import schedule
 from derive.calculus import derive, of_parameters_alone
 from derive.packages.native import native_holes
-from derive.paper import DRAWN, Section, Shown, network_document
+from derive.paper import SHOWN_AS_DRAWN, Section, Shown, network_document
 from derive.problems import Network
 from derive.programs import Derivation, readable
 from derive.reading import forward
@@ -23,7 +23,7 @@ class Subject:
 
     network: Network
     derived: Derivation
-    shown: Shown = DRAWN
+    shown: Shown = SHOWN_AS_DRAWN
 
     @cached_property
     def derivation(self) -> Derivation:

@@ -20,12 +20,12 @@ from derive.paper.latex import derivation_latex
 from derive.paper.passes import goal, step_title
 from derive.paper.prose import prose
 from derive.paper.rules import examples
-from derive.paper.worked import DECIMALS, DRAWN, MOST_DECIMALS, Shown
+from derive.paper.worked import DECIMALS, MOST_DECIMALS, SHOWN_AS_DRAWN, Shown
 
 __all__ = [
     "DECIMALS",
-    "DRAWN",
     "MOST_DECIMALS",
+    "SHOWN_AS_DRAWN",
     "Block",
     "Boxed",
     "Broken",

@@ -107,7 +107,7 @@ class Section:
     others: tuple[str, ...] = ()
 
 
-def rows_of(left: str, right: str, reason: str, shape: str) -> list[Row]:
+def broken_rows(left: str, right: str, reason: str, shape: str) -> list[Row]:
     """One row, or several for a formula that is too wide for one."""
     (_, first), *others = broken(right, WIDEST_ROW)
     rows = [Row("", r"\quad " * (indent + 1) + line, "", "", sign="") for indent, line in others]
@@ -118,7 +118,7 @@ def equation_rows(program: Program, equation: Equation, reason: str, flat: bool 
     """The rows of an equation; `flat` with its left side on one line, where rows are to be low."""
     left = (symbol_in_line if flat else latex)(program, equation.target)
     shape = shape_latex(program, equation.target)
-    return rows_of(left, latex(program, equation.value), reason, shape)
+    return broken_rows(left, latex(program, equation.value), reason, shape)
 
 
 def summary(program: Program, equations: Iterable[Equation]) -> Chain:
@@ -137,7 +137,7 @@ def boxed(program: Program, *equations: Equation) -> Block:
     sides = [(latex(program, e.target), latex(program, e.value)) for e in equations]
     if sum(width(left) + width(right) for left, right in sides) <= WIDEST_LINE:
         return Boxed(r" \qquad ".join(f"{left} = {right}" for left, right in sides))
-    return Chain(tuple(row for left, right in sides for row in rows_of(left, right, "", "")))
+    return Chain(tuple(row for left, right in sides for row in broken_rows(left, right, "", "")))
 
 
 def enumerated(parts: list[str], word: str) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 
-SIZES = ("", r"\bigl", r"\Bigl", r"\biggl")
+BRACKET_SIZES = ("", r"\bigl", r"\Bigl", r"\biggl")
 BRACKET = re.compile(r"(?:\\left|\\right|\\(?:big|Big|bigg|Bigg)[lr])?(?<!\\)([()])")
 
 
@@ -22,7 +22,7 @@ def sized(tex: str) -> str:
             held = [pairs[t.start()] for t in tokens if start.end() <= t.start() < token.start() and t.start() in pairs]
             tall = 3 if "cases" in inside or "matrix" in inside else 2 if r"\frac" in inside or r"\sum" in inside else 0
             pairs[start.start()] = pairs[token.start()] = min(3, max(tall, 1 + max(held) if held else 0))
-    size = {at: SIZES[height] for at, height in pairs.items()}
+    size = {at: BRACKET_SIZES[height] for at, height in pairs.items()}
 
     def resize(token: re.Match[str]) -> str:
         mark = size.get(token.start(), "")

@@ -21,8 +21,8 @@ def cost_section(derivation: Derivation) -> Section:
     forward, back = (multiplications(derivation, of) for of in (program.equations, derivation.backward))
     made = {e.target for e in program.equations}
     kept = {use for e in derivation.backward for use in e.uses if use in made}
-    numbers = sum((entries(derivation, symbol.shape) for symbol in kept), Integer(0))
-    weights = sum((entries(derivation, symbol.shape) for symbol in program.parameters), Integer(0))
+    numbers = sum((entry_count(derivation, symbol.shape) for symbol in kept), Integer(0))
+    weights = sum((entry_count(derivation, symbol.shape) for symbol in program.parameters), Integer(0))
     rows = (
         (prose("cost.forward"), f"${scalar_latex(forward)}$"),
         (prose("cost.backward"), f"${scalar_latex(back)}$"),
@@ -36,7 +36,7 @@ def cost_section(derivation: Derivation) -> Section:
 
 def multiplications(derivation: Derivation, equations: Iterable[Equation]) -> Expr:
     counts = (products_in(lower(equation.value)) for equation in equations)
-    return expand(sum(counts, Integer(0)).xreplace(sized(derivation)))
+    return expand(sum(counts, Integer(0)).xreplace(numbers_of_sizes(derivation)))
 
 
 def products_in(operation: Operation) -> Expr:
@@ -54,9 +54,9 @@ def products_in(operation: Operation) -> Expr:
     return Integer(0)
 
 
-def entries(derivation: Derivation, shape: tuple[Expr, Expr]) -> Expr:
-    return (shape[0] * shape[1]).xreplace(sized(derivation))
+def entry_count(derivation: Derivation, shape: tuple[Expr, Expr]) -> Expr:
+    return (shape[0] * shape[1]).xreplace(numbers_of_sizes(derivation))
 
 
-def sized(derivation: Derivation) -> dict[Expr, Expr]:
+def numbers_of_sizes(derivation: Derivation) -> dict[Expr, Expr]:
     return {size: Integer(number) for size, number in derivation.program.sizes.items()}

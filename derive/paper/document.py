@@ -21,15 +21,15 @@ from derive.paper.blocks import (
     Section,
     Table,
     boxed,
+    broken_rows,
     enumerated,
-    rows_of,
     summary,
 )
 from derive.paper.breaking import broken, width
 from derive.paper.cost import cost_section
 from derive.paper.figures import network_figure
-from derive.paper.guide import making_section, notation_section, questions_section, signs
-from derive.paper.latex import latex, shape_latex, symbol_in_line, written
+from derive.paper.guide import making_section, notation_section, questions_section, sign_notes
+from derive.paper.latex import latex, shape_latex, symbol_in_line, written_tex
 from derive.paper.one_weight import weight_sections
 from derive.paper.passes import backward_sections, forward_sections, without_repetition
 from derive.paper.pictured import pictured_sections
@@ -37,7 +37,7 @@ from derive.paper.prose import prose
 from derive.paper.rules import rules_sections
 from derive.paper.slopes import slope_sections
 from derive.paper.softmax import softmax_sections
-from derive.paper.worked import DRAWN, Shown, expression_numbers, numbers_sections
+from derive.paper.worked import SHOWN_AS_DRAWN, Shown, expression_numbers, numbers_sections
 from derive.problems import Network
 from derive.programs import Derivation, Equation, NetworkNotation, Program, RowMax, Symmetric, substitute
 
@@ -51,7 +51,7 @@ def network_title(network: Network) -> str:
 
 
 def network_document(
-    network: Network, derivation: Derivation, computed: Derivation, shown: Shown = DRAWN
+    network: Network, derivation: Derivation, computed: Derivation, shown: Shown = SHOWN_AS_DRAWN
 ) -> list[Section]:
     """The whole derivation of a network's gradient; `computed` is the same with long formulas in parts, as the code."""
     return [
@@ -96,7 +96,7 @@ def expression_document(
                 *(boxed(program, e) for e in results),
             ),
         ),
-        Section("Notation", "notation", (Bullets(tuple(signs(derivation))), symbols_table(derivation))),
+        Section("Notation", "notation", (Bullets(tuple(sign_notes(derivation))), symbols_table(derivation))),
         *rules_sections(derivation),
         *forward_sections(derivation, derivation),
         *backward_sections(derivation, derivation, pictured and len(derivation.equations) <= MOST_PICTURED),
@@ -217,7 +217,11 @@ def recursion_sections(network: Network, derivation: Derivation) -> list[Section
     about = {symbol for symbol in symbols if program.notation.layer(symbol.name) == layer}
     wanted = [e for e in derivation.equations if (e.variable or e.target) in about]
     notation = NetworkNotation(any_layer=layer)
-    rows = [row for e in wanted for row in rows_of(written(notation, e.target), written(notation, e.value), e.rule, "")]
+    rows = [
+        row
+        for e in wanted
+        for row in broken_rows(written_tex(notation, e.target), written_tex(notation, e.value), e.rule, "")
+    ]
     return [
         Section(
             "The recursion for any depth",

@@ -68,7 +68,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Reading:
+class MarkedPoint:
     """A point that is marked, a line through it, and what is said of it."""
 
     mark: Circle
@@ -92,7 +92,7 @@ class Figure:
     width: float
     height: float
     parts: tuple[Part, ...]
-    readings: tuple[Reading, ...] = ()
+    readings: tuple[MarkedPoint, ...] = ()
     at: int = 0
     slider: str = ""
 

@@ -11,10 +11,10 @@ from sympy.printing.latex import LatexPrinter
 
 from derive.formulas import in_powers_of, over, root
 from derive.paper.breaking import width
-from derive.programs import FUNCTION_SIGNS, factors, terms
+from derive.programs import FUNCTION_SIGNS, factors, ordered_terms
 
-SUM, PRODUCT, DIFFERENTIAL, SCALED, FRACTION, POWER, ATOM = range(7)
-RELATIONS = {"<": "<", "<=": r"\le", ">": ">", ">=": r"\ge", "==": "=", "!=": r"\ne"}
+SUM_TEX, PRODUCT_TEX, DIFFERENTIAL, SCALED, FRACTION, POWER_TEX, ATOM_TEX = range(7)
+RELATION_SIGNS = {"<": "<", "<=": r"\le", ">": ">", ">=": r"\ge", "==": "=", "!=": r"\ne"}
 WIDEST_CASE = 44
 
 
@@ -57,7 +57,9 @@ class FormulaWriter:
             return self.names[expr]
         expr = in_powers_of(expr) if expr.has(over, root) else expr
         if self.is_constant(expr):
-            return Piece(self.printer._print(expr), SUM if expr.is_Add or expr.could_extract_minus_sign() else ATOM)
+            return Piece(
+                self.printer._print(expr), SUM_TEX if expr.is_Add or expr.could_extract_minus_sign() else ATOM_TEX
+            )
         for kind, method in (
             (Add, self.sum),
             (Mul, self.product),
@@ -70,18 +72,18 @@ class FormulaWriter:
         ):
             if isinstance(expr, kind):
                 return method(expr)
-        return Piece(self.printer._print(expr), ATOM)
+        return Piece(self.printer._print(expr), ATOM_TEX)
 
     def is_constant(self, expr: Expr) -> bool:
         return not expr.free_symbols & self.names.keys()
 
     def sum(self, expr: Add) -> Piece:
-        first, *rest = terms(expr)
-        text = self.term(first, SUM)
+        first, *rest = ordered_terms(expr)
+        text = self.term(first, SUM_TEX)
         for term in rest:
             negative = term.could_extract_minus_sign()
-            text += f" - {self.term(-term, PRODUCT)}" if negative else f" + {self.term(term, SUM)}"
-        return Piece(text, SUM)
+            text += f" - {self.term(-term, PRODUCT_TEX)}" if negative else f" + {self.term(term, SUM_TEX)}"
+        return Piece(text, SUM_TEX)
 
     def term(self, expr: Expr, level: int) -> str:
         """A number in a sum of matrices stands for a matrix full of it."""
@@ -93,7 +95,7 @@ class FormulaWriter:
     def product(self, expr: Mul) -> Piece:
         """Numbers and sizes as one factor in front, then left to right as the code multiplies."""
         if expr.could_extract_minus_sign():
-            return Piece(f"-{self.piece(-expr).at(PRODUCT)}", SUM)
+            return Piece(f"-{self.piece(-expr).at(PRODUCT_TEX)}", SUM_TEX)
         scale, over, under, ahead = Integer(1), [], [], []
         parts = factors(expr, self.printer.notation)
         alone = all(self.is_constant(part) or part in self.numbers for part in parts)
@@ -106,20 +108,20 @@ class FormulaWriter:
                 under.append(self.piece(1 / factor))
             else:
                 over.append(self.piece(factor))
-        front = r" \, ".join([*([] if scale == 1 else [self.piece(scale).at(PRODUCT)]), *ahead])
+        front = r" \, ".join([*([] if scale == 1 else [self.piece(scale).at(PRODUCT_TEX)]), *ahead])
         if not self.matrix and under:
-            numerator = self.joined([piece.at(PRODUCT) for piece in over], front) or front or "1"
-            return Piece(rf"\frac{{{numerator}}}{{{self.joined([p.at(PRODUCT) for p in under], '')}}}", PRODUCT)
+            numerator = self.joined([piece.at(PRODUCT_TEX) for piece in over], front) or front or "1"
+            return Piece(rf"\frac{{{numerator}}}{{{self.joined([p.at(PRODUCT_TEX) for p in under], '')}}}", PRODUCT_TEX)
         one = len(over) == 1 and not under and not ahead
-        level = SCALED if self.matrix else PRODUCT
+        level = SCALED if self.matrix else PRODUCT_TEX
         texts = [piece.at(level) for piece in over]
         if over and not under:
             texts[-1] = over[-1].last(level)
         text = self.joined(texts, front)
         if under:
             text = text or (rf"{front} \, \boldsymbol{{1}}" if front else r"\boldsymbol{1}")
-            text += "".join(rf" \oslash {piece.at(POWER)}" for piece in under)
-        return Piece(text, SCALED if one else PRODUCT)
+            text += "".join(rf" \oslash {piece.at(POWER_TEX)}" for piece in under)
+        return Piece(text, SCALED if one else PRODUCT_TEX)
 
     def joined(self, parts: list[str], front: str) -> str:
         text = self.dot.join(parts)
@@ -130,26 +132,26 @@ class FormulaWriter:
     def power(self, expr: Pow) -> Piece:
         base, exponent = expr.as_base_exp()
         if not self.matrix and exponent == Rational(1, 2):
-            return Piece(rf"\sqrt{{{self.piece(base).tex}}}", ATOM)
+            return Piece(rf"\sqrt{{{self.piece(base).tex}}}", ATOM_TEX)
         if not self.matrix and exponent.is_number and exponent.is_negative:
-            return Piece(rf"\frac{{1}}{{{self.piece(base**-exponent).tex}}}", PRODUCT)
+            return Piece(rf"\frac{{1}}{{{self.piece(base**-exponent).tex}}}", PRODUCT_TEX)
         mark = r"\odot " if self.matrix else ""
-        return Piece(f"{self.piece(base).at(ATOM)}^{{{mark}{self.piece(exponent).tex}}}", POWER)
+        return Piece(f"{self.piece(base).at(ATOM_TEX)}^{{{mark}{self.piece(exponent).tex}}}", POWER_TEX)
 
     def call(self, expr: Expr) -> Piece:
         name = type(expr).__name__
         sign = FUNCTION_SIGNS.get(name) or rf"\mathrm{{{escape_math(name)}}}"
-        return Piece(f"{sign}({', '.join(self.piece(argument).tex for argument in expr.args)})", ATOM)
+        return Piece(f"{sign}({', '.join(self.piece(argument).tex for argument in expr.args)})", ATOM_TEX)
 
     def modulus(self, expr: Abs) -> Piece:
-        return Piece(rf"\lvert {self.piece(expr.args[0]).tex} \rvert", ATOM)
+        return Piece(rf"\lvert {self.piece(expr.args[0]).tex} \rvert", ATOM_TEX)
 
     def cases(self, expr: Piecewise) -> Piece:
         """Branches under one another, or in line where(condition, value, otherwise), as torch has it."""
         if self.in_line:
             (value, condition), *rest = expr.args
             parts = [self.condition(condition), self.piece(value).tex, self.piece(Piecewise(*rest)).tex]
-            return Piece(rf"\mathrm{{where}}({', '.join(parts)})", ATOM)
+            return Piece(rf"\mathrm{{where}}({', '.join(parts)})", ATOM_TEX)
         rows = []
         for value, condition in expr.args:
             when = r"\text{otherwise}" if condition is true else rf"\text{{where }} {self.condition(condition)}"
@@ -157,7 +159,7 @@ class FormulaWriter:
         if max(map(width, rows)) > WIDEST_CASE:
             self.in_line = True
             return self.cases(expr)
-        return Piece(r"\begin{cases} " + r" \\ ".join(rows) + r" \end{cases}", PRODUCT)
+        return Piece(r"\begin{cases} " + r" \\ ".join(rows) + r" \end{cases}", PRODUCT_TEX)
 
     def condition(self, condition: Expr) -> str:
         condition = to_nnf(condition, simplify=False)
@@ -170,7 +172,7 @@ class FormulaWriter:
         return joint.join(f"({text})" if isinstance(part, And | Or) else text for part, text in parts)
 
     def relation(self, expr: Relational) -> Piece:
-        return Piece(f"{self.piece(expr.lhs).tex} {RELATIONS[expr.rel_op]} {self.piece(expr.rhs).tex}", SUM)
+        return Piece(f"{self.piece(expr.lhs).tex} {RELATION_SIGNS[expr.rel_op]} {self.piece(expr.rhs).tex}", SUM_TEX)
 
 
 def escape_math(name: str) -> str:

@@ -41,7 +41,7 @@ def notation_section(network: Network, derivation: Derivation) -> Section:
         "Notation and shapes",
         "notation",
         (
-            Bullets((*(prose(f"notation.{name}") for name in ("rows", "layers", "entries")), *signs(derivation))),
+            Bullets((*(prose(f"notation.{name}") for name in ("rows", "layers", "entries")), *sign_notes(derivation))),
             *map(Paragraph, sizes),
             Table(("symbol", "meaning", "shape", "here", "in the code"), tuple(rows), (0.12, 0.42, 0.15, 0.15, 0.16)),
             Paragraph(prose("notation.others")),
@@ -54,14 +54,14 @@ def notation_section(network: Network, derivation: Derivation) -> Section:
     )
 
 
-def signs(derivation: Derivation) -> list[str]:
+def sign_notes(derivation: Derivation) -> list[str]:
     """What is written in formulas, in words; what not every derivation has, where it has it."""
     nodes = {type(node) for equation in derivation.equations for node in preorder_traversal(equation.value)}
     rare = [kind for kind in RARE if kind in nodes]
-    return [*map(prose, USUAL), *(prose(f"rare_signs.{kind.__name__}") for kind in rare)]
+    return [*map(prose, USUAL_SIGNS), *(prose(f"rare_signs.{kind.__name__}") for kind in rare)]
 
 
-USUAL = ("signs.products", "signs.ones", "signs.layout")
+USUAL_SIGNS = ("signs.products", "signs.ones", "signs.layout")
 RARE = (RowLogSumExp, KroneckerProduct, BlockSum, MatrixSlice, Heaviside)
 
 

@@ -10,6 +10,7 @@ from derive.operations import (
     Constant,
     Entrywise,
     Inner,
+    NamedMatrix,
     Number,
     Operation,
     Product,
@@ -18,13 +19,12 @@ from derive.operations import (
     Scaled,
     Sum,
     Transposed,
-    Value,
     lower,
 )
 from derive.paper.breaking import sized
-from derive.paper.formulas import ATOM, DIFFERENTIAL, PRODUCT, SUM, FormulaWriter, Piece
+from derive.paper.formulas import ATOM_TEX, DIFFERENTIAL, PRODUCT_TEX, SUM_TEX, FormulaWriter, Piece
 from derive.paper.latex import TexPrinter, level_of
-from derive.programs import MADE, Equation, Notation, Program
+from derive.programs import ROLE_TEX, Equation, Notation, Program
 
 INDEX_LETTERS = "ijkmhvwxyabcgnpqrstu"
 UNIT = Integer(1)
@@ -42,7 +42,7 @@ class Term:
         return Term(self.sums + other.sums, self.factors + other.factors, self.scale * other.scale)
 
 
-def product_of(left: list[Term], right: list[Term]) -> list[Term]:
+def multiplied_terms(left: list[Term], right: list[Term]) -> list[Term]:
     """Two sums of terms, multiplied out."""
     return [one * other for one in left for other in right]
 
@@ -88,7 +88,7 @@ class IndexWriter:
     def symbol(self, name: str, row: str, column: str) -> str:
         role, other = self.notation.role(name)
         if role is not None:
-            return MADE[role].format(self.symbol(other, row, column))
+            return ROLE_TEX[role].format(self.symbol(other, row, column))
         letters, number = self.notation.sign(name)
         below = ";".join(part for part in (number, ",".join(present(row, column))) if part)
         return f"{letters}_{{{below}}}" if below else letters
@@ -99,7 +99,7 @@ class IndexWriter:
         Raises NotImplementedError for an operation that has no such form.
         """
         match operation:
-            case Value(symbol=symbol):
+            case NamedMatrix(symbol=symbol):
                 return [Term([], [self.entry(symbol, row, column)])]
             case Constant(kind="ones"):
                 return [Term()]
@@ -119,7 +119,7 @@ class IndexWriter:
                 return self.terms(of, row, column)
             case Inner(left=left, right=right):
                 i, j = (self.index(size) for size in left.shape)
-                pairs = product_of(self.terms(left, i, j), self.terms(right, i, j))
+                pairs = multiplied_terms(self.terms(left, i, j), self.terms(right, i, j))
                 return [Term(present(i, j)) * pair for pair in pairs]
             case Reduction(kind="sum", axis=axis, of=of):
                 i, j = (self.index(size) if axis in (None, side) else "" for side, size in enumerate(of.shape))
@@ -130,7 +130,7 @@ class IndexWriter:
             case Reduction(kind="logsumexp", of=of):
                 along = self.index(of.shape[1])
                 value = rf"\log({self.sums([along])}\exp({self.spelled(self.terms(of, row, along)).tex}))"
-                return [Term([], [Piece(value, ATOM)])]
+                return [Term([], [Piece(value, ATOM_TEX)])]
             case Entrywise():
                 return [Term([], [self.formula(operation, row, column)])]
         raise NotImplementedError(type(operation).__name__)
@@ -139,7 +139,7 @@ class IndexWriter:
         inner = [self.index(factor.shape[1]) for factor in product.factors[:-1]]
         ways = [Term(present(*inner))]
         for factor, left, right in zip(product.factors, [row, *inner], [*inner, column], strict=True):
-            ways = product_of(ways, self.terms(factor, left, right))
+            ways = multiplied_terms(ways, self.terms(factor, left, right))
         return ways
 
     def formula(self, operation: Entrywise, row: str, column: str) -> Piece:
@@ -156,22 +156,22 @@ class IndexWriter:
         (negative, first), *others = [self.signed(term) for term in terms]
         text = ("-" if negative else "") + first.tex
         text += "".join(f" {'-' if minus else '+'} {piece.tex}" for minus, piece in others)
-        return Piece(text, SUM if negative or others or terms[0].sums else first.level)
+        return Piece(text, SUM_TEX if negative or others or terms[0].sums else first.level)
 
     def signed(self, term: Term) -> tuple[bool, Piece]:
         """Whether a term is subtracted, and what: a number, the sums, their factors; a differential is the last."""
         negative = term.scale.could_extract_minus_sign()
         scale = -term.scale if negative else term.scale
-        number = [] if scale == 1 else [Piece(self.printer._print(scale), SUM if scale.is_Add else ATOM)]
+        number = [] if scale == 1 else [Piece(self.printer._print(scale), SUM_TEX if scale.is_Add else ATOM_TEX)]
         factors = sorted(term.factors, key=lambda piece: piece.level == DIFFERENTIAL)
         if len(factors) == 1 and not number:
-            level = PRODUCT if term.sums else SUM
+            level = PRODUCT_TEX if term.sums else SUM_TEX
             return negative, Piece(self.sums(term.sums) + factors[0].at(level), factors[0].level)
-        product = [part.at(PRODUCT) for part in factors]
+        product = [part.at(PRODUCT_TEX) for part in factors]
         if term.sums:
             product = [self.sums(term.sums) + (r" \, ".join(product) or "1")]
-        before = [part.at(PRODUCT) for part in number]
-        return negative, Piece(r" \, ".join([*before, *product]) or "1", PRODUCT)
+        before = [part.at(PRODUCT_TEX) for part in number]
+        return negative, Piece(r" \, ".join([*before, *product]) or "1", PRODUCT_TEX)
 
     def sums(self, indices: list[str]) -> str:
         """One sign of summation; a single index shows its range."""
@@ -180,7 +180,7 @@ class IndexWriter:
         return "".join(rf"\sum_{{{i}=1}}^{{{self.printer._print(self.letters[i])}}} " for i in indices)
 
 
-def names_of(matrices: Iterable[MatrixSymbol]) -> set[str]:
+def taken_names(matrices: Iterable[MatrixSymbol]) -> set[str]:
     """What an index may not be called: matrices, and the letters of their sizes."""
     sizes = (sympify(size) for matrix in matrices for size in matrix.shape)
     return {matrix.name for matrix in matrices} | {str(letter) for size in sizes for letter in size.free_symbols}
@@ -189,7 +189,7 @@ def names_of(matrices: Iterable[MatrixSymbol]) -> set[str]:
 def writer_of(program: Program, equation: Equation) -> IndexWriter:
     """What writes the entries of an equation; of a backward one with the indices of what it goes back through."""
     matrices = (*program.inputs, *(equation.target for equation in program.equations))
-    return IndexWriter(program.notation, names_of(matrices), (equation.through or equation).target)
+    return IndexWriter(program.notation, taken_names(matrices), (equation.through or equation).target)
 
 
 def entry_latex(program: Program, equation: Equation) -> str | None:
@@ -214,5 +214,5 @@ def index_proof(
         inner = writer.spelled(writer.terms(lower(gradient), row, column))
     except NotImplementedError:
         return None
-    lines.append(rf"{writer.sums(present(row, column))}{inner.at(PRODUCT)} \, {dv}")
+    lines.append(rf"{writer.sums(present(row, column))}{inner.at(PRODUCT_TEX)} \, {dv}")
     return [sized(line) for line in lines]

@@ -32,8 +32,19 @@ from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 from sympy.printing.latex import LatexPrinter
 
+from derive.backends import MOST_READABLE
 from derive.paper.breaking import sized
-from derive.paper.formulas import ATOM, DIFFERENTIAL, FRACTION, POWER, PRODUCT, SCALED, SUM, FormulaWriter, Piece
+from derive.paper.formulas import (
+    ATOM_TEX,
+    DIFFERENTIAL,
+    FRACTION,
+    POWER_TEX,
+    PRODUCT_TEX,
+    SCALED,
+    SUM_TEX,
+    FormulaWriter,
+    Piece,
+)
 from derive.programs import (
     PLAIN,
     BlockSum,
@@ -50,12 +61,11 @@ from derive.programs import (
     scaled,
 )
 
-LEVELS = {
-    (MatAdd, Add): SUM,
-    (MatMul, Mul, HadamardProduct, KroneckerProduct): PRODUCT,
-    (Transpose, Inverse, MatPow, HadamardPower): POWER,
+TEX_LEVELS = {
+    (MatAdd, Add): SUM_TEX,
+    (MatMul, Mul, HadamardProduct, KroneckerProduct): PRODUCT_TEX,
+    (Transpose, Inverse, MatPow, HadamardPower): POWER_TEX,
 }
-MOST_READABLE = 10**6  # a fraction with a larger denominator is written as a decimal, as in the code
 
 
 def is_row(ones: OneMatrix) -> bool:
@@ -63,7 +73,7 @@ def is_row(ones: OneMatrix) -> bool:
     return ones.shape[0] == 1 and ones.shape[1] != 1
 
 
-def is_negative(term: MatrixExpr) -> bool:
+def has_minus(term: MatrixExpr) -> bool:
     """Whether a term of a sum is written with a minus."""
     number = term.formula if isinstance(term, Elementwise) else chain(term)[0]
     return number.could_extract_minus_sign()
@@ -72,7 +82,7 @@ def is_negative(term: MatrixExpr) -> bool:
 def level_of(notation: Notation, symbol: MatrixSymbol) -> int:
     role, _ = notation.role(symbol.name)
     levels: dict[Role | None, int] = {Role.COTANGENT: FRACTION, Role.DIFFERENTIAL: DIFFERENTIAL}
-    return levels.get(role, ATOM)
+    return levels.get(role, ATOM_TEX)
 
 
 class TexPrinter(LatexPrinter):
@@ -97,9 +107,9 @@ class TexPrinter(LatexPrinter):
         if isinstance(expr, MatrixSymbol):
             level = level_of(self.notation, expr)
         elif isinstance(expr, OneMatrix):
-            level = POWER if is_row(expr) else ATOM
+            level = POWER_TEX if is_row(expr) else ATOM_TEX
         else:
-            level = next((level for kinds, level in LEVELS.items() if isinstance(expr, kinds)), ATOM)
+            level = next((level for kinds, level in TEX_LEVELS.items() if isinstance(expr, kinds)), ATOM_TEX)
         return Piece(self._print(expr), level)
 
     def _print_Basic(self, expr: Basic) -> str:
@@ -123,7 +133,7 @@ class TexPrinter(LatexPrinter):
 
     def sides(self, matrix: MatrixExpr, by: str = r" \times ") -> str:
         """rows x columns."""
-        return by.join(self.piece(side).at(PRODUCT) for side in matrix.shape)
+        return by.join(self.piece(side).at(PRODUCT_TEX) for side in matrix.shape)
 
     def _print_Trace(self, expr: Expr) -> str:
         return rf"\mathrm{{tr}}({self._print(expr.arg)})"
@@ -150,7 +160,7 @@ class TexPrinter(LatexPrinter):
 
     def placed(self, matrix: MatrixExpr, row: str, column: str) -> str:
         """Part of a matrix."""
-        if not isinstance(matrix, MatrixSymbol) or level_of(self.notation, matrix) != ATOM:
+        if not isinstance(matrix, MatrixSymbol) or level_of(self.notation, matrix) != ATOM_TEX:
             return rf"({self._print(matrix)})_{{{row},{column}}}"
         letters, number = self.notation.sign(matrix.name)
         return rf"\boldsymbol{{{letters}}}_{{{f'{number};' if number else ''}{row},{column}}}"
@@ -161,7 +171,7 @@ class TexPrinter(LatexPrinter):
         return rf"\begin{{bmatrix}} {body} \end{{bmatrix}}"
 
     def _print_KroneckerProduct(self, expr: KroneckerProduct) -> str:
-        return r" \otimes ".join(self.piece(part).at(POWER) for part in expr.args)
+        return r" \otimes ".join(self.piece(part).at(POWER_TEX) for part in expr.args)
 
     def _print_BlockSum(self, expr: BlockSum) -> str:
         name = "overblocks" if expr.inner else "inblocks"
@@ -209,47 +219,49 @@ class TexPrinter(LatexPrinter):
         return rf"\boldsymbol{{1}}_{{{self.sides(expr)}}}"
 
     def _print_Transpose(self, expr: Transpose) -> str:
-        return rf"{self.piece(expr.arg).at(ATOM)}^{{\top}}"
+        return rf"{self.piece(expr.arg).at(ATOM_TEX)}^{{\top}}"
 
     def _print_MatMul(self, expr: MatMul) -> str:
         scale, matrices = expr.as_coeff_matrices()
         sign = ""
         if scale.could_extract_minus_sign():
             sign, scale = "-", -scale
-        number = [] if scale == 1 else [Piece(self._print(scale), SUM if scale.is_Add else ATOM).at(PRODUCT)]
+        number = (
+            [] if scale == 1 else [Piece(self._print(scale), SUM_TEX if scale.is_Add else ATOM_TEX).at(PRODUCT_TEX)]
+        )
         *front, last = (self.piece(matrix) for matrix in matrices)
         levels = (SCALED, *[FRACTION] * len(front))
         texts = [piece.at(level) for piece, level in zip(front, levels, strict=False)]
         return sign + r" \, ".join([*number, " ".join([*texts, last.last(levels[-1])])])
 
     def _print_Inverse(self, expr: Inverse) -> str:
-        return rf"{self.piece(expr.arg).at(ATOM)}^{{-1}}"
+        return rf"{self.piece(expr.arg).at(ATOM_TEX)}^{{-1}}"
 
     def _print_MatPow(self, expr: MatPow) -> str:
-        return rf"{self.piece(expr.base).at(ATOM)}^{{{self._print(expr.exp)}}}"
+        return rf"{self.piece(expr.base).at(ATOM_TEX)}^{{{self._print(expr.exp)}}}"
 
     def _print_MatAdd(self, expr: MatAdd) -> str:
         """A row that is broadcast comes last, as a bias does."""
         first, *rest = sorted(expr.args, key=lambda term: term.has(OneMatrix))
         return self._print(first) + "".join(
-            f" - {self._print(scaled(Integer(-1), term))}" if is_negative(term) else f" + {self._print(term)}"
+            f" - {self._print(scaled(Integer(-1), term))}" if has_minus(term) else f" + {self._print(term)}"
             for term in rest
         )
 
     def _print_HadamardProduct(self, expr: HadamardProduct) -> str:
-        return r" \odot ".join(self.piece(part).at(POWER) for part in expr.args)
+        return r" \odot ".join(self.piece(part).at(POWER_TEX) for part in expr.args)
 
     def _print_HadamardPower(self, expr: HadamardPower) -> str:
-        return rf"{self.piece(expr.base).at(ATOM)}^{{\odot {self._print(expr.exp)}}}"
+        return rf"{self.piece(expr.base).at(ATOM_TEX)}^{{\odot {self._print(expr.exp)}}}"
 
 
 def latex(program: Program | None, expr: Expr, in_line: bool = False) -> str:
     """The expression as LaTeX, in the program's notation; `in_line` writes its branches so that lines can break."""
-    return written(program.notation if program else PLAIN, expr, in_line)
+    return written_tex(program.notation if program else PLAIN, expr, in_line)
 
 
 @lru_cache(maxsize=4096)
-def written(notation: Notation, expr: Expr, in_line: bool = False) -> str:
+def written_tex(notation: Notation, expr: Expr, in_line: bool = False) -> str:
     """SymPy forgets all that it knows when told how to multiply out: only formulas need it told."""
     if not expr.has(Elementwise):
         return sized(TexPrinter(notation, in_line).piece(expr).tex)
@@ -260,7 +272,7 @@ def written(notation: Notation, expr: Expr, in_line: bool = False) -> str:
 def scalar_latex(expr: Expr, notation: Notation = PLAIN) -> str:
     """A scalar formula, as sigma'(z) = sigma(z) (1 - sigma(z)); its variables are written as they come."""
     printer = TexPrinter(notation)
-    names = {symbol: Piece(printer._print(symbol), ATOM) for symbol in expr.free_symbols}
+    names = {symbol: Piece(printer._print(symbol), ATOM_TEX) for symbol in expr.free_symbols}
     with distribute(False):
         return sized(FormulaWriter(printer, names, matrix=False).piece(expr).tex)
 

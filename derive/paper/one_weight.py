@@ -12,13 +12,13 @@ from derive.paper.figures import Figure
 from derive.paper.indices import writer_of
 from derive.paper.plots import Touching, plot
 from derive.paper.prose import prose
-from derive.paper.worked import DRAWN, Drawn, Shown, inputs_shown, network_shown
+from derive.paper.worked import SHOWN_AS_DRAWN, Drawn, Shown, inputs_shown, network_shown
 from derive.problems import Network
 from derive.programs import Derivation
 
 REACH, HALF = 3, 15  # how far the weight moves to both sides, and in how many steps
 WIDTHS = (1, 0.5, 0.2, 0.1, 0.05, 0.02)  # of difference quotients whose error is not of rounding
-LEAST, SMALLEST = -7, 1e-12  # powers of ten: an error so small is of rounding; and what is no error at all
+ROUNDING_POWER, NO_ERROR = -7, 1e-12  # powers of ten: an error so small is of rounding; and what is no error at all
 PAST, MOST_DIGITS = 4, 12  # decades of h
 LAST_DIGITS = 1e-13  # less than that, an error is of rounding, which is not the same on all machines
 
@@ -58,7 +58,7 @@ class OneWeight:
         return None
 
 
-def weight_sections(network: Network, derivation: Derivation, shown: Shown = DRAWN) -> list[Section]:
+def weight_sections(network: Network, derivation: Derivation, shown: Shown = SHOWN_AS_DRAWN) -> list[Section]:
     """The section; none where a number in it is not finite, or the gradient is zero."""
     inputs = inputs_shown(derivation.program, network_shown(network, shown.own), shown.own)
     try:
@@ -97,8 +97,8 @@ def digits(loss: float, slope: float) -> dict[str, str]:
 
 def error_figures(weight: OneWeight) -> list[Figure]:
     """The error of quotients over h, and what rounding adds; none where the curve is straight, or a parabola."""
-    measured = [(math.log10(h), math.log10(max(weight.error(h), SMALLEST))) for h in WIDTHS]
-    if min(error for _, error in measured) < LEAST:
+    measured = [(math.log10(h), math.log10(max(weight.error(h), NO_ERROR))) for h in WIDTHS]
+    if min(error for _, error in measured) < ROUNDING_POWER:
         return []
     start, error = measured[-1]
     square = [(start - past, error - 2 * past) for past in range(1, PAST + 1)]

@@ -7,7 +7,7 @@ from itertools import groupby
 from sympy import Basic, MatrixExpr, MatrixSymbol, OneMatrix, Symbol
 
 from derive.backends.torch import ONE, lines
-from derive.calculus import pullback, rule
+from derive.calculus import pull_back, rule
 from derive.paper.blocks import (
     WIDEST_LINE,
     Block,
@@ -31,7 +31,7 @@ from derive.programs import Derivation, Equation, Program, Role, RowMax, shifts
 
 
 @dataclass(frozen=True)
-class Step:
+class PassStep:
     """An equation of a pass: its label, as B3, and what is said of it where it is derived in full."""
 
     label: str
@@ -48,7 +48,7 @@ def forward_sections(derivation: Derivation, computed: Derivation) -> list[Secti
         rows = [row for part in parts for row in equation_rows(program, part, "a part")]
         rows += equation_rows(program, last, equation.rule)
         blocks = (Chain(tuple(rows)), *entry_blocks(program, equation), *reason(program, equation), Listing(line))
-        steps.append(Step(f"F{number}", equation, blocks, line))
+        steps.append(PassStep(f"F{number}", equation, blocks, line))
     return [
         Section("Forward pass", "forward", (Paragraph(prose("passes.forward")),)),
         *step_sections(program, steps),
@@ -70,7 +70,7 @@ def backward_sections(derivation: Derivation, computed: Derivation, pictured: bo
             *entry_blocks(program, equation),
             Listing(line),
         )
-        steps.append(Step(f"B{number}", equation, blocks, line))
+        steps.append(PassStep(f"B{number}", equation, blocks, line))
     note: list[Block] = [Paragraph(prose("passes.backward"))]
     note += [Picture(computation_figure(derivation))] * pictured
     return [
@@ -79,7 +79,7 @@ def backward_sections(derivation: Derivation, computed: Derivation, pictured: bo
     ]
 
 
-def step_sections(program: Program, steps: list[Step]) -> list[Section]:
+def step_sections(program: Program, steps: list[PassStep]) -> list[Section]:
     """A section for each step that is new; those between them that are new but for the layer's number share one."""
     sections: list[Section] = []
     pairs = [(step, earlier(program, step, steps[:number])) for number, step in enumerate(steps)]
@@ -91,12 +91,12 @@ def step_sections(program: Program, steps: list[Step]) -> list[Section]:
     return sections
 
 
-def new_section(program: Program, step: Step) -> Section:
+def new_section(program: Program, step: PassStep) -> Section:
     heading = f"{step.label}. {step_title(program, step.equation)}"
     return Section(heading, step.label, step.blocks, level=3, step=True)
 
 
-def same_section(program: Program, pairs: list[tuple[Step, Step]]) -> Section:
+def same_section(program: Program, pairs: list[tuple[PassStep, PassStep]]) -> Section:
     """Steps, each with the one that it is the same as."""
     label, *others = (step.label for step, _ in pairs)
     rows = [
@@ -117,23 +117,27 @@ def same_section(program: Program, pairs: list[tuple[Step, Step]]) -> Section:
     )
 
 
-def earlier(program: Program, step: Step, before: list[Step]) -> Step | None:
+def earlier(program: Program, step: PassStep, before: list[PassStep]) -> PassStep | None:
     """The first of these steps that is the same but for the number of its layer."""
-    return next((other for other in before if same(program, step.equation, other.equation)), None)
+    return next((other for other in before if same_but_for_layer(program, step.equation, other.equation)), None)
 
 
-def same(program: Program, wanted: Equation, other: Equation) -> bool:
+def same_but_for_layer(program: Program, wanted: Equation, other: Equation) -> bool:
     """Whether two equations differ in nothing but the number of their layer."""
     layer, there = (program.notation.layer(e.target.name) for e in (wanted, other))
-    return bool(layer and there) and moved(program, other, layer - there) == moved(program, wanted, 0)
+    return bool(layer and there) and moved_by_layers(program, other, layer - there) == moved_by_layers(
+        program, wanted, 0
+    )
 
 
 def without_repetition(program: Program, equations: Sequence[Equation]) -> list[Equation]:
     """Those that are not the same as an earlier one."""
-    return [e for i, e in enumerate(equations) if not any(same(program, e, other) for other in equations[:i])]
+    return [
+        e for i, e in enumerate(equations) if not any(same_but_for_layer(program, e, other) for other in equations[:i])
+    ]
 
 
-def moved(program: Program, equation: Equation, by: int) -> tuple[str | Basic, ...]:
+def moved_by_layers(program: Program, equation: Equation, by: int) -> tuple[str | Basic, ...]:
     """What is computed, from what, through what and by what rule, each in the layer that is so many further."""
     through = () if equation.through is None else (equation.through.target,)
     parts: list[str | Basic] = [equation.rule]
@@ -247,4 +251,4 @@ def cotangent_of(derivation: Derivation, symbol: MatrixSymbol) -> MatrixExpr | N
         return OneMatrix(1, 1)
     uses = [e for e in derivation.program.equations if symbol in e.varies_with]
     outer = cotangent_of(derivation, uses[0].target) if len(uses) == 1 else None
-    return None if outer is None else pullback(uses[0], symbol, outer)
+    return None if outer is None else pull_back(uses[0], symbol, outer)

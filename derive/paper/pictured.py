@@ -12,21 +12,26 @@ from derive.operations import evaluate
 from derive.paper.blocks import Block, Paragraph, Picture, Section
 from derive.paper.figures import Circle, Figure, Label, Segment, last_symbol, symbol_label
 from derive.paper.prose import prose
-from derive.paper.worked import DRAWN, Drawn, Shown, decimal, inputs_shown
+from derive.paper.worked import SHOWN_AS_DRAWN, Drawn, Shown, decimal_text, inputs_shown
 from derive.problems import Network
 from derive.programs import Derivation, Program, SymbolKind
 from derive.reading import forward
 
-APART, UNIT, LABEL, EDGE = 164, 21, 19, 25  # between layers; radius of a unit; half of a number's width; at both sides
-HEADING, ABOVE, LEAST = 46, 26, 2e-3
+APART, UNIT_RADIUS, LABEL, EDGE = (
+    164,
+    21,
+    19,
+    25,
+)  # between layers; radius of a unit; half of a number's width; at both sides
+HEADING, ABOVE, LEAST_DECIMAL = 46, 26, 2e-3
 FORWARD, AFTER = ("forward_tex", "forward_text"), ("after_tex", "after_text")  # headings
-MOST_UNITS, MOST_LAYERS = 3, 4  # that can be drawn with all their numbers
+MOST_UNITS, MOST_COLUMNS_OF_UNITS = 3, 4  # that can be drawn with all their numbers
 STEPS = (1, 0.5, 0.1, 0.01, 0.001)  # of descent, of which the best is taken
 CROWDED = {(2, 3): (0.27, 0.73), (3, 3): (0.27, 0.5, 0.73)}  # where on their edges the numbers of each unit stand
 
 
 @dataclass(frozen=True)
-class Numbers:
+class PanelNumbers:
     """What a panel shows: its heading, each layer's numbers in, above and below the units, and those on its edges."""
 
     heading: tuple[str, str]
@@ -37,10 +42,10 @@ class Numbers:
     backward: bool = False
 
 
-def pictured_sections(network: Network, shown: Shown = DRAWN) -> list[Section]:
+def pictured_sections(network: Network, shown: Shown = SHOWN_AS_DRAWN) -> list[Section]:
     """The section with the picture; none where a number of it is not finite, or an error has no name."""
     small = drawn_network(network)
-    picture = Picturing(small, shown if small == network else DRAWN).figure()
+    picture = Picturing(small, shown if small == network else SHOWN_AS_DRAWN).figure()
     if picture is None:
         return []
     like = "" if small == network else prose("pictured.like", sizes="-".join(map(str, small.layers)))
@@ -50,7 +55,7 @@ def pictured_sections(network: Network, shown: Shown = DRAWN) -> list[Section]:
 
 def drawn_network(network: Network) -> Network:
     """The network itself where it is small, else one like it with one hidden layer at most."""
-    if max(network.layers) <= MOST_UNITS and len(network.layers) <= MOST_LAYERS:
+    if max(network.layers) <= MOST_UNITS and len(network.layers) <= MOST_COLUMNS_OF_UNITS:
         return network
     first, *hidden, last = network.layers
     layers = (min(first, 2), *(min(width, MOST_UNITS) for width in hidden[:1]), min(last, 2))
@@ -68,7 +73,7 @@ class Picturing:
         self.layers = range(1, network.depth + 1)
         self.tallest = max(network.layers)
         self.width = APART * network.depth + 2 * EDGE
-        self.height = HEADING + (self.tallest - 1) * APART / 2 + 2 * (UNIT + ABOVE)
+        self.height = HEADING + (self.tallest - 1) * APART / 2 + 2 * (UNIT_RADIUS + ABOVE)
 
     def first_point(self, shown: Shown) -> Drawn:
         inputs = inputs_shown(self.program, self.network, shown.own)
@@ -110,12 +115,12 @@ class Picturing:
         except ValueError:
             return None
 
-    def ahead(self, values: Drawn, loss: float, heading: tuple[str, str], step: float | None = None) -> Numbers:
+    def ahead(self, values: Drawn, loss: float, heading: tuple[str, str], step: float | None = None) -> PanelNumbers:
         handed = [values[last_symbol(self.program, layer)][0] for layer in (0, *self.layers)]
         biases = {self.program.notation.layer(b.name): values[b].reshape(-1) for b in self.program.biases}
         pre = [values[Z][0] for Z in self.entering]
         has_own = [last_symbol(self.program, layer) not in self.entering for layer in self.layers]
-        return Numbers(
+        return PanelNumbers(
             (
                 prose(f"pictured.{heading[0]}", step=step, loss=f"{loss:.4g}"),
                 prose(f"pictured.{heading[1]}", step=step, loss=f"{loss:.4g}"),
@@ -129,12 +134,12 @@ class Picturing:
     def errors(self) -> list[MatrixSymbol]:
         return [self.program.notation.cotangent(Z) for Z in self.entering]
 
-    def back(self, values: Drawn) -> Numbers:
+    def back(self, values: Drawn) -> PanelNumbers:
         handed = [last_symbol(self.program, layer) for layer in self.layers]
         sent = {e.variable: e.target for e in self.derivation.backward}
         above = [None if A in self.entering or A not in sent else values[sent[A]][0] for A in handed]
         deltas = [values[delta][0] for delta in self.errors()]
-        return Numbers(
+        return PanelNumbers(
             (prose("pictured.backward_tex"), prose("pictured.backward_text")),
             [values[self.program.data[0]][0], *deltas],
             [None, *above],
@@ -145,10 +150,10 @@ class Picturing:
 
     def place(self, layer: int, unit: int, units: int) -> tuple[float, float]:
         """The centre of a unit."""
-        middle = (self.tallest - 1) * APART / 4 + UNIT + ABOVE
+        middle = (self.tallest - 1) * APART / 4 + UNIT_RADIUS + ABOVE
         return EDGE + APART * layer, middle + APART / 2 * ((units - 1) / 2 - unit)
 
-    def panel(self, shown: Numbers, base: float) -> Iterator[Circle | Segment | Label]:
+    def panel(self, shown: PanelNumbers, base: float) -> Iterator[Circle | Segment | Label]:
         yield Label(self.width / 2, base + self.height - 12, *shown.heading)
         for layer, inside in enumerate(shown.inside):
             symbol = last_symbol(self.program, layer)
@@ -158,12 +163,12 @@ class Picturing:
                 x, y = self.place(layer, unit, len(inside))
                 if unit == 0:
                     beside = shown.above[layer] is not None
-                    yield symbol_label(self.program, symbol, x, base + y + UNIT + (22 if beside else 11))
-                yield Circle(x, base + y, UNIT)
-                yield small(x, base + y, value)
+                    yield symbol_label(self.program, symbol, x, base + y + UNIT_RADIUS + (22 if beside else 11))
+                yield Circle(x, base + y, UNIT_RADIUS)
+                yield small_label(x, base + y, value)
                 for column, up in ((shown.above[layer], 1), (shown.below[layer], -1)):
                     if column is not None:
-                        yield small(x, base + y + up * (UNIT + 8), column[unit])
+                        yield small_label(x, base + y + up * (UNIT_RADIUS + 8), column[unit])
         for layer, weights in enumerate(shown.edges):
             for j, row in enumerate(weights):
                 for k, value in enumerate(row):
@@ -179,11 +184,11 @@ def edge(
 ) -> Iterator[Segment | Label]:
     """A line from unit to unit that leaves room for its number."""
     dx, dy = end[0] - start[0], end[1] - start[1]
-    rim = UNIT / (dx**2 + dy**2) ** 0.5
+    rim = UNIT_RADIUS / (dx**2 + dy**2) ** 0.5
     room = min(LABEL / abs(dx), 7 / abs(dy) if dy else 1)
     x = [start[0] + dx * t for t in (rim, at - room, at + room, 1 - rim)]
     y = [start[1] + dy * t for t in (rim, at - room, at + room, 1 - rim)]
-    yield small(start[0] + dx * at, start[1] + dy * at, value)
+    yield small_label(start[0] + dx * at, start[1] + dy * at, value)
     if backward:
         yield Segment(x[1], y[1], x[0], y[0], arrow=True)
         yield Segment(x[3], y[3], x[2], y[2])
@@ -192,14 +197,14 @@ def edge(
         yield Segment(x[2], y[2], x[3], y[3], arrow=True)
 
 
-def small(x: float, y: float, value: float) -> Label:
-    text = number(value)
+def small_label(x: float, y: float, value: float) -> Label:
+    text = short_decimal(value)
     tex = text.replace("e", r"\mathrm{e}")
     return Label(x, y, rf"\scriptstyle {tex}", text.replace("-", "\u2212"))
 
 
-def number(value: float) -> str:
+def short_decimal(value: float) -> str:
     """Four decimals at most, or where they would be zeros two digits and the power of ten."""
-    if 0 < abs(value) < LEAST:
+    if 0 < abs(value) < LEAST_DECIMAL:
         return f"{value:.1e}".replace("e-0", "e-")
-    return decimal(value).rstrip("0").rstrip(".")
+    return decimal_text(value).rstrip("0").rstrip(".")

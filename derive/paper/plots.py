@@ -5,9 +5,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from derive.paper.figures import Circle, Curve, Figure, Label, Reading, Segment
+from derive.paper.figures import Circle, Curve, Figure, Label, MarkedPoint, Segment
 
-WIDTH, HEIGHT, LEFT, RIGHT, BELOW, ABOVE, DOT = 350, 210, 46, 12, 34, 16, 3
+PLOT_WIDTH, PLOT_HEIGHT, LEFT, RIGHT, BELOW, OVER_PLOT, DOT = 350, 210, 46, 12, 34, 16, 3
 TICK, MOST_TICKS = 4, 6
 Points = Sequence[tuple[float, float]]
 
@@ -41,15 +41,15 @@ def plot(
 
     def placed(x: float, y: float) -> tuple[float, float]:
         return (
-            LEFT + (x - x0) / (x1 - x0) * (WIDTH - LEFT - RIGHT),
-            BELOW + (y - y0) / (y1 - y0) * (HEIGHT - BELOW - ABOVE),
+            LEFT + (x - x0) / (x1 - x0) * (PLOT_WIDTH - LEFT - RIGHT),
+            BELOW + (y - y0) / (y1 - y0) * (PLOT_HEIGHT - BELOW - OVER_PLOT),
         )
 
     parts: list[Circle | Segment | Label | Curve] = [
-        Segment(LEFT, BELOW, WIDTH - RIGHT, BELOW),
-        Segment(LEFT, BELOW, LEFT, HEIGHT - ABOVE),
-        Label((LEFT + WIDTH - RIGHT) / 2, 6, axes[0], plain(axes[0])),
-        Label(LEFT, HEIGHT - 6, axes[1], plain(axes[1])),
+        Segment(LEFT, BELOW, PLOT_WIDTH - RIGHT, BELOW),
+        Segment(LEFT, BELOW, LEFT, PLOT_HEIGHT - OVER_PLOT),
+        Label((LEFT + PLOT_WIDTH - RIGHT) / 2, 6, axes[0], without_markup(axes[0])),
+        Label(LEFT, PLOT_HEIGHT - 6, axes[1], without_markup(axes[1])),
     ]
     for tick in ticks(x0, x1):
         x, _ = placed(tick, y0)
@@ -70,14 +70,14 @@ def plot(
         return max(-down, x0 - touch.x), min(up, x1 - touch.x)
 
     readings = tuple(
-        Reading(
+        MarkedPoint(
             Circle(*placed(touch.x, touch.y), DOT),
             tuple(placed(touch.x + move, touch.y + move * touch.slope) for move in reach(touch)),
             touch.text,
         )
         for touch in touching
     )
-    return Figure(name, caption, WIDTH, HEIGHT, tuple(parts), readings, at, slider)
+    return Figure(name, caption, PLOT_WIDTH, PLOT_HEIGHT, tuple(parts), readings, at, slider)
 
 
 def bounds(values: Sequence[float]) -> tuple[float, float]:
@@ -101,6 +101,6 @@ def numbered(tick: float) -> tuple[str, str]:
     return rf"\scriptstyle {text}", text.replace("-", "\u2212")
 
 
-def plain(tex: str) -> str:
+def without_markup(tex: str) -> str:
     """An axis' name without markup."""
     return re.sub(r"\\mathrm|[\\{}]", "", tex).replace("_10", "\u2081\u2080")

@@ -26,11 +26,11 @@ from sympy import (
 )
 from sympy.matrices.expressions.matexpr import MatrixElement
 
-from derive.calculus import pullback, pushforward, rule
-from derive.paper.blocks import WIDEST_CHANGE, Boxed, Chain, Display, Paragraph, Row, Section, enumerated, rows_of
+from derive.calculus import pull_back, push_forward, rule
+from derive.paper.blocks import WIDEST_CHANGE, Boxed, Chain, Display, Paragraph, Row, Section, broken_rows, enumerated
 from derive.paper.breaking import width
 from derive.paper.indices import IndexWriter, index_proof
-from derive.paper.latex import latex, symbolic_shape, written
+from derive.paper.latex import latex, symbolic_shape, written_tex
 from derive.paper.prose import prose
 from derive.programs import (
     PLAIN,
@@ -94,7 +94,7 @@ def rule_section(number: int, name: str, equation: Equation, variable: MatrixSym
     """A rule on matrices of any name and size, derived anew by SymPy from the first equation that it is used on."""
     through, V = general(equation, variable)
     F, G = through.target, MatrixSymbol("G", *through.target.shape)
-    gradient = pullback(through, V, G)
+    gradient = pull_back(through, V, G)
     symbols = [V, *(symbol for symbol in through.uses if symbol != V)]
     shapes = enumerated([f"${latex(None, s)}$ is ${symbolic_shape(s)}$" for s in (F, *symbols)], "and")
     sentences = [prose("rules.let", F=latex(None, F), value=latex(None, through.value), shapes=shapes)]
@@ -103,10 +103,10 @@ def rule_section(number: int, name: str, equation: Equation, variable: MatrixSym
     change = differential(through, V, dV)
     g, df, dv, back = (latex(None, part) for part in (G, dF, dV, gradient))
     varied = "" if change is None else latex(None, change)
-    rows = rows_of(df, varied, why(through, V), "") if varied else []
+    rows = broken_rows(df, varied, why(through, V), "") if varied else []
     moving = varied if varied and width(varied) <= WIDEST_CHANGE else df
     rows.append(Row("dL", rf"\langle {g}, {moving} \rangle", "the identity", ""))
-    rows += rows_of("", rf"\langle {back}, {dv} \rangle", f"${dv}$ alone on its side", "")
+    rows += broken_rows("", rf"\langle {back}, {dv} \rangle", f"${dv}$ alone on its side", "")
     return Section(
         f"R{number}. {name[0].upper()}{name[1:]}",
         f"R{number}",
@@ -164,20 +164,20 @@ def proof_rows(
     notation = writer.notation
     variation = notation.differential(variable)
     change = differential(through, variable, variation)
-    if change is None or width(written(notation, change)) > WIDEST_CHANGE:
+    if change is None or width(written_tex(notation, change)) > WIDEST_CHANGE:
         return []
     target = notation.differential(through.target)
-    g, df, dv, v = (written(notation, part) for part in (cotangent, target, variation, variable))
+    g, df, dv, v = (written_tex(notation, part) for part in (cotangent, target, variation, variable))
     rows = [
         Row("dL", rf"\langle {g}, {df} \rangle", "the identity", ""),
-        Row("", rf"\langle {g}, {written(notation, change)} \rangle", f"only ${v}$ varies", ""),
+        Row("", rf"\langle {g}, {written_tex(notation, change)} \rangle", f"only ${v}$ varies", ""),
     ]
     if isinstance(cotangent, MatrixSymbol):
         proof = index_proof(writer, cotangent, change, gradient, variation)
         if proof:
             rows.append(Row("", proof[0], "entry by entry", ""))
             rows += [Row("", proof[1], f"${dv}$ taken out", "")] * (proof[1] != proof[0])
-    return [*rows, Row("", rf"\langle {written(notation, gradient)}, {dv} \rangle", "as matrices again", "")]
+    return [*rows, Row("", rf"\langle {written_tex(notation, gradient)}, {dv} \rangle", "as matrices again", "")]
 
 
 def differential(equation: Equation, variable: MatrixSymbol, variation: MatrixSymbol) -> MatrixExpr | None:
@@ -190,8 +190,8 @@ def differential(equation: Equation, variable: MatrixSymbol, variation: MatrixSy
     if isinstance(number, MatrixElement):
         return Scalar(variation[number.i, number.j]) if number.parent == variable else None
     if number is not None:
-        return Scalar(Trace(MatMul(transposed(pullback(equation, variable, OneMatrix(1, 1))), variation)))
+        return Scalar(Trace(MatMul(transposed(pull_back(equation, variable, OneMatrix(1, 1))), variation)))
     try:
-        return pushforward(equation, {variable: variation})
+        return push_forward(equation, {variable: variation})
     except ValueError:
         return None

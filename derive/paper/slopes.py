@@ -5,14 +5,14 @@ from sympy import Expr, Symbol, diff
 
 from derive.formulas import NamedFunction, opened
 from derive.operations import evaluate
-from derive.paper.blocks import Block, Chain, Paragraph, Picture, Section, rows_of
+from derive.paper.blocks import Block, Chain, Paragraph, Picture, Section, broken_rows
 from derive.paper.latex import scalar_latex
 from derive.paper.plots import Touching, plot
 from derive.paper.prose import prose
 from derive.problems import Network
 from derive.programs import Derivation, Elementwise, Equation, SymbolKind
 
-FARTHEST, HALF = 6, 24  # of the z at which an activation is drawn, and in how many steps to both sides
+FARTHEST, STEPS_ASIDE = 6, 24  # of the z at which an activation is drawn, and in how many steps to both sides
 
 
 def slope_sections(network: Network, derivation: Derivation) -> list[Section]:
@@ -31,7 +31,7 @@ def slope_sections(network: Network, derivation: Derivation) -> list[Section]:
         seen.add(formula)
         used = diff(equation.value.formula, scalar).xreplace({equation.value.formula: a, scalar: z})
         lines = [("a", formula, "the activation")]
-        if nested(formula):
+        if is_nested(formula):
             lines.append((r"\frac{da}{dz}", used, prose("slopes.nested")))
         else:
             definition = opened(formula)
@@ -42,7 +42,7 @@ def slope_sections(network: Network, derivation: Derivation) -> list[Section]:
             named = [{part.func for part in expr.atoms(NamedFunction)} for expr in (used, formula)]
             for function in sorted(named[0] - named[1], key=str):
                 lines.append((scalar_latex(function(z)), opened(function.definition), "its definition"))
-        rows = [row for left, expr, why in lines for row in rows_of(left, scalar_latex(expr), why, "")]
+        rows = [row for left, expr, why in lines for row in broken_rows(left, scalar_latex(expr), why, "")]
         name = network.activation_of(program.notation.layer(equation.target.name))
         blocks += [Paragraph(f"For `{name}`:"), Chain(tuple(rows))]
         if len(seen) == 1:
@@ -59,7 +59,7 @@ def saturation(derivation: Derivation, equation: Equation, name: str) -> list[Bl
     sent = [use for use in step.uses if derivation.program.notation.is_cotangent(use.name)] if step else []
     if step is None or len(sent) != 1 or set(step.uses) - {Z, equation.target, *sent}:
         return []
-    z = [FARTHEST * count / HALF for count in range(-HALF, HALF + 1)]
+    z = [FARTHEST * count / STEPS_ASIDE for count in range(-STEPS_ASIDE, STEPS_ASIDE + 1)]
     column = numpy.array(z).reshape(-1, 1)
     try:
         values = evaluate((equation, step), {Z: column, sent[0]: numpy.ones_like(column)})
@@ -78,7 +78,7 @@ def saturation(derivation: Derivation, equation: Equation, name: str) -> list[Bl
         ("z", "a"),
         [list(zip(z, a, strict=True)), list(zip(z, slopes, strict=True))],
         touching,
-        HALF + 4,
+        STEPS_ASIDE + 4,
         prose("slopes.slider"),
     )
     if not kind:
@@ -88,6 +88,6 @@ def saturation(derivation: Derivation, equation: Equation, name: str) -> list[Bl
     return [Picture(figure), Paragraph(words)]
 
 
-def nested(formula: Expr) -> bool:
+def is_nested(formula: Expr) -> bool:
     """Whether a named function stands inside another: their definitions, put into one another, fill pages."""
     return any(part.args[0].has(NamedFunction) for part in formula.atoms(NamedFunction))

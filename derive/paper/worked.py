@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from numpy import array, ndarray
 from sympy import Integer, MatrixSymbol
 
-from derive.operations import Numbers, Product, Sum, Transposed, Value, evaluate, lower
-from derive.paper.blocks import Block, Chain, Display, Listing, Paragraph, Row, Section, Values, rows_of
+from derive.operations import NamedMatrix, Numbers, Product, Sum, Transposed, evaluate, lower
+from derive.paper.blocks import Block, Chain, Display, Listing, Paragraph, Row, Section, Values, broken_rows
 from derive.paper.indices import writer_of
 from derive.paper.latex import latex, symbol_in_line
 from derive.paper.prose import prose
@@ -18,7 +18,10 @@ from derive.system import LAYOUTS, Given
 
 Drawn = dict[MatrixSymbol, ndarray]
 SAMPLES, SAMPLES_OF_DEEP, SEED, DECIMALS, MOST_DECIMALS, NUDGE = 3, 1, 127, 4, 10, 0.001
-MOST_ENTRIES, TRIES = 80, 20  # of an expression's inputs; and draws, of which the first with finite values is taken
+MOST_INPUTS_DRAWN, DRAWS = (
+    80,
+    20,
+)  # of an expression's inputs; and draws, of which the first with finite values is taken
 LEAST_POWER = -3  # of the largest entry of a matrix, so that decimals show it without a row of zeros
 WIDEST = 4  # units of a layer that fit beside each other, with all their numbers
 WIDEST_OF_DEEP, DEEP = 2, 4  # the same where there are so many layers, whose numbers would fill pages
@@ -32,10 +35,10 @@ class Shown:
     decimals: int = DECIMALS
 
 
-DRAWN = Shown()
+SHOWN_AS_DRAWN = Shown()
 
 
-def numbers_sections(network: Network, derivation: Derivation, shown: Shown = DRAWN) -> list[Section]:
+def numbers_sections(network: Network, derivation: Derivation, shown: Shown = SHOWN_AS_DRAWN) -> list[Section]:
     """The whole computation for a few points, every number shown; of wide layers, for narrow ones like them.
 
     A reader's own numbers are shown for the network as it is.
@@ -101,9 +104,9 @@ def expression_numbers(derivation: Derivation) -> list[Section]:
     free = sorted({size for s in program.inputs for size in s.shape if size.free_symbols}, key=str)
     sizes = {size: Integer(2 + place % 2) for place, size in enumerate(free)}
     shapes = {s: tuple(int(size.xreplace(sizes).xreplace(program.sizes)) for size in s.shape) for s in program.inputs}
-    if sum(rows * columns for rows, columns in shapes.values()) > MOST_ENTRIES:
+    if sum(rows * columns for rows, columns in shapes.values()) > MOST_INPUTS_DRAWN:
         return []
-    for seed in range(SEED, SEED + TRIES):
+    for seed in range(SEED, SEED + DRAWS):
         draw = random.Random(seed)
         inputs = {
             s: array([[round(draw.uniform(-1, 1), 2) for _ in range(n)] for _ in range(m)])
@@ -190,7 +193,7 @@ def by_hand(
     operation = lower(step.value)
     terms = operation.terms if isinstance(operation, Sum) else (operation,)
     match next((term for term in terms if isinstance(term, Product)), None):
-        case Product(factors=(Transposed(of=Value(symbol=delta)), Value(symbol=right))) as product:
+        case Product(factors=(Transposed(of=NamedMatrix(symbol=delta)), NamedMatrix(symbol=right))) as product:
             others = [Numbers(values).of(term) for term in terms if term != product]
         case _:
             return []
@@ -199,26 +202,31 @@ def by_hand(
     _, j, k = max(sizes)
     j, k = -j, -k
     pairs = [(a[j], b[k]) for a, b in zip(values[delta], values[right], strict=True)]
-    products = [rf"({decimal(a, shown + 2)}) \cdot ({decimal(b, shown + 2)})" for a, b in pairs]
-    products += [f"({decimal(other[j, k], shown + 2)})" for other in others]
+    products = [rf"({decimal_text(a, shown + 2)}) \cdot ({decimal_text(b, shown + 2)})" for a, b in pairs]
+    products += [f"({decimal_text(other[j, k], shown + 2)})" for other in others]
     losses = []
     for move in (NUDGE, -NUDGE):
         moved = inputs[weights].copy()
         moved[j, k] += move
         losses.append(evaluate(program.equations, {**inputs, weights: moved})[program.output].item())
     slope = (losses[0] - losses[1]) / (2 * NUDGE)
-    digits, slope_text = shown + 2, decimal(slope)
+    digits, slope_text = shown + 2, decimal_text(slope)
     left_hand = writer_of(program, step).symbol(step.target.name, f"{j + 1}", f"{k + 1}")
     return [
         Paragraph(prose("numbers.hand", step=f"B{1 + derivation.backward.index(step)}")),
-        Chain((*rows_of(left_hand, " + ".join(products), "", ""), Row("", decimal(gradient[j][k], shown), "", ""))),
+        Chain(
+            (
+                *broken_rows(left_hand, " + ".join(products), "", ""),
+                Row("", decimal_text(gradient[j][k], shown), "", ""),
+            )
+        ),
         Paragraph(prose("numbers.quotient", nudge=NUDGE)),
         Display(rf"\frac{{{losses[0]:.{digits + 3}f} - {losses[1]:.{digits + 3}f}}}{{2 \cdot {NUDGE}}} = {slope_text}"),
         Paragraph(prose("numbers.autograd")),
     ]
 
 
-def decimal(value: float, digits: int = DECIMALS) -> str:
+def decimal_text(value: float, digits: int = DECIMALS) -> str:
     """A number to a few decimals; minus zero is zero."""
     text = f"{value:.{digits}f}"
     return text.removeprefix("-") if float(text) == 0 else text
@@ -244,6 +252,6 @@ def places(rows: ndarray, most: int) -> int:
 def matrix_latex(rows: ndarray, digits: int = DECIMALS) -> str:
     """A matrix of numbers; a single number stands alone."""
     if len(rows) == len(rows[0]) == 1:
-        return decimal(rows[0][0], digits)
-    body = r" \\ ".join(" & ".join(decimal(value, digits) for value in row) for row in rows)
+        return decimal_text(rows[0][0], digits)
+    body = r" \\ ".join(" & ".join(decimal_text(value, digits) for value in row) for row in rows)
     return rf"\begin{{bmatrix}} {body} \end{{bmatrix}}"

@@ -2,7 +2,15 @@
 
 from derive.problems.definitions import Definition, N, definitions
 from derive.problems.domain import no_least_value, typed_formulas, warnings
-from derive.problems.network import MOST_PROVED, NAMES, Network, as_flag, parse_activations, parse_layers, parse_skip
+from derive.problems.network import (
+    MOST_PROVED,
+    SETTING_NAMES,
+    Network,
+    as_flag,
+    parse_activations,
+    parse_layers,
+    parse_skip,
+)
 from derive.problems.package import ANEW, network_of, not_as_written, only_a_docstring, text_of
 from derive.problems.settings import settings
 from derive.problems.targets import targets
@@ -10,7 +18,7 @@ from derive.problems.targets import targets
 __all__ = [
     "ANEW",
     "MOST_PROVED",
-    "NAMES",
+    "SETTING_NAMES",
     "Definition",
     "N",
     "Network",

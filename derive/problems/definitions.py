@@ -65,11 +65,13 @@ def definitions(network: Network, mean_over: Expr = N) -> Definitions:
         A = define(f"Z{layer}", MatAdd(*terms) if len(terms) > 1 else terms[0], words)
         activation = network.function(layer)
         if stable(activation) != z:
-            A = define(f"A{layer}", of_entries(activation, {z: A}), f"`{network.activation_of(layer)}`, entry by entry")
+            A = define(
+                f"A{layer}", formula_at_entries(activation, {z: A}), f"`{network.activation_of(layer)}`, entry by entry"
+            )
         handed_on.append(A)
 
     loss, operands = network.criterion(), {p: A, y: Y}
-    E = define("E", of_entries(loss.formula, operands), f"`{network.loss}`, entry by entry")
+    E = define("E", formula_at_entries(loss.formula, operands), f"`{network.loss}`, entry by entry")
     total, words = sum_of(E), f"{network.reduction} of the entries"
     if network.divided_by == "points":
         total, words = total / mean_over, "sum of the entries, divided by the number of points"
@@ -77,14 +79,14 @@ def definitions(network: Network, mean_over: Expr = N) -> Definitions:
         total = total / (mean_over * sizes[-1])
     if network.penalty:
         each, rule = network.weight_penalty(), f"`{network.penalty}`, entry by entry"
-        penalties = [define(f"R{layer}", of_entries(each, {w: W}), rule) for layer, W in enumerate(weights, 1)]
+        penalties = [define(f"R{layer}", formula_at_entries(each, {w: W}), rule) for layer, W in enumerate(weights, 1)]
         total, words = MatAdd(total, *map(sum_of, penalties)), f"{words}, plus the penalty of every weight"
     define("L", total, words)
     numbers = dict(zip(sizes, map(Integer, network.layers), strict=True))
     return Definitions((X, Y, *parameters), tuple(parameters), tuple(made), A, numbers)
 
 
-def of_entries(formula: Expr, operands: dict[Symbol, MatrixSymbol]) -> MatrixExpr:
+def formula_at_entries(formula: Expr, operands: dict[Symbol, MatrixSymbol]) -> MatrixExpr:
     """A formula at each entry; what is taken of a row runs over the rows."""
     over = {entry(matrix): matrix for matrix in operands.values()}
     formula = formula.xreplace({symbol: entry(matrix) for symbol, matrix in operands.items()})

@@ -7,7 +7,7 @@ from typing import Any
 
 from sympy import Expr, Integer, Lambda, Pow, Rational, Symbol, diff, log, preorder_traversal, simplify
 
-from derive.formulas import FUNCTIONS, LOSSES, OfRow, compiled, p, shown, y, z
+from derive.formulas import FUNCTIONS, LOSSES, OfRow, compiled, p, shortened, y, z
 from derive.problems.network import Network
 
 FAR = (0.0, 0.5, 1.0, 3.0, 8.0, 100.0, 200.0, 400.0, 600.0)
@@ -42,7 +42,7 @@ def no_gradient(network: Network) -> list[str]:
     if network.layers[-1] > 1 or not formula.has(OfRow) or simplify(alone) != 0:
         return []
     return [
-        f"loss: {shown(network.loss)} of one output, one class, is the same whatever is predicted, its gradient 0; "
+        f"loss: {shortened(network.loss)} of one output, one class, is the same whatever is predicted, its gradient 0; "
         "give the last layer an output a class, or take binary_cross_entropy_with_logits"
     ]
 

@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-from derive.formulas import shown
+from derive.formulas import shortened
 
 CLASSES = {"bceloss": "binary_cross_entropy", "bcewithlogitsloss": "binary_cross_entropy_with_logits"}
 ELSEWHERE = {  # under other names than torch.nn.functional's, or not as one entry at a time
@@ -45,17 +45,17 @@ def canonical(name: str, known: Iterable[str]) -> str:
     )
 
 
-def one_of(field: str, name: str, known: Iterable[str]) -> str:
+def known_name(field: str, name: str, known: Iterable[str]) -> str:
     """The name, if it is known.
 
     Raises ValueError with what is meant, or the nearest known name, and the list of all.
     """
     if not isinstance(name, str):
-        raise TypeError(f"{field}: expected a name, got {shown(name)}")
+        raise TypeError(f"{field}: expected a name, got {shortened(name)}")
     if name not in known:
         near = difflib.get_close_matches(name, known, 1, 0.5)
         elsewhere = OF_SETTINGS if field in ("bias", "reduction") else ELSEWHERE
         hint = elsewhere.get(bare(name).removesuffix("loss")) or (f"did you mean {near[0]!r}?" if near else "")
         space = "" if not hint else " " if hint.endswith("?") else "; "
-        raise ValueError(f"{field}: no {shown(name)}; {hint}{space}known: {', '.join(known)}")
+        raise ValueError(f"{field}: no {shortened(name)}; {hint}{space}known: {', '.join(known)}")
     return name

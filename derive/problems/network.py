@@ -8,8 +8,8 @@ from typing import Any
 
 from sympy import Expr, Integer
 
-from derive.formulas import FUNCTIONS, LOSSES, REDUCTIONS, Loss, OfRow, p, parse, shown, w, y, z
-from derive.problems.names import canonical, one_of
+from derive.formulas import FUNCTIONS, LOSSES, REDUCTIONS, Loss, OfRow, p, parse, shortened, w, y, z
+from derive.problems.names import canonical, known_name
 
 MOST_LAYERS = 100
 WIDEST_LAYER = 1_000_000
@@ -50,8 +50,8 @@ class Network:
                 layers = f"{hidden} hidden layer{'s' * (hidden != 1)}"
                 raise ValueError(f"activation: {layers} but {len(self.activation)} activations")
         self._name_as_known()
-        one_of("reduction", self.reduction, REDUCTIONS)
-        one_of("bias", self.bias, BIASED)
+        known_name("reduction", self.reduction, REDUCTIONS)
+        known_name("bias", self.bias, BIASED)
         for layer in range(1, self.depth + 1):
             self.function(layer)
         if isinstance(self.activation, str):
@@ -62,7 +62,7 @@ class Network:
         if self.loss == "binary_cross_entropy" and self.output_activation not in PROBABILITIES:
             raise ValueError(
                 f"loss: binary_cross_entropy takes probabilities: output_activation must be one of "
-                f"{', '.join(PROBABILITIES)}, got {shown(self.output_activation)}; "
+                f"{', '.join(PROBABILITIES)}, got {shortened(self.output_activation)}; "
                 "or use binary_cross_entropy_with_logits"
             )
 
@@ -80,9 +80,9 @@ class Network:
         object.__setattr__(self, "layers", tuple(as_list("layers", self.layers, "whole numbers")))
         for index, size in enumerate(self.layers):
             if isinstance(size, bool) or not isinstance(size, int):
-                raise TypeError(f"layers[{index}]: must be a whole number, got {shown(size)}")
+                raise TypeError(f"layers[{index}]: must be a whole number, got {shortened(size)}")
             if not 1 <= size <= WIDEST_LAYER:
-                raise ValueError(f"layers[{index}]: must be from 1 to {WIDEST_LAYER}, got {shown(size)}")
+                raise ValueError(f"layers[{index}]: must be from 1 to {WIDEST_LAYER}, got {shortened(size)}")
         if not 2 <= len(self.layers) <= MOST_LAYERS + 1:
             most = MOST_LAYERS + 1
             raise ValueError(f"layers: needs an input and an output size, at most {most} sizes; got {len(self.layers)}")
@@ -157,16 +157,16 @@ class Network:
     def criterion(self) -> Loss:
         """The loss as a formula in p and y."""
         if not isinstance(self.loss, str):
-            raise TypeError(f"loss: expected a name or a formula, got {shown(self.loss)}")
+            raise TypeError(f"loss: expected a name or a formula, got {shortened(self.loss)}")
         if self.loss.isidentifier() and self.loss not in ("p", "y"):
-            return LOSSES[one_of("loss", self.loss, LOSSES)]
+            return LOSSES[known_name("loss", self.loss, LOSSES)]
         formula = parse("loss", self.loss, (p, y), coupled=True)
         return Loss(formula, distribution=formula.has(OfRow))
 
     def weight_penalty(self) -> Expr:
         """What each weight adds to the loss, as a formula in w; 0 where there is no penalty."""
         if not isinstance(self.penalty, str):
-            raise TypeError(f"penalty: expected a formula in w, got {shown(self.penalty)}")
+            raise TypeError(f"penalty: expected a formula in w, got {shortened(self.penalty)}")
         return parse("penalty", self.penalty, (w,)) if self.penalty else Integer(0)
 
     def skipped_to(self, layer: int) -> list[int]:
@@ -194,7 +194,7 @@ class Network:
         return text + {"all": "", "hidden": ", biases in hidden layers only", "none": ", no biases"}[self.bias]
 
 
-NAMES = tuple(field.name for field in fields(Network))  # of the settings
+SETTING_NAMES = tuple(field.name for field in fields(Network))  # of the settings
 CHOICES = {
     "activation": FUNCTIONS,
     "output_activation": FUNCTIONS,
@@ -208,15 +208,15 @@ LATER = {"penalty": "", "skip": (), "bias": "all"}  # what a package that is so 
 def activation_formula(field: str, text: str) -> Expr:
     """A row of FUNCTIONS or a formula in z."""
     if not isinstance(text, str):
-        raise TypeError(f"{field}: expected a name or a formula, got {shown(text)}")
+        raise TypeError(f"{field}: expected a name or a formula, got {shortened(text)}")
     if text.isidentifier() and text != "z":
-        return FUNCTIONS[one_of(field, text, FUNCTIONS)]
+        return FUNCTIONS[known_name(field, text, FUNCTIONS)]
     return parse(field, text, (z,))
 
 
 def as_list(field: str, values: Iterable[Any], of: str = "names") -> Iterable[Any]:
     if isinstance(values, str) or not isinstance(values, Iterable):
-        raise TypeError(f"{field}: expected a list of {of}, got {shown(values)}")
+        raise TypeError(f"{field}: expected a list of {of}, got {shortened(values)}")
     return values
 
 
@@ -226,7 +226,7 @@ def checked_skips(layers: tuple[int, ...], pairs: Iterable[Any]) -> Iterable[tup
     for index, pair in enumerate(pairs):
         pair = tuple(as_list(f"skip[{index}]", pair, "two layers"))
         if len(pair) != 2 or not all(isinstance(layer, int) and not isinstance(layer, bool) for layer in pair):
-            raise TypeError(f"skip[{index}]: expected two layers, as (1, 3), got {shown(pair)}")
+            raise TypeError(f"skip[{index}]: expected two layers, as (1, 3), got {shortened(pair)}")
         start, end = pair
         if not 0 <= start < end <= depth:
             expected = f"an earlier layer and a later one, from 0, the inputs, to {depth}"
@@ -247,7 +247,7 @@ def parse_skip(text: str) -> tuple[tuple[int, ...], ...]:
     """
     pairs = [part.strip().split("-") for part in text.split(",")]
     if not all(len(pair) == 2 and all(n.isascii() and n.isdigit() and len(n) <= 9 for n in pair) for pair in pairs):
-        raise ValueError(f"skip: expected pairs of layers, as 1-3 or 1-3,3-5, got {shown(text)}")
+        raise ValueError(f"skip: expected pairs of layers, as 1-3 or 1-3,3-5, got {shortened(text)}")
     return tuple(tuple(map(int, pair)) for pair in pairs)
 
 
@@ -265,7 +265,7 @@ def parse_layers(text: str) -> tuple[int, ...]:
     """
     parts = text.split("-")
     if not all(part.isascii() and part.isdigit() and len(part) <= 9 for part in parts):
-        raise ValueError(f"layers: expected whole numbers joined by '-', as 2-10-10-1, got {shown(text)}")
+        raise ValueError(f"layers: expected whole numbers joined by '-', as 2-10-10-1, got {shortened(text)}")
     return tuple(map(int, parts))
 
 

@@ -5,8 +5,8 @@ import re
 import tomllib
 from pathlib import Path
 
-from derive.formulas import shown
-from derive.problems.network import NAMES
+from derive.formulas import shortened
+from derive.problems.network import SETTING_NAMES
 from derive.problems.package import text_of
 
 LARGEST_FILE = 2**17  # bytes
@@ -25,7 +25,7 @@ def settings(path: Path | None) -> dict[str, object]:
     table = toml_of(here).get("tool", {})
     table = table.get("derive", {}) if isinstance(table, dict) else {}
     if not isinstance(table, dict):
-        raise TypeError(f"{here}: tool.derive: expected a table, got {shown(table)}")
+        raise TypeError(f"{here}: tool.derive: expected a table, got {shortened(table)}")
     return fields(here, table) if table else {}
 
 
@@ -33,7 +33,7 @@ def toml_of(path: Path) -> dict[str, object]:
     try:
         text = text_of(path, LARGEST_FILE).removeprefix("\ufeff")
     except FileNotFoundError:
-        raise ValueError(f"{path}: no such file; expected TOML with the keys {', '.join(NAMES)}") from None
+        raise ValueError(f"{path}: no such file; expected TOML with the keys {', '.join(SETTING_NAMES)}") from None
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -46,12 +46,12 @@ def toml_of(path: Path) -> dict[str, object]:
 
 
 def fields(path: Path, table: dict[str, object]) -> dict[str, object]:
-    known = list(NAMES)
+    known = list(SETTING_NAMES)
     if not table:
         raise ValueError(f"{path}: empty; keys are {', '.join(known)}, as layers = [2, 10, 10, 1]")
     for key in table:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"{path}: unknown key {shown(key)}; {hint}known: {', '.join(known)}")
+            raise ValueError(f"{path}: unknown key {shortened(key)}; {hint}known: {', '.join(known)}")
     return dict(table)

@@ -49,7 +49,7 @@ def exponent(factor: MatrixExpr) -> Expr:
     return factor.exp if isinstance(factor, MatPow) and not isinstance(factor, Inverse) else Integer(1)
 
 
-def product(coefficient: Expr, factors: list[MatrixExpr]) -> MatrixExpr:
+def flat_product(coefficient: Expr, factors: list[MatrixExpr]) -> MatrixExpr:
     """The product, flat, without identities or the one of 1 x 1, and with neighbouring ones as one."""
     if coefficient == 0 or any(isinstance(factor, ZeroMatrix) for factor in factors):
         return ZeroMatrix(factors[0].shape[0], factors[-1].shape[1])
@@ -75,7 +75,7 @@ def transposed(matrix: MatrixExpr) -> MatrixExpr:
     """The transpose, with the bar at the symbols."""
     if isinstance(matrix, MatMul):
         coefficient, factors = chain(matrix)
-        return product(coefficient, [transposed(factor) for factor in reversed(factors)])
+        return flat_product(coefficient, [transposed(factor) for factor in reversed(factors)])
     if isinstance(matrix, MatAdd):
         return MatAdd(*map(transposed, matrix.args))
     if isinstance(matrix, Elementwise):
@@ -83,7 +83,7 @@ def transposed(matrix: MatrixExpr) -> MatrixExpr:
         formula = matrix.formula.xreplace({u: entry(operand) for u, operand in renamed.items()})
         return elementwise(formula, {entry(operand): operand for operand in renamed.values()})
     if isinstance(matrix, Inverse):
-        return inverse(transposed(matrix.arg))
+        return inverse_of(transposed(matrix.arg))
     if isinstance(matrix, KroneckerProduct):
         return KroneckerProduct(*map(transposed, matrix.args))
     if isinstance(matrix, MatPow):
@@ -108,7 +108,7 @@ def comparable(value: MatrixExpr) -> object:
     return (value.formula, frozenset(value.operands.items())) if isinstance(value, Elementwise) else value
 
 
-def inverse(matrix: MatrixExpr) -> MatrixExpr:
+def inverse_of(matrix: MatrixExpr) -> MatrixExpr:
     return matrix if isinstance(matrix, Identity) else Inverse(matrix)
 
 
@@ -121,10 +121,10 @@ def scaled(scale: Expr, matrix: MatrixExpr) -> MatrixExpr:
     if isinstance(matrix, Elementwise | MatrixSymbol):
         formula, operands = formula_of(matrix)
         return elementwise(scale * formula, operands)
-    return product(scale, [matrix])
+    return flat_product(scale, [matrix])
 
 
-def constant(matrix: MatrixExpr) -> Expr | None:
+def constant_of(matrix: MatrixExpr) -> Expr | None:
     """c, of a matrix that is c times ones."""
     factors = [factor for factor in MatMul.make_args(matrix) if isinstance(factor, MatrixExpr)]
     if len(factors) == 1 and isinstance(factors[0], OneMatrix):
@@ -136,7 +136,7 @@ def formula_of(matrix: MatrixExpr) -> tuple[Expr, dict[Symbol, MatrixExpr]]:
     """A matrix as a formula entry by entry over operands."""
     if isinstance(matrix, Elementwise):
         return matrix.formula, matrix.operands
-    number = constant(matrix)
+    number = constant_of(matrix)
     if number is not None:
         return number, {entry(matrix): matrix}
     return entry(matrix), {entry(matrix): matrix}
@@ -144,7 +144,7 @@ def formula_of(matrix: MatrixExpr) -> tuple[Expr, dict[Symbol, MatrixExpr]]:
 
 def weighted(cotangent: MatrixExpr, partial: Expr, operands: dict[Symbol, MatrixExpr]) -> MatrixExpr:
     """Cotangent times a formula, entry by entry."""
-    number = constant(cotangent)
+    number = constant_of(cotangent)
     if number is not None:
         return elementwise(tidy(number, partial), operands)
     if isinstance(cotangent, Elementwise):
@@ -164,7 +164,7 @@ def tidy(g: Expr, partial: Expr) -> Expr:
 
 def times(weight: MatrixExpr, matrix: MatrixExpr) -> MatrixExpr:
     """A 1 x 1 matrix times a matrix."""
-    number = constant(weight)
+    number = constant_of(weight)
     if number is not None:
         return scaled(number, matrix)
     return weighted(repeated(weight, matrix.shape), *formula_of(matrix))
@@ -183,16 +183,16 @@ def add(contributions: list[MatrixExpr], shape: tuple[Expr, Expr]) -> MatrixExpr
             elif isinstance(term, MatrixSymbol | Transpose) or core(term) != term:
                 formula += entry(term)
                 operands[entry(term)] = term
-            elif constant(term) is not None:
-                number += constant(term)
+            elif constant_of(term) is not None:
+                number += constant_of(term)
             else:
                 coefficient, factors = chain(term)
                 others[tuple(factors)] = others.get(tuple(factors), 0) + coefficient
-    parts = [product(coefficient, list(factors)) for factors, coefficient in others.items() if coefficient != 0]
+    parts = [flat_product(coefficient, list(factors)) for factors, coefficient in others.items() if coefficient != 0]
     if operands and formula != 0:
         parts.append(elementwise(formula + number, operands))
     elif number != 0:
-        parts.append(product(number, [OneMatrix(*shape)]))
+        parts.append(flat_product(number, [OneMatrix(*shape)]))
     if not parts:
         return ZeroMatrix(*shape)
     return parts[0] if len(parts) == 1 else MatAdd(*parts)

@@ -97,14 +97,14 @@ class Role(StrEnum):
     SLOPE = "slope"
 
 
-MADE = {
+ROLE_TEX = {
     Role.COTANGENT: r"\frac{{\partial L}}{{\partial {0}}}",
     Role.FREE: r"\frac{{dL}}{{d{0}}}",
     Role.TANGENT: r"\dot{{{0}}}",
     Role.DIFFERENTIAL: "d{0}",
     Role.SLOPE: "{0}'",
 }
-MADE_IN_LINE = {**MADE, Role.COTANGENT: r"\partial L / \partial {0}", Role.FREE: "dL/d{0}"}
+MADE_IN_LINE = {**ROLE_TEX, Role.COTANGENT: r"\partial L / \partial {0}", Role.FREE: "dL/d{0}"}
 
 
 OUTPUT, LOSS = "value", "L"  # what an expression computes in code, and on pages
@@ -162,7 +162,7 @@ class Notation:
         """
         role, other = self.role(name)
         if role is not None:
-            return (MADE_IN_LINE if in_line else MADE)[role].format(self.latex(other, in_line))
+            return (MADE_IN_LINE if in_line else ROLE_TEX)[role].format(self.latex(other, in_line))
         letters, index = self.sign(name)
         return rf"\boldsymbol{{{letters}}}" + (f"_{{{index}}}" if index else "")
 
@@ -296,7 +296,7 @@ def is_number(expr: Expr) -> bool:
     return all(symbol.is_integer for symbol in expr.free_symbols)
 
 
-def terms(expr: Expr) -> list[Expr]:
+def ordered_terms(expr: Expr) -> list[Expr]:
     """The terms of a sum in the order in which people write them: 1 - a, p - y."""
     return sorted(Add.make_args(expr), key=lambda t: (t.could_extract_minus_sign(), not t.is_number))
 

@@ -63,7 +63,7 @@ def next_part(formula: Expr) -> tuple[Expr, Expr] | None:
     if code_length(formula) <= LONGEST_PART:
         return None
     proper = [part for part in found[1:] if isinstance(part, Expr) and not part.is_Atom and has_entry(part)]
-    fitting = [part for part in proper if code_length(part) <= LONGEST_PART and part.args and not is_power(part)]
+    fitting = [part for part in proper if code_length(part) <= LONGEST_PART and part.args and not is_whole_power(part)]
     if fitting:
         return (max(fitting, key=lambda part: (code_length(part), str(part))),) * 2
     for whole in filter(lambda part: isinstance(part, Add | Mul), found):
@@ -100,7 +100,7 @@ def called(part: Expr) -> str:
     return name if is_call(part) and not any(map(str.isdigit, name)) else "part"
 
 
-def is_power(part: Expr) -> bool:
+def is_whole_power(part: Expr) -> bool:
     """A square or a higher power: its base gets a name, so that it can be multiplied one factor at a time."""
     return part.is_Pow and part.exp.is_Integer and part.exp > 1
 

@@ -25,7 +25,7 @@ from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 from sympy.printing.precedence import PRECEDENCE, precedence
 from sympy.printing.str import StrPrinter
 
-from derive.programs.forms import chain, product, transposed
+from derive.programs.forms import chain, flat_product, transposed
 from derive.programs.nodes import Elementwise
 
 
@@ -92,7 +92,7 @@ class TextPrinter(StrPrinter):
         if word:
             word = "total" if single else word
             left, right = left[: len(left) - columns], right[rows:]
-            text = f"{word}({self._print(product(Integer(1), inner))})"
+            text = f"{word}({self._print(flat_product(Integer(1), inner))})"
         else:
             text = "*".join(self.parenthesize(factor, PRECEDENCE["Mul"]) for factor in inner)
         return "*".join([*map(self._print, left), text, *map(self._print, right)])
@@ -149,7 +149,7 @@ class TextPrinter(StrPrinter):
         (letter, operand), *others = operands.items()
         if not others and formula.is_Pow and formula.base == letter and not formula.exp.has(letter):
             root = f"sqrt({self._print(operand)})"
-            return self._print(HadamardPower(operand, formula.exp)) if is_power(formula, letter) else root
+            return self._print(HadamardPower(operand, formula.exp)) if is_power_of_letter(formula, letter) else root
         if not others and formula.is_Function and len(formula.args) == 1:
             scale, inner = formula.args[0].as_independent(letter, as_Add=False)
             if inner == letter:
@@ -166,11 +166,11 @@ def binding(item: Expr) -> int:
         return PRECEDENCE["Add"]
     if isinstance(item, Elementwise | ElementwiseApplyFunction):
         lambda_of = item.args[0]
-        return PRECEDENCE["Pow" if is_power(lambda_of.expr, *lambda_of.variables) else "Atom"]
+        return PRECEDENCE["Pow" if is_power_of_letter(lambda_of.expr, *lambda_of.variables) else "Atom"]
     return precedence(item)
 
 
-def is_power(formula: Expr, *letters: Expr) -> bool:
+def is_power_of_letter(formula: Expr, *letters: Expr) -> bool:
     """Whether it is a power of its one letter, and no root, which has a name."""
     base, exponent = formula.as_base_exp()
     return letters == (base,) and exponent not in (1, Rational(1, 2)) and not exponent.has(base)
@@ -178,7 +178,7 @@ def is_power(formula: Expr, *letters: Expr) -> bool:
 
 def flat(expr: MatrixExpr) -> tuple[Expr, list[MatrixExpr]]:
     """The coefficient and the factors of a product of products."""
-    scale, factors = chain(product(Integer(1), [expr]))
+    scale, factors = chain(flat_product(Integer(1), [expr]))
     found: list[MatrixExpr] = []
     for factor in factors:
         inner_scale, inner = flat(factor) if isinstance(factor, MatMul) else (Integer(1), [factor])

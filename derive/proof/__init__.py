@@ -1,14 +1,15 @@
 """Shows that emitted source is the gradient: a torch that computes with symbols, definitions, and a judge."""
 
 from derive.proof.certificate import Certificate, Evidence, NotProved
-from derive.proof.expressions import certify
+from derive.proof.expressions import MOST_SYMBOLS, certify
 from derive.proof.judge import Judge
 from derive.proof.networks import prove
 from derive.proof.precision import differing_digits, settled, step
 from derive.proof.stand_in import torch_stand_in
-from derive.proof.tensor import Tensor, symbols
+from derive.proof.tensor import Tensor, symbol_entries, symbols
 
 __all__ = [
+    "MOST_SYMBOLS",
     "Certificate",
     "Evidence",
     "Judge",
@@ -19,6 +20,7 @@ __all__ = [
     "prove",
     "settled",
     "step",
+    "symbol_entries",
     "symbols",
     "torch_stand_in",
 ]

@@ -21,7 +21,7 @@ from sympy import Expr, nan
 from derive.problems import ANEW, Network
 from derive.proof.certificate import Evidence, NotProved
 from derive.proof.contexts import naming, recording, uncut
-from derive.proof.points import SHOWN, NetworkPoint, Vector, agree_to_digits, as_entries, as_number, hold
+from derive.proof.points import SHOWN, NetworkPoint, Vector, agree_to_digits, as_entries, as_mpf, hold
 from derive.proof.precision import differing_digits, settled
 from derive.proof.source import run_source
 from derive.proof.tensor import Cut, Tensor, read_only
@@ -177,7 +177,7 @@ class RowsOfPoint:
 
     def along(self, names: list[str], entries: list[Expr], weights: Vector, wanted: Callable[..., mpf]) -> None:
         """Compares all entries along one direction; where that differs, one by one."""
-        got = [as_number(entry, name) for entry, name in zip(entries, names, strict=True)]
+        got = [as_mpf(entry, name) for entry, name in zip(entries, names, strict=True)]
         together = fdot(got, weights)
         if agree_to_digits(together, wanted()):
             return
@@ -187,7 +187,7 @@ class RowsOfPoint:
         raise NotProved(f"{names[0]} and the others are wrong together: {here} where it should be {there}")
 
     def entry(self, name: str, got: Expr, wanted: mpf) -> None:
-        hold(name, as_number(got, name), wanted)
+        hold(name, as_mpf(got, name), wanted)
 
 
 def results_of(result: Any, count: int, what: str) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 from sympy import Expr, Integer, Symbol, diff, nan
 
-from derive.formulas import NamedFunction, opened, slope, z
+from derive.formulas import NamedFunction, opened, slope_of_function, z
 from derive.problems import Network
 from derive.proof.calls import divisor, results_of, running
 from derive.proof.certificate import NotProved
@@ -28,7 +28,7 @@ def slopes(network: Network) -> Iterator[Claim]:
     used = {part.func for layer in range(1, network.depth + 1) for part in network.function(layer).atoms(NamedFunction)}
     used |= {part.func for part in network.criterion().formula.atoms(NamedFunction)}
     for function in sorted(used, key=str):
-        yield f"the slope of {function}", slope(function), diff(opened(function.definition), z)
+        yield f"the slope of {function}", slope_of_function(function), diff(opened(function.definition), z)
 
 
 class Case:

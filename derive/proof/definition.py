@@ -69,7 +69,7 @@ from derive.programs import Arange, BlockSum, Elementwise, RowLogSumExp, RowSoft
 from derive.proof.precision import decimals
 
 Environment = dict[Basic, Any]  # a number, or entries
-LARGEST = 4  # determinant that is written out
+LARGEST_WRITTEN_OUT = 4  # determinant that is written out
 KINKED_AT_0 = (Abs, sign, Heaviside)  # have a kink where their argument is 0
 
 
@@ -303,7 +303,7 @@ def determinant_of(matrix: numpy.ndarray) -> Expr:
     if given is not None:
         value = given.domain.to_sympy(given.det())
         return Integer(0) if value.is_Float and abs(value) < nearness() else value
-    if len(matrix) > LARGEST:
+    if len(matrix) > LARGEST_WRITTEN_OUT:
         raise TooManyTerms(f"the determinant of a {len(matrix)} x {len(matrix)} matrix")
     minors = (numpy.delete(matrix[1:], column, 1) for column in range(len(matrix)))
     return Add(*((-1) ** column * matrix[0, column] * determinant_of(minor) for column, minor in enumerate(minors)))

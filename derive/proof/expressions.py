@@ -57,8 +57,8 @@ from derive.proof.trials import (
 )
 from derive.system import progress
 
-SOURCE = "the emitted source"
-MOST_SYMBOLS = 40
+OF_SOURCE = "the emitted source"
+MOST_SYMBOLS = 40  # with which identity is decided in seconds
 MOST_ON_A_LINE = 400  # entries of what is moved along a line, if the loss on it is to be written out
 MOST_EXPANDED_TERMS = 60_000  # of all that is compared, if every product in it were multiplied out
 RANDOM_POINTS = 2
@@ -76,8 +76,8 @@ def certify(subject: DerivedLoss) -> Certificate:
     Raises NotProved where value or gradient differ, or where no point is found at which the loss is defined.
     """
     source = subject.torch()
-    check_grammar(source, source, SOURCE)
-    function = run_source(source, SOURCE)["value_and_grad"]
+    check_grammar(source, source, OF_SOURCE)
+    function = run_source(source, OF_SOURCE)["value_and_grad"]
     sizes, how = with_symbols(subject, function), "identical, with a symbol for each entry"
     exact = sizes is not None and next(defined_points(subject), None) is not None
     if sizes is None or not exact:
@@ -89,8 +89,8 @@ def certify(subject: DerivedLoss) -> Certificate:
     return Certificate(
         subject=f"the value and the gradient in {', '.join(variables)} of {loss}",
         about={"loss": loss, "variables": variables},
-        shown=(Evidence(SOURCE, ("value_and_grad",), how, (), (), identical_entries, checked, named_sizes),),
-        sha256={SOURCE: hashlib.sha256(source.encode()).hexdigest()},
+        shown=(Evidence(OF_SOURCE, ("value_and_grad",), how, (), (), identical_entries, checked, named_sizes),),
+        sha256={OF_SOURCE: hashlib.sha256(source.encode()).hexdigest()},
         digits=tuple(lost_digits_of(subject.program)),
     )
 

@@ -9,7 +9,7 @@ from math import prod
 
 from sympy import Add, Expr, Integer, Mul, Poly, Rational, Symbol, expand, factor_list, fraction, together
 
-MOST_TERMS, MOST_SYMBOLS = 24, 6  # of what is factored
+MOST_FACTORED, MOST_LETTERS_FACTORED = 24, 6  # of what is factored
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,11 @@ def common_factors(expr: Expr, positive: set[Symbol]) -> Factors:
 
 def is_short(expr: Expr) -> bool:
     """Whether it is factored in no time, when it is multiplied out."""
-    if len(expr.free_symbols) > MOST_SYMBOLS or expr.count_ops() > 8 * MOST_TERMS:
+    if len(expr.free_symbols) > MOST_LETTERS_FACTORED or expr.count_ops() > 8 * MOST_FACTORED:
         return False
     factors = [power.as_base_exp() for power in Mul.make_args(expr)]
     lengths = [len(Add.make_args(base)) ** min(abs(int(power)), 9) for base, power in factors if power.is_Integer]
-    return len(lengths) == len(factors) and prod(lengths) <= MOST_TERMS
+    return len(lengths) == len(factors) and prod(lengths) <= MOST_FACTORED
 
 
 def is_nonnegative(polynomial: Expr, positive: set[Symbol]) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from derive.backends import ANYWHERE, OF_MATRICES, ON_BUFFERS, WORDS
 from derive.problems import ANEW
 from derive.proof.certificate import NotProved
-from derive.proof.stand_in import MATH, MATRICES, TORCH
+from derive.proof.stand_in import MATH, MATRICES, TORCH_BY_PATH
 
 DERIVED = (
     *("forward", "value_and_grad", "input_grad", "per_sample_grad", "jvp", "hvp"),
@@ -110,7 +110,7 @@ class RightSides:
         self.model, self.fast, self.is_step = model, fast, model.name == "step"
         self.matrices = any(argument.arg != "parameters" for argument in model.args.kwonlyargs)
         given = {part.arg for part in ast.walk(model.args) if isinstance(part, ast.arg)}
-        self.known = ALLOWED_METHODS[ANYWHERE] | TORCH.keys() | MATH.keys()
+        self.known = ALLOWED_METHODS[ANYWHERE] | TORCH_BY_PATH.keys() | MATH.keys()
         self.known |= (ALLOWED_METHODS[OF_MATRICES] | MATRICES.keys()) if self.matrices else set()
         self.known |= ALLOWED_METHODS[ON_BUFFERS] if fast else set()
         self.sizes = given & {"n", "N", "beta"}
@@ -322,7 +322,7 @@ class DerivedLines(RightSides):
         """A function of torch by its path, or a way to make memory."""
         path = ast.unparse(node)
         made = isinstance(node, ast.Attribute) and node.attr in SHAPED and path.startswith("self.flat_gradient.new_")
-        return path in TORCH or made
+        return path in TORCH_BY_PATH or made
 
     def is_size(self, node: ast.expr) -> bool:
         match node:

@@ -16,7 +16,7 @@ from derive.proof.tensor import RefusedByTorch, Tensor, each_entry, of_entries, 
 Form = tuple[tuple[Any, ...], frozenset[tuple[str, Any]]]
 
 
-def form(positional: Iterable[Any], keywords: dict[str, Any]) -> Form:
+def call_form(positional: Iterable[Any], keywords: dict[str, Any]) -> Form:
     """How a call is written, whatever its tensors."""
 
     def shown(value: Any) -> Any:
@@ -32,7 +32,7 @@ def form_of(kernel: Kernel) -> Form:
         return Tensor(0) if isinstance(part, str) else Rational(repr(part)) if isinstance(part, float) else part
 
     out = {kernel.out: Tensor(0)} if kernel.out else {}
-    return form(map(read, kernel.arguments), {**dict(kernel.options), **out})
+    return call_form(map(read, kernel.arguments), {**dict(kernel.options), **out})
 
 
 def of_pullback(name: str, at_value: bool) -> Callable[[Tensor, Tensor], Tensor]:
@@ -75,7 +75,7 @@ def dispatched(path: str, otherwise: Callable[..., Tensor] | None) -> Callable[.
     """The function of this path: in the forms that are known as those say, else as `otherwise` has it."""
 
     def call(*positional: Any, **keywords: Any) -> Tensor:
-        meant = KERNEL_CALLS[path].get(form(positional, keywords))
+        meant = KERNEL_CALLS[path].get(call_form(positional, keywords))
         if meant is None:
             if otherwise is None:
                 raise RefusedByTorch(f"{path}: not in this form")

@@ -45,10 +45,10 @@ KNOWN: dict[str, Callable[..., Any]] = {
 }
 # Rows, and lanes of a vector: two rows one by one, each a part; blocks of two vectors and of one, and a row.
 RUNS = (2, 4), (7, 2)
-LANES = 1, 2, 4, 8, 16
-NATIVE = HEADER, SOURCE = "network.h", "network.c"
+LANE_COUNTS = 1, 2, 4, 8, 16
+NATIVE = HEADER, C_SOURCE = "network.h", "network.c"
 DEVICE = "device.h"
-C_FUNCTIONS = ("gradient", "hvp", "per_sample")  # which call the others
+CALLING = ("gradient", "hvp", "per_sample")  # which call the others
 
 
 def row_amax(features: int, rows: int, stride: int, entries: Pointer, to: Pointer) -> None:
@@ -61,15 +61,15 @@ def constants_of(source: str) -> dict[str, Expr]:
     found = {}
     for name, value, single, formula in C_CONSTANT.findall(source):
         if not SAFE.fullmatch(formula):
-            raise NotProved(f"{SOURCE}: {name}: {formula} is no number")
+            raise NotProved(f"{C_SOURCE}: {name}: {formula} is no number")
         found[name] = sympify(formula)
         if abs(found[name].evalf(40) / sympy.Rational(value) - 1) > sympy.Rational(1, 10 ** (8 if single else 16)):
-            raise NotProved(f"{SOURCE}: {name} is {value}, and not {formula}")
+            raise NotProved(f"{C_SOURCE}: {name} is {value}, and not {formula}")
     return found
 
 
 def program(folder: dict[str, str], lanes: int, **given: str) -> CProgram:
-    return of_texts(folder[HEADER], folder[SOURCE], lanes, **given)
+    return of_texts(folder[HEADER], folder[C_SOURCE], lanes, **given)
 
 
 def of_texts(header: str, source: str, lanes: int, **given: str) -> CProgram:
@@ -82,7 +82,7 @@ def of_texts(header: str, source: str, lanes: int, **given: str) -> CProgram:
 def lane_claims(folder: dict[str, str]) -> Iterator[Claim]:
     """The sum of as many lanes as a vector may have."""
     run = program(folder, 1)
-    for lanes in LANES:
+    for lanes in LANE_COUNTS:
         entries = [Symbol(f"s{lane}") for lane in range(lanes)]
         yield f"sum_of {lanes} lanes", run.call("sum_of", lanes, memory(entries, "lanes")), Add(*entries)
 
@@ -118,11 +118,11 @@ def run_native(
     run.call("per_sample", parameters, x, y, rows, made["each"], run.workspace())
     for name, values in entries.items():
         if given[name].array.entries != values:
-            raise NotProved(f"{SOURCE}: writes into {name}")
+            raise NotProved(f"{C_SOURCE}: writes into {name}")
     found = {name: pointer.array.entries for name, pointer in made.items()}
     for name, values in found.items():
         if any(value is None for value in values):
-            raise NotProved(f"{SOURCE}: does not set all of {name}")
+            raise NotProved(f"{C_SOURCE}: does not set all of {name}")
     return found
 
 

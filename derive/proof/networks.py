@@ -23,11 +23,11 @@ from derive.proof.contexts import naming
 from derive.proof.grammar import check_grammar
 from derive.proof.judge import Judge
 from derive.proof.native import (
-    C_FUNCTIONS,
+    C_SOURCE,
+    CALLING,
     DEVICE,
     NATIVE,
     RUNS,
-    SOURCE,
     adam_claims,
     compared,
     function_claims,
@@ -141,14 +141,14 @@ def in_c(
 ) -> Iterator[tuple[str, Iterator[Evidence]]]:
     """What there is to show of the files in C; fast.py says what lies where in a flat vector."""
     if {*NATIVE} & {*native}:
-        yield f"{SOURCE} on symbols", c_on_symbols(network, path, source, fast, native)
+        yield f"{C_SOURCE} on symbols", c_on_symbols(network, path, source, fast, native)
     if DEVICE in native:
         yield f"{DEVICE} on symbols", device_on_symbols(network, path, source, fast, native[DEVICE])
 
 
 def c_on_symbols(network: Network, path: Path, source: str, fast: str, native: dict[str, str]) -> Iterator[Evidence]:
     """network.c, against backward.py beside it."""
-    judge, where = Judge(), path.with_name(SOURCE)
+    judge, where = Judge(), path.with_name(C_SOURCE)
     for missing in set(NATIVE) - set(native):
         raise NotProved(f"{path.with_name(missing)}: no such file; {' and '.join(NATIVE)} belong together")
     with running(str(where)):
@@ -162,7 +162,7 @@ def c_on_symbols(network: Network, path: Path, source: str, fast: str, native: d
             beside = run_source(fast, str(path), {"backward": backward})
             pairs = compared(native, lanes, backward, beside, case.parameters, case.direction, case.x, case.y)
         decided += judge.establish((claim for pair in pairs for claim in case.each(*pair)), str(where))
-    yield on_symbols(where, C_FUNCTIONS, IN_C, network, tuple(rows for rows, _ in RUNS), decided)
+    yield on_symbols(where, CALLING, IN_C, network, tuple(rows for rows, _ in RUNS), decided)
 
 
 def device_on_symbols(network: Network, path: Path, source: str, fast: str, device: str) -> Iterator[Evidence]:

@@ -123,7 +123,7 @@ def as_entries(numbers: Vector) -> list[Float]:
     return [Float(number, mp.dps) for number in numbers]
 
 
-def as_number(entry: object, where: str) -> mpf:
+def as_mpf(entry: object, where: str) -> mpf:
     """The number that a source computed.
 
     Raises NotProved where it is none, as memory that nobody has set.

@@ -292,8 +292,10 @@ def by_path(words: Iterable[Word]) -> dict[str, Callable[..., Tensor]]:
     return {word.path: function for word in words if "." in word.path and (function := function_of_word(word))}
 
 
-TORCH = by_path(word for word in WORDS if word.lines != OF_MATRICES)
-TORCH |= {path: dispatched(path, TORCH.get(path)) for path in KERNEL_CALLS}  # the forms that words have into memory
+TORCH_BY_PATH = by_path(word for word in WORDS if word.lines != OF_MATRICES)
+TORCH_BY_PATH |= {
+    path: dispatched(path, TORCH_BY_PATH.get(path)) for path in KERNEL_CALLS
+}  # the forms that words have into memory
 MATRICES = by_path(word for word in WORDS if word.lines == OF_MATRICES)
 AROUND = {  # what templates say of torch besides
     "torch.Tensor": Tensor,
@@ -333,4 +335,4 @@ def module(rows: dict[str, Any]) -> SimpleNamespace:
 
 def torch_stand_in() -> SimpleNamespace:
     """The module that emitted source imports as torch."""
-    return module(TORCH | MATRICES | AROUND)
+    return module(TORCH_BY_PATH | MATRICES | AROUND)

@@ -379,9 +379,14 @@ def read_only(entries: Any) -> Tensor:
     return Tensor(copy)
 
 
-def symbols(name: str, shape: tuple[int, ...]) -> Tensor:
-    """A tensor of real symbols, name[i, j]; read-only."""
+def symbol_entries(name: str, shape: tuple[int, ...]) -> numpy.ndarray:
+    """Real symbols, name[i, j]."""
     entries = numpy.empty(shape, dtype=object)
     for index in numpy.ndindex(*shape):
         entries[index] = sympy.Symbol(f"{name}[{', '.join(map(str, index))}]", real=True)
-    return read_only(entries)
+    return entries
+
+
+def symbols(name: str, shape: tuple[int, ...]) -> Tensor:
+    """A tensor of these; read-only."""
+    return read_only(symbol_entries(name, shape))

@@ -44,17 +44,17 @@ def problems(node: Basic) -> Iterator[str]:
     if isinstance(node, Indexed | IndexedBase | Idx):
         yield f"{node}: {type(node).__name__} is not supported; x[i, 0] is an entry of a MatrixSymbol x"
     if isinstance(node, MatrixExpr | MatrixBase) and any(sympify(size).is_positive is False for size in node.shape):
-        yield f"{of_shape(node)}: a matrix needs at least one row and one column"
+        yield f"{shape_words(node)}: a matrix needs at least one row and one column"
     matrices = [part for part in node.args if isinstance(part, MatrixExpr | MatrixBase)]
     for first, second in pairwise(matrices):
-        two = f"{node}: {of_shape(first)} and {of_shape(second)}"
+        two = f"{node}: {shape_words(first)} and {shape_words(second)}"
         if isinstance(node, EVERY_ENTRY) and not same_shape(first.shape, second.shape):
             yield f"{two}; {repeating(node, first, second)}"
         if isinstance(node, MatMul) and not same_shape(first.shape[1:], second.shape[:1]):
             yield f"{two}; the first needs as many columns as the second has rows"
     if isinstance(node, SQUARE) and not same_shape(matrices[0].shape[:1], matrices[0].shape[1:]):
         hint = "; total(...) adds all entries" if isinstance(node, Trace) else ""
-        yield f"{node}: {type(node).__name__} needs a square matrix, and {of_shape(matrices[0])}{hint}"
+        yield f"{node}: {type(node).__name__} needs a square matrix, and {shape_words(matrices[0])}{hint}"
 
 
 def unreal(symbol: Basic) -> Iterator[str]:
@@ -68,7 +68,7 @@ def same_shape(shape: Iterable[Expr], other: Iterable[Expr]) -> bool:
     return all(sympify(size - second).expand() == 0 for size, second in zip(shape, other, strict=True))
 
 
-def of_shape(matrix: MatrixExpr) -> str:
+def shape_words(matrix: MatrixExpr) -> str:
     return f"{matrix} is {tuple(matrix.shape)}"
 
 

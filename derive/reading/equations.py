@@ -34,7 +34,7 @@ from derive.programs import (
     RowMax,
     Scalar,
     comparable,
-    constant,
+    constant_of,
     core,
     entry,
     repeated,
@@ -65,7 +65,7 @@ class Equations(Names):
         Of shape 1 x 1 it is a number.
         """
         single = tuple(value.shape) == (1, 1)
-        value = number_of(value) if single else value
+        value = as_number(value) if single else value
         if comparable(value) in self.known:
             return self.known[comparable(value)]
         if isinstance(value, Elementwise | MatMul | Inverse | MatPow | KroneckerProduct) and not single:
@@ -161,9 +161,9 @@ class Equations(Names):
             raise ValueError(f"the size {names[0]} is that of no MatrixSymbol in the loss; give it a number")
 
 
-def number_of(value: MatrixExpr) -> MatrixExpr:
+def as_number(value: MatrixExpr) -> MatrixExpr:
     """A 1 x 1 matrix as what torch computes without dimensions."""
-    if isinstance(value, Scalar | Elementwise | RowLogSumExp | RowMax) or constant(value) is not None:
+    if isinstance(value, Scalar | Elementwise | RowLogSumExp | RowMax) or constant_of(value) is not None:
         return value
     if isinstance(value, MatrixSlice):
         return Scalar(MatrixElement(value.parent, value.rowslice[0], value.colslice[0]))

@@ -36,13 +36,13 @@ from derive.programs import (
     core,
     elementwise,
     entry,
-    product,
+    flat_product,
     repeated,
     transposed,
 )
 from derive.reading.equations import Equations
 
-LARGEST = "C", "largest entry of the row"  # what each is called, and why it is made
+LARGEST_ENTRY = "C", "largest entry of the row"  # what each is called, and why it is made
 SHIFTED = "U", "a number less for each row"
 LOG_SUM = "M", "logsumexp over the row"
 IS_LARGEST = "T", "1 where an entry is the largest of its row, else 0"
@@ -95,7 +95,7 @@ class StableEquations(Equations):
 
     def multiplied(self, factors: list[MatrixExpr]) -> MatrixExpr:
         """A product of symbols, as a symbol, its transpose or a constant."""
-        value = product(Integer(1), factors)
+        value = flat_product(Integer(1), factors)
         if isinstance(value, MatrixSymbol | Transpose | Identity | OneMatrix):
             return value
         scale, parts = chain(value)
@@ -104,7 +104,7 @@ class StableEquations(Equations):
 
     def trace_of(self, factors: list[MatrixExpr]) -> Expr:
         """The trace of a product of symbols."""
-        scale, (first, *rest) = chain(product(Integer(1), factors))
+        scale, (first, *rest) = chain(flat_product(Integer(1), factors))
         if isinstance(first, ZeroMatrix):
             return Integer(0)
         if isinstance(first, OneMatrix | Identity) and not rest:
@@ -124,7 +124,7 @@ class StableEquations(Equations):
                 if exponents is None:
                     continue
                 m = self.viewed(repeated(exponents, shape)) if shape else entry(exponents)
-                formula = merged(formula.xreplace({u: exp(m)}))
+                formula = with_one_exp(formula.xreplace({u: exp(m)}))
                 if exponents.shape == (1, 1):
                     formula = self.shifted(formula, m, exponents)
         return formula
@@ -140,10 +140,10 @@ class StableEquations(Equations):
                     if not isinstance(E, Elementwise) or not any(isinstance(f, exp) for f in Mul.make_args(E.formula)):
                         continue
                     self.views[m, tuple(E.shape)] = repeated(exponents, E.shape)
-                    smaller = self.entries(merged(self.reread(E) * exp(-m)), tuple(E.shape))
+                    smaller = self.entries(with_one_exp(self.reread(E) * exp(-m)), tuple(E.shape))
                     factors[index] = transposed(smaller) if isinstance(factor, Transpose) else smaller
                     q = Dummy("q", real=True)
-                    trial = merged(formula.xreplace({v: q * exp(m)}))
+                    trial = with_one_exp(formula.xreplace({v: q * exp(m)}))
                     if trial.has(exp(m), exp(-m)):
                         break
                     if traced:
@@ -188,8 +188,8 @@ class StableEquations(Equations):
             Z, of_all = Z if Z.shape[0] == 1 else transposed(Z), False
         if Z.shape[1] == 1:
             return Z
-        C, shape = self.define(RowMax(Z), *LARGEST), tuple(Z.shape)
-        C = self.define(RowMax(transposed(C)), *LARGEST) if of_all else C
+        C, shape = self.define(RowMax(Z), *LARGEST_ENTRY), tuple(Z.shape)
+        C = self.define(RowMax(transposed(C)), *LARGEST_ENTRY) if of_all else C
         U = self.entries(self.viewed(Z) - self.viewed(repeated(C, shape)), shape, *SHIFTED)
         M = each = self.define(RowLogSumExp(U), *LOG_SUM)
         M = self.define(RowLogSumExp(transposed(each)), *LOG_SUM) if of_all else M
@@ -205,7 +205,7 @@ class StableEquations(Equations):
         if Z.shape[1] == 1:
             return Z
         shape, ones = tuple(Z.shape), OneMatrix(Z.shape[1], 1)
-        z, c = self.viewed(Z), self.viewed(repeated(self.define(RowMax(Z), *LARGEST), shape))
+        z, c = self.viewed(Z), self.viewed(repeated(self.define(RowMax(Z), *LARGEST_ENTRY), shape))
         T = self.entries(Piecewise((0, z < c), (1, True)), shape, *IS_LARGEST)  # 1 for nan, which is then in the mean
         k = self.viewed(repeated(self.define(MatMul(T, ones), *TIES), shape))
         B = self.entries(Piecewise((0, z < c), (z / k, True)), shape, *SHARES)
@@ -224,7 +224,7 @@ class StableEquations(Equations):
         return formula
 
 
-def merged(formula: Expr) -> Expr:
+def with_one_exp(formula: Expr) -> Expr:
     """Products of exp as one exp."""
 
     def one(part: Mul) -> Expr:

@@ -14,7 +14,7 @@ from derive.programs import (
     RowMax,
     RowSoftmax,
     chain,
-    product,
+    flat_product,
     repeated,
     scaled,
     transposed,
@@ -25,7 +25,7 @@ from derive.reading.reader import DEFINITION_RULES, ENTRY_RULES, MATRIX_RULES, R
 MOST_FACTORS = 50  # of a matrix power; SymPy differentiates it factor by factor
 
 
-def split(read: Reader, node: sympy.MatMul) -> tuple[list[sympy.Expr], list[sympy.MatrixExpr]]:
+def split_product(read: Reader, node: sympy.MatMul) -> tuple[list[sympy.Expr], list[sympy.MatrixExpr]]:
     """The numbers of a product, 1 x 1 matrices among them, and its other factors."""
     scales, matrices = [], []
     for factor in node.args:
@@ -36,7 +36,7 @@ def split(read: Reader, node: sympy.MatMul) -> tuple[list[sympy.Expr], list[symp
         elif isinstance(factor, sympy.OneMatrix) and 1 not in read.shape(factor):
             matrices += [sympy.OneMatrix(factor.shape[0], 1), sympy.OneMatrix(1, factor.shape[1])]
         elif isinstance(factor, sympy.MatMul):
-            inner_scales, inner = split(read, factor)
+            inner_scales, inner = split_product(read, factor)
             scales, matrices = [*scales, *inner_scales], [*matrices, *inner]
         else:
             matrices.append(factor)
@@ -63,7 +63,7 @@ def factor_of(read: Reader, node: sympy.MatrixExpr) -> sympy.MatrixExpr:
 
 def entry_of_product(read: Reader, node: sympy.MatMul) -> sympy.Expr:
     """An entry of a product, with diagonal factors at its ends, and what ones only repeat, entry by entry."""
-    scales, matrices = split(read, node)
+    scales, matrices = split_product(read, node)
     scale, shape = sympy.Mul(*scales), read.shape(node)
     if not matrices:
         return scale
@@ -72,30 +72,30 @@ def entry_of_product(read: Reader, node: sympy.MatMul) -> sympy.Expr:
     if not rest:
         return scale * read.formula(first)
     if isinstance(first, sympy.DiagMatrix):
-        return scale * read.viewed(repeated(diagonal(read, first), shape)) * read.formula(joined(rest))
+        return scale * read.viewed(repeated(read_diagonal(read, first), shape)) * read.formula(joined(rest))
     if isinstance(last, sympy.DiagMatrix):
-        row = transposed(diagonal(read, last))
+        row = transposed(read_diagonal(read, last))
         return scale * read.formula(joined(start)) * read.viewed(repeated(row, shape))
     if isinstance(first, sympy.OneMatrix) and first.shape[1] == 1:
         return scale * read.viewed(repeated(read.matrix(joined(rest)), shape))
     if isinstance(last, sympy.OneMatrix) and last.shape[0] == 1:
         return scale * read.viewed(repeated(read.matrix(joined(start)), shape))
-    number, parts = chain(product(sympy.Integer(1), solved(read, matrices)))
+    number, parts = chain(flat_product(sympy.Integer(1), solved(read, matrices)))
     if isinstance(parts[0], sympy.ZeroMatrix):
         return sympy.Integer(0)
     return scale * number * read.viewed(read.multiplied(parts))
 
 
-def summands(read: Reader, node: sympy.MatAdd | sympy.MatMul) -> sympy.MatrixExpr:
+def sum_of_products(read: Reader, node: sympy.MatAdd | sympy.MatMul) -> sympy.MatrixExpr:
     """A sum of products of symbols."""
     terms = []
     for term in sympy.MatAdd.make_args(node):
-        scales, matrices = split(read, term) if isinstance(term, sympy.MatMul) else ([], [term])
-        terms.append(scaled(sympy.Mul(*scales), product(sympy.Integer(1), solved(read, matrices))))
+        scales, matrices = split_product(read, term) if isinstance(term, sympy.MatMul) else ([], [term])
+        terms.append(scaled(sympy.Mul(*scales), flat_product(sympy.Integer(1), solved(read, matrices))))
     return sympy.MatAdd(*terms) if len(terms) > 1 else terms[0]
 
 
-def diagonal(read: Reader, node: sympy.DiagMatrix) -> sympy.MatrixExpr:
+def read_diagonal(read: Reader, node: sympy.DiagMatrix) -> sympy.MatrixExpr:
     """The diagonal as a column."""
     column = read.matrix(node.args[0])
     return column if column.shape[1] == 1 else transposed(column)
@@ -103,7 +103,7 @@ def diagonal(read: Reader, node: sympy.DiagMatrix) -> sympy.MatrixExpr:
 
 def spread(read: Reader, node: sympy.DiagMatrix) -> sympy.Expr:
     rows, columns = read.shape(node)
-    return read.viewed(repeated(diagonal(read, node), (rows, columns))) * read.viewed(sympy.Identity(rows))
+    return read.viewed(repeated(read_diagonal(read, node), (rows, columns))) * read.viewed(sympy.Identity(rows))
 
 
 def kronecker(read: Reader, node: sympy.KroneckerProduct) -> sympy.MatrixExpr:
@@ -115,7 +115,7 @@ def kronecker(read: Reader, node: sympy.KroneckerProduct) -> sympy.MatrixExpr:
     return read.entries(sympy.Mul(*numbers) * read.viewed(result), read.shape(node)) if numbers else result
 
 
-def power(read: Reader, node: sympy.MatPow) -> sympy.MatrixExpr:
+def read_power(read: Reader, node: sympy.MatPow) -> sympy.MatrixExpr:
     if not node.exp.is_Integer:
         root = "; of a root R of X, X = R*R, the gradient in R is derived" if node.exp.is_Rational else ""
         why = f"a matrix power needs a whole number, as X**3; HadamardPower is the power entry by entry{root}"
@@ -139,7 +139,7 @@ def blocks(read: Reader, node: sympy.BlockMatrix) -> sympy.MatrixExpr:
     return read.define(sympy.BlockMatrix([[read.matrix(node.blocks[i, j]) for j in columns] for i in rows]))
 
 
-def cut(read: Reader, node: MatrixSlice) -> sympy.MatrixExpr:
+def read_slice(read: Reader, node: MatrixSlice) -> sympy.MatrixExpr:
     sides = (node.rowslice, node.colslice)
     if any(step != 1 for _, _, step in sides):
         raise read.refuse(node, "slices with a step are not supported")
@@ -147,12 +147,12 @@ def cut(read: Reader, node: MatrixSlice) -> sympy.MatrixExpr:
     return read.sliced(read.matrix(node.parent), rows, columns)
 
 
-def softmax(read: Reader, node: RowSoftmax) -> sympy.Expr:
+def read_softmax(read: Reader, node: RowSoftmax) -> sympy.Expr:
     Z = node.args[0]
     return sympy.exp(read.formula(Z) - read.viewed(repeated(read.matrix(RowLogSumExp(Z)), read.shape(Z))))
 
 
-def largest(read: Reader, node: RowMax) -> sympy.MatrixExpr:
+def read_largest(read: Reader, node: RowMax) -> sympy.MatrixExpr:
     if read.notation is PLAIN:  # closed forms know it as a number that is subtracted, alone
         raise read.refuse(node, "in a network's loss it is max(p)")
     return read.largest(read.matrix(node.args[0]))
@@ -190,12 +190,12 @@ ENTRY_RULES |= {
     sympy.DiagonalMatrix: lambda read, node: read.on_diagonal(read.matrix(node.arg))[0],
     sympy.OneMatrix: lambda read, node: sympy.Integer(1),
     sympy.ZeroMatrix: lambda read, node: sympy.Integer(0),
-    RowSoftmax: softmax,
+    RowSoftmax: read_softmax,
 }
 DEFINITION_RULES |= {
     sympy.MatrixSymbol: Reader.matrix,
-    sympy.MatAdd: summands,
-    sympy.MatMul: summands,
+    sympy.MatAdd: sum_of_products,
+    sympy.MatMul: sum_of_products,
     Elementwise: lambda read, node: read.written(read.formula(node), read.shape(node)),
     RowLogSumExp: lambda read, node: read.written(read.viewed(read.matrix(node)), read.shape(node)),
 }
@@ -206,13 +206,13 @@ MATRIX_RULES |= {
     **dict.fromkeys((sympy.OneMatrix, sympy.ZeroMatrix, sympy.Identity), lambda read, node: node.xreplace(read.sizes)),
     **dict.fromkeys((sympy.Transpose, Adjoint), lambda read, node: transposed(read.matrix(node.arg))),
     sympy.Inverse: lambda read, node: read.multiplied([factor_of(read, node)]),
-    sympy.MatPow: power,
+    sympy.MatPow: read_power,
     sympy.DiagonalOf: main_diagonal,
     sympy.KroneckerProduct: kronecker,
     sympy.BlockMatrix: blocks,
     sympy.BlockDiagMatrix: lambda read, node: read.matrix(sympy.BlockMatrix(node.blocks)),
-    MatrixSlice: cut,
+    MatrixSlice: read_slice,
     RowLogSumExp: lambda read, node: read.logsumexp(read.matrix(node.args[0])),
-    RowMax: largest,
+    RowMax: read_largest,
     BlockSum: lambda read, node: read.define(BlockSum(read.matrix(node.matrix), read.matrix(node.factor), node.inner)),
 }

@@ -8,7 +8,7 @@ from sympy import Basic, Expr, MatrixExpr, MatrixSymbol, Symbol, sympify
 
 from derive.programs import PositiveNumber, Symmetric, entry
 
-RESERVED = {"torch", "math", "ctx", "Gradients", "NamedTuple", "value_and_grad", "tensors"}
+TAKEN_BY_CODE = {"torch", "math", "ctx", "Gradients", "NamedTuple", "value_and_grad", "tensors"}
 
 
 class Names:
@@ -49,7 +49,7 @@ class Names:
         name = re.sub(r"\W", "_", given.name)
         if not name or name[0].isdigit() or name[0] == "_":
             name = f"v{name}"
-        if keyword.iskeyword(name) or name in RESERVED:
+        if keyword.iskeyword(name) or name in TAKEN_BY_CODE:
             name += "_"
         others = [other for symbol, other in self.original.items() if symbol.name == name]
         others += [size for size, symbol in self.sizes.items() if symbol.name == name and size != given]

@@ -6,19 +6,19 @@ from itertools import combinations
 from sympy import Add, Basic, Dummy, Expr, MatrixExpr, MatrixSymbol, Sum, Symbol, sympify
 from sympy.matrices.expressions.matexpr import MatrixElement
 
-MOST_TERMS = 2000  # of a sum that is looked at
+MOST_SUMMED = 2000  # of a sum that is looked at
 FEWEST_ENTRIES = 2  # of a loss in which sums are looked for
-Axis = tuple[MatrixSymbol, int]  # the rows (0) or the columns (1) of a matrix
+MatrixSide = tuple[MatrixSymbol, int]  # the rows (0) or the columns (1) of a matrix
 
 
 def rolled(expr: Basic) -> Basic:
     """The same number with a Sum over an index wherever terms are what one term gives for each value of that index."""
-    if len(entries(expr)) < FEWEST_ENTRIES:
+    if len(fixed_entries(expr)) < FEWEST_ENTRIES:
         return expr
     return put_together(expr)
 
 
-def entries(expr: Basic) -> set[MatrixElement]:
+def fixed_entries(expr: Basic) -> set[MatrixElement]:
     """Its entries of given matrices, in a row or a column that is a number."""
     found = expr.atoms(MatrixElement)
     return {
@@ -32,12 +32,12 @@ def put_together(expr: Basic) -> Basic:
     if isinstance(expr, MatrixExpr | MatrixElement | Sum) or not expr.args:
         return expr
     parts = [put_together(part) for part in expr.args]
-    return summed(parts) if isinstance(expr, Add) else expr.func(*parts)
+    return with_sums(parts) if isinstance(expr, Add) else expr.func(*parts)
 
 
-def summed(terms: list[Expr]) -> Expr:
+def with_sums(terms: list[Expr]) -> Expr:
     """The sum of the terms, those that belong together as one Sum."""
-    if len(terms) > MOST_TERMS:
+    if len(terms) > MOST_SUMMED:
         return Add(*terms)
     left, done = list(dict.fromkeys(Add.make_args(Add(*terms)))), []
     index = index_at(1 + max(map(depth, left)))
@@ -51,26 +51,26 @@ def summed(terms: list[Expr]) -> Expr:
 
 def whole_sum(term: Expr, terms: list[Expr], index: Symbol) -> tuple[Sum, set[Expr]] | None:
     """The sum that begins with this term, and the terms that it is made of, if all of them are there."""
-    axes = {axis for e in entries(term) for axis in axes_at_first(e)}
+    axes = {axis for e in fixed_entries(term) for axis in axes_at_first(e)}
     known = set(terms)
     for size in sorted({int(matrix.shape[side]) for matrix, side in axes}, reverse=True):
         alike = sorted((axis for axis in axes if axis[0].shape[axis[1]] == size), key=str)
         for count in range(len(alike), 0, -1):
             for chosen in combinations(alike, count):
-                general = term.xreplace({e: moved(e, chosen, index) for e in entries(term)})
+                general = term.xreplace({e: entry_along(e, chosen, index) for e in fixed_entries(term)})
                 members = [general.xreplace({index: sympify(place)}) for place in range(size)]
                 if len({*members}) == size and known.issuperset(members):
                     return Sum(general, (index, 0, size - 1)), {*members}
     return None
 
 
-def axes_at_first(e: MatrixElement) -> list[Axis]:
+def axes_at_first(e: MatrixElement) -> list[MatrixSide]:
     """The axes along which it is the first, of those with more than one."""
     sides = enumerate(zip((e.i, e.j), e.parent.shape, strict=True))
     return [(e.parent, side) for side, (place, size) in sides if place == 0 and size.is_Integer and size > 1]
 
 
-def moved(e: MatrixElement, axes: tuple[Axis, ...], index: Symbol) -> MatrixElement:
+def entry_along(e: MatrixElement, axes: tuple[MatrixSide, ...], index: Symbol) -> MatrixElement:
     """The entry with the index in the place of the first along these axes."""
     places = [index if place == 0 and (e.parent, side) in axes else place for side, place in enumerate((e.i, e.j))]
     return MatrixElement(e.parent, *places)

@@ -13,9 +13,9 @@ from sympy.matrices.expressions.slice import MatrixSlice
 from derive.formulas import rewritten, root
 from derive.programs import PLAIN, Arange, BlockSum, Elementwise, RowLogSumExp, RowMax, RowSoftmax, entry
 from derive.reading.determinants import logarithm
-from derive.reading.matrices import solved, split
+from derive.reading.matrices import solved, split_product
 from derive.reading.reader import NUMBER_RULES, Reader
-from derive.reading.sums import summed
+from derive.reading.sums import read_sum
 
 LARGEST_FLOAT = int(sys.float_info.max)
 ONE_INSIDE = (sympy.Transpose, Adjoint, sympy.DiagMatrix, sympy.DiagonalMatrix, sympy.DiagonalOf)
@@ -67,24 +67,24 @@ def determinant(read: Reader, node: sympy.Determinant) -> sympy.Expr:
     return read.number(node.func(read.matrix(node.arg)))
 
 
-def trace(read: Reader, node: sympy.MatrixExpr) -> sympy.Expr:
+def read_trace(read: Reader, node: sympy.MatrixExpr) -> sympy.Expr:
     if read.shape(node)[0] != read.shape(node)[1]:
         raise read.refuse(node, "only a square matrix has a trace; total(...) adds all entries")
     if isinstance(node, sympy.MatAdd):
-        return sympy.Add(*(trace(read, part) for part in node.args))
+        return sympy.Add(*(read_trace(read, part) for part in node.args))
     if isinstance(node, sympy.MatMul):
         return traced(read, node)
     return read.scalar(node) if read.shape(node) == (1, 1) else read.trace_of(solved(read, [node]))
 
 
 def traced(read: Reader, node: sympy.MatMul) -> sympy.Expr:
-    scales, matrices = split(read, node)
+    scales, matrices = split_product(read, node)
     return sympy.Mul(*scales) * (read.trace_of(solved(read, matrices)) if matrices else 1)
 
 
 def dot(read: Reader, node: sympy.DotProduct) -> sympy.Expr:
     x, y = (v if v.shape[1] == 1 else v.T for v in node.args)
-    return trace(read, x.T * y)
+    return read_trace(read, x.T * y)
 
 
 def element(read: Reader, parent: sympy.MatrixExpr, i: sympy.Expr, j: sympy.Expr) -> sympy.Expr:
@@ -103,7 +103,7 @@ def element(read: Reader, parent: sympy.MatrixExpr, i: sympy.Expr, j: sympy.Expr
     return sympy.Integer(i == j) if isinstance(matrix, sympy.Identity) else read.number(MatrixElement(matrix, i, j))
 
 
-def logsumexp(read: Reader, node: RowLogSumExp) -> sympy.Expr:
+def read_logsumexp(read: Reader, node: RowLogSumExp) -> sympy.Expr:
     (inner,) = node.args
     return read.scalar(inner) if read.shape(inner) == (1, 1) else entry(read.logsumexp(read.matrix(inner)))
 
@@ -114,10 +114,10 @@ NUMBER_RULES |= {
     sympy.Symbol: variable,
     **dict.fromkeys((sympy.Derivative, sympy.Integral), worked_out),
     AppliedUndef: open_function,
-    sympy.Sum: summed,
+    sympy.Sum: read_sum,
     sympy.log: logarithm,
     sympy.Determinant: determinant,
-    sympy.Trace: lambda read, node: trace(read, node.arg),
+    sympy.Trace: lambda read, node: read_trace(read, node.arg),
     sympy.DotProduct: dot,
     MatrixElement: lambda read, node: element(read, node.parent, node.i, node.j),
     sympy.MatrixSymbol: lambda read, node: read.number(sympy.Trace(read.input(node))),
@@ -135,8 +135,8 @@ NUMBER_RULES |= {
     **dict.fromkeys((sympy.Identity, sympy.OneMatrix, RowSoftmax), lambda read, node: sympy.Integer(1)),
     **dict.fromkeys((sympy.ZeroMatrix, Arange), lambda read, node: sympy.Integer(0)),
     MatrixSlice: lambda read, node: element(read, node.parent, node.rowslice[0], node.colslice[0]),
-    RowLogSumExp: logsumexp,
+    RowLogSumExp: read_logsumexp,
     RowMax: lambda read, node: read.scalar(node.args[0]) if read.shape(node.args[0]) == (1, 1) else read.unknown(node),
     sympy.BlockMatrix: lambda read, node: read.scalar(node.blocks[0, 0]),
-    BlockSum: lambda read, node: trace(read, node.matrix.T * node.factor),
+    BlockSum: lambda read, node: read_trace(read, node.matrix.T * node.factor),
 }

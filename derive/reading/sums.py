@@ -27,11 +27,11 @@ from derive.programs import Arange, repeated, transposed
 from derive.reading.reader import Reader
 
 WITH_MATRICES = "write it with matrices: A*x, total(...), Trace(...)"
-PLACES = "an index of an entry is one of the sum's, or that and a number"
+INDICES_TAKEN = "an index of an entry is one of the sum's, or that and a number"
 
 
 @dataclass(frozen=True)
-class Index:
+class SumIndex:
     """An index of a sum: its symbol, its least value, and how many it has."""
 
     symbol: Symbol
@@ -39,11 +39,11 @@ class Index:
     length: Expr
 
 
-Indices = tuple[Index, Index]  # of the rows and of the columns
-ONLY = Index(Dummy(), Integer(0), Integer(1))
+Indices = tuple[SumIndex, SumIndex]  # of the rows and of the columns
+ONLY = SumIndex(Dummy(), Integer(0), Integer(1))
 
 
-def summed(read: Reader, node: Sum) -> Expr:
+def read_sum(read: Reader, node: Sum) -> Expr:
     """A sum over entries as one over the matrix of its terms."""
     *inner, last = with_fixed_ends(node).limits
     body = with_fixed_ends(node).function
@@ -81,19 +81,19 @@ def min_of(end: Expr, outer: dict[Symbol, list[Expr]], side: int) -> Expr:
     return end.xreplace({symbol: ends[side] for symbol, ends in outer.items()})
 
 
-def index_of(read: Reader, node: Sum, limit: tuple[Symbol, Expr, Expr]) -> Index:
+def index_of(read: Reader, node: Sum, limit: tuple[Symbol, Expr, Expr]) -> SumIndex:
     symbol, low, high = limit
     if {symbol for symbol, *_ in node.limits} & (low.free_symbols | high.free_symbols):
         raise read.refuse(node, WITH_MATRICES)
-    return Index(symbol, low.xreplace(read.sizes), (high - low + 1).xreplace(read.sizes))
+    return SumIndex(symbol, low.xreplace(read.sizes), (high - low + 1).xreplace(read.sizes))
 
 
 def matrix_of_terms(read: Reader, body: Expr, indices: Indices) -> MatrixExpr:
     """The matrix of the terms of a sum."""
-    return read.entries(term(read, body, indices), shape_of(indices))
+    return read.entries(term(read, body, indices), shape_of_indices(indices))
 
 
-def shape_of(indices: Indices) -> tuple[Expr, Expr]:
+def shape_of_indices(indices: Indices) -> tuple[Expr, Expr]:
     return indices[0].length, indices[1].length
 
 
@@ -107,7 +107,7 @@ def term(read: Reader, node: Expr, indices: Indices) -> Expr:
         if isinstance(node, Sum):
             return contracted(read, with_fixed_ends(node), indices)
         if isinstance(node, Symbol):
-            return number_of(read, node, indices)
+            return index_as_number(read, node, indices)
         if isinstance(node, KroneckerDelta):
             return delta(read, node, indices)
         if isinstance(node, Trace | Determinant):
@@ -115,12 +115,12 @@ def term(read: Reader, node: Expr, indices: Indices) -> Expr:
         return node.func(*(term(read, argument, indices) for argument in node.args))
 
 
-def number_of(read: Reader, symbol: Symbol, indices: Indices) -> Expr:
+def index_as_number(read: Reader, symbol: Symbol, indices: Indices) -> Expr:
     """The index itself as a number."""
     axis = [index.symbol for index in indices].index(symbol)
     numbers = read.define(Arange(indices[axis].length))
     column = numbers if axis == 0 else transposed(numbers)
-    return indices[axis].low + read.viewed(repeated(column, shape_of(indices)))
+    return indices[axis].low + read.viewed(repeated(column, shape_of_indices(indices)))
 
 
 def delta(read: Reader, node: KroneckerDelta, indices: Indices) -> Expr:
@@ -137,7 +137,7 @@ def contracted(read: Reader, node: Sum, indices: Indices) -> Expr:
     (k, *_), *others = node.limits
     body = Sum(node.function, *others) if others else node.function
     inner, (rows, columns) = index_of(read, node, node.limits[0]), indices
-    (i, j), shape, factors = (index.symbol for index in indices), shape_of(indices), Mul.make_args(body)
+    (i, j), shape, factors = (index.symbol for index in indices), shape_of_indices(indices), Mul.make_args(body)
     outside = Mul(*(factor for factor in factors if not factor.has(k)))
     left = Mul(*(factor for factor in factors if factor.has(k) and not factor.has(j)))
     right = Mul(*(factor for factor in factors if factor.has(k) and factor.has(j)))
@@ -174,7 +174,7 @@ def of_entry(read: Reader, node: MatrixElement, indices: Indices) -> Expr:
             start = (at - index.symbol + index.low).xreplace(read.sizes)
             ends = start, start + index.length
             if len(along) > 1 or start.free_symbols - set(read.sizes.values()):
-                raise read.refuse(node, PLACES)
+                raise read.refuse(node, INDICES_TAKEN)
         if ends[0].is_negative or (ends[1] != size and (ends[1] - size).is_nonnegative):
             raise read.refuse(node, f"the index runs from {ends[0]} to {ends[1] - 1}, and the last one is {size - 1}")
         place.append(along[0] if along else None)
@@ -186,4 +186,4 @@ def of_entry(read: Reader, node: MatrixElement, indices: Indices) -> Expr:
         place = [place[0], None]
     if place in ([1, 0], [1, None], [None, 0]):
         matrix = transposed(matrix)
-    return read.viewed(repeated(matrix, shape_of(indices)))
+    return read.viewed(repeated(matrix, shape_of_indices(indices)))

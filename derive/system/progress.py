@@ -11,7 +11,7 @@ from derive.system.command import on_terminal
 
 LONG = 2  # seconds, after which somebody who waits is told
 RARELY = 30  # seconds between two lines where there is no terminal, at most
-WIDTH = 30
+BAR_WIDTH = 30
 WATCHED = ContextVar("watched", default=False)
 Item = TypeVar("Item")
 
@@ -43,7 +43,7 @@ def progress(items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
             continue
         said = f"{what}: {done} of {total}, about {(now - start) / done * (total - done):.0f} s left"
         if bar:
-            said, drawn = f"\r\x1b[K[{'#' * (done * WIDTH // total):{WIDTH}}] {said}", True
+            said, drawn = f"\r\x1b[K[{'#' * (done * BAR_WIDTH // total):{BAR_WIDTH}}] {said}", True
         print(said, end="" if bar else "\n", file=sys.stderr, flush=True)
         next_time = now + (0.1 if bar else min(now - start, RARELY))
     if drawn:

@@ -11,7 +11,7 @@ import torch
 from sympy import MatrixExpr, MatrixSymbol, exp, log
 
 from derive import derivation
-from derive.backends import Infix, Minus, Name, plus, terms
+from derive.backends import Infix, Minus, Name, plus, signed_terms
 from derive.backends.c.formulas import Conditional
 from derive.backends.torch import TorchPrinter
 from derive.matrix import apply, total
@@ -51,14 +51,14 @@ def test_source_is_worth_what_its_parts_are_put_together():
     while checked < 2000:
         with suppress(ZeroDivisionError):
             source, number = tree(draw, 6)
-            for text in (source.text, " ".join(terms(source))):
+            for text in (source.text, " ".join(signed_terms(source))):
                 assert (eval(text, dict(MATRICES)) == number).all(), text
             checked += 1
 
 
 def test_a_choice_that_is_a_term_has_brackets_wherever_it_breaks():
     choice = Conditional(Name("a"), Name("b"), Name("c"))
-    assert list(terms(Infix("+", choice, choice))) == ["(a ? b : c)", "+ (a ? b : c)"]
+    assert list(signed_terms(Infix("+", choice, choice))) == ["(a ? b : c)", "+ (a ? b : c)"]
     assert Infix("+", choice, Name("d")).text == "(a ? b : c) + d"
 
 

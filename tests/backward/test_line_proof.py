@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from derive.backward import ModuleDerivation, module_derivation
-from derive.backward.instrumented import FUNCTIONS
+from derive.backward.instrumented import LAYER_FUNCTIONS
 from derive.module import Refused, Wrong
 from derive.modules.graph import results
 from tests.helpers.beside_autograd import loaded, truth
@@ -132,7 +132,7 @@ def accepted(name: str, texts: list[str]) -> list[str]:
 
 def slipped(name: str, count: int) -> list[str]:
     text = derived_of(name).source()
-    functions = [name for name in FUNCTIONS if f"def {name}(" in text]
+    functions = [name for name in LAYER_FUNCTIONS if f"def {name}(" in text]
     texts = [mutant for name in functions for mutant in mutants(text, name)]
     return random.Random(0).sample(texts, min(count, len(texts)))
 

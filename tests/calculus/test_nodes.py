@@ -31,7 +31,7 @@ from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive import derivation
 from derive.backends.torch.printer import TorchPrinter
-from derive.calculus import ClosedForms, pullback, pushforward, rule
+from derive.calculus import ClosedForms, pull_back, push_forward, rule
 from derive.matrix import total
 from derive.operations import evaluate, lower
 from derive.paper.latex import latex
@@ -103,8 +103,8 @@ def closed_forms(*known: Equation) -> ClosedForms:
 
 ROLES = ("grad", "dot")
 TABLES = {
-    "pullback": lambda e: [pullback(e, s, PLAIN.cotangent(e.target)) for s in e.varies_with],
-    "pushforward": lambda e: [pushforward(e, {s: PLAIN.tangent(s)}) for s in e.varies_with],
+    "pullback": lambda e: [pull_back(e, s, PLAIN.cotangent(e.target)) for s in e.varies_with],
+    "pushforward": lambda e: [push_forward(e, {s: PLAIN.tangent(s)}) for s in e.varies_with],
     "torch": lambda e: TorchPrinter(Program(INPUTS, INPUTS, (e,), PLAIN)).line(e).code,
     "closed forms": lambda e: closed_forms(e),
     "definition": lambda e: worth(closed_forms().of(e.value), numbers(INPUTS)),
@@ -171,8 +171,8 @@ def test_what_goes_back_is_the_transpose_of_what_goes_forward(name):
     for symbol in e.varies_with:
         v = PLAIN.tangent(symbol)
         given = numbers([*INPUTS, g, v])
-        forwards = worth(forms.of(pushforward(e, {symbol: v})), given)
-        backwards = worth(forms.of(pullback(e, symbol, g)), given)
+        forwards = worth(forms.of(push_forward(e, {symbol: v})), given)
+        backwards = worth(forms.of(pull_back(e, symbol, g)), given)
         assert forwards.shape == e.target.shape
         assert backwards.shape == symbol.shape
         assert abs(((forwards * given[g]).sum() - (backwards * given[v]).sum()).evalf(40)) < 1e-30

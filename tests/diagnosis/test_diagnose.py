@@ -11,7 +11,7 @@ import torch
 
 from derive import build, diagnose
 from derive.diagnosis import Misread, named
-from derive.diagnosis.written import arrays, place_of, plain
+from derive.diagnosis.written import arrays, parameter_place, without_wrappers
 from derive.problems import Network
 from derive.system import given_numbers
 from generated import dat, run
@@ -119,7 +119,7 @@ HEADERS = {
 
 @pytest.mark.parametrize("header", HEADERS)
 def test_headers(header):
-    assert place_of(plain(header)) == HEADERS[header]
+    assert parameter_place(without_wrappers(header)) == HEADERS[header]
 
 
 def read(text: str, depth: int = 3, bias: str = "all"):

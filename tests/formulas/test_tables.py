@@ -11,7 +11,7 @@ import torch
 
 from derive.formulas.functions import FUNCTIONS
 from derive.formulas.losses import LOSSES
-from derive.formulas.stable import NamedFunction, opened, slope, z
+from derive.formulas.stable import NamedFunction, opened, slope_of_function, z
 from derive.packages.emit import render
 from derive.problems.network import Network
 from derive.proof import prove
@@ -160,8 +160,8 @@ def test_the_slope_is_the_derivative_of_the_definition(name):
     """Exactly, and at 30 digits as a second judge that knows no algebra."""
     function = FUNCTIONS[name].func
     derivative = sympy.diff(opened(function.definition), z)
-    assert Algebra(open_functions=True).identical(opened(slope(function)), derivative)
-    first, second = (sympy.lambdify(z, opened(e), "mpmath") for e in (slope(function), derivative))
+    assert Algebra(open_functions=True).identical(opened(slope_of_function(function)), derivative)
+    first, second = (sympy.lambdify(z, opened(e), "mpmath") for e in (slope_of_function(function), derivative))
     with mpmath.workdps(30):
         for point in (-7.25, 0.125, 2.5, 25.0):
             assert abs(first(mpmath.mpf(point)) - second(mpmath.mpf(point))) < 1e-25

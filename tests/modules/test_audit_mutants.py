@@ -7,7 +7,7 @@ import torch
 
 from derive.audit import Refused, Wrong, audit
 from derive.modules.graph import Module
-from derive.modules.written import COTANGENT, Written
+from derive.modules.written import COTANGENT_NAME, WrittenBackward
 from tests.helpers.backwards import CASES, HEAD
 from tests.helpers.slips import mutants
 
@@ -15,9 +15,9 @@ from tests.helpers.slips import mutants
 def gradients(path, case) -> list[torch.Tensor]:
     """What a file gives of random numbers, in float64."""
     module = Module(case.layer(), case.example())
-    written = Written(path, module)
+    written = WrittenBackward(path, module)
     generator = torch.Generator().manual_seed(1)
-    tensors = {f"{COTANGENT}{place}": output for place, output in enumerate(module.outputs())} | module.tensors()
+    tensors = {f"{COTANGENT_NAME}{place}": output for place, output in enumerate(module.outputs())} | module.tensors()
     drawn = {
         name: torch.rand(t.shape, generator=generator, dtype=torch.float64) - 0.5 if t.is_floating_point() else t
         for name, t in tensors.items()

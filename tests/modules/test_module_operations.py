@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mpmath import mp, mpf
 
 from derive.modules import evaluate
-from derive.modules.entries import decimal, numbers, of_data
+from derive.modules.entries import decimal, lifted_by, of_data
 from derive.modules.graph import recorded
 from derive.modules.steps import Graph
 
@@ -308,7 +308,7 @@ def graphs():
 @pytest.mark.parametrize("name", TABLES)
 def test_operations_are_what_torch_computes(name, graphs):
     graph, wanted, given = graphs[name]
-    with mp.workdps(40), numbers(decimal):
+    with mp.workdps(40), lifted_by(decimal):
         results = evaluate.run(graph, {key: of_data(data) for key, data in given.items()})
     for place, (got, value) in enumerate(zip(results, wanted, strict=True)):
         assert got.shape == tuple(value.shape), (name, place)

@@ -21,7 +21,7 @@ from sympy import exp as sympy_exp
 from sympy import sin as sympy_sin
 
 from derive import build, derivation
-from derive.calculus.theorem import pullback
+from derive.calculus.theorem import pull_back
 from derive.matrix import apply, logsumexp, total
 from derive.packages.emit import TARGETS, render, subject_of
 from derive.packages.templates import environment
@@ -377,7 +377,7 @@ def test_a_rule_is_stated_whatever_the_sizes_are_called():
     through, V = general(Equation(MatrixSymbol("M", n, p), A * X.T, "definition", ""), X)
     G = MatrixSymbol("G", *through.shape)
     assert latex(None, through.value) == r"\boldsymbol{A} \boldsymbol{V}^{\top}"
-    assert latex(None, pullback(through, V, G)) == r"\boldsymbol{G}^{\top} \boldsymbol{A}"
+    assert latex(None, pull_back(through, V, G)) == r"\boldsymbol{G}^{\top} \boldsymbol{A}"
 
 
 m, n = (Symbol(letter, integer=True, positive=True) for letter in "mn")

@@ -11,8 +11,8 @@ from torch.nn import functional
 from derive.calculus import derive
 from derive.paper.figures import Circle, Label, Segment
 from derive.paper.formats import TexPage
-from derive.paper.pictured import UNIT, drawn_network, number, pictured_sections
-from derive.paper.worked import DRAWN, Shown, inputs_shown
+from derive.paper.pictured import UNIT_RADIUS, drawn_network, pictured_sections, short_decimal
+from derive.paper.worked import SHOWN_AS_DRAWN, Shown, inputs_shown
 from derive.problems.network import Network
 from derive.reading import forward
 from derive.system import Given
@@ -28,12 +28,12 @@ OWN = Given(
     }
 )
 CASES = {
-    "default": (Network(), DRAWN),
+    "default": (Network(), SHOWN_AS_DRAWN),
     "their numbers": (Network((2, 3, 1), "tanh"), Shown(OWN)),
-    "cross entropy": (Network((4, 8, 8, 3), ("tanh", "relu"), loss="cross_entropy", reduction="mean"), DRAWN),
-    "deep": (Network((2, 6, 6, 6, 1), "relu"), DRAWN),
-    "sigmoid at the end": (Network((3, 3, 2), "tanh", "sigmoid", reduction="mean"), DRAWN),
-    "one layer": (Network((3, 1), "identity", "sigmoid", "binary_cross_entropy"), DRAWN),
+    "cross entropy": (Network((4, 8, 8, 3), ("tanh", "relu"), loss="cross_entropy", reduction="mean"), SHOWN_AS_DRAWN),
+    "deep": (Network((2, 6, 6, 6, 1), "relu"), SHOWN_AS_DRAWN),
+    "sigmoid at the end": (Network((3, 3, 2), "tanh", "sigmoid", reduction="mean"), SHOWN_AS_DRAWN),
+    "one layer": (Network((3, 1), "identity", "sigmoid", "binary_cross_entropy"), SHOWN_AS_DRAWN),
 }
 ACTIVATIONS = {"identity": lambda z: z, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu}
 cases = pytest.mark.parametrize(("network", "shown"), CASES.values(), ids=CASES)
@@ -70,7 +70,7 @@ def drawn_by_torch(network, shown) -> tuple[Counter[str], float, float]:
         numbers += [*errors[2 * layer - 2].flatten(), *gradients[f"W{layer}"].flatten()]
         if network.activation_of(layer) != "identity":
             numbers += [*z.flatten(), *errors[2 * layer - 1].flatten()]
-    texts = Counter(number(value.item()).replace("-", "\u2212") for value in numbers)
+    texts = Counter(short_decimal(value.item()).replace("-", "\u2212") for value in numbers)
 
     def after(step: float) -> float:
         moved = {name: leaf.detach() - step * gradients[name] for name, leaf in leaves.items()}
@@ -82,7 +82,7 @@ def drawn_by_torch(network, shown) -> tuple[Counter[str], float, float]:
 @cases
 def test_every_number_is_torchs(network, shown):
     figure, small = picture(network, shown), drawn_network(network)
-    texts, loss, after = drawn_by_torch(small, shown if small == network else DRAWN)
+    texts, loss, after = drawn_by_torch(small, shown if small == network else SHOWN_AS_DRAWN)
     labels = Counter(part.text for part in figure.parts if isinstance(part, Label))
     assert not texts - labels
     assert labels[f"forward: L = {loss:.4g}"] == 1
@@ -102,7 +102,7 @@ def test_nothing_lies_over_a_number_of_an_edge(network, shown):
     on_edges = [n for n in numbers if all(abs(n.x - c.x) > 1 for c in circles)]
     assert on_edges
     for one in on_edges:
-        assert not any(abs(one.x - c.x) < UNIT + 14 and abs(one.y - c.y) < 5 for c in circles)
+        assert not any(abs(one.x - c.x) < UNIT_RADIUS + 14 and abs(one.y - c.y) < 5 for c in circles)
         assert not any(one != o and abs(one.x - o.x) < 36 and abs(one.y - o.y) < 10 for o in numbers)
 
 

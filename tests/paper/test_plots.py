@@ -7,7 +7,7 @@ import pytest
 from derive.packages.emit import subject_of
 from derive.paper import Picture
 from derive.paper.formats import HtmlPage, TexPage, svg
-from derive.paper.plots import HEIGHT, WIDTH, ticks
+from derive.paper.plots import PLOT_HEIGHT, PLOT_WIDTH, ticks
 from derive.problems.network import Network
 
 NETWORKS = {
@@ -45,7 +45,7 @@ def test_the_slope_that_is_read_is_that_of_the_curve(network):
             sides = [(marks[place][1] - ya) / (marks[place][0] - xa), (yb - marks[place][1]) / (xb - marks[place][0])]
             near = 0.06 + 0.05 * abs(drawn)
             assert min(sides) - near <= drawn <= max(sides) + near
-            assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in figure.readings[place].line)
+            assert all(0 <= x <= PLOT_WIDTH and 0 <= y <= PLOT_HEIGHT for x, y in figure.readings[place].line)
 
 
 def test_each_format_draws_curves_and_readings():

@@ -15,7 +15,7 @@ from derive.proof import NotProved, prove
 from derive.proof.calls import at_points
 from derive.proof.cases import Case
 from derive.proof.judge import Judge
-from derive.proof.points import NetworkPoint, agree_to_digits, as_number
+from derive.proof.points import NetworkPoint, agree_to_digits, as_mpf
 from derive.proof.precision import PRECISIONS, settled
 from derive.system import write_package
 
@@ -164,7 +164,7 @@ def test_what_is_true_at_a_point_is_sympys_derivative(in_many_digits):
             "curvature": along(moved, symbols, point.weights),
         }
         for name, expr in pairs.items():
-            assert agree_to_digits(as_number(expr.xreplace(place).evalf(80), name), point.true(name, n)), name
+            assert agree_to_digits(as_mpf(expr.xreplace(place).evalf(80), name), point.true(name, n)), name
 
 
 def test_numbers_agree_to_the_digits_that_are_claimed():
@@ -176,7 +176,7 @@ def test_numbers_agree_to_the_digits_that_are_claimed():
 @pytest.mark.parametrize("value", [sympy.nan, sympy.zoo, sympy.Symbol("x"), 2 * sympy.I, None, 1.5], ids=str)
 def test_what_is_no_number_is_refused(value):
     with pytest.raises(NotProved, match="no number"):
-        as_number(value, "it")
+        as_mpf(value, "it")
 
 
 def test_a_network_that_is_defined_nowhere_is_refused():

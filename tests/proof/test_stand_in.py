@@ -14,7 +14,7 @@ from derive.backends import WORDS
 from derive.proof import stand_in
 from derive.proof.grammar import ALLOWED_METHODS
 from derive.proof.source import Exact, as_said
-from derive.proof.stand_in import MATRICES, TORCH, torch_stand_in
+from derive.proof.stand_in import MATRICES, TORCH_BY_PATH, torch_stand_in
 from derive.proof.tensor import BOOL, RefusedByTorch, Tensor, read_only, symbols
 
 KINKS = (-3, -1, 0, 1, 3, 6, 20, 21, Fraction(-1, 2), Fraction(1, 4), Fraction(5, 2), -21)
@@ -256,7 +256,7 @@ def test_each_row_of_words_is_known_to_the_proof():
     """A row that only one of them has is named here."""
     paths = {word.path for word in WORDS if "." in word.path}
     kernels = {kernel.path for word in WORDS for kernel in (word.into, word.pullback) if kernel}
-    assert paths | kernels == TORCH.keys() | MATRICES.keys()
+    assert paths | kernels == TORCH_BY_PATH.keys() | MATRICES.keys()
     assert not [name for name in set().union(*ALLOWED_METHODS.values()) if not hasattr(Tensor, name)]
 
 
@@ -264,17 +264,19 @@ def test_each_word_that_a_printer_writes_has_a_row_and_each_row_a_word():
     backends = Path(stand_in.__file__).parent.parent / "backends"
     sources = "".join(path.read_text(encoding="utf-8") for path in backends.rglob("*.py"))
     written = set(re.findall(r"[\"{ ](torch(?:\.[a-z]\w*)+)[(\"]", sources)) - {"torch.ops.aten"}
-    assert written - TORCH.keys() - MATRICES.keys() == set()
+    assert written - TORCH_BY_PATH.keys() - MATRICES.keys() == set()
     tree = ast.parse(Path(stand_in.__file__).read_text(encoding="utf-8"))
     read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
     rows = {name for name, value in vars(stand_in).items() if getattr(value, "__module__", "") == stand_in.__name__}
-    assert rows - read - {path.rpartition(".")[2] for path in TORCH | MATRICES} == {"torch_stand_in"}
+    assert rows - read - {path.rpartition(".")[2] for path in TORCH_BY_PATH | MATRICES} == {"torch_stand_in"}
 
 
 def test_each_function_and_method_has_a_row():
     text = " ".join([*rows(USED), *kernel_rows()])
     missing = [
-        path for path in [*TORCH, *MATRICES] if not re.search(rf"\bt{re.escape(path.removeprefix('torch'))}\(", text)
+        path
+        for path in [*TORCH_BY_PATH, *MATRICES]
+        if not re.search(rf"\bt{re.escape(path.removeprefix('torch'))}\(", text)
     ]
     assert not missing + [
         name for name in set().union(*ALLOWED_METHODS.values()) if not re.search(rf"\.{name}\(", text)

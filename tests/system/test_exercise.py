@@ -4,7 +4,7 @@ import pytest
 
 from derive.exercise import main
 from derive.exercises import Examiner, exercise_sheet, filled_lines
-from derive.exercises.sheet import GAP
+from derive.exercises.sheet import BLANK
 from derive.problems.network import Network
 
 NETWORKS = {
@@ -50,7 +50,7 @@ def verdicts(network, lines: dict[str, str]) -> dict[str, tuple[bool, str]]:
 def test_what_is_emitted_is_right_and_gaps_are_named(network):
     solved, sheet = (filled_lines(exercise_sheet(network, solved=solved)) for solved in (True, False))
     assert all(right for right, _ in verdicts(network, solved).values())
-    asked = {name for name, text in sheet.items() if GAP in text}
+    asked = {name for name, text in sheet.items() if BLANK in text}
     found = verdicts(network, sheet)
     assert asked == set(found)
     assert all(words == "is not filled in" for _, words in found.values())
@@ -104,7 +104,7 @@ def test_the_command(tmp_path, capsys):
     settings.write_text('layers = [2, 3, 1]\nactivation = "tanh"\n')
     assert main([str(settings)]) == 0
     sheet = capsys.readouterr().out
-    assert sheet.count(GAP) == 1 + sheet.count("## B")
+    assert sheet.count(BLANK) == 1 + sheet.count("## B")
     assert main([str(settings), "--answers"]) == 0
     filled = tmp_path / "filled.md"
     filled.write_text(capsys.readouterr().out)

@@ -1,7 +1,7 @@
 """Programs as C that needs no library."""
 
 from derive.backends.c.device import device_holes
-from derive.backends.c.network import Sweep, network_holes
+from derive.backends.c.network import CSweep, network_holes
 from derive.backends.c.printer import Place
 
-__all__ = ["Place", "Sweep", "device_holes", "network_holes"]
+__all__ = ["CSweep", "Place", "device_holes", "network_holes"]

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from derive.backends.c.functions import SINGLE, constants
-from derive.backends.c.network import Sweep, functions
+from derive.backends.c.network import CSweep, functions
 from derive.backends.c.penalty import PenaltyPrinter
 from derive.backends.c.printer import CPrinter, Place
 
-REAL = 4  # bytes
+REAL_BYTES = 4  # bytes
 
 
-def device_holes(sweep: Sweep, places: Mapping[str, Place], penalty: Sweep | None) -> dict[str, Any]:
+def device_holes(sweep: CSweep, places: Mapping[str, Place], penalty: CSweep | None) -> dict[str, Any]:
     """The holes of device.h, of the sweep of a gradient; `places` says where each parameter lies, by its name.
 
     Raises ValueError where a formula has sin or cos, whose angles are turned back in double.
@@ -25,12 +25,12 @@ def device_holes(sweep: Sweep, places: Mapping[str, Place], penalty: Sweep | Non
     if printer.functions.keys() & {"sin", "cos"}:
         raise ValueError("--device: sin and cos are computed in double here; a network without them needs float alone")
     entries = sum(printer.size(s.shape[0]) * printer.size(s.shape[1]) for s in program.parameters)
-    sgd = REAL * (2 * entries + 1 + body.features)
+    sgd = REAL_BYTES * (2 * entries + 1 + body.features)
     return {
         "entries": entries,
         "features": body.features,
         "sgd_bytes": sgd,
-        "adam_bytes": sgd + REAL * (2 * entries + 2),
+        "adam_bytes": sgd + REAL_BYTES * (2 * entries + 2),
         "constants": [{"name": name, "value": value} for name, value in constants(SINGLE).items()],
         "functions": called,
         "pointers": body.pointers,

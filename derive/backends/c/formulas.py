@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sympy import Expr, Function, Heaviside, Integer, Max, Min, Piecewise, Rational, true
 
 from derive.backends import ATOM, CONDITIONAL, Call, FormulaPrinter, Infix, Literal, Minus, Name, Source
-from derive.backends.c.functions import FUNCTIONS
+from derive.backends.c.functions import C_FUNCTIONS
 from derive.formulas import NamedFunction, stable, z
 from derive.programs import Program
 
@@ -92,7 +92,7 @@ class CFormulas(FormulaPrinter):
 
     def function(self, expr: Function) -> Source:
         kind = type(expr)
-        own = kind if issubclass(kind, NamedFunction) and kind.__name__ not in FUNCTIONS else None
+        own = kind if issubclass(kind, NamedFunction) and kind.__name__ not in C_FUNCTIONS else None
         return self.call(kind.__name__, *map(self.formula, expr.args), named=own)
 
     def heaviside(self, expr: Heaviside) -> Source:

@@ -9,7 +9,7 @@ from typing import Any
 
 from mpmath import mp, mpf
 
-DIGITS = 30  # of the numbers that coefficients are rounded from
+KEPT_DIGITS = 30  # of the numbers that coefficients are rounded from
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Fit:
 
     def coefficients(self, precision: Precision) -> list[str]:
         """From the highest power to the constant."""
-        with mp.workdps(DIGITS):
+        with mp.workdps(KEPT_DIGITS):
             degree = self.degrees[precision is DOUBLE]
             return [precision.rounded(c) for c in mp.chebyfit(self.of, self.ends(), degree + 1)]
 
@@ -52,7 +52,7 @@ def apart_from(limit: Callable[[Any], Any], of: Callable[[Any], Any]) -> Callabl
 
 def scaled_erfc(x: Any) -> Any:
     """exp(x^2) erfc(x), with the digits that the square of a large x takes."""
-    with mp.workdps(2 * DIGITS + 2 * int(mp.log10(1 + abs(x)))):
+    with mp.workdps(2 * KEPT_DIGITS + 2 * int(mp.log10(1 + abs(x)))):
         return mp.erfc(x) * mp.exp(x**2)
 
 
@@ -316,10 +316,10 @@ INLINE real sqrt_of(real x)
     return x > 0 && x < INFINITE ? (real)0.5 * (y + x / y) : x < 0 ? INFINITE - INFINITE : x;
 }
 """
-POWER = """\
+POWER_OF = """\
 INLINE real power_of(real x, real exponent) { return exp_of(exponent * log_of(x)); }
 """
-LARGEST = """\
+LARGEST_OF_ROW = """\
 /* the largest entry of each row */
 INLINE void row_amax(const int features, const int rows, const int stride, const real *z, real *largest)
 {
@@ -336,7 +336,7 @@ INLINE void row_logsumexp(const int features, const int rows, const int stride, 
     for (int r = 0; r < rows; r++) value[r] = log_of(value[r]);
 }
 """
-FUNCTIONS: dict[str, CFunction] = {
+C_FUNCTIONS: dict[str, CFunction] = {
     "Abs": CFunction("INLINE real Abs_of(real x) { return x > 0 ? x : 0 - x; }\n", ulp=0),
     "square": CFunction("INLINE real square_of(real x) { return x * x; }\n", ulp=0.5),
     "sign": CFunction("INLINE real sign_of(real x) { return x > 0 ? 1 : x < 0 ? -1 : 0; }\n", ulp=0),
@@ -359,17 +359,17 @@ FUNCTIONS: dict[str, CFunction] = {
     "sin": CFunction(SIN, ("quarters",), ulp=3),
     "cos": CFunction(COS, ("quarters",), ulp=3),
     "sqrt": CFunction(SQRT, ("exp", "log"), ulp=1.5),
-    "power": CFunction(POWER, ("exp", "log")),
-    "amax": CFunction(LARGEST, ("larger",)),
+    "power": CFunction(POWER_OF, ("exp", "log")),
+    "amax": CFunction(LARGEST_OF_ROW, ("larger",)),
     "logsumexp": CFunction(LOGSUMEXP, ("exp", "log")),
 }
 
 
 def constants(precision: Precision) -> dict[str, str]:
     """The numbers that range reduction takes; a high part has so few bits that its products are exact."""
-    with mp.workdps(DIGITS):
+    with mp.workdps(KEPT_DIGITS):
         ln2 = mp.log(2)
-        ln2_high = cut(ln2, precision.fraction // 2 + 2)
+        ln2_high = truncated(ln2, precision.fraction // 2 + 2)
         numbers = {
             "SHIFT": mpf(3) * mpf(2) ** (precision.fraction - 1),
             "LN2": ln2,
@@ -385,6 +385,6 @@ def constants(precision: Precision) -> dict[str, str]:
         return {name: precision.rounded(number) for name, number in numbers.items()}
 
 
-def cut(number: Any, bits: int) -> Any:
+def truncated(number: Any, bits: int) -> Any:
     """The number without what lies behind so many binary places."""
     return mp.floor(number * mpf(2) ** bits) / mpf(2) ** bits

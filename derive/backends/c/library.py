@@ -5,9 +5,9 @@ from functools import cache
 
 from mpmath import mp, mpf
 
-from derive.backends.c.functions import DIGITS, DOUBLE, FITS, FUNCTIONS, SINGLE, Fit, Precision, cut
+from derive.backends.c.functions import C_FUNCTIONS, DOUBLE, FITS, KEPT_DIGITS, SINGLE, Fit, Precision, truncated
 
-PLACES = 40  # of 2 / pi, 32 binary ones each
+BINARY_PLACES = 40  # of 2 / pi, 32 binary ones each
 BITS = """\
 /* numbers and their bits */
 
@@ -39,19 +39,23 @@ def quarter_turn() -> str:
 
     And 2 / pi to as many places as the largest number needs, behind 64 that are 0.
     """
-    with mp.workdps(DIGITS):
-        high = cut(mp.pi / 2, DOUBLE.fraction - 18)
-        middle = cut(mp.pi / 2 - high, 2 * (DOUBLE.fraction - 18))
+    with mp.workdps(KEPT_DIGITS):
+        high = truncated(mp.pi / 2, DOUBLE.fraction - 18)
+        middle = truncated(mp.pi / 2 - high, 2 * (DOUBLE.fraction - 18))
         numbers = {"PI": mp.pi, "PI_HIGH": high, "PI_MIDDLE": middle, "PI_LOW": mp.pi / 2 - high - middle}
         defined = "".join(f"#define {name} {DOUBLE.rounded(number)}\n" for name, number in numbers.items())
-    with mp.workprec(32 * PLACES + 64):
-        entries = ["0", "0", *(str(int(mp.floor(2 / mp.pi * mpf(2) ** (32 * i))) % 2**32) for i in range(1, PLACES))]
+    with mp.workprec(32 * BINARY_PLACES + 64):
+        entries = [
+            "0",
+            "0",
+            *(str(int(mp.floor(2 / mp.pi * mpf(2) ** (32 * i))) % 2**32) for i in range(1, BINARY_PLACES)),
+        ]
     rows = (f"    {', '.join(entries[start : start + 8])},\n" for start in range(0, len(entries), 8))
     return "".join([defined, "static const uint32_t TWO_OVER_PI[] = {\n", *rows, "};\n"])
 
 
 @cache
-def polynomial(name: str, single: bool) -> str:
+def c_polynomial(name: str, single: bool) -> str:
     """A fit as C, by Horner's rule, in double and in float, or in float alone."""
     fit = FITS[name]
     if single:
@@ -67,7 +71,7 @@ def horner(fit: Fit, precision: Precision) -> list[str]:
     return [f"    real p = {first};", *steps]
 
 
-def defined(names: set[str], single: bool = False) -> Iterator[str]:
+def c_definitions(names: set[str], single: bool = False) -> Iterator[str]:
     """The C of these functions, each after those that it needs; `single` in float alone."""
     done: set[str] = set()
 
@@ -76,17 +80,17 @@ def defined(names: set[str], single: bool = False) -> Iterator[str]:
             return
         done.add(name)
         if name in FITS:
-            yield polynomial(name, single)
+            yield c_polynomial(name, single)
             return
         if name == "quarters":
             yield quarter_turn()
-        function = FUNCTIONS[name]
+        function = C_FUNCTIONS[name]
         for other in (*function.needs, *function.fits):
             yield from define(other)
         if function.ulp is not None:
             yield f"/* {name}, to {function.ulp} units in the last place */"
         yield function.text
 
-    for name in FUNCTIONS:
+    for name in C_FUNCTIONS:
         if name in names:
             yield from define(name)

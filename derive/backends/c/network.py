@@ -6,36 +6,36 @@ from typing import Any
 
 from sympy import MatrixSymbol
 
-from derive.backends.c.functions import DIGITS, DOUBLE, SINGLE, constants
-from derive.backends.c.library import BITS, defined
+from derive.backends.c.functions import DOUBLE, KEPT_DIGITS, SINGLE, constants
+from derive.backends.c.library import BITS, c_definitions
 from derive.backends.c.penalty import PenaltyPrinter
 from derive.backends.c.printer import CPrinter, Place
 from derive.programs import Equation, Program
 
 LANES = 16  # rows in the widest vector
 FEW_ROWS, MANY_ROWS, CACHE = 64, 512, 49152  # rows at a time, at least and at most, and their entries
-POINT, ROWS = "const real *parameters", "const real *x_rows, const real *y_rows"
+POINT_ARGUMENT, ROW_ARGUMENTS = "const real *parameters", "const real *x_rows, const real *y_rows"
 HEADS = {
     "gradient": {
         "name": "add_gradient",
         "words": "Adds the gradient and the loss of so many of N rows.",
-        "arguments": f"{POINT}, {ROWS}, real N, real *matrices, real *sums",
+        "arguments": f"{POINT_ARGUMENT}, {ROW_ARGUMENTS}, real N, real *matrices, real *sums",
     },
     "hvp": {
         "name": "add_hvp",
         "words": "Adds the Hessian of the loss of so many of N rows, times the direction.",
-        "arguments": f"{POINT}, const real *direction, {ROWS}, real N, real *matrices, real *sums",
+        "arguments": f"{POINT_ARGUMENT}, const real *direction, {ROW_ARGUMENTS}, real N, real *matrices, real *sums",
     },
     "per_sample": {
         "name": "each_gradient",
         "words": "Puts the gradient of each of so many of N rows into a column.",
-        "arguments": f"{POINT}, {ROWS}, long N, real *matrices, real *to",
+        "arguments": f"{POINT_ARGUMENT}, {ROW_ARGUMENTS}, long N, real *matrices, real *to",
     },
 }
 GRADIENT = {
     "name": "gradient",
     "add": "add_gradient",
-    "point": POINT,
+    "point": POINT_ARGUMENT,
     "given": "parameters",
     "results": "real *loss, real *gradient",
     "fields": "given->parameters, given->x, given->y, given->N, given->loss, given->gradient",
@@ -44,7 +44,7 @@ GRADIENT = {
 HVP = {
     "name": "hvp",
     "add": "add_hvp",
-    "point": f"{POINT}, const real *direction",
+    "point": f"{POINT_ARGUMENT}, const real *direction",
     "given": "parameters, direction",
     "results": "real *product",
     "fields": "given->parameters, given->direction, given->x, given->y, given->N, given->product",
@@ -53,17 +53,17 @@ HVP = {
 PENALTY = {
     "name": "penalty",
     "words": "Adds the penalty on the weights and its gradient.",
-    "arguments": POINT,
+    "arguments": POINT_ARGUMENT,
 }
 PENALTY_HVP = {
     "name": "penalty_hvp",
     "words": "Adds the Hessian of the penalty times the direction.",
-    "arguments": f"{POINT}, const real *direction",
+    "arguments": f"{POINT_ARGUMENT}, const real *direction",
 }
 
 
 @dataclass(frozen=True)
-class Sweep:
+class CSweep:
     """Equations of a program, and the parameter of each symbol that is a gradient, or a Hessian times a direction."""
 
     program: Program
@@ -72,7 +72,7 @@ class Sweep:
 
 
 def network_holes(
-    sweeps: Mapping[str, Sweep], places: Mapping[str, Place], penalty: Sweep | None, penalty_hvp: Sweep | None
+    sweeps: Mapping[str, CSweep], places: Mapping[str, Place], penalty: CSweep | None, penalty_hvp: CSweep | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The holes of network.c and of network.h.
 
@@ -122,11 +122,11 @@ def functions(printer: CPrinter, single: bool = False) -> list[str]:
     """The numbers and functions that a printer has needed, `single` in float alone."""
     definitions = list(printer.definitions())
     numbers = (
-        f"static const real {name} = {(SINGLE if single else DOUBLE).rounded(expr.evalf(DIGITS))}; /* {expr} */"
+        f"static const real {name} = {(SINGLE if single else DOUBLE).rounded(expr.evalf(KEPT_DIGITS))}; /* {expr} */"
         for expr, name in printer.numbers.items()
     )
-    return lines([BITS, *numbers, "", *defined(set(printer.functions), single), *definitions])
+    return split_lines([BITS, *numbers, "", *c_definitions(set(printer.functions), single), *definitions])
 
 
-def lines(texts: Iterable[str]) -> list[str]:
+def split_lines(texts: Iterable[str]) -> list[str]:
     return [line for text in texts for line in text.splitlines()]

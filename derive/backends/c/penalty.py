@@ -6,8 +6,8 @@ from math import prod
 from sympy import MatrixSymbol
 
 from derive.backends import Name, Source
-from derive.backends.c.printer import ALL, CPrinter, broken
-from derive.operations import Operation, Reduction, Scaled, Sum, Value, lower
+from derive.backends.c.printer import ALL, CPrinter, broken_statement
+from derive.operations import NamedMatrix, Operation, Reduction, Scaled, Sum, lower
 from derive.programs import Equation, Program
 
 
@@ -21,7 +21,7 @@ class PenaltyPrinter(CPrinter):
 
     def entry(self, operand: Operation) -> Source:
         match operand:
-            case Value(symbol=symbol) if symbol in self.made:
+            case NamedMatrix(symbol=symbol) if symbol in self.made:
                 return Name(self.name(symbol))
         return super().entry(operand)
 
@@ -40,7 +40,7 @@ class PenaltyPrinter(CPrinter):
                 continue
             owner[target] = results[target] if target in results else owner[equation.uses[0]]
             start = f"totals[{self.places[owner[target].name].start} + {ALL}] +=" if target in results else ""
-            statement = broken(start or f"const real {self.name(target)} =", self.entry(operation))
+            statement = broken_statement(start or f"const real {self.name(target)} =", self.entry(operation))
             loops[owner[target]] += [f"/* {self.name(target)}: {equation.meaning} */", *statement]
         lines = list(self.parameters(equations))
         for symbol, body in loops.items():
@@ -55,6 +55,6 @@ class PenaltyPrinter(CPrinter):
             case Scaled(scale=scale, of=of):
                 symbol, entry = self.added(of)
                 return symbol, self.scaled(scale.xreplace(self.program.sizes), entry)
-            case Reduction(kind="sum", axis=None, of=Value(symbol=symbol) as entries):
+            case Reduction(kind="sum", axis=None, of=NamedMatrix(symbol=symbol) as entries):
                 return symbol, self.entry(entries)
         raise ValueError(f"C has no penalty here for {type(operation).__name__}: {operation}")

@@ -13,13 +13,14 @@ from derive.backends import (
     Name,
     Source,
     plus,
-    terms,
+    signed_terms,
 )
 from derive.backends.c.formulas import CFormulas
 from derive.operations import (
     Affine,
     Constant,
     Entrywise,
+    NamedMatrix,
     Operation,
     Product,
     Reduction,
@@ -27,12 +28,11 @@ from derive.operations import (
     Scaled,
     Sum,
     Transposed,
-    Value,
     lower,
 )
 from derive.programs import Equation, Program
 
-ALL, ROW, FEATURE = "k", "r", "i"  # indices of an entry, of a row, and of a feature
+ALL, EACH_ROW, FEATURE = "k", "r", "i"  # indices of an entry, of a row, and of a feature
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,11 @@ class CPrinter(CFormulas):
     def entry(self, operand: Operation) -> Source:
         """An entry of what has an entry for each row and feature, by the index that fits."""
         match operand:
-            case Value(symbol=symbol):
+            case NamedMatrix(symbol=symbol):
                 return Index(Name(self.name(symbol)), (Name(ALL),))
-            case Repeated(of=Value(symbol=symbol) as column) if column.shape[0] == operand.shape[0]:
-                return Index(Name(self.name(symbol)), (Name(ROW),))
-            case Repeated(of=Value(symbol=symbol) as row) if row.shape[1] == operand.shape[1]:
+            case Repeated(of=NamedMatrix(symbol=symbol) as column) if column.shape[0] == operand.shape[0]:
+                return Index(Name(self.name(symbol)), (Name(EACH_ROW),))
+            case Repeated(of=NamedMatrix(symbol=symbol) as row) if row.shape[1] == operand.shape[1]:
                 return Index(Name(self.name(symbol)), (Name(FEATURE),))
             case Constant(kind="ones"):
                 return Literal("1")
@@ -142,7 +142,7 @@ class CPrinter(CFormulas):
     def written(self, operation: Operation) -> str:
         """The operation as people write it."""
         match operation:
-            case Value(symbol=symbol):
+            case NamedMatrix(symbol=symbol):
                 return self.name(symbol)
             case Transposed(of=of):
                 return f"{self.written(of)}^T"
@@ -166,8 +166,11 @@ class CPrinter(CFormulas):
     def statements(self, target: str, operation: Operation) -> list[str]:
         match operation:
             case Reduction(kind="sum", axis=1, of=of):
-                return [f"for (int r = 0; r < rows; r++) {target}[{ROW}] = 0;", *self.loop(target, ROW, "+=", of)]
-            case Reduction(kind=kind, axis=1, of=Value(symbol=symbol) as of):
+                return [
+                    f"for (int r = 0; r < rows; r++) {target}[{EACH_ROW}] = 0;",
+                    *self.loop(target, EACH_ROW, "+=", of),
+                ]
+            case Reduction(kind=kind, axis=1, of=NamedMatrix(symbol=symbol) as of):
                 self.functions[kind] = None
                 return [f"row_{kind}({self.width(of)}, rows, stride, {self.name(symbol)}, {target});"]
         products, others = self.split(operation)
@@ -190,17 +193,19 @@ class CPrinter(CFormulas):
             if isinstance(part, Affine):
                 others.append(Repeated(part.shape, part.bias))
             match part:
-                case Affine(input=A, weight=W) | Product(factors=(Value() as A, Transposed(of=Value() as W))):
+                case (
+                    Affine(input=A, weight=W) | Product(factors=(NamedMatrix() as A, Transposed(of=NamedMatrix() as W)))
+                ):
                     place = self.place(W)
                     products.append((self.name(W.symbol), place.row, place.column, self.name(A.symbol), self.width(A)))
-                case Product(factors=(Value() as Delta, Value() as W)):
+                case Product(factors=(NamedMatrix() as Delta, NamedMatrix() as W)):
                     place, width = self.place(W), self.width(Delta)
                     products.append((self.name(W.symbol), place.column, place.row, self.name(Delta.symbol), width))
                 case _:
                     others.append(part)
         return products, others
 
-    def place(self, W: Value) -> Place:
+    def place(self, W: NamedMatrix) -> Place:
         """Where a parameter lies, or the direction in which it moves."""
         return self.places[self.program.notation.role(W.symbol.name)[1]]
 
@@ -209,11 +214,11 @@ class CPrinter(CFormulas):
         self.angles.clear()
         head, statement = (
             f"EACH({self.width(operation)})",
-            broken(f"{target}[{index}] {operator}", self.entry(operation)),
+            broken_statement(f"{target}[{index}] {operator}", self.entry(operation)),
         )
         short = len(statement) == 1 and len(head) + len(statement[0]) < WIDTH - 4
         lines = [f"{head} {statement[0]}"] if short else [head, *(f"    {line}" for line in statement)]
-        return turned(lines, head, f"far_{target}", self.angles) if self.angles else lines
+        return in_two_ways(lines, head, f"far_{target}", self.angles) if self.angles else lines
 
     def result(self, operation: Operation, place: Place, each: bool) -> list[str]:
         """The gradient in a parameter: what each row adds to it, or has by itself."""
@@ -221,10 +226,10 @@ class CPrinter(CFormulas):
         lines = []
         for part in operation.terms if isinstance(operation, Sum) else (operation,):
             match part:
-                case Product(factors=(Transposed(of=Value() as Delta), Value() as A)):
+                case Product(factors=(Transposed(of=NamedMatrix() as Delta), NamedMatrix() as A)):
                     sizes = f"{self.width(Delta)}, {self.width(A)}, {place.row}, {place.column}, rows, stride"
                     lines.append(f"{name}_outer({sizes}, {self.name(Delta.symbol)}, {self.name(A.symbol)}, {last});")
-                case Reduction(kind="sum", axis=0, of=Value() as Delta):
+                case Reduction(kind="sum", axis=0, of=NamedMatrix() as Delta):
                     lines.append(
                         f"{name}_entries({self.width(Delta)}, rows, stride, {self.name(Delta.symbol)}, {last});"
                     )
@@ -236,7 +241,7 @@ class CPrinter(CFormulas):
         """The entries of the loss, whose sum is scaled at the end."""
         of = operation.of if isinstance(operation, Scaled) else operation
         match of:
-            case Reduction(kind="sum", axis=None, of=Value(symbol=symbol) as entries):
+            case Reduction(kind="sum", axis=None, of=NamedMatrix(symbol=symbol) as entries):
                 return [f"add_all({self.width(entries)}, rows, stride, {self.name(symbol)}, sums + ENTRIES * SIDE);"]
         raise ValueError(f"C has no loss here for {type(operation).__name__}: {operation}")
 
@@ -249,7 +254,7 @@ class CPrinter(CFormulas):
         ).text
 
 
-def turned(lines: list[str], head: str, far: str, angles: Iterable[str]) -> list[str]:
+def in_two_ways(lines: list[str], head: str, far: str, angles: Iterable[str]) -> list[str]:
     """A loop in two ways: for any angles, and for those of which none is far."""
     near = [re.sub(r"\b(sin|cos)_of\(", r"near_\1_of(", line) for line in lines]
     counted = [f"{head} {far} += far_of({angle});" for angle in angles]
@@ -260,15 +265,15 @@ def turned(lines: list[str], head: str, far: str, angles: Iterable[str]) -> list
 def repeated_row(operation: Operation) -> MatrixSymbol | None:
     """b of 1 b."""
     match operation:
-        case Repeated(of=Value(symbol=symbol) as row) if row.shape[0] == 1:
+        case Repeated(of=NamedMatrix(symbol=symbol) as row) if row.shape[0] == 1:
             return symbol
     return None
 
 
-def broken(target: str, source: Source) -> list[str]:
+def broken_statement(target: str, source: Source) -> list[str]:
     """A statement, its terms on lines of their own where it is long."""
     line = f"{target} {source.text};"
     if len(line) <= WIDTH - 12:
         return [line]
-    first, *others = terms(source)
+    first, *others = signed_terms(source)
     return [f"{target} {first}", *(f"    {term}" for term in others[:-1]), f"    {others[-1]};"] if others else [line]

@@ -1,9 +1,9 @@
 """Programs as torch code on buffers that are allocated once."""
 
 from derive.backends.fast.schedule import schedule
-from derive.backends.fast.steps import Block
+from derive.backends.fast.steps import FlatBlock
 
 __all__ = [
-    "Block",
+    "FlatBlock",
     "schedule",
 ]

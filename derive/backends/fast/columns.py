@@ -10,23 +10,23 @@ from functools import cached_property
 from sympy import MatrixSymbol
 
 from derive.backends.fast.rows import Each, Rows
-from derive.backends.fast.steps import Block, Statement
+from derive.backends.fast.steps import FlatBlock, Statement
 from derive.operations import affine
 
 
 class Columns(Rows):
     """Loss and gradient of n rows out of N, put in place or added to what is there."""
 
-    def blocks(self) -> list[Block]:
+    def blocks(self) -> list[FlatBlock]:
         """[W1 b1]^T, [W2 b2]^T, ... each one matrix, without b where a layer has none."""
         blocks = []
         for W, b in self.layers.items():
             inputs, outputs = self.width(W), self.outputs(W)
             if b is None:
-                blocks.append(Block(self.name(W), (inputs, outputs), {self.name(W): ".T"}))
+                blocks.append(FlatBlock(self.name(W), (inputs, outputs), {self.name(W): ".T"}))
                 continue
             views = {self.name(W): f"[:{inputs}].T", self.name(b): f"[{inputs}]"}
-            blocks.append(Block(self.name(W) + self.name(b), (inputs + 1, outputs), views))
+            blocks.append(FlatBlock(self.name(W) + self.name(b), (inputs + 1, outputs), views))
         return blocks
 
     def outputs(self, W: MatrixSymbol) -> int:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from sympy import Expr, MatrixSymbol, Symbol, sympify
 
 from derive.backends import Literal, Source, call, method
-from derive.backends.fast.steps import Block, Statement, Step, occurs, share
+from derive.backends.fast.steps import FastStep, FlatBlock, Statement, occurs, share
 from derive.backends.torch import TorchPrinter
 from derive.operations import Reduction, activations
 from derive.programs import Derivation, Equation, Role, in_parts
@@ -75,10 +75,10 @@ class Layout:
     def statements(self) -> Iterable[Statement]:
         raise NotImplementedError
 
-    def blocks(self) -> list[Block]:
+    def blocks(self) -> list[FlatBlock]:
         """W1, b1, W2, ... one after the other."""
         shapes = {symbol: tuple(map(int, self.program.shape(symbol))) for symbol in self.program.parameters}
-        return [Block(self.name(symbol), shape, {self.name(symbol): ""}) for symbol, shape in shapes.items()]
+        return [FlatBlock(self.name(symbol), shape, {self.name(symbol): ""}) for symbol, shape in shapes.items()]
 
     def name(self, symbol: MatrixSymbol) -> str:
         return self.program.notation.torch(symbol.name)
@@ -110,7 +110,7 @@ class Layout:
             return call.replace(found[0], self.view(name, found[0]))
         return call
 
-    def step(self) -> Step:
+    def step(self) -> FastStep:
         statements = list(self.statements())
         buffers = share(statements, self.width)
         homes = {symbol: number for number, symbols in enumerate(buffers) for symbol in symbols}
@@ -125,7 +125,7 @@ class Layout:
         owned = {"new_empty": "flat_gradient.new_empty", "new_ones": "flat_gradient.new_ones", "loss": "_loss"}
         code = "\n".join([*setup, *lines])
         mine = [f"{name} = self.{source}" for name, source in owned.items() if occurs(name, code)]
-        return Step(*self.head, mine + setup, lines, entries)
+        return FastStep(*self.head, mine + setup, lines, entries)
 
     def flat_views(self, used: str) -> list[str]:
         """The matrices of the flat vectors, those that are used."""

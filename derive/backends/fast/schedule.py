@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from derive.backends.fast.columns import Columns, EachOfColumns
 from derive.backends.fast.curvature import Hessian, HessianOfColumns
 from derive.backends.fast.rows import EachOfRows, Rows
-from derive.backends.fast.steps import Block, Step
+from derive.backends.fast.steps import FastStep, FlatBlock
 from derive.operations import is_plain
 from derive.programs import Derivation
 
@@ -22,8 +22,8 @@ class Schedule:
 
     layout: str
     blocks_meaning: str
-    blocks: list[Block]
-    steps: list[Step]
+    blocks: list[FlatBlock]
+    steps: list[FastStep]
 
     def entries(self, maker: str) -> int:
         """How many entries of buffers a row takes in a step."""

@@ -8,7 +8,7 @@ from sympy import MatrixSymbol
 
 
 @dataclass(frozen=True)
-class Part:
+class FlatPart:
     """A parameter in a flat vector: its name, its shape, and whether its transpose is what lies there."""
 
     name: str
@@ -17,7 +17,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Block:
+class FlatBlock:
     """A matrix in a flat vector, and where each parameter is in it: one as it is, W^T, or W and b as [W b]^T."""
 
     name: str
@@ -25,17 +25,17 @@ class Block:
     views: dict[str, str]
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[FlatPart, ...]:
         """The parameters as they lie there, one after the other."""
         first, *rest = self.views
         if not self.views[first]:
-            return (Part(first, self.shape),)
+            return (FlatPart(first, self.shape),)
         inputs, outputs = self.shape[0] - len(rest), self.shape[1]
-        return (Part(first, (outputs, inputs), transposed=True), *(Part(name, (outputs,)) for name in rest))
+        return (FlatPart(first, (outputs, inputs), transposed=True), *(FlatPart(name, (outputs,)) for name in rest))
 
 
 @dataclass(frozen=True)
-class Step:
+class FastStep:
     """A function for n rows: `setup` makes buffers of so many `entries` a row once, `lines` run at each call."""
 
     maker: str

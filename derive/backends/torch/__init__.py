@@ -1,5 +1,5 @@
 """Programs as readable torch code."""
 
-from derive.backends.torch.printer import ONE, Line, TorchFormulas, TorchPrinter, lines, spell, summands
+from derive.backends.torch.printer import ONE, Line, TorchFormulas, TorchPrinter, lines, rows_summands, spell
 
-__all__ = ["ONE", "Line", "TorchFormulas", "TorchPrinter", "lines", "spell", "summands"]
+__all__ = ["ONE", "Line", "TorchFormulas", "TorchPrinter", "lines", "rows_summands", "spell"]

@@ -54,6 +54,7 @@ from derive.operations import (
     Entrywise,
     Inner,
     Kronecker,
+    NamedMatrix,
     Number,
     Operation,
     Power,
@@ -65,7 +66,6 @@ from derive.operations import (
     Slice,
     Sum,
     Transposed,
-    Value,
     lower,
 )
 from derive.programs import Equation, Program, is_number
@@ -205,7 +205,7 @@ class TorchPrinter(TorchFormulas):
     def of(self, operation: Operation) -> Source:
         """An operation as source."""
         match operation:
-            case Value(symbol=symbol):
+            case NamedMatrix(symbol=symbol):
                 return Name(self.program.notation.torch(symbol.name))
             case Constant():
                 return self.constant(operation)
@@ -371,7 +371,7 @@ def lines(program: Program, equations: tuple[Equation, ...], one: str = "1") -> 
     return [printer.line(equation) for equation in equations]
 
 
-def summands(program: Program, equation: Equation) -> Line:
+def rows_summands(program: Program, equation: Equation) -> Line:
     """A gradient that is a sum over the rows, as the rows' own terms: the last sum left undone."""
     printer, operation = TorchPrinter(program), lower(equation.value)
     match operation:

@@ -183,10 +183,10 @@ class TexReader:
         if text == "(" and self.at - 1 in self.pairs:
             body = self.row(end=")")
             self.next()
-            bracket = TIGHT if TALL.search(body) else FLAT
+            bracket = TIGHT if TALL.search(body) else UNSTRETCHED
             return f"<mrow>{bracket}(</mo>{body}{bracket})</mo></mrow>"
         if text in ("(", ")", "[", "]"):
-            return f"{FLAT}{text}</mo>"
+            return f"{UNSTRETCHED}{text}</mo>"
         if text.startswith("\\"):
             return self.command(text[1:])
         if text.isalpha():
@@ -265,11 +265,11 @@ class TexReader:
 
 def operator(sign: str) -> str:
     """A sign; a slash and brackets take no room around them."""
-    return f"{FLAT if sign in CLOSE else '<mo>'}{escape(sign)}</mo>"
+    return f"{UNSTRETCHED if sign in CLOSE else '<mo>'}{escape(sign)}</mo>"
 
 
 TIGHT = '<mo lspace="0" rspace="0">'
-FLAT = '<mo stretchy="false" lspace="0" rspace="0">'
+UNSTRETCHED = '<mo stretchy="false" lspace="0" rspace="0">'
 TALL = re.compile("<m(frac|under|over|table|sqrt)")
 SIGMA = operator(OPERATOR_SIGNS["sum"])
 

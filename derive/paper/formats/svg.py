@@ -27,7 +27,7 @@ def svg(figure: Figure) -> str:
     )
 
 
-def signs(label: Label) -> str:
+def label_text(label: Label) -> str:
     """A label's characters; a symbol in bold italics, as in formulas, and what stands before it as it is there."""
     text = html.escape(label.text)
     if not label.symbol or r"\mathrm" in label.tex:
@@ -56,7 +56,7 @@ def svg_part(part: Circle | Segment | Label | Curve, height: float) -> str:
         small = ' font-size="9"' if not part.symbol else ""
         return (
             f'<text x="{part.x:g}" y="{height - part.y + 4:g}" text-anchor="middle" fill="currentColor" '
-            f'stroke="none"{small}{name}>{signs(part)}</text>'
+            f'stroke="none"{small}{name}>{label_text(part)}</text>'
         )
     x1, y1, x2, y2 = part.x1, height - part.y1, part.x2, height - part.y2
     path = f"M{x1:.2f} {y1:.2f}L{x2:.2f} {y2:.2f}"

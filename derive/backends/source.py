@@ -1,6 +1,6 @@
 """Python source as a tree until it is written: brackets follow from precedence, and long lines break at their parts."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -46,13 +46,17 @@ class Source:
 
     def renamed(self, sources: Mapping[str, "Source"]) -> "Source":
         """With other sources in the place of some names."""
+        return self.changed(lambda part: sources.get(part.name, part) if isinstance(part, Name) else part)
+
+    def changed(self, change: Callable[["Source"], "Source"]) -> "Source":
+        """With what the change makes of each part, and then of the whole."""
 
         def of(part: Any) -> Any:
             if isinstance(part, Source):
-                return part.renamed(sources)
+                return part.changed(change)
             return tuple(map(of, part)) if isinstance(part, tuple) else part
 
-        return replace(self, **{one.name: of(getattr(self, one.name)) for one in fields(self)})
+        return change(replace(self, **{one.name: of(getattr(self, one.name)) for one in fields(self)}))
 
     def divides_by(self, name: str) -> bool:
         """Whether something that the name is in stands under a division line."""
@@ -75,9 +79,6 @@ class Name(Source):
     @property
     def names(self) -> frozenset[str]:
         return frozenset({self.name})
-
-    def renamed(self, sources: Mapping[str, Source]) -> Source:
-        return sources.get(self.name, self)
 
 
 @dataclass(frozen=True)
@@ -140,10 +141,10 @@ class Index(Source):
 
 @dataclass(frozen=True)
 class Range(Source):
-    """From the first up to and without the second, inside an index."""
+    """From the first up to and without the second, inside an index; all of an axis where there is neither."""
 
-    start: Source
-    stop: Source
+    start: Source = Literal("")
+    stop: Source = Literal("")
 
     @property
     def parts(self) -> tuple[Source, ...]:
@@ -224,6 +225,27 @@ class Minus(Source):
         if isinstance(self.of, Infix) and self.of.level == PRODUCT:
             return self.of.after("-")
         return f"-{self.of.at(ATOM)}"
+
+
+@dataclass(frozen=True)
+class Choice(Source):
+    """One of two, by a condition."""
+
+    condition: Source
+    then: Source
+    otherwise: Source
+
+    @property
+    def level(self) -> int:
+        return CONDITIONAL
+
+    @property
+    def parts(self) -> tuple[Source, ...]:
+        return (self.condition, self.then, self.otherwise)
+
+    @property
+    def text(self) -> str:
+        return f"{self.then.text} if {self.condition.text} else {self.otherwise.text}"
 
 
 def is_simple(source: Source) -> bool:

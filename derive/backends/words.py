@@ -6,6 +6,8 @@ Printers write by the rows, the proof's torch computes by them, and no line may 
 from dataclasses import dataclass
 from typing import Any
 
+from derive.backends.source import Call, Literal, Source, dotted, method
+
 TORCH, FUNCTIONAL, ATEN = "torch.", "torch.nn.functional.", "torch.ops.aten."
 ANYWHERE, OF_MATRICES, ON_BUFFERS = "anywhere", "of matrices", "on buffers"  # in which lines a word may stand
 
@@ -28,13 +30,12 @@ class Kernel:
         """Whether it reads the function's value instead of its argument."""
         return "a" in self.arguments
 
-    def code(self, out: str, **tensors: str) -> str:
-        """The call, with the names of the memory and of the tensors."""
-        given = [tensors[part] if isinstance(part, str) else repr(part) for part in self.arguments]
-        given += [f'{name}="{value}"' for name, value in self.options]
-        if not self.out:
-            return f"{out}.copy_({self.path}({', '.join(given)}))"
-        return f"{self.path}({', '.join([*given, f'{self.out}={out}'])})"
+    def code(self, out: Source, function: Source | None = None, **tensors: Source) -> Source:
+        """The call, with the memory and the tensors; `function` is what is called, if not by the path."""
+        given = tuple(tensors[part] if isinstance(part, str) else Literal(repr(part)) for part in self.arguments)
+        options = tuple((name, Literal(f'"{value}"')) for name, value in self.options)
+        written = Call(function or dotted(self.path), given, (*options, *([(self.out, out)] if self.out else [])))
+        return written if self.out else method(out, "copy_", written)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from derive.backends import WORDS
+from derive.backends import WORDS, Name
 from derive.formulas.functions import FUNCTIONS
 from derive.problems.network import Network
 from generated import backward
@@ -292,9 +292,9 @@ def test_each_kernel_runs_as_the_tables_write_it(shape, dtype):
     """In both orders of memory; a cotangent is one number, a row, a column or whole, or only the last."""
     for z in (torch.randn(shape, dtype=dtype), torch.randn(shape[::-1], dtype=dtype).T):
         for kernel in (word.into for word in WORDS if word.into):
-            exec(kernel.code("out", z="z"), {"torch": torch, "z": z, "out": torch.empty_like(z)})
+            exec(kernel.code(Name("out"), z=Name("z")).text, {"torch": torch, "z": z, "out": torch.empty_like(z)})
         for word in (word for word in WORDS if word.pullback):
-            code = word.pullback.code("out", g="g", z="z", a="z")
+            code = word.pullback.code(Name("out"), g=Name("g"), z=Name("z"), a=Name("z")).text
             for size in [shape] if word.whole else ((), shape[1:], (shape[0], 1), shape):
                 g, got, expected = torch.randn(size, dtype=dtype), torch.empty_like(z), torch.empty_like(z)
                 exec(code, {"torch": torch, "z": z, "g": g, "out": got})

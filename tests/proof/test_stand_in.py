@@ -10,7 +10,7 @@ import pytest
 import sympy
 import torch
 
-from derive.backends import WORDS
+from derive.backends import WORDS, Name
 from derive.proof import stand_in
 from derive.proof.grammar import ALLOWED_METHODS
 from derive.proof.source import Exact, as_said
@@ -147,7 +147,7 @@ def kernel_rows() -> list[str]:
     found = []
     for kernels in ([word.into for word in WORDS], [word.pullback for word in WORDS]):
         for kernel in filter(None, kernels):
-            plain = kernel.code("r", g="g", z="k", a="k").replace("torch.", "t.")
+            plain = kernel.code(Name("r"), g=Name("g"), z=Name("k"), a=Name("k")).text.replace("torch.", "t.")
             found.append(f"r = k.clone(); {plain}")
             tree = ast.parse(plain, mode="eval").body
             inner = tree if "copy_" not in plain else tree.args[0]

@@ -9,8 +9,9 @@ from functools import cached_property
 
 from sympy import MatrixSymbol
 
-from derive.backends.fast.rows import Each, Rows
-from derive.backends.fast.steps import FlatBlock, Statement
+from derive.backends import Attribute, Index, Literal, Name, Range, Source, call, method
+from derive.backends.fast.rows import Each, Rows, accumulated, each_block
+from derive.backends.fast.steps import Assignment, FlatBlock, Statement
 from derive.operations import affine
 
 
@@ -22,11 +23,9 @@ class Columns(Rows):
         blocks = []
         for W, b in self.layers.items():
             inputs, outputs = self.width(W), self.outputs(W)
-            if b is None:
-                blocks.append(FlatBlock(self.name(W), (inputs, outputs), {self.name(W): ".T"}))
-                continue
-            views = {self.name(W): f"[:{inputs}].T", self.name(b): f"[{inputs}]"}
-            blocks.append(FlatBlock(self.name(W) + self.name(b), (inputs + 1, outputs), views))
+            parameters = tuple(map(self.name, (W,) if b is None else (W, b)))
+            shape = (inputs + len(parameters) - 1, outputs)
+            blocks.append(FlatBlock("".join(parameters), shape, parameters, transposed=True))
         return blocks
 
     def outputs(self, W: MatrixSymbol) -> int:
@@ -42,42 +41,47 @@ class Columns(Rows):
         found = [affine(equation.value) for equation in self.program.equations]
         return {operands[0]: int(operands[2] is not None) for operands in found if operands}
 
-    def buffers(self, buffers: list[list[MatrixSymbol]], used: str) -> tuple[list[str], int]:
+    def buffers(self, buffers: list[list[MatrixSymbol]], used: frozenset[str]) -> tuple[list[Assignment], int]:
+        def new(kind: str, targets: Iterable[str], height: int) -> Assignment:
+            return Assignment(tuple(targets), call(kind, Literal(str(height)), Name("n")))
+
         entries = self.width(self.X) + self.left_factors[self.X]
-        made = [f"{self.with_one(self.X)} = new_ones({entries}, n)"]
+        made = [new("new_ones", [self.with_one(self.X)], entries)]
         for symbols in buffers:
             ones = [self.with_one(symbol) for symbol in symbols if self.left_factors.get(symbol)]
             width, names = self.width(symbols[0]), self.names(symbols, used)
             if ones:
-                made.append(f"{' = '.join(ones)} = new_ones({width + 1}, n)")
-                made += [f"{names} = {ones[0]}[:{width}]"] if names else []
+                made.append(new("new_ones", ones, width + 1))
+                made += [Assignment(names, first_rows(ones[0], width))] if names else []
             else:
-                made.append(f"{names} = new_empty({width}, n)")
+                made.append(new("new_empty", names, width))
             entries += width + bool(ones)
         return made, entries
 
     def prologue(self) -> Iterable[Statement]:
-        rows = self.view("x_rows", f"{self.with_one(self.X)}[:{self.width(self.X)}].T")
-        yield Statement(f"{rows}.copy_(x)")
-        yield Statement("y = y.T")
+        rows = self.view("x_rows", Attribute(first_rows(self.with_one(self.X), self.width(self.X)), "T"))
+        yield Statement(method(rows, "copy_", Name("x")))
+        yield Statement(Attribute(Name("y"), "T"), targets=("y",))
 
     def affine(self, Z: MatrixSymbol, A: MatrixSymbol, W: MatrixSymbol, b: MatrixSymbol | None) -> Iterable[Statement]:
         block = self.transposed(self.block_of(W)[0])
-        yield Statement(f"torch.mm({block}, {self.with_one(A)}, out={self.name(Z)})", (A,), (Z,))
+        yield Statement(call("torch.mm", block, Name(self.with_one(A)), out=self.source(Z)), (A,), (Z,))
 
-    def weights(self, W: MatrixSymbol) -> str:
+    def weights(self, W: MatrixSymbol) -> Source:
         """W^T, which is how a block holds it."""
-        block, cut = self.block_of(W)
-        return block if cut == ".T" else self.view(f"{self.name(W)}_T", f"{block}{cut.removesuffix('.T')}")
+        name, block = self.block_of(W)
+        if len(block.parameters) == 1:
+            return Name(name)
+        return self.view(f"{self.name(W)}_T", first_rows(name, self.width(W)))
 
     def backward_product(self, target: MatrixSymbol, Delta: MatrixSymbol, W: MatrixSymbol) -> Iterable[Statement]:
-        code = f"torch.mm({self.weights(W)}, {self.name(Delta)}, out={self.name(target)})"
+        code = call("torch.mm", self.weights(W), self.source(Delta), out=self.source(target))
         yield Statement(code, (Delta,), (target,))
 
     def weight_gradient(self, W: MatrixSymbol, Delta: MatrixSymbol, A: MatrixSymbol) -> Iterable[Statement]:
         """The gradient of [W b] in one product; that of b, where there is one, is its last row."""
-        delta = self.transposed(self.name(Delta))
-        yield Statement(f"{self.gradient_of(W)}.addmm_({self.with_one(A)}, {delta}, beta=beta)", (Delta, A))
+        delta = self.transposed(Delta)
+        yield Statement(accumulated(self.gradient_of(W), Name(self.with_one(A)), delta), (Delta, A))
 
     def bias_gradient(self, b: MatrixSymbol, Delta: MatrixSymbol) -> Iterable[Statement]:
         return ()
@@ -86,6 +90,11 @@ class Columns(Rows):
 class EachOfColumns(Each, Columns):
     def weight_gradient(self, W: MatrixSymbol, Delta: MatrixSymbol, A: MatrixSymbol) -> Iterable[Statement]:
         """Of [W b], whose last row, where there is b, is one times Delta."""
-        column = self.view(f"{self.with_one(A)}_column", f"{self.with_one(A)}[:, None]")
-        block = f'blocks["{self.block_of(W)[0]}"]'
-        yield Statement(f"torch.mul({column}, {self.name(Delta)}, out={block})", (Delta, A))
+        A_one = self.with_one(A)
+        column = self.view(f"{A_one}_column", Index(Name(A_one), (Range(), Literal("None"))))
+        block = each_block(self.block_of(W)[0])
+        yield Statement(call("torch.mul", column, self.source(Delta), out=block), (Delta, A))
+
+
+def first_rows(name: str, count: int) -> Source:
+    return Index(Name(name), (Range(stop=Literal(str(count))),))

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from sympy import Integer, MatrixExpr, MatrixSymbol, OneMatrix
 
-from derive.backends import Kernel, word
-from derive.backends.fast.columns import Columns
-from derive.backends.fast.rows import OnlyGradients, is_zero_without
+from derive.backends import Group, Kernel, Literal, Name, call, method, word
+from derive.backends.fast.columns import Columns, first_rows
+from derive.backends.fast.rows import OnlyGradients, accumulated, is_zero_without
 from derive.backends.fast.steps import Statement
 from derive.calculus import tangents
 from derive.operations import activations
@@ -91,7 +91,7 @@ class Hessian(OnlyGradients):
     """Hessian times direction of n rows out of N, put in place or added to what is there."""
 
     head = (
-        "_make_hvp(self, n: int)",
+        "_make_hvp",
         "step(x, y, N, beta)",
         "For n of N rows: puts (beta 0) or adds (beta 1) Hessian times direction.",
     )
@@ -126,12 +126,12 @@ class Hessian(OnlyGradients):
             return super().entrywise(equation)
         kernel, through = found
         reads, target = self.reads(equation), equation.target
-        at, out = self.name(reads[0]), self.name(target)
+        at, out = self.source(reads[0]), self.source(target)
         if word(self.activations[through.target]).whole:
-            ones, g = [Statement(f"{out}.fill_(1)", (), (target,))], out
+            ones, g = [Statement(method(out, "fill_", Literal("1")), (), (target,))], out
         else:
-            ones, g = [], self.view("one", "new_ones(())")
-        return [*ones, Statement(self.kernel(kernel.code(out, g=g, a=at, z=at)), reads, (target,))]
+            ones, g = [], self.view("one", call("new_ones", Group(())))
+        return [*ones, Statement(self.kernel(kernel, out, g=g, a=at, z=at), reads, (target,))]
 
 
 class HessianOfColumns(Hessian, Columns):
@@ -142,31 +142,32 @@ class HessianOfColumns(Hessian, Columns):
             W = self.gradients[target]
             plain_first = sorted(terms, key=lambda term: undotted(term[1]) != term[1])
             for index, (left, A) in enumerate(plain_first if W in self.layers else ()):
-                yield from self.weight_gradient(W, left.arg, A, "" if index else ", beta=beta")
+                yield from self.weight_gradient(W, left.arg, A, begins=not index)
             return
-        out = self.name(target)
+        out = self.source(target)
         for index, (A, right) in enumerate(term for term in terms if not isinstance(term[0], OneMatrix)):
             if isinstance(right, MatrixSymbol):
-                weights, factor = self.weights(right), self.name(A)
+                weights, factor = self.weights(right), self.source(A)
             elif undotted(A) == A:
-                weights, factor = self.transposed(self.block_of(right.arg)[0]), self.with_one(A)
+                weights, factor = self.transposed(self.block_of(right.arg)[0]), Name(self.with_one(A))
             else:
-                weights, factor = self.transposed(self.weights(right.arg)), self.name(A)
+                weights, factor = self.transposed(self.weights(right.arg).text), self.source(A)
             if index:
-                yield Statement(f"{out}.addmm_({weights}, {factor})", (A, target))
+                yield Statement(method(out, "addmm_", weights, factor), (A, target))
             else:
-                yield Statement(f"torch.mm({weights}, {factor}, out={out})", (A,), (target,))
+                yield Statement(call("torch.mm", weights, factor, out=out), (A,), (target,))
 
     def weight_gradient(
-        self, W: MatrixSymbol, Delta: MatrixSymbol, A: MatrixSymbol, beta: str = ", beta=beta"
+        self, W: MatrixSymbol, Delta: MatrixSymbol, A: MatrixSymbol, begins: bool = True
     ) -> Iterable[Statement]:
         """Of a tangent that of W alone: the gradient of b comes with a row of ones."""
         if undotted(A) == A:
             yield from super().weight_gradient(W, Delta, A)
             return
         block = self.gradient_of(W)
-        cut = self.view(f"{block}_weights", f"{block}[:{self.width(A)}]")
-        yield Statement(f"{cut}.addmm_({self.name(A)}, {self.transposed(self.name(Delta))}{beta})", (Delta, A))
+        name = f"{block}_weights"
+        self.view(name, first_rows(block, self.width(A)))
+        yield Statement(accumulated(name, self.source(A), self.transposed(Delta), begins), (Delta, A))
 
 
 def undotted(symbol: MatrixSymbol) -> MatrixSymbol:

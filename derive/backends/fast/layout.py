@@ -1,23 +1,24 @@
 """What a fast step lays out in memory, whatever it computes: buffers of n rows, flat vectors, views made at setup."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import replace
 
 from sympy import Expr, MatrixSymbol, Symbol, sympify
 
-from derive.backends import Literal, Source, call, method
-from derive.backends.fast.steps import FastStep, FlatBlock, Statement, occurs, share
+from derive.backends import Attribute, Call, Group, Index, Infix, Kernel, Literal, Name, Source, call, dotted, method
+from derive.backends.fast.steps import Assignment, FastStep, FlatBlock, Statement, share
 from derive.backends.torch import TorchPrinter
 from derive.operations import Reduction, activations
 from derive.programs import Derivation, Equation, Role, in_parts
 
-FLAT = {
+VECTORS = {  # the blocks of each flat vector, by what stands before the name of a matrix in it
     "": "_parameter_blocks",
     "grad_": "_gradient_blocks",
     "dot_": "_direction_blocks",
     "dot_grad_": "_product_blocks",
 }
+OWNED = {"new_empty": "flat_gradient.new_empty", "new_ones": "flat_gradient.new_ones", "loss": "_loss"}
+FROM_TORCH, KERNELS = Name("torch"), dotted("torch.ops.aten")
 
 
 class StepPrinter(TorchPrinter):
@@ -50,7 +51,7 @@ class Layout:
         self.layers = {W: biases.get(self.program.notation.layer(W.name)) for W in self.program.weights}
         self.gradients = {gradient: parameter for parameter, gradient in derivation.gradients.items()}
         self.printer = StepPrinter(self.program)
-        self.views: dict[str, str] = {}
+        self.views: dict[str, Source] = {}
 
     def split(self, derivation: Derivation) -> Derivation:
         """Formulas that torch has no kernel for in parts that fit on a line."""
@@ -77,86 +78,107 @@ class Layout:
 
     def blocks(self) -> list[FlatBlock]:
         """W1, b1, W2, ... one after the other."""
-        shapes = {symbol: tuple(map(int, self.program.shape(symbol))) for symbol in self.program.parameters}
-        return [FlatBlock(self.name(symbol), shape, {self.name(symbol): ""}) for symbol, shape in shapes.items()]
+        shapes = {self.name(symbol): tuple(map(int, self.program.shape(symbol))) for symbol in self.program.parameters}
+        return [FlatBlock(name, shape, (name,)) for name, shape in shapes.items()]
 
     def name(self, symbol: MatrixSymbol) -> str:
         return self.program.notation.torch(symbol.name)
 
+    def source(self, symbol: MatrixSymbol) -> Source:
+        return Name(self.name(symbol))
+
     def width(self, symbol: MatrixSymbol) -> int:
         return int(symbol.shape[1].xreplace(self.program.sizes))
 
-    def view(self, name: str, code: str) -> str:
+    def view(self, name: str, code: Source) -> Source:
         """A view that is made at setup."""
         self.views[name] = code
-        return name
+        return Name(name)
 
-    def transposed(self, name: str) -> str:
-        return self.view(f"{name}_T", f"{name}.T")
+    def transposed(self, matrix: MatrixSymbol | str) -> Source:
+        name = matrix if isinstance(matrix, str) else self.name(matrix)
+        return self.view(f"{name}_T", Attribute(Name(name), "T"))
 
-    def number(self, scale: Expr) -> str:
+    def number(self, scale: Expr) -> Source:
         """A number; if it is known at setup as a tensor, with which torch takes less time."""
-        number = self.printer.text(scale)
+        number = self.printer.source(scale)
         if scale.free_symbols - set(self.program.sizes):
             return number
-        code = f"new_ones(()) * {number}"
+        code = Infix("*", call("new_ones", Group(())), number)
         known = [name for name, made in self.views.items() if made == code]
-        return known[0] if known else self.view("two" if scale == 2 else f"number{len(self.views)}", code)
+        return Name(known[0]) if known else self.view("two" if scale == 2 else f"number{len(self.views)}", code)
 
-    def kernel(self, call: str) -> str:
+    def kernel(self, kernel: Kernel, out: Source, **tensors: Source) -> Source:
         """The call, with a kernel that torch finds slowly found at setup."""
-        if found := re.search(r"torch\.ops\.aten\.(\w+)\.\w+", call):
-            name = found[1] if found[1].endswith("backward") else f"{found[1]}_"
-            return call.replace(found[0], self.view(name, found[0]))
-        return call
+        match path := dotted(kernel.path):
+            case Attribute(of=Attribute(of=of, name=name)) if of == KERNELS:
+                path = self.view(name if "g" in kernel.arguments else f"{name}_", path)
+        return kernel.code(out, path, **tensors)
 
     def step(self) -> FastStep:
         statements = list(self.statements())
         buffers = share(statements, self.width)
         homes = {symbol: number for number, symbols in enumerate(buffers) for symbol in symbols}
-        lines = [statement.line(homes) for statement in statements]
-        functions = sorted({name for line in lines for name in re.findall(r"\btorch\.(\w+)\(", line)})
-        self.views |= {name: f"torch.{name}" for name in functions}
-        lines = [re.sub(r"\btorch\.(\w+)\(", r"\1(", line) for line in lines] or ["pass"]
-        used = "\n".join([*lines, *self.views.values()])
-        made, entries = self.buffers(buffers, used)
-        views = [f"{name} = {code}" for name, code in self.views.items()]
-        setup = [*self.flat_views(used), *made, *views]
-        owned = {"new_empty": "flat_gradient.new_empty", "new_ones": "flat_gradient.new_ones", "loss": "_loss"}
-        code = "\n".join([*setup, *lines])
-        mine = [f"{name} = self.{source}" for name, source in owned.items() if occurs(name, code)]
-        return FastStep(*self.head, mine + setup, lines, entries)
+        functions: set[str] = set()
 
-    def flat_views(self, used: str) -> list[str]:
+        def at_setup(part: Source) -> Source:
+            match part:
+                case Call(function=Attribute(of=of, name=name)) if of == FROM_TORCH:
+                    functions.add(name)
+                    return replace(part, function=Name(name))
+            return part
+
+        written = [statement.line(homes) for statement in statements]
+        lines = [replace(line, value=line.value.changed(at_setup)) for line in written]
+        self.views |= {name: Attribute(FROM_TORCH, name) for name in sorted(functions)}
+        used = names_in([*(line.value for line in lines), *self.views.values()])
+        made, entries = self.buffers(buffers, used)
+        setup = [
+            *self.flat_views(used),
+            *made,
+            *(Assignment((name,), code) for name, code in self.views.items()),
+        ]
+        code = names_in(line.value for line in [*setup, *lines])
+        owned = [Assignment((name,), dotted(f"self.{source}")) for name, source in OWNED.items() if name in code]
+        return FastStep(*self.head, texts([*owned, *setup]), texts(lines) or ["pass"], entries)
+
+    def flat_views(self, used: frozenset[str]) -> list[Assignment]:
         """The matrices of the flat vectors, those that are used."""
         return [
-            f'{prefix}{block.name} = self.{source}["{block.name}"]'
-            for prefix, source in FLAT.items()
+            Assignment((prefix + block.name,), Index(dotted(f"self.{vector}"), (Literal(f'"{block.name}"'),)))
+            for prefix, vector in VECTORS.items()
             for block in self.blocks()
-            if occurs(f"{prefix}{block.name}", used)
+            if prefix + block.name in used
         ]
 
-    def buffers(self, buffers: list[list[MatrixSymbol]], used: str) -> tuple[list[str], int]:
+    def buffers(self, buffers: list[list[MatrixSymbol]], used: frozenset[str]) -> tuple[list[Assignment], int]:
         """The lines that make the buffers, and how many entries a row takes."""
-        made, entries = [], 0
-        for symbols in buffers:
-            made.append(f"{self.names(symbols, used)} = new_empty(n, {self.width(symbols[0])})")
-            entries += self.width(symbols[0])
-        if occurs("ones", used):
-            made.append("ones = new_ones(n)")
-        return made, entries
+        widths = [self.width(symbols[0]) for symbols in buffers]
+        made = [
+            Assignment(self.names(symbols, used), call("new_empty", Name("n"), Literal(str(width))))
+            for symbols, width in zip(buffers, widths, strict=True)
+        ]
+        return made, sum(widths)
 
-    def names(self, symbols: Iterable[MatrixSymbol], used: str) -> str:
+    def names(self, symbols: Iterable[MatrixSymbol], used: frozenset[str]) -> tuple[str, ...]:
         """Those of the symbols that are used, as the targets of one assignment."""
-        return " = ".join(name for name in map(self.name, symbols) if occurs(name, used))
+        return tuple(name for name in map(self.name, symbols) if name in used)
 
-    def block_of(self, W: MatrixSymbol) -> tuple[str, str]:
-        """The matrix that a parameter, or its direction, is part of, and how it is cut out of that."""
-        dotted = self.program.notation.role(W.name)[0] is Role.TANGENT
-        prefix, name = ("dot_", self.name(W)[4:]) if dotted else ("", self.name(W))
-        block = next(block for block in self.blocks() if name in block.views)
-        return prefix + block.name, block.views[name]
+    def block_of(self, W: MatrixSymbol) -> tuple[str, FlatBlock]:
+        """The matrix that a parameter, or its direction, is part of: its name, and how it is cut."""
+        role, other = self.program.notation.role(W.name)
+        prefix, name = ("dot_", self.program.notation.torch(other)) if role is Role.TANGENT else ("", self.name(W))
+        block = next(block for block in self.blocks() if name in block.parameters)
+        return prefix + block.name, block
 
     def gradient_of(self, parameter: MatrixSymbol) -> str:
         """The matrix that a parameter's gradient is part of."""
         return self.gradient_prefix + self.block_of(parameter)[0]
+
+
+def names_in(sources: Iterable[Source]) -> frozenset[str]:
+    return frozenset().union(*(source.names for source in sources))
+
+
+def texts(lines: Iterable[Assignment]) -> list[str]:
+    return [line.text for line in lines]

@@ -9,7 +9,20 @@ from functools import cached_property
 
 from sympy import Expr, Integer, MatrixExpr, MatrixSymbol, Mul, OneMatrix, Transpose
 
-from derive.backends import Kernel, word
+from derive.backends import (
+    Attribute,
+    Choice,
+    Index,
+    Infix,
+    Kernel,
+    Literal,
+    Name,
+    Range,
+    Source,
+    call,
+    method,
+    word,
+)
 from derive.backends.fast.layout import Layout
 from derive.backends.fast.steps import Statement
 from derive.operations import (
@@ -33,7 +46,7 @@ class Rows(Layout):
     """Loss and gradient of n rows out of N, put in place or added to what is there."""
 
     head = (
-        "_make_rows(self, n: int)",
+        "_make_rows",
         "step(x, y, N, beta)",
         "For n of N rows: puts (beta 0) or adds (beta 1) their part.",
     )
@@ -70,20 +83,19 @@ class Rows(Layout):
         return self.other(equation)
 
     def affine(self, Z: MatrixSymbol, A: MatrixSymbol, W: MatrixSymbol, b: MatrixSymbol | None) -> Iterable[Statement]:
-        function = "torch.mm(" if b is None else f"torch.addmm({self.name(b)}, "
-        code = f"{function}{self.name(A)}, {self.transposed(self.name(W))}, out={self.name(Z)})"
-        yield Statement(code, (A,), (Z,))
+        factors = self.source(A), self.transposed(W)
+        function, first = ("torch.mm", ()) if b is None else ("torch.addmm", (self.source(b),))
+        yield Statement(call(function, *first, *factors, out=self.source(Z)), (A,), (Z,))
 
     def backward_product(self, target: MatrixSymbol, Delta: MatrixSymbol, W: MatrixSymbol) -> Iterable[Statement]:
-        yield Statement(f"torch.mm({self.name(Delta)}, {self.name(W)}, out={self.name(target)})", (Delta,), (target,))
+        code = call("torch.mm", self.source(Delta), self.source(W), out=self.source(target))
+        yield Statement(code, (Delta,), (target,))
 
     def weight_gradient(self, W: MatrixSymbol, Delta: MatrixSymbol, A: MatrixSymbol) -> Iterable[Statement]:
-        delta = self.transposed(self.name(Delta))
-        yield Statement(f"{self.gradient_of(W)}.addmm_({delta}, {self.name(A)}, beta=beta)", (Delta, A))
+        yield Statement(accumulated(self.gradient_of(W), self.transposed(Delta), self.source(A)), (Delta, A))
 
     def bias_gradient(self, b: MatrixSymbol, Delta: MatrixSymbol) -> Iterable[Statement]:
-        g, total = self.gradient_of(b), f"{self.name(Delta)}.sum(0)"
-        yield Statement(f"{g}.copy_({total}) if beta == 0 else {g}.add_({total})", (Delta,))
+        yield Statement(put_or_added(self.gradient_of(b), method(self.source(Delta), "sum", Literal("0"))), (Delta,))
 
     def products(self, target: MatrixSymbol, terms: list[tuple[MatrixExpr, MatrixExpr]]) -> Iterable[Statement]:
         """A sum of products, term by term into one place; a row that is broadcast comes with the first."""
@@ -91,40 +103,39 @@ class Rows(Layout):
         for index, (left, right) in enumerate(term for term in terms if not isinstance(term[0], OneMatrix)):
             a, b = self.factor(left), self.factor(right)
             reads = tuple(symbol for symbol in (*left.free_symbols, *right.free_symbols) if symbol in self.assigned)
+            out = self.source(target)
             if target in self.gradients:
-                beta = "" if index else ", beta=beta"
-                yield Statement(f"{self.gradient_of(self.gradients[target])}.addmm_({a}, {b}{beta})", reads)
+                yield Statement(accumulated(self.gradient_of(self.gradients[target]), a, b, begins=not index), reads)
             elif index:
-                yield Statement(f"{self.name(target)}.addmm_({a}, {b})", (*reads, target))
+                yield Statement(method(out, "addmm_", a, b), (*reads, target))
             elif bias:
-                code = f"torch.addmm({self.name(bias[0])}, {a}, {b}, out={self.name(target)})"
-                yield Statement(code, reads, (target,))
+                yield Statement(call("torch.addmm", self.source(bias[0]), a, b, out=out), reads, (target,))
             else:
-                yield Statement(f"torch.mm({a}, {b}, out={self.name(target)})", reads, (target,))
+                yield Statement(call("torch.mm", a, b, out=out), reads, (target,))
 
     @cached_property
     def assigned(self) -> set[MatrixSymbol]:
         return {equation.target for equation in self.derivation.equations}
 
-    def factor(self, expr: MatrixExpr) -> str:
-        return self.transposed(self.name(expr.arg)) if isinstance(expr, Transpose) else self.name(expr)
+    def factor(self, expr: MatrixExpr) -> Source:
+        return self.transposed(expr.arg) if isinstance(expr, Transpose) else self.source(expr)
 
     def other(self, equation: Equation) -> Iterable[Statement]:
         """As the equation says, with ordinary torch operations."""
-        target, text = equation.target, self.printer.text(equation.value)
+        target, value = equation.target, self.printer.source(equation.value)
         if target == self.program.output:
-            yield Statement(f"loss.add_({text})", equation.uses)
+            yield Statement(method(Name("loss"), "add_", value), equation.uses)
         elif target in self.gradients:
-            g = self.gradient_of(self.gradients[target])
-            yield Statement(f"{g}.copy_({text}) if beta == 0 else {g}.add_({text})", equation.uses)
+            yield Statement(put_or_added(self.gradient_of(self.gradients[target]), value), equation.uses)
         else:
-            yield Statement(f"{self.name(target)}.copy_({text})", equation.uses, (target,))
+            yield Statement(method(self.source(target), "copy_", value), equation.uses, (target,))
 
     def squares(self, quadratic: Quadratic) -> Statement:
-        error = self.name(quadratic.error)
-        row = self.view(f"{error}_row", f"{error}.view(1, -1)")
-        code = f"loss_1x1.addmm_({row}, {self.transposed(row)}, alpha={self.printer.text(quadratic.ratio)})"
-        self.view("loss_1x1", "loss.view(1, 1)")
+        name = f"{self.name(quadratic.error)}_row"
+        row = self.view(name, method(self.source(quadratic.error), "view", Literal("1"), Literal("-1")))
+        column = self.transposed(name)
+        loss = self.view("loss_1x1", method(Name("loss"), "view", Literal("1"), Literal("1")))
+        code = method(loss, "addmm_", row, column, alpha=self.printer.source(quadratic.ratio))
         return Statement(code, (quadratic.error,))
 
     # formulas entry by entry
@@ -132,34 +143,34 @@ class Rows(Layout):
     def entrywise(self, equation: Equation) -> Iterable[Statement]:
         """The entries of a formula, in the memory of an operand that nothing else needs where torch can do that."""
         target, value, uses = equation.target, equation.value, equation.uses
-        out, function = self.name(target), self.activations.get(target, "")
+        out, function = self.source(target), self.activations.get(target, "")
         if self.feeds_only_the_loss(target):
-            yield Statement(f"{out} = {self.printer.text(value)}", uses)
+            yield Statement(self.printer.source(value), uses, targets=(self.name(target),))
         elif kernel := word(function).into:
-            call = self.kernel(kernel.code(out, z=self.name(uses[0])))
-            in_place = f"{self.name(uses[0])}.{function}_()" if word(function).in_place else ""
-            yield Statement(call, uses, (target,), uses if in_place else (), in_place)
+            z = self.source(uses[0])
+            in_place = method(z, f"{function}_") if word(function).in_place else None
+            yield Statement(self.kernel(kernel, out, z=z), uses, (target,), uses if in_place else (), in_place)
         elif slope := self.slope(equation):
             yield self.pullback(equation, slope)
         elif found := difference(value) or entrywise_product(value):
             scale, P, Q = found
-            function = "sub" if difference(value) else "mul"
-            code = f"torch.{function}({self.name(P)}, {self.name(Q)}, out={out}){self.times(scale)}"
-            yield Statement(code, uses, (target,), uses)
+            function = "torch.sub" if difference(value) else "torch.mul"
+            code = call(function, self.source(P), self.source(Q), out=out)
+            yield Statement(self.times(scale, code), uses, (target,), uses)
         elif found := one_plus(value):
             P, c, Q = found
-            p, q = self.name(P), self.name(Q)
-            code = f"torch.addcmul({p}, {p}, {q}, value={self.printer.text(c)}, out={out})"
+            p, q = self.source(P), self.source(Q)
+            code = call("torch.addcmul", p, p, q, value=self.printer.source(c), out=out)
             yield Statement(code, uses, (target,), uses)
         elif pairs := two_products(value):
             (P, Q), (R, S) = pairs
-            yield Statement(f"torch.mul({self.name(P)}, {self.name(Q)}, out={out})", (P, Q), (target,), (P, Q))
-            yield Statement(f"{out}.addcmul_({self.name(R)}, {self.name(S)})", (R, S, target))
+            yield Statement(call("torch.mul", self.source(P), self.source(Q), out=out), (P, Q), (target,), (P, Q))
+            yield Statement(method(out, "addcmul_", self.source(R), self.source(S)), (R, S, target))
         else:
             yield self.formula(equation)
 
-    def times(self, scale: Expr) -> str:
-        return "" if scale == 1 else f".mul_({self.number(scale)})"
+    def times(self, scale: Expr, code: Source) -> Source:
+        return code if scale == 1 else method(code, "mul_", self.number(scale))
 
     def slope(self, equation: Equation) -> Kernel | None:
         """What torch has for going back through the function that a backward formula goes back through."""
@@ -181,18 +192,20 @@ class Rows(Layout):
     def pullback(self, equation: Equation, slope: Kernel) -> Statement:
         """Cotangent times slope in the cotangent's buffer, by the kernel that autograd calls."""
         g, at = reads = self.reads(equation)
-        code = slope.code(self.name(equation.target), g=self.name(g), z=self.name(at), a=self.name(at))
-        return Statement(self.kernel(code), reads, (equation.target,), (g,))
+        there = self.source(at)
+        code = self.kernel(slope, self.source(equation.target), g=self.source(g), z=there, a=there)
+        return Statement(code, reads, (equation.target,), (g,))
 
     def formula(self, equation: Equation) -> Statement:
         """A product with a cotangent in its buffer; anything else as one expression."""
         target, value, g = equation.target, equation.value, self.cotangent(equation)
-        out = self.name(target)
+        out = self.source(target)
         if g is None or not value.formula.is_Mul or entry(g) not in value.formula.args:
-            return Statement(f"{out}.copy_({self.printer.text(value)})", equation.uses, (target,), (g,) if g else ())
+            code = method(out, "copy_", self.printer.source(value))
+            return Statement(code, equation.uses, (target,), (g,) if g else ())
         rest = Mul(*(factor for factor in value.formula.args if factor != entry(g)), evaluate=False)
-        text = self.number(rest) if is_number(rest) else self.printer.text(rest)
-        return Statement(f"torch.mul({self.name(g)}, {text}, out={out})", equation.uses, (target,), (g,))
+        other = self.number(rest) if is_number(rest) else self.printer.source(rest)
+        return Statement(call("torch.mul", self.source(g), other, out=out), equation.uses, (target,), (g,))
 
     def cotangent(self, equation: Equation) -> MatrixSymbol | None:
         """The cotangent that a backward formula multiplies with a slope."""
@@ -228,7 +241,7 @@ class OnlyGradients(Rows):
 class Each(OnlyGradients):
     """The gradient of each row's own loss: the last sum, over the rows, is left out."""
 
-    head = "_make_each(self, n: int)", "step(x, y, blocks)", "For n rows: puts the gradient of each row into a column."
+    head = "_make_each", "step(x, y, blocks)", "For n rows: puts the gradient of each row into a column."
 
     def __init__(self, derivation: Derivation) -> None:
         super().__init__(for_one_row(derivation))
@@ -236,11 +249,27 @@ class Each(OnlyGradients):
 
 class EachOfRows(Each):
     def weight_gradient(self, W: MatrixSymbol, Delta: MatrixSymbol, A: MatrixSymbol) -> Iterable[Statement]:
-        delta = self.view(f"{self.name(Delta)}_column", f"{self.name(Delta)}.T[:, None]")
-        yield Statement(f'torch.mul({delta}, {self.name(A)}.T, out=blocks["{self.name(W)}"])', (Delta, A))
+        column = Index(Attribute(self.source(Delta), "T"), (Range(), Literal("None")))
+        delta, row = self.view(f"{self.name(Delta)}_column", column), Attribute(self.source(A), "T")
+        yield Statement(call("torch.mul", delta, row, out=each_block(self.name(W))), (Delta, A))
 
     def bias_gradient(self, b: MatrixSymbol, Delta: MatrixSymbol) -> Iterable[Statement]:
-        yield Statement(f'blocks["{self.name(b)}"].copy_({self.transposed(self.name(Delta))})', (Delta,))
+        yield Statement(method(each_block(self.name(b)), "copy_", self.transposed(Delta)), (Delta,))
+
+
+def accumulated(gradient: str, left: Source, right: Source, begins: bool = True) -> Source:
+    """A product into a gradient: with what is there taken `beta` times, or where it does not begin, once."""
+    return method(Name(gradient), "addmm_", left, right, **({"beta": Name("beta")} if begins else {}))
+
+
+def put_or_added(gradient: str, value: Source) -> Source:
+    g = Name(gradient)
+    return Choice(Infix("==", Name("beta"), Literal("0")), method(g, "copy_", value), method(g, "add_", value))
+
+
+def each_block(name: str) -> Source:
+    """Where the gradients of each row lie, of a matrix of the flat vector."""
+    return Index(Name("blocks"), (Literal(f'"{name}"'),))
 
 
 def for_one_row(derivation: Derivation) -> Derivation:

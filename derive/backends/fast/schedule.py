@@ -27,7 +27,7 @@ class Schedule:
 
     def entries(self, maker: str) -> int:
         """How many entries of buffers a row takes in a step."""
-        return next(max(1, step.entries) for step in self.steps if step.maker.startswith(maker))
+        return next(max(1, step.entries) for step in self.steps if step.maker == maker)
 
 
 def schedule(derivation: Derivation) -> Schedule:

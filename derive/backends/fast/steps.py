@@ -1,10 +1,11 @@
 """What the fast module is made of: flat vectors cut into blocks, and steps, whose statements share a few buffers."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sympy import MatrixSymbol
+
+from derive.backends import Source
 
 
 @dataclass(frozen=True)
@@ -18,17 +19,18 @@ class FlatPart:
 
 @dataclass(frozen=True)
 class FlatBlock:
-    """A matrix in a flat vector, and where each parameter is in it: one as it is, W^T, or W and b as [W b]^T."""
+    """A matrix in a flat vector, and the parameters in it: one as it is, W as W^T, or W and b as [W b]^T."""
 
     name: str
     shape: tuple[int, ...]
-    views: dict[str, str]
+    parameters: tuple[str, ...]
+    transposed: bool = False
 
     @property
     def parts(self) -> tuple[FlatPart, ...]:
         """The parameters as they lie there, one after the other."""
-        first, *rest = self.views
-        if not self.views[first]:
+        first, *rest = self.parameters
+        if not self.transposed:
             return (FlatPart(first, self.shape),)
         inputs, outputs = self.shape[0] - len(rest), self.shape[1]
         return (FlatPart(first, (outputs, inputs), transposed=True), *(FlatPart(name, (outputs,)) for name in rest))
@@ -47,23 +49,36 @@ class FastStep:
 
 
 @dataclass(frozen=True)
+class Assignment:
+    """A line of code: what is computed, and the names that it gets, if any."""
+
+    targets: tuple[str, ...]
+    value: Source
+
+    @property
+    def text(self) -> str:
+        return " = ".join([*self.targets, self.value.text])
+
+
+@dataclass(frozen=True)
 class Statement:
     """A line of code, the symbols that it reads and those that it writes; each of these has a place in a buffer.
 
     What it writes may take over the place of one of `over`, if nothing reads that any more; `in_place` is what the
-    line is then, if that is not the same.
+    line is then, if that is not the same. `targets` are the names of what is no buffer.
     """
 
-    code: str
+    code: Source
     reads: tuple[MatrixSymbol, ...] = ()
     writes: tuple[MatrixSymbol, ...] = ()
     over: tuple[MatrixSymbol, ...] = ()
-    in_place: str = ""
+    in_place: Source | None = None
+    targets: tuple[str, ...] = ()
 
-    def line(self, buffer: Mapping[MatrixSymbol, int]) -> str:
+    def line(self, buffer: Mapping[MatrixSymbol, int]) -> Assignment:
         """The code, once it is known what lies where."""
         taken = any(buffer.get(symbol) == buffer[target] for target in self.writes for symbol in self.over)
-        return self.in_place if self.in_place and taken else self.code
+        return Assignment(self.targets, self.in_place if self.in_place and taken else self.code)
 
 
 def share(statements: list[Statement], width: Callable[[MatrixSymbol], int]) -> list[list[MatrixSymbol]]:
@@ -89,8 +104,3 @@ def share(statements: list[Statement], width: Callable[[MatrixSymbol], int]) -> 
         else:
             buffers.append([symbol])
     return buffers
-
-
-def occurs(name: str, text: str) -> bool:
-    """Whether the text uses the name, and not only an attribute or a string that is called so."""
-    return re.search(rf"(?<![.\w\"]){name}\b", text) is not None

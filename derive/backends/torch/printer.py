@@ -247,9 +247,9 @@ class TorchPrinter(TorchFormulas):
                 return self.blocks(operation)
         raise ValueError(f"torch has no name here for {type(operation).__name__}: {operation}")
 
-    def text(self, expr: Expr) -> str:
-        """A matrix expression or a formula as it is written."""
-        return (self.of(lower(expr)) if isinstance(expr, MatrixExpr) else self.formula(expr)).text
+    def source(self, expr: Expr) -> Source:
+        """A matrix expression or a formula."""
+        return self.of(lower(expr)) if isinstance(expr, MatrixExpr) else self.formula(expr)
 
     def sizes(self, shape: tuple[Expr, ...]) -> tuple[Source, ...]:
         return tuple(self.formula(sympify(size).xreplace(self.program.sizes)) for size in shape)
@@ -386,4 +386,4 @@ def rows_summands(program: Program, equation: Equation) -> Line:
 
 def spell(program: Program, expr: MatrixExpr) -> str:
     """One expression as torch source."""
-    return TorchPrinter(program).of(lower(expr)).text
+    return TorchPrinter(program).source(expr).text

@@ -5,7 +5,7 @@ from itertools import groupby
 from textwrap import wrap
 from typing import Any
 
-from derive.backends import WIDTH, Source, assigned
+from derive.backends import WIDTH, Name, Source, assigned, dotted
 from derive.backward.reading import Reading
 from derive.backward.sweep import Sweep, SweepLine, names_in, tangent
 from derive.backward.tape import Tape, TensorShape, Value, zeros_like_value
@@ -39,12 +39,17 @@ class Texts:
         return backs | {"jvp": {value.name: tangent(value).name for value in moved}}
 
 
-LONG_PATH, SHORT_PATH = "torch.nn.functional.", "F."
+FUNCTIONAL_PATH = dotted("torch.nn.functional")
+
+
+def short(value: Source) -> Source:
+    """The code as people write it, who import torch.nn.functional as F."""
+    return value.changed(lambda part: Name("F") if part == FUNCTIONAL_PATH else part)
 
 
 def code(target: str, value: Source, comment: str) -> list[str]:
     """An assignment and what is said of it, which stands above where both do not fit on a line."""
-    text = assigned(target, value, WIDTH - 4).replace(LONG_PATH, SHORT_PATH)
+    text = assigned(target, short(value), WIDTH - 4)
     if comment and "\n" not in text and len(text) + len(comment) + 8 <= WIDTH:
         return [f"{text}  # {comment}"]
     return [*([f"# {comment}"] if comment else []), *(line.removeprefix("    ") for line in text.split("\n"))]

@@ -15,6 +15,7 @@ from derive.backward.instrumented import BACK, Named, instrumented, parameter_na
 from derive.modules import (
     COTANGENT_NAME,
     Array,
+    Extreme,
     Graph,
     Module,
     Refused,
@@ -22,7 +23,6 @@ from derive.modules import (
     Wrong,
     detaches,
     each,
-    is_extreme,
     is_float,
     is_passed_over,
     of_data,
@@ -169,7 +169,7 @@ class Lines:
             self.entries += value.size
             if self.entries > MOST_VALUES:
                 raise Refused(f"more than {MOST_VALUES} entries; smaller sizes say as much")
-            if any(is_extreme(part) for entry in value.flat for part in self.judge.sums.variables(entry)):
+            if any(isinstance(part, Extreme) for entry in value.flat for part in self.judge.sums.variables(entry)):
                 raise Refused("the largest of the module's own numbers moves with them")
             fresh = in_place(symbol_entries(f"{name}@", value.shape), value)
             self.run.known[place] = self.values[name] = fresh

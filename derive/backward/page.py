@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from derive.backward.emit import Texts, gradient_shape, shape_text
+from derive.backward.emit import Texts, gradient_shape, shape_text, short
 from derive.backward.reading import Reading
 from derive.backward.sweep import Sweep, SweepLine
 from derive.backward.tape import Value
@@ -33,7 +33,7 @@ RULES = {
 
 def quoted_code(text: str) -> str:
     """Code that fits between the quotes of a page."""
-    return text.replace("torch.nn.functional.", "F.").replace("`", "'").replace("\n", " ")
+    return text.replace("`", "'").replace("\n", " ")
 
 
 def pages(reading: Reading, texts: Texts, title: str, paths: dict[str, str]) -> dict[str, str]:
@@ -75,7 +75,7 @@ def by_row(reading: Reading, texts: Texts) -> tuple[Paragraph | Table, ...]:
 
 def tangent_table(reading: Reading, lines: Sequence[SweepLine]) -> Table:
     rows = (
-        (f"`{line.name} = {quoted_code(line.code.text)}`", f"`{shown_shape(reading, line.value)}`", why.why)
+        (f"`{line.name} = {quoted_code(short(line.code).text)}`", f"`{shown_shape(reading, line.value)}`", why.why)
         for line in lines
         for why in line.through
     )
@@ -100,7 +100,7 @@ def forward_part(reading: Reading) -> list[Paragraph | Table]:
         shape = shown_shape(reading, one.values[0])
         rows.append(
             (
-                f"`{target} = {quoted_code(one.code.text)}`",
+                f"`{target} = {quoted_code(short(one.code).text)}`",
                 f"`{shape}`",
                 f"`{quoted_code(statement)}`" if statement not in ("", before) else "",
             )
@@ -112,7 +112,7 @@ def forward_part(reading: Reading) -> list[Paragraph | Table]:
 def backward_table(reading: Reading, sweep: Sweep, lines: Sequence[SweepLine]) -> Table:
     rows = tuple(
         (
-            f"`{line.name} = {quoted_code(line.code.text)}`",
+            f"`{line.name} = {quoted_code(short(line.code).text)}`",
             f"`{unbroken(gradient_shape(reading, sweep, line.value))}`",
             reasons(line),
         )

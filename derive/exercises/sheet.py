@@ -1,7 +1,6 @@
 """Exercises as Markdown: the forward pass as it is, and each line of the backward pass with a gap to fill."""
 
-import ast
-
+from derive.backends import Attribute, Infix, Literal, Source
 from derive.backends.torch import ONE, Line, lines
 from derive.calculus import derive
 from derive.paper import examples, goal, network_title, prose, step_title
@@ -34,7 +33,8 @@ def exercise_sheet(network: Network, solved: bool = False) -> str:
             given.append(commented(line, line.value.text))
             continue
         number, step = numbers[equation.target]
-        text = line.value.text if solved else gapped(line.value.text)
+        cotangents = {program.notation.torch(s.name) for s in equation.uses if program.notation.is_cotangent(s.name)}
+        text = (line.value if solved else gapped(line.value, cotangents)).text
         parts += [
             f"## B{number}. {page.text(step_title(derived.program, step))}",
             page.text(goal(derived, step, rules)),
@@ -48,17 +48,14 @@ def commented(line: Line, text: str) -> str:
     return f"{line.target} = {text}  # {line.shape}"
 
 
-def gapped(text: str) -> str:
+def gapped(value: Source, cotangents: set[str]) -> Source:
     """The right side of a line without what has to be found: a factor of a product, a slope, or all of it."""
-    tree = ast.parse(text, mode="eval").body
-    if isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.MatMult):
-        whole = tree.left if "T" in attributes(tree.left) else tree.right
-        return text.replace(ast.get_source_segment(text, whole) or text, BLANK, 1)
-    if isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.Mult) and text.startswith("grad_"):
-        first = text.partition(" * ")[0]
-        return f"{first} * {BLANK}"
-    return BLANK
-
-
-def attributes(tree: ast.AST) -> set[str]:
-    return {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    blank, first = Literal(BLANK), value
+    match value:
+        case Infix(operator="@", left=Attribute(name="T"), right=right):
+            return Infix("@", blank, right)
+        case Infix(operator="@", left=left):
+            return Infix("@", left, blank)
+    while isinstance(first, Infix) and first.operator == "*":
+        first = first.left
+    return Infix("*", first, blank) if first != value and first.names & cotangents else blank

@@ -3,7 +3,6 @@
 from derive.modules.entries import Array, each, exact_numbers, exactly, inner, is_float, of_data
 from derive.modules.evaluate import MEANINGLESS, OPERATIONS, definition, detaches, is_passed_over, row, run, step_value
 from derive.modules.graph import Module, recorded, results
-from derive.modules.identity import is_extreme
 from derive.modules.layers import RMS_EPSILON
 from derive.modules.layout import ENDLESS
 from derive.modules.named import add_module, module_and_example
@@ -11,6 +10,7 @@ from derive.modules.points import AGREEING, Different, ModulePoint, in_decimals,
 from derive.modules.refusal import DROPOUT, Refused, Wrong
 from derive.modules.sizes import different_sizes, telling_sizes
 from derive.modules.steps import Graph, Input, Ref, Step
+from derive.modules.sums import Extreme
 from derive.modules.trial import example_shapes
 from derive.modules.verdict import Verdict, audit
 from derive.modules.windows import per_axis
@@ -26,6 +26,7 @@ __all__ = [
     "RMS_EPSILON",
     "Array",
     "Different",
+    "Extreme",
     "Graph",
     "Input",
     "Module",
@@ -46,7 +47,6 @@ __all__ = [
     "example_shapes",
     "in_decimals",
     "inner",
-    "is_extreme",
     "is_float",
     "is_passed_over",
     "module_and_example",

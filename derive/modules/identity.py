@@ -7,15 +7,11 @@ from derive.modules.entries import Array, each, exactly, is_float, lifted_by, of
 from derive.modules.evaluate import detaches, run
 from derive.modules.refusal import Refused
 from derive.modules.steps import Graph, Input
-from derive.modules.sums import EXTREME
+from derive.modules.sums import Extreme
 from derive.modules.written import COTANGENT_NAME
 from derive.proof import Judge, NotProved, symbol_entries
 
 MOST_COMPUTED = 4000  # entries of all steps of both graphs
-
-
-def is_extreme(part: Expr) -> bool:
-    return str(part).startswith(EXTREME)
 
 
 def is_identical(forward: Graph, backward: Graph, labels: list[tuple[str, str]], inputs: dict[str, Input]) -> bool:
@@ -39,7 +35,10 @@ def is_identical(forward: Graph, backward: Graph, labels: list[tuple[str, str]],
             }
             values = run(forward, given, name)
             if any(
-                is_extreme(part) for value in values for entry in value.flat for part in judge.sums.variables(entry)
+                isinstance(part, Extreme)
+                for value in values
+                for entry in value.flat
+                for part in judge.sums.variables(entry)
             ):
                 return False  # the largest of the module's own numbers moves with them
             cotangents = {

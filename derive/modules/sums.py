@@ -26,7 +26,6 @@ from derive.modules.entries import (
 from derive.modules.refusal import Refused
 
 OF_DOTS = "ABCDEFGH"
-EXTREME = "extreme of "
 LARGEST_WITH_MINORS = 5  # rows of a matrix of which minors are taken
 Dims = int | Sequence[int] | None
 
@@ -163,10 +162,13 @@ def largest(sign: int) -> ByDefinition:
     return operation
 
 
-@cache
-def extreme_of(sign: int, *entries: ArrayEntry) -> Symbol:
+class Extreme(Symbol):
     """Of symbols any number, the same for the same entries: what holds whichever it is, holds for the largest."""
-    return Symbol(f"{EXTREME}{extreme_of.cache_info().misses}", real=True)
+
+
+@cache
+def extreme_of(sign: int, *entries: ArrayEntry) -> Extreme:
+    return Extreme(f"extreme of {extreme_of.cache_info().misses}", real=True)
 
 
 def with_place(sign: int) -> ByDefinition:

@@ -41,7 +41,7 @@ def shown_holes(title: str, about: str, document: list[Section], terms: list[dic
     page = HtmlPage({term["tex"]: term["name"] for term in terms})
     sections = page.sections(document)
     return {
-        "contents": [section for section in sections if section["heading"].startswith("<h2>")],
+        "contents": [placed for placed, section in zip(sections, document, strict=True) if section.level == 2],
         "title": page.text(title),
         "about": page.text(about),
         "sections": sections,

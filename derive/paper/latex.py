@@ -3,7 +3,6 @@ r"""Equations as LaTeX: matrices bold, \odot entry by entry, sums and products i
 Only amsmath and amssymb are needed, and only what GitHub renders is used (no \operatorname, no \bm).
 """
 
-import re
 from functools import lru_cache
 
 from sympy import (
@@ -284,8 +283,7 @@ def symbol_in_line(program: Program, symbol: MatrixSymbol) -> str:
 
 def symbol_latex(notation: Notation, symbol: MatrixSymbol, in_line: bool = False) -> str:
     """A matrix in bold, a number, which is a 1 x 1 matrix, not."""
-    tex = notation.latex(symbol.name, in_line)
-    return re.sub(r"\\boldsymbol\{(\\?\w+|\\mathrm\{[^{}]*\})\}", r"\1", tex) if symbol.shape == (1, 1) else tex
+    return notation.latex(symbol.name, in_line, bold=symbol.shape != (1, 1))
 
 
 def shape_latex(program: Program, matrix: MatrixExpr, by: str = r" \times ") -> str:

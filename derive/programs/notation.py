@@ -155,16 +155,16 @@ class Notation:
         """A symbol that is made of no other, in code."""
         return name
 
-    def latex(self, name: str, in_line: bool = False) -> str:
-        """A bold symbol; a cotangent is written as the partial derivative that it is, a differential with a d.
+    def latex(self, name: str, in_line: bool = False, bold: bool = True) -> str:
+        """A symbol, bold as matrices are; a cotangent as the partial derivative that it is, a differential with a d.
 
         `in_line` is for a line of text: partial derivatives with a slash.
         """
         role, other = self.role(name)
         if role is not None:
-            return (MADE_IN_LINE if in_line else ROLE_TEX)[role].format(self.latex(other, in_line))
+            return (MADE_IN_LINE if in_line else ROLE_TEX)[role].format(self.latex(other, in_line, bold))
         letters, index = self.sign(name)
-        return rf"\boldsymbol{{{letters}}}" + (f"_{{{index}}}" if index else "")
+        return (rf"\boldsymbol{{{letters}}}" if bold else letters) + (f"_{{{index}}}" if index else "")
 
     def sign(self, name: str) -> tuple[str, str]:
         """The letters of a symbol in LaTeX, without bold, and its index."""
@@ -250,8 +250,8 @@ class NetworkNotation(Notation):
         known = FAMILIES[family].torch if family in FAMILIES else family
         return f"{known}{layer}{letter}"
 
-    def latex(self, name: str, in_line: bool = False) -> str:
-        return "L" if name == "L" else super().latex(name, in_line)
+    def latex(self, name: str, in_line: bool = False, bold: bool = True) -> str:
+        return super().latex(name, in_line, bold and name != "L")
 
     def stem(self, name: str) -> tuple[str, str]:
         family, layer, letter = _split(name)

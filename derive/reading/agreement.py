@@ -75,12 +75,12 @@ def shape_words(matrix: MatrixExpr) -> str:
 def repeating(node: Basic, first: MatrixExpr, second: MatrixExpr) -> str:
     """What would give the two one shape: a row or a column is repeated by a product with ones."""
     small, (rows, columns) = (first, second.shape) if 1 in first.shape else (second, first.shape)
-    does = "adds it to" if isinstance(node, MatAdd) else "repeats it in"
+    does = "adds {} to" if isinstance(node, MatAdd) else "repeats {} in"
     text = f"({small})" if isinstance(small, MatAdd) else str(small)
     if tuple(small.shape) == (1, 1):
-        return f"Trace({small})*OneMatrix({rows}, {columns}) {does} every entry"
+        return f"Trace({small})*OneMatrix({rows}, {columns}) {does.format('it')} every entry"
     if small.shape[0] == 1:
-        return f"OneMatrix({rows}, 1)*{text} {does.replace('it', 'the row')} every row"
+        return f"OneMatrix({rows}, 1)*{text} {does.format('the row')} every row"
     if small.shape[1] == 1:
-        return f"{text}*OneMatrix(1, {columns}) {does.replace('it', 'the column')} every column"
+        return f"{text}*OneMatrix(1, {columns}) {does.format('the column')} every column"
     return "one shape is needed"

@@ -38,11 +38,11 @@ class Fit:
     ends: Callable[[], tuple[Any, Any]]
     degrees: tuple[int, int]
 
-    def coefficients(self, precision: Precision) -> list[str]:
-        """From the highest power to the constant."""
+    def coefficients(self, precision: Precision) -> list[tuple[str, str]]:
+        """From the highest power to the constant, each as its sign and its size."""
         with mp.workdps(KEPT_DIGITS):
-            degree = self.degrees[precision is DOUBLE]
-            return [precision.rounded(c) for c in mp.chebyfit(self.of, self.ends(), degree + 1)]
+            found = mp.chebyfit(self.of, self.ends(), self.degrees[precision is DOUBLE] + 1)
+            return [("-" if c < 0 else "+", precision.rounded(abs(c))) for c in found]
 
 
 def apart_from(limit: Callable[[Any], Any], of: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -66,9 +66,9 @@ def c_polynomial(name: str, single: bool) -> str:
 
 
 def horner(fit: Fit, precision: Precision) -> list[str]:
-    first, *others = fit.coefficients(precision)
-    steps = (f"    p = p * t {'-' if c.startswith('-') else '+'} {c.removeprefix('-')};" for c in others)
-    return [f"    real p = {first};", *steps]
+    (sign, first), *others = fit.coefficients(precision)
+    steps = (f"    p = p * t {sign} {size};" for sign, size in others)
+    return [f"    real p = {'-' if sign == '-' else ''}{first};", *steps]
 
 
 def c_definitions(names: set[str], single: bool = False) -> Iterator[str]:

@@ -1,7 +1,6 @@
 """A network's equations as C: rows lie side by side, a feature after the other; one equation is one loop or call."""
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sympy import Expr, MatrixSymbol
@@ -33,6 +32,7 @@ from derive.operations import (
 from derive.programs import Equation, Program
 
 ALL, EACH_ROW, FEATURE = "k", "r", "i"  # indices of an entry, of a row, and of a feature
+NEAR = {f"{name}_of": Name(f"near_{name}_of") for name in ("sin", "cos")}  # where no angle is far
 
 
 @dataclass(frozen=True)
@@ -212,13 +212,13 @@ class CPrinter(CFormulas):
     def loop(self, target: str, index: str, operator: str, operation: Operation) -> list[str]:
         """A value for each row of each feature; angles are turned many at once where none is far."""
         self.angles.clear()
-        head, statement = (
-            f"EACH({self.width(operation)})",
-            broken_statement(f"{target}[{index}] {operator}", self.entry(operation)),
-        )
-        short = len(statement) == 1 and len(head) + len(statement[0]) < WIDTH - 4
-        lines = [f"{head} {statement[0]}"] if short else [head, *(f"    {line}" for line in statement)]
-        return in_two_ways(lines, head, f"far_{target}", self.angles) if self.angles else lines
+        head, entry, far = f"EACH({self.width(operation)})", self.entry(operation), f"far_{target}"
+        any_angle, near = (looped(head, f"{target}[{index}] {operator}", of) for of in (entry, entry.renamed(NEAR)))
+        if not self.angles:
+            return any_angle
+        counted = [f"{head} {far} += far_of({angle});" for angle in self.angles]
+        ways = [f"if ({far})", *(f"    {line}" for line in any_angle), "else", *(f"    {line}" for line in near)]
+        return [f"int {far} = 0;", *counted, *ways]
 
     def result(self, operation: Operation, place: Place, each: bool) -> list[str]:
         """The gradient in a parameter: what each row adds to it, or has by itself."""
@@ -254,12 +254,11 @@ class CPrinter(CFormulas):
         ).text
 
 
-def in_two_ways(lines: list[str], head: str, far: str, angles: Iterable[str]) -> list[str]:
-    """A loop in two ways: for any angles, and for those of which none is far."""
-    near = [re.sub(r"\b(sin|cos)_of\(", r"near_\1_of(", line) for line in lines]
-    counted = [f"{head} {far} += far_of({angle});" for angle in angles]
-    ways = [f"if ({far})", *(f"    {line}" for line in lines), "else", *(f"    {line}" for line in near)]
-    return [f"int {far} = 0;", *counted, *ways]
+def looped(head: str, target: str, entry: Source) -> list[str]:
+    """A statement behind the head of its loop, on one line where it fits."""
+    statement = broken_statement(target, entry)
+    short = len(statement) == 1 and len(head) + len(statement[0]) < WIDTH - 4
+    return [f"{head} {statement[0]}"] if short else [head, *(f"    {line}" for line in statement)]
 
 
 def repeated_row(operation: Operation) -> MatrixSymbol | None:

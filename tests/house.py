@@ -1,11 +1,12 @@
 """python -m tests.house: which room of derive/ may import what, how large a file may be, and each line against it.
 
 A room imports from rooms below it, by their doors: what the `__all__` of a room's `__init__` offers. The commands,
-which lie on derive/ itself, are above all rooms.
+which lie on derive/ itself, are above all rooms. What stands at the top of a module has a name of its own in the tree.
 """
 
 import ast
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,13 @@ FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 FORBIDDEN = {"torch", "generated", "tests"}
 RECORDERS = {"derive/modules/graph.py"}  # which import torch, to record modules with it, and only when they are called
 LONGEST_FILE, LONGEST_CLASS = 400, 200  # lines
+OF_TORCH = {  # where functions have the names that torch or SymPy gives them, and are these functions
+    "derive/matrix.py",
+    *(f"derive/formulas/{name}.py" for name in ("losses", "stable")),
+    *(f"derive/modules/{name}.py" for name in ("entrywise", "layers", "layout", "losses", "sums", "windows")),
+    *(f"derive/backward/{name}.py" for name in ("largest", "layers", "losses", "maps", "places", "products")),
+    "derive/proof/stand_in.py",
+}
 
 
 def room_of(module: str) -> str:
@@ -64,8 +72,39 @@ def called_imports(tree: ast.Module) -> set[int]:
     return late
 
 
+def defined(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """The functions, classes and constants at the top of a module, with their lines."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name, node.lineno
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = [part for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
+            yield from ((name.id, name.lineno) for name in names if isinstance(name.ctx, ast.Store))
+
+
+def of_two_meanings(derive: Path) -> list[str]:
+    """The names that stand at the top of two modules, with the lines of both."""
+    places: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for path in sorted(derive.rglob("*.py")):
+        file = path.relative_to(derive.parent).as_posix()
+        for name, line in dict(defined(ast.parse(path.read_text(encoding="utf-8")))).items():
+            if name != "main" and not name.startswith("__"):
+                places[name].append((file, line))
+    several = {name: found for name, found in places.items() if len(found) > 1}
+    return [
+        f"{file}:{line}: {name} is something else in {', '.join(other for other, _ in found if other != file)}"
+        for name, found in several.items()
+        if not OF_TORCH.issuperset(file for file, _ in found)
+        for file, line in found
+    ]
+
+
 def offences(derive: Path) -> list[str]:
-    """The lines below a folder `derive` that import what they may not or are too many, as `file:line: why`."""
+    """The lines below a folder `derive` that import what they may not, are too many or name two things alike.
+
+    Each is said as `file:line: why`.
+    """
     found = []
     for path in sorted(derive.rglob("*.py")):
         place = path.relative_to(derive.parent)
@@ -88,7 +127,7 @@ def offences(derive: Path) -> list[str]:
             if isinstance(node, ast.ClassDef) and node.end_lineno:
                 lengths.append((node.lineno, LONGEST_CLASS, node.end_lineno - node.lineno + 1))
         found += [f"{place}:{line}: {n} lines, of {most} at most" for line, most, n in lengths if n > most]
-    return found
+    return found + of_two_meanings(derive)
 
 
 def offence(derive: Path, own: str, module: str, name: str) -> str:

@@ -160,6 +160,16 @@ def test_a_planted_class_and_file_that_are_too_long_are_named_with_their_lines(d
     ]
 
 
+def test_a_planted_name_that_stands_elsewhere_is_named_at_both_places(derive_copy):
+    (derive_copy / "calculus" / "twin.py").write_text("GREEK, NEW = 1, 2\n\n\ndef softmax():\n    pass\n")
+    found = house.offences(derive_copy)
+    assert {line.partition(" in ")[0] for line in found if "twin.py:" in line} == {
+        "derive/calculus/twin.py:1: GREEK is something else",
+        "derive/calculus/twin.py:4: softmax is something else",
+    }
+    assert any(line.startswith("derive/programs/notation.py:") and "calculus/twin.py" in line for line in found)
+
+
 def test_a_planted_cycle_a_slope_and_a_file_outside_all_rooms_are_noticed(derive_copy):
     path = derive_copy / "calculus" / "theorem.py"
     path.write_text("from derive.calculus.reverse import derive\n" + path.read_text(encoding="utf-8"), encoding="utf-8")

@@ -22,6 +22,7 @@ from derive.backends.source import (
     chained,
     dotted,
     method,
+    names_in,
     plus,
     signed_terms,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "chained",
     "dotted",
     "method",
+    "names_in",
     "plus",
     "signed_terms",
     "word",

@@ -42,7 +42,7 @@ class Source:
     @property
     def names(self) -> frozenset[str]:
         """The names that are used."""
-        return frozenset().union(*(part.names for part in self.parts))
+        return names_in(self.parts)
 
     def renamed(self, sources: Mapping[str, "Source"]) -> "Source":
         """With other sources in the place of some names."""
@@ -246,6 +246,10 @@ class Choice(Source):
     @property
     def text(self) -> str:
         return f"{self.then.text} if {self.condition.text} else {self.otherwise.text}"
+
+
+def names_in(sources: Iterable[Source]) -> frozenset[str]:
+    return frozenset().union(*(source.names for source in sources))
 
 
 def is_simple(source: Source) -> bool:

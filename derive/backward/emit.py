@@ -5,9 +5,9 @@ from itertools import groupby
 from textwrap import wrap
 from typing import Any
 
-from derive.backends import WIDTH, Name, Source, assigned, dotted
+from derive.backends import WIDTH, Name, Source, assigned, dotted, names_in
 from derive.backward.reading import Reading
-from derive.backward.sweep import Sweep, SweepLine, names_in, tangent
+from derive.backward.sweep import Sweep, SweepLine, tangent
 from derive.backward.tape import Tape, TensorShape, Value, zeros_like_value
 from derive.backward.written import authors_text
 from derive.modules import Refused

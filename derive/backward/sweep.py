@@ -1,10 +1,10 @@
 """The sweep back over the equations of a module: the lines that compute its gradients."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 
-from derive.backends import Name, Source, plus
+from derive.backends import Name, Source, names_in, plus
 from derive.backward.reading import Reading
 from derive.backward.tape import BatchRows, Pulled, TapeEquation, Value, zeros_like_value
 
@@ -32,10 +32,6 @@ class Sweep:
     def used(self) -> frozenset[str]:
         """The names that the lines use."""
         return names_in([*(line.code for line in self.lines), *self.gradients.values()])
-
-
-def names_in(sources: Iterable[Source]) -> frozenset[str]:
-    return frozenset().union(*(source.names for source in sources))
 
 
 def tangent_lines(reading: Reading) -> tuple[SweepLine, ...]:

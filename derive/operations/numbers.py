@@ -108,13 +108,13 @@ class Numbers:
                 values = [self.of(operand) for _, operand in operands]
                 shape = numpy.broadcast_shapes(*(value.shape for value in values))
                 return numpy.broadcast_to(function(*values), shape)
-            case Reduction(kind=kind, axis=axis, of=of):
+            case Reduction(kind=kind, axis=axis, of=of) if kind in REDUCED:
                 return REDUCED[kind](self.of(of), axis=(0, 1) if axis is None else axis, keepdims=True)
             case Repeated(of=of):
                 return numpy.broadcast_to(self.of(of), tuple(map(self.size, operation.shape)))
             case Inner(left=left, right=right):
                 return numpy.sum(self.of(left) * self.of(right), keepdims=True)
-            case Number(kind=kind, of=of):
+            case Number(kind=kind, of=of) if kind in OF_SQUARE:
                 return numpy.full((1, 1), OF_SQUARE[kind](self.of(of)))
             case Entry(of=of, row=row, column=column):
                 return numpy.full((1, 1), self.of(of)[self.size(row), self.size(column)])
@@ -128,4 +128,4 @@ class Numbers:
                 return self.of(of)[slice(*map(self.size, rows)), slice(*map(self.size, columns))]
             case Blocks(rows=rows):
                 return numpy.block([list(map(self.of, row)) for row in rows])
-        raise NotImplementedError(f"no numbers are known for {type(operation).__name__}")
+        raise NotImplementedError(f"no numbers are known for {type(operation).__name__}: {operation}")

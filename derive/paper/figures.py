@@ -19,11 +19,11 @@ from derive.programs import GREEK, Derivation, Notation, Program, Role, SymbolKi
 
 GAP, RADIUS, SLOTS, MOST_COLUMNS = 28, 8, 4, 7
 SPACING, WIDE_SPACING, MOST_DRAWN = 64, 96, 11
-PLAINLY = {
-    Role.COTANGENT: "\u2202L/\u2202{0}",
-    Role.TANGENT: "{0}\u0307",
-    Role.DIFFERENTIAL: "d{0}",
-    Role.SLOPE: "{0}'",
+PLAINLY = {  # what stands before and behind what a symbol is made of
+    Role.COTANGENT: ("\u2202L/\u2202", ""),
+    Role.TANGENT: ("", "\u0307"),
+    Role.DIFFERENTIAL: ("d", ""),
+    Role.SLOPE: ("", "'"),
 }
 T = TypeVar("T")
 
@@ -50,13 +50,17 @@ class Segment:
 
 @dataclass(frozen=True)
 class Label:
-    """A formula centred at a point, and the same in plain characters; `symbol` is the name of what it stands for."""
+    """A formula centred at a point, and the same in plain characters; `symbol` is the name of what it stands for.
+
+    The text of a symbol is what stands before its letters, these letters, and its index.
+    """
 
     x: float
     y: float
     tex: str
     text: str
     symbol: str = ""
+    sign: tuple[str, str, str] = ("", "", "")
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,8 @@ def between(x1: float, y1: float, x2: float, y2: float) -> tuple[float, float, f
 
 
 def symbol_label(program: Program, symbol: MatrixSymbol, x: float, y: float) -> Label:
-    return Label(x, y, symbol_in_line(program, symbol), characters(program.notation, symbol.name), symbol.name)
+    sign = plain_sign(program.notation, symbol.name)
+    return Label(x, y, symbol_in_line(program, symbol), "".join(sign), symbol.name, sign)
 
 
 def labels_of(program: Program, symbol: MatrixSymbol, x: float, y: float) -> list[Label]:
@@ -163,11 +168,18 @@ def labels_of(program: Program, symbol: MatrixSymbol, x: float, y: float) -> lis
 
 def characters(notation: Notation, name: str) -> str:
     """A symbol without markup."""
+    return "".join(plain_sign(notation, name))
+
+
+def plain_sign(notation: Notation, name: str) -> tuple[str, str, str]:
+    """What stands before the letters of a symbol, these letters, and its index."""
     role, other = notation.role(name)
     if role is not None:
-        return PLAINLY[role].format(characters(notation, other))
+        front, behind = PLAINLY[role]
+        before, letters, index = plain_sign(notation, other)
+        return front + before, letters, index + behind
     stem, index = notation.stem(name)
-    return (greek(stem) if stem in GREEK else stem) + index.translate(SUBSCRIPTS)
+    return "", greek(stem) if stem in GREEK else stem, index.translate(SUBSCRIPTS)
 
 
 def last_symbol(program: Program, layer: int) -> MatrixSymbol:

@@ -88,7 +88,8 @@ def curve(weight: OneWeight) -> Figure:
             Touching(w + move, loss, slope, prose("weight.reading", w=f"{w + move:.2f}", **digits(loss, slope)))
         )
     points = [(touch.x, touch.y) for touch in touching]
-    return plot("weight", prose("weight.curve"), ("w", "L"), [points], touching, HALF, prose("weight.slider"))
+    axes = (("w", "w"), ("L", "L"))
+    return plot("weight", prose("weight.curve"), axes, [points], touching, HALF, prose("weight.slider"))
 
 
 def digits(loss: float, slope: float) -> dict[str, str]:
@@ -104,7 +105,7 @@ def error_figures(weight: OneWeight) -> list[Figure]:
     square = [(start - past, error - 2 * past) for past in range(1, PAST + 1)]
     unit = math.log10(finfo(float).eps * abs(weight.loss / weight.slope))
     rounding = [(h / 4, unit - h / 4) for h in range(-4 * MOST_DIGITS, 1)]
-    axes = (r"\log_{10} h", r"\log_{10} \mathrm{error}")
+    axes = ((r"\log_{10} h", "log\u2081\u2080 h"), (r"\log_{10} \mathrm{error}", "log\u2081\u2080 error"))
     lines = [[*measured, *square], rounding]
     names = [(prose("weight.wide"), -1.0, -54), (prose("weight.rounding"), -10.0, 34)]
     steps = [-past / 2 for past in range(2 * MOST_DIGITS + 1)]

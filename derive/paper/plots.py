@@ -1,7 +1,6 @@
 """Curves over axes, as figures of the same parts as all others, with readings that a slider goes through."""
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,7 +24,7 @@ class Touching:
 def plot(
     name: str,
     caption: str,
-    axes: tuple[str, str],
+    axes: Sequence[tuple[str, str]],
     curves: Sequence[Points],
     touching: Sequence[Touching] = (),
     at: int = 0,
@@ -34,6 +33,7 @@ def plot(
 ) -> Figure:
     """Curves, all but the first dashed; of what touches the first, the tangent at a place is drawn.
 
+    The axes have names in TeX and in plain characters.
     `names` are written above the curves, each near an x of its own and so far to the right of it.
     """
     xs, ys = ([point[axis] for curve in curves for point in curve] for axis in (0, 1))
@@ -48,8 +48,8 @@ def plot(
     parts: list[Circle | Segment | Label | Curve] = [
         Segment(LEFT, BELOW, PLOT_WIDTH - RIGHT, BELOW),
         Segment(LEFT, BELOW, LEFT, PLOT_HEIGHT - OVER_PLOT),
-        Label((LEFT + PLOT_WIDTH - RIGHT) / 2, 6, axes[0], without_markup(axes[0])),
-        Label(LEFT, PLOT_HEIGHT - 6, axes[1], without_markup(axes[1])),
+        Label((LEFT + PLOT_WIDTH - RIGHT) / 2, 6, *axes[0]),
+        Label(LEFT, PLOT_HEIGHT - 6, *axes[1]),
     ]
     for tick in ticks(x0, x1):
         x, _ = placed(tick, y0)
@@ -99,8 +99,3 @@ def numbered(tick: float) -> tuple[str, str]:
     """What stands at a tick, in TeX and in plain characters."""
     text = f"{tick:g}"
     return rf"\scriptstyle {text}", text.replace("-", "\u2212")
-
-
-def without_markup(tex: str) -> str:
-    """An axis' name without markup."""
-    return re.sub(r"\\mathrm|[\\{}]", "", tex).replace("_10", "\u2081\u2080")

@@ -75,7 +75,7 @@ def saturation(derivation: Derivation, equation: Equation, name: str) -> list[Bl
     figure = plot(
         "slopes",
         prose("slopes.figure", name=name),
-        ("z", "a"),
+        (("z", "z"), ("a", "a")),
         [list(zip(z, a, strict=True)), list(zip(z, slopes, strict=True))],
         touching,
         STEPS_ASIDE + 4,

@@ -93,4 +93,4 @@ def test_what_has_no_spelling_is_named():
     program = Program((x,), (), (), PLAIN)
     for node in (Cholesky(MatrixSymbol("S", 2, 2)), Cholesky(MatrixSymbol("R", 2, 3)).T):
         with pytest.raises(ValueError, match=r"^no operation is known for Cholesky: Cholesky\([SR]\)$"):
-            TorchPrinter(program).text(node)
+            TorchPrinter(program).source(node)

@@ -5,7 +5,21 @@ from dataclasses import replace
 
 from sympy import Expr, MatrixSymbol, Symbol, sympify
 
-from derive.backends import Attribute, Call, Group, Index, Infix, Kernel, Literal, Name, Source, call, dotted, method
+from derive.backends import (
+    Attribute,
+    Call,
+    Group,
+    Index,
+    Infix,
+    Kernel,
+    Literal,
+    Name,
+    Source,
+    call,
+    dotted,
+    method,
+    names_in,
+)
 from derive.backends.fast.steps import Assignment, FastStep, FlatBlock, Statement, share
 from derive.backends.torch import TorchPrinter
 from derive.operations import Reduction, activations
@@ -17,7 +31,7 @@ VECTORS = {  # the blocks of each flat vector, by what stands before the name of
     "dot_": "_direction_blocks",
     "dot_grad_": "_product_blocks",
 }
-OWNED = {"new_empty": "flat_gradient.new_empty", "new_ones": "flat_gradient.new_ones", "loss": "_loss"}
+IN_STEPS = {"new_empty": "flat_gradient.new_empty", "new_ones": "flat_gradient.new_ones", "loss": "_loss"}
 FROM_TORCH, KERNELS = Name("torch"), dotted("torch.ops.aten")
 
 
@@ -139,8 +153,9 @@ class Layout:
             *(Assignment((name,), code) for name, code in self.views.items()),
         ]
         code = names_in(line.value for line in [*setup, *lines])
-        owned = [Assignment((name,), dotted(f"self.{source}")) for name, source in OWNED.items() if name in code]
-        return FastStep(*self.head, texts([*owned, *setup]), texts(lines) or ["pass"], entries)
+        owned = [Assignment((name,), dotted(f"self.{source}")) for name, source in IN_STEPS.items() if name in code]
+        begin, run = ([line.text for line in part] for part in ([*owned, *setup], lines))
+        return FastStep(*self.head, begin, run or ["pass"], entries)
 
     def flat_views(self, used: frozenset[str]) -> list[Assignment]:
         """The matrices of the flat vectors, those that are used."""
@@ -174,11 +189,3 @@ class Layout:
     def gradient_of(self, parameter: MatrixSymbol) -> str:
         """The matrix that a parameter's gradient is part of."""
         return self.gradient_prefix + self.block_of(parameter)[0]
-
-
-def names_in(sources: Iterable[Source]) -> frozenset[str]:
-    return frozenset().union(*(source.names for source in sources))
-
-
-def texts(lines: Iterable[Assignment]) -> list[str]:
-    return [line.text for line in lines]

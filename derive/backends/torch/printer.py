@@ -300,6 +300,8 @@ class TorchPrinter(TorchFormulas):
         keep = {"keepdim": Literal("True")}
         if reduction.kind != "sum":
             path = f"torch.{reduction.kind}"
+            if not any(word.path == path for word in WORDS):
+                raise ValueError(f"torch has no name here for {type(reduction).__name__}: {reduction}")
             if axis is None:
                 return call(path, of, Group((Literal("0"), Literal("1"))))
             return call(path, of, Literal(str(axis)), **keep)

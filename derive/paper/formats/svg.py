@@ -2,12 +2,10 @@
 
 import html
 import math
-import re
 
 from derive.paper import Circle, Curve, Figure, Label, Segment
 
 NARROWEST = 370  # what is wider is scrolled on a phone, and not made smaller
-LETTERS = re.compile("^(\u2202L/\u2202|)(.+?)([\u2080-\u2089]*)$")
 
 
 def svg(figure: Figure) -> str:
@@ -29,16 +27,12 @@ def svg(figure: Figure) -> str:
 
 def label_text(label: Label) -> str:
     """A label's characters; a symbol in bold italics, as in formulas, and what stands before it as it is there."""
-    text = html.escape(label.text)
     if not label.symbol or r"\mathrm" in label.tex:
-        return text
+        return html.escape(label.text)
     style = 'font-style="italic"' + ' font-weight="bold"' * (r"\boldsymbol" in label.tex)
-
-    def slanted(match: re.Match[str]) -> str:
-        before = f'<tspan font-style="italic">{match[1]}</tspan>' if match[1] else ""
-        return f"{before}<tspan {style}>{match[2]}</tspan>{match[3]}"
-
-    return LETTERS.sub(slanted, text)
+    before, letters, index = map(html.escape, label.sign)
+    front = f'<tspan font-style="italic">{before}</tspan>' if before else ""
+    return f"{front}<tspan {style}>{letters}</tspan>{index}"
 
 
 def line_path(points: tuple[tuple[float, float], ...], height: float) -> str:

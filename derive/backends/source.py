@@ -33,7 +33,7 @@ class Source:
 
     @property
     def parts(self) -> tuple["Source", ...]:
-        return ()
+        return tuple(sources_in(getattr(self, one.name) for one in fields(self)))
 
     @property
     def text(self) -> str:
@@ -98,10 +98,6 @@ class Attribute(Source):
     name: str
 
     @property
-    def parts(self) -> tuple[Source, ...]:
-        return (self.of,)
-
-    @property
     def text(self) -> str:
         return f"{self.of.at(ATOM)}.{self.name}"
 
@@ -111,10 +107,6 @@ class Call(Source):
     function: Source
     arguments: tuple[Source, ...] = ()
     keywords: tuple[tuple[str, Source], ...] = ()
-
-    @property
-    def parts(self) -> tuple[Source, ...]:
-        return (self.function, *self.arguments, *(value for _, value in self.keywords))
 
     @property
     def items(self) -> list[str]:
@@ -131,10 +123,6 @@ class Index(Source):
     items: tuple[Source, ...]
 
     @property
-    def parts(self) -> tuple[Source, ...]:
-        return (self.of, *self.items)
-
-    @property
     def text(self) -> str:
         return f"{self.of.at(ATOM)}[{', '.join(item.text for item in self.items)}]"
 
@@ -147,10 +135,6 @@ class Range(Source):
     stop: Source = Literal("")
 
     @property
-    def parts(self) -> tuple[Source, ...]:
-        return (self.start, self.stop)
-
-    @property
     def text(self) -> str:
         return f"{self.start.text}:{self.stop.text}"
 
@@ -161,10 +145,6 @@ class Group(Source):
 
     items: tuple[Source, ...]
     brackets: str = "()"
-
-    @property
-    def parts(self) -> tuple[Source, ...]:
-        return self.items
 
     @property
     def text(self) -> str:
@@ -184,10 +164,6 @@ class Infix(Source):
     @property
     def level(self) -> int:
         return LEVELS[self.operator]
-
-    @property
-    def parts(self) -> tuple[Source, ...]:
-        return (self.left, self.right)
 
     @property
     def text(self) -> str:
@@ -217,10 +193,6 @@ class Minus(Source):
         return PRODUCT if self.of.level == PRODUCT else NEGATIVE
 
     @property
-    def parts(self) -> tuple[Source, ...]:
-        return (self.of,)
-
-    @property
     def text(self) -> str:
         if isinstance(self.of, Infix) and self.of.level == PRODUCT:
             return self.of.after("-")
@@ -240,12 +212,17 @@ class Choice(Source):
         return CONDITIONAL
 
     @property
-    def parts(self) -> tuple[Source, ...]:
-        return (self.condition, self.then, self.otherwise)
-
-    @property
     def text(self) -> str:
         return f"{self.then.text} if {self.condition.text} else {self.otherwise.text}"
+
+
+def sources_in(values: Iterable[Any]) -> Iterator[Source]:
+    """The sources among the fields of a source, also those in tuples."""
+    for value in values:
+        if isinstance(value, Source):
+            yield value
+        elif isinstance(value, tuple):
+            yield from sources_in(value)
 
 
 def names_in(sources: Iterable[Source]) -> frozenset[str]:

@@ -1,6 +1,8 @@
 """From a matrix expression of a program to the operation that it is."""
 
+from collections.abc import Callable
 from functools import singledispatch
+from typing import Any
 
 from sympy import (
     BlockMatrix,
@@ -80,73 +82,7 @@ def lower(value: Expr) -> Operation:
     raise ValueError(f"no operation is known for {type(value).__name__}: {value}")
 
 
-@lower.register
-def _(value: MatrixSymbol) -> Operation:
-    return NamedMatrix(sizes_of(value), value)
-
-
-@lower.register
-def _(value: Transpose) -> Operation:
-    return Transposed(sizes_of(value), lower(value.arg))
-
-
-@lower.register
-def _(value: Inverse) -> Operation:
-    return Power(sizes_of(value), lower(value.arg), sympify(-1))
-
-
-@lower.register
-def _(value: MatPow) -> Operation:
-    return Power(sizes_of(value), lower(value.base), value.exp)
-
-
-@lower.register
-def _(value: Elementwise) -> Operation:
-    return Entrywise(sizes_of(value), value.formula, tuple((u, lower(part)) for u, part in value.operands.items()))
-
-
-@lower.register
-def _(value: RowLogSumExp) -> Operation:
-    return reduction("logsumexp", False, True, lower(value.args[0]))
-
-
-@lower.register
-def _(value: RowMax) -> Operation:
-    return reduction("amax", False, True, lower(value.args[0]))
-
-
-@lower.register
-def _(value: Scalar) -> Operation:
-    return lower(value.number)
-
-
-@lower.register
-def _(value: OneMatrix) -> Operation:
-    return Constant(sizes_of(value), "ones")
-
-
-@lower.register
-def _(value: ZeroMatrix) -> Operation:
-    return Constant(sizes_of(value), "zeros")
-
-
-@lower.register
-def _(value: Identity) -> Operation:
-    return Constant(sizes_of(value), "identity")
-
-
-@lower.register
-def _(value: Arange) -> Operation:
-    return Constant(sizes_of(value), "arange")
-
-
-@lower.register
-def _(value: ImmutableDenseMatrix) -> Operation:
-    return Constant(sizes_of(value), "entries", tuple(map(tuple, value.tolist())))
-
-
-@lower.register
-def _(value: MatAdd) -> Operation:
+def of_sum(value: MatAdd) -> Operation:
     """The only product, with a row that is repeated, is an affine map; what else is added comes after it."""
     terms = tuple(map(lower, value.args))
     products = [term for term in terms if isinstance(term, Product)]
@@ -162,8 +98,7 @@ def _(value: MatAdd) -> Operation:
     return Sum(sizes_of(value), terms)
 
 
-@lower.register
-def _(value: MatMul) -> Operation:
+def of_product(value: MatMul) -> Operation:
     """Ones at the ends of a product repeat what they stand beside, or add its rows, its columns or all entries."""
     scale, matrices = chain(value)
     return with_scale(scale, of_factors(matrices))
@@ -197,8 +132,7 @@ def reduction(kind: str, rows: bool, columns: bool, of: Operation) -> Operation:
     return Reduction(shape, kind, axis, of)
 
 
-@lower.register
-def _(value: Trace) -> Operation:
+def of_trace(value: Trace) -> Operation:
     """Of a matrix with one row and column its entry, of a product the sum of the entries of P^T times those of Q."""
     if isinstance(value.arg, MatrixSymbol) and sizes_of(value.arg) == ONE_BY_ONE:
         return Entry(ONE_BY_ONE, lower(value.arg), Integer(0), Integer(0))
@@ -221,35 +155,43 @@ def of_determinant(value: MatrixExpr) -> Operation:
     return Number(ONE_BY_ONE, DETERMINANTS[type(value)], lower(value.args[0]))
 
 
-for node in DETERMINANTS:
-    lower.register(node, of_determinant)
-
-
-@lower.register
-def _(value: MatrixElement) -> Operation:
-    return Entry(ONE_BY_ONE, lower(value.parent), value.i, value.j)
-
-
-@lower.register
-def _(value: KroneckerProduct) -> Operation:
-    left, right = value.args
-    return Kronecker(sizes_of(value), lower(left), lower(right))
-
-
-@lower.register
-def _(value: BlockSum) -> Operation:
-    return Contraction(sizes_of(value), lower(value.matrix), lower(value.factor), value.inner)
-
-
-@lower.register
-def _(value: MatrixSlice) -> Operation:
+def of_slice(value: MatrixSlice) -> Operation:
     if sizes_of(value) == ONE_BY_ONE:
         return Entry(ONE_BY_ONE, lower(value.parent), value.rowslice[0], value.colslice[0])
     return Slice(sizes_of(value), lower(value.parent), value.rowslice[:2], value.colslice[:2])
 
 
-@lower.register
-def _(value: BlockMatrix) -> Operation:
+def of_blocks(value: BlockMatrix) -> Operation:
     rows, columns = value.blockshape
     grid = tuple(tuple(lower(value.blocks[i, j]) for j in range(columns)) for i in range(rows))
     return Blocks(sizes_of(value), grid)
+
+
+OPERATION_OF: dict[type, Callable[[Any], Operation]] = {
+    MatrixSymbol: lambda value: NamedMatrix(sizes_of(value), value),
+    Transpose: lambda value: Transposed(sizes_of(value), lower(value.arg)),
+    Inverse: lambda value: Power(sizes_of(value), lower(value.arg), sympify(-1)),
+    MatPow: lambda value: Power(sizes_of(value), lower(value.base), value.exp),
+    Elementwise: lambda value: Entrywise(
+        sizes_of(value), value.formula, tuple((u, lower(part)) for u, part in value.operands.items())
+    ),
+    RowLogSumExp: lambda value: reduction("logsumexp", False, True, lower(value.args[0])),
+    RowMax: lambda value: reduction("amax", False, True, lower(value.args[0])),
+    Scalar: lambda value: lower(value.number),
+    OneMatrix: lambda value: Constant(sizes_of(value), "ones"),
+    ZeroMatrix: lambda value: Constant(sizes_of(value), "zeros"),
+    Identity: lambda value: Constant(sizes_of(value), "identity"),
+    Arange: lambda value: Constant(sizes_of(value), "arange"),
+    ImmutableDenseMatrix: lambda value: Constant(sizes_of(value), "entries", tuple(map(tuple, value.tolist()))),
+    MatrixElement: lambda value: Entry(ONE_BY_ONE, lower(value.parent), value.i, value.j),
+    BlockSum: lambda value: Contraction(sizes_of(value), lower(value.matrix), lower(value.factor), value.inner),
+    KroneckerProduct: lambda value: Kronecker(sizes_of(value), *map(lower, value.args)),
+    MatAdd: of_sum,
+    MatMul: of_product,
+    Trace: of_trace,
+    MatrixSlice: of_slice,
+    BlockMatrix: of_blocks,
+    **dict.fromkeys(DETERMINANTS, of_determinant),
+}
+for node, rule in OPERATION_OF.items():
+    lower.register(node, rule)

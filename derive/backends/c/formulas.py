@@ -25,10 +25,6 @@ class Conditional(Source):
         return CONDITIONAL
 
     @property
-    def parts(self) -> tuple[Source, ...]:
-        return (self.condition, self.value, self.other)
-
-    @property
     def text(self) -> str:
         condition, value = (part.at(CONDITIONAL + 1) for part in (self.condition, self.value))
         return f"{condition} ? {value} : {self.other.text}"

@@ -24,6 +24,7 @@ class Intermediates:
         self._alike: dict[object, list[tuple[Symbol, int]]] = {}
         self._order: dict[Symbol, int] = {}
         self._inside: dict[Symbol, list[Symbol]] = {}
+        self._users: dict[Symbol, list[Symbol]] = {}
         self._variables: dict[Symbol, set[Symbol]] = {}
         self._slopes: dict[tuple[Expr, Symbol], Expr] = {}
         self._backwards: dict[Expr, dict[Symbol, Expr]] = {}
@@ -39,6 +40,8 @@ class Intermediates:
             return known
         symbol = Symbol(f"part{len(self.definitions)}", real=True)
         self._inside[symbol], self._variables[symbol] = self.inside(definition), self.variables(definition)
+        for part in definition.free_symbols:
+            self._users.setdefault(part, []).append(symbol)
         self._order[symbol] = len(self.definitions)
         self.definitions[symbol], self._names[definition] = definition, symbol
         if (place := self._place(definition)) is not None:
@@ -87,8 +90,11 @@ class Intermediates:
 
     def derivative(self, expr: Expr, variable: Symbol) -> Expr:
         """By SymPy, of what the expression stands for."""
+        moved = self.backwards(expr)
         through = (
-            moved * self._slope(self.definitions[name], variable) for name, moved in self.backwards(expr).items()
+            moved[name] * self._slope(self.definitions[name], variable)
+            for name in self._users.get(variable, ())
+            if name in moved
         )
         return Add(self._slope(expr, variable), *through)
 
@@ -141,10 +147,14 @@ class Intermediates:
         return expr
 
     def aligned(self, left: Expr, right: Expr) -> tuple[Expr, Expr]:
-        """The two with definitions in the place of names that only one of them has."""
+        """The two with definitions in the place of names that only one of them has.
+
+        The last go first, as the names that are in their definitions may be those of the other.
+        """
         while different := set(self.inside(left)) ^ set(self.inside(right)):
-            definitions = {name: self.definitions[name] for name in different}
-            left, right = left.xreplace(definitions), right.xreplace(definitions)
+            below = max((self._order[part] for name in different for part in self._inside[name][:1]), default=-1)
+            last = {name: self.definitions[name] for name in different if self._order[name] > below}
+            left, right = left.xreplace(last), right.xreplace(last)
         return left, right
 
     def variables(self, expr: Expr) -> set[Symbol]:

@@ -381,6 +381,23 @@ def test_a_derivative_through_names_is_sympys_of_the_whole(network):
     assert algebra.identical(sums.written_out(sums.along(first, moves)), along)
 
 
+def test_a_name_is_written_out_after_those_that_are_made_of_it():
+    a, b, c = sympy.symbols("a b c", real=True)
+    sums = Judge().sums
+    second = sums.name(sums.name(a * b + c) * b + a)
+    third = sums.name(2 * second - 2 * c)
+    assert sums.aligned(third**2 / 4, (second - c) ** 2) == ((2 * second - 2 * c) ** 2 / 4, (second - c) ** 2)
+
+
+def test_the_work_of_a_proof_grows_with_the_layers():
+    network = Network((2, *[4] * 8, 1), "tanh")
+    judge = Judge()
+    case = Case(network, render(network, ["backward.py"])["backward.py"], Path("backward.py"), 1, judge.sums)
+    with limited(30):
+        decided = judge.establish(case.gradient(), "backward.py")
+    assert decided == {True: network.entries + 1}
+
+
 def test_what_has_a_name_is_known_by_it_however_it_is_written():
     a, b, c = sympy.symbols("a b c", real=True)
     sums = Judge().sums

@@ -25,6 +25,11 @@ from derive.modules import (
 from derive.proof import settled
 
 POINTS_HELD = 2
+AT_POINTS_HELD = f"at {POINTS_HELD} random points"
+HELD_ON_NUMBERS = {  # what is shown of functions, for the certificate
+    "backward_per_sample": f"to {AGREEING} digits what backward gives where G is 0 in all other rows, {AT_POINTS_HELD}",
+    "jvp": f"to {AGREEING} digits the output, and tangents whose pairing with G is that of backward, {AT_POINTS_HELD}",
+}
 
 
 def hold_numbers(module: Module, text: Text) -> None:

@@ -57,10 +57,12 @@ def test_where_the_largest_is_taken_it_is_checked_numerically(name):
 
 def test_the_certificate_says_what_was_shown():
     certificate = module_derivation(MLP(torch.tanh), [r(3, 2)]).prove()
-    lines, numbers = certificate.shown
+    lines, numbers, rows, tangents = certificate.shown
     assert certificate.exact and str(certificate).startswith("proved: MLP\n")
     assert lines.how.endswith("at x 4x2") or lines.how.endswith("at x 5x2")
     assert "dfc1_weight" in numbers.functions and "x 3x2; x " in numbers.how
+    assert rows.functions == ("backward_per_sample",) and rows.how.endswith("at 2 random points, at x 3x2")
+    assert tangents.functions == ("jvp",) and "whose pairing with G is that of backward" in tangents.how
 
 
 def test_what_cannot_be_decided_with_symbols_is_checked_numerically():
@@ -94,6 +96,7 @@ def test_a_text_without_tangents_is_proved_and_its_certificate_names_none():
     derived = module_derivation(MLP(torch.tanh), [r(3, 2)])
     certificate = derived.prove(f"{derived.source().partition('def jvp(')[0].rstrip()}\n")
     assert certificate.exact and certificate.shown[0].functions == ("forward", "backward", "backward_per_sample")
+    assert [shown.functions for shown in certificate.shown[2:]] == [("backward_per_sample",)]
 
 
 def accepted(name: str, texts: list[str]) -> list[str]:

@@ -35,6 +35,23 @@ def test_a_package_that_is_not_as_derived_has_no_twin(package, capsys):
     assert "not what is derived for 2-5-1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("network", "layers"),
+    [
+        (Network((60, 40, 10), "tanh", reduction="mean"), (3, 3, 10)),
+        (Network((60, 10, 40, 10), reduction="mean", skip=((1, 3),)), (3, 10, 3, 10)),
+        (Network((60, 40, 10), "tanh"), (3, 3, 3)),
+        (Network((60, 40, 1000), "tanh", reduction="mean"), (3, 3, 3)),
+    ],
+    ids=str,
+)
+def test_a_twin_has_as_many_outputs_as_a_mean_is_divided_by(network, layers):
+    twin = prove.twin_of(network)
+    assert twin.layers == layers
+    wide, narrow = (render(one, ["backward.py"])["backward.py"] for one in (network, twin))
+    assert ("value_and_grad" in prove.in_common(wide, narrow)) == (network.layers[-1] < 1000)
+
+
 def test_functions_are_shared_to_the_letter():
     one = (
         'def f(x):\n    """Of 3."""\n    return 2 * x  # 3\n\n\ndef g(x):\n    return x\n\n\ndef _h():\n    return 1\n'

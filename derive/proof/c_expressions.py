@@ -13,6 +13,7 @@ from derive.proof.certificate import NotProved
 
 TYPES = {"real", "lanes", "int", "long", "double", "const", "void", "whole", "static", *STRUCTS}
 C_PRECEDENCE = (("||",), ("&&",), ("==", "!="), ("<", ">", "<=", ">="), ("+", "-"), ("*", "/", "%"))
+C_BINDING = {sign: level for level, signs in enumerate(C_PRECEDENCE) for sign in signs}
 C_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
     "-": operator.sub,
@@ -133,11 +134,10 @@ class Expressions:
             self.take(end)
         return found
 
-    def binary(self, level: int) -> Any:
-        if level == len(C_PRECEDENCE):
-            return self.unary()
-        value = self.binary(level + 1)
-        while self.peek() in C_PRECEDENCE[level]:
+    def binary(self, least: int) -> Any:
+        """A value, with all operators after it that bind at least so much."""
+        value = self.unary()
+        while (level := C_BINDING.get(self.peek(), -1)) >= least:
             value = self.operate(self.take(), value, self.binary(level + 1))
         return value
 

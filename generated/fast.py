@@ -163,12 +163,6 @@ class FastGradient:
 
     def _flat(self, direction: torch.Tensor | Iterable[torch.Tensor]) -> torch.Tensor:
         """The direction as one vector."""
-        if not isinstance(direction, torch.Tensor):
-            given, *_ = _checked(direction, "direction.")
-            self._expect("direction", given[0].new_empty(151), (151,))
-            for view, part in zip(self._direction_views, given, strict=True):
-                view.copy_(part)
-            return self._direction
         try:
             if (
                 type(direction) is torch.Tensor
@@ -181,6 +175,12 @@ class FastGradient:
                 return direction
         except RuntimeError:  # of data_ptr, where it is not dense
             pass
+        if not isinstance(direction, torch.Tensor):
+            given, *_ = _checked(direction, "direction.")
+            self._expect("direction", given[0].new_empty(151), (151,))
+            for view, part in zip(self._direction_views, given, strict=True):
+                view.copy_(part)
+            return self._direction
         self._expect("direction", direction, (151,))
         return direction.detach()
 

@@ -19,6 +19,7 @@ import subprocess
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from threading import Thread
@@ -57,19 +58,15 @@ class NativeGradient(FastGradient):
         fixed = {"loss": self._loss, "gradient": self._results, "product": self._product, "work": self._work[0]}
         at = {name: tensor.data_ptr() for name, tensor in fixed.items()}
         self._given = _Arguments(parameters=self._parameters_at, **at)
-        self._given_at = ctypes.addressof(self._given)
+        self._given_at = ctypes.byref(self._given)
         self._gradient, self._hvp = self._native.gradient_by, self._native.hvp_by
-
-    def _reads(self, *tensors: torch.Tensor) -> bool:
-        """Whether network.c can: each tensor's memory holds its entries, one after the other."""
-        return self._native is not None and _are_arrays(*tensors)
 
     def _put(self, x: torch.Tensor, y: torch.Tensor, N: int) -> None:
         if self._at_once >= N and _are_arrays(x, y):
             given = self._given
             given.x, given.y, given.N = x.data_ptr(), y.data_ptr(), N
             self._gradient(self._given_at)
-        elif self._reads(x, y):
+        elif self._native is not None and _are_arrays(x, y):
             with self._quick:
                 totals = self._sums(self._native.gradient_of_rows, (self._parameters_at,), x, y, N, N)
                 self._results.copy_(totals)
@@ -77,14 +74,14 @@ class NativeGradient(FastGradient):
             super()._put(x, y, N)
 
     def _put_more(self, x: torch.Tensor, y: torch.Tensor, N: int) -> None:
-        if self._reads(x, y):
+        if self._native is not None and _are_arrays(x, y):
             with self._quick:
                 self._results.add_(self._sums(self._native.gradient_of_rows, (self._parameters_at,), x, y, N, 1))
         else:
             super()._put_more(x, y, N)
 
     def _put_each(self, x: torch.Tensor, y: torch.Tensor, N: int, out: torch.Tensor) -> None:
-        if not self._reads(x, y, out):
+        if self._native is None or not _are_arrays(x, y, out):
             super()._put_each(x, y, N, out)
             return
         to = out.data_ptr(), out.element_size()
@@ -100,7 +97,7 @@ class NativeGradient(FastGradient):
             given.x, given.y, given.N, given.direction = x.data_ptr(), y.data_ptr(), N, direction.data_ptr()
             self._hvp(self._given_at)
             return
-        if not self._reads(x, y, direction):
+        if self._native is None or not _are_arrays(x, y, direction):
             super()._put_product(x, y, N, direction)
             return
         point = self._parameters_at, direction.data_ptr()
@@ -149,11 +146,15 @@ class NativeGradient(FastGradient):
                 helper.join()
 
 
-def _are_arrays(*tensors: torch.Tensor) -> bool:
-    for tensor in tensors:
-        if type(tensor) is not torch.Tensor or not tensor.is_contiguous() or tensor.is_neg():
-            return False
-    return True
+def _are_arrays(x: torch.Tensor, y: torch.Tensor, third: torch.Tensor | None = None) -> bool:
+    """Whether network.c can read them: each tensor's memory holds its entries, one after the other."""
+    return (
+        type(x) is type(y) is torch.Tensor
+        and x.is_contiguous()
+        and y.is_contiguous()
+        and not (x.is_neg() or y.is_neg())
+        and (third is None or (type(third) is torch.Tensor and third.is_contiguous() and not third.is_neg()))
+    )
 
 
 class _Arguments(ctypes.Structure):
@@ -172,8 +173,8 @@ def _number(library: ctypes.CDLL, name: str) -> int:
 
 _POINTER, _LONG = ctypes.c_void_p, ctypes.c_long
 _FUNCTIONS = {
-    "gradient_by": (_POINTER,),
-    "hvp_by": (_POINTER,),
+    "gradient_by": None,  # which is not asked for, as each call would take longer
+    "hvp_by": None,
     "gradient_of_rows": (*[_POINTER] * 3, _LONG, _LONG, *[_POINTER] * 2),
     "hvp_of_rows": (*[_POINTER] * 4, _LONG, _LONG, *[_POINTER] * 2),
     "per_sample_of_rows": (*[_POINTER] * 3, _LONG, _LONG, *[_POINTER] * 2),
@@ -211,13 +212,16 @@ def _loaded(flags: list[str]) -> ctypes.CDLL:
     key = hashlib.sha256(b"\0".join([*parts, _run([*compiler, "--version"]), _processor()])).hexdigest()
     folder = _cache()
     library = folder / f"{key}.so"
-    if not library.is_file():
-        with tempfile.TemporaryDirectory(dir=folder) as place:
-            made = Path(place) / library.name
-            _run([*compiler, *flags, str(source), "-o", str(made)])
-            ctypes.CDLL(str(made))  # which raises where it is none, before others find it
-            made.replace(library)
-    return ctypes.CDLL(str(library))
+    with suppress(OSError):  # where it is not there, or empty
+        return ctypes.CDLL(str(library))
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        made = Path(place) / library.name
+        _run([*compiler, *flags, str(source), "-o", str(made)])
+        loaded = ctypes.CDLL(str(made))  # which raises where it is none, before others find it
+        with made.open("rb") as file:
+            os.fsync(file.fileno())  # so that no loss of power leaves a part of it under its name
+        made.replace(library)
+    return loaded
 
 
 def _run(command: list[str]) -> bytes:

@@ -61,13 +61,24 @@ typedef uint32_t bits;
 
 #ifdef __GNUC__
 #define INLINE static inline __attribute__((always_inline, unused))
+#define SELDOM static __attribute__((noinline))
 typedef real lanes __attribute__((vector_size(BYTES), aligned(sizeof(real)), may_alias));
-#ifdef __SSE2__
-#include <emmintrin.h>
-#define STREAMS
+#if defined(__SSE2__) && BYTES >= 16
+#include <immintrin.h>
+#if BYTES == 64 && defined(__AVX512F__)
+typedef __m512i piece; /* of a vector, as one store takes it past the caches */
+#define STREAM _mm512_stream_si512
+#elif BYTES >= 32 && defined(__AVX__)
+typedef __m256i piece;
+#define STREAM _mm256_stream_si256
+#else
+typedef __m128i piece;
+#define STREAM _mm_stream_si128
+#endif
 #endif
 #else
 #define INLINE static inline
+#define SELDOM static
 #undef BYTES
 #define BYTES ((int)sizeof(real))
 typedef real lanes;
@@ -84,7 +95,9 @@ typedef real lanes;
 #define PART (4 * OFTEN * BLOCK) /* rows whose sums are a number by themselves, whatever other rows there are */
 
 #define HELD ((1 << 24) / (long)sizeof(real)) /* entries that caches hold; an output that is longer goes past them */
-#define PAST (stride > 1 && BYTES % 16 == 0 && N * ENTRIES > HELD)
+#define LINE (64 / (int)sizeof(real))         /* entries of a line of the caches */
+#define FEW 48 /* rows whose gradients are stored while those of the next are computed */
+#define PAST (N * ENTRIES > HELD)
 
 #define EACH(features)                       \
     for (int i = 0; i < (features); i++)     \
@@ -150,30 +163,28 @@ INLINE real exp_parts(real x, real less, whole *k)
     return t + t * t * exp_rest(t);
 }
 INLINE real exp_of_parts(real e, whole k) { return (1 + e) * power_of_2(k >> 1) * power_of_2(k - (k >> 1)); }
-/* exp, to 1.1 units in the last place */
-INLINE real exp_of(real x)
+/* exp(-|x|); a number below SMALLEST is rounded once, in the last product */
+INLINE real fade_of(real x)
 {
     whole k;
-    const real e = exp_parts(x < EXP_LEAST ? EXP_LEAST : x > EXP_MOST ? EXP_MOST : x, 0, &k);
-    return exp_of_parts(e, k);
+    const real down = -size_of(x), e = exp_parts(down < EXP_LEAST ? EXP_LEAST : down, 0, &k);
+    return (1 + e) * power_of_2(k + BIAS / 2) * power_of_2(-(BIAS / 2));
 }
 /* sigmoid, to 2.5 units in the last place */
 INLINE real sigmoid_of(real x)
 {
-    const real e = exp_of(x < 0 ? x : -x); /* which does not overflow */
+    const real e = fade_of(x);
     return (x < 0 ? e : 1) / (1 + e);
 }
 
 /* how many numbers on a line of the caches begins, and a store past these, where there is one */
-INLINE int ahead_of(const real *to) { return (int)(-(uintptr_t)to % 64 / sizeof(real)); }
+INLINE int ahead_of(const real *to) { return (int)(-(uintptr_t)to % (LINE * sizeof(real)) / sizeof(real)); }
 INLINE void stream(real *to, lanes vector)
 {
-#ifdef STREAMS
-    for (int i = 0; i < BYTES / 16; i++) {
-        __m128i part;
-        __builtin_memcpy(&part, (const char *)&vector + 16 * i, 16);
-        _mm_stream_si128((__m128i *)to + i, part);
-    }
+#ifdef STREAM
+    piece pieces[BYTES / sizeof(piece)];
+    __builtin_memcpy(pieces, &vector, BYTES);
+    for (int i = 0; i < BYTES / (int)sizeof(piece); i++) STREAM((piece *)to + i, pieces[i]);
 #else
     AT(to) = vector;
 #endif
@@ -282,24 +293,38 @@ INLINE void add_all(const int features, const int rows, const int stride, const 
     for (int i = 0; i < features; i++) add_entries(1, rows, stride, e + i * stride, sum);
 }
 
-/* each row's d a, or without a its d; `past` the caches, which then do not hold all of the output */
+/* each row's d a, or without a its d, for rows r to `end` */
+SELDOM void each_product_of(int r, const int end, real *restrict d, real *restrict a, real *restrict to)
+{
+    for (; r < end; r++) to[r] = a ? d[r] * a[r] : d[r];
+}
+
+/* the same for all rows; `past` the caches, which then do not hold all of the output */
 INLINE void each_product(const int rows, const int past, real *restrict d, real *restrict a, real *restrict to)
 {
-    const int ahead = past ? ahead_of(to) : rows;
-    int r = 0;
-    for (; r < rows && r < ahead; r++) to[r] = a ? d[r] * a[r] : d[r];
+    const int ahead = past ? ahead_of(to) : 0;
+    int r = ahead < rows ? ahead : rows;
+    if (r) each_product_of(0, r, d, a, to);
     for (; r + WIDE <= rows; r += WIDE) {
         lanes product = AT(d + r);
         if (a) product *= AT(a + r);
-        stream(to + r, product);
+        if (past)
+            stream(to + r, product);
+        else
+            AT(to + r) = product;
     }
-    for (; r < rows; r++) to[r] = a ? d[r] * a[r] : d[r];
+    if (r < rows) each_product_of(r, rows, d, a, to);
 }
 
 /* each row's d_i a_j, and its d_i */
 INLINE void each_outer(const int features, const int others, const int row, const int column, const int rows,
                        const int stride, real *restrict d, real *restrict a, long N, real *restrict to)
 {
+    if (stride == 1) {
+        for (int j = 0; j < others; j++)
+            for (int i = 0; i < features; i++) to[(i * row + j * column) * N] = d[i] * a[j];
+        return;
+    }
     for (int j = 0; j < others; j++)
         for (int i = 0; i < features; i++)
             each_product(rows, PAST, d + i * stride, a + j * stride, to + (i * row + j * column) * N);
@@ -307,6 +332,10 @@ INLINE void each_outer(const int features, const int others, const int row, cons
 
 INLINE void each_entries(const int features, const int rows, const int stride, real *restrict d, long N, real *restrict to)
 {
+    if (stride == 1) {
+        for (int i = 0; i < features; i++) to[i * N] = d[i];
+        return;
+    }
     for (int i = 0; i < features; i++) each_product(rows, PAST, d + i * stride, NULL, to + i * N);
 }
 
@@ -638,19 +667,26 @@ void hvp_by(const arguments *given)
     hvp(given->parameters, given->direction, given->x, given->y, given->N, given->product, given->work);
 }
 
+/* rows at a time; where columns do not begin on lines, what is left at both ends of them takes longer than is won */
+INLINE int at_once(long N, const real *gradients)
+{
+    return PAST && N % LINE == 0 && ahead_of(gradients) == 0 ? FEW : BLOCK;
+}
+
 void per_sample_of_rows(const real *parameters, const real *x, const real *y, long these, long N, real *gradients,
     workspace *work)
 {
+    const int most = at_once(N, gradients);
     for (long n = 0; n < these;) {
         const real *const x_rows = x + n * INPUTS, *const y_rows = y + n * OUTPUTS;
-        const int rows = these - n < WIDE ? 1 : block(these - n);
+        const int rows = these - n < WIDE ? 1 : block(these - n < most ? these - n : most);
         if (rows == 1)
             each_gradient(1, 1, parameters, x_rows, y_rows, N, work->matrices, gradients + n);
         else
             each_gradient(rows, BLOCK, parameters, x_rows, y_rows, N, work->matrices, gradients + n);
         n += rows;
     }
-#ifdef STREAMS
+#ifdef STREAM
     _mm_sfence();
 #endif
 }

@@ -26,10 +26,11 @@ typedef float real;
 #define OUTPUTS 1
 #define ENTRIES 151 /* of the parameters */
 #define BLOCK 304 /* rows at a time */
+#define LANES 16 /* rows in a vector, at most */
 
 typedef struct {
     real matrices[157 * BLOCK]; /* of some rows, a feature after the other */
-    real sums[(ENTRIES + 1) * 16]; /* of the gradient and the loss over some rows, lane by lane */
+    real sums[(ENTRIES + 1) * LANES]; /* of the gradient and the loss over some rows, lane by lane */
     double part[ENTRIES + 1]; /* of the gradient and the loss over the rows of a part */
     double totals[ENTRIES + 1];
 } workspace; /* what a call works in, one for each thread */

@@ -6,7 +6,7 @@ derivative by a name is what moves with it directly, and through each later name
 
 from collections.abc import Callable
 
-from sympy import Add, Basic, Expr, Symbol, diff
+from sympy import Add, Basic, DiracDelta, Expr, Integer, Symbol, diff
 
 from derive.proof.residues import PRIME, NoResidue, Residues, fraction, inverse_residue
 
@@ -163,8 +163,8 @@ class Intermediates:
         return expr.free_symbols.difference(names).union(*(self._variables[name] for name in names))
 
     def at(self, expr: Expr, point: dict[Symbol, Expr], digits: int) -> Expr:
-        """The number that the expression is at a point, to which the names in it are added."""
+        """The number that the expression is at a point on no kink, to which the names in it are added."""
         for name in reversed(self.inside(expr)):
             if name not in point:
                 point[name] = self.at(self.definitions[name], point, digits)
-        return expr.xreplace(point).evalf(digits)
+        return expr.xreplace(point).evalf(digits).replace(DiracDelta, lambda *_: Integer(0)).evalf(digits)

@@ -8,6 +8,7 @@ of Adam on any gradient.
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import cycle
 from typing import Any
 
 import numpy
@@ -75,7 +76,8 @@ def program(folder: dict[str, str], lanes: int, **given: str) -> CProgram:
 def of_texts(header: str, source: str, lanes: int, **given: str) -> CProgram:
     known = {f"{name}_of": function for name, function in KNOWN.items()} | {"row_amax": row_amax}
     known["far_of"] = lambda x: int(lanes % 4 == 0)  # so that both ways are run
-    known["ahead_of"] = lambda to: 1  # so that what lies before and behind the vectors is run
+    ahead = cycle((1, 2 * lanes + 1))  # so that what lies before and behind the vectors is run, or nothing else
+    known["ahead_of"] = lambda to: next(ahead)
     return CProgram(header, source, given, lanes, known, constants_of(header + source))
 
 
@@ -105,7 +107,8 @@ def run_native(
 ) -> dict[str, Any]:
     """What the functions of network.c put into memory: loss and gradient, a product, and a gradient for each row."""
     parts = {"PART": "1"} if rows < lanes else {}
-    run = program(folder, lanes, BLOCK=str(2 * lanes), OFTEN="2", TILE="3", SQUARE="3", HELD="0", **parts)
+    sizes = {"BLOCK": str(2 * lanes), "LANES": str(lanes), "OFTEN": "2", "TILE": "3", "SQUARE": "3"}
+    run = program(folder, lanes, **sizes, HELD="0", LINE="1", **parts)
     given = {name: memory(values, name) for name, values in entries.items()}
     parameters, x, y = (given[name] for name in ("parameters", "x", "y"))
     made = {

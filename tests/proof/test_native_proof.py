@@ -31,12 +31,12 @@ MUTANTS = {
     "memory that is not set": ("W1, b1, 0, x, z1", "W1, b1, 1, x, z1"),
     "another place": ("const real *const W2 = parameters + 6", "const real *const W2 = parameters + 5"),
     "outside": ("to + 0 * N", "to + 100 * N"),
-    "a number before the vectors": ("r < ahead; r++) to[r] = a ? d[r] * a[r] : d[r]", "r < ahead; r++) to[r] = d[r]"),
+    "a number before the vectors": ("each_product_of(0, r, d, a, to)", "each_product_of(0, r, d, NULL, to)"),
     "a vector at another place": ("stream(to + r, product)", "stream(to + r - 1, product)"),
-    "what is behind the vectors": (
-        "    }\n    for (; r < rows; r++) to[r] = a",
-        "    }\n    for (; r < rows - 1; r++) to[r] = a",
-    ),
+    "what is behind the vectors": ("each_product_of(r, rows, d", "each_product_of(r, rows - 1, d"),
+    "more numbers before the vectors than rows": ("ahead < rows ? ahead : rows", "ahead < rows ? rows : ahead"),
+    "more lanes than there are": ("(ENTRIES + 1) * side; k++", "(ENTRIES + 1) * (side + 1); k++"),
+    "another of the numbers beside the vectors": ("a ? d[r] * a[r] : d[r]", "a ? d[0] * a[r] : d[r]"),
     "the tangent's factor": ("dot_z1[k] * (1", "dot_z1[k] * (2"),
     "an input that is written into": ("columns(2, rows, stride, x_rows, x)", "columns(2, rows, stride, x, x_rows)"),
     "a sum of whole numbers": ("real sum = add ?", "int sum = add ?"),
@@ -80,6 +80,7 @@ OF_PENALTIES = {
     "a penalty on a bias": ("k < 2; k++) {\n        /* penalty1", "k < 4; k++) {\n        /* penalty1"),
     "a slope": ("+= W1[k] / 10", "+= W1[k] / 20"),
     "a curvature": ("+= dot_W2[k] / 10", "+= dot_W2[k] / 5"),
+    "a tangent, where a curvature has impulses": ("dot_z1[k] * exp_of(z1", "dot_z1[k] - exp_of(z1"),
     "another weight": ("= square_of(W2[k]) / 20", "= square_of(W2[0]) / 20"),
 }
 

@@ -139,10 +139,19 @@ INLINE real expm1_of(real x)
     return x > 2 ? all - 1 : (power_of_2(k) - 1) + power_of_2(k) * e;
 }
 """
+FADE = """\
+/* exp(-|x|); a number below SMALLEST is rounded once, in the last product */
+INLINE real fade_of(real x)
+{
+    whole k;
+    const real down = -size_of(x), e = exp_parts(down < EXP_LEAST ? EXP_LEAST : down, 0, &k);
+    return (1 + e) * power_of_2(k + BIAS / 2) * power_of_2(-(BIAS / 2));
+}
+"""
 SIGMOID = """\
 INLINE real sigmoid_of(real x)
 {
-    const real e = exp_of(x < 0 ? x : -x); /* which does not overflow */
+    const real e = fade_of(x);
     return (x < 0 ? e : 1) / (1 + e);
 }
 """
@@ -158,7 +167,7 @@ INLINE real tanh_of(real x)
 LOGSIGMOID = """\
 INLINE real logsigmoid_of(real x)
 {
-    const real t = exp_of(x < 0 ? x : -x), s = t / (2 + t);
+    const real t = fade_of(x), s = t / (2 + t);
     return (x < 0 ? x : x != x ? x : 0) - 2 * (s + s * (s * s) * atanh_rest(s * s)); /* min(x, 0) - log(1 + t) */
 }
 """
@@ -345,9 +354,10 @@ C_FUNCTIONS: dict[str, CFunction] = {
     "exp_parts": CFunction(PARTS, fits=("exp_rest",)),
     "exp": CFunction(EXP, ("exp_parts",), ulp=1.1),
     "expm1": CFunction(EXPM1, ("exp_parts",), ulp=2),
-    "sigmoid": CFunction(SIGMOID, ("exp",), ulp=2.5),
+    "fade": CFunction(FADE, ("exp_parts",)),
+    "sigmoid": CFunction(SIGMOID, ("fade",), ulp=2.5),
     "tanh": CFunction(TANH, ("exp_parts",), ulp=3),
-    "logsigmoid": CFunction(LOGSIGMOID, ("exp",), ("atanh_rest",), ulp=3),
+    "logsigmoid": CFunction(LOGSIGMOID, ("fade",), ("atanh_rest",), ulp=3),
     "log": CFunction(LOG, (), ("atanh_rest",), ulp=2),
     "erf": CFunction(ERF, ("exp_parts",), ("erf_rest",), ulp=5),
     "exp_of_square": CFunction(EXP_OF_SQUARE, ("exp_parts",)),

@@ -21,6 +21,7 @@ from derive.backends.torch import ONE, lines, spell
 from derive.calculus import derive
 from derive.diagnosis import Diagnostician, drawn_point, relation_words
 from derive.exercises.sheet import BLANK
+from derive.exercises.spellings import BUILT_IN, CALLS, FUNCTIONS_OF
 from derive.operations import evaluate
 from derive.problems import N, Network
 from derive.programs import Derivation, SymbolKind, readable
@@ -32,20 +33,6 @@ NARROW_ANSWER, WIDE_ANSWER, ROWS_TRIED, LONGEST_ANSWER = 2, 12, (5, 7, 11, 13, 1
 NO_CODE = r"[\\$]|\w \w"  # of LaTeX, or a product without its sign
 SAME_TO, HIGHEST = 1e-9, 64
 READ = "arithmetic, @, .T, .sum(0) and functions of torch"
-CALLS: dict[str, Callable[..., Any]] = {  # of torch, by function or by method
-    "add": operator.add,
-    "div": operator.truediv,
-    "matmul": operator.matmul,
-    "mean": lambda tensor, *axes, **options: as_mean(Tensor.sum(tensor, *axes, **options), tensor),
-    "mm": operator.matmul,
-    "mul": operator.mul,
-    "multiply": operator.mul,
-    "neg": operator.neg,
-    "pow": operator.pow,
-    "sub": operator.sub,
-    "sum": Tensor.sum,
-    "t": lambda tensor: tensor.T,
-}
 PYTHON_OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -113,7 +100,8 @@ class Examiner:
         if BLANK in text or not text:
             return "is not filled in"
         try:
-            got, right = self.numeric.computed(text, name), self.numeric.right[name]
+            right, wanted = self.numeric.right[name], self.exact.right[name]
+            got = without_row(self.numeric.computed(text, name), right)
             if got.shape != right.shape:
                 note, rows = "", (self.numeric.rows, *right.shape)
                 if got.shape[::-1] == right.shape and same_numbers(as_floats(got).T, as_floats(right)):
@@ -123,7 +111,7 @@ class Examiner:
                 return f"has shape {self.numeric.sized(got.shape)} where it is {self.numeric.sized(right.shape)}{note}"
             if not numpy.isfinite(as_floats(got)).all():
                 return "is not finite"
-            exact, wanted = self.exact.computed(text, name), self.exact.right[name]
+            exact = without_row(self.exact.computed(text, name), wanted)
         except Unreadable as error:
             return str(error)
         if exact.shape == wanted.shape and self.identical(exact, wanted, name):
@@ -245,6 +233,12 @@ class Evaluator:
                 return {"pi": pi, "e": E}[name]
             case ast.Attribute(value=of, attr="T" | "mT"):
                 return self.of(of).T
+            case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in BUILT_IN:
+                return BUILT_IN[name](self.of(argument))
+            case ast.Subscript(value=ast.Attribute(value=of, attr="shape"), slice=ast.Constant(value=int() as axis)):
+                return Integer(self.of(of).shape[axis])
+            case ast.Subscript(value=of, slice=ast.Tuple(elts=places)):
+                return Tensor(self.of(of).entries[tuple(map(place_of, places))])
             case ast.Call(func=ast.Attribute(value=of, attr=method), args=args, keywords=keywords):
                 return self.called(of, method, args, keywords)
         raise Unreadable(f"{ast.unparse(node)[:60]} is not read here; {READ} are")
@@ -252,6 +246,7 @@ class Evaluator:
     def called(self, of: ast.expr, method: str, args: list[ast.expr], keywords: list[ast.keyword]) -> Any:
         options = {{"axis": "dim"}.get(k.arg or "", k.arg or ""): ast.literal_eval(k.value) for k in keywords}
         path = ast.unparse(of)
+        path = FUNCTIONS_OF.get(path, path)
         if path == "math" and method in ("sqrt", "exp", "log"):
             return {"sqrt": sqrt, "exp": exp, "log": log}[method](*map(self.of, args))
         of_torch = path == "torch" or path.startswith("torch.")
@@ -269,6 +264,8 @@ class Evaluator:
         return function(*before, *map(self.argument, args), **options)
 
     def argument(self, node: ast.expr) -> Any:
+        if isinstance(node, ast.Tuple | ast.List):
+            return tuple(map(self.argument, node.elts))
         return node.value if isinstance(node, ast.Constant) else self.of(node)
 
     def known(self) -> str:
@@ -280,8 +277,19 @@ class Evaluator:
         return f", where {', '.join(shown)}" if names else ""
 
 
-def as_mean(total: Tensor, tensor: Tensor) -> Tensor:
-    return total / (tensor.entries.size // total.entries.size)
+def without_row(tensor: Tensor, like: Tensor) -> Tensor:
+    """A row of a matrix, as pages have biases, as a vector where code has one."""
+    return Tensor(tensor.entries[0]) if tensor.shape == (1, *like.shape) else tensor
+
+
+def place_of(node: ast.expr) -> slice | None:
+    """A whole axis, or a new one of size 1."""
+    match node:
+        case ast.Slice(lower=None, upper=None, step=None):
+            return slice(None)
+        case ast.Constant(value=None):
+            return None
+    raise Unreadable(f"{ast.unparse(node)[:60]} is not read as an index here; : and None are")
 
 
 def given(values: ndarray, shape: tuple[int, ...]) -> Tensor:

@@ -65,6 +65,28 @@ def test_slips_are_named():
     assert found["grad_b1"] == (True, "")
 
 
+SPELLINGS = {  # of delta3.T @ a2, a sum over the points, delta3 @ W3, as people write them
+    "grad_W3": (
+        *("torch.einsum('ni,nj->ij', delta3, a2)", "delta3.transpose(0, 1) @ a2", "torch.transpose(delta3, 0, 1) @ a2"),
+        *("delta3.permute(1, 0) @ a2", "(delta3[:, :, None] * a2[:, None, :]).sum(0)", "np.dot(delta3.T, a2)"),
+        *("(delta3.unsqueeze(2) * a2.unsqueeze(1)).sum(0)", "delta3.swapaxes(0, 1) @ a2", "delta3.T.dot(a2)"),
+    ),
+    "grad_b3": (
+        *("torch.ones(N) @ delta3", "torch.ones((1, N)) @ delta3", "sum(delta3)", "torch.einsum('nj->j', delta3)"),
+        *("delta3.sum(0, keepdim=True)", "torch.ones_like(delta3).T @ delta3", "len(x) * delta3.mean(0)"),
+        *("torch.ones(x.shape[0]) @ delta3", "delta3.T @ torch.ones(x.size(0))"),
+    ),
+    "grad_a2": ("torch.einsum('ni,ij->nj', (delta3, W3))", "F.linear(delta3, W3.T)"),
+}
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_a_right_answer_is_right_however_it_is_written(name):
+    examiner = Examiner(Network((2, 5, 4, 1)))
+    for text in SPELLINGS[name]:
+        assert {a.words for a in examiner.answers({name: text}) if a.name == name} == {""}, text
+
+
 def test_what_is_the_same_is_right():
     found = verdicts(Network(), RIGHT)
     assert {name for name, (right, _) in found.items() if not right} == {"grad_b1"}
@@ -81,7 +103,10 @@ def test_what_is_the_same_is_right():
         ("delta3 @", "cannot be read"),
         ("", "is not filled in"),
         (r"\Delta_3 W_3", "code is read here, as A.T @ B"),
-        ("torch.einsum('ni,ij->nj', delta3, W3)", "is not read here"),
+        ("torch.einsum('ni,nj->nij', delta3, a2)", "the sum over the points is left out"),
+        ("torch.einsum('ab,cd,ef,gh->abcdefgh', a1, a1, a1, a1)", "cannot be computed"),
+        ("torch.ones(10 ** 9, 10 ** 9)", "cannot be computed"),
+        ("a1[::2, 0]", "is not read as an index here"),
         ("(delta3.T @ a2).sum(0, keepdim=True).T", "has shape (10, 1) where it is (1, 10); it is transposed"),
         ("delta3.mean(0) @ W3", "has shape (10,) where it is (1, 10)"),
         ("torch.load('x')", "torch.load is no function"),

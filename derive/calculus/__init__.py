@@ -5,7 +5,7 @@ from derive.calculus.derivations import Computed, hvp, input_grad, jvp, of_param
 from derive.calculus.hessians import coefficient
 from derive.calculus.reverse import derive, reachable
 from derive.calculus.tangent import tangents
-from derive.calculus.theorem import pull_back, push_forward, rule
+from derive.calculus.theorem import operation, pull_back, push_forward, rule
 
 __all__ = [
     "ClosedForms",
@@ -16,6 +16,7 @@ __all__ = [
     "input_grad",
     "jvp",
     "of_parameters_alone",
+    "operation",
     "per_sample_grad",
     "pull_back",
     "push_forward",

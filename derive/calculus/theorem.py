@@ -300,10 +300,19 @@ def rule(equation: Equation, variable: MatrixSymbol) -> str:
     return " and ".join(dict.fromkeys(rule_of_term(term, variable) for term in terms))
 
 
+def operation(value: MatrixExpr) -> str:
+    """What an equation computes, in words; nothing where there is none for it."""
+    node = value.number if isinstance(value, Scalar) else value
+    return "product" if isinstance(node, MatMul) else name_of(node)
+
+
+def name_of(node: Expr) -> str:
+    return next((name for kind, name in RULE_NAMES.items() if isinstance(node, kind)), "")
+
+
 def rule_of_node(node: Expr) -> str:
-    for kind, name in RULE_NAMES.items():
-        if isinstance(node, kind):
-            return f"derivative of the {name}"
+    if name := name_of(node):
+        return f"derivative of the {name}"
     raise ValueError(f"no rule is known for {type(node).__name__}: {node}")
 
 

@@ -29,7 +29,8 @@ from sympy import (
 
 def uncancelled(expr: Expr) -> Expr:
     """The same sum or product, its fractions in one variable as one fraction of factors."""
-    expr = expr.replace(lambda part: isinstance(part, Mul) and part.has(sign), _with_sizes)
+    if expr.has(sign):
+        expr = _with_same_sizes(expr.replace(lambda part: isinstance(part, Mul) and part.has(sign), _with_sizes))
     below = set().union(*(part.base.free_symbols for part in expr.atoms(Pow) if _is_below(part)))
     if not below:
         return expr
@@ -43,11 +44,32 @@ def uncancelled(expr: Expr) -> Expr:
 
 
 def _with_sizes(product: Mul) -> Expr:
-    """u sign(u) as the size of u."""
+    """u sign(u) as the size of u, also where a power of u stands there, or of -u."""
     for part in product.args:
-        if isinstance(part, sign) and part.args[0] in product.args:
-            return Abs(part.args[0]) * Mul(*(f for f in product.args if f not in (part, part.args[0])))
+        u = part.args[0] if isinstance(part, sign) else None
+        for base, power in (factor.as_base_exp() for factor in product.args if u is not None):
+            if power.is_Integer and power > 0 and 0 in (base - u, base + u):
+                rest = (f for f in product.args if f not in (part, base**power))
+                return (1 if base == u else -1) * Abs(u) * Mul(base ** (power - 1), *rest)
     return product
+
+
+def _with_same_sizes(total: Expr) -> Expr:
+    """The terms of a sum that are |u| times numbers and powers of u, as one."""
+    for size in total.atoms(Abs) if total.is_Add else ():
+        (u,), t = size.args, Dummy()
+        alike = [term for term in total.args if size in Mul.make_args(term)]
+        variable = next((symbol for symbol in u.free_symbols if u.diff(symbol).is_Rational), None)
+        if len(alike) < 2 or variable is None:
+            continue
+        step = u.diff(variable)
+        multiples = Add(*(term / size for term in alike)).subs(variable, variable + (t - u) / step).expand()
+        number, power = multiples.as_coeff_Mul()
+        if power.as_base_exp()[0] == t:
+            turned = number < 0 and power.as_base_exp()[1].is_odd
+            one = Mul(-number if turned else number, (-u if turned else u) ** power.as_base_exp()[1], size)
+            total = Add(one, *(term for term in total.args if term not in alike))
+    return total
 
 
 def is_fraction(expr: Expr) -> bool:

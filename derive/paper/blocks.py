@@ -6,13 +6,14 @@ Text may hold formulas in $...$, code in `...` and emphasis in *...*.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from derive.calculus import operation
 from derive.paper.breaking import broken, width
 from derive.paper.figures import Figure
 from derive.paper.latex import latex, shape_latex, symbol_in_line
 from derive.paper.prose import prose
 from derive.programs import Equation, Program, SymbolKind
 
-WIDEST_LINE, WIDEST_ROW, WIDEST_CHANGE = 56, 48, 36
+WIDEST_LINE, WIDEST_ROW, WIDEST_CHANGE = 56, 56, 36
 
 
 @dataclass(frozen=True)
@@ -121,13 +122,18 @@ def equation_rows(program: Program, equation: Equation, reason: str, flat: bool 
     return broken_rows(left, latex(program, equation.value), reason, shape)
 
 
+def reason_beside(equation: Equation) -> str:
+    """The reason beside an equation: its rule, or of an expression the operation."""
+    return (equation.rule == "definition" and operation(equation.value)) or equation.rule
+
+
 def summary(program: Program, equations: Iterable[Equation]) -> Chain:
     """Equations one under the other, each with what it is or why it holds."""
 
     def reason(e: Equation) -> str:
         if e.through and program.notation.kind(e.through.target.name) is SymbolKind.LOSSES:
             return prose("passes.slope_of_loss")
-        return e.rule if e.through or e.meaning == e.target.name else e.meaning
+        return reason_beside(e) if e.through or e.meaning == e.target.name else e.meaning
 
     return Chain(tuple(row for e in equations for row in equation_rows(program, e, reason(e))))
 

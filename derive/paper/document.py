@@ -28,7 +28,7 @@ from derive.paper.blocks import (
 from derive.paper.breaking import broken, width
 from derive.paper.cost import cost_section
 from derive.paper.figures import network_figure
-from derive.paper.guide import making_section, notation_section, questions_section, sign_notes
+from derive.paper.guide import factor_of_slope, making_section, notation_section, questions_section, sign_notes
 from derive.paper.latex import latex, shape_latex, symbol_in_line, written_tex
 from derive.paper.one_weight import weight_sections
 from derive.paper.passes import backward_sections, forward_sections, without_repetition
@@ -39,9 +39,19 @@ from derive.paper.slopes import slope_sections
 from derive.paper.softmax import softmax_sections
 from derive.paper.worked import SHOWN_AS_DRAWN, Shown, expression_numbers, numbers_sections
 from derive.problems import Network
-from derive.programs import Derivation, Equation, NetworkNotation, Program, RowMax, Symmetric, substitute
+from derive.programs import (
+    FUNCTION_SIGNS,
+    GREEK,
+    Derivation,
+    Equation,
+    NetworkNotation,
+    Program,
+    RowMax,
+    Symmetric,
+    substitute,
+)
 
-LONGEST_CLOSED_FORM, WIDEST_RESULT = 8, 44
+LONGEST_CLOSED_FORM, WIDEST_RESULT = 3, 44
 MOST_PICTURED = 12  # equations of an expression whose arrows can be told apart
 DEEPEST_IN_FULL, DEEPEST_EXPANDED, MOST_EXPANDED = 3, 2, 8
 
@@ -81,7 +91,8 @@ def expression_document(
     Without the picture where it stands by itself, with no file beside; `about` is the sentence that it begins with.
     """
     program = derivation.program
-    gradients = [e for e in derivation.backward if e.target in derivation.gradients.values()]
+    steps = {e.target: e for e in derivation.backward}
+    gradients = [steps[derivation.gradients[symbol]] for symbol in program.parameters]
     whole = [replace(e, value=closed[e.target]) for e in gradients]
     long = [e for e in whole if width(latex(program, e.value)) > WIDEST_RESULT]
     results = [step if e in long else e for step, e in zip(gradients, whole, strict=True)]
@@ -94,15 +105,26 @@ def expression_document(
                 summary(program, program.equations),
                 Paragraph(prose("document.gradients")),
                 *(boxed(program, e) for e in results),
+                *with_errors(derivation, results),
             ),
         ),
         Section("Notation", "notation", (Bullets(tuple(sign_notes(derivation))), symbols_table(derivation))),
         *rules_sections(derivation),
         *forward_sections(derivation, derivation),
         *backward_sections(derivation, derivation, pictured and len(derivation.equations) <= MOST_PICTURED),
+        *softmax_sections(derivation),
         *closed_section(program, long, prose("document.own_words")),
         *expression_numbers(derivation),
     ]
+
+
+def with_errors(derivation: Derivation, results: list[Equation]) -> list[Block]:
+    """What results are made of that the loss sends back, down to what the forward pass has computed."""
+    needed = {use for e in results for use in e.uses}
+    for e in reversed(derivation.backward):
+        needed |= set(e.uses) if e.target in needed else set()
+    rows = [e for e in derivation.backward if e.target in needed]
+    return [Paragraph("with"), summary(derivation.program, rows)] if rows else []
 
 
 def symbols_table(derivation: Derivation) -> Table:
@@ -126,7 +148,7 @@ def overview(network: Network, derivation: Derivation) -> Section:
     """What fits on a page: of layers that repeat one another the first, in the order of the passes."""
     program = derivation.program
     errors = [e for e in derivation.backward if e.variable not in program.parameters]
-    results = layers_of(derivation)
+    results, factor = layers_of(derivation), factor_of_slope(network)
     forward, back = list(program.equations), errors
     repeated = []
     if network.depth > DEEPEST_IN_FULL:
@@ -155,6 +177,7 @@ def overview(network: Network, derivation: Derivation) -> Section:
             Paragraph("with"),
             summary(program, back),
             *repeated,
+            *([Paragraph(factor)] if factor else []),
         ),
     )
 
@@ -196,11 +219,15 @@ def activations_sentence(network: Network) -> str:
     hidden = [applied(network.activation_of(layer)) for layer in range(1, network.depth)]
     which = "several" if len(set(hidden)) > 1 else "one" if hidden else "none"
     activations = enumerated(hidden, "and") if which == "several" else "".join(hidden[:1])
-    return prose(f"document.{which}", activations=activations, output=applied(network.output_activation))
+    one, output = "Each hidden layer" if len(hidden) > 1 else "The hidden layer", applied(network.output_activation)
+    return prose(f"document.{which}", hidden=one, activations=activations, output=output)
 
 
 def applied(function: str) -> str:
-    return "no activation" if function in ("identity", "z") else f"`{function}`"
+    """The function as its name, with the letter that formulas have for it."""
+    sign = FUNCTION_SIGNS.get(function, "")
+    letter = f", written ${sign}$" if sign.startswith("\\") and sign[1:] in GREEK else ""
+    return "no activation" if function in ("identity", "z") else f"`{function}`{letter}"
 
 
 def recursion_sections(network: Network, derivation: Derivation) -> list[Section]:
@@ -251,10 +278,11 @@ def closed_section(program: Program, gradients: list[Equation], note: str) -> li
     for equation in gradients:
         form = broken(latex(program, equation.value, in_line=True), WIDEST_LINE)
         if len(form) > LONGEST_CLOSED_FORM:
-            blocks.append(Paragraph(prose("document.long", which="The others" if len(blocks) > 1 else "They")))
+            blocks.append(Paragraph(prose("document.long")))
             break
         blocks.append(Broken(latex(program, equation.target), tuple(form)))
-    return [Section("Closed forms", "closed-forms", tuple(blocks))] if len(blocks) > 1 else []
+    shown = any(isinstance(block, Broken) for block in blocks)
+    return [Section("Closed forms", "closed-forms", tuple(blocks))] if shown else []
 
 
 def closed_values(equations: Iterable[Equation]) -> dict[MatrixSymbol, MatrixExpr]:

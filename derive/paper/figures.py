@@ -217,11 +217,12 @@ class Computation:
         self.derivation, self.program, self.columns = derivation, derivation.program, columns
         crowded = any(self.parameters(v) and self.parameters(w) for v, w in pairwise(columns))
         step = WIDE_SPACING if crowded else SPACING
+        self.gap = 26 if step == SPACING else 38  # beside a gradient, where arrows begin and end
         self.x = {value: step * (place + 0.5) for place, value in enumerate(columns)}
         self.width = step * len(columns)
         below = any(self.parameters(value) for value in columns)
         self.bottom = 12 if below else -28
-        self.backward, self.forward, self.top = (self.bottom + above for above in (44, 100, 154))
+        self.backward, self.forward, self.top = (self.bottom + above for above in (54, 110, 164))
         self.back = {e.variable: e for e in derivation.backward}
         self.moving = reachable(self.program, self.program.parameters)
 
@@ -250,7 +251,7 @@ class Computation:
         elif value in self.moving:
             yield from self.sent_back(value, x, self.backward)
         for side, parameter in zip((-1, 1), self.parameters(value), strict=False):
-            yield Segment(x + 8 * side, self.backward - 20, x + 22 * side, self.bottom + 10, arrow=True)
+            yield Segment(x + 8 * side, self.backward - 20, x + 20 * side, self.bottom + 10, arrow=True)
             yield from self.sent_back(parameter, x + 26 * side, self.bottom)
 
     def uses(self, value: MatrixSymbol) -> Iterator[Segment | Label]:
@@ -271,7 +272,7 @@ class Computation:
                 lift = 4 * (self.columns.index(symbol) % 2)  # for those that would lie on one another
                 yield from path(self.x[symbol], x, self.forward, columns, 12, lift)
                 if symbol in self.moving and value in self.moving:
-                    yield from path(x, self.x[symbol], self.backward, columns, 22, lift)
+                    yield from path(x, self.x[symbol], self.backward, columns, self.gap, lift)
 
     def side(self, value: MatrixSymbol) -> int:
         """On which side what is given comes in: not where an arrow leaves over the next column, or comes from there."""

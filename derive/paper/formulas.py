@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sympy import Abs, Add, And, Expr, Integer, Mul, Or, Piecewise, Pow, Rational, Symbol, exp, to_nnf, true
+from sympy import Abs, Add, And, Expr, Integer, Mul, Or, Piecewise, Pow, Rational, Symbol, exp, sign, to_nnf, true
 from sympy.core.function import Application
 from sympy.core.relational import Relational
 from sympy.printing.latex import LatexPrinter
@@ -110,8 +110,7 @@ class FormulaWriter:
                 over.append(self.piece(factor))
         front = r" \, ".join([*([] if scale == 1 else [self.piece(scale).at(PRODUCT_TEX)]), *ahead])
         if not self.matrix and under:
-            numerator = self.joined([piece.at(PRODUCT_TEX) for piece in over], front) or front or "1"
-            return Piece(rf"\frac{{{numerator}}}{{{self.joined([p.at(PRODUCT_TEX) for p in under], '')}}}", PRODUCT_TEX)
+            return Piece(rf"\frac{{{self.side(over, front) or '1'}}}{{{self.side(under, '')}}}", PRODUCT_TEX)
         one = len(over) == 1 and not under and not ahead
         level = SCALED if self.matrix else PRODUCT_TEX
         texts = [piece.at(level) for piece in over]
@@ -123,9 +122,13 @@ class FormulaWriter:
             text += "".join(rf" \oslash {piece.at(POWER_TEX)}" for piece in under)
         return Piece(text, SCALED if one else PRODUCT_TEX)
 
+    def side(self, parts: list[Piece], front: str) -> str:
+        """What stands above or under a line, where a single part needs no brackets."""
+        return parts[0].tex if len(parts) == 1 and not front else self.joined([p.at(PRODUCT_TEX) for p in parts], front)
+
     def joined(self, parts: list[str], front: str) -> str:
-        text = self.dot.join(parts)
-        if front and text:
+        text = self.dot.join(parts) or front
+        if front and parts:
             return front + ("" if text.startswith("(") and front[-1].isdigit() else r" \, ") + text
         return text
 
@@ -140,8 +143,8 @@ class FormulaWriter:
 
     def call(self, expr: Expr) -> Piece:
         name = type(expr).__name__
-        sign = FUNCTION_SIGNS.get(name) or rf"\mathrm{{{escape_math(name)}}}"
-        return Piece(f"{sign}({', '.join(self.piece(argument).tex for argument in expr.args)})", ATOM_TEX)
+        called = FUNCTION_SIGNS.get(name) or rf"\mathrm{{{escape_math(name)}}}"
+        return Piece(f"{called}({', '.join(self.piece(argument).tex for argument in expr.args)})", ATOM_TEX)
 
     def modulus(self, expr: Abs) -> Piece:
         return Piece(rf"\lvert {self.piece(expr.args[0]).tex} \rvert", ATOM_TEX)
@@ -173,6 +176,17 @@ class FormulaWriter:
 
     def relation(self, expr: Relational) -> Piece:
         return Piece(f"{self.piece(expr.lhs).tex} {RELATION_SIGNS[expr.rel_op]} {self.piece(expr.rhs).tex}", SUM_TEX)
+
+
+def facing(formula: Expr) -> Expr:
+    """The same with |y - z| and sign(y - z) as |z - y| and -sign(z - y), where z - y stands in it, too."""
+    turned: dict[Expr, Expr] = {}
+    for part in formula.atoms(Abs, sign):
+        for other in formula.atoms(Add):
+            if other + part.args[0] == 0:
+                same = part.func(other, evaluate=False)
+                turned[part] = same if isinstance(part, Abs) else -same
+    return formula.xreplace(turned)
 
 
 def escape_math(name: str) -> str:

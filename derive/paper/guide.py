@@ -3,18 +3,18 @@
 Which sentences fit the network at hand is decided here; their formulas are printed from the derivation.
 """
 
-from sympy import Heaviside, KroneckerProduct, MatrixSymbol, preorder_traversal
+from sympy import Heaviside, KroneckerProduct, MatrixSymbol, Piecewise, diff, factor_terms, preorder_traversal
 from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive.backends.torch import spell
-from derive.formulas import logsumexp
+from derive.formulas import OfRow, logsumexp, p
 from derive.paper.blocks import WIDEST_CHANGE, Bullets, Paragraph, Section, Table
 from derive.paper.breaking import width
-from derive.paper.latex import latex, shape_latex, symbol_in_line, symbolic_shape
+from derive.paper.latex import latex, scalar_latex, shape_latex, symbol_in_line, symbolic_shape
 from derive.paper.passes import cotangent_of
 from derive.paper.prose import prose
 from derive.problems import MOST_PROVED, Network
-from derive.programs import BlockSum, Derivation, Program, RowLogSumExp
+from derive.programs import BlockSum, Derivation, Program, Role, RowLogSumExp, SymbolKind
 
 MOST_LAYERS_NAMED = 4
 
@@ -97,12 +97,15 @@ def translation(network: Network) -> list[tuple[str, str, str, str]]:
 
 
 def meaning_of(program: Program, symbol: MatrixSymbol) -> str:
-    """What a symbol is, with derivatives as code has them."""
+    """What a symbol is; of a derivative, which."""
     notation, name = program.notation, symbol.name
-    title, remark = notation.title(name), notation.remark(name)
-    if notation.is_cotangent(name):
-        title, remark = (title, f"`{remark}`") if remark else (f"`{title}`", "")
-    return ", ".join(filter(None, (title, remark)))
+    role, other = notation.role(name)
+    if role is Role.COTANGENT:
+        return f"how the loss changes with ${notation.latex(other)}$"
+    if notation.kind(name) is not SymbolKind.ERROR:
+        return notation.meaning(name)
+    Z = MatrixSymbol(f"Z{notation.layer(name)}", *symbol.shape)
+    return f"{notation.title(name)}, ${symbol_in_line(program, notation.made(Role.COTANGENT, Z))}$"
 
 
 def questions_section(network: Network, derivation: Derivation) -> Section:
@@ -118,15 +121,29 @@ def questions_section(network: Network, derivation: Derivation) -> Section:
     if any(isinstance(equation.value, RowLogSumExp) for equation in program.equations):
         where.append(prose("answers.softmax"))
     divided_by = network.divided_by
-    scale = [prose("answers.mean", what=divided_by) if divided_by else prose("answers.sum")]
+    scale = [factor_of_slope(network) or prose("answers.stays", last=last)]
+    scale += [prose("answers.mean", what=divided_by) if divided_by else prose("answers.sum")]
     if divided_by == "entries" and network.criterion().formula.has(logsumexp):
         scale.append(prose("answers.cross_entropy"))
     asked = [prose("answers.regularised", penalty=network.penalty)] if network.penalty else []
     b = "" if network.bias == "none" else r" + \boldsymbol{b}"
     unasked = {"biases": not b, "column": network.takes_classes}
     for name in (name for name in QUESTIONS if not unasked.get(name)):
-        asked.append(prose(f"questions.{name}", where=" ".join(where), last=last, scale=" ".join(scale), b=b))
+        asked.append(prose(f"questions.{name}", where=" ".join(where), factors=" ".join(scale), b=b))
     return Section("What readers ask", "questions", (Bullets(tuple(asked)),))
+
+
+def factor_of_slope(network: Network) -> str:
+    """Where a number in the last layer's error comes from, if it is of the slope of the loss in each entry."""
+    formula = network.criterion().formula
+    slope = factor_terms(diff(formula, p))
+    number = abs(slope.as_coeff_Mul()[0])
+    texts = [scalar_latex(expr) for expr in (formula, slope)]
+    if number == 1 or formula.has(OfRow, Piecewise) or sum(map(width, texts)) > WIDEST_CHANGE:
+        return ""
+    half = f" {prose('answers.half')}" if number == 2 else ""
+    sign, (loss, slope_text) = f"${scalar_latex(number)}$", texts
+    return prose("answers.factor", number=sign, last=network.depth, loss=loss, slope=slope_text, half=half)
 
 
 QUESTIONS = (

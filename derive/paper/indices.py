@@ -22,7 +22,7 @@ from derive.operations import (
     lower,
 )
 from derive.paper.breaking import sized
-from derive.paper.formulas import ATOM_TEX, DIFFERENTIAL, PRODUCT_TEX, SUM_TEX, FormulaWriter, Piece
+from derive.paper.formulas import ATOM_TEX, DIFFERENTIAL, PRODUCT_TEX, SUM_TEX, FormulaWriter, Piece, facing
 from derive.paper.latex import TexPrinter, level_of
 from derive.programs import ROLE_TEX, Equation, Notation, Program
 
@@ -56,13 +56,13 @@ class IndexWriter:
     """The entries of what an operation computes: sums over indices of products of numbers.
 
     i and j count the rows and columns of the `first` matrix, and letters stay with the sizes that they were first given
-    to. None is a name that is taken.
+    to; where data have `rows`, i is theirs alone. None is a name that is taken.
     """
 
-    def __init__(self, notation: Notation, taken: Iterable[str], first: MatrixSymbol) -> None:
+    def __init__(self, notation: Notation, taken: Iterable[str], first: MatrixSymbol, rows: Expr | None = None) -> None:
         self.notation, self.printer = notation, TexPrinter(notation)
         self.free = [letter for letter in INDEX_LETTERS if letter not in set(taken)]
-        self.letters: dict[str, Expr] = {}
+        self.letters: dict[str, Expr] = {} if rows is None else {INDEX_LETTERS[0]: rows}
         self.target(first)
 
     def index(self, size: Expr) -> str:
@@ -108,7 +108,7 @@ class IndexWriter:
             case Scaled(scale=scale, of=of):
                 return [Term(scale=scale) * term for term in self.terms(of, row, column)]
             case Sum(terms=parts):
-                return [term for part in parts for term in self.terms(part, row, column)]
+                return [term for part in parts for term in self.apart(part, row, column)]
             case Affine(input=input, weight=weight, bias=bias):
                 product = Product(operation.shape, (input, Transposed(weight.shape[::-1], weight)))
                 return [*self.product_terms(product, row, column), *self.terms(bias, "", column)]
@@ -135,6 +135,14 @@ class IndexWriter:
                 return [Term([], [self.formula(operation, row, column)])]
         raise NotImplementedError(type(operation).__name__)
 
+    def apart(self, operation: Operation, row: str, column: str) -> list[Term]:
+        """A summand's terms, whose sums take the letters that those of others take, unless they show another range."""
+        used, letters = set(self.used), dict(self.letters)
+        terms = self.terms(operation, row, column)
+        ranges = any(len(term.sums) == 1 for term in terms)
+        self.used, self.letters = used, self.letters if ranges else letters
+        return terms
+
     def product_terms(self, product: Product, row: str, column: str) -> list[Term]:
         inner = [self.index(factor.shape[1]) for factor in product.factors[:-1]]
         ways = [Term(present(*inner))]
@@ -149,7 +157,7 @@ class IndexWriter:
             if others or term.sums or len(term.factors) != 1 or term.scale != 1:
                 raise NotImplementedError("a sum inside a formula")
             names[scalar] = term.factors[0]
-        return FormulaWriter(self.printer, names, matrix=False, in_line=True).piece(operation.formula)
+        return FormulaWriter(self.printer, names, matrix=False, in_line=True).piece(facing(operation.formula))
 
     def spelled(self, terms: list[Term]) -> Piece:
         """The terms as text, each with its sign."""
@@ -189,7 +197,8 @@ def taken_names(matrices: Iterable[MatrixSymbol]) -> set[str]:
 def writer_of(program: Program, equation: Equation) -> IndexWriter:
     """What writes the entries of an equation; of a backward one with the indices of what it goes back through."""
     matrices = (*program.inputs, *(equation.target for equation in program.equations))
-    return IndexWriter(program.notation, taken_names(matrices), (equation.through or equation).target)
+    rows = program.data[0].shape[0] if program.data else None
+    return IndexWriter(program.notation, taken_names(matrices), (equation.through or equation).target, rows)
 
 
 def entry_latex(program: Program, equation: Equation) -> str | None:

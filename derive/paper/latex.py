@@ -22,6 +22,7 @@ from sympy import (
     Mul,
     OneMatrix,
     Rational,
+    Symbol,
     Transpose,
 )
 from sympy.core.parameters import distribute
@@ -43,6 +44,7 @@ from derive.paper.formulas import (
     SUM_TEX,
     FormulaWriter,
     Piece,
+    facing,
 )
 from derive.programs import (
     PLAIN,
@@ -93,13 +95,13 @@ class TexPrinter(LatexPrinter):
 
     def piece(self, expr: Expr) -> Piece:
         if isinstance(expr, Elementwise):
-            names = {scalar: self.piece(operand) for scalar, operand in expr.operands.items()}
+            formula, names = facing(expr.formula), {scalar: self.piece(of) for scalar, of in expr.operands.items()}
             nested = self.in_line or any(not isinstance(operand, MatrixSymbol) for operand in expr.args[1:])
             cores = {scalar: core(operand) for scalar, operand in expr.operands.items()}
             numbers = {scalar: self.piece(inner) for scalar, inner in cores.items() if inner.shape == (1, 1)}
             if expr.shape == (1, 1):
-                return FormulaWriter(self, names | numbers, matrix=False, in_line=nested).piece(expr.formula)
-            return FormulaWriter(self, names, matrix=True, in_line=nested, numbers=numbers).piece(expr.formula)
+                return FormulaWriter(self, names | numbers, matrix=False, in_line=nested).piece(formula)
+            return FormulaWriter(self, names, matrix=True, in_line=nested, numbers=numbers).piece(formula)
         if isinstance(expr, ElementwiseApplyFunction):
             u = Dummy()
             return FormulaWriter(self, {u: self.piece(expr.expr)}, matrix=True, in_line=True).piece(expr.function(u))
@@ -113,6 +115,11 @@ class TexPrinter(LatexPrinter):
 
     def _print_Basic(self, expr: Basic) -> str:
         raise ValueError(f"no LaTeX is known for {type(expr).__name__}: {expr}")
+
+    def _print_Symbol(self, expr: Symbol) -> str:
+        """A number of the user's as its 1 x 1 matrix is written; sizes as SymPy has them."""
+        own = not expr.is_integer and expr.name.isidentifier() and expr.name[0].isalpha() and expr.name.isascii()
+        return symbol_latex(self.notation, MatrixSymbol(expr.name, 1, 1)) if own else super()._print_Symbol(expr)
 
     def _print_Elementwise(self, expr: Elementwise) -> str:
         return self.piece(expr).tex
@@ -274,6 +281,12 @@ def scalar_latex(expr: Expr, notation: Notation = PLAIN) -> str:
     names = {symbol: Piece(printer._print(symbol), ATOM_TEX) for symbol in expr.free_symbols}
     with distribute(False):
         return sized(FormulaWriter(printer, names, matrix=False).piece(expr).tex)
+
+
+def rounded_latex(value: float, digits: int) -> str:
+    """A number to so many significant digits, by a power of ten where it is very small or large."""
+    mantissa, _, power = f"{value:.{digits}g}".partition("e")
+    return rf"{mantissa} \cdot 10^{{{int(power)}}}" if power else mantissa
 
 
 def symbol_in_line(program: Program, symbol: MatrixSymbol) -> str:

@@ -10,6 +10,7 @@ from derive.operations import evaluate
 from derive.paper.blocks import Block, Bullets, Paragraph, Picture, Section
 from derive.paper.figures import Figure
 from derive.paper.indices import writer_of
+from derive.paper.latex import rounded_latex
 from derive.paper.plots import Touching, plot
 from derive.paper.prose import prose
 from derive.paper.worked import SHOWN_AS_DRAWN, Drawn, Shown, inputs_shown, network_shown
@@ -72,7 +73,8 @@ def weight_sections(network: Network, derivation: Derivation, shown: Shown = SHO
     step = next(step for step in derivation.backward if step.variable == weight.weights)
     entry = writer_of(derivation.program, step).symbol(weight.weights.name, f"{j}", f"{k}")
     label = f"B{1 + derivation.backward.index(step)}"
-    note = prose("weight.note", weight=f"${entry}$", step=label, **digits(weight.loss, weight.slope))
+    loss, slope = (rounded_latex(number, 4) for number in (weight.loss, weight.slope))
+    note = prose("weight.note", weight=f"${entry}$", step=label, loss=loss, slope=slope)
     check: list[Block] = [Paragraph(prose("weight.check")), *map(Picture, errors)]
     blocks: tuple[Block, ...] = (Paragraph(note), Picture(drawn), *check)
     close = Bullets(tuple(prose(f"weight.{key}") for key in ("step", "close", "complex")))
@@ -93,6 +95,7 @@ def curve(weight: OneWeight) -> Figure:
 
 
 def digits(loss: float, slope: float) -> dict[str, str]:
+    """As text; on pages a number is a formula."""
     return {"loss": f"{loss:.4g}", "slope": f"{slope:.4g}"}
 
 
@@ -110,8 +113,10 @@ def error_figures(weight: OneWeight) -> list[Figure]:
     names = [(prose("weight.wide"), -1.0, -54), (prose("weight.rounding"), -10.0, 34)]
     steps = [-past / 2 for past in range(2 * MOST_DIGITS + 1)]
     errors = [weight.complex_error(10**step) for step in steps]
-    if None not in errors:
+    complex_too = None not in errors
+    if complex_too:
         logarithms = (round(math.log10(max(error or 0, LAST_DIGITS)), 1) for error in errors)
         lines.append(list(zip(steps, logarithms, strict=True)))
         names.append((prose("weight.complex_line"), -9.5, 0))
-    return [plot("quotients", prose("weight.quotients"), axes, lines, names=names)]
+    caption = prose("weight.quotients", complex=f" {prose('weight.right')}" if complex_too else "")
+    return [plot("quotients", caption, axes, lines, names=names)]

@@ -20,6 +20,7 @@ from derive.paper.blocks import (
     boxed,
     enumerated,
     equation_rows,
+    reason_beside,
 )
 from derive.paper.breaking import width
 from derive.paper.figures import computation_figure
@@ -28,6 +29,8 @@ from derive.paper.latex import latex, shape_latex, symbol_in_line
 from derive.paper.prose import prose
 from derive.paper.rules import examples, proof_rows
 from derive.programs import Derivation, Equation, Program, Role, RowMax, shifts
+
+ONE_SIZE = Symbol("n", integer=True, positive=True)
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,8 @@ def forward_sections(derivation: Derivation, computed: Derivation) -> list[Secti
     program = derivation.program
     code, steps = in_code(derivation, computed), []
     for number, equation in enumerate(program.equations, 1):
-        (*parts, last), line = code[equation.target]
-        rows = [row for part in parts for row in equation_rows(program, part, "a part")]
-        rows += equation_rows(program, last, equation.rule)
+        line = code[equation.target]
+        rows = equation_rows(program, equation, reason_beside(equation))
         blocks = (Chain(tuple(rows)), *entry_blocks(program, equation), *reason(program, equation), Listing(line))
         steps.append(PassStep(f"F{number}", equation, blocks, line))
     return [
@@ -59,14 +61,11 @@ def backward_sections(derivation: Derivation, computed: Derivation, pictured: bo
     program = derivation.program
     code, rules, steps = in_code(derivation, computed), list(examples(derivation)), []
     for number, equation in enumerate(derivation.backward, 1):
-        (*parts, last), line = code[equation.target]
-        rows = [row for part in parts for row in equation_rows(program, part, "a part")]
-        in_parts: list[Block] = [Paragraph("In parts:"), Chain(tuple(rows))] if rows else []
+        line = code[equation.target]
         blocks = (
             Paragraph(goal(derivation, equation, rules)),
             *step_proof(derivation, equation),
-            *in_parts,
-            boxed(program, last),
+            boxed(program, equation),
             *entry_blocks(program, equation),
             Listing(line),
         )
@@ -138,14 +137,17 @@ def without_repetition(program: Program, equations: Sequence[Equation]) -> list[
 
 
 def moved_by_layers(program: Program, equation: Equation, by: int) -> tuple[str | Basic, ...]:
-    """What is computed, from what, through what and by what rule, each in the layer that is so many further."""
+    """What is computed, from what, through what and by what rule, each in the layer that is so many further.
+
+    All sizes are as one: layers that are added to one another share theirs, wherever they stand.
+    """
     through = () if equation.through is None else (equation.through.target,)
     parts: list[str | Basic] = [equation.rule]
     for part in (equation.target, equation.value, *through):
         there: dict[Basic, Basic] = {
             symbol: symbol.func(program.notation.moved(symbol.name, by), **symbol.assumptions0)
             for symbol in part.atoms(Symbol)
-        }
+        } | dict.fromkeys(program.sizes, ONE_SIZE)
         for matrix in part.atoms(MatrixSymbol):
             shape = (size.xreplace(there) for size in matrix.shape)
             there[matrix] = MatrixSymbol(program.notation.moved(matrix.name, by), *shape)
@@ -153,26 +155,26 @@ def moved_by_layers(program: Program, equation: Equation, by: int) -> tuple[str 
     return tuple(parts)
 
 
-def in_code(derivation: Derivation, computed: Derivation) -> dict[MatrixSymbol, tuple[list[Equation], str]]:
-    """For each equation's target: the equations that the code computes it by, the last its own, and their lines."""
+def in_code(derivation: Derivation, computed: Derivation) -> dict[MatrixSymbol, str]:
+    """For each equation's target the lines that compute it, those of its parts first."""
     own = {e.target for e in derivation.equations}
-    groups: dict[MatrixSymbol, tuple[list[Equation], str]] = {}
-    parts: list[Equation] = []
+    found: dict[MatrixSymbol, str] = {}
     code: list[str] = []
     for equation, line in zip(computed.equations, lines(computed.program, computed.equations, ONE), strict=True):
-        parts.append(equation)
         code.append(line.code)
         if equation.target in own:
-            groups[equation.target] = (parts, "\n".join(code))
-            parts, code = [], []
-    return groups
+            found[equation.target], code = "\n".join(code), []
+    return found
 
 
 def entry_blocks(program: Program, equation: Equation) -> list[Block]:
     tex = entry_latex(program, equation)
     if tex and width(tex) > WIDEST_LINE:
         return []
-    return [Paragraph(rf"One entry: $\displaystyle {tex}$.")] if tex else []
+    if not tex or (equation.shape == (1, 1) and r"\sum" not in tex):
+        return []
+    what = "In entries" if equation.shape == (1, 1) else "One entry"
+    return [Paragraph(rf"{what}: $\displaystyle {tex}$.")]
 
 
 def reason(program: Program, equation: Equation) -> list[Block]:
@@ -186,7 +188,14 @@ def reason(program: Program, equation: Equation) -> list[Block]:
 
 
 def step_title(program: Program, step: Equation) -> str:
-    return title(program, step.variable or step.target)
+    whole = shifted_for(program, step)
+    return title(program, whole or step.variable or step.target)
+
+
+def shifted_for(program: Program, step: Equation) -> MatrixSymbol | None:
+    """What the variable of a backward step is a shift of, where the step gives the gradient in that, too."""
+    whole = shifts(program.equations).get(step.variable) if step.variable else None
+    return whole if whole and step.target.name == program.notation.cotangent(whole).name else None
 
 
 def title(program: Program, symbol: MatrixSymbol) -> str:
@@ -209,9 +218,8 @@ def goal(derivation: Derivation, step: Equation, rules: list[str]) -> str:
     rules_used = enumerated([f"R{rules.index(r) + 1}, {r}" for r in used], "and")
     sentences = [prose("passes.goal", variable=variable, shape=shape, places=places, rules=rules_used)]
     sentences += [prose("passes.added")] * (len(uses) > 1)
-    for shifted, whole in shifts(program.equations).items():
-        if shifted == step.variable and step.target.name == program.notation.cotangent(whole).name:
-            sentences.append(prose("passes.shifted", variable=variable, whole=symbol_in_line(program, whole)))
+    if whole := shifted_for(program, step):
+        sentences.append(prose("passes.shifted", variable=variable, whole=symbol_in_line(program, whole)))
     return " ".join(sentences)
 
 
@@ -223,10 +231,9 @@ def unnamed_cotangents(derivation: Derivation) -> list[Block]:
     for equation in reversed(program.equations[:-1]):
         cotangent = None if equation.target in named else cotangent_of(derivation, equation.target)
         if cotangent is not None and not cotangent.has(MatrixSymbol):
-            target = program.notation.cotangent(equation.target)
-            rows.append(
-                Row(latex(program, target), latex(program, cotangent), "no data in it", shape_latex(program, target))
-            )
+            target, why_so = program.notation.cotangent(equation.target), prose("passes.constant")
+            shape = shape_latex(program, target)
+            rows.append(Row(latex(program, target), latex(program, cotangent), why_so, shape))
     return [Chain(tuple(rows))] if rows else []
 
 

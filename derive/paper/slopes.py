@@ -1,16 +1,17 @@
 """The activations: their slopes from their definitions, and a figure of what they do to errors."""
 
 import numpy
-from sympy import Expr, Symbol, diff
+from sympy import Expr, Integer, MatrixSymbol, Symbol, diff
+from sympy.core.parameters import distribute
 
 from derive.formulas import NamedFunction, opened
 from derive.operations import evaluate
 from derive.paper.blocks import Block, Chain, Paragraph, Picture, Section, broken_rows
-from derive.paper.latex import scalar_latex
+from derive.paper.latex import rounded_latex, scalar_latex
 from derive.paper.plots import Touching, plot
 from derive.paper.prose import prose
 from derive.problems import Network
-from derive.programs import Derivation, Elementwise, Equation, SymbolKind
+from derive.programs import Derivation, Elementwise, Equation, SymbolKind, entry
 
 FARTHEST, STEPS_ASIDE = 6, 24  # of the z at which an activation is drawn, and in how many steps to both sides
 
@@ -29,7 +30,7 @@ def slope_sections(network: Network, derivation: Derivation) -> list[Section]:
         if formula in seen:
             continue
         seen.add(formula)
-        used = diff(equation.value.formula, scalar).xreplace({equation.value.formula: a, scalar: z})
+        used = slope_used(derivation, equation, {scalar: z, entry(equation.target): a})
         lines = [("a", formula, "the activation")]
         if is_nested(formula):
             lines.append((r"\frac{da}{dz}", used, prose("slopes.nested")))
@@ -45,26 +46,46 @@ def slope_sections(network: Network, derivation: Derivation) -> list[Section]:
         rows = [row for left, expr, why in lines for row in broken_rows(left, scalar_latex(expr), why, "")]
         name = network.activation_of(program.notation.layer(equation.target.name))
         blocks += [Paragraph(f"For `{name}`:"), Chain(tuple(rows))]
-        if len(seen) == 1:
-            blocks += saturation(derivation, equation, name)
+        figure, words = saturation(derivation, equation, name)
+        pictured = [block for block in blocks if isinstance(block, Picture)]
+        blocks += [*([] if pictured else figure), *words]
     if not blocks:
         return []
     return [Section("Slopes of the activations", "slopes", (Paragraph(prose("slopes.note")), *blocks))]
 
 
-def saturation(derivation: Derivation, equation: Equation, name: str) -> list[Block]:
-    """The activation and its slope as a figure, by the derivation's own equations, and what they do to errors."""
+def step_back(derivation: Derivation, equation: Equation) -> tuple[Equation, MatrixSymbol] | None:
+    """The backward step through an activation, and what is sent back to it; None where more than that enters it."""
     (Z,) = equation.value.operands.values()
     step = next((e for e in derivation.backward if e.variable == Z), None)
     sent = [use for use in step.uses if derivation.program.notation.is_cotangent(use.name)] if step else []
     if step is None or len(sent) != 1 or set(step.uses) - {Z, equation.target, *sent}:
-        return []
+        return None
+    return step, sent[0]
+
+
+def slope_used(derivation: Derivation, equation: Equation, names: dict[Symbol, Symbol]) -> Expr:
+    """The slope as the backward step has it, which is that step for an error of 1."""
+    found = step_back(derivation, equation)
+    if found is None or not isinstance(found[0].value, Elementwise):
+        (scalar,) = equation.value.operands
+        return diff(equation.value.formula, scalar).xreplace({equation.value.formula: entry(equation.target), **names})
+    with distribute(False):
+        return found[0].value.formula.xreplace({entry(found[1]): Integer(1), **names})
+
+
+def saturation(derivation: Derivation, equation: Equation, name: str) -> tuple[list[Block], list[Block]]:
+    """The activation and its slope as a figure, by the derivation's own equations; and what they do to errors."""
+    found = step_back(derivation, equation)
+    if found is None:
+        return [], []
+    (step, sent), (Z,) = found, equation.value.operands.values()
     z = [FARTHEST * count / STEPS_ASIDE for count in range(-STEPS_ASIDE, STEPS_ASIDE + 1)]
     column = numpy.array(z).reshape(-1, 1)
     try:
-        values = evaluate((equation, step), {Z: column, sent[0]: numpy.ones_like(column)})
+        values = evaluate((equation, step), {Z: column, sent: numpy.ones_like(column)})
     except ValueError:
-        return []
+        return [], []
     a, slopes = ([float(value) for value in values[symbol][:, 0]] for symbol in (equation.target, step.target))
     touching = [
         Touching(x, y, slope, prose("slopes.reading", z=f"{x:g}", a=f"{y:.4g}", slope=f"{slope:.3g}"))
@@ -82,10 +103,9 @@ def saturation(derivation: Derivation, equation: Equation, name: str) -> list[Bl
         prose("slopes.slider"),
     )
     if not kind:
-        return [Picture(figure)]
-    there = f"{max(ends):.2g}"
-    words = prose(f"slopes.{kind}", name=name, most=f"{most:.3g}", end=FARTHEST, there=there)
-    return [Picture(figure), Paragraph(words)]
+        return [Picture(figure)], []
+    words = prose(f"slopes.{kind}", name=name, most=f"{most:.3g}", end=FARTHEST, there=rounded_latex(max(ends), 2))
+    return [Picture(figure)], [Paragraph(words)]
 
 
 def is_nested(formula: Expr) -> bool:

@@ -10,7 +10,7 @@ from sympy import Integer, MatrixSymbol
 from derive.operations import NamedMatrix, Numbers, Product, Sum, Transposed, evaluate, lower
 from derive.paper.blocks import Block, Chain, Display, Listing, Paragraph, Row, Section, Values, broken_rows
 from derive.paper.indices import writer_of
-from derive.paper.latex import latex, symbol_in_line
+from derive.paper.latex import latex, rounded_latex, symbol_in_line
 from derive.paper.prose import prose
 from derive.problems import Network, targets
 from derive.programs import Derivation, Equation, Program, SymbolKind, Symmetric
@@ -129,7 +129,8 @@ def expression_numbers(derivation: Derivation) -> list[Section]:
             )
             for s, why in names
         )
-        return [Section("Worked numbers", "numbers", (Paragraph(prose("numbers.expression", seed=seed)), Values(rows)))]
+        note = prose("numbers.expression", seed=seed, sizes=prose("numbers.sizes") if free else "")
+        return [Section("Worked numbers", "numbers", (Paragraph(note), Values(rows)))]
     return []
 
 
@@ -202,26 +203,21 @@ def by_hand(
     _, j, k = max(sizes)
     j, k = -j, -k
     pairs = [(a[j], b[k]) for a, b in zip(values[delta], values[right], strict=True)]
-    products = [rf"({decimal_text(a, shown + 2)}) \cdot ({decimal_text(b, shown + 2)})" for a, b in pairs]
-    products += [f"({decimal_text(other[j, k], shown + 2)})" for other in others]
+    products = [rf"{factor_text(a, shown + 2)} \cdot {factor_text(b, shown + 2)}" for a, b in pairs]
+    products += [factor_text(other[j, k], shown + 2) for other in others]
     losses = []
     for move in (NUDGE, -NUDGE):
         moved = inputs[weights].copy()
         moved[j, k] += move
         losses.append(evaluate(program.equations, {**inputs, weights: moved})[program.output].item())
     slope = (losses[0] - losses[1]) / (2 * NUDGE)
-    digits, slope_text = shown + 2, decimal_text(slope)
+    result, slope_text = (significant_latex(array([[number]]), shown) for number in (gradient[j, k], slope))
     left_hand = writer_of(program, step).symbol(step.target.name, f"{j + 1}", f"{k + 1}")
     return [
         Paragraph(prose("numbers.hand", step=f"B{1 + derivation.backward.index(step)}")),
-        Chain(
-            (
-                *broken_rows(left_hand, " + ".join(products), "", ""),
-                Row("", decimal_text(gradient[j][k], shown), "", ""),
-            )
-        ),
+        Chain((*broken_rows(left_hand, " + ".join(products), "", ""), Row("", result, "", ""))),
         Paragraph(prose("numbers.quotient", nudge=NUDGE)),
-        Display(rf"\frac{{{losses[0]:.{digits + 3}f} - {losses[1]:.{digits + 3}f}}}{{2 \cdot {NUDGE}}} = {slope_text}"),
+        Display(rf"\frac{{{losses[0]:.{shown + 5}f} - {losses[1]:.{shown + 5}f}}}{{2 \cdot {NUDGE}}} = {slope_text}"),
         Paragraph(prose("numbers.autograd")),
     ]
 
@@ -230,6 +226,12 @@ def decimal_text(value: float, digits: int = DECIMALS) -> str:
     """A number to a few decimals; minus zero is zero."""
     text = f"{value:.{digits}f}"
     return text.removeprefix("-") if float(text) == 0 else text
+
+
+def factor_text(value: float, digits: int) -> str:
+    """A number in a product or a sum, to so many significant digits; in brackets where it begins with a minus."""
+    text = rounded_latex(value, digits)
+    return f"({text})" if text.startswith("-") else text
 
 
 def significant_latex(rows: ndarray, digits: int) -> str:
@@ -253,5 +255,5 @@ def matrix_latex(rows: ndarray, digits: int = DECIMALS) -> str:
     """A matrix of numbers; a single number stands alone."""
     if len(rows) == len(rows[0]) == 1:
         return decimal_text(rows[0][0], digits)
-    body = r" \\ ".join(" & ".join(decimal_text(value, digits) for value in row) for row in rows)
+    body = r" \\ ".join(" & ".join(decimal_text(value, digits) if value else "0" for value in row) for row in rows)
     return rf"\begin{{bmatrix}} {body} \end{{bmatrix}}"

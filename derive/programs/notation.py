@@ -38,7 +38,7 @@ FAMILIES = {
     "Z": Family("z", "Z", "pre-activation of layer {layer}", kind=SymbolKind.PRE_ACTIVATION),
     "A": Family("a", "A", "activation of layer {layer}", kind=SymbolKind.ACTIVATION),
     "C": Family("max", "C", "largest entry of each row"),
-    "U": Family("u", "U", "the same less the largest entry of its row"),
+    "U": Family("u", "U", "entries less the largest of their row"),
     "M": Family("lse", "M", "log of the row sums of exp"),
     "S": Family("logsumexp", "S", "log of the row sums of exp", "of all entries as they are"),
     "Q": Family("q", "Q", "what is taken over each row"),
@@ -61,6 +61,7 @@ GREEK = frozenset(
         omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega""",
     )
 )
+LAMBDAS = frozenset(("lam", "lamda"))  # as Python, which has a word of the letter's name, makes people write it
 FUNCTION_SIGNS = {
     "f": "f",
     "f_prime": "f'",
@@ -183,7 +184,7 @@ class Notation:
         match = re.fullmatch(r"([A-Za-z][A-Za-z0-9_]*?)_?(\d*)", name, re.ASCII)
         if match is None:
             raise ValueError(f"{name!r}: a name on a page must be letters, digits and underscores, as W1")
-        return match[1], match[2]
+        return ("lambda" if match[1] in LAMBDAS else match[1]), match[2]
 
     def meaning(self, name: str) -> str:
         """What a symbol is, and what is said of it beside."""

@@ -43,13 +43,13 @@ from derive.programs import (
 from derive.reading.equations import Equations
 
 LARGEST_ENTRY = "C", "largest entry of the row"  # what each is called, and why it is made
-SHIFTED = "U", "a number less for each row"
+SHIFTED = "U", "less the largest of its row"
 LOG_SUM = "M", "logsumexp over the row"
 IS_LARGEST = "T", "1 where an entry is the largest of its row, else 0"
 TIES = "K", "how many are the largest"
 SHARES = "B", "share of each that is the largest"
 MEAN = "V", "largest entry of the row, the mean of those that are"
-SHIFTED_BACK = "S", "the number added again"
+SHIFTED_BACK = "S", "the largest added back"
 MOST_IN_ONE_STEP = 6  # matrices in a formula; of more, gates are computed one by one
 TURNS: tuple[Callable[[MatrixExpr], MatrixExpr], ...] = (lambda matrix: matrix, transposed)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import mpmath
 import pytest
 import torch
-from sympy import diff, lambdify
+from sympy import Abs, Symbol, diff, lambdify, sign, simplify
 
 from derive import build
 from derive.formulas.losses import LOSSES
@@ -275,3 +275,11 @@ def test_tangents_of_long_formulas_are_named(loss, emitted):
     slopes = torch.autograd.grad(value, parameters, create_graph=True)
     along = sum((slope * dot).sum() for slope, dot in zip(slopes, direction, strict=True))
     assert_agree(emitted(network).hvp(parameters, x, y, direction), torch.autograd.grad(along, parameters), 256)
+
+
+@pytest.mark.parametrize("power", [3, 5, 7])
+def test_the_slope_of_a_power_of_a_distance_is_one_term(power):
+    u = Symbol("Y", real=True) - Symbol("Z", real=True)
+    slope = stable(diff(Abs(-u) ** power, Symbol("Z", real=True)))
+    assert not slope.is_Add and not slope.has(sign)
+    assert simplify(slope + power * u ** (power - 2) * Abs(u)) == 0

@@ -172,8 +172,14 @@ def test_the_softmax_is_named_and_its_short_form_is_the_gradient_for_distributio
     equations = equations_of(section_of(network, "softmax"), (Chain,))
     np.testing.assert_allclose(compute(equations[0][1], reading.values), P)
     reading.values["P"] = P
-    assert len(equations) == (1 if network.loss.startswith("(") else 2)
-    for left, right in equations[1:]:
+    own, other = (right for _, right in equations[1:3])
+    for i, shares in enumerate(P):
+        jacobian = torch.autograd.functional.jacobian(lambda z: torch.softmax(z, 0), torch.tensor(shares).log())
+        for j, k in np.ndindex(3, 3):
+            slope = compute(own if j == k else other, reading.values, {"i": i, "j": j, "k": k})
+            np.testing.assert_allclose(slope, jacobian[j, k], atol=1e-14)
+    assert len(equations) == (3 if network.loss.startswith("(") else 4)
+    for left, right in equations[3:]:
         reading.same(compute(left, reading.values), compute(right, reading.values), right)
         divisor = {"sum": 1, "mean": 8 if network.criterion().per_row else 24}[network.reduction]
         np.testing.assert_allclose(compute(left, reading.values), (P - reading.values["Y"]) / divisor)

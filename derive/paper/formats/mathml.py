@@ -227,9 +227,14 @@ class TexReader:
         raise ValueError(f"no MathML here for \\{name}: {self.tex}")
 
     def bold(self) -> str:
-        """A matrix: its letter bold italic, in characters of its own, as CSS cannot make one bold in MathML."""
+        """A matrix: a letter bold italic, a word bold, in characters of their own, as CSS makes none bold in MathML."""
         body = self.group()
-        return re.sub(r"<(mi|mn)>(.*?)</\1>", lambda match: f"<mi>{''.join(map(bold, match[2]))}</mi>", body)
+
+        def in_bold(match: re.Match[str]) -> str:
+            upright = match[0].startswith(UPRIGHT)
+            return f"<mi>{''.join(bold(letter, upright) for letter in match[2] or match[3])}</mi>"
+
+        return re.sub(rf"<(mi|mn)>(.*?)</\1>|{UPRIGHT}(.*?)</mi>", in_bold, body)
 
     def words(self, kind: str) -> str:
         """Letters that are read as they stand."""
@@ -241,7 +246,7 @@ class TexReader:
         text = self.tex[start:end].replace("\\_", "_")
         if kind == "text":
             return f"<mtext>{escape(text).replace(' ', '&#160;')}</mtext>"
-        return f'<mi mathvariant="normal">{escape(text)}</mi>'
+        return f"{UPRIGHT}{escape(text)}</mi>"
 
     def table(self, kind: str) -> str:
         rows, cells = [], []
@@ -268,13 +273,16 @@ def operator(sign: str) -> str:
     return f"{UNSTRETCHED if sign in CLOSE else '<mo>'}{escape(sign)}</mo>"
 
 
+UPRIGHT = '<mi mathvariant="normal">'
 TIGHT = '<mo lspace="0" rspace="0">'
 UNSTRETCHED = '<mo stretchy="false" lspace="0" rspace="0">'
 TALL = re.compile("<m(frac|under|over|table|sqrt)")
 SIGMA = operator(OPERATOR_SIGNS["sum"])
 
 
-def bold(letter: str) -> str:
-    """The mathematical bold character of a letter or digit."""
-    kind = unicodedata.name(letter).removeprefix("LATIN ").removeprefix("GREEK ").replace("LETTER ", "")
-    return unicodedata.lookup(f"MATHEMATICAL BOLD {'' if letter.isdigit() else 'ITALIC '}{kind}")
+def bold(letter: str, upright: bool = False) -> str:
+    """The mathematical bold character of a letter or digit; as in LaTeX digits and Greek capitals are upright."""
+    name = unicodedata.name(letter)
+    upright = upright or letter.isdigit() or name.startswith("GREEK CAPITAL")
+    kind = name.removeprefix("LATIN ").removeprefix("GREEK ").replace("LETTER ", "")
+    return unicodedata.lookup(f"MATHEMATICAL BOLD {'' if upright else 'ITALIC '}{kind}") if letter.isalnum() else letter

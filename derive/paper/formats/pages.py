@@ -35,7 +35,7 @@ from derive.paper.formats.svg import line_path, svg
 SPACIOUS = ("network", "slopes", "weight", "quotients")  # figures that can be read where they are small
 LONGEST_UNBROKEN, LONGEST_TABLE = 8, 30  # rows that stand on one page
 TEX_WIDTH, TEX_HEIGHT, TEX_SCALE, TEX_SPACIOUS, TEX_SMALL, TEX_TALL = 440, 480, 0.85, 0.66, 0.6, 240
-WIDEST_CODE = 84
+WIDEST_CODE = 94
 FORMULA_AND_SIGN = re.compile(r"(<math(?:(?!</math>).)*</math>[.,;:)]+)")
 
 
@@ -83,7 +83,8 @@ class TexPage(Page):
         return rf"\hyperref[{anchor}]{{{anchor}}}"
 
     def paragraph(self, block: Paragraph) -> str:
-        return f"\n{self.text(block.text)}"
+        """What ends in a colon stays with what it introduces."""
+        return f"\n{self.text(block.text)}" + "\\par\\nopagebreak" * block.text.endswith(":")
 
     def bullets(self, block: Bullets) -> str:
         items = "\n".join(rf"\item {self.text(item)}" for item in block.items)
@@ -93,7 +94,7 @@ class TexPage(Page):
         return f"\\[ {block.tex} \\]"
 
     def boxed(self, block: Boxed) -> str:
-        return f"\\[ \\boxed{{\\; {block.tex} \\;}} \\]"
+        return rf"\result{{{block.tex}}}"
 
     def broken(self, block: Broken) -> str:
         rows = " \\\\\n".join(rf"  & \hspace{{{indent}em}} {line}" for indent, line in block.lines)
@@ -113,8 +114,10 @@ class TexPage(Page):
 
     def listing(self, block: Listing) -> str:
         size = "small" if max(map(len, block.text.split("\n"))) <= WIDEST_CODE else "scriptsize"
-        columns = ("\\begin{multicols}{2}", "\\end{multicols}") if self.is_long(block.text) else ("", "")
-        return f"{{\\{size}{columns[0]}\n\\begin{{verbatim}}\n{block.text}\n\\end{{verbatim}}\n{columns[1]}}}"
+        before, behind = ("\\samepage", "") if block.text.count("\n") < LONGEST_UNBROKEN else ("", "")
+        if self.is_long(block.text):
+            before, behind = "\\begin{multicols}{2}", "\n\\end{multicols}"
+        return f"{{\\{size}{before}\n\\begin{{verbatim}}\n{block.text}\n\\end{{verbatim}}{behind}}}"
 
     def is_long(self, code: str) -> bool:
         """Whether the lines are so many, and so short, that they stand in two columns."""

@@ -29,7 +29,7 @@ from sympy import (
 )
 from sympy.matrices import MatrixBase
 
-from derive.calculus import ClosedForms, coefficient, derive
+from derive.calculus import ClosedForms, abbreviated, coefficient, derive
 from derive.diagnosis import Diagnosis
 from derive.matrix_numbers import at_arrays, beside_autograd, diagnosed
 from derive.packages import expression_pages, expression_source
@@ -147,9 +147,17 @@ class MatrixDerivation:
         return diagnosed(self, function, arrays)
 
     def __repr__(self) -> str:
+        """The loss and each gradient; what stands in long ones several times has a name there, that of the code."""
         absent = {v: f", as {v} is not in the loss" for v in self.variables if not self.loss.has(v)}
-        lines = (f"  d/d{v} = {as_text(gradient)}{absent.get(v, '')}" for v, gradient in self.gradients.items())
-        return "\n".join([f"the gradient of {as_text(self.loss)}", *lines])
+        spelled = self.program.notation.torch
+        known = [(spelled(symbol.name), self.closed_forms[symbol]) for symbol in self.closed_forms.values]
+        taken = {symbol.name for form in (self.loss, *self.gradients.values()) for symbol in form.free_symbols}
+        forms, named = abbreviated(self.gradients.values(), known, taken)
+        lines = [
+            f"  d/d{v} = {as_text(form)}{absent.get(v, '')}" for v, form in zip(self.variables, forms, strict=True)
+        ]
+        where = [f"  {'' if n else 'where '}{one.symbol} = {as_text(one.meaning)}" for n, one in enumerate(named)]
+        return "\n".join([f"the gradient of {as_text(self.loss)}", *lines, *where])
 
     def _repr_latex_(self) -> str:
         return self.latex()

@@ -1,5 +1,6 @@
 """The one theorem, the sweep back and the sweep forward, what they make of a loss, and closed forms."""
 
+from derive.calculus.abbreviated import abbreviated
 from derive.calculus.closed import ClosedForms
 from derive.calculus.derivations import Computed, hvp, input_grad, jvp, of_parameters_alone, per_sample_grad
 from derive.calculus.hessians import coefficient
@@ -10,6 +11,7 @@ from derive.calculus.theorem import operation, pull_back, push_forward, rule
 __all__ = [
     "ClosedForms",
     "Computed",
+    "abbreviated",
     "coefficient",
     "derive",
     "hvp",

@@ -15,6 +15,7 @@ from sympy import (
     Inverse,
     MatAdd,
     MatMul,
+    MatrixBase,
     MatrixExpr,
     MatrixSymbol,
     Transpose,
@@ -56,7 +57,7 @@ def key(expr: MatrixExpr) -> Key:
         return Integer(1), ("inverse", key(expr.arg))
     if isinstance(expr, HadamardPower):
         return Integer(1), ("power", key(expr.base), expr.exp)
-    return Integer(1), expr
+    return Integer(1), ("entries", expr) if isinstance(expr, MatrixBase) else expr
 
 
 def product_key(number: Expr, factors: list[MatrixExpr]) -> Key:

@@ -23,6 +23,7 @@ from sympy import (
     Trace,
     Transpose,
     ZeroMatrix,
+    fraction,
     log,
     sign,
 )
@@ -31,6 +32,7 @@ from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive.calculus.alike import turned
 from derive.calculus.entries import Entries
+from derive.calculus.fronts import in_front, in_front_of, negated
 from derive.calculus.simplified import added, multiplied, trace_of
 from derive.formulas import in_powers_of
 from derive.programs import (
@@ -45,6 +47,7 @@ from derive.programs import (
     Scalar,
     SignDet,
     Symmetric,
+    chain,
     core,
     flat_product,
 )
@@ -68,6 +71,7 @@ class ClosedForms:
             if equation.target.name in self.scalars and value.has(Piecewise):
                 value = self.held(value)
             self.values[equation.target] = value
+        self.values = {target: finished(value) for target, value in self.values.items()}
 
     def held(self, value: Expr) -> Expr:
         """A number with branches, of which one may be 0, as a symbol that may be divided by, times what it is last."""
@@ -100,7 +104,7 @@ class ClosedForms:
             inner = self.of(value.arg)
             return turned(inner) if isinstance(inner, MatrixExpr) else inner
         if isinstance(value, Inverse):
-            return self.of(value.arg).inv()
+            return inverted(self.of(value.arg))
         if isinstance(value, MatPow):
             return self.of(value.base) ** value.exp
         if isinstance(value, KroneckerProduct | RowLogSumExp):
@@ -158,6 +162,27 @@ class ClosedForms:
             result = formula.xreplace(scalars)
             return result if (rows, columns) == (1, 1) else flat_product(result, [OneMatrix(rows, columns)])
         return Entries(scalars, matrices, (rows, columns)).written(formula)
+
+
+def inverted(matrix: MatrixExpr) -> MatrixExpr:
+    """The inverse; of a sum with a rational number in front of it, that of the sum over the number."""
+    total = matrix.arg if isinstance(matrix, Transpose) else matrix
+    number, inner = in_front_of(total) if isinstance(total, MatAdd) else (Integer(1), total)
+    if number == 1 or not number.is_Rational:
+        return matrix.inv()
+    return flat_product(1 / number, [(Transpose(inner) if isinstance(matrix, Transpose) else inner).inv()])
+
+
+def finished(value: Expr) -> Expr:
+    """A closed form as it is shown: the number that all terms have in common once, if that leaves less below them."""
+    if not isinstance(value, MatAdd | MatMul):
+        return value
+    if isinstance(value, MatAdd):
+        number, total = in_front(value)
+        below = [fraction(chain(term)[0])[1] for term in total.args] if isinstance(total, MatAdd) else []
+        return value if number.is_Rational or not any(d.is_Rational for d in below) else flat_product(number, [total])
+    scale, factors = value.as_coeff_matrices()
+    return negated(factors[0]) if scale == -1 and len(factors) == 1 and isinstance(factors[0], MatAdd) else value
 
 
 def sliced(matrix: MatrixExpr, rows: tuple[Expr, ...], columns: tuple[Expr, ...]) -> MatrixExpr:

@@ -1,13 +1,18 @@
 """A formula over the entries of matrices as a matrix expression, in the form in which books have it."""
 
 from sympy import (
+    Abs,
     Add,
     Dummy,
     Expr,
+    Function,
     HadamardPower,
+    Heaviside,
+    Integer,
     Lambda,
     MatAdd,
     MatrixExpr,
+    Max,
     Mul,
     OneMatrix,
     Pow,
@@ -18,12 +23,15 @@ from sympy import (
     diff,
     exp,
     expand,
+    powsimp,
+    sign,
     tanh,
 )
 from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 
 from derive.calculus.alike import key, length, turned
-from derive.calculus.simplified import added, entry_by_entry, multiplied
+from derive.calculus.ones import entry_by_entry
+from derive.calculus.simplified import added, multiplied
 from derive.formulas import NamedFunction, sigmoid, z
 from derive.programs import Elementwise, RowLogSumExp, RowSoftmax, chain, flat_product, ordered_terms
 
@@ -38,9 +46,11 @@ class Entries:
     ) -> None:
         self.scalars, self.matrices, self.shape = scalars, matrices, shape
         self.inner: dict[Symbol, Expr] = {}  # what operands are that are functions of others, entry by entry
-        bases: dict[object, Symbol] = {}
+        bases: dict[object, Symbol] = {key(matrix): u for u, matrix in matrices.items()}
         for u, matrix in [*matrices.items()]:
-            if isinstance(matrix, ElementwiseApplyFunction):
+            if isinstance(matrix, HadamardPower) and key(matrix.base) in bases:
+                self.inner[u] = bases[key(matrix.base)] ** matrix.exp
+            elif isinstance(matrix, ElementwiseApplyFunction):
                 t = bases.setdefault(key(matrix.expr), Symbol(f"{u.name} inside", real=True))
                 self.matrices = {**self.matrices, t: matrix.expr}
                 self.inner[u] = matrix.function(t)
@@ -59,6 +69,8 @@ class Entries:
             return self.sum(formula)
         if isinstance(formula, Mul):
             return self.product(formula)
+        if isinstance(formula, Pow) and formula.base.is_Add and is_polynomial_in_one(formula, inside[0]):
+            return HadamardPower(self.of(formula.base), formula.exp)
         if len(inside) == 1:
             return self.applied(formula, inside[0])
         if isinstance(formula, Pow) and formula.exp.is_Integer and formula.exp > 0:
@@ -117,7 +129,7 @@ class Entries:
 
     def sum(self, formula: Add) -> MatrixExpr:
         inside = [u for u in self.matrices if u in formula.free_symbols]
-        if len(inside) == 1 and not formula.is_polynomial(*inside) and formula.as_independent(*inside)[0] != 0:
+        if len(inside) == 1 and not is_polynomial_in_one(formula, *inside) and formula.as_independent(*inside)[0] != 0:
             return self.applied(formula, *inside)
         parts = [self.of(term) for term in ordered_terms(formula)]
         return added([p if isinstance(p, MatrixExpr) else flat_product(p, [OneMatrix(*self.shape)]) for p in parts])
@@ -130,7 +142,7 @@ class Entries:
             inside = [u for u in self.matrices if u in factor.free_symbols]
             if not inside:
                 scale *= factor.xreplace(self.scalars)
-            elif factor in self.matrices or len(inside) > 1:
+            elif factor in self.matrices or len(inside) > 1 or is_polynomial_in_one(factor, inside[0]):
                 plain.append(self.of(factor))
             else:
                 functions[inside[0]] = functions.get(inside[0], 1) * factor
@@ -138,8 +150,17 @@ class Entries:
         return multiplied(scale, [plain[0] if len(plain) == 1 else entry_by_entry(plain)])
 
 
+def is_polynomial_in_one(formula: Expr, u: Symbol) -> bool:
+    """Whether it is a polynomial in one matrix or in one function of it."""
+    functions = {part for part in formula.atoms(Function) if part.has(u)}
+    t = Dummy("t", real=True)
+    inside = formula.xreplace({part: t for part in functions if len(functions) == 1})
+    return len(inside.free_symbols & {u, t}) == 1 and inside.is_polynomial(u, t)
+
+
 def as_in_books(formula: Expr) -> Expr:
     """The formula with 1 - sigmoid(u) for sigmoid(-u) where that is no longer, and with tanh and cosh."""
+    formula = formula.replace(lambda part: isinstance(part, Mul), in_fewer_factors)
     formula = formula.replace(lambda part: isinstance(part, Mul) and part.has(sigmoid), with_tanh)
     formula = formula.replace(lambda part: isinstance(part, Add) and part.has(exp), with_cosh)
     arguments = {part.args[0] for part in formula.atoms(sigmoid)}
@@ -151,6 +172,25 @@ def as_in_books(formula: Expr) -> Expr:
         found = [ours] if length(formula) > LONGEST_EXPANDED else [ours, expand(ours, deep=False), expand(ours)]
         formula = min(found, key=lambda form: form.count_ops()).xreplace({share: sigmoid(u)})
     return formula
+
+
+def in_fewer_factors(whole: Mul) -> Expr:
+    """Powers of one base as one, u sign(u) as |u|, Heaviside(u) max(0, u) as max(0, u), and -1/(u - 1) as 1/(1 - u)."""
+    factors = list(Mul.make_args(powsimp(whole, combine="exp")))
+    for part in [part for part in factors if isinstance(part, Heaviside | sign)]:
+        u = part.args[0]
+        if isinstance(part, Heaviside) and Max(0, u) in factors:
+            factors.remove(part)
+        for power in [power for power in factors if isinstance(part, sign) and power.as_base_exp()[0] == u]:
+            if (power.exp if power.is_Pow else Integer(1)).is_positive and part in factors:
+                factors.remove(part)
+                factors[factors.index(power)] = power / u * Abs(u)
+    for place, part in enumerate(factors):
+        base, exponent = part.as_base_exp()
+        odd = exponent.is_Integer and exponent.is_odd and exponent < 0
+        if odd and base.is_Add and Mul(*factors).could_extract_minus_sign() and base.as_coeff_Add()[0].is_negative:
+            factors[place] = -(Add(*(-term for term in base.args)) ** exponent)
+    return Mul(*factors)
 
 
 def opposite(u: Expr) -> Expr:

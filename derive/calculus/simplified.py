@@ -1,12 +1,12 @@
 """Closed forms as textbooks write them: numbers in front, equal terms as one, no ones where a product says it."""
 
+import operator
 from collections.abc import Iterable, Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 from itertools import pairwise
 
 from sympy import (
     Add,
-    DiagMatrix,
     DiagonalOf,
     Expr,
     HadamardPower,
@@ -16,6 +16,8 @@ from sympy import (
     Inverse,
     Lambda,
     MatAdd,
+    MatPow,
+    MatrixBase,
     MatrixExpr,
     MatrixSymbol,
     Mul,
@@ -23,12 +25,22 @@ from sympy import (
     Trace,
     Transpose,
     ZeroMatrix,
-    gcd,
+    powsimp,
 )
 from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 
-from derive.calculus.alike import key, length, product_key, turned
-from derive.programs import atom, bars, chain, flat_product
+from derive.calculus.alike import barred, key, length, product_key, turned
+from derive.calculus.fronts import in_front, in_front_of, mostly_negative, negated, ordered, over_one_line
+from derive.calculus.ones import (
+    entry_by_entry,
+    in_a_row,
+    others,
+    sideways,
+    without_inverses,
+    without_ones,
+    without_softmax,
+)
+from derive.programs import RowSoftmax, bars, chain, flat_product
 
 ScaledProduct = tuple[Expr, list[MatrixExpr]]
 MOST_MULTIPLIED_OUT, LONGEST_MULTIPLIED_OUT = 6, 150  # terms and symbols of a sum that is tried in two forms
@@ -44,15 +56,19 @@ def multiplied(scale: Expr, factors: Iterable[Expr]) -> MatrixExpr:
         number, inner = chain(factor)
         scale *= number
         kept += inner
-    number, kept = without_totals(without_inverses(without_ones(kept)))
-    scale *= number
+    number, kept = summed_up(without_softmax(without_inverses(without_ones(kept))))
+    rest, kept = without_totals(kept)
+    scale *= number * rest
     for place, factor in enumerate(kept):
-        if isinstance(factor, MatAdd) and len(kept) > 1:
+        if isinstance(factor, MatAdd) and (len(kept) > 1 or not scale.is_Rational):
             common, kept[place] = in_front(factor)
             scale *= common
         elif isinstance(factor, Transpose) and isinstance(factor.arg, MatAdd):
             common, inner = in_front(factor.arg)
             kept[place], scale = Transpose(inner), scale * common
+    if any(part.is_Pow and not part.exp.is_number for part in Mul.make_args(scale)):
+        scale = powsimp(scale, combine="exp")
+    scale = over_one_line(scale)
     if scale.could_extract_minus_sign():
         for place, factor in enumerate(kept):
             if isinstance(factor, MatAdd) and len(kept) > 1 and mostly_negative(factor):
@@ -61,35 +77,50 @@ def multiplied(scale: Expr, factors: Iterable[Expr]) -> MatrixExpr:
     return flat_product(scale, kept)
 
 
-def mostly_negative(total: MatAdd) -> bool:
-    negative = sum(chain(term)[0].could_extract_minus_sign() for term in total.args)
-    return 2 * negative > len(total.args) or chain(total.args[0])[0].could_extract_minus_sign()
+def summed_up(factors: list[MatrixExpr]) -> ScaledProduct:
+    """A product, with a sum beside ones term by term where ones make a number of one, and projections once."""
+    factors = without_projections(factors)
+    for place, (left, right) in enumerate(pairwise(factors)):
+        behind = isinstance(right, OneMatrix)
+        total, ones = (left, right) if behind else (right, left)
+        if not (isinstance(total, MatAdd) and isinstance(ones, OneMatrix)) or ones.shape[0 if behind else 1] == 1:
+            continue
+        ends = [chain(term)[1][-1] if behind else turned(chain(term)[1][0]) for term in total.args]
+        if not any(isinstance(end, OneMatrix | RowSoftmax) for end in ends):
+            continue
+        column, row = OneMatrix(ones.shape[0], 1), OneMatrix(1, ones.shape[1])
+        parts = [multiplied(Integer(1), [term, column] if behind else [row, term]) for term in total.args]
+        whole = added(list(map(trace_of, parts)) if tuple(parts[0].shape) == (1, 1) else parts)
+        before = flat_product(Integer(1), [total, column] if behind else [row, total])
+        if any(isinstance(end, RowSoftmax) for end in ends) or length(whole) < length(before):
+            number, whole = (Integer(1), whole) if isinstance(whole, MatrixExpr) else (whole, OneMatrix(1, 1))
+            done = [part for part in ([whole, row] if behind else [column, whole]) if part != OneMatrix(1, 1)]
+            rest = [*factors[:place], *done, *factors[place + 2 :]] or [Identity(1)]
+            return chain(multiplied(number, rest))
+    return Integer(1), factors
 
 
-def in_front(total: MatAdd) -> tuple[Expr, MatrixExpr]:
-    """What all terms of a sum have in common as a number, and the sum without it."""
-    scales, parts = zip(*map(chain, total.args), strict=True)
-    contents = [scale.as_content_primitive()[0] if scale.is_Add else scale.as_coeff_Mul()[0] for scale in scales]
-    common = reduce(gcd, map(abs, contents)) if all(content.is_Rational for content in contents) else Integer(1)
-    shared = set.intersection(
-        *({factor for factor in Mul.make_args(scale) if not factor.is_Rational} for scale in scales)
-    )
-    common *= Mul(*shared)
-    if all(scale.could_extract_minus_sign() for scale in scales):
-        common = -common
-    if common == 1:
-        return common, total
-    return common, MatAdd(*(flat_product(scale / common, inner) for scale, inner in zip(scales, parts, strict=True)))
+def without_projections(factors: list[MatrixExpr]) -> list[MatrixExpr]:
+    """The factors of a product, each that is its own square once."""
+    found: list[MatrixExpr] = []
+    for factor in factors:
+        power = isinstance(factor, MatPow) and not isinstance(factor, Inverse) and factor.exp.is_positive
+        matrix = factor.base if power else factor
+        if not is_projection(matrix):
+            found.append(factor)
+        elif not found or found[-1] != matrix:
+            found.append(matrix)
+    return found
 
 
-def negated(total: MatAdd) -> MatAdd:
-    return ordered([flat_product(-scale, inner) for scale, inner in map(chain, total.args)])
-
-
-def ordered(terms: list[MatrixExpr]) -> MatrixExpr:
-    """Their sum, what is subtracted last."""
-    terms = sorted(terms, key=lambda term: chain(term)[0].could_extract_minus_sign())
-    return MatAdd(*terms) if len(terms) > 1 else terms[0]
+@lru_cache
+def is_projection(matrix: MatrixExpr) -> bool:
+    """Whether it is I - 1 1'/n, or another sum of these two that is its own square."""
+    parts = [chain(term)[1] for term in matrix.args] if isinstance(matrix, MatAdd) else []
+    if len(parts) != 2 or not all(len(inner) == 1 and isinstance(inner[0], Identity | OneMatrix) for inner in parts):
+        return False
+    square = [multiplied(Integer(1), [left, right]) for left in matrix.args for right in matrix.args]
+    return key(added(square)) == key(matrix)
 
 
 def added(parts: list[MatrixExpr]) -> MatrixExpr:
@@ -113,6 +144,8 @@ def multiplied_out(terms: list[ScaledProduct]) -> list[ScaledProduct]:
         place = next((k for k, factor in enumerate(factors) if isinstance(factor, MatAdd)), None)
         if place is not None:
             parts = [[*factors[:place], part, *factors[place + 1 :]] for part in factors[place].args]
+        elif len(factors) == 1 and isinstance(factors[0], Transpose) and isinstance(factors[0].arg, MatAdd):
+            parts = [[barred(part)] for part in factors[0].arg.args]
         elif len(factors) == 1 and isinstance(factors[0], HadamardProduct):
             parts = [[part] for part in one_by_one(factors[0])]
         else:
@@ -140,20 +173,25 @@ def sum_of_terms(terms: list[ScaledProduct], shape: tuple[Expr, Expr]) -> Matrix
     """The sum of terms, with equal ones as one and in brackets what several have in common."""
     coefficients: dict[object, Expr] = {}
     written: dict[object, ScaledProduct] = {}
+    written_out: list[MatrixBase] = []
     for scale, factors in terms:
         if isinstance(factors[0], ZeroMatrix):
             continue
+        if len(factors) == 1 and isinstance(factors[0], MatrixBase):
+            written_out.append(scale * factors[0])
+            continue
         number, alike = product_key(scale, factors)
         coefficients[alike] = coefficients.get(alike, Integer(0)) + number
-        written.setdefault(alike, (scale / number, factors))
-    kept = [(written[alike][0] * number, written[alike][1]) for alike, number in coefficients.items() if number != 0]
+        written.setdefault(alike, (product_key(Integer(1), factors)[0], factors))
+    kept = [(number / written[alike][0], written[alike][1]) for alike, number in coefficients.items() if number != 0]
+    kept += [(Integer(1), [reduce(operator.add, written_out)])] if written_out else []
     found = [term for term in (multiplied(*term) for term in collected(kept)) if not isinstance(term, ZeroMatrix)]
     return ordered(found) if found else ZeroMatrix(*shape)
 
 
 def collected(terms: list[ScaledProduct]) -> list[ScaledProduct]:
     """Fewer terms, where several begin or end alike, or have a part in common entry by entry."""
-    for join in (with_same_start, with_same_end, with_same_part):
+    for join in (with_same_start, with_same_end, with_identity, with_same_part):
         joined = join(terms)
         if joined is not None:
             return collected(joined)
@@ -200,7 +238,8 @@ def with_same_end(terms: list[ScaledProduct]) -> list[ScaledProduct] | None:
             break
         count += 1
     end = group[0][1][-count:]
-    if all(1 not in part.shape and isinstance(atom(part), MatrixSymbol) for part in end):
+    bare = all(1 not in part.shape and isinstance(part, MatrixSymbol | Transpose) for part in end)
+    if bare and not are_transposes([factors[:-count] for _, factors in group]):
         return None
     unit = product_key(Integer(1), end)[0]
     rest = [
@@ -208,6 +247,28 @@ def with_same_end(terms: list[ScaledProduct]) -> list[ScaledProduct] | None:
         for scale, factors in group
     ]
     return replaced(terms, places, multiplied(Integer(1), [added(rest), *end]))
+
+
+def are_transposes(starts: list[list[MatrixExpr]]) -> bool:
+    """Whether one product with a sum in it is the transpose of the other: (S + S') X is how it is written."""
+    if len(starts) != 2 or not all(flat_product(Integer(1), start).has(MatAdd) for start in starts):
+        return False
+    one, other = (flat_product(Integer(1), start) for start in starts)
+    return key(turned(one))[1] == key(other)[1]
+
+
+def with_identity(terms: list[ScaledProduct]) -> list[ScaledProduct] | None:
+    """P X - X as (P - I) X, where P is softmax."""
+    for place, (scale, factors) in enumerate(terms):
+        for other, (number, whole) in enumerate(terms):
+            if other == place or len(factors) != 1 or len(whole) != 2 or symbolic(scale) != symbolic(number):
+                continue
+            parts = [part.arg if isinstance(part, Transpose) else part for part in MatAdd.make_args(whole[0])]
+            if key(whole[1])[1] == key(factors[0])[1] and all(isinstance(part, RowSoftmax) for part in parts):
+                unit = key(factors[0])[0] / key(whole[1])[0]
+                rest = added([multiplied(number, whole[:1]), multiplied(scale * unit, [Identity(whole[0].shape[0])])])
+                return replaced(terms, sorted((place, other)), multiplied(Integer(1), [rest, whole[1]]))
+    return None
 
 
 def symbolic(scale: Expr) -> Expr:
@@ -218,31 +279,24 @@ def symbolic(scale: Expr) -> Expr:
 
 def with_same_part(terms: list[ScaledProduct]) -> list[ScaledProduct] | None:
     """A o B + A o C as A o (B + C)."""
-    products = [factors[0] if len(factors) == 1 else None for _, factors in terms]
-    for place, whole in enumerate(products):
-        for part in whole.args if isinstance(whole, HadamardProduct) else ():
+    singles = {place: factors[0] for place, (_, factors) in enumerate(terms) if len(factors) == 1}
+    products = {place: single for place, single in singles.items() if isinstance(single, HadamardProduct)}
+    for place, whole in products.items():
+        with_ones = any(isinstance(p, MatAdd) and any(isinstance(t, OneMatrix) for t in p.args) for p in whole.args)
+        for part in whole.args:
             shared = key(part)[1]
-            places = [
-                other
-                for other, product_ in enumerate(products)
-                if isinstance(product_, HadamardProduct) and any(key(p)[1] == shared for p in product_.args)
-            ]
+            places = [p for p, other in products.items() if any(key(factor)[1] == shared for factor in other.args)]
+            if with_ones:
+                places += [other for other, single in singles.items() if key(single)[1] == shared]
             if len(places) > 1 and places[0] == place:
                 unit, rest = key(part)[0], []
                 for scale, (inner,) in (terms[p] for p in places):
-                    taken = next(p for p in inner.args if key(p)[1] == shared)
-                    rest.append(multiplied(scale * key(taken)[0] / unit, [others(inner, taken)]))
+                    taken = next((p for p in inner.args if key(p)[1] == shared), inner)
+                    left = OneMatrix(*part.shape) if taken == inner else others(inner, taken)
+                    rest.append(multiplied(scale * key(taken)[0] / unit, [left]))
                 common, total = in_front_of(added(rest))
                 return replaced(terms, places, flat_product(common, [HadamardProduct(part, total)]))
     return None
-
-
-def in_front_of(matrix: MatrixExpr) -> tuple[Expr, MatrixExpr]:
-    """A number and what it multiplies."""
-    if isinstance(matrix, MatAdd):
-        return in_front(matrix)
-    scale, factors = chain(matrix)
-    return scale, flat_product(Integer(1), factors)
 
 
 def trace_of(value: MatrixExpr) -> Expr:
@@ -254,6 +308,9 @@ def trace_of(value: MatrixExpr) -> Expr:
     scale, factors = chain(value)
     if len(factors) == 1 and isinstance(factors[0], OneMatrix | Identity) and factors[0].shape == (1, 1):
         return scale
+    for place, factor in enumerate(factors[:-1], 1):
+        if factor.shape[1] == 1 != factors[0].shape[0]:  # the trace of x y' is y' x
+            return trace_of(flat_product(scale, [*factors[place:], *factors[:place]]))
     for place, factor in enumerate(factors[:-1]):
         if factor.shape[1] == 1 == factors[0].shape[0]:  # a number times a number
             return (
@@ -272,86 +329,6 @@ def trace_of(value: MatrixExpr) -> Expr:
     return scale * Trace(min(flat_product(Integer(1), factors), sideways(factors), key=bars))
 
 
-def sideways(factors: list[MatrixExpr]) -> MatrixExpr:
-    """The transpose of a product."""
-    return turned(flat_product(Integer(1), factors))
-
-
-def in_a_row(left: MatrixExpr, right: MatrixExpr) -> list[MatrixExpr]:
-    """Factors whose trace is the sum of the products of entries."""
-    if left.shape[0] == 1 or isinstance(left, Transpose):
-        return [right, turned(left)] if right.shape[0] == 1 else [turned(left), right]
-    return [turned(left), right]
-
-
-def entry_by_entry(parts: Iterable[MatrixExpr]) -> MatrixExpr:
-    """The Hadamard product, numbers in front; a repeated column times a repeated row is their product."""
-    scale, kept = Integer(1), []
-    for part in parts:
-        number, inner = in_front_of(part)
-        scale *= number
-        kept.append(inner)
-    kept = [part for part in kept if not isinstance(part, OneMatrix)] or kept[:1]
-    columns = [part for part in kept if column_of(part) is not None and row_of(part) is None]
-    rows = [part for part in kept if row_of(part) is not None and column_of(part) is None]
-    if columns and rows:
-        outer = flat_product(Integer(1), [column_of(columns[0]), row_of(rows[0])])
-        kept.remove(columns[0])
-        kept.remove(rows[0])
-        kept.append(outer)
-    elif len(kept) == 2 and any(isinstance(part, Identity) for part in kept) and (columns or rows):
-        return flat_product(scale, [DiagMatrix(column_of(columns[0]) if columns else turned(row_of(rows[0])))])
-    return flat_product(scale, [kept[0] if len(kept) == 1 else HadamardProduct(*kept)])
-
-
-def column_of(part: MatrixExpr) -> MatrixExpr | None:
-    """c of c 1', a column that is repeated."""
-    *factors, last = chain(part)[1]
-    if not factors or not isinstance(last, OneMatrix) or last.shape[1] == 1:
-        return None
-    return flat_product(Integer(1), [*factors, OneMatrix(last.shape[0], 1)])
-
-
-def row_of(part: MatrixExpr) -> MatrixExpr | None:
-    """r of 1 r, a row that is repeated."""
-    first, *factors = chain(part)[1]
-    if not factors or not isinstance(first, OneMatrix) or first.shape[0] == 1:
-        return None
-    return flat_product(Integer(1), [OneMatrix(1, first.shape[1]), *factors])
-
-
-def without_ones(factors: list[MatrixExpr]) -> list[MatrixExpr]:
-    """The factors of a product, with (A o 1 r) 1 as A r', 1' (A o c 1') as c' A, and (A o I) 1 as the diagonal."""
-    for place, factor in enumerate(factors):
-        if isinstance(factor, Transpose) and isinstance(factor.arg, HadamardProduct):
-            factor = HadamardProduct(*map(turned, factor.arg.args))
-        if not isinstance(factor, HadamardProduct | DiagMatrix):
-            continue
-        after = factors[place + 1] if place + 1 < len(factors) else None
-        before = factors[place - 1] if place else None
-        if isinstance(factor, DiagMatrix):
-            if isinstance(after, OneMatrix) and after.shape[1] == 1 == factor.args[0].shape[1]:
-                return [*factors[:place], factor.args[0], *factors[place + 2 :]]
-            continue
-        if isinstance(after, OneMatrix) and after.shape[1] == 1:
-            taken = [part for part in factor.args if row_of(part) is not None]
-            if taken:
-                left = others(factor, taken[0])
-                return [*factors[:place], left, turned(row_of(taken[0])), *factors[place + 2 :]]
-        if isinstance(before, OneMatrix) and before.shape[0] == 1:
-            taken = [part for part in factor.args if column_of(part) is not None]
-            if taken:
-                right = others(factor, taken[0])
-                return [*factors[: place - 1], turned(column_of(taken[0])), right, *factors[place + 1 :]]
-        if any(isinstance(part, Identity) for part in factor.args):
-            square = others(factor, next(part for part in factor.args if isinstance(part, Identity)))
-            if isinstance(after, OneMatrix) and after.shape[1] == 1:
-                return [*factors[:place], diagonal_of(square), *factors[place + 2 :]]
-            if isinstance(before, OneMatrix) and before.shape[0] == 1:
-                return [*factors[: place - 1], turned(diagonal_of(square)), *factors[place + 1 :]]
-    return factors
-
-
 def without_totals(factors: list[MatrixExpr]) -> tuple[Expr, list[MatrixExpr]]:
     """The factors of a product without the numbers that sums in it are, and these."""
     for start, first in enumerate(factors):
@@ -366,25 +343,3 @@ def without_totals(factors: list[MatrixExpr]) -> tuple[Expr, list[MatrixExpr]]:
                 number, rest = without_totals([*factors[:start], *factors[end + 1 :]])
                 return number * trace_of(flat_product(Integer(1), run)), rest
     return Integer(1), factors
-
-
-def diagonal_of(square: MatrixExpr) -> MatrixExpr:
-    """The diagonal as a column, of the matrix or of its transpose, whichever has fewer bars."""
-    if column_of(square) is not None or row_of(square) is not None:
-        return column_of(square) if column_of(square) is not None else turned(row_of(square))
-    return DiagonalOf(min(square, turned(square), key=bars))
-
-
-def without_inverses(factors: list[MatrixExpr]) -> list[MatrixExpr]:
-    """The factors of a product without those that stand beside their inverse."""
-    for place, (left, right) in enumerate(pairwise(factors)):
-        if any(isinstance(one, Inverse) and one.arg == other for one, other in ((left, right), (right, left))):
-            rest = [*factors[:place], *factors[place + 2 :]]
-            return without_inverses(rest) if rest else [Identity(left.shape[0])]
-    return factors
-
-
-def others(whole: HadamardProduct, part: MatrixExpr) -> MatrixExpr:
-    rest = list(whole.args)
-    rest.remove(part)
-    return rest[0] if len(rest) == 1 else HadamardProduct(*rest)

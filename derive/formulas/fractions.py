@@ -187,7 +187,8 @@ def _in_one_variable(expr: Expr) -> tuple[Expr, Symbol, Expr] | None:
     for part in sorted(
         sums, key=lambda part: (len(part.args), len(part.atoms(Pow)), part.could_extract_minus_sign(), str(part))
     ):
-        part = part.as_content_primitive()[1]
+        content, primitive = part.as_content_primitive()
+        part = primitive if content.is_Integer else part
         multiples = {other: ratio * u for other in sums if (ratio := cancel(other / part)).is_Rational}
         inside = expr.xreplace(multiples)
         if inside.free_symbols == {u}:

@@ -6,6 +6,7 @@ formula. SymPy by itself re-orders factors, multiplies out and moves transposes 
 
 from sympy import (
     Add,
+    Dummy,
     Expr,
     Identity,
     Integer,
@@ -19,6 +20,7 @@ from sympy import (
     Mul,
     OneMatrix,
     Piecewise,
+    Pow,
     Symbol,
     Transpose,
     ZeroMatrix,
@@ -157,7 +159,9 @@ def tidy(g: Expr, partial: Expr) -> Expr:
     """g times the slope: numbers in front, and a slope with branches as the branches of the product."""
     if partial.has(Piecewise):
         return Add(*(piecewise_fold(g * term) for term in Add.make_args(partial)))
-    content, primitive = partial.as_content_primitive()
+    below = {part: Dummy() for part in partial.atoms(Pow) if part.base.is_Add and not part.exp.is_positive}
+    content, primitive = partial.xreplace(below).as_content_primitive()
+    primitive = primitive.xreplace({held: part for part, held in below.items()})
     whole = content.is_Integer and 1 not in (content, primitive)
     return g * Mul(content, primitive, evaluate=False) if whole else g * partial
 

@@ -1,32 +1,47 @@
 """Matrix expressions as text to read: functions of entries by their names, sums by their words, .* entry by entry."""
 
+from collections.abc import Iterable
+from itertools import accumulate
+
 from sympy import (
     Add,
     DiagMatrix,
     DiagonalMatrix,
     DiagonalOf,
+    Eq,
     Expr,
     HadamardPower,
     HadamardProduct,
     Identity,
     Integer,
+    Lambda,
     MatAdd,
     MatMul,
+    MatrixBase,
     MatrixExpr,
+    MatrixSymbol,
     Mul,
+    Ne,
     OneMatrix,
+    Piecewise,
+    Pow,
     Rational,
+    S,
+    Symbol,
     Trace,
     Transpose,
+    exp,
     fraction,
     preorder_traversal,
 )
+from sympy.core.relational import Relational
 from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 from sympy.printing.precedence import PRECEDENCE, precedence
 from sympy.printing.str import StrPrinter
 
+from derive.programs.coefficients import flat, rational, with_fewer_signs, with_root_below
 from derive.programs.forms import chain, flat_product, transposed
-from derive.programs.nodes import Elementwise
+from derive.programs.nodes import Elementwise, RowLogSumExp, RowSoftmax
 
 
 class TextPrinter(StrPrinter):
@@ -39,16 +54,22 @@ class TextPrinter(StrPrinter):
         """What is subtracted comes last."""
         return self.sum_of(self._as_ordered_terms(expr, order=order))
 
+    def _print_Mul(self, expr: Mul) -> str:
+        """Minus a product that is a number needs no brackets."""
+        number, rest = expr.as_coeff_Mul()
+        if number == -1 and isinstance(rest, Trace) and binding(rest.arg) >= PRECEDENCE["Mul"]:
+            return f"-{self._print(rest)}"
+        return super()._print_Mul(expr)
+
     def _print_MatAdd(self, expr: MatAdd) -> str:
         """What is subtracted comes last, and before it numbers."""
-        return self.sum_of(sorted(expr.args, key=lambda term: isinstance(term, OneMatrix)))
+        return self.sum_of(with_numbers(expr.args) or sorted(expr.args, key=are_ones))
 
     def parenthesize(self, item: Expr, level: int, strict: bool = False) -> str:
         """In brackets where it binds less; a sum as the transpose of one that has fewer bars."""
         if isinstance(item, MatAdd) and is_flipped(item):
             return f"({self._print(transposed(item))}).T"
-        own = binding(item)
-        return f"({self._print(item)})" if own < level or (not strict and own <= level) else self._print(item)
+        return in_brackets(self._print(item), binding(item), level, strict)
 
     def sum_of(self, terms: list[Expr]) -> str:
         texts = sorted((self.parenthesize(term, PRECEDENCE["Add"], strict=True) for term in terms), key=is_negative)
@@ -58,13 +79,13 @@ class TextPrinter(StrPrinter):
     def _print_MatMul(self, expr: MatMul) -> str:
         """Numbers in front, what divides behind, and ones at the ends of a product as the sums that they make."""
         scale, factors = flat(expr)
-        number, rest = rational(scale)
+        number, rest = with_fewer_signs(*rational(scale))
         sign, number = ("-", -number) if number < 0 else ("", number)
-        above, below = fraction(rest)
+        above, below = fraction(rest, exact=True)
         above, whole = with_root_below(above, Integer(number.q))
         parts = [str(number.p)] * (number.p != 1) + [self.number(above)] * (above != 1)
         text = "*".join([*parts, *filter(None, [self.factors_of(factors)])]) or ("I" if factors else "1")
-        below = whole * below
+        below = Mul(whole, below, evaluate=not below.is_Add or whole == 1)
         return f"{sign}{text}" if below == 1 else f"{sign}{text}/{self.number(below, strict=True)}"
 
     def number(self, number: Expr, strict: bool = False) -> str:
@@ -98,7 +119,29 @@ class TextPrinter(StrPrinter):
         return "*".join([*map(self._print, left), text, *map(self._print, right)])
 
     def _print_Transpose(self, expr: Transpose) -> str:
+        if isinstance(expr.arg, RowSoftmax) and expr.shape[1] == 1:
+            return f"{expr.arg.word}({self._print(transposed(expr.arg.args[0]))})"
         return f"{self.parenthesize(expr.arg, PRECEDENCE['Pow'])}.T"
+
+    def _print_RowLogSumExp(self, expr: RowLogSumExp) -> str:
+        """Of a single row it is that of its entries, which may as well be a column."""
+        row = expr.args[0]
+        entries = transposed(row) if row.shape[0] == 1 and bars(transposed(row)) < bars(row) else row
+        return f"{expr.word}({self._print(entries)})"
+
+    def _print_MatrixBase(self, expr: MatrixBase) -> str:
+        return f"Matrix({self._print(expr.tolist())})"
+
+    _print_ImmutableDenseMatrix = _print_ImmutableMatrix = _print_MatrixBase
+
+    def _print_polygamma(self, expr: Expr) -> str:
+        order, argument = expr.args
+        return f"digamma({self._print(argument)})" if order == 0 else f"polygamma({order}, {self._print(argument)})"
+
+    def _print_Relational(self, expr: Relational) -> str:
+        """What is bounded first, then the bound."""
+        turned = expr.lhs.is_Atom and not expr.rhs.is_Atom and not isinstance(expr, Eq | Ne)
+        return super()._print_Relational(expr.reversed if turned else expr)
 
     def _print_Trace(self, expr: Trace) -> str:
         scale, factors = flat(expr.arg)
@@ -110,21 +153,27 @@ class TextPrinter(StrPrinter):
             if factors[0].shape[0] == 1 and all(isinstance(end, OneMatrix) for end in (factors[0], factors[-1])):
                 text = self.factors_of(factors)
                 return text if scale == 1 else f"{self.number(scale)}*{text}"
-        if scale == 1 and len(factors) == 1 and factors[0].shape == (1, 1) and not isinstance(factors[0], MatAdd):
-            return self._print(factors[0])
-        return f"tr({self._print(expr.arg)})"
+        return self._print(expr.arg) if is_single_number(expr) else f"tr({self._print(expr.arg)})"
 
     def _print_Determinant(self, expr: Expr) -> str:
         return f"det({self._print(expr.arg)})"
 
     def _print_HadamardProduct(self, expr: HadamardProduct) -> str:
-        first, *rest = expr.args
-        texts = [self.parenthesize(first, PRECEDENCE["Mul"], strict=True)]
-        return " .* ".join([*texts, *(self.parenthesize(part, PRECEDENCE["Mul"]) for part in rest)])
+        """Symbols first, and what divides last; ones in a sum as the number 1."""
+        below = {part: reciprocal_of(part) for part in expr.args if reciprocal_of(part) is not None}
+        above = sorted((part for part in expr.args if part not in below), key=rank) or [below.popitem()[0]]
+        return " ./ ".join([" .* ".join(map(self.factor, above)), *map(self.factor, below.values())])
+
+    def factor(self, part: MatrixExpr, level: int = PRECEDENCE["Mul"]) -> str:
+        """What is multiplied entry by entry, or at another level a base; ones in a sum as a number."""
+        if isinstance(part, MatAdd) and any(map(are_ones, part.args)):
+            others = [term for term in part.args if not are_ones(term)]
+            return f"({self.sum_of([*others, *(chain(term)[0] for term in part.args if are_ones(term))])})"
+        return self.parenthesize(part, level, strict=level == PRECEDENCE["Pow"])
 
     def _print_HadamardPower(self, expr: HadamardPower) -> str:
-        base, exponent = (self.parenthesize(part, PRECEDENCE["Pow"], strict=True) for part in expr.args)
-        return f"{base}.^{exponent}"
+        exponent = self.parenthesize(expr.exp, PRECEDENCE["Pow"], strict=True)
+        return f"{self.factor(expr.base, PRECEDENCE['Pow'])}.^{exponent}"
 
     def _print_DiagMatrix(self, expr: DiagMatrix) -> str:
         return f"diag({self._print(expr.args[0])})"
@@ -154,8 +203,90 @@ class TextPrinter(StrPrinter):
             scale, inner = formula.args[0].as_independent(letter, as_Add=False)
             if inner == letter:
                 return f"{formula.func.__name__}({self._print(MatMul(scale, operand))})"
-        letters = ", ".join(map(str, operands))
-        return f"apply({letters} -> {self._print(formula)}, {', '.join(map(self._print, operands.values()))})"
+        return self.entrywise(formula, operands)
+
+    def entrywise(self, formula: Expr, operands: dict[Expr, Expr]) -> str:
+        """The formula with matrices for its letters; with letters where it has branches or would be long."""
+        if is_short_in_full(formula, operands):
+            return EntriesPrinter(operands).doprint(formula)
+        names = {letter: Symbol("t") if letter.name.startswith("_") else letter for letter in operands}
+        letters = ", ".join(map(str, names.values()))
+        body = self._print(formula.xreplace(names))
+        return f"apply({letters} -> {body}, {', '.join(map(self._print, operands.values()))})"
+
+
+class EntriesPrinter(TextPrinter):
+    """A formula over entries, with matrices in the place of its letters: numbers are added to every entry."""
+
+    def __init__(self, operands: dict[Expr, Expr]) -> None:
+        super().__init__()
+        self.operands = operands
+
+    def has_matrix(self, formula: Expr) -> bool:
+        return formula.has(*self.operands)
+
+    def _print_Dummy(self, expr: Symbol) -> str:
+        return self._print_Symbol(expr)
+
+    def _print_Symbol(self, expr: Symbol) -> str:
+        return TextPrinter()._print(self.operands[expr]) if expr in self.operands else str(expr)
+
+    def _print_Function(self, expr: Expr) -> str:
+        return f"{expr.func.__name__}({', '.join(map(self._print, expr.args))})"
+
+    def _print_Pow(self, expr: Pow, rational: bool = False) -> str:
+        if not self.has_matrix(expr):
+            return super()._print_Pow(expr, rational)
+        if expr.exp == Rational(1, 2):
+            return f"sqrt({self._print(expr.base)})"
+        if expr.exp.could_extract_minus_sign():
+            return f"1 ./ {self.parenthesize(expr.base**-expr.exp, PRECEDENCE['Mul'])}"
+        level = PRECEDENCE["Pow"]
+        return f"{self.parenthesize(expr.base, level)}.^{self.parenthesize(expr.exp, level)}"
+
+    def _print_Mul(self, expr: Mul) -> str:
+        """Numbers in front, what divides last."""
+        if not self.has_matrix(expr):
+            return super()._print_Mul(expr)
+        number, rest = expr.as_independent(*self.operands, as_Add=False)
+        parts = Mul.make_args(rest)
+        below = [part for part in parts if part.is_Pow and part.exp.could_extract_minus_sign()]
+        above = [part for part in parts if part not in below]
+        sign, number = ("-", -number) if number.could_extract_minus_sign() else ("", number)
+        level = PRECEDENCE["Mul"]
+        texts = [self.parenthesize(part, level, strict=len(parts) == 1) for part in above] or ["1"]
+        number, divisor = fraction(number, exact=True)
+        texts = [f"{self.parenthesize(number, level)}*{texts[0]}", *texts[1:]] if number != 1 else texts
+        divisors = [self.parenthesize(1 / part, level) for part in below]
+        text = sign + " ./ ".join([" .* ".join(texts), *divisors])
+        return text if divisor == 1 else f"{text}/{self.parenthesize(divisor, level)}"
+
+    def parenthesize(self, item: Expr, level: int, strict: bool = False) -> str:
+        if item in self.operands:
+            return TextPrinter().parenthesize(self.operands[item], level, strict)
+        if not self.has_matrix(item):
+            return super().parenthesize(item, level, strict)
+        inverse = item.is_Pow and item.exp.could_extract_minus_sign()
+        return in_brackets(self._print(item), PRECEDENCE["Mul"] if inverse else precedence(item), level, strict)
+
+
+def is_short_in_full(formula: Expr, operands: dict[Expr, Expr]) -> bool:
+    """Whether it is no longer with matrices in the place of letters, and has no branches."""
+    if formula.has(Piecewise) or not all(part.is_Symbol or part.args or part.is_number for part in formula.args):
+        return False
+    return all(is_symbol(matrix) or formula.count(letter) == 1 for letter, matrix in operands.items())
+
+
+def in_brackets(text: str, own: int, level: int, strict: bool) -> str:
+    """The text in brackets where it binds less, unless it is a call of one function."""
+    return text if own > level or (strict and own == level) or is_one_call(text) else f"({text})"
+
+
+def is_one_call(text: str) -> bool:
+    """Whether it is a word and what is in brackets behind it."""
+    head, opened, inside = text.partition("(")
+    depths = accumulate({"(": 1, ")": -1}.get(character, 0) for character in opened + inside)
+    return head.isidentifier() and 0 not in list(depths)[:-1]
 
 
 def binding(item: Expr) -> int:
@@ -164,48 +295,71 @@ def binding(item: Expr) -> int:
         return PRECEDENCE["Add" if chain(item)[0].could_extract_minus_sign() else "Mul"]
     if isinstance(item, MatAdd):
         return PRECEDENCE["Add"]
+    if isinstance(item, HadamardPower):
+        return PRECEDENCE["Pow"]
+    if isinstance(item, Trace):
+        return PRECEDENCE["Add" if is_single_number(item) else "Atom"]
     if isinstance(item, Elementwise | ElementwiseApplyFunction):
-        lambda_of = item.args[0]
-        return PRECEDENCE["Pow" if is_power_of_letter(lambda_of.expr, *lambda_of.variables) else "Atom"]
+        formula, letters = item.args[0].expr, item.args[0].variables
+        if is_power_of_letter(formula, *letters):
+            return PRECEDENCE["Pow"]
+        operands = item.operands if isinstance(item, Elementwise) else {letters[0]: item.expr}
+        if formula.is_Function or not is_short_in_full(formula, operands):
+            return PRECEDENCE["Atom"]
+        power = formula.is_Pow and not formula.exp.could_extract_minus_sign()
+        return PRECEDENCE["Pow"] if power else min(precedence(formula), PRECEDENCE["Mul"])
     return precedence(item)
+
+
+def is_single_number(value: Trace) -> bool:
+    """Whether what is traced is a single number."""
+    return tuple(value.arg.shape) == (1, 1)
+
+
+def are_ones(term: MatrixExpr) -> bool:
+    """Whether it is a number times ones."""
+    return all(isinstance(factor, OneMatrix) for factor in chain(term)[1])
+
+
+def with_numbers(terms: Iterable[MatrixExpr]) -> list[Expr]:
+    """The terms of a sum entry by entry, ones as the number 1; none where there are others."""
+    entrywise = HadamardPower | HadamardProduct | ElementwiseApplyFunction | Elementwise
+    inner = [chain(term) for term in terms]
+    if all(len(factors) == 1 and isinstance(factors[0], entrywise | OneMatrix) for _, factors in inner):
+        return [
+            scale if isinstance(factors[0], OneMatrix) else term
+            for (scale, factors), term in zip(inner, terms, strict=True)
+        ]
+    return []
+
+
+def rank(part: MatrixExpr) -> int:
+    """Where it stands among what is multiplied entry by entry: I and symbols first, sums with ones last."""
+    if isinstance(part, Identity):
+        return -1
+    return 0 if is_symbol(part) else 2 if isinstance(part, MatAdd) and any(map(are_ones, part.args)) else 1
+
+
+def reciprocal_of(part: MatrixExpr) -> MatrixExpr | None:
+    """What it is one over, entry by entry."""
+    if isinstance(part, HadamardPower) and part.exp.is_negative:
+        return part.base if part.exp == -1 else HadamardPower(part.base, -part.exp)
+    if isinstance(part, ElementwiseApplyFunction):
+        base, exponent = part.function.expr.as_base_exp()
+        if exponent.is_negative and not isinstance(base, exp) and base != S.Exp1:
+            (letter,), below = part.function.variables, base**-exponent
+            return part.expr if below == letter else part.expr.applyfunc(Lambda(letter, below))
+    return None
+
+
+def is_symbol(matrix: MatrixExpr) -> bool:
+    return isinstance(matrix.arg if isinstance(matrix, Transpose) else matrix, MatrixSymbol)
 
 
 def is_power_of_letter(formula: Expr, *letters: Expr) -> bool:
     """Whether it is a power of its one letter, and no root, which has a name."""
     base, exponent = formula.as_base_exp()
     return letters == (base,) and exponent not in (1, Rational(1, 2)) and not exponent.has(base)
-
-
-def flat(expr: MatrixExpr) -> tuple[Expr, list[MatrixExpr]]:
-    """The coefficient and the factors of a product of products."""
-    scale, factors = chain(flat_product(Integer(1), [expr]))
-    found: list[MatrixExpr] = []
-    for factor in factors:
-        inner_scale, inner = flat(factor) if isinstance(factor, MatMul) else (Integer(1), [factor])
-        scale, found = scale * inner_scale, [*found, *inner]
-    return scale, found
-
-
-def rational(scale: Expr) -> tuple[Rational, Expr]:
-    """The rational factor of a number, also of the sums that are its factors, and the others."""
-    number, others = Integer(1), []
-    for factor in Mul.make_args(scale):
-        content, rest = factor.as_content_primitive() if factor.is_Add else factor.as_coeff_Mul()
-        if rest.is_Add and rest.could_extract_minus_sign():
-            content, rest = -content, -rest
-        number *= content
-        others.append(rest)
-    return number, Mul(*others)
-
-
-def with_root_below(above: Expr, below: Expr) -> tuple[Expr, Expr]:
-    """1/sqrt(2) for sqrt(2)/2, which SymPy makes of it."""
-    for part in Mul.make_args(above):
-        if part.is_Pow and part.exp == Rational(1, 2) and part.base.is_Integer:
-            whole, rest = below.as_coeff_Mul()
-            if whole.is_Integer and whole % part.base == 0:
-                return above / part, part * (whole // part.base) * rest
-    return above, below
 
 
 def is_flipped(total: MatAdd) -> bool:

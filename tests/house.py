@@ -29,6 +29,7 @@ ROOMS = (  # from top to bottom; those of one line do not know each other
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 FORBIDDEN = {"torch", "generated", "tests"}
 RECORDERS = {"derive/modules/graph.py"}  # which import torch, to record modules with it, and only when they are called
+IMPORTERS = {"import_module", "__import__"}
 LONGEST_FILE, LONGEST_CLASS = 400, 200  # lines
 OF_TORCH = {  # where functions have the names that torch or SymPy gives them, and are these functions
     "derive/matrix.py",
@@ -54,12 +55,22 @@ def offered(door: Path) -> set[str]:
 
 
 def imported(tree: ast.AST) -> Iterator[tuple[int, str, str]]:
-    """Line, module and name of each import; the name is empty where the whole module is imported."""
+    """Line, module and name of each import; the name is empty where the whole module is imported.
+
+    A call that imports counts, too, where it says how the module's name begins.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name, "") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield from ((node.lineno, "." * node.level + (node.module or ""), alias.name) for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in IMPORTERS:
+            given = [*node.args, *(keyword.value for keyword in node.keywords if keyword.arg == "name")][:1]
+            parts = [
+                part for value in given for part in (value.values if isinstance(value, ast.JoinedStr) else [value])
+            ]
+            if parts and isinstance(parts[0], ast.Constant):
+                yield node.lineno, str(parts[0].value), ""
 
 
 def called_imports(tree: ast.Module) -> set[int]:
@@ -122,7 +133,7 @@ def offences(derive: Path) -> list[str]:
             reason = offence(derive, own, module, name)
             if reason:
                 found.append(f"{place}:{line}: {reason}")
-        lengths = [(1, LONGEST_FILE, text.count("\n"))]
+        lengths = [(1, LONGEST_FILE, len(text.splitlines()))]
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef) and node.end_lineno:
                 lengths.append((node.lineno, LONGEST_CLASS, node.end_lineno - node.lineno + 1))

@@ -78,14 +78,8 @@ def test_each_template_belongs_to_a_target():
 
 def imports(path: Path) -> set[str]:
     """The modules that a file imports, and what it takes from them, which may be modules too."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            module = ".".join([path.parent.name] * node.level + [node.module] * bool(node.module))
-            found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
-    return found
+    found = list(house.imported(ast.parse(path.read_text(encoding="utf-8"))))
+    return {module for _, module, _ in found} | {f"{module}.{name}" for _, module, name in found if name}
 
 
 def modules(derive: Path) -> dict[str, Path]:
@@ -120,6 +114,9 @@ def test_rooms_import_from_below_and_by_their_doors():
 
 PLANTED = {
     "import torch": "never imports torch",
+    "importlib.import_module('torch')": "never imports torch",
+    "import_module(name=f'torch.{name}')": "never imports torch",
+    "__import__('torch.nn')": "never imports torch",
     "from generated import backward": "never imports generated",
     "from derive.packages import render": "packages is not below calculus",
     "from derive.reading import Reader": "reading is not below calculus",
@@ -153,7 +150,8 @@ def test_torch_is_imported_where_modules_are_recorded_and_only_when_that_is_call
 
 def test_a_planted_class_and_file_that_are_too_long_are_named_with_their_lines(derive_copy):
     (derive_copy / "calculus" / "long.py").write_text("class Long:\n" + "    x = 0\n" * 200, encoding="utf-8")
-    (derive_copy / "reading" / "long.py").write_text("\n" * 401, encoding="utf-8")
+    (derive_copy / "reading" / "long.py").write_text("\n" * 400 + "x = 0", encoding="utf-8")
+    (derive_copy / "reading" / "just.py").write_text("\n" * 400, encoding="utf-8")
     assert house.offences(derive_copy) == [
         "derive/calculus/long.py:1: 201 lines, of 200 at most",
         "derive/reading/long.py:1: 401 lines, of 400 at most",
@@ -311,7 +309,9 @@ def leaning(tests: Path) -> list[str]:
     for path in trees:
         wrong = {name for name in imports(path) if re.match(r"(tests\..*)?\b(test_|conftest)", name)}
         lost = {name for name in imports(path) if re.match(r"tests\.(?!helpers|house|tools)", name)} - wrong
+        near = {name for name in imports(path) if name.startswith(".")}
         found += [f"{path.name}: imports {name}, a test" for name in sorted(wrong)]
+        found += [f"{path.name}: imports {name}, relative to the file" for name in sorted(near)]
         found += [f"{path.name}: imports {name}, which is not in tests/helpers" for name in sorted(lost)]
     for path, function in functions:
         given = function.args.posonlyargs + function.args.args + function.args.kwonlyargs
@@ -332,12 +332,16 @@ def test_tests_lie_in_the_rooms_that_they_are_about():
 
 def test_what_leans_would_be_noticed(tmp_path):
     shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
-    lines = ["from tests.test_dat import BAD", "from tests import test_dat", "import test_dat", "import tests.gate", ""]
+    lines = ["from tests.test_dat import BAD", "from tests import test_dat", "import test_dat", "import tests.gate"]
+    lines += ["from ..room.test_dat import BAD", "import_module('tests.room.test_dat')", ""]
     (tmp_path / "test_a.py").write_text("\n".join([*lines, "def test_b(alike): ..."]), encoding="utf-8")
     assert leaning(tmp_path) == [
         "test_a.py: imports test_dat, a test",
+        "test_a.py: imports tests.room.test_dat, a test",
         "test_a.py: imports tests.test_dat, a test",
         "test_a.py: imports tests.test_dat.BAD, a test",
+        "test_a.py: imports ..room.test_dat, relative to the file",
+        "test_a.py: imports ..room.test_dat.BAD, relative to the file",
         "test_a.py: imports tests.gate, which is not in tests/helpers",
         "test_a.py: test_b(alike) hides a fixture",
     ]

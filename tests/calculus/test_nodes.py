@@ -10,6 +10,7 @@ from sympy import (
     BlockMatrix,
     Determinant,
     Expr,
+    HadamardProduct,
     Identity,
     ImmutableDenseMatrix,
     Inverse,
@@ -45,6 +46,7 @@ from derive.programs import (
     Program,
     RowLogSumExp,
     RowMax,
+    RowSoftmax,
     Scalar,
     SignDet,
     elementwise,
@@ -89,6 +91,9 @@ VALUES = {
 }
 
 
+READ_AS_OTHERS = {"RowSoftmax": RowSoftmax(P)}
+
+
 def equation(value: MatrixExpr) -> Equation:
     return Equation(MatrixSymbol("F", *value.shape), value, "definition", "F")
 
@@ -121,8 +126,16 @@ def test_each_node_that_is_an_operation_has_an_example():
 
 def test_each_node_of_ours_is_an_operation_or_is_read_as_others():
     ours = {kind for base in (Node, OfDeterminant) for kind in (*base.__subclasses__(), *OfRows.__subclasses__())}
-    rows = lower.registry.keys() | NUMBER_RULES.keys() | ENTRY_RULES.keys() | MATRIX_RULES.keys()
-    assert {kind.__name__ for kind in ours - rows - {OfRows}} == set()
+    operations = {kind.__name__ for kind in lower.registry}
+    assert {kind.__name__ for kind in ours - {OfRows}} - operations == READ_AS_OTHERS.keys()
+
+
+@pytest.mark.parametrize("name", READ_AS_OTHERS)
+def test_what_is_read_as_others_has_a_definition_of_its_own_and_its_gradient_is_proved(name):
+    value = READ_AS_OTHERS[name]
+    assert type(value).__name__ == name
+    assert worth(value, numbers(INPUTS)).shape == value.shape
+    derivation(total(HadamardProduct(value, value)), [P])
 
 
 def test_each_node_that_is_an_operation_can_be_read_and_a_matrix_also_if_it_has_one_entry():

@@ -10,6 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import sympy
+import torch
+
 ROOT = Path(__file__).parent.parent
 ROOMS = (  # from top to bottom; those of one line do not know each other
     ("backward",),
@@ -30,12 +33,13 @@ FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 FORBIDDEN = {"torch", "generated", "tests"}
 RECORDERS = {"derive/modules/graph.py"}  # which import torch, to record modules with it, and only when they are called
 IMPORTERS = {"import_module", "__import__"}
+GIVING_NAMES = (torch, torch.nn.functional, torch.special, torch.ops.aten, sympy)
 LONGEST_FILE, LONGEST_CLASS = 400, 200  # lines
-OF_TORCH = {  # where functions have the names that torch or SymPy gives them, and are these functions
+OF_TORCH = {  # where functions may have the names that torch or SymPy gives them, and are then these functions
     "derive/matrix.py",
     *(f"derive/formulas/{name}.py" for name in ("losses", "stable")),
     *(f"derive/modules/{name}.py" for name in ("entrywise", "layers", "layout", "losses", "sums", "windows")),
-    *(f"derive/backward/{name}.py" for name in ("largest", "layers", "losses", "maps", "places", "products")),
+    *(f"derive/backward/{name}.py" for name in ("layers", "losses", "maps", "places", "products")),
     "derive/proof/stand_in.py",
 }
 
@@ -106,7 +110,7 @@ def of_two_meanings(derive: Path) -> list[str]:
     return [
         f"{file}:{line}: {name} is something else in {', '.join(other for other, _ in found if other != file)}"
         for name, found in several.items()
-        if not OF_TORCH.issuperset(file for file, _ in found)
+        if not (OF_TORCH.issuperset(file for file, _ in found) and any(hasattr(of, name) for of in GIVING_NAMES))
         for file, line in found
     ]
 

@@ -168,6 +168,18 @@ def test_a_planted_name_that_stands_elsewhere_is_named_at_both_places(derive_cop
     assert any(line.startswith("derive/programs/notation.py:") and "calculus/twin.py" in line for line in found)
 
 
+def test_where_names_are_torch_s_only_these_stand_twice(derive_copy):
+    for room in ("backward", "modules"):
+        path = derive_copy / room / "layers.py"
+        more = "\n\ndef celu():\n    pass\n\n\ndef twin():\n    pass\n"
+        path.write_text(path.read_text(encoding="utf-8") + more, encoding="utf-8")
+    found = house.of_two_meanings(derive_copy)
+    assert [re.sub(":[0-9]+:", ":", line) for line in found] == [
+        "derive/backward/layers.py: twin is something else in derive/modules/layers.py",
+        "derive/modules/layers.py: twin is something else in derive/backward/layers.py",
+    ]
+
+
 def test_a_planted_cycle_a_slope_and_a_file_outside_all_rooms_are_noticed(derive_copy):
     path = derive_copy / "calculus" / "theorem.py"
     path.write_text("from derive.calculus.reverse import derive\n" + path.read_text(encoding="utf-8"), encoding="utf-8")

@@ -12,7 +12,7 @@ from derive.backward.written import spelled
 from derive.modules import per_axis
 
 
-def largest(t: Tape, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
+def line_extremes(t: Tape, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
     """The largest of lines, or the smallest, whose cotangent goes to those that are as large, in equal parts."""
     dims = axes(x.shape, dim)
 
@@ -33,7 +33,7 @@ def largest(t: Tape, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
     return made
 
 
-def with_place(name: str) -> Handler:
+def extremes_with_places(name: str) -> Handler:
     """The largest of each line, or the smallest, and its place, to which the cotangent goes."""
 
     def handler(t: Tape, x: Value, dim: int, keepdim: bool = False) -> list[Value]:
@@ -51,7 +51,7 @@ def with_place(name: str) -> Handler:
     return handler
 
 
-def max_pool(t: Tape, x: Value, kernel_size: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1) -> Value:
+def max_pool2d(t: Tape, x: Value, kernel_size: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1) -> Value:
     """The largest of each window; its cotangent goes to its place in the image, as torch numbers these."""
     shape, flat = t.shape, (Literal("-2"),)
     options = {"stride": stride or kernel_size, "padding": padding, "dilation": dilation}
@@ -70,8 +70,8 @@ def max_pool(t: Tape, x: Value, kernel_size: Any, stride: Any = (), padding: Any
 
 
 LARGEST_HANDLERS: dict[str, Handler] = {
-    **dict.fromkeys(("amax", "amin", "max", "min"), largest),
-    "max.dim": with_place("max"),
-    "max_pool2d": max_pool,
-    "min.dim": with_place("min"),
+    **dict.fromkeys(("amax", "amin", "max", "min"), line_extremes),
+    "max.dim": extremes_with_places("max"),
+    "max_pool2d": max_pool2d,
+    "min.dim": extremes_with_places("min"),
 }

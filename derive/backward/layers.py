@@ -28,7 +28,7 @@ def weighed(t: Tape, x: Value, weight: Value | None, bias: Value | None) -> Valu
     return entrywise(t, lambda u, w, b: u * w + b, (x, weight, bias), code)
 
 
-def per_channel(t: Tape, x: Value | None, rank: int) -> Value | None:
+def shaped_by_channel(t: Tape, x: Value | None, rank: int) -> Value | None:
     if x is None or rank == 2:
         return x
     return reshaped(t, x, (*x.shape, *[ONE_LONG] * (rank - 2)), f"_{x.name.rpartition('_')[2]}")
@@ -36,7 +36,7 @@ def per_channel(t: Tape, x: Value | None, rank: int) -> Value | None:
 
 def weighed_by_channel(t: Tape, x: Value, weight: Value | None, bias: Value | None) -> Value:
     rank = len(x.shape)
-    return weighed(t, x, per_channel(t, weight, rank), per_channel(t, bias, rank))
+    return weighed(t, x, shaped_by_channel(t, weight, rank), shaped_by_channel(t, bias, rank))
 
 
 def standardized(t: Tape, x: Value, dims: Sequence[int], eps: Any, suffix: str) -> Value:
@@ -93,7 +93,7 @@ def batch_norm(
     if training:
         dims = [axis for axis in range(rank) if axis != 1]
         return weighed_by_channel(t, standardized(t, input, dims, eps, hat(weight, bias)), weight, bias)
-    mean, var = per_channel(t, running_mean, rank), per_channel(t, running_var, rank)
+    mean, var = shaped_by_channel(t, running_mean, rank), shaped_by_channel(t, running_var, rank)
     if mean is None or var is None:
         raise Refused("no running statistics")
     scale = entrywise(t, lambda v: 1 / formula("sqrt")(v + exactly(eps)), (var,), suffix="_rstd")
@@ -164,7 +164,7 @@ def variance(kind: str) -> Handler:
     return handler
 
 
-def attention(
+def scaled_dot_product_attention(
     t: Tape,
     query: Value,
     key: Value,
@@ -216,7 +216,7 @@ def dropout(t: Tape, input: Value, p: Any, train: bool) -> Value:
     return input
 
 
-def gates(
+def gate_terms(
     t: Tape, input: Value, hidden: Value, weights: Sequence[Value | None], count: int
 ) -> tuple[list[Value], list[Value]]:
     """What comes from the input and from the state, for each gate."""
@@ -235,7 +235,7 @@ def sigmoid_gate(t: Tape, formula_of: Callable[..., Any], operands: Sequence[Any
 def lstm_cell(
     t: Tape, input: Value, hx: Sequence[Value], w_ih: Value, w_hh: Value, b_ih: Any = None, b_hh: Any = None
 ) -> list[Value]:
-    given, kept = gates(t, input, hx[0], (w_ih, w_hh, b_ih, b_hh), 4)
+    given, kept = gate_terms(t, input, hx[0], (w_ih, w_hh, b_ih, b_hh), 4)
     pairs = list(zip(given, kept, strict=True))
     i, f, o = (
         sigmoid_gate(t, lambda a, b: a + b, pairs[place], f"_{name}") for place, name in ((0, "i"), (1, "f"), (3, "o"))
@@ -247,14 +247,14 @@ def lstm_cell(
 
 
 def gru_cell(t: Tape, input: Value, hx: Value, w_ih: Value, w_hh: Value, b_ih: Any = None, b_hh: Any = None) -> Value:
-    given, kept = gates(t, input, hx, (w_ih, w_hh, b_ih, b_hh), 3)
+    given, kept = gate_terms(t, input, hx, (w_ih, w_hh, b_ih, b_hh), 3)
     reset = sigmoid_gate(t, lambda a, b: a + b, (given[0], kept[0]), "_reset")
     update = sigmoid_gate(t, lambda a, b: a + b, (given[1], kept[1]), "_update")
     new = entrywise(t, lambda n, r, k: formula("tanh")(n + r * k), (given[2], reset, kept[2]), suffix="_new")
     return entrywise(t, lambda z, n, h: (1 - z) * n + z * h, (update, new, hx))
 
 
-def rnn_cell(name: str) -> Handler:
+def recurrent_cell(name: str) -> Handler:
     def handler(
         t: Tape, input: Value, hx: Value, w_ih: Value, w_hh: Value, b_ih: Any = None, b_hh: Any = None
     ) -> Value:
@@ -283,9 +283,9 @@ LAYERS: dict[str, Handler] = {
     "logsumexp": logsumexp,
     "lstm_cell": lstm_cell,
     "rms_norm": rms_norm,
-    "rnn_relu_cell": rnn_cell("relu"),
-    "rnn_tanh_cell": rnn_cell("tanh"),
-    "scaled_dot_product_attention": attention,
+    "rnn_relu_cell": recurrent_cell("relu"),
+    "rnn_tanh_cell": recurrent_cell("tanh"),
+    "scaled_dot_product_attention": scaled_dot_product_attention,
     "softmax": softmax,
     "std": variance("std"),
     "std.correction": variance("std"),

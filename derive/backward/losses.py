@@ -28,7 +28,7 @@ def reduction_of(t: Tape, losses: Callable[[str], Value], reduction: int, weight
     return summed_along(t, each, dims, False, total, ())
 
 
-def of_pairs(name: str) -> Handler:
+def loss_of_pairs(name: str) -> Handler:
     """A loss of entries and targets in the same places."""
 
     def handler(t: Tape, x: Value, target: Value, reduction: int = 1, **more: Any) -> Value:
@@ -149,7 +149,7 @@ def cross_entropy_loss(
 
 LOSS_HANDLERS: dict[str, Handler] = {
     **{
-        name: of_pairs(name)
+        name: loss_of_pairs(name)
         for name in (
             *("binary_cross_entropy", "binary_cross_entropy_with_logits", "huber_loss", "kl_div", "l1_loss"),
             *("mse_loss", "smooth_l1_loss"),

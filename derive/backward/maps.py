@@ -103,7 +103,7 @@ def expanded(t: Tape, x: Value, shape: TensorShape) -> Value:
     return linear(t, x, shape, code, lambda g: summed_to(g, shape, x.shape), rows=by_row)
 
 
-def total(t: Tape, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
+def sum_over(t: Tape, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
     return summed_along(t, x, axes(x.shape, dim), keepdim, spelled(t), t.shape)
 
 
@@ -224,7 +224,7 @@ def taken(t: Tape, x: Value, dim: int = 0, start: Any = None, end: Any = None, s
     return Index(x.source, (*[ALL_OF_AXIS] * (dim % len(x.shape)), parts))
 
 
-def part(t: Tape, x: Value, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Value:
+def cut_part(t: Tape, x: Value, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Value:
     if t.shape == x.shape and step == 1:
         return x
     ends = {"end": end} if isinstance(end, Size) or (end is not None and end < ENDLESS) else {}
@@ -237,7 +237,7 @@ def part(t: Tape, x: Value, dim: int = 0, start: Any = None, end: Any = None, st
 def narrow(t: Tape, x: Value, dim: int, start: Any, length: Any) -> Value:
     if not isinstance(start, int) or not isinstance(length, int):
         raise Refused("a part whose place changes with the sizes")
-    return part(t, x, dim, start, start + length)
+    return cut_part(t, x, dim, start, start + length)
 
 
 def pad(t: Tape, x: Value, pad: Sequence[int], mode: str = "constant", value: Any = None) -> Value:
@@ -256,7 +256,7 @@ def pad(t: Tape, x: Value, pad: Sequence[int], mode: str = "constant", value: An
     return linear(t, x, t.shape, spelled(t), adjoint, push=pushed([zeros]))
 
 
-def triangle(name: str) -> Handler:
+def triangular(name: str) -> Handler:
     def handler(t: Tape, x: Value, diagonal: int = 0) -> Value:
         return linear(t, x, t.shape, spelled(t), lambda g: method(g, name, Literal(str(diagonal))))
 
@@ -361,14 +361,14 @@ MAPS: dict[str, Handler] = {
     "repeat_interleave.self_int": repeat_interleave,
     "roll": roll,
     "select": scattered("select_scatter"),
-    "slice": part,
+    "slice": cut_part,
     "stack": stack,
-    "sum": total,
+    "sum": sum_over,
     "swapaxes": lambda t, x, axis0, axis1: transpose(t, x, axis0, axis1),
     "t": transpose,
     "transpose": transpose,
-    "tril": triangle("tril"),
-    "triu": triangle("triu"),
+    "tril": triangular("tril"),
+    "triu": triangular("triu"),
     "unbind": in_pieces("stack"),
     "where": where,
 }

@@ -299,7 +299,7 @@ def of_windows(
     return call("torch.einsum", Literal(f'"ngol, ngkl -> {row}gok"'), one, other)
 
 
-def average_pool(rank: int) -> Handler:
+def means_of_windows(rank: int) -> Handler:
     def handler(t: Tape, x: Value, kernel_size: Any, stride: Any = (), padding: Any = 0) -> Value:
         """Means of windows; each window's share of the cotangent goes back to its entries."""
         kernel, around = per_axis(kernel_size, rank), per_axis(padding, rank)
@@ -343,8 +343,8 @@ PRODUCTS: dict[str, Handler] = {
     "adaptive_avg_pool1d": adaptive_average(1),
     "adaptive_avg_pool2d": adaptive_average(2),
     "addmm": addmm,
-    "avg_pool1d": average_pool(1),
-    "avg_pool2d": average_pool(2),
+    "avg_pool1d": means_of_windows(1),
+    "avg_pool2d": means_of_windows(2),
     "baddbmm": lambda t, x, batch1, batch2, beta=1, alpha=1: addmm(t, x, batch1, batch2, beta, alpha),
     "bilinear": bilinear_layer,
     "conv1d": convolution(1),

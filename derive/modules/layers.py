@@ -42,11 +42,11 @@ def layer_norm(
     """Each part of this shape less its mean, over the root of its variance and eps."""
     lines = input.reshape(*input.shape[: input.ndim - len(normalized_shape)], prod(normalized_shape))
     return times_plus(
-        each_line(lines, -1, lambda line: standardized(line, lifted(eps))).reshape(input.shape), weight, bias
+        each_line(lines, -1, lambda line: standardized_line(line, lifted(eps))).reshape(input.shape), weight, bias
     )
 
 
-def standardized(line: list[ArrayEntry], eps: ArrayEntry) -> list[ArrayEntry]:
+def standardized_line(line: list[ArrayEntry], eps: ArrayEntry) -> list[ArrayEntry]:
     middle, root = mean_of(line), root_of(variance_of(line) + eps)
     return [(entry - middle) / root for entry in line]
 
@@ -63,7 +63,7 @@ def group_norm(
     input: Array, num_groups: int, weight: Array | None = None, bias: Array | None = None, eps: Any = 1e-5
 ) -> Array:
     lines = input.reshape(input.shape[0], num_groups, -1)
-    found = each_line(lines, -1, lambda line: standardized(line, lifted(eps))).reshape(input.shape)
+    found = each_line(lines, -1, lambda line: standardized_line(line, lifted(eps))).reshape(input.shape)
     return times_plus(found, per_channel(weight, input), per_channel(bias, input))
 
 
@@ -99,7 +99,7 @@ def batch_norm(
         channels = numpy.moveaxis(input, 1, 0)
         lines = channels.reshape(channels.shape[0], -1)
         found = numpy.moveaxis(
-            each_line(lines, -1, lambda line: standardized(line, lifted(eps))).reshape(channels.shape), 0, 1
+            each_line(lines, -1, lambda line: standardized_line(line, lifted(eps))).reshape(channels.shape), 0, 1
         )
     else:
         small = lifted(eps)
@@ -121,7 +121,7 @@ def batch_norm_functional(
     return [batch_norm(input, weight, bias, running_mean, running_var, training, eps), None, None, None, None]
 
 
-def attention(
+def scaled_dot_product_attention(
     query: Array,
     key: Array,
     value: Array,
@@ -223,5 +223,5 @@ LAYER_OPERATIONS: dict[str, ByDefinition] = {
     "rms_norm": rms_norm,
     "rnn_relu_cell": rnn_cell(of("relu")),
     "rnn_tanh_cell": rnn_cell(tanh),
-    "scaled_dot_product_attention": attention,
+    "scaled_dot_product_attention": scaled_dot_product_attention,
 }

@@ -72,13 +72,13 @@ def variance_of(entries: list[ArrayEntry], correction: int = 0) -> ArrayEntry:
     return entries_sum((entry - middle) ** 2 for entry in entries) / (len(entries) - correction)
 
 
-def variance(x: Array, dim: Dims = None, correction: Any = None, keepdim: bool = False) -> Array:
+def var(x: Array, dim: Dims = None, correction: Any = None, keepdim: bool = False) -> Array:
     less = 1 if correction is None else int(correction)
     return along_axes(floats(x), dim, keepdim, lambda entries: variance_of(entries, less))
 
 
 def deviation(x: Array, dim: Dims = None, correction: Any = None, keepdim: bool = False) -> Array:
-    return each(root_of, variance(x, dim, correction, keepdim))
+    return each(root_of, var(x, dim, correction, keepdim))
 
 
 def product_of_entries(entries: list[Any]) -> Any:
@@ -151,7 +151,7 @@ def most(entries: list[ArrayEntry], sign: int = 1) -> int:
     return best
 
 
-def largest(sign: int) -> ByDefinition:
+def extremes(sign: int) -> ByDefinition:
     def extreme(entries: list[ArrayEntry]) -> ArrayEntry:
         open_ones = any(isinstance(entry, Expr) for entry in entries)
         return extreme_of(sign, *entries) if open_ones else entries[most(entries, sign)]
@@ -174,7 +174,7 @@ def extreme_of(sign: int, *entries: ArrayEntry) -> Extreme:
 def with_place(sign: int) -> ByDefinition:
     def operation(x: Array, dim: int, keepdim: bool = False) -> tuple[Array, Array]:
         places = along_axes(floats(x), dim, keepdim, lambda entries: most(entries, sign)).astype(numpy.int64)
-        return largest(sign)(x, dim, keepdim), places
+        return extremes(sign)(x, dim, keepdim), places
 
     return operation
 
@@ -274,8 +274,8 @@ def einsum(equation: str, tensors: Sequence[Array]) -> Array:
 
 SUM_OPERATIONS: dict[str, ByDefinition] = {
     "addmm": addmm,
-    "amax": largest(1),
-    "amin": largest(-1),
+    "amax": extremes(1),
+    "amin": extremes(-1),
     "argmax": place_of_largest(1),
     "argmin": place_of_largest(-1),
     "baddbmm": lambda x, batch1, batch2, beta=1, alpha=1: addmm(x, batch1, batch2, beta, alpha),
@@ -293,10 +293,10 @@ SUM_OPERATIONS: dict[str, ByDefinition] = {
     "log_softmax": log_softmax,
     "logsumexp": logsumexp,
     "matmul": matmul,
-    "max": largest(1),
+    "max": extremes(1),
     "max.dim": with_place(1),
     "mean": mean,
-    "min": largest(-1),
+    "min": extremes(-1),
     "min.dim": with_place(-1),
     "mm": lambda x, mat2: matmul(x, mat2),
     "mv": lambda x, vec: matmul(x, vec),
@@ -308,6 +308,6 @@ SUM_OPERATIONS: dict[str, ByDefinition] = {
     "sort": lambda x, dim=-1, descending=False: sorted_of(x, dim, descending),
     "sum": summed,
     "topk": lambda x, k, dim=-1, largest=True: sorted_of(x, dim, largest, k),
-    "var": lambda x, dim=None, unbiased=True, keepdim=False: variance(x, dim, int(unbiased), keepdim),
-    "var.correction": variance,
+    "var": lambda x, dim=None, unbiased=True, keepdim=False: var(x, dim, int(unbiased), keepdim),
+    "var.correction": var,
 }

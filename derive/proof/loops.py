@@ -10,7 +10,7 @@ from sympy import Add, Dummy, Expr, Piecewise, Symbol, lambdify
 
 from derive.formulas import OfRow, logsumexp, opened, p, w, y, z
 from derive.problems import Network
-from derive.proof.stand_in import largest
+from derive.proof.stand_in import largest_of_row
 
 Layer = tuple[Sequence[Sequence[Any]], Sequence[Any] | None]  # rows of weights, and biases if there are any
 
@@ -35,7 +35,7 @@ def mean_of_largest(row: Sequence[Expr]) -> Expr:
     """The mean of the entries that are no smaller than `largest`; what is shown holds whichever number that is."""
     if len(row) == 1:
         return row[0]
-    most = largest(*row)
+    most = largest_of_row(*row)
     ties = Add(*(Piecewise((0, entry < most), (1, True)) for entry in row))
     return Add(*(Piecewise((0, entry < most), (entry / ties, True)) for entry in row))
 

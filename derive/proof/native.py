@@ -20,7 +20,7 @@ from derive.proof.c import CProgram
 from derive.proof.c_memory import GivenArray, Pointer
 from derive.proof.certificate import NotProved
 from derive.proof.judge import Claim
-from derive.proof.stand_in import largest
+from derive.proof.stand_in import largest_of_row
 from derive.proof.tensor import Tensor
 
 C_CONSTANT = re.compile(r"^static const real (\w+) = ([\d.e+-]+)(f?); /\* (.*) \*/$", re.MULTILINE)
@@ -54,7 +54,7 @@ CALLING = ("gradient", "hvp", "per_sample")  # which call the others
 
 def row_amax(features: int, rows: int, stride: int, entries: Pointer, to: Pointer) -> None:
     for r in range(rows):
-        to.moved(r).store(largest(*(entries.moved(i * stride + r).load() for i in range(features))))
+        to.moved(r).store(largest_of_row(*(entries.moved(i * stride + r).load() for i in range(features))))
 
 
 def constants_of(source: str) -> dict[str, Expr]:

@@ -59,12 +59,12 @@ def clamp(tensor: Tensor, /, min: Any = None, max: Any = None) -> Tensor:
     return tensor
 
 
-def of_pairs(function: Callable[[Expr, Expr], Expr]) -> Callable[[Tensor, Tensor], Tensor]:
+def of_two_entries(function: Callable[[Expr, Expr], Expr]) -> Callable[[Tensor, Tensor], Tensor]:
     return lambda left, right, /: with_names(numpy.frompyfunc(function, 2, 1)(values(left), values(right)))
 
 
-atan2 = of_pairs(lambda y, x: Integer(0) if x == y == 0 else sympy.atan2(y, x))
-maximum, minimum = of_pairs(sympy.Max), of_pairs(sympy.Min)
+atan2 = of_two_entries(lambda y, x: Integer(0) if x == y == 0 else sympy.atan2(y, x))
+maximum, minimum = of_two_entries(sympy.Max), of_two_entries(sympy.Min)
 TAILS = {function.__name__: function(z) for function in AUXILIARY}  # which keep their digits
 sqrt, square = of_entries(sympy.sqrt), of_entries(lambda entry: entry**2)
 expm1, log1p = of_entries(lambda entry: sympy.exp(entry) - 1), of_entries(lambda entry: sympy.log(1 + entry))
@@ -85,8 +85,8 @@ def log_ndtr(entry: Expr) -> Expr:
     return sympy.log(tail / 2)
 
 
-xlogy = of_pairs(lambda factor, of: Integer(0) if factor == 0 else factor * sympy.log(of))
-xlog1py = of_pairs(lambda factor, of: Integer(0) if factor == 0 else factor * sympy.log(1 + of))
+xlogy = of_two_entries(lambda factor, of: Integer(0) if factor == 0 else factor * sympy.log(of))
+xlog1py = of_two_entries(lambda factor, of: Integer(0) if factor == 0 else factor * sympy.log(1 + of))
 
 
 @of_entries
@@ -138,7 +138,7 @@ def amax(tensor: Tensor, dim: int | tuple[int, ...], /, keepdim: bool = False) -
     rows = entries.reshape(1, -1) if isinstance(dim, tuple) else numpy.moveaxis(entries, dim, -1)
     if rows.shape[-1] == 0:
         raise RefusedByTorch("amax: of no entries")
-    found = numpy.frompyfunc(lambda index: largest(*rows.reshape(-1, rows.shape[-1])[index]), 1, 1)(
+    found = numpy.frompyfunc(lambda index: largest_of_row(*rows.reshape(-1, rows.shape[-1])[index]), 1, 1)(
         numpy.arange(rows.size // rows.shape[-1]).reshape(rows.shape[:-1])
     )
     if isinstance(dim, tuple):
@@ -147,11 +147,11 @@ def amax(tensor: Tensor, dim: int | tuple[int, ...], /, keepdim: bool = False) -
 
 
 @cache
-def largest(*row: Expr) -> Expr:
+def largest_of_row(*row: Expr) -> Expr:
     """Of numbers; of symbols any number that is the same for the same row, so that a proof holds whichever it is."""
     if all(entry.is_number for entry in row):
         return sympy.Max(*row)
-    return sympy.Symbol(f"amax{largest.cache_info().misses}", real=True)
+    return sympy.Symbol(f"amax{largest_of_row.cache_info().misses}", real=True)
 
 
 def kron(left: Tensor, right: Tensor, /) -> Tensor:

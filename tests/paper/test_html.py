@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 import subprocess
+import time
 import urllib.request
 
 import pytest
@@ -66,9 +67,18 @@ class Browser:
         away = {**move, "x": 1, "y": 1}
         self.call("POST", "/actions", {"actions": [{"type": "pointer", "id": "mouse", "actions": [away, move]}]})
 
-    def press(self, key: str) -> None:
-        keys = [{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]
+    def press(self, *held: str) -> None:
+        keys = [{"type": "keyDown", "value": key} for key in held]
+        keys += [{"type": "keyUp", "value": key} for key in reversed(held)]
         self.call("POST", "/actions", {"actions": [{"type": "key", "id": "keys", "actions": keys}]})
+
+    def until(self, condition: str) -> bool:
+        """Whether a condition comes true while the page moves; two seconds are more than any move takes."""
+        for _ in range(40):
+            if self.js(condition):
+                return True
+            time.sleep(0.05)
+        return False
 
     def messages(self) -> list[str]:
         return [entry["message"] for entry in self.call("POST", "/se/log", {"type": "browser"})]
@@ -120,6 +130,25 @@ def test_what_is_wider_than_a_phone_can_be_scrolled_to(browser, pages):
     assert browser.js(hidden) == []
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_cut_off_above_or_below_and_what_is_cut_off_aside_shows_it(browser, pages, width):
+    """Brackets keep their feet; what goes on has a shadow at its edge and can be scrolled with the keyboard."""
+    boxes = "[...document.querySelectorAll('main *')].filter(e => getComputedStyle(e).overflowX === 'auto')"
+    wide = f"{boxes}.filter(e => e.scrollWidth > e.clientWidth)"
+    browser.size(width, 844)
+    for name, page in pages.items():
+        browser.open(page)
+        assert browser.js(f"{boxes}.length") > 50
+        cut = f"{boxes}.filter(e => e.scrollHeight > e.clientHeight).map(e => e.textContent)"
+        assert browser.js(cut) == [], name
+        assert browser.js(f"{wide}.filter(e => e.tabIndex !== 0).map(e => e.textContent)") == [], name
+        plain = f"{wide}.filter(e => !getComputedStyle(e).backgroundImage.includes('gradient'))"
+        assert browser.js(f"{plain}.map(e => e.textContent)") == [], name
+    if width == 390:
+        browser.open(pages["default"])
+        assert browser.js(f"{wide}.filter(e => e.matches('.values *')).length") > 3
+
+
 def test_pointing_at_a_symbol_says_what_it_is(browser, pages):
     browser.size(1200, 900)
     browser.open(pages["default"])
@@ -153,6 +182,61 @@ def test_the_steps_can_be_gone_through_with_buttons_and_keys(browser, pages):
     assert browser.js("document.querySelector('.current').id") == "B6"
     assert browser.js("document.querySelectorAll('.current').length") == 1
     assert browser.messages() == []
+
+
+def test_an_arrow_in_a_wide_box_scrolls_it_and_with_another_key_leaves_the_steps_alone(browser, pages):
+    browser.size(390, 844)
+    browser.open(pages["default"])
+    browser.js("document.documentElement.style.scrollBehavior = 'auto'")
+    for held in ("\ue008", "\ue009", "\ue00a"):
+        browser.press(held, "\ue014")
+        assert browser.js("document.querySelectorAll('.current').length") == 0
+    browser.open(pages["default"])
+    box = "document.querySelector('.scroll[tabindex]')"
+    browser.js(f"{box}.focus()")
+    browser.press("\ue014")
+    assert browser.until(f"{box}.scrollLeft > 0")
+    assert browser.js("document.querySelectorAll('.current').length") == 0
+
+
+def test_an_arrow_goes_on_from_where_the_reader_is(browser, pages):
+    """Not from the step of long ago; quick presses, while the page still moves, go on from the step they name."""
+    browser.size(1200, 900)
+    browser.open(pages["default"])
+    here = "document.querySelector('.current').id"
+    seen = "(box => box.top >= 0 && box.top < 900)(document.querySelector('.current h3').getBoundingClientRect())"
+    for anchor in ("B3", "F2", "B5"):
+        browser.js(f"document.getElementById('{anchor}').scrollIntoView({{behavior: 'instant'}})")
+        browser.press("\ue014")
+        assert browser.js(here) == anchor
+        assert browser.until(seen)
+    for step in ("B4", "B3", "B2", "B1", "F7", "F6"):
+        browser.press("\ue012")
+        assert browser.js(here) == step
+    assert browser.until(seen)
+
+
+def test_buttons_keep_the_focus_and_arrows_give_it_to_the_heading(browser, pages):
+    browser.size(1200, 900)
+    browser.open(pages["default"])
+    browser.js("document.getElementById('forth').focus()")
+    for step in ("F1", "F2", "F3"):
+        browser.press("\ue007")
+        assert browser.js("document.querySelector('.current').id") == step
+        assert browser.js("document.activeElement.id") == "forth"
+    browser.press("\ue014")
+    assert browser.js("document.activeElement.tagName + document.activeElement.parentElement.id") == "H3F6"
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (390, 500), (1280, 400)])
+def test_the_heading_of_every_step_is_in_view(browser, pages, width, height):
+    browser.size(width, height)
+    browser.open(pages["default"])
+    browser.js("document.documentElement.style.scrollBehavior = 'auto'")
+    for _ in range(11):
+        browser.press("\ue014")
+        name, top = browser.js("(h => [h.textContent, h.getBoundingClientRect().top])(document.activeElement)")
+        assert 0 <= top < height / 2, name
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

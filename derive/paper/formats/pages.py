@@ -304,7 +304,7 @@ class HtmlPage(Page):
 
     def values(self, block: Values) -> str:
         rows = "\n".join(
-            f"<li>{self.side(f'{row.left} = {row.right}')} <small>{self.text(row.reason)}</small></li>"
+            f'<li class="scroll">{self.side(f"{row.left} = {row.right}")} <small>{self.text(row.reason)}</small></li>'
             for row in block.rows
         )
         return f'<ul class="values">\n{rows}\n</ul>'

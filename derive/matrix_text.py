@@ -33,7 +33,7 @@ from sympy import (
     symbols,
 )
 
-from derive.formulas import ELEMENTWISE
+from derive.formulas import ARGUMENTS, ELEMENTWISE
 from derive.matrix import column_sum, diagonal, log_softmax, logsumexp, row_sum, softmax, total
 
 TEXT_TOKEN = re.compile(r"\s*(?:(\d+\.?\d*(?:[eE][-+]?\d+)?)|([A-Za-z]\w*)|(\.\*|\./|\.\^|\*\*|\.T\b|[-+*/^@'(),]))")
@@ -230,6 +230,9 @@ class TextReader:
             }.get(kind, first.shape)
             return TextNode("matrix function", None if kind.startswith("number") else shape, [first], name)
         if name in ELEMENTWISE and name != "where":
+            expected = ARGUMENTS.get(name, 1)
+            if len(arguments) != expected:
+                raise ValueError(f"{name}: {expected} arguments are expected, got {len(arguments)}")
             for other in arguments[1:]:
                 if other.shape is not None:
                     raise ValueError(f"{name}: only the first argument may be a matrix")
@@ -282,7 +285,10 @@ def binary(operator: str, left: TextNode, right: TextNode) -> TextNode:
         return TextNode(operator, None, [left, right])
     if left.single or right.single:
         number = "a number" if operator in "+-" else "a single number"
-        raise ValueError(f"{operator}: {number} and a matrix; c*ones adds c to every entry, and * and / scale")
+        raise ValueError(
+            f"{operator}: {number} and a matrix; c*ones adds c to every entry, and * and / scale; a small letter is a "
+            "column, and --shape c= makes c a number"
+        )
     for one, other in zip(left.shape, right.shape, strict=True):
         unify(one, other, f"{operator} needs one shape")
     return TextNode(operator, left.shape, [left, right])

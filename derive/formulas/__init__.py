@@ -18,9 +18,10 @@ from derive.formulas.stable import (
     stable,
     z,
 )
-from derive.formulas.typed import ELEMENTWISE, parse, shortened
+from derive.formulas.typed import ARGUMENTS, ELEMENTWISE, parse, shortened
 
 __all__ = [
+    "ARGUMENTS",
     "AUXILIARY",
     "ELEMENTWISE",
     "FUNCTIONS",

@@ -7,7 +7,7 @@ from sympy import Expr, Integer, expand
 
 from derive.operations import Affine, Operation, Product, Scaled, Sum, lower
 from derive.paper.blocks import Paragraph, Section, Table
-from derive.paper.latex import scalar_latex
+from derive.paper.latex import scalar_latex, symbol_in_line
 from derive.paper.prose import prose
 from derive.problems import N
 from derive.programs import Derivation, Equation
@@ -21,13 +21,14 @@ def cost_section(derivation: Derivation) -> Section:
     forward, back = (multiplications(derivation, of) for of in (program.equations, derivation.backward))
     made = {e.target for e in program.equations}
     kept = {use for e in derivation.backward for use in e.uses if use in made}
+    which = ", ".join(f"${symbol_in_line(program, e.target)}$" for e in program.equations if e.target in kept)
     numbers = sum((entry_count(derivation, symbol.shape) for symbol in kept), Integer(0))
     weights = sum((entry_count(derivation, symbol.shape) for symbol in program.parameters), Integer(0))
     rows = (
         (prose("cost.forward"), f"${scalar_latex(forward)}$"),
         (prose("cost.backward"), f"${scalar_latex(back)}$"),
         (prose("cost.ratio"), f"{float((back / forward).limit(N, 'oo') if back.has(N) else back / forward):.2f}"),
-        (prose("cost.kept"), f"${scalar_latex(expand(BYTES * numbers))}$"),
+        (prose("cost.kept", which=which), f"${scalar_latex(expand(BYTES * numbers))}$"),
         (prose("cost.gradients"), f"${scalar_latex(expand(BYTES * weights))}$"),
     )
     table = Table((prose("cost.what"), prose("cost.number")), rows, (0.6, 0.4))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from sympy import Expr, MatrixExpr, MatrixSymbol
 
 from derive.backends.torch import spell
+from derive.formulas import z
 from derive.paper.blocks import (
     WIDEST_LINE,
     Block,
@@ -231,11 +232,12 @@ def applied(function: str) -> str:
 
 
 def recursion_sections(network: Network, derivation: Derivation) -> list[Section]:
-    """The equations of one hidden layer with its number replaced by l; none where layers differ."""
+    """The equations of one hidden layer with its number replaced by l; none where layers differ or have no A."""
     if (
         network.depth < 3
         or network.skip
         or len({network.activation_of(layer) for layer in range(1, network.depth)}) > 1
+        or network.function(1) == z
     ):
         return []
     program, layer = derivation.program, network.depth - 1

@@ -125,7 +125,8 @@ def questions_section(network: Network, derivation: Derivation) -> Section:
     scale += [prose("answers.mean", what=divided_by) if divided_by else prose("answers.sum")]
     if divided_by == "entries" and network.criterion().formula.has(logsumexp):
         scale.append(prose("answers.cross_entropy"))
-    asked = [prose("answers.regularised", penalty=network.penalty)] if network.penalty else []
+    regularised = "answers.regularised" if network.penalty else "answers.unregularised"
+    asked = [prose(regularised, penalty=network.penalty)]
     b = "" if network.bias == "none" else r" + \boldsymbol{b}"
     unasked = {"biases": not b, "column": network.takes_classes}
     for name in (name for name in QUESTIONS if not unasked.get(name)):

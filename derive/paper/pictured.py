@@ -49,6 +49,7 @@ def pictured_sections(network: Network, shown: Shown = SHOWN_AS_DRAWN) -> list[S
     if picture is None:
         return []
     like = "" if small == network else prose("pictured.like", sizes="-".join(map(str, small.layers)))
+    like += f" {prose('pictured.without_skips')}" if network.skip and not small.skip else ""
     blocks: tuple[Block, ...] = (Paragraph(f"{prose('pictured.note')} {like}".strip()), Picture(picture))
     return [Section("One point in a picture", "picture", blocks)]
 
@@ -104,6 +105,7 @@ class Picturing:
             part for place, panel in enumerate(reversed(panels)) for part in self.panel(panel, place * self.height)
         ]
         caption = [prose("pictured.forward"), prose("pictured.backward")]
+        caption += [prose("pictured.penalty")] * bool(self.network.penalty)
         caption += [prose("pictured.after")] * (len(panels) > 2)
         return Figure("numbers", " ".join(caption), self.width, self.height * len(panels), tuple(parts))
 

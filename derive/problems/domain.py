@@ -7,7 +7,7 @@ from typing import Any
 
 from sympy import Expr, Integer, Lambda, Pow, Rational, Symbol, diff, log, preorder_traversal, simplify
 
-from derive.formulas import FUNCTIONS, LOSSES, OfRow, compiled, p, shortened, y, z
+from derive.formulas import FUNCTIONS, LOSSES, OfRow, compiled, p, shortened, w, y, z
 from derive.problems.network import Network
 
 FAR = (0.0, 0.5, 1.0, 3.0, 8.0, 100.0, 200.0, 400.0, 600.0)
@@ -32,6 +32,8 @@ def typed_formulas(network: Network) -> dict[tuple[str, str], tuple[Expr, tuple[
             found[field, text] = network.function(layer), (z,)
     if network.loss not in LOSSES:
         found["loss", network.loss] = network.criterion().formula, (p, y)
+    if network.penalty:
+        found["penalty", network.penalty] = network.weight_penalty(), (w,)
     return found
 
 

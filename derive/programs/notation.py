@@ -179,7 +179,7 @@ class Notation:
 
         Raises ValueError for a name that is no plain identifier: in LaTeX it could be a command.
         """
-        if name == OUTPUT and LOSS not in self.taken:
+        if name == OUTPUT and self.taken.isdisjoint((OUTPUT, LOSS)):
             return LOSS, ""
         match = re.fullmatch(r"([A-Za-z][A-Za-z0-9_]*?)_?(\d*)", name, re.ASCII)
         if match is None:

@@ -391,9 +391,13 @@ def test_what_is_of_another_kind_is_named(given, error):
 def test_the_recursion_is_left_out_where_layers_differ():
     headings = [
         {section.title for section in subject_of(network).document}
-        for network in (Network((2, 3, 3, 1), penalty="w**2"), Network((2, 3, 3, 1), skip=((1, 2),)))
+        for network in (
+            Network((2, 3, 3, 1), penalty="w**2"),
+            Network((2, 3, 3, 1), skip=((1, 2),)),
+            Network((2, 3, 3, 1), activation="identity"),
+        )
     ]
-    assert ["The recursion for any depth" in titles for titles in headings] == [True, False]
+    assert ["The recursion for any depth" in titles for titles in headings] == [True, False, False]
 
 
 def test_where_a_skip_and_a_product_enter_one_equation_both_are_said_and_derived():

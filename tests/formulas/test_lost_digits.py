@@ -29,7 +29,7 @@ from derive.gradient import main as gradient_main
 from derive.matrix import total
 from derive.packages import lost_digits, render
 from derive.packages.digits import RESULTS
-from derive.problems.network import Network
+from derive.problems import Network, warnings
 from derive.proof import prove
 from derive.system import write_package
 
@@ -62,6 +62,14 @@ def test_what_is_lost_is_said_and_is_so(formula, emitted):
     _, gradient = module.value_and_grad([zero, b[0]], zero, one)
     curved = module.hvp([zero, b[0]], zero, one, [zero, one[0]]).b1
     assert abs([gradient.b1, curved][order - 1].item() - truth) > 0.1 * abs(truth)
+
+
+def test_what_a_penalty_loses_is_said_and_where_it_is_undefined():
+    (warning,) = lost_digits(Network((2, 2, 1), penalty="(1 - cos(w))/w**2"))
+    assert re.match(r"penalty: '.*' loses digits: in float64 at w = ", warning), warning
+    assert [line for line in warnings(Network((2, 2, 1), penalty="log(w)")) if line.startswith("penalty: 'log(w)'")]
+    for penalty in ("0.05*w**2", "0.01*abs(w)", "log(1 + w**2)", "sqrt(w**2 + 1)"):
+        assert not (lost_digits(network := Network((2, 2, 1), penalty=penalty)) + warnings(network)), penalty
 
 
 def test_what_keeps_its_digits_is_not_warned_of():

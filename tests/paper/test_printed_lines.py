@@ -43,6 +43,7 @@ S, x, t, s = MatrixSymbol("S", n, n), MatrixSymbol("x", n, 1), MatrixSymbol("t",
 four_by_three = MatrixSymbol("X", 4, 3)
 NAMES = ("diff_X", "dot_X", "grad_W", "W", "Delta3", "M", "M_1", "value", "lambda", "ctx", "G", "F", "V", "L", "i", "k")
 NAMED = [MatrixSymbol(name, n, n) for name in NAMES]
+value = MatrixSymbol("value", n, n)
 ones = BlockMatrix([[S, OneMatrix(n, 1)], [OneMatrix(k, n), OneMatrix(k, 1)]])
 EXPRESSIONS = {
     **{problem.source: (problem.loss, [problem.variable]) for problem in PROBLEMS},
@@ -64,6 +65,7 @@ EXPRESSIONS = {
     "larger of two": (total(apply(lambda u: Max(u, Rational(1, 2)), A * S)), [A, S]),
     "inverse of a product": (Trace((X.T * X).inv() * S), [X, S]),
     "diagonal": (Trace(S * DiagMatrix(x) * S.T), [x, S]),
+    "an input called value": (Trace(value.T * S * value), [value]),
     "entries": (S[0, 1] * total(X) ** 2 / S[1, 1], [S, X]),
     "names": (
         total(HadamardPower(NAMED[0] * NAMED[2] * NAMED[3], 2))

@@ -71,6 +71,8 @@ REFUSED = {
     "A*x": "it is a matrix \\(n, 1\\), and tr\\(...\\) or sum\\(...\\) of it a number; --shape x= would make",
     "x^2": "of a column or a row; .\\^ is",
     "tr(A)*B": "it is a matrix",
+    "tr(A'*A) + c*tr(B)": "--shape c= makes c a number",
+    "sum(min(A))": "min: 2 arguments are expected, got 1",
     "__import__('os')": "not allowed here: __import__",
     "x.real": "not allowed here: .real",
     "inv(A)/inv(B)": "/ divides by a number",

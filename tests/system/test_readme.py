@@ -58,7 +58,7 @@ def test_the_figures_are_those_of_the_benchmark():
     ratios = {
         (n, peer): float(x) for n, peer, x in re.findall(r"\| float32 N=(\d+) \| ([^|]+) \| ([\d.]+) \|", measured)
     }
-    table = TEXT[TEXT.index("How many times as long") : TEXT.index("`backward.py` is for reading")]
+    table = TEXT[TEXT.index("Time over the time of") : TEXT.index("`backward.py` is for reading")]
     head, _, *rows = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("|")]
     sizes = [size.replace("N =", "").replace(",", "").strip() for size in head[1:]]
     assert len(rows) == 5

@@ -44,9 +44,7 @@ def abbreviated(
     if not any(len(as_text(form)) > LONGEST_AS_IT_IS for form in forms):
         return forms, named
     while len(named) < MOST_NAMED and (part := most_repeated([*forms, *(one.meaning for one in named)])) is not None:
-        symbol = (
-            MatrixSymbol(f"part {len(named)}", *part.shape) if hasattr(part, "shape") else Symbol(f"part {len(named)}")
-        )
+        symbol = symbol_of_part(f"part {len(named)}", part)
         forms = [with_name(form, part, symbol) for form in forms]
         named = [Abbreviation(one.symbol, with_name(one.meaning, part, symbol)) for one in named]
         named.append(Abbreviation(symbol, part))

@@ -17,12 +17,8 @@ from derive.problems import Network
 from derive.programs import Derivation, Program, SymbolKind
 from derive.reading import forward
 
-APART, UNIT_RADIUS, LABEL, EDGE = (
-    164,
-    21,
-    19,
-    25,
-)  # between layers; radius of a unit; half of a number's width; at both sides
+# between layers; radius of a unit; half of a number's width; at both sides
+APART, UNIT_RADIUS, LABEL, EDGE = 164, 21, 19, 25
 HEADING, ABOVE, LEAST_DECIMAL = 46, 26, 2e-3
 FORWARD, AFTER = ("forward_tex", "forward_text"), ("after_tex", "after_text")  # headings
 MOST_UNITS, MOST_COLUMNS_OF_UNITS = 3, 4  # that can be drawn with all their numbers

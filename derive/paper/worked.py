@@ -18,10 +18,8 @@ from derive.system import LAYOUTS, Given
 
 Drawn = dict[MatrixSymbol, ndarray]
 SAMPLES, SAMPLES_OF_DEEP, SEED, DECIMALS, MOST_DECIMALS, NUDGE = 3, 1, 127, 4, 10, 0.001
-MOST_INPUTS_DRAWN, DRAWS = (
-    80,
-    20,
-)  # of an expression's inputs; and draws, of which the first with finite values is taken
+MOST_INPUTS_DRAWN = 80  # entries of an expression's inputs
+DRAWS = 20  # of which the first with finite values is taken
 LEAST_POWER = -3  # of the largest entry of a matrix, so that decimals show it without a row of zeros
 WIDEST = 4  # units of a layer that fit beside each other, with all their numbers
 WIDEST_OF_DEEP, DEEP = 2, 4  # the same where there are so many layers, whose numbers would fill pages

@@ -8,6 +8,7 @@ from derive.system import Parser, a_path, begin, failed, finish, one_line, watch
 if __name__ == "__main__":
     begin("python -m derive.gradient", sympy="1.14", jinja2="3.1", numpy="1.26")
 
+import re
 import sys
 from types import ModuleType
 from typing import Any
@@ -34,7 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--seconds", type=float, default=SECONDS_OF_GRADIENT, help="of work for the proof (ten minutes)"
     )
-    options = parser.parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    options = parser.parse_args([f" {text}" if re.match("-[^-h]|-h.", text) else text for text in given])
     try:
         loss, symbols = parsed(options.expression, dict(map(shape_flag, options.shape)))
         variables = chosen("--in", options.variables, symbols) if options.variables else [*symbols.values()]

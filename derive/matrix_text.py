@@ -1,19 +1,16 @@
 """Typed text as a matrix expression: tr((Y - U*V')'*(Y - U*V')), read against a list of what is allowed, never run.
 
 ' or .T is a transpose, * a product, .* and ./ and .^ act entry by entry, ^ is a power. A name with a capital first is a
-matrix, another a column, unless its shape is given; what is not known of shapes follows from what agrees.
+matrix, another a column, unless its shape is given; what is not known of shapes follows from what agrees. A name that
+shapes have for a size is that number.
 """
 
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
 from sympy import (
-    Abs,
-    Determinant,
-    DiagMatrix,
     Expr,
     HadamardPower,
     HadamardProduct,
@@ -27,14 +24,13 @@ from sympy import (
     Symbol,
     Trace,
     ZeroMatrix,
-    log,
     pi,
-    sqrt,
     symbols,
 )
 
 from derive.formulas import ARGUMENTS, ELEMENTWISE
-from derive.matrix import column_sum, diagonal, log_softmax, logsumexp, row_sum, softmax, total
+from derive.matrix import apply
+from derive.matrix_words import MATRIX_FUNCTIONS, NO_SUCH_SIGN, NOT_TYPED, instead
 
 TEXT_TOKEN = re.compile(r"\s*(?:(\d+\.?\d*(?:[eE][-+]?\d+)?)|([A-Za-z]\w*)|(\.\*|\./|\.\^|\*\*|\.T\b|[-+*/^@'(),]))")
 LONGEST_TEXT, DEEPEST_TEXT = 2000, 60
@@ -69,34 +65,6 @@ class TextNode:
         return self.shape is None or all(side.root().size == 1 for side in self.shape)
 
 
-MATRIX_FUNCTIONS: dict[str, tuple[str, Callable[..., Expr]]] = {  # what comes out, and how
-    "tr": ("number of a square", Trace),
-    "trace": ("number of a square", Trace),
-    "det": ("number of a square", Determinant),
-    "logdet": ("number of a square", lambda X: log(Determinant(X))),
-    "sum": ("number", total),
-    "total": ("number", total),
-    "norm": ("number", lambda X: sqrt(Trace(X.T * X))),
-    "norm2": ("number", lambda X: sqrt(Trace(X.T * X))),
-    "norm1": ("number", lambda X: total(X.applyfunc(Abs))),
-    "inv": ("square", lambda X: X.inv()),
-    "transpose": ("turned", lambda X: X.T),
-    "diag": ("diagonal", lambda X: DiagMatrix(X) if 1 in X.shape else diagonal(X)),
-    "row_sum": ("column", row_sum),
-    "column_sum": ("row", column_sum),
-    "logsumexp": ("column", logsumexp),
-    "softmax": ("same", softmax),
-    "log_softmax": ("same", log_softmax),
-}
-OTHER_WORDS = {  # what is written for functions that others have
-    "chol": "inv(S)*x and logdet(S) are computed without it",
-    "dot": "x'*y is that number",
-    "expm": "a polynomial, as I + X + X^2/2, is derived",
-    "matmul": "A*B is the product",
-    "mean": "sum(x)/n is it, with n for the number of entries",
-    "nuclear": "it is the least of (norm(U)^2 + norm(V)^2)/2 where U*V' is the matrix",
-    "vec": "vec(A)'*vec(B) is tr(A'*B)",
-}
 BINARY = {"+": 1, "-": 1, "*": 2, "@": 2, "/": 2, ".*": 2, "./": 2, "^": 4, "**": 4, ".^": 4}  # how tightly they bind
 MINUS_BINDS = 3
 
@@ -107,21 +75,40 @@ def parsed(text: str, shapes: dict[str, tuple[TypedSize, ...]]) -> tuple[Expr, d
     Raises ValueError that says where the text is not allowed, or which shapes do not agree.
     """
     if len(text) > LONGEST_TEXT or not text.isascii() or not text.isprintable():
-        raise ValueError(f"expected an expression of at most {LONGEST_TEXT} plain characters")
+        other = next((f"{c} is not; " for c in text if not c.isascii()), "")
+        raise ValueError(
+            f"expected an expression of at most {LONGEST_TEXT} plain characters; {other}' is the transpose, ^ a power"
+        )
+    try:
+        return read_whole(text, shapes)
+    except ValueError as error:
+        names = dict.fromkeys(re.findall(r"\b[a-z]\w*\b(?! *\()", text))
+        numbers = [name for name in names if shapes.get(name) is None and is_number_with(name, text, shapes)]
+        hint = f"; --shape {numbers[0]}= makes {numbers[0]} a number, and then it is one" if numbers else ""
+        raise ValueError(f"{error}{hint}") from None
+
+
+def is_number_with(name: str, text: str, shapes: dict[str, tuple[TypedSize, ...]]) -> bool:
+    """Whether the text is a number once this name is one."""
+    try:
+        read_whole(text, {**shapes, name: ()})
+    except ValueError:
+        return False
+    return True
+
+
+def read_whole(text: str, shapes: dict[str, tuple[TypedSize, ...]]) -> tuple[Expr, dict[str, Expr]]:
     reader = TextReader(text, shapes)
+    if not reader.tokens:
+        raise ValueError("expected an expression, as tr(A'*X)")
     node = reader.read(0, 0)
     if reader.tokens:
-        between = "; between factors there is a *" if reader.tokens[0][0].isalnum() or reader.tokens[0] == "(" else ""
-        raise ValueError(f"not expected here: {reader.tokens[0]}; {reader.rest()}{between}")
+        raise ValueError(f"not expected here: {reader.tokens[0]}; {reader.rest()}{reader.product_hint()}")
     made = Maker(reader.names)
     loss = made.of(node)
     if isinstance(loss, MatrixExpr):
-        columns = [
-            name for name, symbol in made.symbols.items() if isinstance(symbol, MatrixSymbol) and name[0].islower()
-        ]
-        number = f"; --shape {columns[0]}= would make the column {columns[0]} a number" if columns else ""
-        raise ValueError(f"it is a matrix {loss.shape}, and tr(...) or sum(...) of it a number{number}")
-    unknown = sorted(shapes.keys() - reader.names.keys())
+        raise ValueError(f"it is a matrix {loss.shape}; tr(...), sum(...) or norm(...)^2 of it is a number")
+    unknown = sorted(shapes.keys() - reader.names.keys() - reader.sizes)
     if unknown:
         raise ValueError(f"{unknown[0]}: a shape is given for it, but it is not in the expression")
     return loss, made.symbols
@@ -136,10 +123,12 @@ class TextReader:
         while text[place:].strip():
             match = TEXT_TOKEN.match(text, place)
             if match is None:
-                raise ValueError(f"not allowed here: {text[place:].strip()[:20]}; an expression is tr(A'*X), say")
+                rest = text[place:].strip()
+                raise ValueError(f"not allowed here: {rest[:20]}; {NOT_TYPED.get(rest[0], NO_SUCH_SIGN)}")
             self.tokens.append(match[0].strip())
             place = match.end()
         self.shapes = shapes
+        self.sizes = {size for shape in shapes.values() for size in shape if isinstance(size, str)}
         self.names: dict[str, TypedShape | None] = {}
 
     def rest(self) -> str:
@@ -147,8 +136,13 @@ class TextReader:
 
     def take(self, wanted: str = "") -> str:
         if not self.tokens or (wanted and self.tokens[0] != wanted):
-            raise ValueError(f"expected {wanted or 'a number, a name or a bracket'} {self.rest()}")
+            raise ValueError(f"expected {wanted or 'a number, a name or a bracket'} {self.rest()}{self.product_hint()}")
         return self.tokens.pop(0)
+
+    def product_hint(self) -> str:
+        """What is missing where a factor stands behind another."""
+        factor = bool(self.tokens) and (self.tokens[0][0].isalnum() or self.tokens[0] == "(")
+        return "; between factors there is a *" if factor else ""
 
     def read(self, least: int, depth: int) -> TextNode:
         if depth > DEEPEST_TEXT:
@@ -189,6 +183,10 @@ class TextReader:
         return node
 
     def named(self, name: str) -> TextNode:
+        if self.tokens and self.tokens[0][0].isalnum() and (name in MATRIX_FUNCTIONS or name in ELEMENTWISE):
+            raise ValueError(f"{name}: what it is of stands in brackets, {name}(...)")
+        if name in self.sizes and not self.shapes.get(name):
+            return TextNode("size", None, value=name)
         if name not in self.names:
             given = self.shapes.get(name)
             if given is not None:
@@ -233,14 +231,12 @@ class TextReader:
             expected = ARGUMENTS.get(name, 1)
             if len(arguments) != expected:
                 raise ValueError(f"{name}: {expected} arguments are expected, got {len(arguments)}")
-            for other in arguments[1:]:
-                if other.shape is not None:
-                    raise ValueError(f"{name}: only the first argument may be a matrix")
-            return TextNode("elementwise", first.shape, arguments, name)
-        known = [*MATRIX_FUNCTIONS, "kron", *(known for known in ELEMENTWISE if known != "where")]
-        near = get_close_matches(name, known, 1)
-        meant = OTHER_WORDS.get(name) or (f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}")
-        raise ValueError(f"{name}: no such function of {len(arguments)} arguments like these; {meant}")
+            matrices = [argument for argument in arguments if not argument.single] or arguments[:1]
+            for other in matrices[1:]:
+                for side, same in zip(matrices[0].shape, other.shape, strict=True):
+                    unify(side, same, f"{name} needs one shape")
+            return TextNode("elementwise", matrices[0].shape, arguments, name)
+        raise ValueError(f"{name}: {instead(name, len(arguments))}")
 
 
 def unify(left: Dimension, right: Dimension, why: str) -> None:
@@ -260,6 +256,8 @@ def binary(operator: str, left: TextNode, right: TextNode) -> TextNode:
             right = TextNode("entry power", right.shape, [right, TextNode("constant", None, value="-1")])
         operator = "/" if operator == "./" and right.single else "*"
     if operator == "*" and not left.single and not right.single:
+        if left.shape[1].root().size == 1 == right.shape[1].root().size and right.shape[0].root().size != 1:
+            raise ValueError("* of two columns; x'*y is their number, x*y' a matrix, and x.*y entry by entry")
         unify(left.shape[1], right.shape[0], "a product needs as many columns on the left as rows on the right")
         return TextNode("product", (left.shape[0], right.shape[1]), [left, right])
     if operator == "*" and left.shape and right.shape and left.shape[1].root().size == 1 == right.shape[0].root().size:
@@ -273,10 +271,10 @@ def binary(operator: str, left: TextNode, right: TextNode) -> TextNode:
         raise ValueError("/ divides by a number; ./ divides entry by entry, and A*inv(B) by a matrix")
     if operator == "^":
         if not right.single:
-            raise ValueError("^ needs a number as the exponent; .^ is the power entry by entry")
+            raise ValueError("^ needs a number as the exponent; X' or X.T is the transpose, and exp(x) is e^x")
         if not left.single:
             if any(side.root().size == 1 for side in left.shape):
-                raise ValueError("^ of a column or a row; .^ is the power entry by entry")
+                raise ValueError("^ of a column or a row; .^ is the power entry by entry, and norm(x)^2 is x'*x")
             unify(left.shape[0], left.shape[1], "^ needs a square matrix; .^ is the power entry by entry")
         return TextNode("power", left.shape, [left, right])
     if operator == ".^" and right.single:
@@ -285,10 +283,7 @@ def binary(operator: str, left: TextNode, right: TextNode) -> TextNode:
         return TextNode(operator, None, [left, right])
     if left.single or right.single:
         number = "a number" if operator in "+-" else "a single number"
-        raise ValueError(
-            f"{operator}: {number} and a matrix; c*ones adds c to every entry, and * and / scale; a small letter is a "
-            "column, and --shape c= makes c a number"
-        )
+        raise ValueError(f"{operator}: {number} and a matrix; c*ones adds c to every entry, and * and / scale")
     for one, other in zip(left.shape, right.shape, strict=True):
         unify(one, other, f"{operator} needs one shape")
     return TextNode(operator, left.shape, [left, right])
@@ -325,6 +320,8 @@ class Maker:
             return self.symbols[node.value]
         if node.kind == "constant":
             return pi if node.value == "pi" else Rational(node.value)
+        if node.kind == "size":
+            return symbols(node.value, integer=True, positive=True)
         if node.kind == "identity":
             return Identity(self.size(node.shape[0]))
         if node.kind in ("ones", "zeros"):
@@ -364,11 +361,21 @@ def made_of(node: TextNode, values: list[Expr]) -> Expr:
                 return first * others[0] if node.kind == ".*" else first / others[0]
             return HadamardProduct(first, others[0] if node.kind == ".*" else HadamardPower(others[0], -1))
         case "elementwise":
-            function = ELEMENTWISE[node.value]
-            if isinstance(first, MatrixExpr):
-                return first.applyfunc(lambda u: function(u, *others))
-            return function(*values)
+            return entry_by_entry_of(ELEMENTWISE[node.value], values)
     raise ValueError(f"no meaning is known of {node.kind}")
+
+
+def entry_by_entry_of(function: Callable[..., Expr], values: list[Expr]) -> Expr:
+    """A function of numbers, and of the entries of those values that are matrices."""
+
+    def formula(*entries: Expr) -> Expr:
+        left = iter(entries)
+        return function(*(next(left) if isinstance(value, MatrixExpr) else value for value in values))
+
+    matrices = [value for value in values if isinstance(value, MatrixExpr)]
+    if len(matrices) == 1:
+        return matrices[0].applyfunc(formula)
+    return apply(formula, *matrices) if matrices else formula()
 
 
 def shape_flag(text: str) -> tuple[str, tuple[TypedSize, ...]]:

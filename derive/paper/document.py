@@ -29,7 +29,14 @@ from derive.paper.blocks import (
 from derive.paper.breaking import broken, width
 from derive.paper.cost import cost_section
 from derive.paper.figures import network_figure
-from derive.paper.guide import factor_of_slope, making_section, notation_section, questions_section, sign_notes
+from derive.paper.guide import (
+    factor_of_slope,
+    making_section,
+    notation_section,
+    questions_section,
+    sign_notes,
+    skip_sentences,
+)
 from derive.paper.latex import latex, shape_latex, symbol_in_line, written_tex
 from derive.paper.one_weight import weight_sections
 from derive.paper.passes import backward_sections, forward_sections, without_repetition
@@ -37,7 +44,7 @@ from derive.paper.pictured import pictured_sections
 from derive.paper.prose import prose
 from derive.paper.rules import rules_sections
 from derive.paper.slopes import slope_sections
-from derive.paper.softmax import softmax_sections
+from derive.paper.softmax import softmax_sections, summary_in_shares
 from derive.paper.worked import SHOWN_AS_DRAWN, Shown, expression_numbers, numbers_sections
 from derive.problems import Network
 from derive.programs import (
@@ -47,8 +54,10 @@ from derive.programs import (
     Equation,
     NetworkNotation,
     Program,
+    RowLogSumExp,
     RowMax,
     Symmetric,
+    shifts,
     substitute,
 )
 
@@ -166,21 +175,30 @@ def overview(network: Network, derivation: Derivation) -> Section:
                     "document.network",
                     sizes=enumerated([f"{size}" for size in network.layers], "and"),
                     activations=activations_sentence(network),
-                    biases=biases_sentence(network),
+                    biases=biases_sentence(network) + "".join(f" {sentence}" for sentence in skip_sentences(network)),
                     loss=network.loss,
                     reduction=program.equations[-1].rule,
                 )
+                + parts_sentence(program)
             ),
             Picture(network_figure(network, program)),
             summary(program, forward),
             Paragraph(prose("document.gradient")),
             *(boxed(program, *layer) for layer in results),
             Paragraph("with"),
-            summary(program, back),
+            summary_in_shares(derivation, back),
             *repeated,
             *([Paragraph(factor)] if factor else []),
         ),
     )
+
+
+def parts_sentence(program: Program) -> str:
+    """That the numbers of what a loss takes of each row are not those of layers, behind another sentence."""
+    parts = [e.target for e in program.equations if isinstance(e.value, RowMax | RowLogSumExp)]
+    parts += shifts(program.equations)
+    symbols = [f"${latex(program, part)}$" for part in sorted(parts, key=str)]
+    return f" {prose('document.parts', symbols=enumerated(symbols, 'and'))}" if symbols else ""
 
 
 def biases_sentence(network: Network) -> str:

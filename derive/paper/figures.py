@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar
 
-from sympy import MatrixSymbol
+from sympy import MatAdd, MatrixSymbol
 
 from derive.calculus import of_parameters_alone, reachable
 from derive.paper.latex import shape_latex, symbol_in_line
@@ -19,6 +19,7 @@ from derive.programs import GREEK, Derivation, Notation, Program, Role, SymbolKi
 
 GAP, RADIUS, SLOTS, MOST_COLUMNS = 28, 8, 4, 7
 SPACING, WIDE_SPACING, MOST_DRAWN = 64, 96, 11
+SKIP_ABOVE, PLUS_ASIDE = 10, 7  # of arrows over layers, the space above them; beside their tip the sign
 PLAINLY = {  # what stands before and behind what a symbol is made of
     Role.COTANGENT: ("\u2202L/\u2202", ""),
     Role.TANGENT: ("", "\u0307"),
@@ -88,7 +89,7 @@ class Figure:
     """A drawing, and in words what it shows.
 
     Of its readings one is drawn, that `at` a place among them; where a page can be moved, a slider with a label goes
-    through them all.
+    through them all. Where it is of several panels of one height above one another, pages may break between them.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Figure:
     readings: tuple[MarkedPoint, ...] = ()
     at: int = 0
     slider: str = ""
+    panels: int = 1
 
     @property
     def drawn(self) -> tuple[Part, ...]:
@@ -109,8 +111,9 @@ class Figure:
 def network_figure(network: Network, program: Program) -> Figure:
     """Units as circles, a layer a column; large layers and deep networks have their middle left out."""
     columns = abridged(list(range(network.depth + 1)), MOST_COLUMNS)
-    height = SLOTS * GAP + 3 * GAP / 2
-    middle = height - SLOTS * GAP / 2
+    top = SLOTS * GAP + 3 * GAP / 2
+    middle = top - SLOTS * GAP / 2
+    skips = [pair for pair in network.skip if set(pair) <= set(columns)]
     parts: list[Circle | Segment | Label] = []
     before: list[float] | None = None
     for place, layer in enumerate(columns):
@@ -126,6 +129,12 @@ def network_figure(network: Network, program: Program) -> Figure:
         symbol = last_symbol(program, layer)
         parts += labels_of(program, symbol, x, GAP * 0.9)
         before = units
+    for lift, ends in enumerate(skips):
+        start, end = (GAP * 1.5 + columns.index(layer) * 3 * GAP for layer in ends)
+        parts += [
+            *arc(start + 5, end - 5, top, top + SKIP_ABOVE * (1 + lift)),
+            plus_sign(end - 5 - PLUS_ASIDE, top + 5),
+        ]
     sizes = "-".join(map(str, network.layers))
     dotted = any(isinstance(part, Label) and "dots" in part.tex for part in parts)
     sentences = [prose("figures.network", sizes=sizes)]
@@ -135,7 +144,7 @@ def network_figure(network: Network, program: Program) -> Figure:
         "network",
         " ".join(sentences),
         GAP * 3 * len(columns),
-        height,
+        top + (SKIP_ABOVE * len(skips) + 4 if skips else 0),
         tuple(parts),
     )
 
@@ -230,6 +239,8 @@ class Computation:
         penalised = bool(self.program.data) and of_parameters_alone(self.program) is not None
         left_out = [prose("figures.middle")] * (None in self.columns)
         left_out += [prose("figures.penalties")] * penalised
+        pairs = [pair for pair in pairwise(self.columns) if None not in pair]
+        left_out += [prose("figures.plus")] * any(self.also_added(*pair) for pair in pairs)
         return Figure(
             "computation",
             " ".join([prose("figures.computation"), *left_out]),
@@ -271,15 +282,28 @@ class Computation:
                 columns = len(between)
                 lift = 4 * (self.columns.index(symbol) % 2)  # for those that would lie on one another
                 yield from path(self.x[symbol], x, self.forward, columns, 12, lift)
-                if symbol in self.moving and value in self.moving:
+                back = symbol in self.moving and value in self.moving
+                if back:
                     yield from path(x, self.x[symbol], self.backward, columns, self.gap, lift)
+                if columns == 1 and self.also_added(symbol, value):
+                    yield from over_path(self.x[symbol], x, self.forward, columns, lift)
+                    yield plus_sign((self.x[symbol] + x) / 2, self.forward + 19 + lift)
+                    if back:
+                        yield from over_path(x, self.x[symbol], self.backward, columns, lift)
 
     def side(self, value: MatrixSymbol) -> int:
         """On which side what is given comes in: not where an arrow leaves over the next column, or comes from there."""
         place = self.columns.index(value)
         leaves = any(value in self.operands(other) for other in self.columns[place + 2 :])
         arrives = any(other in self.operands(value) for other in self.columns[: max(place - 1, 0)] if other)
-        return -1 if leaves else int(arrives)
+        before = self.columns[place - 1] if place else None
+        return -1 if leaves else int(arrives or (before is not None and self.also_added(before, value)))
+
+    def also_added(self, symbol: MatrixSymbol, value: MatrixSymbol) -> bool:
+        """Whether a value has the symbol in a product and, as it is, as a term."""
+        equation = next((e for e in self.program.equations if e.target == value), None)
+        terms = MatAdd.make_args(equation.value) if equation else ()
+        return symbol in terms and sum(term.has(symbol) for term in terms) > 1
 
     def sent_back(self, symbol: MatrixSymbol, x: float, y: float) -> Iterator[Label]:
         """The gradient in a symbol, and beneath it what its equation takes from the forward pass."""
@@ -300,12 +324,24 @@ class Computation:
 
 def path(start: float, end: float, y: float, columns: int, gap: float, lift: float) -> Iterator[Segment]:
     """An arrow to the next column, or over what lies between, the higher the further."""
-    ahead = 1 if end > start else -1
     if columns == 1:
-        yield Segment(start + gap * ahead, y, end - gap * ahead, y, arrow=True)
-        return
-    beside, over = (2 + 2 * columns) * ahead, y + 10 + 3 * columns + lift
-    start, end = start + beside, end - beside
-    yield Segment(start, y + 8, start, over)
+        inset = gap if end > start else -gap
+        yield Segment(start + inset, y, end - inset, y, arrow=True)
+    else:
+        yield from over_path(start, end, y, columns, lift)
+
+
+def over_path(start: float, end: float, y: float, columns: int, lift: float) -> Iterator[Segment]:
+    beside = 2 + 2 * columns if end > start else -2 - 2 * columns
+    yield from arc(start + beside, end - beside, y + 8, y + 10 + 3 * columns + lift)
+
+
+def arc(start: float, end: float, y: float, over: float) -> Iterator[Segment]:
+    """An arrow up, over what lies between, and down."""
+    yield Segment(start, y, start, over)
     yield Segment(start, over, end, over)
-    yield Segment(end, over, end, y + 8, arrow=True)
+    yield Segment(end, over, end, y, arrow=True)
+
+
+def plus_sign(x: float, y: float) -> Label:
+    return Label(x, y, r"\scriptstyle +", "+")

@@ -8,13 +8,13 @@ from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive.backends.torch import spell
 from derive.formulas import OfRow, logsumexp, p
-from derive.paper.blocks import WIDEST_CHANGE, Bullets, Paragraph, Section, Table
+from derive.paper.blocks import WIDEST_CHANGE, Bullets, Paragraph, Section, Table, enumerated
 from derive.paper.breaking import width
 from derive.paper.latex import latex, scalar_latex, shape_latex, symbol_in_line, symbolic_shape
 from derive.paper.passes import cotangent_of
 from derive.paper.prose import prose
 from derive.problems import MOST_PROVED, Network
-from derive.programs import BlockSum, Derivation, Program, Role, RowLogSumExp, SymbolKind
+from derive.programs import BlockSum, Derivation, Program, Role, RowLogSumExp, RowMax, SymbolKind
 
 MOST_LAYERS_NAMED = 4
 
@@ -41,7 +41,13 @@ def notation_section(network: Network, derivation: Derivation) -> Section:
         "Notation and shapes",
         "notation",
         (
-            Bullets((*(prose(f"notation.{name}") for name in ("rows", "layers", "entries")), *sign_notes(derivation))),
+            Bullets(
+                (
+                    *(prose(f"notation.{name}") for name in ("rows", "layers", "entries")),
+                    *(" ".join(sentences) for sentences in [skip_sentences(network)] if sentences),
+                    *sign_notes(derivation),
+                )
+            ),
             *map(Paragraph, sizes),
             Table(("symbol", "meaning", "shape", "here", "in the code"), tuple(rows), (0.12, 0.42, 0.15, 0.15, 0.16)),
             Paragraph(prose("notation.others")),
@@ -54,6 +60,13 @@ def notation_section(network: Network, derivation: Derivation) -> Section:
     )
 
 
+def skip_sentences(network: Network) -> list[str]:
+    """Which layers are added to which, and that these are of one width."""
+    added = [prose("figures.skip", start=start, end=end) for start, end in network.skip]
+    equal = [f"$n_{{{layer}}} = n_{{{wide}}}$" for layer, wide in enumerate(network.as_wide()) if layer != wide]
+    return [*added, prose("document.widths", equal=enumerated(equal, "and"))] if added else []
+
+
 def sign_notes(derivation: Derivation) -> list[str]:
     """What is written in formulas, in words; what not every derivation has, where it has it."""
     nodes = {type(node) for equation in derivation.equations for node in preorder_traversal(equation.value)}
@@ -62,7 +75,7 @@ def sign_notes(derivation: Derivation) -> list[str]:
 
 
 USUAL_SIGNS = ("signs.products", "signs.ones", "signs.layout")
-RARE = (RowLogSumExp, KroneckerProduct, BlockSum, MatrixSlice, Heaviside)
+RARE = (RowMax, RowLogSumExp, KroneckerProduct, BlockSum, MatrixSlice, Heaviside)
 
 
 def translation(network: Network) -> list[tuple[str, str, str, str]]:

@@ -212,9 +212,14 @@ def entry_latex(program: Program, equation: Equation) -> str | None:
 
 
 def index_proof(
-    writer: IndexWriter, cotangent: MatrixSymbol, change: MatrixExpr, gradient: MatrixExpr, variation: MatrixSymbol
+    writer: IndexWriter, cotangent: MatrixExpr, change: MatrixExpr, gradient: MatrixExpr, variation: MatrixSymbol
 ) -> list[str] | None:
-    """<G, dF> as a sum over all indices, and the same sum with dV taken out, or None where there is no such form."""
+    """<G, dF> as a sum over all indices, and the same sum with dV taken out.
+
+    None where there is no such form, or where G is a constant, which has no name.
+    """
+    if not isinstance(cotangent, MatrixSymbol):
+        return None
     g, row, column = writer.target(cotangent)
     try:
         outer = Term(present(row, column), [Piece(g, level_of(writer.notation, cotangent))])

@@ -235,6 +235,9 @@ class TexPrinter(LatexPrinter):
         number = (
             [] if scale == 1 else [Piece(self._print(scale), SUM_TEX if scale.is_Add else ATOM_TEX).at(PRODUCT_TEX)]
         )
+        matrices = [matrix for matrix in matrices if matrix != OneMatrix(1, 1)]
+        if not matrices:
+            return sign + self._print(scale)
         *front, last = (self.piece(matrix) for matrix in matrices)
         levels = (SCALED, *[FRACTION] * len(front))
         texts = [piece.at(level) for piece, level in zip(front, levels, strict=False)]

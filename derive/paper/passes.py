@@ -217,7 +217,6 @@ def goal(derivation: Derivation, step: Equation, rules: list[str]) -> str:
     used = dict.fromkeys(rule(e, step.variable) for _, e in uses)
     rules_used = enumerated([f"R{rules.index(r) + 1}, {r}" for r in used], "and")
     sentences = [prose("passes.goal", variable=variable, shape=shape, places=places, rules=rules_used)]
-    sentences += [prose("passes.added")] * (len(uses) > 1)
     if whole := shifted_for(program, step):
         sentences.append(prose("passes.shifted", variable=variable, whole=symbol_in_line(program, whole)))
     return " ".join(sentences)
@@ -238,14 +237,15 @@ def unnamed_cotangents(derivation: Derivation) -> list[Block]:
 
 
 def step_proof(derivation: Derivation, step: Equation) -> list[Block]:
-    """The proof of one backward step; none where the variable is used more than once."""
+    """The proof of one backward step, by each way that the loss sees the variable."""
     program = derivation.program
-    if step.through is None:
+    if step.variable is None:
         return []
-    cotangent = cotangent_of(derivation, step.through.target)
-    if cotangent is None or sum(step.variable in e.varies_with for e in program.equations) != 1:
+    uses = [(e, cotangent_of(derivation, e.target)) for e in program.equations if step.variable in e.varies_with]
+    ways = [(through, cotangent) for through, cotangent in uses if cotangent is not None]
+    if not ways or len(ways) < len(uses):
         return []
-    rows = proof_rows(writer_of(program, step), step.through, step.variable, cotangent, step.value)
+    rows = proof_rows(writer_of(program, step), ways, step.variable, step.value)
     return [Chain(tuple(rows))] if rows else []
 
 

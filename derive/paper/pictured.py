@@ -102,8 +102,10 @@ class Picturing:
         ]
         caption = [prose("pictured.forward"), prose("pictured.backward")]
         caption += [prose("pictured.penalty")] * bool(self.network.penalty)
+        caption += [prose("pictured.skips", start=start, end=end) for start, end in self.network.skip]
         caption += [prose("pictured.after")] * (len(panels) > 2)
-        return Figure("numbers", " ".join(caption), self.width, self.height * len(panels), tuple(parts))
+        height = self.height * len(panels)
+        return Figure("numbers", " ".join(caption), self.width, height, tuple(parts), panels=len(panels))
 
     def after(self, values: Drawn, step: float) -> Drawn | None:
         gradients = self.derivation.gradients

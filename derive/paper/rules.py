@@ -3,7 +3,7 @@
 A rule is stated for matrices of any name and size. Its differential is SymPy's, its entries are printed by indices.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, count
 
 from sympy import (
@@ -27,7 +27,18 @@ from sympy import (
 from sympy.matrices.expressions.matexpr import MatrixElement
 
 from derive.calculus import pull_back, push_forward, rule
-from derive.paper.blocks import WIDEST_CHANGE, Boxed, Chain, Display, Paragraph, Row, Section, broken_rows, enumerated
+from derive.paper.blocks import (
+    WIDEST_CHANGE,
+    WIDEST_ROW,
+    Boxed,
+    Chain,
+    Display,
+    Paragraph,
+    Row,
+    Section,
+    broken_rows,
+    enumerated,
+)
 from derive.paper.breaking import width
 from derive.paper.indices import IndexWriter, index_proof
 from derive.paper.latex import latex, symbolic_shape, written_tex
@@ -158,26 +169,39 @@ def plenty(letters: str) -> Iterator[str]:
 
 
 def proof_rows(
-    writer: IndexWriter, through: Equation, variable: MatrixSymbol, cotangent: MatrixExpr, gradient: MatrixExpr
+    writer: IndexWriter, ways: list[tuple[Equation, MatrixExpr]], variable: MatrixSymbol, gradient: MatrixExpr
 ) -> list[Row]:
-    """<G, dF> with dF from the equation, entry by entry, dV taken out; none where dF has no room on a line."""
+    """<G, dF> of each equation that the variable enters, dF from the equation, then dV alone on its side.
+
+    Of a single one entry by entry, where there is such a form; none where dF has no room on a line.
+    """
     notation = writer.notation
     variation = notation.differential(variable)
-    change = differential(through, variable, variation)
-    if change is None or width(written_tex(notation, change)) > WIDEST_CHANGE:
+    changes = [differential(through, variable, variation) for through, _ in ways]
+    known = [change for change in changes if change is not None]
+    if len(known) < len(ways) or max(width(written_tex(notation, change)) for change in known) > WIDEST_CHANGE:
         return []
-    target = notation.differential(through.target)
-    g, df, dv, v = (written_tex(notation, part) for part in (cotangent, target, variation, variable))
-    rows = [
-        Row("dL", rf"\langle {g}, {df} \rangle", "the identity", ""),
-        Row("", rf"\langle {g}, {written_tex(notation, change)} \rangle", f"only ${v}$ varies", ""),
-    ]
-    if isinstance(cotangent, MatrixSymbol):
-        proof = index_proof(writer, cotangent, change, gradient, variation)
-        if proof:
-            rows.append(Row("", proof[0], "entry by entry", ""))
-            rows += [Row("", proof[1], f"${dv}$ taken out", "")] * (proof[1] != proof[0])
-    return [*rows, Row("", rf"\langle {written_tex(notation, gradient)}, {dv} \rangle", "as matrices again", "")]
+    dv, v = (written_tex(notation, part) for part in (variation, variable))
+
+    def line(left: str, pairs: Iterable[tuple[MatrixExpr, MatrixExpr]], reason: str) -> list[Row]:
+        sides = ((written_tex(notation, one), written_tex(notation, other)) for one, other in pairs)
+        first, *others = (rf"\langle {one}, {other} \rangle" for one, other in sides)
+        if width(first + "".join(others)) <= WIDEST_ROW:
+            return [Row(left, " + ".join([first, *others]), reason, "")]
+        return [Row(left, first, reason, ""), *(Row("", rf"\quad {{}} + {part}", "", "", sign="") for part in others)]
+
+    alone, cotangents = f"${dv}$ alone on its side", [cotangent for _, cotangent in ways]
+    moved = (notation.differential(through.target) for through, _ in ways)
+    rows = line("dL", zip(cotangents, moved, strict=True), "the identity" + ", each way" * (len(ways) > 1))
+    rows += line("", zip(cotangents, known, strict=True), f"only ${v}$ varies")
+    if len(ways) > 1:
+        parts = [(pull_back(through, variable, cotangent), variation) for through, cotangent in ways]
+        return rows + line("", parts, f"{alone}: what stands beside it is added")
+    proof = index_proof(writer, cotangents[0], known[0], gradient, variation)
+    if proof:
+        rows.append(Row("", proof[0], "entry by entry", ""))
+        rows += [Row("", proof[1], f"${dv}$ taken out", "")] * (proof[1] != proof[0])
+    return rows + line("", [(gradient, variation)], "as an inner product again" if proof else alone)
 
 
 def differential(equation: Equation, variable: MatrixSymbol, variation: MatrixSymbol) -> MatrixExpr | None:

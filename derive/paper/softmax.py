@@ -1,12 +1,15 @@
 """Where the softmax is in the gradient of a loss with logsumexp in it, and what is left of it for distributions."""
 
-from sympy import Expr, MatrixSymbol, OneMatrix, diff, exp, expand, factor_terms, symbols
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
-from derive.paper.blocks import Chain, Paragraph, Row, Section
+from sympy import Expr, MatrixExpr, MatrixSymbol, OneMatrix, diff, exp, expand, factor_terms, symbols
+
+from derive.paper.blocks import Chain, Paragraph, Row, Section, summary
 from derive.paper.breaking import sized
 from derive.paper.formulas import ATOM_TEX, FormulaWriter, Piece
 from derive.paper.indices import IndexWriter
-from derive.paper.latex import TexPrinter, latex, symbol_in_line
+from derive.paper.latex import TexPrinter, latex, shape_latex, symbol_in_line
 from derive.paper.prose import prose
 from derive.programs import (
     Derivation,
@@ -23,40 +26,89 @@ from derive.programs import (
 )
 
 
+@dataclass(frozen=True)
+class Shares:
+    """The softmax P of each row of Z that a backward step has, and the step with P in it.
+
+    If each row of the targets sums to 1, each entry of what is `sent` back to the column of logsumexp is the number
+    `scale`, and the step is shorter.
+    """
+
+    P: MatrixSymbol
+    value: MatrixExpr
+    Z: MatrixSymbol
+    step: Equation
+    named: MatrixExpr
+    sent: MatrixSymbol | None = None
+    scale: Expr | None = None
+    short: MatrixExpr | None = None
+
+
 def softmax_sections(derivation: Derivation) -> list[Section]:
     """For each column of logsumexp: the softmax that the gradient has, and what is left where rows of Y sum to 1."""
-    columns = [e for e in derivation.program.equations if isinstance(e.value, RowLogSumExp)]
-    rows = [row for column in columns for row in softmax_rows(derivation, column)]
+    program = derivation.program
+    rows = []
+    for shares in shares_of(derivation):
+        rows += [shares_row(program, shares), *jacobian_rows(program, shares.P, shares.Z)]
+        if shares.sent is not None and shares.scale is not None:
+            sums = latex(program, shares.scale * OneMatrix(*shares.sent.shape))
+            so = f", so that ${symbol_in_line(program, shares.sent)} = {sums}$"
+            rows += for_distributions(program, shares, latex(program, shares.step.target), so)
     note = Paragraph(prose("passes.softmax"))
     return [Section("Where the softmax is", "softmax", (note, Chain(tuple(rows))))] if rows else []
 
 
-def softmax_rows(derivation: Derivation, column: Equation) -> list[Row]:
+def summary_in_shares(derivation: Derivation, equations: Iterable[Equation]) -> Chain:
+    """Equations one under the other; the step that has a softmax, if it is a single one, with a name for that."""
+    program, found = derivation.program, shares_of(derivation)
+    rows: list[Row] = []
+    for equation in equations:
+        shares = found[0] if len(found) == 1 and found[0].step == equation else None
+        if shares is None:
+            rows += summary(program, [equation]).rows
+            continue
+        rows += [shares_row(program, shares), *summary(program, [replace(equation, value=shares.named)]).rows]
+        rows += for_distributions(program, shares)
+    return Chain(tuple(rows))
+
+
+def shares_row(program: Program, shares: Shares) -> Row:
+    reason, shape = f"softmax of each row of ${latex(program, shares.Z)}$", shape_latex(program, shares.P)
+    return Row(latex(program, shares.P), latex(program, shares.value), reason, shape)
+
+
+def for_distributions(program: Program, shares: Shares, left: str = "", so: str = "") -> list[Row]:
+    """What is left of the step, if it is shorter."""
+    given = f"if each row of ${latex(program, program.inputs[1])}$ sums to 1{so}"
+    return [] if shares.short is None else [Row(left, latex(program, shares.short), given, "")]
+
+
+def shares_of(derivation: Derivation) -> list[Shares]:
+    columns = [e for e in derivation.program.equations if isinstance(e.value, RowLogSumExp)]
+    return [shares for column in columns if (shares := shares_in(derivation, column))]
+
+
+def shares_in(derivation: Derivation, column: Equation) -> Shares | None:
     program, Z, M = derivation.program, column.value.args[0], column.target
     P, wide = MatrixSymbol("P", *Z.shape), repeated(M, Z.shape)
     if P.name in {symbol.name for symbol in (*program.inputs, *(e.target for e in derivation.equations))}:
-        return []
+        return None
     share = exp(entry(Z) - entry(wide))
     step = next(
         (e for e in derivation.backward if isinstance(e.value, Elementwise) and e.value.formula.has(share)), None
     )
     if step is None:
-        return []
+        return None
     value = elementwise(share, {entry(Z): Z, entry(wide): wide})
-    whole = latex(program, shifts(program.equations).get(Z, Z))
-    rows = [Row(latex(program, P), latex(program, value), f"softmax of each row of ${whole}$", "")]
-    rows += jacobian_rows(program, P, shifts(program.equations).get(Z, Z))
+    operands = {**step.value.operands, entry(P): P}
+    named = elementwise(step.value.formula.xreplace({share: entry(P)}), operands)
+    shares = Shares(P, value, shifts(program.equations).get(Z, Z), step, named)
     sent = next((e for e in derivation.backward if e.variable == M), None)
-    if sent is None:
-        return rows
-    scale = of_row_sums(sent, program.inputs[1])
-    if scale is not None:
-        short = factor_terms(step.value.formula.xreplace({entry(sent.target): scale, share: entry(P)}))
-        sums = f"${symbol_in_line(program, sent.target)} = {latex(program, scale * OneMatrix(*sent.shape))}$"
-        given = f"if each row of ${latex(program, program.inputs[1])}$ sums to 1, so that {sums}"
-        simple = elementwise(short, {**step.value.operands, entry(P): P})
-        rows.append(Row(latex(program, step.target), latex(program, simple), given, ""))
-    return rows
+    scale = None if sent is None else of_row_sums(sent, program.inputs[1])
+    if sent is None or scale is None:
+        return shares
+    short = factor_terms(step.value.formula.xreplace({entry(sent.target): scale, share: entry(P)}))
+    return replace(shares, sent=sent.target, scale=scale, short=elementwise(short, operands))
 
 
 def jacobian_rows(program: Program, P: MatrixSymbol, Z: MatrixSymbol) -> list[Row]:

@@ -305,7 +305,7 @@ def ordered_terms(expr: Expr) -> list[Expr]:
 def factors(expr: Expr, notation: Notation) -> list[Expr]:
     """The factors of a product in the order in which autograd multiplies: number, cotangent, sums, then the rest.
 
-    On a page, a differential is the last.
+    On a page, a differential is the last, and the others stand as beside the cotangent.
     """
 
     def rank(factor: Expr) -> int:
@@ -316,10 +316,11 @@ def factors(expr: Expr, notation: Notation) -> list[Expr]:
             return 0
         if isinstance(base, Symbol) and notation.is_cotangent(base.name):
             return 1
-        if has_cotangent:
+        if along:
             return 2 if isinstance(base, Add) else 3
         return 2 if isinstance(base, Symbol) else 3
 
     parts = Mul.make_args(expr)
-    has_cotangent = any(isinstance(p, Symbol) and notation.is_cotangent(p.name) for p in parts)
+    names = [part.name for part in parts if isinstance(part, Symbol)]
+    along = any(notation.is_cotangent(name) or notation.is_differential(name) for name in names)
     return sorted(parts, key=rank)

@@ -5,6 +5,7 @@ All is read from the page: the equations, the shapes of a rule's matrices, which
 
 import re
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -38,11 +39,18 @@ class Reading:
                 self.read_step(section)
         for section in sections:
             if section.anchor in ("result", "closed-forms"):
-                for left, right in equations_of(section, (Chain, Boxed, Broken)):
+                for left, right in equations_of(section, (Chain, Boxed, Broken), self.holds):
+                    if left == r"\boldsymbol{P}":  # a name that only sums up
+                        self.values["P"] = compute(right, self.values)
                     self.same(compute(left, self.values), compute(right, self.values), f"{left} = {right}")
             if re.fullmatch(r"R\d+", section.anchor):
                 self.read_rule(section)
         return self
+
+    def holds(self, reason: str) -> bool:
+        """Whether what a line is said to hold for is so."""
+        rows = re.match(r"if each row of \$\\boldsymbol\{(\w)\}\$ sums to 1", reason)
+        return rows is None or np.allclose(np.sum(self.values[rows[1]], 1), 1)
 
     def read_forward(self, section: Section) -> None:
         for left, right in equations_of(section, (Chain,)):
@@ -71,9 +79,10 @@ class Reading:
         along = np.sum(self.values[gradient] * self.values[f"diff {variable}"])
         self.same(along, gain, f"{section.anchor}: {gradient}")
         if lines:
-            through = name(re.search(r", (d.*) \\rangle", lines[0])[1])[0].removeprefix("diff ")
-            right = dict(self.forward)[through]
-            self.values[f"diff {through}"] = self.slope(variable, lambda values: compute(right, values))
+            for change in re.findall(r", (d[^,]*?) \\rangle", lines[0]):
+                through = name(change)[0].removeprefix("diff ")
+                right = dict(self.forward)[through]
+                self.values[f"diff {through}"] = self.slope(variable, partial(compute, right))
             self.read_proof(lines, variable, gain)
         self.read_entries(section)
 
@@ -179,11 +188,13 @@ def as_matrix(value: object) -> np.ndarray:
     return np.atleast_2d(np.asarray(value, dtype=float))
 
 
-def equations_of(section: Section, kinds: tuple[type, ...]) -> list[tuple[str, str]]:
-    return [equation for block in section.blocks if isinstance(block, kinds) for equation in equations_in(block)]
+def equations_of(
+    section: Section, kinds: tuple[type, ...], holds: Callable[[str], bool] = lambda _: True
+) -> list[tuple[str, str]]:
+    return [equation for block in section.blocks if isinstance(block, kinds) for equation in equations_in(block, holds)]
 
 
-def equations_in(block: Boxed | Broken | Chain) -> list[tuple[str, str]]:
+def equations_in(block: Boxed | Broken | Chain, holds: Callable[[str], bool] = lambda _: True) -> list[tuple[str, str]]:
     """Left and right sides; lines without a sign go on with the formula above, lines without a left repeat it."""
     if isinstance(block, Boxed):
         return [tuple(equation.strip().split(" = ")) for equation in block.tex.split(r"\qquad")]
@@ -191,6 +202,8 @@ def equations_in(block: Boxed | Broken | Chain) -> list[tuple[str, str]]:
         return [(block.left, "".join(line.replace("{} ", " ") for _, line in block.lines))]
     found: list[tuple[str, str]] = []
     for row in block.rows:
+        if not holds(row.reason):
+            continue
         if row.sign:
             found.append((row.left or found[-1][0], row.right))
         else:

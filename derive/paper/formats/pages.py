@@ -34,7 +34,7 @@ from derive.paper.formats.svg import line_path, svg
 
 SPACIOUS = ("network", "slopes", "weight", "quotients")  # figures that can be read where they are small
 LONGEST_UNBROKEN, LONGEST_TABLE = 8, 30  # rows that stand on one page
-TEX_WIDTH, TEX_HEIGHT, TEX_SCALE, TEX_SPACIOUS, TEX_SMALL, TEX_TALL = 440, 480, 0.85, 0.66, 0.6, 240
+TEX_WIDTH, TEX_HEIGHT, TEX_SCALE, TEX_SPACIOUS, TEX_SMALL = 440, 480, 0.85, 0.66, 0.6
 WIDEST_CODE = 94
 FORMULA_AND_SIGN = re.compile(r"(<math(?:(?!</math>).)*</math>[.,;:)]+)")
 
@@ -143,13 +143,18 @@ class TexPage(Page):
         scale = min(
             TEX_SPACIOUS if figure.name in SPACIOUS else TEX_SCALE, TEX_WIDTH / figure.width, TEX_HEIGHT / figure.height
         )
-        parts = "\n".join(self.part(part) for part in figure.drawn)
         size = "footnotesize" if scale > TEX_SMALL else "scriptsize"
-        kind = "center" if figure.height * scale < TEX_TALL else "tall"
-        return (
-            f"\\begin{{{kind}}}\\begin{{minipage}}{{\\linewidth}}\\centering\\setlength{{\\unitlength}}{{{scale:.3f}pt}}\\{size}\n"
-            f"\\begin{{picture}}({figure.width:g},{figure.height:g})\n{parts}\n\\end{{picture}}\n\n"
-            f"{{\\footnotesize {self.text(figure.caption)}\\par}}\n\\end{{minipage}}\\end{{{kind}}}"
+        height = figure.height / figure.panels
+        panels = []
+        for base in (height * place for place in reversed(range(figure.panels))):
+            inside = (self.part(part) for part in figure.drawn if base <= height_of(part) < base + height)
+            parts = "\n".join(inside)
+            panels.append(f"\\begin{{picture}}({figure.width:g},{height:g})(0,{base:g})\n{parts}\n\\end{{picture}}")
+        panels[-1] += f"\n\n{{\\footnotesize {self.text(figure.caption)}\\par}}"
+        return "\n".join(
+            f"\\begin{{center}}\\begin{{minipage}}{{\\linewidth}}\\centering\\setlength{{\\unitlength}}{{{scale:.3f}pt}}\\{size}\n"
+            f"{panel}\n\\end{{minipage}}\\end{{center}}"
+            for panel in panels
         )
 
     def part(self, part: Circle | Segment | Label | Curve) -> str:
@@ -344,6 +349,11 @@ class HtmlPage(Page):
             f'data-readings="{html.escape(json.dumps(readings))}"></label> '
             f"<output>{html.escape(figure.readings[figure.at].text)}</output></p>"
         )
+
+
+def height_of(part: Circle | Segment | Label | Curve) -> float:
+    """Of a point of it."""
+    return part.points[0][1] if isinstance(part, Curve) else part.y1 if isinstance(part, Segment) else part.y
 
 
 def straight(one: tuple[float, float], other: tuple[float, float]) -> str:

@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         network = network_at(options.network)
         if options.check is None:
-            print(exercise_sheet(network, options.answers), end="")
+            print(exercise_sheet(network, options.answers, f"{options.network}"), end="")
             return 0
         text = content(options.check, LARGEST_SHEET).decode("utf-8", "replace")
         answers = Examiner(network).answers(filled_lines(text))

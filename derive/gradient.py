@@ -13,7 +13,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from derive.matrix_derivation import derivation, gradient
+from derive.matrix_derivation import MatrixDerivation, gradient
 from derive.matrix_text import parsed, shape_flag
 from derive.packages import lost_digits_of
 from derive.proof import NotProved
@@ -42,7 +42,9 @@ def main(argv: list[str] | None = None) -> int:
         variables = chosen("--in", options.variables, symbols) if options.variables else [*symbols.values()]
         symmetric = chosen("--symmetric", options.symmetric, symbols) if options.symmetric else []
         with watched():
-            derived = derivation(loss, variables, not options.no_proof, options.seconds, symmetric)
+            derived = MatrixDerivation(loss, variables, symmetric, options.expression)
+            if not options.no_proof:
+                derived.prove(options.seconds)
         if options.out:
             derived.save(options.out, options.force)
     except NotProved as error:
@@ -52,8 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         return failed("python -m derive.gradient", error)
     for warning in lost_digits_of(derived.program) if options.no_proof else derived.prove().digits:
         print(f"python -m derive.gradient: warning: {one_line(warning)}", file=sys.stderr)
-    _, *gradients = repr(derived).splitlines()
-    print("\n".join([f"the gradient of {options.expression}", *gradients]) + "\n")
+    print(f"{derived!r}\n")
     if options.out:
         print(f"wrote {', '.join(derived.pages)} to {options.out}")
     else:

@@ -47,8 +47,13 @@ class MatrixDerivation:
     about = "document.expression"  # the sentence that its pages begin with
 
     def __init__(
-        self, loss: Expr, variables: Iterable[MatrixSymbol | Symbol], symmetric: Iterable[MatrixSymbol] = ()
+        self,
+        loss: Expr,
+        variables: Iterable[MatrixSymbol | Symbol],
+        symmetric: Iterable[MatrixSymbol] = (),
+        typed: str = "",
     ) -> None:
+        self.typed = typed
         self.loss, self.variables = scalar_loss(loss), checked_variables(variables)
         self.symmetric = checked_symmetric(symmetric, self.loss, self.variables)
         reader, self.program = program_of_loss(self.loss, self.variables, self.symmetric)
@@ -99,7 +104,9 @@ class MatrixDerivation:
 
     @cached_property
     def title(self) -> str:
-        """The loss as text; one that SymPy has written out entry by entry as it is read."""
+        """The loss as somebody typed it; else as text, or if SymPy has written it out entry by entry, as it is read."""
+        if self.typed:
+            return self.typed
         return min(as_text(self.loss), as_text(self.value), key=len) if self.loss.has(Sum) else as_text(self.loss)
 
     @property
@@ -157,7 +164,7 @@ class MatrixDerivation:
             f"  d/d{v} = {as_text(form)}{absent.get(v, '')}" for v, form in zip(self.variables, forms, strict=True)
         ]
         where = [f"  {'' if n else 'where '}{one.symbol} = {as_text(one.meaning)}" for n, one in enumerate(named)]
-        return "\n".join([f"the gradient of {as_text(self.loss)}", *lines, *where])
+        return "\n".join([f"the gradient of {self.title}", *lines, *where])
 
     def _repr_latex_(self) -> str:
         return self.latex()
@@ -174,7 +181,7 @@ class MatrixDerivation:
             except OutOfTime:
                 shown = f"the value and the gradient in {', '.join(map(str, self.variables))} are not shown to be right"
                 advice = "prove=False derives without a proof"
-                raise NotProved(f"{self.loss}: after {seconds:g} seconds of work {shown}; {advice}") from None
+                raise NotProved(f"{self.title}: after {seconds:g} seconds of work {shown}; {advice}") from None
         return self.__dict__["certificate"]
 
     def hvp(self, *directions: MatrixExpr | Expr) -> "MatrixDerivation":

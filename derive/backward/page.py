@@ -17,6 +17,12 @@ ROWS_PROSE = (
 TANGENTS = (
     "As each d_x is added to x, d_y is added to y, but for squares of these. The rules are the same, read forwards."
 )
+OPPOSITE = "sigmoid(-"  # in code of backward
+OF_OPPOSITES = (
+    "With $\\sigma$ for `sigmoid`, the slope of $a = \\sigma(u)$ is $a (1 - a) = \\sigma(u) \\, \\sigma(-u)$, "
+    "and that of $a = \\tanh(u)$ is $1 - a^{2} = 4 \\, \\sigma(2 u) \\, \\sigma(-2 u)$. "
+    "Written with $-u$ it keeps its digits where $a$ is nearly 1."
+)
 RULES = {
     "as large as the largest": "The cotangent goes to the entry that is largest, or in equal parts to those that are.",
     "product rule": "A product is linear in each factor. Its adjoint in one of them is a product of the cotangent and "
@@ -56,6 +62,7 @@ def document(reading: Reading, texts: Texts, paths: dict[str, str]) -> list[Sect
                     "$L$ is any number that is made of the output, and $G$ (`G` in the code) its gradient there."
                 ),
                 Bullets(tuple(f"*{why}*: {RULES[why]}" for why in used if why in RULES)),
+                *[Paragraph(OF_OPPOSITES)] * any(OPPOSITE in line.code.text for line in sweep.lines),
             ),
         ),
         Section("Backward", "backward", (backward_table(reading, sweep, sweep.lines), ends(reading, sweep))),

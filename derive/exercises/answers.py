@@ -30,8 +30,9 @@ from derive.reading import forward
 
 LINE = re.compile(r"^\s*([A-Za-z_]\w*)\s*=(?!=)\s*([^#]*?)\s*(?:#.*)?$")
 NARROW_ANSWER, WIDE_ANSWER, ROWS_TRIED, LONGEST_ANSWER = 2, 12, (5, 7, 11, 13, 17), 2_000
-NO_CODE = r"[\\$]|\w \w"  # of LaTeX, or a product without its sign
+NO_SIGN = r"[\w)] +\w|\d[A-Za-z_(]|\)\w"  # between two factors
 SAME_TO, HIGHEST = 1e-9, 64
+NO_SIGN_WORDS = "a * is missing between two factors, or a @ between matrices"
 READ = "arithmetic, @, .T, .sum(0) and functions of torch"
 PYTHON_OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -183,8 +184,9 @@ class KnownLines:
         try:
             tree = ast.parse(text, mode="eval").body
         except (SyntaxError, ValueError, RecursionError):
-            hint = "" if text.isascii() and not re.search(NO_CODE, text) else "; code is read here, as A.T @ B"
-            raise Unreadable(f"cannot be read: {text[:60]}{hint}") from None
+            formula = not text.isascii() or set(text) & {"\\", "$"}
+            hint = "code is read here, as A.T @ B" if formula else NO_SIGN_WORDS * bool(re.search(NO_SIGN, text))
+            raise Unreadable(f"cannot be read: {text[:60]}{hint and '; '}{hint}") from None
         value = Evaluator({n: self.right[n] for n in known}, self.right.keys(), self.sized).of(tree)
         if isinstance(value, Expr):
             value = Tensor(value)
@@ -241,6 +243,8 @@ class Evaluator:
                 return Tensor(self.of(of).entries[tuple(map(place_of, places))])
             case ast.Call(func=ast.Attribute(value=of, attr=method), args=args, keywords=keywords):
                 return self.called(of, method, args, keywords)
+            case ast.Call(func=func) if not isinstance(func, ast.Name) or func.id in self.names:
+                raise Unreadable(f"{ast.unparse(node)[:60]}: {NO_SIGN_WORDS}")
         raise Unreadable(f"{ast.unparse(node)[:60]} is not read here; {READ} are")
 
     def called(self, of: ast.expr, method: str, args: list[ast.expr], keywords: list[ast.keyword]) -> Any:

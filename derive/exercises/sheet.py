@@ -12,8 +12,8 @@ from derive.reading import forward
 BLANK = "____"
 
 
-def exercise_sheet(network: Network, solved: bool = False) -> str:
-    """The exercises of a network, `solved` with nothing left out."""
+def exercise_sheet(network: Network, solved: bool = False, place: str = "FOLDER") -> str:
+    """The exercises of a network, `solved` with nothing left out; `place` is where the network is."""
     derived = derive(forward(network))
     derivation, page, rules = readable(derived), MarkdownPage(), list(examples(derived))
     program = derivation.program
@@ -21,7 +21,7 @@ def exercise_sheet(network: Network, solved: bool = False) -> str:
     known = "\n".join(commented(code[e.target], code[e.target].value.text) for e in program.equations)
     parts = [
         f"# Exercises: {page.text(network_title(network)[:1].lower() + network_title(network)[1:])}",
-        prose("exercises.solved" if solved else "exercises.fill", gap=f"`{BLANK}`"),
+        prose("exercises.solved") if solved else prose("exercises.fill", gap=f"`{BLANK}`", place=place),
         prose("exercises.known"),
         f"```python\n{known}\n```",
     ]

@@ -4,17 +4,14 @@ Every formula of a step is printed from an equation of the derivation, its diffe
 index form: none is typed. Typed are only definitions and the translation to other books.
 """
 
-from collections.abc import Iterable
 from dataclasses import replace
 
-from sympy import Expr, MatrixExpr, MatrixSymbol
+from sympy import Expr, MatrixSymbol
 
 from derive.backends.torch import spell
 from derive.formulas import z
 from derive.paper.blocks import (
-    WIDEST_LINE,
     Block,
-    Broken,
     Bullets,
     Chain,
     Paragraph,
@@ -24,10 +21,12 @@ from derive.paper.blocks import (
     boxed,
     broken_rows,
     enumerated,
+    reason_beside,
     summary,
 )
-from derive.paper.breaking import broken, width
+from derive.paper.breaking import width
 from derive.paper.cost import cost_section
+from derive.paper.expanded import closed_form_sections, closed_section, together_sections
 from derive.paper.figures import network_figure
 from derive.paper.guide import (
     factor_of_slope,
@@ -58,12 +57,11 @@ from derive.programs import (
     RowMax,
     Symmetric,
     shifts,
-    substitute,
 )
 
-LONGEST_CLOSED_FORM, WIDEST_RESULT = 3, 44
+WIDEST_RESULT = 44
 MOST_PICTURED = 12  # equations of an expression whose arrows can be told apart
-DEEPEST_IN_FULL, DEEPEST_EXPANDED, MOST_EXPANDED = 3, 2, 8
+DEEPEST_IN_FULL, DEEPEST_EXPANDED = 3, 2
 
 
 def network_title(network: Network) -> str:
@@ -123,6 +121,7 @@ def expression_document(
         *forward_sections(derivation, derivation),
         *backward_sections(derivation, derivation, pictured and len(derivation.equations) <= MOST_PICTURED),
         *softmax_sections(derivation),
+        *together_sections(derivation, [e for e in whole if e not in long]),
         *closed_section(program, long, prose("document.own_words")),
         *expression_numbers(derivation),
     ]
@@ -140,16 +139,19 @@ def with_errors(derivation: Derivation, results: list[Equation]) -> list[Block]:
 def symbols_table(derivation: Derivation) -> Table:
     """The inputs of an expression and what is computed of them, with their shapes and names in the code."""
     program = derivation.program
-    variables = set(program.parameters)
+    named = [
+        (s, ("variable" if s in program.parameters else "given") + ", symmetric" * isinstance(s, Symmetric))
+        for s in program.inputs
+    ]
+    named += [(e.target, f"F{number}, {reason_beside(e)}") for number, e in enumerate(program.equations, 1)]
     rows = [
         (
             f"${symbol_in_line(program, symbol)}$",
-            ("variable" if symbol in variables else "given" if symbol in program.inputs else "computed")
-            + (", symmetric" if isinstance(symbol, Symmetric) else ""),
+            what,
             f"${shape_latex(program, symbol)}$",
             f"`{spell(program, symbol)}`",
         )
-        for symbol in (*program.inputs, *(e.target for e in program.equations))
+        for symbol, what in named
     ]
     return Table(("symbol", "what it is", "shape", "in the code"), tuple(rows), (0.2, 0.3, 0.25, 0.25))
 
@@ -279,36 +281,3 @@ def recursion_sections(network: Network, derivation: Derivation) -> list[Section
             ),
         )
     ]
-
-
-def closed_form_sections(derivation: Derivation) -> list[Section]:
-    """Each gradient of a network expanded down to parameters and data; in a deep one, down to the activations."""
-    program = derivation.program
-    deep = len(program.equations) > MOST_EXPANDED
-    note = prose("document.backward" if deep else "document.expanded")
-    values = closed_values(derivation.backward if deep else derivation.equations)
-    targets = [derivation.gradients[symbol] for symbol in reversed(program.parameters)]
-    steps = {e.target: e for e in derivation.backward}
-    return closed_section(program, [replace(steps[target], value=values[target]) for target in targets], note)
-
-
-def closed_section(program: Program, gradients: list[Equation], note: str) -> list[Section]:
-    """Closed forms, as far as they are short enough to help."""
-    blocks: list[Block] = [Paragraph(note)]
-    for equation in gradients:
-        form = broken(latex(program, equation.value, in_line=True), WIDEST_LINE)
-        if len(form) > LONGEST_CLOSED_FORM:
-            blocks.append(Paragraph(prose("document.long")))
-            break
-        blocks.append(Broken(latex(program, equation.target), tuple(form)))
-    shown = any(isinstance(block, Broken) for block in blocks)
-    return [Section("Closed forms", "closed-forms", tuple(blocks))] if shown else []
-
-
-def closed_values(equations: Iterable[Equation]) -> dict[MatrixSymbol, MatrixExpr]:
-    """What each computes, down to what none of them does; of a row's largest entry the name is kept."""
-    values: dict[MatrixSymbol, MatrixExpr] = {}
-    for equation in equations:
-        if not isinstance(equation.value, RowMax):
-            values[equation.target] = substitute(equation.value, values)
-    return values

@@ -138,7 +138,7 @@ def network_figure(network: Network, program: Program) -> Figure:
     sizes = "-".join(map(str, network.layers))
     dotted = any(isinstance(part, Label) and "dots" in part.tex for part in parts)
     sentences = [prose("figures.network", sizes=sizes)]
-    sentences += [prose("figures.skip", start=start, end=end) for start, end in network.skip]
+    sentences += skips_in_words(network)
     sentences += [prose("figures.below")] + [prose("figures.dots")] * dotted
     return Figure(
         "network",
@@ -147,6 +147,11 @@ def network_figure(network: Network, program: Program) -> Figure:
         top + (SKIP_ABOVE * len(skips) + 4 if skips else 0),
         tuple(parts),
     )
+
+
+def skips_in_words(network: Network) -> list[str]:
+    sentences = {True: "figures.skip", False: "figures.skipping_inputs"}
+    return [prose(sentences[start > 0], start=start, end=end) for start, end in network.skip]
 
 
 def positions(size: int, middle: float) -> tuple[list[float], list[float]]:

@@ -10,6 +10,7 @@ from derive.backends.torch import spell
 from derive.formulas import OfRow, logsumexp, p
 from derive.paper.blocks import WIDEST_CHANGE, Bullets, Paragraph, Section, Table, enumerated
 from derive.paper.breaking import width
+from derive.paper.figures import skips_in_words
 from derive.paper.latex import latex, scalar_latex, shape_latex, symbol_in_line, symbolic_shape
 from derive.paper.passes import cotangent_of
 from derive.paper.prose import prose
@@ -62,7 +63,7 @@ def notation_section(network: Network, derivation: Derivation) -> Section:
 
 def skip_sentences(network: Network) -> list[str]:
     """Which layers are added to which, and that these are of one width."""
-    added = [prose("figures.skip", start=start, end=end) for start, end in network.skip]
+    added = skips_in_words(network)
     equal = [f"$n_{{{layer}}} = n_{{{wide}}}$" for layer, wide in enumerate(network.as_wide()) if layer != wide]
     return [*added, prose("document.widths", equal=enumerated(equal, "and"))] if added else []
 

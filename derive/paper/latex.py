@@ -59,7 +59,9 @@ from derive.programs import (
     RowMax,
     chain,
     core,
+    is_flipped,
     scaled,
+    transposed,
 )
 
 TEX_LEVELS = {
@@ -238,10 +240,16 @@ class TexPrinter(LatexPrinter):
         matrices = [matrix for matrix in matrices if matrix != OneMatrix(1, 1)]
         if not matrices:
             return sign + self._print(scale)
-        *front, last = (self.piece(matrix) for matrix in matrices)
+        *front, last = map(self.factor, matrices)
         levels = (SCALED, *[FRACTION] * len(front))
         texts = [piece.at(level) for piece, level in zip(front, levels, strict=False)]
         return sign + r" \, ".join([*number, " ".join([*texts, last.last(levels[-1])])])
+
+    def factor(self, matrix: MatrixExpr) -> Piece:
+        """Of a product; a sum as the transpose of one that has fewer bars, as text has it."""
+        return self.piece(
+            Transpose(transposed(matrix)) if isinstance(matrix, MatAdd) and is_flipped(matrix) else matrix
+        )
 
     def _print_Inverse(self, expr: Inverse) -> str:
         return rf"{self.piece(expr.arg).at(ATOM_TEX)}^{{-1}}"

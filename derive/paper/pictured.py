@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 from numpy import ndarray
 from sympy import MatrixSymbol
@@ -23,7 +23,9 @@ HEADING, ABOVE, LEAST_DECIMAL = 46, 26, 2e-3
 FORWARD, AFTER = ("forward_tex", "forward_text"), ("after_tex", "after_text")  # headings
 MOST_UNITS, MOST_COLUMNS_OF_UNITS = 3, 4  # that can be drawn with all their numbers
 STEPS = (1, 0.5, 0.1, 0.01, 0.001)  # of descent, of which the best is taken
-CROWDED = {(2, 3): (0.27, 0.73), (3, 3): (0.27, 0.5, 0.73)}  # where on their edges the numbers of each unit stand
+NUMBER_HEIGHT, ENOUGH = 10.0, 14.0  # of a number on an edge; and room beside it, beyond which more is no better
+PLACES = sorted((t / 50 for t in range(14, 36)), key=lambda t: abs(t - 0.32))  # on an edge, where its number may stand
+TARGET_ASIDE = 46  # of the last units
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class PanelNumbers:
     above: list[ndarray | None]
     below: list[ndarray | None]
     edges: list[ndarray]
+    targets: ndarray | None = None
     backward: bool = False
 
 
@@ -69,7 +72,7 @@ class Picturing:
         self.inputs = self.first_point(shown)
         self.layers = range(1, network.depth + 1)
         self.tallest = max(network.layers)
-        self.width = APART * network.depth + 2 * EDGE
+        self.width = APART * network.depth + 2 * EDGE + TARGET_ASIDE
         self.height = HEADING + (self.tallest - 1) * APART / 2 + 2 * (UNIT_RADIUS + ABOVE)
 
     def first_point(self, shown: Shown) -> Drawn:
@@ -129,6 +132,7 @@ class Picturing:
             [None, *(z if own else None for z, own in zip(pre, has_own, strict=True))],
             [None, *(biases.get(layer) for layer in self.layers)],
             [values[W] for W in self.program.weights],
+            values[self.program.data[1]][0],
         )
 
     def errors(self) -> list[MatrixSymbol]:
@@ -170,13 +174,47 @@ class Picturing:
                     if column is not None:
                         yield small_label(x, base + y + up * (UNIT_RADIUS + 8), column[unit])
         for layer, weights in enumerate(shown.edges):
-            for j, row in enumerate(weights):
-                for k, value in enumerate(row):
-                    start = self.place(layer, k, len(row))
-                    end = self.place(layer + 1, j, len(weights))
-                    usual = (0.5 if 1 in weights.shape else 0.3,) * len(row)
-                    at = CROWDED.get((len(row), len(weights)), usual)[k]
-                    yield from edge((start[0], base + start[1]), (end[0], base + end[1]), at, value, shown.backward)
+            starts, ends = (
+                [self.place(at, unit, units) for unit in range(units)]
+                for at, units in zip((layer, layer + 1), reversed(weights.shape), strict=True)
+            )
+            places = free_places([(start, end) for end in ends for start in starts])
+            for (start, end), at, value in zip(places, places.values(), weights.ravel(), strict=True):
+                yield from edge((start[0], base + start[1]), (end[0], base + end[1]), at, value, shown.backward)
+        for unit, value in enumerate(() if shown.targets is None else shown.targets):
+            x, y = self.place(self.network.depth, unit, len(shown.inside[-1]))
+            if unit == 0:
+                yield symbol_label(self.program, self.program.data[1], x + TARGET_ASIDE, base + y + UNIT_RADIUS + 11)
+            yield small_label(x + TARGET_ASIDE, base + y, value)
+
+
+Spot = tuple[float, float]
+
+
+def free_places(lines: list[tuple[Spot, Spot]]) -> dict[tuple[Spot, Spot], float]:
+    """Where on each line its number stands, as a share of the way: as far from other lines and numbers as it can."""
+    found: dict[tuple[Spot, Spot], float] = {}
+
+    def room(line: tuple[Spot, Spot], at: float) -> float:
+        x, y = on_line(line, at)
+        beside = [ENOUGH]
+        for other in lines:
+            (x1, y1), (x2, y2) = other
+            ends = [y1 + (y2 - y1) * (x + aside - x1) / (x2 - x1) - y for aside in (-LABEL, LABEL)]
+            beside += [0.0 if ends[0] * ends[1] < 0 else min(map(abs, ends))] * (other != line)
+        for other, place in found.items():
+            dx, dy = (abs(one - two) for one, two in zip(on_line(other, place), (x, y), strict=True))
+            beside.append(max(dx - 2 * LABEL, dy - NUMBER_HEIGHT))
+        return min(beside)
+
+    for line in lines:
+        found[line] = max(PLACES, key=partial(room, line))
+    return found
+
+
+def on_line(line: tuple[Spot, Spot], at: float) -> Spot:
+    (x1, y1), (x2, y2) = line
+    return x1 + (x2 - x1) * at, y1 + (y2 - y1) * at
 
 
 def edge(

@@ -8,7 +8,7 @@ from numpy import array, ndarray
 from sympy import Integer, MatrixSymbol
 
 from derive.operations import NamedMatrix, Numbers, Product, Sum, Transposed, evaluate, lower
-from derive.paper.blocks import Block, Chain, Display, Listing, Paragraph, Row, Section, Values, broken_rows
+from derive.paper.blocks import Block, Chain, Display, Listing, Paragraph, Row, Section, Values, broken_rows, enumerated
 from derive.paper.indices import writer_of
 from derive.paper.latex import latex, rounded_latex, symbol_in_line
 from derive.paper.prose import prose
@@ -127,7 +127,8 @@ def expression_numbers(derivation: Derivation) -> list[Section]:
             )
             for s, why in names
         )
-        note = prose("numbers.expression", seed=seed, sizes=prose("numbers.sizes") if free else "")
+        small = enumerated([f"${size} = {number}$" for size, number in sizes.items()], "and") if sizes else ""
+        note = prose("numbers.expression", seed=seed, sizes=prose("numbers.sizes", sizes=small) if sizes else "")
         return [Section("Worked numbers", "numbers", (Paragraph(note), Values(rows)))]
     return []
 

@@ -58,7 +58,7 @@ from derive.programs.program import (
     shifts,
     substitute,
 )
-from derive.programs.text import as_text, bars
+from derive.programs.text import as_text, bars, is_flipped
 
 __all__ = [
     "FUNCTION_SIGNS",
@@ -103,6 +103,7 @@ __all__ = [
     "greek",
     "in_parts",
     "inverse_of",
+    "is_flipped",
     "is_number",
     "needed",
     "ordered_terms",

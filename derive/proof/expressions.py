@@ -87,7 +87,7 @@ def certify(subject: DerivedLoss) -> Certificate:
     identical_entries, checked = (entries, 0) if exact else (0, entries)
     loss, variables = str(subject.loss), [str(variable) for variable in subject.variables]
     return Certificate(
-        subject=f"the value and the gradient in {', '.join(variables)} of {loss}",
+        subject=f"the value and the gradient in {', '.join(variables)} of {subject.title}",
         about={"loss": loss, "variables": variables},
         shown=(Evidence(OF_SOURCE, ("value_and_grad",), how, (), (), identical_entries, checked, named_sizes),),
         sha256={OF_SOURCE: hashlib.sha256(source.encode()).hexdigest()},
@@ -162,7 +162,7 @@ def with_values(subject: DerivedLoss, function: Emitted) -> tuple[str, Sizes]:
         return at_random_points(subject, function)
     except UNDEFINED as error:
         why = f"in numbers of {decimals()} digits the gradient has no value where the loss has one: {error}"
-        raise NotProved(f"{subject.loss}: {why}") from error
+        raise NotProved(f"{subject.title}: {why}") from error
 
 
 def at_random_points(subject: DerivedLoss, function: Emitted) -> tuple[str, Sizes]:
@@ -184,7 +184,7 @@ def at_random_points(subject: DerivedLoss, function: Emitted) -> tuple[str, Size
             how = "exact, in rational numbers" if exact else f"to {AGREEING_DIGITS} digits"
             return f"{how}, at {RANDOM_POINTS} random points and along random lines through them", sizes
     raise NotProved(
-        f"{subject.loss}: found no point at which it is defined, real and smooth{smallest_undefined(subject)}; "
+        f"{subject.title}: found no point at which it is defined, real and smooth{smallest_undefined(subject)}; "
         "prove=False derives without a proof"
     )
 

@@ -72,6 +72,9 @@ class DerivedLoss(Protocol):
     symmetric: tuple[MatrixSymbol, ...]
 
     @property
+    def title(self) -> str: ...
+
+    @property
     def gradients(self) -> dict[Basic, Expr]: ...
 
     def torch(self) -> str: ...
@@ -129,7 +132,7 @@ def points(subject: DerivedLoss) -> Iterator[tuple[Sizes, Environment]]:
     for sizes in islice(chosen_sizes(subject), ORDERS):
         if number_of_entries(subject, sizes) > MOST_PROVED_ENTRIES:
             raise NotProved(
-                f"{subject.loss}: {number_of_entries(subject, sizes)} entries are too many to be proved one by one; "
+                f"{subject.title}: {number_of_entries(subject, sizes)} entries are too many to be proved one by one; "
                 "sizes that are symbols are proved at small numbers, and prove=False derives without a proof"
             )
         for least, diagonal in ((-1, 0), (-1, 0), (0, 0), (0, 0), (0, 3), (0, 3)):

@@ -1,10 +1,12 @@
 """The backward of torch modules as text: its numbers beside autograd's, its function, and what is refused."""
 
+import itertools
 import re
 import sys
 from importlib import import_module
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,6 +16,7 @@ from derive.module import Refused, Wrong, main, module_derivation
 from derive.modules.graph import Module, results
 from tests.helpers.beside_autograd import loaded, truth
 from tests.helpers.layers import LAYERS, MLP, GPTBlock, Of, r
+from tests.helpers.read_tex import compute
 
 CLOSE = 1e-12
 
@@ -196,6 +199,18 @@ def test_names_that_the_text_has_for_itself_are_refused():
     for function in (taken, both):
         with pytest.raises(Refused, match="the text needs this name"):
             module_derivation(function, [r(2), r(2)])
+
+
+def test_the_page_says_which_slopes_are_written_with_the_opposite_and_that_is_so():
+    plain = module_derivation(nn.Linear(3, 2), [r(2, 3)]).markdown()
+    written = module_derivation(nn.GRUCell(3, 2), [r(2, 3), r(2, 2)]).markdown()
+    assert r"\sigma(-u)" not in plain
+    h = 1e-5
+    found = re.findall(r"is \$`([^`=]*) = ([^`]*)`\$", written)
+    for function, sides in zip((lambda v: 1 / (1 + np.exp(-v)), np.tanh), found, strict=True):
+        for side, u in itertools.product(sides, (-2.0, 0.3, 1.5)):
+            slope = compute(side, {"a": function(u), "u": u})
+            np.testing.assert_allclose(slope, (function(u + h) - function(u - h)) / (2 * h), rtol=1e-8)
 
 
 NET = "import torch\nfrom torch import nn\n\n\ndef net():\n    return nn.Sequential(nn.Linear(2, 2), nn.Tanh())\n"

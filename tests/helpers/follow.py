@@ -38,7 +38,7 @@ class Reading:
             if re.fullmatch(r"B\d+", section.anchor):
                 self.read_step(section)
         for section in sections:
-            if section.anchor in ("result", "closed-forms"):
+            if section.anchor in ("result", "together", "closed-forms"):
                 for left, right in equations_of(section, (Chain, Boxed, Broken), self.holds):
                     if left == r"\boldsymbol{P}":  # a name that only sums up
                         self.values["P"] = compute(right, self.values)

@@ -415,6 +415,24 @@ def test_whoever_follows_the_page_of_an_expression_arrives_at_autograds_gradient
         np.testing.assert_allclose(values[f"grad {variable.name}"], gradient.numpy(), rtol=1e-10)
 
 
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_lines_lead_from_the_last_step_to_the_closed_form(expression):
+    """The first is the step's, the last the box's; each is what those before it are with others put in."""
+    loss, variables, _ = EXPRESSIONS[expression]
+    sections = {section.anchor: section for section in derivation(loss, variables, prove=False).document()}
+    boxed = {left: right for b in sections["result"].blocks if isinstance(b, Boxed) for left, right in equations_in(b)}
+    steps = {left: right for s in sections.values() if s.step for b in s.blocks if isinstance(b, Boxed)
+             for left, right in equations_in(b)}  # fmt: skip
+    led: dict[str, list[str]] = {}
+    for block in sections["together"].blocks if "together" in sections else ():
+        for left, right in equations_in(block) if isinstance(block, Chain) else ():
+            led.setdefault(left, []).append(right)
+    assert led
+    for left, lines in led.items():
+        assert lines[0] == steps[left] != lines[-1] == boxed[left]
+    assert all(steps[left] == boxed[left] for left in boxed.keys() - led)
+
+
 def test_any_derivation_has_a_body_in_each_format():
     sections = document_of(Network())
     assert r"\section{Backward pass}" in TexPage().body(sections)

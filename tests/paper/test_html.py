@@ -164,6 +164,32 @@ def test_pointing_at_a_symbol_says_what_it_is(browser, pages):
     assert browser.js("document.getElementById('tip').getBoundingClientRect().right") <= 1200
 
 
+def test_what_the_tips_say_is_reached_by_one_tab_stop(browser, pages):
+    """The button lists the symbols of the step in view, moves the focus there, and takes it back."""
+    browser.size(390, 844)
+    browser.open(pages["default"])
+    listed, focused = "[...document.querySelectorAll('#list [data-term]')]", "document.activeElement.id"
+    for step, count in (("F1", 4), ("B6", 3)):
+        browser.js(f"document.getElementById('{step}').scrollIntoView({{block: 'center', behavior: 'instant'}})")
+        browser.press("\ue014")
+        assert browser.js("document.querySelector('.current').id") == step
+        browser.js("document.getElementById('symbols').focus()")
+        browser.press("\ue007")
+        names = browser.js(
+            f"[...new Set([...document.querySelectorAll('#{step} [data-symbol]')].map(s => s.dataset.symbol))]"
+        )
+        assert sorted(browser.js(f"{listed}.map(t => t.dataset.term)")) == sorted(names)
+        assert len(names) >= count
+        assert "in the code" in browser.js("document.getElementById('list').innerText")
+        assert browser.js(focused) == "list"
+        assert browser.js("document.getElementById('list').getBoundingClientRect().top") > 0
+        browser.press("\ue00c")
+        assert browser.js(focused) == "symbols"
+        assert browser.js("document.getElementById('list').hidden")
+    assert browser.js("document.querySelectorAll('main [data-symbol][tabindex]').length") == 0
+    assert browser.messages() == []
+
+
 def test_the_steps_can_be_gone_through_with_buttons_and_keys(browser, pages):
     browser.size(1200, 900)
     browser.open(pages["default"])

@@ -33,6 +33,7 @@ CASES = {
     "cross entropy": (Network((4, 8, 8, 3), ("tanh", "relu"), loss="cross_entropy", reduction="mean"), SHOWN_AS_DRAWN),
     "deep": (Network((2, 6, 6, 6, 1), "relu"), SHOWN_AS_DRAWN),
     "sigmoid at the end": (Network((3, 3, 2), "tanh", "sigmoid", reduction="mean"), SHOWN_AS_DRAWN),
+    "three units each": (Network((3, 3, 3), "tanh", loss="cross_entropy"), SHOWN_AS_DRAWN),
     "one layer": (Network((3, 1), "identity", "sigmoid", "binary_cross_entropy"), SHOWN_AS_DRAWN),
 }
 ACTIVATIONS = {"identity": lambda z: z, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu}
@@ -64,7 +65,7 @@ def drawn_by_torch(network, shown) -> tuple[Counter[str], float, float]:
     flat = [tensor for pair in values for tensor in pair]
     gradients = dict(zip(leaves, torch.autograd.grad(loss, leaves.values(), retain_graph=True), strict=True))
     errors = torch.autograd.grad(loss, flat)
-    numbers = [*x.flatten(), *x.flatten()]
+    numbers = [*x.flatten(), *x.flatten(), *y.flatten()]
     for layer, (z, a) in enumerate(values, 1):
         numbers += [*a.flatten(), *leaves[f"b{layer}"].flatten(), *leaves[f"W{layer}"].flatten()]
         numbers += [*errors[2 * layer - 2].flatten(), *gradients[f"W{layer}"].flatten()]
@@ -104,6 +105,20 @@ def test_nothing_lies_over_a_number_of_an_edge(network, shown):
     for one in on_edges:
         assert not any(abs(one.x - c.x) < UNIT_RADIUS + 14 and abs(one.y - c.y) < 5 for c in circles)
         assert not any(one != o and abs(one.x - o.x) < 36 and abs(one.y - o.y) < 10 for o in numbers)
+
+
+@cases
+def test_the_targets_stand_beside_the_outputs(network, shown):
+    figure = picture(network, shown)
+    labels = [part for part in figure.parts if isinstance(part, Label)]
+    beyond = max(part.x for part in figure.parts if isinstance(part, Circle)) + UNIT_RADIUS
+    at_the_right = [label for label in labels if label.x > beyond]
+    assert {label.symbol for label in at_the_right} == {"Y", ""}
+    assert len(at_the_right) == (1 + drawn_network(network).layers[-1]) * (len(labels_of_panels(labels)) - 1)
+
+
+def labels_of_panels(labels: list[Label]) -> list[str]:
+    return [label.text for label in labels if label.text.startswith(("forward", "backward", "after"))]
 
 
 @cases

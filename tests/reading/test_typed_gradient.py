@@ -124,7 +124,15 @@ def test_the_command_prints_the_closed_form_and_writes_what_runs(capsys, tmp_pat
     assert main([text, "--in", "U,V", "--shape", "Y=m,n", "--out", str(folder)]) == 0
     printed = capsys.readouterr().out
     assert "d/dU = -2*(Y - U*V.T)*V" in printed
-    assert "proved: the value and the gradient in U, V" in printed
+    assert f"proved: the value and the gradient in U, V of {text}\n" in printed
+    page = (folder / "derivation.md").read_text()
+    assert f"# The gradient of `{text}`" in page
+    assert "with $`k = 2`$, $`m = 3`$ and $`n = 2`$" in page
+    meanings = re.findall(r"\| (F\d, [^|]*) \|", page)
+    assert meanings and len({*meanings}) == len(meanings)
+    gradient = r"-2 \, (\boldsymbol{Y} - \boldsymbol{U} \boldsymbol{V}^{\top})^{\top} \boldsymbol{U}"  # as printed
+    assert "d/dV = -2*(Y - U*V.T).T*U" in printed
+    assert page.count(f"= {gradient} ") == 2  # in the box, and at the end of the lines that lead to it
     assert sorted(os.listdir(folder)) == [
         *("computation.svg", "derivation.html", "derivation.md", "derivation.tex", "gradient.py")
     ]

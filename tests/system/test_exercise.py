@@ -114,6 +114,11 @@ def test_what_is_the_same_is_right():
         ("((" * 400 + "))" * 400, "cannot be read"),
         ("delta3 ** (10 ** 10)", "powers up to 64"),
         ("W3 / 0", "is not finite"),
+        ("2(z3 - y)", "2(z3 - y): a * is missing between two factors"),
+        ("(z3 - y)(a2)", "a * is missing between two factors"),
+        ("z3 (a2)", "a * is missing between two factors"),
+        ("2z3", "a * is missing between two factors"),
+        ("delta3.T a2", "a * is missing between two factors, or a @ between matrices"),
     ],
 )
 def test_what_is_no_answer_is_said_in_a_line(text, words):
@@ -130,6 +135,7 @@ def test_the_command(tmp_path, capsys):
     assert main([str(settings)]) == 0
     sheet = capsys.readouterr().out
     assert sheet.count(BLANK) == 1 + sheet.count("## B")
+    assert f"`python -m derive.exercise {settings} --check FILE`" in sheet
     assert main([str(settings), "--answers"]) == 0
     filled = tmp_path / "filled.md"
     filled.write_text(capsys.readouterr().out)

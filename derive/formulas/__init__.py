@@ -8,6 +8,8 @@ from derive.formulas.rewritten import LOGARITHMS, rewritten
 from derive.formulas.stable import (
     AUXILIARY,
     NamedFunction,
+    erfc,
+    erfcx,
     in_powers_of,
     log1p,
     opened,
@@ -33,6 +35,8 @@ __all__ = [
     "OfRow",
     "apart",
     "compiled",
+    "erfc",
+    "erfcx",
     "in_mpmath",
     "in_powers_of",
     "is_fraction",

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any
 
-from derive.backends.c import CSweep, Place, device_holes, network_holes
+from sympy import MatrixSymbol
+
+from derive.backends.c import CSweep, Place, device_holes, each_value_once, network_holes
 from derive.backends.fast import FlatBlock
 from derive.calculus import hvp
 from derive.problems import Network
-from derive.programs import Derivation, all_in_parts, needed, readable
+from derive.programs import Derivation, Equation, all_in_parts, needed
 
 FEW, MANY, MANY_A_CALL, FEW_INPUTS = 3000, 80_000, 512, 48
 FASTER = (
@@ -39,7 +41,7 @@ def native_holes(
     sweeps = {
         "gradient": gradient_sweep(derived),
         "hvp": hvp_sweep(derived),
-        "per_sample": CSweep(each.program, needed(each.equations, by_gradient(each)), by_gradient(each)),
+        "per_sample": sweep(each, each.equations, gradients_of(each)),
     }
     of_penalty = (gradient_sweep(penalty), hvp_sweep(penalty)) if penalty else (None, None)
     source, header = network_holes(sweeps, dict(laid), *of_penalty)
@@ -62,20 +64,30 @@ def header_holes(network: Network, laid: list[tuple[str, Place]]) -> dict[str, A
 
 
 def gradient_sweep(derived: Derivation) -> CSweep:
-    gradient = readable(derived)
-    return CSweep(derived.program, gradient.equations, by_gradient(gradient))
+    return sweep(derived, derived.equations, gradients_of(derived), derived.program.output)
 
 
 def hvp_sweep(derived: Derivation) -> CSweep:
     product = hvp(derived)
     moved = {name: symbol for name, symbol in product.results.items() if symbol is not None}
     products = {moved[symbol.name]: symbol for symbol in derived.program.parameters if symbol.name in moved}
-    equations = all_in_parts(needed(product.equations, products), derived.program.notation)
-    return CSweep(derived.program, equations, products)
+    return sweep(derived, product.equations, products)
 
 
-def by_gradient(derivation: Derivation) -> dict[Any, Any]:
-    return {gradient: symbol for symbol, gradient in derivation.gradients.items()}
+def gradients_of(derived: Derivation) -> dict[MatrixSymbol, MatrixSymbol]:
+    return {gradient: symbol for symbol, gradient in derived.gradients.items()}
+
+
+def sweep(
+    derived: Derivation,
+    equations: tuple[Equation, ...],
+    results: dict[MatrixSymbol, MatrixSymbol],
+    *others: MatrixSymbol,
+) -> CSweep:
+    """The equations that the results and others need, with their long formulas in parts."""
+    notation = derived.program.notation
+    parts = all_in_parts(each_value_once(needed(equations, (*results, *others)), notation), notation)
+    return CSweep(derived.program, parts, results)
 
 
 def laid_places(blocks: list[FlatBlock]) -> Iterator[tuple[str, Place]]:

@@ -11,7 +11,7 @@ from derive.calculus import Computed, hvp, input_grad, jvp, per_sample_grad
 from derive.packages.subject import Subject, classes_page, docstring_lines
 from derive.packages.templates import tensor_checks
 from derive.packages.text import constant_lines, imports, names, size_lines, spec_lines, unpack_lines
-from derive.programs import all_in_parts, needed
+from derive.programs import all_in_parts, needed, readable
 
 
 def backward_page(subject: Subject) -> dict[str, Any]:
@@ -73,7 +73,8 @@ def function_body(subject: Subject, computed: Computed, others: Iterable[MatrixS
 
 def per_sample(subject: Subject) -> dict[str, Any]:
     """What the rows' own gradients need, and these: the sums over the rows, left undone."""
-    program, (equations, sums) = subject.each.program, per_sample_grad(subject.each)
+    each = readable(subject.each)
+    program, (equations, sums) = each.program, per_sample_grad(each)
     body, terms = lines(program, equations, ONE), [rows_summands(program, equation) for equation in sums]
     unpacked = unpack(subject, names([*body, *terms]))
     return {"unpack": unpacked, "lines": body, "size_lines": size_lines(body), "terms": terms}

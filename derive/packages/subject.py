@@ -44,7 +44,7 @@ class Subject:
     @cached_property
     def each(self) -> Derivation:
         """The derivation of the sum of the rows' own losses."""
-        return readable(derive(forward(self.network.of_rows(), mean_over=Integer(1))))
+        return derive(forward(self.network.of_rows(), mean_over=Integer(1)))
 
     @cached_property
     def native(self) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -45,7 +45,7 @@ from derive.programs.notation import (
     is_number,
     ordered_terms,
 )
-from derive.programs.parts import all_in_parts, in_parts, readable
+from derive.programs.parts import all_in_parts, has_entry, in_parts, part_of, readable
 from derive.programs.program import (
     Derivation,
     Equation,
@@ -101,12 +101,14 @@ __all__ = [
     "flat_product",
     "formula_of",
     "greek",
+    "has_entry",
     "in_parts",
     "inverse_of",
     "is_flipped",
     "is_number",
     "needed",
     "ordered_terms",
+    "part_of",
     "readable",
     "repeated",
     "scaled",

@@ -38,17 +38,22 @@ def in_parts(equation: Equation, notation: Notation, taken: set[str]) -> list[Eq
     if not isinstance(value, Elementwise):
         return [equation]
     formula, operands, parts = value.formula, dict(value.operands), []
-    layer = notation.number(equation.target.name) or f"_{notation.torch(equation.target.name).lower()}"
     while (found := next_part(formula)) is not None:
         part, whole = found
-        name = fresh(f"{called(part)}{layer}", taken)
-        target = MatrixSymbol(name, *equation.shape)
-        meaning = notation.meaning(name)
-        parts.append(replace(equation, target=target, value=elementwise(part, operands), meaning=meaning))
+        parts.append(part_of(replace(equation, value=elementwise(formula, operands)), part, notation, taken))
+        target = parts[-1].target
         rest = [argument for argument in whole.args if argument not in part.args]
         formula = formula.xreplace({whole: entry(target) if part == whole else whole.func(entry(target), *rest)})
         operands[entry(target)] = target
     return [*parts, replace(equation, value=elementwise(formula, operands))]
+
+
+def part_of(equation: Equation, part: Expr, notation: Notation, taken: set[str]) -> Equation:
+    """A part of an equation's formula by itself; its new name is added to `taken`."""
+    layer = notation.number(equation.target.name) or f"_{notation.torch(equation.target.name).lower()}"
+    name = fresh(f"{called(part)}{layer}", taken)
+    value = elementwise(part, equation.value.operands)
+    return replace(equation, target=MatrixSymbol(name, *equation.shape), value=value, meaning=notation.meaning(name))
 
 
 def next_part(formula: Expr) -> tuple[Expr, Expr] | None:

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy
 import sympy
-from sympy import Add, Expr, Lambda, Rational, Symbol, sqrt, symbols, sympify
+from sympy import Add, Expr, Lambda, Piecewise, Rational, Symbol, sqrt, symbols, sympify
 
-from derive.formulas import AUXILIARY, FUNCTIONS, NamedFunction, opened, z
+from derive.formulas import AUXILIARY, FUNCTIONS, NamedFunction, erfc, erfcx, opened, z
 from derive.proof.c import CProgram
 from derive.proof.c_memory import GivenArray, Pointer
 from derive.proof.certificate import NotProved
@@ -44,6 +44,14 @@ KNOWN: dict[str, Callable[..., Any]] = {
     **{part.__name__: Lambda(z, opened(part.definition)) for part in AUXILIARY},
     **NAMED_FUNCTIONS,
 }
+
+
+def erfc_by(x: Expr, fade: Expr) -> Expr:
+    """erfc(x), and what C computes where `fade` is not exp(-x^2)."""
+    return erfc(x) + (fade - sympy.exp(-(x**2))) * Piecewise((-erfcx(-x), x < 0), (erfcx(x), True))
+
+
+WITH_TWO_ARGUMENTS = {"exp_of_square": lambda c, x: sympy.exp(c * x**2), "erfc_by": erfc_by}
 # Rows, and lanes of a vector: two rows one by one, each a part; blocks of two vectors and of one, and a row.
 RUNS = (2, 4), (7, 2)
 LANE_COUNTS = 1, 2, 4, 8, 16
@@ -74,7 +82,7 @@ def program(folder: dict[str, str], lanes: int, **given: str) -> CProgram:
 
 
 def of_texts(header: str, source: str, lanes: int, **given: str) -> CProgram:
-    known = {f"{name}_of": function for name, function in KNOWN.items()} | {"row_amax": row_amax}
+    known = {f"{name}_of": function for name, function in KNOWN.items()} | WITH_TWO_ARGUMENTS | {"row_amax": row_amax}
     known["far_of"] = lambda x: int(lanes % 4 == 0)  # so that both ways are run
     ahead = cycle((1, 2 * lanes + 1))  # so that what lies before and behind the vectors is run, or nothing else
     known["ahead_of"] = lambda to: next(ahead)

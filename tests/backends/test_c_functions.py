@@ -19,6 +19,7 @@ EXACT = {
     "logsigmoid": (lambda x: -mpmath.log1p(mpmath.exp(-x)), -300, 87),
     "tanh": (mpmath.tanh, -300, 300),
     "erf": (mpmath.erf, -300, 300),
+    "exp_of_square": (lambda x: mpmath.exp(-(x**2) / 2), -13, 13),
     "erfcx": (lambda x: mpmath.erfc(x) * mpmath.exp(x**2), -9, 1e4),
     "log_ndtr": (lambda x: mpmath.log(mpmath.erfc(-x / mpmath.sqrt(2)) / 2), -1e4, 12),
     "log": (mpmath.log, 1e-38, 1e38),
@@ -34,6 +35,7 @@ LIMITS = {  # at 0, inf, -inf
     "logsigmoid": (None, 0, -math.inf),
     "tanh": (0, 1, -1),
     "erf": (0, 1, -1),
+    "exp_of_square": (1, 0, 0),
     "erfcx": (1, 0, math.inf),
     "log_ndtr": (None, 0, -math.inf),
     "log": (-math.inf, math.inf, math.nan),
@@ -42,6 +44,7 @@ LIMITS = {  # at 0, inf, -inf
     "sin": (0, math.nan, math.nan),
     "cos": (1, math.nan, math.nan),
 }
+OF_SQUARE = {"exp_of_square": "exp_of_square(-(real)0.5, x[k])"}
 
 
 @pytest.fixture(scope="session")
@@ -51,8 +54,8 @@ def functions(tmp_path_factory):
     for name, text in render(USED, ["network.c", "network.h"]).items():
         (folder / name).write_text(text)
     loops = [
-        f"void all_{name}(const real *x, real *y, long n) {{ for (long k = 0; k < n; k++) y[k] = {name}_of(x[k]); }}"
-        for name in (*EXACT, "erfc")
+        f"void all_{name}(const real *x, real *y, long n) {{ for (long k = 0; k < n; k++) y[k] = {call}; }}"
+        for name, call in ({name: f"{name}_of(x[k])" for name in (*EXACT, "erfc")} | OF_SQUARE).items()
     ]
     source = "\n".join(['#include "network.c"', *loops])
     flags = ("-O2", "-march=native")
@@ -123,7 +126,7 @@ def test_angles_of_any_size_are_turned_back_exactly(name, dtype, functions):
             assert abs(y - want) <= C_FUNCTIONS[name].ulp * unit, x
 
 
-IN_DOUBLE = {"logsigmoid": torch.nn.functional.logsigmoid}
+IN_DOUBLE = {"logsigmoid": torch.nn.functional.logsigmoid, "exp_of_square": lambda x: torch.exp(-x * x / 2)}
 STRIDE = int(os.environ.get("STRIDE", "2039"))
 AT_ONCE = 2**20
 

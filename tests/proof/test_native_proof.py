@@ -80,7 +80,7 @@ OF_PENALTIES = {
     "a penalty on a bias": ("k < 2; k++) {\n        /* penalty1", "k < 4; k++) {\n        /* penalty1"),
     "a slope": ("+= W1[k] / 10", "+= W1[k] / 20"),
     "a curvature": ("+= dot_W2[k] / 10", "+= dot_W2[k] / 5"),
-    "a tangent, where a curvature has impulses": ("dot_z1[k] * exp_of(z1", "dot_z1[k] - exp_of(z1"),
+    "a tangent, where a curvature has impulses": ("dot_z1[k] * exp1", "dot_z1[k] - exp1"),
     "another weight": ("= square_of(W2[k]) / 20", "= square_of(W2[0]) / 20"),
 }
 
@@ -171,6 +171,22 @@ def test_both_ways_to_turn_angles_are_proved(mutant, tmp_path):
     package = render(WITH_ANGLES, FILES)
     assert shown(WITH_ANGLES, package, tmp_path).checked == 0
     assert_rejected(WITH_ANGLES, package, tmp_path, OF_ANGLES[mutant])
+
+
+WITH_ERFC = Network((1, 1, 1), "gelu")
+OF_SHARED_VALUES = {
+    "another exp": ("exp_of_square(-(real)1 / 2, z1[k])", "exp_of_square(-1, z1[k])"),
+    "erfc by another exp": (", exp1[k])", ", square_of(exp1[k]))"),
+    "erfc of another number by its exp": ("erfc_by(-number1", "erfc_by(number1"),
+    "another function's value": ("z1[k] * erfc1[k] / 2", "z1[k] * exp1[k] / 2"),
+}
+
+
+@pytest.mark.parametrize("mutant", OF_SHARED_VALUES)
+def test_values_that_several_equations_take_are_proved(mutant, tmp_path):
+    package = render(WITH_ERFC, FILES)
+    assert shown(WITH_ERFC, package, tmp_path).checked == 0
+    assert_rejected(WITH_ERFC, package, tmp_path, OF_SHARED_VALUES[mutant])
 
 
 def test_a_constant_is_what_stands_beside_it():

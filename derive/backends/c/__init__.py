@@ -3,5 +3,6 @@
 from derive.backends.c.device import device_holes
 from derive.backends.c.network import CSweep, network_holes
 from derive.backends.c.printer import Place
+from derive.backends.c.shared import each_value_once
 
-__all__ = ["CSweep", "Place", "device_holes", "network_holes"]
+__all__ = ["CSweep", "Place", "device_holes", "each_value_once", "network_holes"]

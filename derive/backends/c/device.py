@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from derive.backends.c.functions import SINGLE, constants
+from derive.backends.c.fits import SINGLE, constants
 from derive.backends.c.network import CSweep, functions
 from derive.backends.c.penalty import PenaltyPrinter
 from derive.backends.c.printer import CPrinter, Place

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sympy import Expr, Function, Heaviside, Integer, Max, Min, Piecewise, Rational, true
+from sympy import Expr, Function, Heaviside, Integer, Max, Min, Piecewise, Rational, exp, log, true
 
 from derive.backends import ATOM, CONDITIONAL, Call, FormulaPrinter, Infix, Literal, Minus, Name, Source
 from derive.backends.c.functions import C_FUNCTIONS
@@ -12,6 +12,13 @@ from derive.programs import Program
 
 LARGEST_INT = 2**31
 TURNING = ("sin", "cos")  # which turn a large angle back by a function of their own
+TWO_ARGUMENTS = ("exp_of_square", "erfc_by")  # which are called as they are
+
+
+def of_square(exponent: Expr) -> tuple[Expr, Expr] | None:
+    """c and x, where it is c x^2, c < 0 a power of 2: the square alone would lose digits."""
+    c, square = exponent.as_coeff_Mul()
+    return (c, square.base) if square.is_Pow and square.exp == 2 and c < 0 and log(-c, 2).is_Integer else None
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ class CFormulas(FormulaPrinter):
         self.functions[name] = named
         if name in TURNING:
             self.angles |= dict.fromkeys(argument.text for argument in arguments)
-        return Call(Name(f"{name}_of"), arguments)
+        return Call(Name(name if name in TWO_ARGUMENTS else f"{name}_of"), arguments)
 
     def power(self, base: Expr, exponent: Expr) -> Source:
         if exponent == Rational(1, 2):
@@ -88,6 +95,8 @@ class CFormulas(FormulaPrinter):
 
     def function(self, expr: Function) -> Source:
         kind = type(expr)
+        if isinstance(expr, exp) and (square := of_square(expr.args[0])):
+            return self.call("exp_of_square", *map(self.formula, square))
         own = kind if issubclass(kind, NamedFunction) and kind.__name__ not in C_FUNCTIONS else None
         return self.call(kind.__name__, *map(self.formula, expr.args), named=own)
 

@@ -1,105 +1,6 @@
-"""The functions of real numbers that C is given: range reduction in C, and polynomials that are found here.
+"""The functions of real numbers that C is given: range reduction in C, and polynomials of fits.py."""
 
-Each polynomial is fitted by mpmath at the nodes of Chebyshev; no coefficient is typed.
-"""
-
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-from mpmath import mp, mpf
-
-KEPT_DIGITS = 30  # of the numbers that coefficients are rounded from
-
-
-@dataclass(frozen=True)
-class Precision:
-    """A format of numbers: bits of the fraction that are stored, bias of the exponent, and how C marks its numbers."""
-
-    fraction: int
-    bias: int
-    mark: str
-
-    def rounded(self, number: Any) -> str:
-        """The number as C has it."""
-        return f"{mp.nstr(number, 9 if self.mark else 17, min_fixed=-3, max_fixed=6)}{self.mark}"
-
-
-SINGLE, DOUBLE = Precision(23, 127, "f"), Precision(52, 1023, "")
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A polynomial near a function on an interval, of one degree in float and one in double."""
-
-    name: str
-    words: str
-    of: Callable[[Any], Any]
-    ends: Callable[[], tuple[Any, Any]]
-    degrees: tuple[int, int]
-
-    def coefficients(self, precision: Precision) -> list[tuple[str, str]]:
-        """From the highest power to the constant, each as its sign and its size."""
-        with mp.workdps(KEPT_DIGITS):
-            found = mp.chebyfit(self.of, self.ends(), self.degrees[precision is DOUBLE] + 1)
-            return [("-" if c < 0 else "+", precision.rounded(abs(c))) for c in found]
-
-
-def apart_from(limit: Callable[[Any], Any], of: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """The function, but its expansion at 0 where the formula has no digits left."""
-    return lambda t: limit(t) if abs(t) < mpf(10) ** -12 else of(t)
-
-
-def scaled_erfc(x: Any) -> Any:
-    """exp(x^2) erfc(x), with the digits that the square of a large x takes."""
-    with mp.workdps(2 * KEPT_DIGITS + 2 * int(mp.log10(1 + abs(x)))):
-        return mp.erfc(x) * mp.exp(x**2)
-
-
-FITS = {
-    "exp_rest": Fit(
-        "exp_rest",
-        "(exp(t) - 1 - t) / t^2 for |t| <= ln(2) / 2",
-        apart_from(lambda t: mpf(1) / 2 + t / 6, lambda t: (mp.expm1(t) - t) / t**2),
-        lambda: (-mp.log(2) / 2 * mpf("1.001"), mp.log(2) / 2 * mpf("1.001")),
-        (5, 11),
-    ),
-    "atanh_rest": Fit(
-        "atanh_rest",
-        "(atanh(s) / s - 1) / s^2 for t = s^2 <= 1/9",
-        apart_from(lambda t: mpf(1) / 3 + t / 5, lambda t: (mp.atanh(mp.sqrt(t)) / mp.sqrt(t) - 1) / t),
-        lambda: (mpf(0), mpf(1) / 9),
-        (4, 11),
-    ),
-    "erf_rest": Fit(
-        "erf_rest",
-        "-log(1 - erf(t)) / t for 0 <= t <= 6",
-        apart_from(lambda t: (2 + 2 * t / mp.sqrt(mp.pi)) / mp.sqrt(mp.pi), lambda t: -mp.log(mp.erfc(t)) / t),
-        lambda: (mpf(0), mpf(6)),
-        (11, 31),
-    ),
-    "erfc_rest": Fit(
-        "erfc_rest",
-        "erfc(x) exp(x^2) / s for t = s - 1/2, s = 2 / (2 + x), 0 <= x",
-        lambda t: scaled_erfc(2 / (t + 0.5) - 2) / (t + 0.5),
-        lambda: (-mpf(1) / 2, mpf(1) / 2),
-        (11, 27),
-    ),
-    "sin_rest": Fit(
-        "sin_rest",
-        "(sin(s) / s - 1) / s^2 for t = s^2, |s| <= pi / 4",
-        apart_from(lambda t: t / 120 - mpf(1) / 6, lambda t: (mp.sin(mp.sqrt(t)) / mp.sqrt(t) - 1) / t),
-        lambda: (mpf(0), (mp.pi / 4) ** 2 * mpf("1.001")),
-        (3, 7),
-    ),
-    "cos_rest": Fit(
-        "cos_rest",
-        "(cos(s) - 1 + s^2 / 2) / s^4 for t = s^2, |s| <= pi / 4",
-        apart_from(lambda t: mpf(1) / 24 - t / 720, lambda t: (mp.cos(mp.sqrt(t)) - 1 + t / 2) / t**2),
-        lambda: (mpf(0), (mp.pi / 4) ** 2 * mpf("1.001")),
-        (3, 6),
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -191,22 +92,26 @@ INLINE real erf_of(real x)
 }
 """
 EXP_OF_SQUARE = """\
-/* exp(c x^2), which does not pass exp(EXP_LEAST), by two parts of x, the square of the first of which is exact */
+/* exp(c x^2), at most exp(EXP_MOST), c a power of 2; by two parts of x, the square of the first of which is exact */
 INLINE real exp_of_square(real c, real x)
 {
     whole k;
-    const real high = of_bits(bits_of(x) >> (FRACTION / 2 + 1) << (FRACTION / 2 + 1));
-    const real e = exp_parts(c * (high * high), -c * ((x - high) * (x + high)), &k);
+    const real high = of_bits(bits_of(x) >> (FRACTION / 2 + 1) << (FRACTION / 2 + 1)), most = c * (high * high);
+    const real e = exp_parts(most < EXP_LEAST ? EXP_LEAST : most,
+                             most < EXP_LEAST ? 0 : -c * ((x - high) * (x + high)), &k);
     return exp_of_parts(e, k);
 }
 """
-ERFC = """\
-INLINE real erfc_of(real x)
+ERFC_BY = """\
+/* erfc(x), by fade = exp(-x^2) */
+INLINE real erfc_by(real x, real fade)
 {
-    const real all = size_of(x), size = all > FADED ? FADED : all, s = 2 / (2 + size);
-    const real right = exp_of_square(-1, size) * s * erfc_rest(s - (real)0.5);
+    const real s = 2 / (2 + size_of(x)), right = fade * s * erfc_rest(s - (real)0.5);
     return x < 0 ? 2 - right : right;
 }
+"""
+ERFC = """\
+INLINE real erfc_of(real x) { return erfc_by(x, exp_of_square(-1, x)); }
 """
 ERFCX = """\
 /* exp(x^2) erfc(x) */
@@ -360,8 +265,9 @@ C_FUNCTIONS: dict[str, CFunction] = {
     "logsigmoid": CFunction(LOGSIGMOID, ("fade",), ("atanh_rest",), ulp=3),
     "log": CFunction(LOG, (), ("atanh_rest",), ulp=2),
     "erf": CFunction(ERF, ("exp_parts",), ("erf_rest",), ulp=5),
-    "exp_of_square": CFunction(EXP_OF_SQUARE, ("exp_parts",)),
-    "erfc": CFunction(ERFC, ("exp_of_square",), ("erfc_rest",), ulp=8),
+    "exp_of_square": CFunction(EXP_OF_SQUARE, ("exp_parts",), ulp=2),
+    "erfc_by": CFunction(ERFC_BY, (), ("erfc_rest",), ulp=8),
+    "erfc": CFunction(ERFC, ("exp_of_square", "erfc_by"), ulp=8),
     "erfcx": CFunction(ERFCX, ("exp_of_square",), ("erfc_rest",), ulp=8),
     "log1p": CFunction(LOG1P, ("log",), ulp=4),
     "log_ndtr": CFunction(LOG_NDTR, ("log", "log1p", "erfc", "erfcx"), ulp=10),
@@ -373,28 +279,3 @@ C_FUNCTIONS: dict[str, CFunction] = {
     "amax": CFunction(LARGEST_OF_ROW, ("larger",)),
     "logsumexp": CFunction(LOGSUMEXP, ("exp", "log")),
 }
-
-
-def constants(precision: Precision) -> dict[str, str]:
-    """The numbers that range reduction takes; a high part has so few bits that its products are exact."""
-    with mp.workdps(KEPT_DIGITS):
-        ln2 = mp.log(2)
-        ln2_high = truncated(ln2, precision.fraction // 2 + 2)
-        numbers = {
-            "SHIFT": mpf(3) * mpf(2) ** (precision.fraction - 1),
-            "LN2": ln2,
-            "LN2_HIGH": ln2_high,
-            "LN2_LOW": ln2 - ln2_high,
-            "EXP_LEAST": -ln2 * (precision.bias + precision.fraction + 3),
-            "EXP_MOST": ln2 * (precision.bias + 2),
-            "FADED": mp.sqrt(ln2 * (precision.bias + precision.fraction + 3)),
-            "SMALLEST": mpf(2) ** (1 - precision.bias),
-            "EPSILON": mpf(2) ** -precision.fraction,
-            "ROOT_HALF": mp.sqrt(mpf(1) / 2),
-        }
-        return {name: precision.rounded(number) for name, number in numbers.items()}
-
-
-def truncated(number: Any, bits: int) -> Any:
-    """The number without what lies behind so many binary places."""
-    return mp.floor(number * mpf(2) ** bits) / mpf(2) ** bits

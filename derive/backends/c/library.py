@@ -5,7 +5,8 @@ from functools import cache
 
 from mpmath import mp, mpf
 
-from derive.backends.c.functions import C_FUNCTIONS, DOUBLE, FITS, KEPT_DIGITS, SINGLE, Fit, Precision, truncated
+from derive.backends.c.fits import DOUBLE, FITS, KEPT_DIGITS, SINGLE, Fit, Precision, truncated
+from derive.backends.c.functions import C_FUNCTIONS
 
 BINARY_PLACES = 40  # of 2 / pi, 32 binary ones each
 BITS = """\

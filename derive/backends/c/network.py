@@ -6,14 +6,14 @@ from typing import Any
 
 from sympy import MatrixSymbol
 
-from derive.backends.c.functions import DOUBLE, KEPT_DIGITS, SINGLE, constants
+from derive.backends.c.fits import DOUBLE, KEPT_DIGITS, SINGLE, constants
 from derive.backends.c.library import BITS, c_definitions
 from derive.backends.c.penalty import PenaltyPrinter
 from derive.backends.c.printer import CPrinter, Place
 from derive.programs import Equation, Program
 
 LANES = 16  # rows in the widest vector
-FEW_ROWS, MANY_ROWS, CACHE = 64, 512, 49152  # rows at a time, at least and at most, and their entries
+FEW_ROWS, MANY_ROWS, CACHE = 128, 512, 49152  # rows at a time, at least and at most, and their entries
 POINT_ARGUMENT, ROW_ARGUMENTS = "const real *parameters", "const real *x_rows, const real *y_rows"
 HEADS = {
     "gradient": {

@@ -10,6 +10,12 @@ are the same whatever compiler and instruction set they come from.
 */
 #include "network.h"
 
+#ifdef NETWORK_PREFIX /* what is of this file alone does without */
+typedef NETWORK(workspace) workspace;
+typedef NETWORK(arguments) arguments;
+enum { INPUTS = NETWORK(INPUTS), OUTPUTS = NETWORK(OUTPUTS), ENTRIES = NETWORK(ENTRIES), BLOCK = NETWORK(BLOCK) };
+#endif
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -585,13 +591,13 @@ INLINE void each_gradient(const int rows, const int stride,
 
 /* over all rows: parts of them; in a part blocks, and what is left one by one */
 
-const long workspace_size = sizeof(workspace);
-const long part_size = PART;
+const long NETWORK(workspace_size) = sizeof(workspace);
+const long NETWORK(part_size) = PART;
 
 INLINE int block(long rows) { return (int)(rows < BLOCK ? rows : BLOCK) / WIDE * WIDE; }
 INLINE long part(long rows) { return rows < PART ? rows : PART; }
 
-void gradient_of_rows(const real *parameters, const real *x, const real *y, long these, long N, double *totals,
+void NETWORK(gradient_of_rows)(const real *parameters, const real *x, const real *y, long these, long N, double *totals,
     workspace *work)
 {
     for (int k = 0; k <= ENTRIES; k++) work->part[k] = 0;
@@ -616,21 +622,21 @@ void gradient_of_rows(const real *parameters, const real *x, const real *y, long
     totals[ENTRIES] += work->part[ENTRIES];
 }
 
-void gradient(const real *parameters, const real *x, const real *y, long N, real *loss, real *gradient, workspace *work)
+void NETWORK(gradient)(const real *parameters, const real *x, const real *y, long N, real *loss, real *gradient, workspace *work)
 {
     for (int k = 0; k <= ENTRIES; k++) work->totals[k] = 0;
     for (long n = 0; n < N; n += PART)
-        gradient_of_rows(parameters, x + n * INPUTS, y + n * OUTPUTS, part(N - n), N, work->totals, work);
+        NETWORK(gradient_of_rows)(parameters, x + n * INPUTS, y + n * OUTPUTS, part(N - n), N, work->totals, work);
     for (int k = 0; k < ENTRIES; k++) gradient[k] = (real)work->totals[k];
     *loss = (real)work->totals[ENTRIES];
 }
 
-void gradient_by(const arguments *given)
+void NETWORK(gradient_by)(const arguments *given)
 {
-    gradient(given->parameters, given->x, given->y, given->N, given->loss, given->gradient, given->work);
+    NETWORK(gradient)(given->parameters, given->x, given->y, given->N, given->loss, given->gradient, given->work);
 }
 
-void hvp_of_rows(const real *parameters, const real *direction, const real *x, const real *y, long these, long N, double *totals,
+void NETWORK(hvp_of_rows)(const real *parameters, const real *direction, const real *x, const real *y, long these, long N, double *totals,
     workspace *work)
 {
     for (int k = 0; k <= ENTRIES; k++) work->part[k] = 0;
@@ -654,17 +660,17 @@ void hvp_of_rows(const real *parameters, const real *direction, const real *x, c
     for (int k = 0; k < ENTRIES; k++) totals[k] += work->part[k];
 }
 
-void hvp(const real *parameters, const real *direction, const real *x, const real *y, long N, real *product, workspace *work)
+void NETWORK(hvp)(const real *parameters, const real *direction, const real *x, const real *y, long N, real *product, workspace *work)
 {
     for (int k = 0; k <= ENTRIES; k++) work->totals[k] = 0;
     for (long n = 0; n < N; n += PART)
-        hvp_of_rows(parameters, direction, x + n * INPUTS, y + n * OUTPUTS, part(N - n), N, work->totals, work);
+        NETWORK(hvp_of_rows)(parameters, direction, x + n * INPUTS, y + n * OUTPUTS, part(N - n), N, work->totals, work);
     for (int k = 0; k < ENTRIES; k++) product[k] = (real)work->totals[k];
 }
 
-void hvp_by(const arguments *given)
+void NETWORK(hvp_by)(const arguments *given)
 {
-    hvp(given->parameters, given->direction, given->x, given->y, given->N, given->product, given->work);
+    NETWORK(hvp)(given->parameters, given->direction, given->x, given->y, given->N, given->product, given->work);
 }
 
 /* rows at a time; where columns do not begin on lines, what is left at both ends of them takes longer than is won */
@@ -673,7 +679,7 @@ INLINE int at_once(long N, const real *gradients)
     return PAST && N % LINE == 0 && ahead_of(gradients) == 0 ? FEW : BLOCK;
 }
 
-void per_sample_of_rows(const real *parameters, const real *x, const real *y, long these, long N, real *gradients,
+void NETWORK(per_sample_of_rows)(const real *parameters, const real *x, const real *y, long these, long N, real *gradients,
     workspace *work)
 {
     const int most = at_once(N, gradients);
@@ -691,7 +697,7 @@ void per_sample_of_rows(const real *parameters, const real *x, const real *y, lo
 #endif
 }
 
-void per_sample(const real *parameters, const real *x, const real *y, long N, real *gradients, workspace *work)
+void NETWORK(per_sample)(const real *parameters, const real *x, const real *y, long N, real *gradients, workspace *work)
 {
-    per_sample_of_rows(parameters, x, y, N, N, gradients, work);
+    NETWORK(per_sample_of_rows)(parameters, x, y, N, N, gradients, work);
 }

@@ -12,62 +12,91 @@ W3 from 140 on
 b3 from 150 on
 
 x is (N, 2) and y is (N, 1), row by row. A mean takes N > 0. No memory may overlap that a call is given.
+
+NETWORK(gradient) is gradient. In a program of several networks it has a prefix, as has all that others see but real:
+each network.c is compiled with one, as -DNETWORK_PREFIX=my_, and its header included after #define NETWORK_PREFIX my_
+and before #undef NETWORK_PREFIX, which declares my_gradient, my_workspace, my_ENTRIES.
 */
 #ifndef NETWORK_H
 #define NETWORK_H
 
+#ifdef NETWORK_PREFIX
+#define NETWORK_JOINED(prefix, name) prefix##name
+#define NETWORK_JOIN(prefix, name) NETWORK_JOINED(prefix, name)
+#define NETWORK(name) NETWORK_JOIN(NETWORK_PREFIX, name)
+#else
+#define NETWORK(name) name
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef NETWORK_REAL
+#define NETWORK_REAL
 #ifdef NETWORK_DOUBLE
 typedef double real;
 #else
 typedef float real;
 #endif
+#endif
 
-#define INPUTS 2
-#define OUTPUTS 1
-#define ENTRIES 151 /* of the parameters */
-#define BLOCK 304 /* rows at a time */
-#define LANES 16 /* rows in a vector, at most */
+enum {
+    NETWORK(INPUTS) = 2,
+    NETWORK(OUTPUTS) = 1,
+    NETWORK(ENTRIES) = 151, /* of the parameters */
+    NETWORK(BLOCK) = 304, /* rows at a time */
+    NETWORK(LANES) = 16 /* rows in a vector, at most */
+};
 
 typedef struct {
-    real matrices[157 * BLOCK]; /* of some rows, a feature after the other */
-    real sums[(ENTRIES + 1) * LANES]; /* of the gradient and the loss over some rows, lane by lane */
-    double part[ENTRIES + 1]; /* of the gradient and the loss over the rows of a part */
-    double totals[ENTRIES + 1];
-} workspace; /* what a call works in, one for each thread */
+    real matrices[157 * NETWORK(BLOCK)]; /* of some rows, a feature after the other */
+    real sums[(NETWORK(ENTRIES) + 1) * NETWORK(LANES)]; /* of the gradient and the loss over some rows, lane by lane */
+    double part[NETWORK(ENTRIES) + 1]; /* of the gradient and the loss over the rows of a part */
+    double totals[NETWORK(ENTRIES) + 1];
+} NETWORK(workspace); /* what a call works in, one for each thread */
 
-extern const long workspace_size; /* in bytes */
-extern const long part_size;      /* rows of a part */
+extern const long NETWORK(workspace_size); /* in bytes */
+extern const long NETWORK(part_size);      /* rows of a part */
 
 /* The loss and its gradient. */
-void gradient(const real *parameters, const real *x, const real *y, long N, real *loss, real *gradient,
-              workspace *work);
+void NETWORK(gradient)(const real *parameters, const real *x, const real *y, long N, real *loss, real *gradient,
+                       NETWORK(workspace) *work);
 
 /* The Hessian of the loss times a direction. */
-void hvp(const real *parameters, const real *direction, const real *x, const real *y, long N, real *product,
-         workspace *work);
+void NETWORK(hvp)(const real *parameters, const real *direction, const real *x, const real *y, long N, real *product,
+                  NETWORK(workspace) *work);
 
 /* The gradient of the loss of each row alone: entry k of that of row n is at k * N + n. */
-void per_sample(const real *parameters, const real *x, const real *y, long N, real *gradients, workspace *work);
+void NETWORK(per_sample)(const real *parameters, const real *x, const real *y, long N, real *gradients,
+                         NETWORK(workspace) *work);
 
 /* The first two, with their arguments in one place, for callers that take longer the more they hand over. */
 typedef struct {
     const real *parameters, *direction, *x, *y;
     long N;
     real *loss, *gradient, *product;
-    workspace *work;
-} arguments;
+    NETWORK(workspace) *work;
+} NETWORK(arguments);
 
-void gradient_by(const arguments *given);
-void hvp_by(const arguments *given);
+void NETWORK(gradient_by)(const NETWORK(arguments) *given);
+void NETWORK(hvp_by)(const NETWORK(arguments) *given);
 
 /* The same for `these` rows out of N, as a thread has them: the first two add to ENTRIES + 1 totals, the last of which is
 of the loss. Totals of parts of part_size rows each, of the last what is left, added one after the other,
 have the bits of one call for all rows, whichever threads they come from. */
-void gradient_of_rows(const real *parameters, const real *x, const real *y, long these, long N, double *totals,
-                      workspace *work);
-void hvp_of_rows(const real *parameters, const real *direction, const real *x, const real *y, long these, long N,
-                 double *totals, workspace *work);
-void per_sample_of_rows(const real *parameters, const real *x, const real *y, long these, long N, real *gradients,
-                        workspace *work);
+void NETWORK(gradient_of_rows)(const real *parameters, const real *x, const real *y, long these, long N,
+                               double *totals, NETWORK(workspace) *work);
+void NETWORK(hvp_of_rows)(const real *parameters, const real *direction, const real *x, const real *y, long these,
+                          long N, double *totals, NETWORK(workspace) *work);
+void NETWORK(per_sample_of_rows)(const real *parameters, const real *x, const real *y, long these, long N,
+                                 real *gradients, NETWORK(workspace) *work);
 
+#ifdef __cplusplus
+}
+#endif
+
+#ifdef NETWORK_PREFIX
+#undef NETWORK_H /* as that of another network may follow */
+#endif
 #endif

@@ -136,23 +136,27 @@ class CProgram:
         self.lanes, self.known, self.rounds = lanes, known, 0
         reader = Preprocessor(given | {"BYTES": "0", "WIDE": str(lanes), "__GNUC__": "1"})
         tokens = [*reader.read(header), *reader.read(source)]
-        self.most = MOST_ROUNDS * (10 + int(reader.macros["ENTRIES"][1][0]))
         self.globals = Scope()
         self.globals.update(numbers, NULL=None)
         self.functions: dict[str, Function] = {}
         self.fields: dict[str, tuple[CType, list[str]]] = {}
         self.top(tokens)
+        self.most = MOST_ROUNDS * (10 + Statements(self, reader.expanded(["ENTRIES"]), self.globals).whole())
 
     def top(self, tokens: list[str]) -> None:
         """Takes the functions, and the arrays of structs; what else lies outside functions declares something."""
         at = 0
         while at < len(tokens):
-            end = at
+            start = end = at
             while tokens[end] not in ("(", ";", "{"):
                 end += 1
-            head = tokens[at : end - 1]
+            head = tokens[start : end - 1]
             if tokens[end] == "{":
                 inside, at = bracketed(tokens, end)
+                if tokens[start] == "enum":
+                    self.globals.update(
+                        {part[0]: int(part[2]) for part in parts_between(inside) if not part[0].isdigit()}
+                    )
                 for field in (field for field in parts_between(inside, ";") if "[" in field):
                     name = field.index("[") - 1
                     self.fields[field[name]] = CType.read(field[:name]), bracketed(field, name + 1)[0]

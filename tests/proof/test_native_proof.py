@@ -74,9 +74,9 @@ UNREACHED = {  # by a run on symbols
 
 PENALIZED = Network((1, 2, 1), "elu", loss="huber_loss", penalty="0.05*w**2")
 OF_PENALTIES = {
-    "no penalty": ("    penalty(parameters, work->totals);\n", ""),
-    "a penalty for each part": ("totals[ENTRIES] += work->part[ENTRIES];", "penalty(parameters, totals);"),
-    "no curvature": ("    penalty_hvp(parameters, direction, work->totals);\n", ""),
+    "no penalty": ("    NETWORK(penalty)(parameters, work->totals);\n", ""),
+    "a penalty for each part": ("totals[ENTRIES] += work->part[ENTRIES];", "NETWORK(penalty)(parameters, totals);"),
+    "no curvature": ("    NETWORK(penalty_hvp)(parameters, direction, work->totals);\n", ""),
     "a penalty on a bias": ("k < 2; k++) {\n        /* penalty1", "k < 4; k++) {\n        /* penalty1"),
     "a slope": ("+= W1[k] / 10", "+= W1[k] / 20"),
     "a curvature": ("+= dot_W2[k] / 10", "+= dot_W2[k] / 5"),

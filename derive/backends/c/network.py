@@ -99,13 +99,13 @@ def network_holes(
             {
                 **GRADIENT,
                 "loss_of_rows": [of_rows],
-                "penalty": ["penalty(parameters, work->totals);"] * bool(penalty),
+                "penalty": ["NETWORK(penalty)(parameters, work->totals);"] * bool(penalty),
                 "loss": ["*loss = (real)work->totals[ENTRIES];"],
             },
             {
                 **HVP,
                 "loss_of_rows": [],
-                "penalty": ["penalty_hvp(parameters, direction, work->totals);"] * bool(penalty_hvp),
+                "penalty": ["NETWORK(penalty_hvp)(parameters, direction, work->totals);"] * bool(penalty_hvp),
                 "loss": [],
             },
         ],

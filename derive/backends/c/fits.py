@@ -62,14 +62,14 @@ FITS = {
         "(exp(t) - 1 - t) / t^2 for |t| <= ln(2) / 2",
         apart_from(lambda t: mpf(1) / 2 + t / 6, lambda t: (mp.expm1(t) - t) / t**2),
         lambda: (-mp.log(2) / 2 * mpf("1.001"), mp.log(2) / 2 * mpf("1.001")),
-        (5, 11),
+        (5, 10),
     ),
     "atanh_rest": Fit(
         "atanh_rest",
         "(atanh(s) / s - 1) / s^2 for t = s^2 <= 1/9",
         apart_from(lambda t: mpf(1) / 3 + t / 5, lambda t: (mp.atanh(mp.sqrt(t)) / mp.sqrt(t) - 1) / t),
         lambda: (mpf(0), mpf(1) / 9),
-        (4, 11),
+        (4, 10),
     ),
     "erf_rest": Fit(
         "erf_rest",
@@ -90,7 +90,7 @@ FITS = {
         "(sin(s) / s - 1) / s^2 for t = s^2, |s| <= pi / 4",
         apart_from(lambda t: t / 120 - mpf(1) / 6, lambda t: (mp.sin(mp.sqrt(t)) / mp.sqrt(t) - 1) / t),
         lambda: (mpf(0), (mp.pi / 4) ** 2 * mpf("1.001")),
-        (3, 7),
+        (3, 6),
     ),
     "cos_rest": Fit(
         "cos_rest",

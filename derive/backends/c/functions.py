@@ -96,9 +96,10 @@ EXP_OF_SQUARE = """\
 INLINE real exp_of_square(real c, real x)
 {
     whole k;
-    const real high = of_bits(bits_of(x) >> (FRACTION / 2 + 1) << (FRACTION / 2 + 1)), most = c * (high * high);
-    const real e = exp_parts(most < EXP_LEAST ? EXP_LEAST : most,
-                             most < EXP_LEAST ? 0 : -c * ((x - high) * (x + high)), &k);
+    const real high = of_bits(bits_of(x) >> (FRACTION / 2 + 1) << (FRACTION / 2 + 1));
+    const int none = c * (x * x) < EXP_LEAST;
+    const real rest = none ? 0 : c * ((x - high) * (x + high));
+    const real e = exp_parts(none ? EXP_LEAST : c * (high * high), -rest, &k);
     return exp_of_parts(e, k);
 }
 """

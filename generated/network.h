@@ -32,11 +32,14 @@ and before #undef NETWORK_PREFIX, which declares my_gradient, my_workspace, my_E
 extern "C" {
 #endif
 
-#ifndef NETWORK_REAL
-#define NETWORK_REAL
 #ifdef NETWORK_DOUBLE
+#ifndef NETWORK_REAL_IS_DOUBLE
+#define NETWORK_REAL_IS_DOUBLE
 typedef double real;
+#endif
 #else
+#ifndef NETWORK_REAL_IS_FLOAT
+#define NETWORK_REAL_IS_FLOAT
 typedef float real;
 #endif
 #endif
@@ -45,8 +48,8 @@ enum {
     NETWORK(INPUTS) = 2,
     NETWORK(OUTPUTS) = 1,
     NETWORK(ENTRIES) = 151, /* of the parameters */
-    NETWORK(BLOCK) = 304, /* rows at a time */
-    NETWORK(LANES) = 16 /* rows in a vector, at most */
+    NETWORK(BLOCK) = 304,   /* rows at a time */
+    NETWORK(LANES) = 16     /* rows in a vector, at most */
 };
 
 typedef struct {

@@ -66,6 +66,14 @@ def test_a_program_has_two_networks(compiler, program, precision, packages, tmp_
     subprocess.run([tmp_path / "main"], check=True, timeout=10)
 
 
+def test_networks_of_two_precisions_in_one_source_are_refused(packages, tmp_path):
+    mixed = PROGRAM.replace("#define NETWORK_PREFIX other_", "#define NETWORK_DOUBLE\n#define NETWORK_PREFIX other_")
+    (tmp_path / "main.c").write_text(mixed)
+    command = ["cc", "-I", packages, "-c", tmp_path / "main.c", "-o", tmp_path / "main.o"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode and "real" in done.stderr
+
+
 def test_a_program_of_one_network_in_c_plus_plus_needs_no_prefix(packages, tmp_path):
     if shutil.which("g++") is None:
         pytest.skip("needs g++")

@@ -266,7 +266,7 @@ class TexPrinter(LatexPrinter):
         )
 
     def _print_HadamardProduct(self, expr: HadamardProduct) -> str:
-        return r" \odot ".join(self.piece(part).at(POWER_TEX) for part in expr.args)
+        return r" \odot ".join(self.factor(part).at(POWER_TEX) for part in expr.args)
 
     def _print_HadamardPower(self, expr: HadamardPower) -> str:
         return rf"{self.piece(expr.base).at(ATOM_TEX)}^{{\odot {self._print(expr.exp)}}}"

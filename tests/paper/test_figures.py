@@ -107,6 +107,16 @@ def test_captions_say_what_is_left_out_where_it_is(network):
         assert ("left out" in figure.caption) == (dots or penalties), figure.caption
 
 
+@network
+def test_what_is_also_added_has_an_arrow_with_a_plus(network):
+    subject = subject_of(network)
+    units, computation = network_figure(network, subject.derived.program), computation_figure(subject.derived)
+    shown, computed = ([part for part in f.parts if getattr(part, "text", "") == "+"] for f in (units, computation))
+    assert len(shown) == len(network.skip) == len([p for p in units.parts if isinstance(p, Segment) and p.arrow])
+    assert len(computed) == sum(end == start + 1 for start, end in network.skip)
+    assert ("a +" in computation.caption) == bool(computed)
+
+
 @pytest.mark.parametrize(
     ("notation", "name", "text"),
     [

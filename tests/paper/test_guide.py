@@ -183,3 +183,20 @@ def test_the_softmax_is_named_and_its_short_form_is_the_gradient_for_distributio
         reading.same(compute(left, reading.values), compute(right, reading.values), right)
         divisor = {"sum": 1, "mean": 8 if network.criterion().per_row else 24}[network.reduction]
         np.testing.assert_allclose(compute(left, reading.values), (P - reading.values["Y"]) / divisor)
+
+
+@pytest.mark.parametrize(
+    ("skip", "words"),
+    [
+        ((), []),
+        (((1, 2),), ["Layer 1 is also added to layer 2.", "$n_{2} = n_{1}$"]),
+        (((0, 3), (1, 3)), ["The inputs are also added to layer 3.", "$n_{1} = n_{0}$ and $n_{3} = n_{0}$"]),
+    ],
+)
+def test_the_page_says_which_widths_are_equal(skip, words):
+    network = Network((4, 4, 4, 4, 1), skip=skip)
+    for anchor in ("result", "notation"):
+        section = section_of(network, anchor)
+        text = " ".join(t for b in section.blocks for t in (getattr(b, "text", ""), *getattr(b, "items", ())))
+        assert all(word in text for word in words)
+        assert ("also added" in text) == bool(skip)

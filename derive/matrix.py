@@ -5,6 +5,7 @@ from collections.abc import Callable
 from sympy import (
     DiagonalOf,
     Expr,
+    Function,
     Lambda,
     MatMul,
     MatrixBase,
@@ -102,8 +103,11 @@ def softmax(matrix: MatrixExpr) -> MatrixExpr:
 def check_matrix(name: str, matrix: object, advice: str = "") -> None:
     """Raises TypeError for what is no matrix, with that advice if there is no better."""
     if not isinstance(matrix, MatrixExpr | MatrixBase):
+        kind = type(matrix).__name__
+        if isinstance(matrix, Function) and any(isinstance(part, MatrixExpr) for part in matrix.args):
+            advice = f"; X.applyfunc({kind}) is {kind} of each entry"
         hint = "; sympy.Matrix(...) of it is one" if type(matrix).__module__ == "numpy" else advice
-        raise TypeError(f"{name}: expected a matrix expression, got {type(matrix).__name__}{hint}")
+        raise TypeError(f"{name}: expected a matrix expression, got {kind}{hint}")
 
 
 def check_rows(name: str, matrix: MatrixExpr, right: str) -> None:

@@ -268,6 +268,8 @@ def derivation(
 
 def gradient(loss: Expr, variable: MatrixSymbol | Symbol, prove: bool = True) -> Expr:
     """The gradient of a loss in one variable in closed form; the errors are those of `derivation`."""
+    if isinstance(variable, list | tuple):
+        raise TypeError(f"variable: expected one, got {variable!r}; derivation(loss, variables).gradients has several")
     return derivation(loss, [variable], prove).gradients[variable]
 
 

@@ -41,7 +41,7 @@ from sympy.printing.str import StrPrinter
 
 from derive.programs.coefficients import flat, rational, with_fewer_signs, with_root_below
 from derive.programs.forms import chain, flat_product, transposed
-from derive.programs.nodes import Elementwise, RowLogSumExp, RowSoftmax
+from derive.programs.nodes import Elementwise, RowSoftmax
 
 
 class TextPrinter(StrPrinter):
@@ -119,15 +119,9 @@ class TextPrinter(StrPrinter):
         return "*".join([*map(self._print, left), text, *map(self._print, right)])
 
     def _print_Transpose(self, expr: Transpose) -> str:
-        if isinstance(expr.arg, RowSoftmax) and expr.shape[1] == 1:
+        if isinstance(expr.arg, RowSoftmax) and expr.shape[1] == 1 and is_flipped(expr.arg.args[0]):
             return f"{expr.arg.word}({self._print(transposed(expr.arg.args[0]))})"
         return f"{self.parenthesize(expr.arg, PRECEDENCE['Pow'])}.T"
-
-    def _print_RowLogSumExp(self, expr: RowLogSumExp) -> str:
-        """Of a single row it is that of its entries, which may as well be a column."""
-        row = expr.args[0]
-        entries = transposed(row) if row.shape[0] == 1 and bars(transposed(row)) < bars(row) else row
-        return f"{expr.word}({self._print(entries)})"
 
     def _print_MatrixBase(self, expr: MatrixBase) -> str:
         return f"Matrix({self._print(expr.tolist())})"
@@ -362,9 +356,9 @@ def is_power_of_letter(formula: Expr, *letters: Expr) -> bool:
     return letters == (base,) and exponent not in (1, Rational(1, 2)) and not exponent.has(base)
 
 
-def is_flipped(total: MatAdd) -> bool:
-    """Whether the transpose of the sum has fewer bars."""
-    return bars(transposed(total)) < bars(total)
+def is_flipped(matrix: MatrixExpr) -> bool:
+    """Whether the transpose has fewer bars."""
+    return bars(transposed(matrix)) < bars(matrix)
 
 
 def bars(matrix: MatrixExpr) -> int:

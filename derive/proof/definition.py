@@ -30,6 +30,7 @@ from sympy import (
     Inverse,
     KroneckerProduct,
     Lambda,
+    Limit,
     MatAdd,
     MatMul,
     MatPow,
@@ -100,11 +101,11 @@ class Evaluation:
     """What expressions are for given entries of their symbols; each part is worked out once.
 
     Where a given entry is a decimal, every number that is not rational is one, too. Raises OnKink where numbers meet a
-    condition in an equality, ValueError or ZeroDivisionError where there is no value.
+    condition in an equality, unless they do `everywhere`, ValueError or ZeroDivisionError where there is no value.
     """
 
-    def __init__(self, given: Environment) -> None:
-        self.given = given
+    def __init__(self, given: Environment, everywhere: bool = False) -> None:
+        self.given, self.everywhere = given, everywhere
         numbers = [number for part in given.values() for number in numpy.ravel(part)]
         self.number = as_decimal if any(getattr(number, "is_Float", False) for number in numbers) else lambda n: n
         self.known: dict[Basic, Any] = {}
@@ -150,13 +151,14 @@ class Evaluation:
             return node
         if isinstance(node, Piecewise):
             return self.branches(node)
-        if isinstance(node, Derivative | Integral):
+        if isinstance(node, Derivative | Integral | Limit):
             return self.scalar(node.doit())
         if not isinstance(node, Expr | Boolean):
             raise ValueError(f"no definition of {type(node).__name__} is known to the proof: {node}")
         arguments = [self.scalar(argument) for argument in node.args]
         if all(argument.is_number for argument in arguments):
-            check_smooth(node, arguments)
+            if not self.everywhere:
+                check_smooth(node, arguments)
             if isinstance(node, NamedFunction):
                 return self.within({z: arguments[0]}).scalar(node.definition)
         value = node.func(*arguments)

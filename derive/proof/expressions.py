@@ -110,7 +110,7 @@ def identical(subject: DerivedLoss, function: Emitted, sizes: Sizes) -> bool:
     if number_of_entries(subject, sizes) > MOST_SYMBOLS:
         return False
     point = symbolic_point(subject, sizes)
-    definition = Evaluation(point)
+    definition = Evaluation(point, everywhere=True)
     try:
         loss = with_sigmoids(definition.scalar(subject.loss))
     except TooManyTerms:
@@ -172,7 +172,7 @@ def at_random_points(subject: DerivedLoss, function: Emitted) -> tuple[str, Size
         try:
             emitted_value, gradients = emitted_at(function, subject, definition.given)
             along = progress(subject.variables, f"slopes along lines, point {shown + 1}", len(subject.variables))
-            slopes = {v: line_slope(subject, v, definition.given, Random(shown)) for v in along}
+            slopes = {v: line_slope(subject, v, definition, Random(shown)) for v in along}
         except (NonInvertibleMatrixError, OnKink):
             continue
         floor = (1 + abs(value.evalf(decimals()))) / 10**ROUNDING
@@ -224,11 +224,14 @@ def check_gradient(
     return exact
 
 
-def line_slope(subject: DerivedLoss, variable: Basic, point: Environment, random: Random) -> tuple[list[Integer], Expr]:
+def line_slope(
+    subject: DerivedLoss, variable: Basic, definition: Evaluation, random: Random
+) -> tuple[list[Integer], Expr]:
     """A direction, and the derivative of the loss along it: by SymPy's of the loss written out; at decimals, or where
     that has too many terms, by the difference quotient.
     """
-    place = numpy.array(point[variable], dtype=object)
+    given = definition.given[variable]
+    place = numpy.array(given, dtype=object)
     numbers = numpy.ravel(place)
     direction = numpy.array([Integer(random.choice((-3, -2, -1, 1, 2, 3))) for _ in numbers]).reshape(place.shape)
     steps = list(direction.flat)
@@ -238,7 +241,7 @@ def line_slope(subject: DerivedLoss, variable: Basic, point: Environment, random
     direction = direction if place.ndim else steps[0]
 
     def at(step: Expr) -> Expr:
-        return Evaluation({**point, variable: point[variable] + step * direction}).scalar(subject.loss)
+        return definition.within({variable: given + step * direction}).scalar(subject.loss)
 
     if len(numbers) <= MOST_ON_A_LINE and not any(number.is_Float for number in numbers):
         with suppress(TooManyTerms):

@@ -44,10 +44,11 @@ from sympy.matrices.expressions.slice import MatrixSlice
 from derive.formulas import NamedFunction
 from derive.programs import Program, RowLogSumExp, RowSoftmax
 from derive.proof.certificate import NotProved
-from derive.proof.definition import Environment, Evaluation
+from derive.proof.definition import Environment, Evaluation, OnKink
 from derive.proof.precision import decimals
 
 MOST_PROVED_ENTRIES = 20_000
+SAME_EVERYWHERE = 4  # points, of both signs and positive ones, at which what is compared is the same
 MOST_SEARCHED = 300  # tried in search of one at which the loss is defined, beside the first of each order
 TRIED_MAGNITUDES = ("1/100", "1/10", 1, 10, 100)
 DENOMINATOR = 1_000_003
@@ -145,15 +146,24 @@ def points(subject: DerivedLoss) -> Iterator[tuple[Sizes, Environment]]:
 
 
 def defined_points(subject: DerivedLoss) -> Iterator[tuple[Sizes, Evaluation, Expr]]:
-    """Those at which the loss is real and smooth, and its value: a fraction, or a decimal of many digits."""
-    for sizes, point in points(subject):
+    """Those at which the loss is real and smooth, and its value: a fraction, or a decimal of many digits.
+
+    What is compared and the same at each of the first points, as the two entries of x[i] - x[i], is so everywhere.
+    """
+    kinks = 0
+    for number, (sizes, point) in enumerate(points(subject)):
+        everywhere = number >= SAME_EVERYWHERE == kinks
         with suppress(*UNDEFINED):
-            definition = Evaluation(point if is_rational(subject.loss) else decimals_of(point))
-            value = definition.scalar(subject.loss)
+            definition = Evaluation(point if is_rational(subject.loss) else decimals_of(point), everywhere)
+            try:
+                value = definition.scalar(subject.loss)
+            except OnKink:
+                kinks += 1
+                continue
             if not is_real(value):
                 continue
             if not value.is_Rational and not value.is_Float:
-                definition = Evaluation(decimals_of(point))
+                definition = Evaluation(decimals_of(point), everywhere)
                 value = definition.scalar(subject.loss)
             yield sizes, definition, value
 

@@ -35,6 +35,7 @@ INSTEAD = {  # of a node by the name of its type: what there is in its place
     **dict.fromkeys(("LofCholesky", "UofCholesky", "LofLU", "UofLU", "PofLU"), CHOLESKY),
     **dict.fromkeys(("QofQR", "RofQR"), ORTHOGONAL),
     "EigenValues": "their sum is Trace(X), their product Determinant(X), the sum of their k-th powers Trace(X**k)",
+    "Permanent": "of a matrix with given sizes sympy.per(Matrix(X)) writes it out entry by entry",
     "EigenVectors": "with v given, its eigenvalue is the Rayleigh quotient v.T*S*v/Trace(v.T*v)",
     "SofSVD": "the squares of the singular values add up to Trace(X.T*X); their sum is the least of (Trace(U.T*U) + "
     "Trace(V.T*V))/2 where U*V.T = X",

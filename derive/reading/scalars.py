@@ -18,6 +18,7 @@ from derive.reading.reader import NUMBER_RULES, Reader
 from derive.reading.sums import read_sum
 
 LARGEST_FLOAT = int(sys.float_info.max)
+WORKED_OUT = (sympy.Derivative, sympy.Integral, sympy.Limit)
 ONE_INSIDE = (sympy.Transpose, Adjoint, sympy.DiagMatrix, sympy.DiagonalMatrix, sympy.DiagonalOf)
 
 
@@ -48,8 +49,12 @@ def variable(read: Reader, node: sympy.Symbol) -> sympy.Expr:
 
 
 def worked_out(read: Reader, node: sympy.Expr) -> sympy.Expr:
-    done = node.doit()
-    if done.has(sympy.Derivative, sympy.Integral):
+    """A derivative, an integral, a limit, as what SymPy finds for it."""
+    try:
+        done = node.doit()
+    except (NotImplementedError, ValueError):
+        done = node
+    if done.has(*WORKED_OUT):
         raise read.refuse(node, "work it out first, or write the loss itself")
     return read.scalar(done)
 
@@ -112,7 +117,8 @@ NUMBER_RULES |= {
     sympy.Basic: any_other,
     sympy.MatrixExpr: Reader.unknown,
     sympy.Symbol: variable,
-    **dict.fromkeys((sympy.Derivative, sympy.Integral), worked_out),
+    **dict.fromkeys(WORKED_OUT, worked_out),
+    sympy.Permanent: Reader.unknown,
     AppliedUndef: open_function,
     sympy.Sum: read_sum,
     sympy.log: logarithm,

@@ -73,6 +73,8 @@ FORMS = [
     (Trace(x.T * S * x) / Trace(x.T * X * x), x, "(S + S.T)*x/(x.T*X*x) - (x.T*S*x)*(X + X.T)*x/(x.T*X*x)**2"),
     (total(logsumexp(A * W)) - Trace(G.T * A * W), W, "A.T*(softmax(A*W) - G)"),
     (logsumexp(r), r, "softmax(r)"),
+    (s * logsumexp(r / s), s, "logsumexp(r/s) - (r*softmax(r/s).T)/s"),
+    (s * logsumexp(x.T / s), s, "logsumexp(x.T/s) - (softmax(x.T/s)*x)/s"),
     (residual.T * residual / m, x, "2*A.T*(A*x - u)/m"),
     (Trace((X * C).T * X * C), X, "2*X*(I - ones(n, n)/n)"),
     (s * Trace(X.T * X) + log(Determinant(X)), X, "X.T**(-1) + 2*s*X"),

@@ -12,6 +12,7 @@ from sympy import (
     HadamardProduct,
     Heaviside,
     Integer,
+    Limit,
     MatrixSymbol,
     Max,
     Min,
@@ -20,6 +21,7 @@ from sympy import (
     OneMatrix,
     Piecewise,
     Rational,
+    Sum,
     Symbol,
     Trace,
     acosh,
@@ -88,6 +90,7 @@ def test_what_is_defined_nowhere_is_named(loss, words):
 
 
 N, D, H, C = symbols("N D H C", integer=True, positive=True)  # the letters of CS231n
+i, j, q = *symbols("i j", integer=True), MatrixSymbol("q", N, 1)
 X, W1, b1, W2, b2, Y = (
     MatrixSymbol(*given) for given in (("X", N, D), ("W1", D, H), ("b1", 1, H), ("W2", H, C), ("b2", 1, C), ("Y", N, C))
 )
@@ -100,6 +103,9 @@ KINKS = {
     "a jump": exp(30 * Piecewise((t1, t1 > total(B)), (5, True))),
     "a floor": floor(total(B)) * total(B),
     "a sign": sign(total(B) - t1) * total(B) ** 2,
+    "an entry beside itself": Sum(Abs(q[i, 0] - q[j, 0]), (i, 0, N - 1), (j, 0, N - 1)),
+    "a column beside itself": Sum(Max(q[i, 0], q[j, 0]), (i, 0, N - 1), (j, 0, N - 1)),
+    "the limit of a difference": Limit((sin(p) - p) / p, p, 0) + total(B),
 }
 
 

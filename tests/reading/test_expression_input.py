@@ -85,6 +85,8 @@ REFUSED = {
     "singular values": (lambda: Trace(SofSVD(A)), "the least of (Trace(U.T*U) + Trace(V.T*V))/2 where U*V.T = X"),
     "the exponential of a matrix": (lambda: 2 * sympy.exp(A), "a polynomial is derived, as I + X + X**2/2"),
     "the logarithm of a matrix": (lambda: sympy.log(A), "X.applyfunc(log) is log of each entry"),
+    "a derivative that SymPy has none for": (lambda: sympy.Derivative(Trace(A * A), A), "work it out first, or write"),
+    "a permanent": (lambda: sympy.Permanent(A), "sympy.per(Matrix(X)) writes it out entry by entry"),
     "a size that nothing has": (lambda: total(z * OneMatrix(1, m)), "the size m is that of no MatrixSymbol"),
 }
 
@@ -109,6 +111,8 @@ def test_what_is_no_expression_of_sympy_is_no_loss(loss):
 
 NO_MATRICES = {
     "a number": (lambda: total(s), "total: expected a matrix expression, got Symbol"),
+    "a function of a matrix": (lambda: total(sympy.sin(A)), "got sin; X.applyfunc(sin) is sin of each entry"),
+    "several variables": (lambda: gradient(Trace(A), [A]), "expected one, got [A]; derivation(loss, variables)"),
     "an array": (lambda: softmax(numpy.eye(3)), "got ndarray; sympy.Matrix(...) of it is one"),
     "a function of numpy": (lambda: apply(lambda u: numpy.exp(u), A), "sympy.exp, not numpy's or torch's"),
     "no function": (lambda: apply("u", A), "apply: expected a function, and at least one matrix"),

@@ -74,6 +74,8 @@ def with_readable_names(
 
 
 def alike_to(part: Expr) -> object:
+    if isinstance(part, Trace | Determinant):
+        return type(part), key(part.arg)
     return key(part) if isinstance(part, MatrixExpr) else part
 
 
@@ -104,7 +106,7 @@ def most_repeated(forms: list[Expr]) -> Expr | None:
         whole = flat_product(Integer(1), chain(part)[1]) if isinstance(part, MatMul) else part
         if not is_part(whole):
             continue
-        alike = key(whole)[1] if isinstance(whole, MatrixExpr) else whole
+        alike = key(whole)[1] if isinstance(whole, MatrixExpr) else alike_to(whole)
         found.setdefault(alike, whole)
         counts[alike] += 1
     lengths = {alike: len(as_text(found[alike])) for alike, count in counts.items() if count > 1}
@@ -115,7 +117,7 @@ def most_repeated(forms: list[Expr]) -> Expr | None:
 
 def with_name(expr: Expr, part: Expr, symbol: Expr) -> Expr:
     """The expression with the symbol in the place of the part."""
-    if expr == part:
+    if isinstance(expr, type(part)) and alike_to(expr) == alike_to(part):
         return symbol
     if isinstance(expr, MatrixExpr) and isinstance(part, MatrixExpr) and is_part(expr):
         (number, alike), (unit, wanted) = key(expr), key(part)

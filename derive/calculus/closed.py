@@ -31,7 +31,7 @@ from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive.calculus.alike import turned
-from derive.calculus.entries import Entries
+from derive.calculus.entries import Entries, as_in_books
 from derive.calculus.fronts import in_front, in_front_of, negated
 from derive.calculus.simplified import added, multiplied, trace_of
 from derive.formulas import in_powers_of
@@ -159,7 +159,9 @@ class ClosedForms:
         formula = in_powers_of(value.formula.xreplace(self.sizes))
         rows, columns = (size.xreplace(self.sizes) for size in value.shape)
         if not matrices:
-            result = formula.xreplace(scalars)
+            turned_round = {u: -u for u, value in scalars.items() if value.could_extract_minus_sign()}
+            result = as_in_books(formula.xreplace(turned_round))
+            result = result.xreplace({u: -value if u in turned_round else value for u, value in scalars.items()})
             return result if (rows, columns) == (1, 1) else flat_product(result, [OneMatrix(rows, columns)])
         return Entries(scalars, matrices, (rows, columns)).written(formula)
 

@@ -8,6 +8,7 @@ from sympy import (
     Function,
     HadamardPower,
     Heaviside,
+    Identity,
     Integer,
     Lambda,
     MatAdd,
@@ -15,6 +16,7 @@ from sympy import (
     Max,
     Mul,
     OneMatrix,
+    Piecewise,
     Pow,
     Symbol,
     Trace,
@@ -23,6 +25,7 @@ from sympy import (
     diff,
     exp,
     expand,
+    log,
     powsimp,
     sign,
     tanh,
@@ -65,6 +68,8 @@ class Entries:
             return formula.xreplace(self.scalars)
         if formula in self.matrices:
             return self.matrices[formula]
+        if isinstance(formula, Piecewise) and (masked := with_mask(formula, self.matrices)) is not None:
+            return self.product(masked)
         if isinstance(formula, Add):
             return self.sum(formula)
         if isinstance(formula, Mul):
@@ -106,7 +111,8 @@ class Entries:
 
     def applied(self, formula: Expr, u: Symbol) -> MatrixExpr:
         if isinstance(formula, Pow) and formula.base == u and formula.exp.is_Integer:
-            return HadamardPower(self.matrices[u], formula.exp)
+            same = isinstance(self.matrices[u], Identity) and formula.exp.is_positive
+            return self.matrices[u] if same else HadamardPower(self.matrices[u], formula.exp)
         if isinstance(formula, NamedFunction) and formula.args == (u,):
             return self.matrices[u].applyfunc(formula.func)
         matrix, t = self.matrices[u], self.variable()
@@ -148,6 +154,20 @@ class Entries:
                 functions[inside[0]] = functions.get(inside[0], 1) * factor
         plain += [self.applied(factor, u) for u, factor in functions.items()]
         return multiplied(scale, [plain[0] if len(plain) == 1 else entry_by_entry(plain)])
+
+
+def with_mask(formula: Piecewise, matrices: dict[Symbol, MatrixExpr]) -> Mul | None:
+    """A value times branches that are numbers, as g o [z > 0]; of a value that may have none where it is not taken."""
+    values = [value for value, _ in formula.args if value != 0]
+    if not values or values[0].has(Piecewise) or not values[0].free_symbols & matrices.keys():
+        return None
+    whole, ratios = values[0], [value / values[0] for value, _ in formula.args]
+    powers = [part for part in whole.atoms(Pow) if part.base.free_symbols & matrices.keys()]
+    defined = not whole.has(log) and all(part.exp.is_positive for part in powers)
+    if not defined or not all(ratio.is_number for ratio in ratios):
+        return None
+    cases = zip(ratios, (condition for _, condition in formula.args), strict=True)
+    return Mul(whole, Piecewise(*cases), evaluate=False)
 
 
 def is_polynomial_in_one(formula: Expr, u: Symbol) -> bool:

@@ -1,7 +1,6 @@
 """Products without what says nothing: ones that make a sum, a factor beside its inverse."""
 
 from collections.abc import Iterable
-from itertools import pairwise
 
 from sympy import (
     DiagMatrix,
@@ -89,11 +88,14 @@ def diagonal_of(square: MatrixExpr) -> MatrixExpr:
 
 
 def without_inverses(factors: list[MatrixExpr]) -> list[MatrixExpr]:
-    """The factors of a product without those that stand beside their inverse."""
-    for place, (left, right) in enumerate(pairwise(factors)):
-        if any(isinstance(one, Inverse) and one.arg == other for one, other in ((left, right), (right, left))):
-            rest = [*factors[:place], *factors[place + 2 :]]
-            return without_inverses(rest) if rest else [Identity(left.shape[0])]
+    """The factors of a product without those that stand beside their inverse, as A' A beside (A' A)^-1."""
+    for place, factor in enumerate(factors):
+        scale, inner = chain(factor.arg) if isinstance(factor, Inverse) else (Integer(0), [])
+        for start in (place - len(inner), place + 1) if scale == 1 else ():
+            if start >= 0 and factors[start : start + len(inner)] == inner:
+                first, last = min(start, place), max(start + len(inner), place + 1)
+                rest = [*factors[:first], *factors[last:]]
+                return without_inverses(rest) if rest else [Identity(factor.shape[0])]
     return factors
 
 
@@ -117,12 +119,14 @@ def in_a_row(left: MatrixExpr, right: MatrixExpr) -> list[MatrixExpr]:
 
 def entry_by_entry(parts: Iterable[MatrixExpr]) -> MatrixExpr:
     """The Hadamard product, numbers in front; a repeated column times a repeated row is their product."""
-    scale, kept = Integer(1), []
+    scale, kept = Integer(1), list[MatrixExpr]()
     for part in parts:
         number, inner = in_front_of(part)
         scale *= number
-        kept.append(inner)
+        kept += inner.args if isinstance(inner, HadamardProduct) else [inner]
     kept = [part for part in kept if not isinstance(part, OneMatrix)] or kept[:1]
+    diagonals = [part for part in kept if isinstance(part, Identity)]
+    kept = [part for part in kept if part not in diagonals] + diagonals[:1]  # I o I is I
     columns = [part for part in kept if column_of(part) is not None and row_of(part) is None]
     rows = [part for part in kept if row_of(part) is not None and column_of(part) is None]
     if columns and rows:

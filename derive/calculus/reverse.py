@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from sympy import Add, Identity, MatrixExpr, MatrixSymbol, OneMatrix, ZeroMatrix
 
+from derive.calculus.centred import sums_of, without_zeros
 from derive.calculus.theorem import pull_back, rule
 from derive.programs import (
     Derivation,
@@ -28,7 +29,7 @@ def derive(program: Program) -> Derivation:
     and goes into the next step. What is another but for a constant has the cotangent of that, if it is all that the
     loss sees of it. A parameter that the loss does not reach has the gradient zero.
     """
-    active, same = reachable(program, program.parameters), alike(program)
+    active, same, sums = reachable(program, program.parameters), alike(program), sums_of(program)
     first_use = {symbol: equation for equation in reversed(program.equations) for symbol in equation.varies_with}
     ways: dict[MatrixSymbol, list[tuple[Equation, MatrixExpr]]] = {symbol: [] for symbol in active}
     cotangents: dict[MatrixSymbol, MatrixExpr] = {program.output: OneMatrix(1, 1)}
@@ -37,7 +38,8 @@ def derive(program: Program) -> Derivation:
     for equation in reversed(program.equations):
         used = [symbol for symbol in equation.varies_with if symbol in active]
         for symbol in used:
-            ways[symbol].append((equation, pull_back(equation, symbol, cotangents[equation.target])))
+            sent = pull_back(equation, symbol, cotangents[equation.target])
+            ways[symbol].append((equation, without_zeros(sent, sums)))
         for symbol in sorted(used, key=lambda symbol: symbol not in program.parameters):
             if first_use[symbol] == equation:
                 value = add([part for _, part in ways[symbol]], symbol.shape)

@@ -44,6 +44,7 @@ from derive.programs import RowSoftmax, bars, chain, flat_product
 
 ScaledProduct = tuple[Expr, list[MatrixExpr]]
 MOST_MULTIPLIED_OUT, LONGEST_MULTIPLIED_OUT = 6, 150  # terms and symbols of a sum that is tried in two forms
+SIGN = 1  # of the length: a minus that is in a bracket or before it
 
 
 def multiplied(scale: Expr, factors: Iterable[Expr]) -> MatrixExpr:
@@ -133,7 +134,7 @@ def added(parts: list[MatrixExpr]) -> MatrixExpr:
         other = multiplied_out(terms)
         if len(terms) < len(other) <= 2 * MOST_MULTIPLIED_OUT:
             shorter = sum_of_terms(other, parts[0].shape)
-            found = shorter if length(shorter) < length(found) else found
+            found = shorter if length(shorter) + SIGN < length(found) else found
     return found
 
 

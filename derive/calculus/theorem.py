@@ -18,6 +18,7 @@ from sympy import (
     DiracDelta,
     Dummy,
     Expr,
+    Heaviside,
     Integer,
     Inverse,
     KroneckerProduct,
@@ -35,6 +36,7 @@ from sympy import (
     ceiling,
     diff,
     exp,
+    expand,
     floor,
     log,
     powsimp,
@@ -185,8 +187,9 @@ def loses_as_output(equation: Equation) -> bool:
 
 
 def between_jumps(derivative: Expr) -> Expr:
-    """Where a function jumps (sign at 0) its slope counts as 0, as torch has it."""
-    return derivative.replace(DiracDelta, lambda *_: Integer(0))
+    """Where a function jumps (sign at 0) its slope counts as 0, as torch has it; where that is, is written shortly."""
+    derivative = derivative.replace(DiracDelta, lambda *_: Integer(0))
+    return derivative.replace(Heaviside, lambda u, *at_0: Heaviside(min(u, expand(u), key=Expr.count_ops), *at_0))
 
 
 def row_pullback(equation: Equation, variable: MatrixSymbol, cotangent: MatrixExpr) -> MatrixExpr:

@@ -22,6 +22,7 @@ from sympy import (
     MatrixSymbol,
     Mul,
     Ne,
+    Not,
     OneMatrix,
     Piecewise,
     Pow,
@@ -33,8 +34,10 @@ from sympy import (
     exp,
     fraction,
     preorder_traversal,
+    true,
 )
 from sympy.core.relational import Relational
+from sympy.logic.boolalg import Boolean
 from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 from sympy.printing.precedence import PRECEDENCE, precedence
 from sympy.printing.str import StrPrinter
@@ -109,6 +112,7 @@ class TextPrinter(StrPrinter):
             return "*".join(map(self._print, factors))
         left, inner, right = split[: places[0]], split[places[0] : places[-1] + 1], split[places[-1] + 1 :]
         columns, rows = bool(left) and left[-1].shape[0] == 1, bool(right) and right[0].shape[1] == 1
+        single = single or (columns and not right and inner[-1].shape[1] == 1)
         word = {(True, True): "total", (True, False): "column_sum", (False, True): "row_sum"}.get((columns, rows), "")
         if word:
             word = "total" if single else word
@@ -200,7 +204,13 @@ class TextPrinter(StrPrinter):
         return self.entrywise(formula, operands)
 
     def entrywise(self, formula: Expr, operands: dict[Expr, Expr]) -> str:
-        """The formula with matrices for its letters; with letters where it has branches or would be long."""
+        """The formula with matrices for its letters; with letters where it has branches or would be long.
+
+        A mask, 1 where a condition holds and else 0, is the condition.
+        """
+        mask = condition_of(formula)
+        if mask is not None and is_short_in_full(mask, operands):
+            return f"({EntriesPrinter(operands).doprint(mask)})"
         if is_short_in_full(formula, operands):
             return EntriesPrinter(operands).doprint(formula)
         names = {letter: Symbol("t") if letter.name.startswith("_") else letter for letter in operands}
@@ -245,7 +255,10 @@ class EntriesPrinter(TextPrinter):
         number, rest = expr.as_independent(*self.operands, as_Add=False)
         parts = Mul.make_args(rest)
         below = [part for part in parts if part.is_Pow and part.exp.could_extract_minus_sign()]
-        above = [part for part in parts if part not in below]
+        above = sorted(
+            set(parts).difference(below),
+            key=lambda part: (not is_symbol(self.operands.get(part, part)), parts.index(part)),
+        )
         sign, number = ("-", -number) if number.could_extract_minus_sign() else ("", number)
         level = PRECEDENCE["Mul"]
         texts = [self.parenthesize(part, level, strict=len(parts) == 1) for part in above] or ["1"]
@@ -262,6 +275,14 @@ class EntriesPrinter(TextPrinter):
             return super().parenthesize(item, level, strict)
         inverse = item.is_Pow and item.exp.could_extract_minus_sign()
         return in_brackets(self._print(item), PRECEDENCE["Mul"] if inverse else precedence(item), level, strict)
+
+
+def condition_of(formula: Expr) -> Boolean | None:
+    """Where it is 1, of a formula that is 1 or 0."""
+    cases = list(formula.args) if isinstance(formula, Piecewise) else []
+    if len(cases) != 2 or cases[1].cond is not true or {case.expr for case in cases} != {0, 1}:
+        return None
+    return cases[0].cond if cases[0].expr == 1 else Not(cases[0].cond)
 
 
 def is_short_in_full(formula: Expr, operands: dict[Expr, Expr]) -> bool:

@@ -100,6 +100,12 @@ LAYERS = {  # the matrix, its variables, and torch's own
 SIZES = {n: 4, d: 3, h: 2}
 
 
+@pytest.mark.parametrize("name", ["layer norm", "batch norm"])
+def test_the_backward_of_a_norm_is_as_short_as_by_hand(name):
+    backward = pullback(*LAYERS[name][:2], prove=False).torch().split("# gradients")[1].split("return value")[0]
+    assert backward.count(" = ") == 5 and backward.count(".sum(") == 4  # what is centred adds up to nothing
+
+
 def numbers(symbols_of, seed):
     draw = torch.Generator().manual_seed(seed)
     given = sorted(symbols_of, key=str)

@@ -3,8 +3,10 @@
 from functools import lru_cache
 from itertools import combinations
 
-from sympy import Add, Basic, Dummy, Expr, MatrixExpr, MatrixSymbol, Sum, Symbol, sympify
+from sympy import Add, Basic, Dummy, Expr, MatrixExpr, MatrixSymbol, Sum, Symbol, log, sympify
 from sympy.matrices.expressions.matexpr import MatrixElement
+
+from derive.reading.contractions import as_contraction, as_determinant, is_written_out
 
 MOST_SUMMED = 2000  # of a sum that is looked at
 FEWEST_ENTRIES = 2  # of a loss in which sums are looked for
@@ -31,8 +33,18 @@ def fixed_entries(expr: Basic) -> set[MatrixElement]:
 def put_together(expr: Basic) -> Basic:
     if isinstance(expr, MatrixExpr | MatrixElement | Sum) or not expr.args:
         return expr
+    if isinstance(expr, log) and (whole := as_determinant(expr.args[0])) is not None:
+        return log(whole)  # a determinant alone stays a polynomial, whose slope is finite where it is 0, too
     parts = [put_together(part) for part in expr.args]
-    return with_sums(parts) if isinstance(expr, Add) else expr.func(*parts)
+    if not isinstance(expr, Add):
+        return expr.func(*parts)
+    whole = with_sums(parts)
+    if not is_written_out(whole):
+        return whole
+    done = [part for part in parts if not is_written_out(part)]
+    left = [given for given, part in zip(expr.args, parts, strict=True) if part not in done]
+    contraction = as_contraction(Add(*left))
+    return whole if contraction is None else Add(contraction, *done)
 
 
 def with_sums(terms: list[Expr]) -> Expr:
@@ -46,7 +58,7 @@ def with_sums(terms: list[Expr]) -> Expr:
             whole, members = found
             done.append(whole)
             left = [other for other in left if other not in members]
-    return Add(*left, *done)
+    return with_sums([*left, *done]) if done else Add(*left)
 
 
 def whole_sum(term: Expr, terms: list[Expr], index: Symbol) -> tuple[Sum, set[Expr]] | None:

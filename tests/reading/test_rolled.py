@@ -1,5 +1,6 @@
 """Sums that SymPy writes out entry by entry: read as the matrices that they came from."""
 
+import numpy
 import pytest
 from sympy import Abs, Matrix, MatrixSymbol, Trace, exp, log, sqrt
 
@@ -21,12 +22,23 @@ FORMS = [
     (log(1 + exp((x.T * y)[0, 0])), x, "sigmoid(x.T*y)*y"),
     (sum((b[r, 0] - (A[r, :] * x)[0, 0]) ** 2 for r in range(4)), x, "2*A.T*(A*x - b)"),
     (sum(Abs(x[i, 0]) for i in range(3)), x, "sign(x)"),
+    (sum((A - b * x.T)[i, j] ** 2 for i in range(4) for j in range(3)), x, "-2*(A - b*x.T).T*b"),
+    ((x.T * (S + S.T) * x)[0, 0], S, "2*x*x.T"),
+    ((((S + S.T) * x).T * ((S + S.T) * x))[0, 0], S, "2*(S + S.T)*x*x.T + 2*x*x.T*(S + S.T)"),
+    ((x.T * S * x)[0, 0] ** 2 + (x.T * S**2 * x)[0, 0], x, "(S**2 + S.T**2)*x + 2*(x.T*S*x)*(S + S.T)*x"),
+    ((Matrix(A) * Matrix(S) * Matrix(A).T).trace(), A, "A*(S.T + S)"),
+    (log(Matrix(S).det()), S, "S.T**(-1)"),
 ]
 
 
 @pytest.mark.parametrize(("loss", "variable", "text"), FORMS)
 def test_what_is_written_out_is_read_as_matrices(loss, variable, text):
     assert as_text(gradient(loss, variable)) == text
+
+
+def test_the_slope_of_a_determinant_that_is_written_out_is_finite_where_it_is_0():
+    derived = derivation(Matrix(S).det(), [S])
+    numpy.testing.assert_array_equal(derived.numpy(S=numpy.diag([0.0, 2, 3]))[1]["S"], numpy.diag([6.0, 0, 0]))
 
 
 def test_the_code_does_not_grow_with_the_sizes():

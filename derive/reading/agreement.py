@@ -47,11 +47,11 @@ def problems(node: Basic) -> Iterator[str]:
         yield f"{shape_words(node)}: a matrix needs at least one row and one column"
     matrices = [part for part in node.args if isinstance(part, MatrixExpr | MatrixBase)]
     for first, second in pairwise(matrices):
-        two = f"{node}: {shape_words(first)} and {shape_words(second)}"
         if isinstance(node, EVERY_ENTRY) and not same_shape(first.shape, second.shape):
-            yield f"{two}; {repeating(node, first, second)}"
+            yield f"{node}: {shape_words(first)} and {shape_words(second)}; {repeating(node, first, second)}"
         if isinstance(node, MatMul) and not same_shape(first.shape[1:], second.shape[:1]):
-            yield f"{two}; the first needs as many columns as the second has rows"
+            needed = "the first needs as many columns as the second has rows"
+            yield f"{node}: {shape_words(first)} and {shape_words(second)}; {needed}"
     if isinstance(node, SQUARE) and not same_shape(matrices[0].shape[:1], matrices[0].shape[1:]):
         hint = "; total(...) adds all entries" if isinstance(node, Trace) else ""
         yield f"{node}: {type(node).__name__} needs a square matrix, and {shape_words(matrices[0])}{hint}"

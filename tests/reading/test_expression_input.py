@@ -1,5 +1,7 @@
 """What is given to derivation: read as it is meant, or refused in one line that names it and what would be right."""
 
+import re
+
 import numpy
 import pytest
 import sympy
@@ -17,6 +19,7 @@ from sympy import (
     Integral,
     KroneckerProduct,
     Matrix,
+    MatrixExpr,
     MatrixSymbol,
     OneMatrix,
     Rational,
@@ -35,6 +38,7 @@ from sympy.matrices.expressions.factorizations import LofCholesky, SofSVD
 from derive import derivation, gradient
 from derive.matrix import apply, log_softmax, logsumexp, softmax, total
 from tests.helpers.expressions import by_autograd, computed, draw_inputs
+from tests.helpers.programs import ROOT
 
 n, d, h, m = symbols("n d h m", integer=True, positive=True)
 X, W, Y, P = MatrixSymbol("X", n, d), MatrixSymbol("W", d, h), MatrixSymbol("Y", n, h), MatrixSymbol("P", n, m)
@@ -258,3 +262,22 @@ def test_a_sum_inside_has_indices_of_its_own():
         derivation(Sum(x[i, 0] * Sum(row[0, j] * x[own, 0], (own, 0, 2)), (i, 0, 2), (j, 0, 2)), [x]) for own in (i, k)
     )
     assert one.gradients == other.gradients and one.value == other.value
+
+
+def test_where_sympy_stops_the_page_has_what_is_derived():
+    page = (ROOT / "derive" / "README.md").read_text(encoding="utf-8")
+    table = page[page.index("| SymPy says |") : page.index("`(x.T*A*x)[0, 0]`")]
+    rows = re.findall(r"^\| (.*) \| (.*) \| (.*) \|$", table, re.M)
+    names: dict = {}
+    exec("from sympy import *\nfrom derive.matrix import *", names)
+    names |= {"x": MatrixSymbol("x", 3, 1), "y": MatrixSymbol("y", 3, 1), "S": A}
+    for words, stops, derived in rows[1:]:
+        for code in re.findall("`([^`]+)`", stops):
+            with pytest.raises((AttributeError, NotImplementedError, TypeError, ValueError)) as error:
+                eval(code, names)
+            assert words in f"{type(error.value).__name__}: {error.value}", code
+        for code in re.findall("`([^`]+)`", derived):
+            value = eval(code, names)
+            loss = total(value) if isinstance(value, MatrixExpr) else value
+            derivation(loss, sorted(loss.atoms(MatrixSymbol), key=str), prove=False)
+    assert len(rows) == 9

@@ -59,7 +59,7 @@ def with_readable_names(
     free = (name for name in (f"T{number}" for number in range(1, MOST_NAMED + len(taken) + 1)) if name not in taken)
     meanings: dict[Expr, Expr] = {}  # in full
     shown: dict[Expr, Expr] = {}  # what stands for each
-    found = []
+    found: list[Abbreviation] = []
     for symbol, meaning in named:
         meanings[symbol] = meaning.xreplace(meanings)
         meaning = meaning.xreplace(shown)
@@ -69,7 +69,8 @@ def with_readable_names(
         whole = meanings[symbol]
         name = names.get(alike_to(whole)) or next(free)
         shown[symbol] = symbol_of_part(name, whole)
-        found.append(Abbreviation(shown[symbol], meaning))
+        if shown[symbol] not in [one.symbol for one in found]:  # the same, written in another way
+            found.append(Abbreviation(shown[symbol], meaning))
     return [form.xreplace(shown) for form in forms], found
 
 

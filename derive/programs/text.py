@@ -37,7 +37,7 @@ from sympy import (
     true,
 )
 from sympy.core.relational import Relational
-from sympy.logic.boolalg import Boolean
+from sympy.logic.boolalg import Boolean, to_nnf
 from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 from sympy.printing.precedence import PRECEDENCE, precedence
 from sympy.printing.str import StrPrinter
@@ -282,7 +282,7 @@ def condition_of(formula: Expr) -> Boolean | None:
     cases = list(formula.args) if isinstance(formula, Piecewise) else []
     if len(cases) != 2 or cases[1].cond is not true or {case.expr for case in cases} != {0, 1}:
         return None
-    return cases[0].cond if cases[0].expr == 1 else Not(cases[0].cond)
+    return cases[0].cond if cases[0].expr == 1 else to_nnf(Not(cases[0].cond))
 
 
 def is_short_in_full(formula: Expr, operands: dict[Expr, Expr]) -> bool:

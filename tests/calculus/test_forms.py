@@ -73,6 +73,7 @@ FORMS = [
     (Trace(x.T * S * x) / Trace(x.T * X * x), x, "(S + S.T)*x/(x.T*X*x) - (x.T*S*x)*(X + X.T)*x/(x.T*X*x)**2"),
     (total(logsumexp(A * W)) - Trace(G.T * A * W), W, "A.T*(softmax(A*W) - G)"),
     (Trace(G.T * relu(U * W)), W, "U.T*(G .* (U*W > 0))"),
+    (Trace(G.T * apply(lambda z: Piecewise((0, z <= 0), (6, z >= 6), (z, True)), V)), V, "G .* ((V > 0) & (V < 6))"),
     (s * total(relu(OneMatrix(m, 1) - HadamardProduct(t, A * x))), x, "-s*A.T*(t .* (t .* (A*x) < 1))"),
     (total(apply(lambda z: Max(delta * z, (delta - 1) * z), residual)), x,
      "A.T*(delta*Heaviside(A*x - u) + (delta - 1)*Heaviside(u - A*x))"),
@@ -174,3 +175,10 @@ def test_matrices_that_are_written_out_stay_one():
     turning, B2 = Matrix([[cos(s), -sin(s)], [sin(s), cos(s)]]), MatrixSymbol("B2", 2, 2)
     text = as_text(gradient(Trace((turning * B2).T * B2), s))
     assert "Matrix([[-sin(s), cos(s)], [-cos(s), -sin(s)]])" in text and "\n" not in text
+
+
+def test_a_name_stands_for_one_thing():
+    u, v = x - total(x) / n * OneMatrix(n, 1), y - total(y) / n * OneMatrix(n, 1)
+    text = repr(derivation(Trace(u.T * v) / sqrt(Trace(u.T * u) * Trace(v.T * v)), [x, y], prove=False))
+    named = [line.split(" = ")[0].removeprefix("  where ").strip() for line in text.splitlines()[3:]]
+    assert len(named) == len({*named}) > 3

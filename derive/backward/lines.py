@@ -4,12 +4,12 @@ What a line of forward computes of symbols for its operands has to be what the m
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy
-from sympy import Expr, Symbol
+from sympy import Add, Expr, Integer, Pow, Symbol
 
 from derive.backward.instrumented import BACK, Named, instrumented, parameter_names
 from derive.modules import (
@@ -30,8 +30,9 @@ from derive.modules import (
     results,
     step_value,
 )
-from derive.proof import Judge, symbol_entries
+from derive.proof import Intermediates, Judge, symbol_entries
 
+ZERO = Integer(0)
 MOST_VALUES = 6_000  # of all values of the module
 
 
@@ -138,8 +139,14 @@ class Lines:
 
     def named(self, value: Any) -> Any:
         if isinstance(value, numpy.ndarray) and is_float(value):
-            return each(self.judge.sums.name, value)
+            return each(self.name, value)
         return value
+
+    def name(self, entry: Expr) -> Expr:
+        """The name of an expression; what a root is taken of has a name of its own."""
+        sums = self.judge.sums
+        bases = {part.base for part in entry.atoms(Pow) if not part.exp.is_Integer and isinstance(part.base, Add)}
+        return sums.name(entry.xreplace({base: sums.name(base) for base in bases}))
 
     def is_plain(self, value: Array) -> bool:
         """Whether each entry is a symbol that stands for itself, and none is twice."""
@@ -226,19 +233,35 @@ class Lines:
 
     def replaced(self, value: Array, names: Iterable[str]) -> Array:
         """With definitions in the place of some values, from the last to the first."""
-        sums = self.judge.sums
         for name in names:
-            truths = self.truths[name]
-
-            def of(entry: Expr, truths: dict[Symbol, Expr] = truths) -> Expr:
-                if not sums.variables(entry) & truths.keys():
-                    return entry
-                while inside := [part for part in sums.inside(entry) if sums.variables(part) & truths.keys()]:
-                    entry = entry.xreplace({inside[0]: sums.definitions[inside[0]]})
-                return entry.xreplace(truths)
-
-            value = each(of, value)
+            value = each(Replacement(self.judge.sums, self.truths[name]).of, value)
         return value
+
+    def vanishes(self, slope: Expr, names: Sequence[str]) -> bool:
+        """Whether it is 0 once these values are written out."""
+        sums, written = self.judge.sums, numpy.asarray(slope, dtype=object)
+        for name in ["", *names]:
+            written = self.replaced(written, [name] if name else [])
+            if sums.alike(written.item(), ZERO):
+                return self.judge.decided(written.item(), ZERO)
+        return False
+
+
+class Replacement:
+    """Definitions in the place of symbols; a name in which they are becomes that of what it is then."""
+
+    def __init__(self, sums: Intermediates, truths: Mapping[Symbol, Expr]) -> None:
+        self.sums, self.truths = sums, truths
+        self.parts: dict[Symbol, Expr] = {}
+
+    def of(self, entry: Expr) -> Expr:
+        parts = (part for part in self.sums.inside(entry) if self.sums.variables(part) & self.truths.keys())
+        return entry.xreplace({**self.truths, **{part: self.part(part) for part in parts}})
+
+    def part(self, name: Symbol) -> Expr:
+        if name not in self.parts:
+            self.parts[name] = self.sums.name(self.of(self.sums.definitions[name]))
+        return self.parts[name]
 
 
 def in_place(fresh: Array, value: Array) -> Array:

@@ -11,16 +11,15 @@ from collections import Counter
 from collections.abc import Mapping
 
 import numpy
-from sympy import Add, Expr, Integer, Symbol
+from sympy import Add, Expr, Symbol
 
 from derive.backward.instrumented import BACK
-from derive.backward.lines import Lines, Text, in_place, same_arrays
+from derive.backward.lines import ZERO, Lines, Text, in_place, same_arrays
 from derive.modules import Array, Module, Refused, Wrong, each, exact_numbers
 from derive.proof import NotProved, symbol_entries
 from derive.system import progress
 
 NameMaps = Mapping[str, Mapping[str, str]]
-ZERO = Integer(0)
 
 
 class Back:
@@ -32,6 +31,7 @@ class Back:
     def __init__(self, lines: Lines, function: str, names: Mapping[str, str], each: bool) -> None:
         self.lines, self.function, self.names, self.each = lines, function, names, each
         self.local, self.returned = lines.text.local[function], lines.text.returned[function]
+        self.without = [name for name in reversed(lines.truths) if names.get(name, "") not in self.local]
         self.gradients: dict[str, Array] = {}
         self.ends: dict[Symbol, list[tuple[int, Expr]]] = {}
         for output, cotangent in zip(lines.outputs, lines.cotangents, strict=True):
@@ -93,7 +93,7 @@ class Back:
             for user, place in lines.users.get(symbol, ()):
                 if cotangent := self.cotangent(user, place, here):
                     slope = lines.judge.sums.derivative(lines.definitions[user][place], symbol)
-                    if not (inside and self.vanishes(slope)):
+                    if not (inside and lines.vanishes(slope, self.without)):
                         terms.append(cotangent * slope)
             found[index] = Add(*terms)
         return found
@@ -103,17 +103,6 @@ class Back:
         if known.ndim > value.ndim:
             return known[(row, *place)]
         return known[place] if row is None or row in self.rows.get(value[place], ()) else ZERO
-
-    def vanishes(self, slope: Expr) -> bool:
-        """Whether it is 0 once what has no gradient of its own is written out."""
-        lines, sums = self.lines, self.lines.judge.sums
-        inside = [name for name in reversed(lines.truths) if self.names.get(name, "") not in self.local]
-        written = numpy.asarray(slope, dtype=object)
-        for name in ["", *inside]:
-            written = lines.replaced(written, [name] if name else [])
-            if sums.alike(written.item(), ZERO):
-                return lines.judge.decided(written.item(), ZERO)
-        return False
 
 
 class Ahead:
@@ -125,7 +114,7 @@ class Ahead:
         for name, value in lines.given.items():
             moved = lines.tangents[name].flat if name in lines.tangents else value.size * [ZERO]
             self.tangents |= zip(value.flat, moved, strict=True)
-        self.without = [name for name in lines.definitions if names.get(name, "") not in lines.text.local["jvp"]]
+        self.without = [name for name in reversed(lines.truths) if names.get(name, "") not in lines.text.local["jvp"]]
 
     def prove(self) -> None:
         lines = self.lines
@@ -155,7 +144,10 @@ class Ahead:
     def along(self, entry: Expr) -> Expr:
         """How an entry moves with what it is made of."""
         sums = self.lines.judge.sums
-        return Add(*(sums.derivative(entry, symbol) * self.of(symbol) for symbol in sums.variables(entry)))
+        slopes = ((symbol, sums.derivative(entry, symbol)) for symbol in sums.variables(entry))
+        return Add(
+            *(slope * self.of(symbol) for symbol, slope in slopes if not self.lines.vanishes(slope, self.without))
+        )
 
     def of(self, symbol: Symbol) -> Expr:
         if symbol not in self.tangents:

@@ -2,6 +2,7 @@
 
 from derive.proof.certificate import Certificate, Evidence, NotProved
 from derive.proof.expressions import MOST_SYMBOLS, certify
+from derive.proof.intermediates import Intermediates
 from derive.proof.judge import Judge
 from derive.proof.networks import prove
 from derive.proof.precision import differing_digits, settled, step
@@ -12,6 +13,7 @@ __all__ = [
     "MOST_SYMBOLS",
     "Certificate",
     "Evidence",
+    "Intermediates",
     "Judge",
     "NotProved",
     "Tensor",

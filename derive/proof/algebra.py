@@ -5,7 +5,7 @@ difference is zero or it is not.
 """
 
 from collections.abc import Iterable
-from functools import lru_cache, reduce
+from functools import lru_cache
 from math import lcm
 
 from sympy import (
@@ -26,7 +26,6 @@ from sympy import (
     erf,
     erfc,
     exp,
-    expand,
     false,
     log,
     sign,
@@ -36,11 +35,10 @@ from sympy import (
 )
 from sympy.core.relational import Eq, Ge, Gt, Le, Lt, Ne
 from sympy.logic.boolalg import And, Boolean, BooleanFunction, Or, to_nnf
-from sympy.polys.domains import QQ
-from sympy.polys.rings import PolyElement, ring
 
 from derive.formulas import NamedFunction, sigmoid
 from derive.proof.atoms import CONDITION_ATOMS, Atoms
+from derive.proof.polynomials import TooLarge, cleared, expanded, in_ring, without_powers
 
 MOST_PARTS = 12
 
@@ -89,7 +87,7 @@ class Algebra(Atoms):
         if isinstance(expr, Add | Mul):
             return expr.func(*map(self.polynomial, expr.args))
         if isinstance(expr, exp):
-            return self.by_branch(self.exp_of, expand(self.polynomial(expr.args[0])))
+            return self.by_branch(self.exp_of, expanded(self.polynomial(expr.args[0])))
         if isinstance(expr, Pow):
             return self._power(expr)
         if isinstance(expr, Piecewise):
@@ -107,7 +105,7 @@ class Algebra(Atoms):
         raise ValueError(f"the proof knows no {type(expr).__name__}: {expr}")
 
     def _function(self, expr: Expr) -> Expr:
-        arguments = tuple(expand(self.polynomial(argument)) for argument in expr.args)
+        arguments = tuple(expanded(self.polynomial(argument)) for argument in expr.args)
         if isinstance(expr, log):
             return self.by_branch(self.log_of, arguments[0])
         if isinstance(expr, sin | cos):
@@ -116,7 +114,7 @@ class Algebra(Atoms):
             return self._logistic(expr, arguments[0])
         orientation = Integer(1)
         if isinstance(expr, Abs | sign) and arguments[0].could_extract_minus_sign():
-            arguments = (expand(-arguments[0]),)
+            arguments = (expanded(-arguments[0]),)
             orientation = Integer(-1) if isinstance(expr, sign) else orientation
         if isinstance(expr, Abs | sign):
             size = self.atom((Abs, arguments))
@@ -126,15 +124,15 @@ class Algebra(Atoms):
 
     def _logistic(self, expr: Expr, argument: Expr) -> Expr:
         """sigmoid(-u) as 1 - sigmoid(u), and tanh(u) as 2 sigmoid(2 u) - 1."""
-        u = expand(2 * argument) if isinstance(expr, tanh) else argument
+        u = expanded(2 * argument) if isinstance(expr, tanh) else argument
         minus = u.could_extract_minus_sign()
-        symbol = self.atom((sigmoid, expand(-u) if minus else u))
+        symbol = self.atom((sigmoid, expanded(-u) if minus else u))
         value = 1 - symbol if minus else symbol
         return 2 * value - 1 if isinstance(expr, tanh) else value
 
     def _power(self, expr: Pow) -> Expr:
         if expr.exp.is_Rational:
-            base = expand(self.polynomial(expr.base))
+            base = expanded(self.polynomial(expr.base))
             return self.by_branch(lambda base: self.to_the(base, expr.exp.p, expr.exp.q), base)
         raise ValueError(f"the proof knows no power with the exponent {expr.exp}")
 
@@ -159,11 +157,11 @@ class Algebra(Atoms):
         if isinstance(condition, Gt | Lt | Ne):
             return 1 - self._indicator(condition.negated)
         if isinstance(condition, Eq):
-            u = expand(self.polynomial(condition.lhs - condition.rhs)).as_content_primitive()[1]
-            return self._either("zero", expand(-u) if u.could_extract_minus_sign() else u)
+            u = expanded(self.polynomial(condition.lhs - condition.rhs)).as_content_primitive()[1]
+            return self._either("zero", expanded(-u) if u.could_extract_minus_sign() else u)
         if not isinstance(condition, Le | Ge):
             raise ValueError(f"the proof knows no condition {condition}")
-        u = expand(self.polynomial(condition.lts - condition.gts))
+        u = expanded(self.polynomial(condition.lts - condition.gts))
         return Integer(0) if self._is_root(u) else self._either("nonpositive", u.as_content_primitive()[1])
 
     def _is_root(self, u: Expr) -> bool:
@@ -256,79 +254,3 @@ def reached(start: Iterable[Symbol], made_of: dict[Symbol, Expr]) -> tuple[set[S
         seen |= found
         symbols = symbols.union(*(made_of[symbol].free_symbols for symbol in found))
     return symbols, seen
-
-
-def by_power(value: PolyElement, symbol: Symbol) -> dict[int, PolyElement]:
-    """The coefficients of the powers of a symbol."""
-    index = value.ring.symbols.index(symbol)
-    parts: dict[int, PolyElement] = {}
-    for monomial, coefficient in value.items():
-        part = parts.setdefault(monomial[index], value.ring.zero)
-        part[(*monomial[:index], 0, *monomial[index + 1 :])] = coefficient
-    return parts
-
-
-class TooLarge(Exception):
-    """A polynomial that is not written out, for its length."""
-
-
-def bounded_product(left: PolyElement, right: PolyElement, most: int | None) -> PolyElement:
-    """The product.
-
-    Raises TooLarge where it may have more than so many terms.
-    """
-    if most is not None and len(left) * len(right) > most:
-        raise TooLarge
-    return left * right
-
-
-def to_the(base: PolyElement, power: int, most: int | None) -> PolyElement:
-    result = base.ring.one
-    for _ in range(power):
-        result = bounded_product(result, base, most)
-    return result
-
-
-def cleared(value: PolyElement, symbol: Symbol, primitive: PolyElement, most: int | None) -> PolyElement:
-    """The polynomial times that power of the denominator which leaves none of the reciprocal."""
-    parts = by_power(value, symbol)
-    degree = max(parts, default=0)
-    terms = (bounded_product(part, to_the(primitive, degree - power, most), most) for power, part in parts.items())
-    return sum(terms, value.ring.zero)
-
-
-def without_powers(
-    value: PolyElement, symbol: Symbol, degree: int, replacement: PolyElement, most: int | None
-) -> PolyElement:
-    """The polynomial with symbol**degree replaced until no such power is left."""
-    atom = value.ring(symbol)
-    while max(parts := by_power(value, symbol), default=0) >= degree:
-        value = value.ring.zero
-        for power, part in parts.items():
-            whole = to_the(replacement, power // degree, most)
-            value += bounded_product(part * atom ** (power % degree), whole, most)
-    return value
-
-
-def in_ring(expr: Expr, symbols: set[Symbol], most: int | None = None) -> PolyElement:
-    """The expanded polynomial, by sparse arithmetic that is many times faster than expand.
-
-    Raises TooLarge where a product may have more than so many terms.
-    """
-    polynomials, *elements = ring(sorted(symbols, key=lambda symbol: symbol.name), QQ)
-    known: dict[Expr, PolyElement] = dict(zip(polynomials.symbols, elements, strict=True))
-
-    def convert(part: Expr) -> PolyElement:
-        if part not in known:
-            if part.is_Number:
-                known[part] = polynomials(QQ(part.p, part.q))
-            elif part.is_Pow:
-                known[part] = to_the(convert(part.base), int(part.exp), most)
-            elif part.is_Add:
-                known[part] = sum(map(convert, part.args), polynomials.zero)
-            else:
-                factors = sorted(map(convert, part.args), key=len)
-                known[part] = reduce(lambda left, right: bounded_product(left, right, most), factors, polynomials.one)
-        return known[part]
-
-    return convert(expr)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from sympy import Add, Basic, DiracDelta, Expr, Integer, Symbol, diff
 
+from derive.proof.algebra import Algebra
 from derive.proof.residues import PRIME, NoResidue, Residues, fraction, inverse_residue
 
 RESIDUE_POINTS = 12  # at half of them a branch is 0, and two are needed at which what it is part of is not
@@ -20,7 +21,8 @@ class Intermediates:
         self._identical = identical
         self.definitions: dict[Symbol, Expr] = {}
         self._names: dict[Expr, Expr] = {}
-        self._points = [Residues(seed, self.definitions) for seed in range(RESIDUE_POINTS)]
+        algebra = Algebra(open_functions=True)
+        self._points = [Residues(seed, self.definitions, algebra) for seed in range(RESIDUE_POINTS)]
         self._alike: dict[object, list[tuple[Symbol, int]]] = {}
         self._order: dict[Symbol, int] = {}
         self._inside: dict[Symbol, list[Symbol]] = {}

@@ -12,9 +12,10 @@ from random import Random
 from mpmath import mp
 from sympy import Add, Dummy, Expr, Integer, Mul, Rational, Symbol, preorder_traversal
 
-from derive.proof.algebra import TooLarge, algebras
+from derive.proof.algebra import algebras
 from derive.proof.certificate import NotProved
 from derive.proof.intermediates import Intermediates
+from derive.proof.polynomials import TooLarge
 from derive.proof.precision import differing_digits, settled
 from derive.system import progress
 

@@ -41,8 +41,8 @@ class Residues:
     Names are what their definitions are, exp turns sums into products, and a root is one where there is one.
     """
 
-    def __init__(self, seed: int, definitions: dict[Symbol, Expr]) -> None:
-        self.definitions, self.algebra = definitions, Algebra(open_functions=True)
+    def __init__(self, seed: int, definitions: dict[Symbol, Expr], algebra: Algebra) -> None:
+        self.definitions, self.algebra = definitions, algebra
         self.random = Random(seed)
         self.known: dict[Basic, int | None] = {}
         self.drawn: dict[object, int] = {}

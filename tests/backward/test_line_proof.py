@@ -22,7 +22,6 @@ QUICK = (
     *("tied", "two outputs", "windows of an image"),
 )
 NUMERIC = ("largest of lines", "max pool")  # which is the largest is not decided with symbols
-LONG = ("resnet block",)  # whose lines take more than ten minutes; numbers hold it, as they hold all
 SLIPPED = ("attention", "classes", "layer norm", "mean pool", "swiglu", "two outputs")
 
 
@@ -43,7 +42,7 @@ def test_each_line_is_identical_to_what_it_must_be(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(LAYERS.keys() - {*QUICK, *NUMERIC, *LONG}))
+@pytest.mark.parametrize("name", sorted(LAYERS.keys() - {*QUICK, *NUMERIC}))
 def test_each_line_of_all_others_is_identical_to_what_it_must_be(name):
     exact(name)
 

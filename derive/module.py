@@ -3,7 +3,7 @@
     python -m derive.module package.file:Net --input "x: 2x3x4" --input "labels: 2 of 10" --out mine
 
 Writes layer.py (forward, backward, gradients for each row, and tangents, in plain torch without autograd), function.py,
-the derivation and a certificate.
+reference.py, the derivation and a certificate.
 """
 
 from derive.system import Parser, a_path, begin, differences, failed, finish, one_line, watched

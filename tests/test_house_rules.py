@@ -70,7 +70,7 @@ def test_each_template_belongs_to_a_target():
     of_expressions = {f"expression{part}.py.j2" for part in ("", "_function", "_layer", "_symmetric")} | {
         "checks.py.j2"
     }
-    of_modules = {"checks.py.j2", "layer.py.j2", "layer_function.py.j2"}
+    of_modules = {"checks.py.j2", "layer.py.j2", "layer_function.py.j2", "layer_reference.py.j2"}
     assert {path.name for path in TEMPLATES} == {
         template_of(name) for name in TARGETS | ON_DEMAND
     } | of_expressions | of_modules

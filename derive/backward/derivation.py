@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from derive.backward.emit import Texts, function_text, layer_text
+from derive.backward.emit import Texts, layer_files
 from derive.backward.lines import of_text
 from derive.backward.numbers import HELD_ON_NUMBERS, hold_numbers
 from derive.backward.page import pages
@@ -58,7 +58,7 @@ class ModuleDerivation:
     def texts(self) -> Texts:
         """What all functions of the text are made of."""
         plain = Texts(self.sweep, tangent_lines(self.reading))
-        text = layer_text(self.reading, plain, self.name, self.paths)
+        text = layer_files(self.reading, plain, self.name, self.paths)[LAYER]
         try:
             return replace(plain, by_row=swept_by_row(self.reading, self.sweep, text, self.module))
         except Refused as error:
@@ -69,13 +69,14 @@ class ModuleDerivation:
         """The paths of parameters and buffers in the module, by their names in the text."""
         return self.module.paths()
 
+    @cached_property
+    def code(self) -> dict[str, str]:
+        """By names of files: the text, its function of autograd, and a comparison of it with the module itself."""
+        return layer_files(self.reading, self.texts, self.name, self.paths)
+
     def source(self) -> str:
         """A module with forward(...), which returns the output and what backward takes, and backward(G, saved)."""
-        return layer_text(self.reading, self.texts, self.name, self.paths)
-
-    def function(self) -> str:
-        """A module with the same as a torch.autograd.Function; it imports the other as layer."""
-        return function_text(self.reading, self.texts, self.name, self.paths)
+        return self.code[LAYER]
 
     def markdown(self) -> str:
         """The derivation to read."""
@@ -84,8 +85,7 @@ class ModuleDerivation:
     @cached_property
     def files(self) -> dict[str, str]:
         """What `write` writes, by name of file, but for the certificate."""
-        written = {LAYER: self.source(), "function.py": self.function()}
-        return written | pages(self.reading, self.texts, self.name, self.paths)
+        return self.code | pages(self.reading, self.texts, self.name, self.paths)
 
     def prove(self, text: str | None = None) -> Certificate:
         """Shows that the text, or another one in its place, is the module and its gradient.

@@ -206,9 +206,14 @@ def annotation(reading: Reading) -> str:
     return "torch.Tensor" if count == 1 else f"tuple[{', '.join(['torch.Tensor'] * count)}]"
 
 
-def layer_text(reading: Reading, texts: Texts, title: str, paths: dict[str, str]) -> str:
-    return page("layer.py.j2", layer_page(reading, texts, title, paths))
+TEMPLATES = {
+    "layer.py": "layer.py.j2",
+    "function.py": "layer_function.py.j2",
+    "reference.py": "layer_reference.py.j2",
+}
 
 
-def function_text(reading: Reading, texts: Texts, title: str, paths: dict[str, str]) -> str:
-    return page("layer_function.py.j2", layer_page(reading, texts, title, paths))
+def layer_files(reading: Reading, texts: Texts, title: str, paths: dict[str, str]) -> dict[str, str]:
+    """The text, the same as a function of autograd, and what it is compared with, by their files."""
+    filled = layer_page(reading, texts, title, paths)
+    return {name: page(template, filled) for name, template in TEMPLATES.items()}

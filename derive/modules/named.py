@@ -102,7 +102,7 @@ def example_of(texts: Sequence[str], module: Any) -> tuple[Any, ...]:
             raise Refused(f"{text!r}: expected 'name: 2x3x4', or 'name: 2x3 of 7' for whole numbers below 7")
         name, sizes, below = match.groups()
         if name and (place >= len(names) or names[place] != name):
-            raise Refused(f"{name}: the arguments are {', '.join(names)}, in this order")
+            raise Refused(f"{name}: no argument has this name; they are {', '.join(names)}, in this order")
         shape = [int(size) for size in sizes.split("x")] if sizes else []
         found.append(example_tensor(shape, None if below is None else int(below)))
     return tuple(found)

@@ -121,6 +121,27 @@ def test_the_function_of_autograd_passes_gradcheck(written):
         torch.autograd.grad(function.layer(*inputs).sum(), inputs[0], create_graph=True)
 
 
+@pytest.mark.parametrize("name", ["batch norm", "classes", "gru cell", "tied", "two outputs"])
+def test_the_reference_says_how_far_the_text_is_from_autograd(written, monkeypatch, name):
+    make, example = LAYERS[name]
+    net, inputs = make(), [one.double() if one.is_floating_point() else one for one in example()]
+    function = written(net, example(), f"emitted_{name.replace(' ', '_')}")
+    reference, net = import_module(f"{function.__package__}.reference"), net.double()
+    before = {path: one.clone() for path, one in net.state_dict().items()}
+    distances = reference.compare(net, *inputs)
+    assert {f"dL/d{one}" for one in reference.MOVING} < distances.keys()
+    assert max(distances.values()) < 1e-11
+    assert all(torch.equal(one, before[path]) for path, one in net.state_dict().items())
+    assert all(one.grad is None for one in net.parameters())
+    backward = reference.backward
+    for factor in (1.5, torch.nan):
+        monkeypatch.setattr(
+            reference, "backward", lambda *given, f=factor: {name: f * one for name, one in backward(*given).items()}
+        )
+        wrong = [distance for what, distance in reference.compare(net, *inputs).items() if what.startswith("dL/d")]
+        assert all(not distance <= 0.4 or distance == 0 for distance in wrong) and any(wrong)
+
+
 def test_what_is_hidden_by_a_mask_gives_no_nan():
     make, example = LAYERS["hidden keys"]
     derived = module_derivation(make(), example())
@@ -224,7 +245,15 @@ def test_the_command_writes_checks_and_refuses(tmp_path, capsys):
     assert main(command) == 0
     assert capsys.readouterr().out.startswith("proved: net\n")
     assert {path.name for path in folder.iterdir()} == {
-        *("certificate.json", "derivation.html", "derivation.md", "derivation.tex", "function.py", "layer.py")
+        *(
+            "certificate.json",
+            "derivation.html",
+            "derivation.md",
+            "derivation.tex",
+            "function.py",
+            "layer.py",
+            "reference.py",
+        )
     }
     assert main([*command, "--check"]) == 0
     text = (folder / "layer.py").read_text()

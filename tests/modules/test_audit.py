@@ -412,7 +412,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     for arguments, said in (
         ([norm, "none.py", "--input", "2x1x3"], "none.py: No such file"),
         ([norm, "broken.py", "--input", "2x1x3"], "broken.py: SyntaxError"),
-        ([norm, "right.py", "--input", "x: 2x3"], "x: the arguments are input"),
+        ([norm, "right.py", "--input", "x: 2x3"], "x: no argument has this name; they are input"),
         ([norm, "right.py", "--input", "2 by 3"], "expected 'name: 2x3x4'"),
         (["layers_of_mine:other", "right.py"], "layers_of_mine has no other"),
         (["nowhere", "right.py"], "nowhere: expected package.file:name"),

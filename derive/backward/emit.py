@@ -206,7 +206,7 @@ def annotation(reading: Reading) -> str:
     return "torch.Tensor" if count == 1 else f"tuple[{', '.join(['torch.Tensor'] * count)}]"
 
 
-TEMPLATES = {
+LAYER_TEMPLATES = {
     "layer.py": "layer.py.j2",
     "function.py": "layer_function.py.j2",
     "reference.py": "layer_reference.py.j2",
@@ -216,4 +216,4 @@ TEMPLATES = {
 def layer_files(reading: Reading, texts: Texts, title: str, paths: dict[str, str]) -> dict[str, str]:
     """The text, the same as a function of autograd, and what it is compared with, by their files."""
     filled = layer_page(reading, texts, title, paths)
-    return {name: page(template, filled) for name, template in TEMPLATES.items()}
+    return {name: page(template, filled) for name, template in LAYER_TEMPLATES.items()}

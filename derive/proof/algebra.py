@@ -38,7 +38,7 @@ from sympy.logic.boolalg import And, Boolean, BooleanFunction, Or, to_nnf
 
 from derive.formulas import NamedFunction, sigmoid
 from derive.proof.atoms import CONDITION_ATOMS, Atoms
-from derive.proof.polynomials import TooLarge, cleared, expanded, in_ring, without_powers
+from derive.proof.polynomials import TooLarge, cleared, in_ring, monomials_summed, without_powers
 
 MOST_PARTS = 12
 
@@ -87,7 +87,7 @@ class Algebra(Atoms):
         if isinstance(expr, Add | Mul):
             return expr.func(*map(self.polynomial, expr.args))
         if isinstance(expr, exp):
-            return self.by_branch(self.exp_of, expanded(self.polynomial(expr.args[0])))
+            return self.by_branch(self.exp_of, monomials_summed(self.polynomial(expr.args[0])))
         if isinstance(expr, Pow):
             return self._power(expr)
         if isinstance(expr, Piecewise):
@@ -105,7 +105,7 @@ class Algebra(Atoms):
         raise ValueError(f"the proof knows no {type(expr).__name__}: {expr}")
 
     def _function(self, expr: Expr) -> Expr:
-        arguments = tuple(expanded(self.polynomial(argument)) for argument in expr.args)
+        arguments = tuple(monomials_summed(self.polynomial(argument)) for argument in expr.args)
         if isinstance(expr, log):
             return self.by_branch(self.log_of, arguments[0])
         if isinstance(expr, sin | cos):
@@ -114,7 +114,7 @@ class Algebra(Atoms):
             return self._logistic(expr, arguments[0])
         orientation = Integer(1)
         if isinstance(expr, Abs | sign) and arguments[0].could_extract_minus_sign():
-            arguments = (expanded(-arguments[0]),)
+            arguments = (monomials_summed(-arguments[0]),)
             orientation = Integer(-1) if isinstance(expr, sign) else orientation
         if isinstance(expr, Abs | sign):
             size = self.atom((Abs, arguments))
@@ -124,15 +124,15 @@ class Algebra(Atoms):
 
     def _logistic(self, expr: Expr, argument: Expr) -> Expr:
         """sigmoid(-u) as 1 - sigmoid(u), and tanh(u) as 2 sigmoid(2 u) - 1."""
-        u = expanded(2 * argument) if isinstance(expr, tanh) else argument
+        u = monomials_summed(2 * argument) if isinstance(expr, tanh) else argument
         minus = u.could_extract_minus_sign()
-        symbol = self.atom((sigmoid, expanded(-u) if minus else u))
+        symbol = self.atom((sigmoid, monomials_summed(-u) if minus else u))
         value = 1 - symbol if minus else symbol
         return 2 * value - 1 if isinstance(expr, tanh) else value
 
     def _power(self, expr: Pow) -> Expr:
         if expr.exp.is_Rational:
-            base = expanded(self.polynomial(expr.base))
+            base = monomials_summed(self.polynomial(expr.base))
             return self.by_branch(lambda base: self.to_the(base, expr.exp.p, expr.exp.q), base)
         raise ValueError(f"the proof knows no power with the exponent {expr.exp}")
 
@@ -157,11 +157,11 @@ class Algebra(Atoms):
         if isinstance(condition, Gt | Lt | Ne):
             return 1 - self._indicator(condition.negated)
         if isinstance(condition, Eq):
-            u = expanded(self.polynomial(condition.lhs - condition.rhs)).as_content_primitive()[1]
-            return self._either("zero", expanded(-u) if u.could_extract_minus_sign() else u)
+            u = monomials_summed(self.polynomial(condition.lhs - condition.rhs)).as_content_primitive()[1]
+            return self._either("zero", monomials_summed(-u) if u.could_extract_minus_sign() else u)
         if not isinstance(condition, Le | Ge):
             raise ValueError(f"the proof knows no condition {condition}")
-        u = expanded(self.polynomial(condition.lts - condition.gts))
+        u = monomials_summed(self.polynomial(condition.lts - condition.gts))
         return Integer(0) if self._is_root(u) else self._either("nonpositive", u.as_content_primitive()[1])
 
     def _is_root(self, u: Expr) -> bool:

@@ -24,7 +24,7 @@ from sympy import (
 
 from derive.formulas import sigmoid
 from derive.proof.factors import factored
-from derive.proof.polynomials import expanded
+from derive.proof.polynomials import monomials_summed
 
 CONDITION_ATOMS = "nonpositive", "zero"
 MOST_CONDITIONS = 3  # in what a function is taken of, as branch by branch it is another
@@ -67,7 +67,7 @@ class Atoms:
         if not 0 < len(conditions) <= MOST_CONDITIONS:
             return of(argument)
         symbol = min(conditions, key=lambda symbol: symbol.name)
-        holds, not_so = (self.by_branch(of, expanded(argument.xreplace({symbol: Integer(n)}))) for n in (1, 0))
+        holds, not_so = (self.by_branch(of, monomials_summed(argument.xreplace({symbol: Integer(n)}))) for n in (1, 0))
         return symbol * holds + (1 - symbol) * not_so
 
     def log_of(self, argument: Expr) -> Expr:
@@ -83,7 +83,7 @@ class Atoms:
     def over_one(self, quotient: Expr) -> Expr:
         """A quotient of polynomials as a polynomial in atoms."""
         above, below = fraction(quotient)
-        return expanded(above) if below == 1 else expanded(above * self.reciprocal(below))
+        return monomials_summed(above) if below == 1 else monomials_summed(above * self.reciprocal(below))
 
     def exp_of(self, argument: Expr) -> Expr:
         """exp of a sum as a product: exp(a) exp(b) and exp(a + b) are one, exp(2 log(u)) is u**2, as with roots."""
@@ -111,22 +111,22 @@ class Atoms:
     def turned(self, function: type[Expr], argument: Expr) -> Expr:
         """sin or cos of an angle, by those of a part of it."""
         if argument.could_extract_minus_sign():
-            return (-1 if function is sin else 1) * self.turned(function, expanded(-argument))
+            return (-1 if function is sin else 1) * self.turned(function, monomials_summed(-argument))
         multiple, angle = argument.as_content_primitive()
         multiple *= self.parts
         if multiple.q != 1 or multiple > LARGEST_MULTIPLE:
             multiple, angle = Integer(1), self.parts * argument
-        s, c = (self.atom((kind, (expanded(angle / self.parts),))) for kind in (sin, cos))
+        s, c = (self.atom((kind, (monomials_summed(angle / self.parts),))) for kind in (sin, cos))
         self.powers[s] = (2, 1 - c**2)
         real, imaginary = Integer(1), Integer(0)
         for _ in range(int(multiple)):
-            real, imaginary = expanded(real * c - imaginary * s), expanded(real * s + imaginary * c)
+            real, imaginary = monomials_summed(real * c - imaginary * s), monomials_summed(real * s + imaginary * c)
         return imaginary if function is sin else real
 
     def to_the(self, base: Expr, power: int, root: int) -> Expr:
         if root == 1:
             return base**power if power > 0 else self.reciprocal(base) ** -power
-        found = factored(expanded(base), self.reciprocals, self.positive)
+        found = factored(monomials_summed(base), self.reciprocals, self.positive)
         roots = [self._root(Integer(prime), k * power, root) for prime, k in factorrat(found.number).items()]
         roots += [self._root(factor, k * power, root) for factor, k in found.powers.items()]
         above, below = fraction(found.rest)
@@ -138,19 +138,19 @@ class Atoms:
         """The root of what has no factors, to a power; of exp that of a part of its argument."""
         ratio = Rational(power, root)
         if self.is_a(exp, base):
-            return self.exp_of(expanded(self.keys[base][1] * ratio))
+            return self.exp_of(monomials_summed(self.keys[base][1] * ratio))
         if ratio.q == 1:
             return self.to_the(base, ratio.p, 1)
-        symbol = self.atom((Pow, expanded(base), ratio.q))
+        symbol = self.atom((Pow, monomials_summed(base), ratio.q))
         self.powers[symbol] = (ratio.q, base)
         self.roots.add(symbol)
         self.positive.add(symbol)
         return self.to_the(symbol, ratio.p, 1)
 
     def reciprocal(self, base: Expr) -> Expr:
-        content, primitive = expanded(base).as_content_primitive()
+        content, primitive = monomials_summed(base).as_content_primitive()
         if primitive.could_extract_minus_sign():
-            content, primitive = -content, expanded(-primitive)
+            content, primitive = -content, monomials_summed(-primitive)
         if primitive.is_number:
             return 1 / (content * primitive)
         symbol = self.atom(("reciprocal", primitive))

@@ -84,6 +84,6 @@ def in_ring(expr: Expr, symbols: set[Symbol], most: int | None = None) -> PolyEl
 
 
 @lru_cache(maxsize=10_000)
-def expanded(expr: Expr) -> Expr:
+def monomials_summed(expr: Expr) -> Expr:
     """The polynomial as a sum of products."""
     return in_ring(expr, expr.free_symbols).as_expr() if expr.args else expr

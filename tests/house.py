@@ -35,6 +35,37 @@ RECORDERS = {"derive/modules/graph.py"}  # which import torch, to record modules
 IMPORTERS = {"import_module", "__import__"}
 GIVING_NAMES = (torch, torch.nn.functional, torch.special, torch.ops.aten, sympy)
 LONGEST_FILE, LONGEST_CLASS = 400, 200  # lines
+OF_SYMBOLS = {
+    "programs",
+    "calculus",
+    "reading",
+    "operations",
+    "problems",
+    "backends",
+    "paper",
+    "diagnosis",
+    "exercises",
+}
+APART = {
+    "startswith",
+    "endswith",
+    "split",
+    "rsplit",
+    "partition",
+    "rpartition",
+    "removeprefix",
+    "removesuffix",
+    "strip",
+}
+APART |= {"lstrip", "rstrip", "isdigit", "isalpha", "isidentifier", "isupper", "find", "index", "count"}
+BY_PATTERN = {"match", "fullmatch", "search", "findall", "finditer", "split", "sub"}
+AS_TYPED = {  # the functions that read the name that a person gave
+    "derive/paper/latex.py": {"_print_Symbol"},
+    "derive/problems/names.py": {"canonical"},
+    "derive/problems/package.py": {"__init__"},
+    "derive/programs/notation.py": {"stem"},
+    "derive/reading/names.py": {"name"},
+}
 OF_TORCH = {  # where functions may have the names that torch or SymPy gives them, and are then these functions
     "derive/matrix.py",
     *(f"derive/formulas/{name}.py" for name in ("losses", "stable")),
@@ -115,8 +146,29 @@ def of_two_meanings(derive: Path) -> list[str]:
     ]
 
 
+def is_a_name(node: ast.AST) -> bool:
+    """Whether it is written as the name of something: `name`, or symbol.name."""
+    return (isinstance(node, ast.Name) and node.id == "name") or (
+        isinstance(node, ast.Attribute) and node.attr == "name"
+    )
+
+
+def names_taken_apart(tree: ast.AST, typed: set[str] = frozenset()) -> Iterator[int]:
+    """The lines that read what a symbol is out of its name: what it is, a table knows (derive/programs/notation.py)."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef) and node.name in typed:
+            continue
+        yield from names_taken_apart(node, typed)
+        if isinstance(node, ast.Subscript) and is_a_name(node.value):
+            yield node.lineno
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            of_name = node.func.attr in APART and is_a_name(node.func.value)
+            if of_name or (node.func.attr in BY_PATTERN and any(map(is_a_name, node.args))):
+                yield node.lineno
+
+
 def offences(derive: Path) -> list[str]:
-    """The lines below a folder `derive` that import what they may not, are too many or name two things alike.
+    """The lines below a folder `derive` that import what they may not, are too many, name two things or read names.
 
     Each is said as `file:line: why`.
     """
@@ -137,6 +189,9 @@ def offences(derive: Path) -> list[str]:
             reason = offence(derive, own, module, name)
             if reason:
                 found.append(f"{place}:{line}: {reason}")
+        if own.partition(".")[0] in OF_SYMBOLS and own != "paper.formats":
+            lines = names_taken_apart(tree, AS_TYPED.get(place.as_posix(), set()))
+            found += [f"{place}:{line}: takes a name apart; what a symbol is, its notation knows" for line in lines]
         lengths = [(1, LONGEST_FILE, len(text.splitlines()))]
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef) and node.end_lineno:

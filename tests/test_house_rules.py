@@ -158,6 +158,24 @@ def test_a_planted_class_and_file_that_are_too_long_are_named_with_their_lines(d
     ]
 
 
+TAKEN_APART = [
+    "symbol.name.startswith('grad_')",
+    "name.partition(' ')",
+    "equation.target.name[1:]",
+    "re.fullmatch('Z([0-9]+)', symbol.name)",
+    "PATTERN.sub('', name)",
+]
+
+
+@pytest.mark.parametrize("line", TAKEN_APART)
+def test_a_planted_line_that_takes_a_symbols_name_apart_is_named(derive_copy, line):
+    for room in ("calculus", "backends/fast"):
+        (derive_copy / room / "planted.py").write_text(f"def planted(symbol, name):\n    return {line}\n")
+    words = "takes a name apart; what a symbol is, its notation knows"
+    places = [f"derive/{room}/planted.py" for room in ("backends/fast", "calculus")]
+    assert [f for f in house.offences(derive_copy) if words in f] == [f"{place}:2: {words}" for place in places]
+
+
 def test_a_planted_name_that_stands_elsewhere_is_named_at_both_places(derive_copy):
     (derive_copy / "calculus" / "twin.py").write_text("GREEK, NEW = 1, 2\n\n\ndef softmax():\n    pass\n")
     found = house.offences(derive_copy)

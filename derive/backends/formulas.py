@@ -1,6 +1,5 @@
 """Scalar formulas as source, in the order in which they are computed; how a function is called is up to the target."""
 
-import re
 from abc import ABC, abstractmethod
 from itertools import zip_longest
 
@@ -141,7 +140,8 @@ class FormulaPrinter(ABC):
             numbers, denominator = expr.as_numer_denom()
             source = chained("*", map(self.formula, Mul.make_args(numbers)))
             return source if denominator == 1 else self.quotient(source, self.formula(denominator))
-        over, large, under = in_steps(over, under)
+        fading = {factor for factor in over if self.fades(factor)}
+        over, large, under = in_steps(over, under, fading)
         if not over and large:
             over, large = large[:1], [None, *large[1:]]
         source = self.scaled(scale, chained("*", map(self.formula, over))) if over else self.formula(scale)
@@ -149,6 +149,13 @@ class FormulaPrinter(ABC):
             source = source if above is None else Infix("*", source, self.formula(above))
             source = source if below is None else self.quotient(source, self.formula(below))
         return source
+
+    def fades(self, factor: Expr) -> bool:
+        """Whether it is a power of an exp or a sigmoid, or of the part of a long formula that is one."""
+        base = factor if isinstance(factor, exp) else factor.as_base_exp()[0]
+        if not base.is_Symbol:
+            return isinstance(base, exp | sigmoid)
+        return self.program.notation.function(base.name) in ("exp", "sigmoid")
 
     def pow(self, expr: Pow) -> Source:
         base, exponent = expr.as_base_exp()
@@ -197,14 +204,13 @@ def number_times(ratio: Source, of: Source) -> Source:
     return Infix("*", ratio, of)
 
 
-def in_steps(over: list[Expr], under: list[Expr]) -> tuple[list[Expr], list[Expr], list[Expr]]:
+def in_steps(over: list[Expr], under: list[Expr], fading: set[Expr]) -> tuple[list[Expr], list[Expr], list[Expr]]:
     """The factors of a quotient, those among them that may be large where others are small, and the divisors.
 
     A power of these comes one factor at a time, each divided at once: z / (1 + z**2) * z is finite where
     z**2 / (1 + z**2) is not, and exp(-z**2) * z * z is 0 where exp(-z**2) * z**2 is nan.
     """
     below = set().union(*(factor.free_symbols for factor in under))
-    fading = [factor for factor in over if fades(factor)]
 
     def grows(factor: Expr) -> bool:
         base, power = factor.as_base_exp()
@@ -218,12 +224,6 @@ def in_steps(over: list[Expr], under: list[Expr]) -> tuple[list[Expr], list[Expr
     if large and fading:
         rest.sort(key=lambda factor: factor not in fading)
     return rest, singles(large), singles(under) if large or fading else under
-
-
-def fades(factor: Expr) -> bool:
-    """Whether it is a power of an exp or a sigmoid, or of the name that a part of a long formula has as one."""
-    base = factor if isinstance(factor, exp) else factor.as_base_exp()[0]
-    return isinstance(base, exp | sigmoid) or (base.is_Symbol and bool(re.match(r"(exp|sigmoid)[\d_]", base.name)))
 
 
 def singles(factors: list[Expr]) -> list[Expr]:

@@ -49,8 +49,8 @@ from derive.operations import Operation
 from derive.programs import PLAIN, Elementwise, Equation, Program, entry, formula_of
 
 LINE_COUNT, LINE_LENGTH = Symbol("n", integer=True, positive=True), Symbol("m", integer=True, positive=True)
-COTANGENT = MatrixSymbol("grad G", LINE_COUNT, LINE_LENGTH)
-X, G = Symbol("x", real=True), Symbol("grad G", real=True)
+COTANGENT = PLAIN.cotangent(MatrixSymbol("G", LINE_COUNT, LINE_LENGTH))
+X, G = Symbol("x", real=True), entry(COTANGENT)
 COUNT = Symbol("n", integer=True, positive=True)
 
 

@@ -28,15 +28,13 @@ def weighed(t: Tape, x: Value, weight: Value | None, bias: Value | None) -> Valu
     return entrywise(t, lambda u, w, b: u * w + b, (x, weight, bias), code)
 
 
-def shaped_by_channel(t: Tape, x: Value | None, rank: int) -> Value | None:
-    if x is None or rank == 2:
-        return x
-    return reshaped(t, x, (*x.shape, *[ONE_LONG] * (rank - 2)), f"_{x.name.rpartition('_')[2]}")
+def shaped_by_channel(t: Tape, x: Value | None, rank: int, suffix: str) -> Value | None:
+    return x if x is None or rank == 2 else reshaped(t, x, (*x.shape, *[ONE_LONG] * (rank - 2)), suffix)
 
 
 def weighed_by_channel(t: Tape, x: Value, weight: Value | None, bias: Value | None) -> Value:
-    rank = len(x.shape)
-    return weighed(t, x, shaped_by_channel(t, weight, rank), shaped_by_channel(t, bias, rank))
+    shaped = (shaped_by_channel(t, one, len(x.shape), f"_{name}") for name, one in (("weight", weight), ("bias", bias)))
+    return weighed(t, x, *shaped)
 
 
 def standardized(t: Tape, x: Value, dims: Sequence[int], eps: Any, suffix: str) -> Value:
@@ -93,7 +91,7 @@ def batch_norm(
     if training:
         dims = [axis for axis in range(rank) if axis != 1]
         return weighed_by_channel(t, standardized(t, input, dims, eps, hat(weight, bias)), weight, bias)
-    mean, var = shaped_by_channel(t, running_mean, rank), shaped_by_channel(t, running_var, rank)
+    mean, var = shaped_by_channel(t, running_mean, rank, "_mean"), shaped_by_channel(t, running_var, rank, "_var")
     if mean is None or var is None:
         raise Refused("no running statistics")
     scale = entrywise(t, lambda v: 1 / formula("sqrt")(v + exactly(eps)), (var,), suffix="_rstd")

@@ -77,7 +77,9 @@ def reading(module: Module, other: Module | None) -> Reading:
             kind = "float" if one.data is None or one.data.dtype.kind == "f" else kind_of_data(one.data)
             value = tape.given(name, shape, one.wanted and one.data is None, kind)
             known |= {step: value for step, called in graph.inputs.items() if called == name}
-    names = authors_names(graph.steps, graph.inputs, [output.name for output in graph.outputs])
+    layers, given = module.layers(), graph.inputs.items()
+    layer_of = {step: layers[called] for step, called in given if called in layers}
+    names = authors_names(graph.steps, layer_of, [output.name for output in graph.outputs])
     for name, data in graph.constants.items():
         known[name] = constant_tensor(tape, name, data)
     for step, second in zip(graph.steps, beside.steps, strict=True):

@@ -146,10 +146,10 @@ def assigned_names(node: ast.stmt | None) -> list[str]:
     return names if isinstance(target, ast.Tuple) and len(names) == len(target.elts) else []
 
 
-def authors_names(steps: Sequence[Step], parameters: Mapping[str, str], outputs: Sequence[str]) -> dict[str, str]:
+def authors_names(steps: Sequence[Step], layers: Mapping[str, str], outputs: Sequence[str]) -> dict[str, str]:
     """What the value of each step is to be called: the author's variable, else the layer, else the operation.
 
-    An output without one is y. `parameters` are the names of what is held, by the names that steps call them.
+    An output without one is y. `layers` are those of weights and biases, by the names that steps call these.
     """
     found: dict[str, str] = {}
     for node, group in groupby(steps, key=lambda step: statement(step.line) if step.line else None):
@@ -162,12 +162,11 @@ def authors_names(steps: Sequence[Step], parameters: Mapping[str, str], outputs:
             if step.name in outputs:
                 found.setdefault(step.name, "y")
             if step.name not in found:
-                found[step.name] = of_layer(step, parameters) or base_name(step).strip("_")
+                found[step.name] = of_layer(step, layers) or base_name(step).strip("_")
     return found
 
 
-def of_layer(step: Step, parameters: Mapping[str, str]) -> str:
+def of_layer(step: Step, layers: Mapping[str, str]) -> str:
     """The layer whose weight the operation takes."""
-    held = [parameters[a.name] for a in step.arguments.values() if isinstance(a, Ref) and a.name in parameters]
-    stems = {name.rpartition("_")[0] for name in held if name.endswith(("_weight", "_bias"))}
-    return stems.pop() if len(stems) == 1 else ""
+    found = {layers[a.name] for a in step.arguments.values() if isinstance(a, Ref) and a.name in layers}
+    return found.pop() if len(found) == 1 else ""

@@ -33,7 +33,9 @@ class Diagnostician(Doctor):
     def __init__(self, network: Network, inputs: Mapping[str, ndarray]) -> None:
         self.network, derivation = network, derive(forward(network))
         program = derivation.program
-        self.weights = {symbol.name for symbol in program.weights}
+        self.weights, layer = {symbol.name for symbol in program.weights}, program.notation.layer
+        kinds = {s.name: "w" if s.name in self.weights else "b" for s in program.parameters}
+        self.places = {(kind, layer(name)): name for name, kind in kinds.items()}
         named = {program.notation.torch(symbol.name): symbol for symbol in program.inputs}
         values: SymbolValues = {}
         for name, symbol in named.items():
@@ -55,7 +57,7 @@ class Diagnostician(Doctor):
     def of_file(self, path: Path, turned: bool = False) -> Diagnosis:
         """Of a file, as people write gradients down. Raises OSError, or ValueError with file, line and reason."""
         try:
-            return self.of_written(named(written_arrays(path), self.network.shapes), turned)
+            return self.of_written(named(written_arrays(path), self.places), turned)
         except Misread as error:
             raise ValueError(f"{path}:{error.line}: {error}") from None
 

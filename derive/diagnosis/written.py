@@ -5,7 +5,7 @@ of many forms: dLdw3, dL/dW3, W3.grad, fc3.weight, First hidden layer w. Nothing
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -210,17 +210,17 @@ def in_modules(
     return [(place[0], modules.index(path[1]) + 1) if path and place else None for path, place in pairs]
 
 
-def named(arrays: list[Written], parameters: Collection[str]) -> dict[str, Written]:
-    """The arrays by the names of the parameters that they are gradients in: W1, b1, W2.
+def named(arrays: list[Written], parameters: Mapping[tuple[str, int], str]) -> dict[str, Written]:
+    """The arrays by the names of the parameters that they are gradients in, which w 1, b 1, w 2, ... have.
 
     Layers may be counted from 0 or as by torch's Sequential. Without headers they are those in this order.
     Raises Misread.
     """
-    depth = max(int(name[1:]) for name in parameters)
-    places = [parameter_place(array.header) for array in arrays]
+    depth = max(layer for _, layer in parameters)
+    places: list[tuple[str, int | str] | None] = [parameter_place(array.header) for array in arrays]
     places = [None if place and place[1] == "only" and depth > 1 else place for place in places]
     if not any(places) and len(arrays) == len(parameters) and not any(array.header for array in arrays):
-        places = [(name[0].lower(), int(name[1:])) for name in parameters]
+        places = [*parameters]
     if not any(places):
         first = arrays[0].line if arrays else 1
         raise Misread(
@@ -238,12 +238,11 @@ def named(arrays: list[Written], parameters: Collection[str]) -> dict[str, Writt
     for array, place in zip(arrays, places, strict=True):
         if place is None:
             continue
-        name = f"{place[0].replace('w', 'W')}{place[1] if isinstance(place[1], int) else depth}"
+        kind, layer = place[0], place[1] if isinstance(place[1], int) else depth
+        if (name := parameters.get((kind, layer))) is None:
+            what, known = "weights" if kind == "w" else "biases", ", ".join(parameters.values())
+            raise Misread(array.line, f"{array.header[:30]!r}: layer {layer} has no {what}; the network has {known}")
         if name in found:
             raise Misread(array.line, f"{name} stands twice: {found[name].header[:30]!r} and {array.header[:30]!r}")
-        if name not in parameters:
-            raise Misread(
-                array.line, f"{array.header[:30]!r}: the network has no {name}; it has {', '.join(parameters)}"
-            )
         found[name] = array
     return found

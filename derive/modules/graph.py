@@ -103,19 +103,20 @@ class Module:
 
     def held(self) -> dict[str, Any]:
         """Parameters and buffers by their paths, tied ones once."""
-        if self.holder is None:
-            return {}
-        return {**dict(self.holder.named_parameters()), **dict(self.holder.named_buffers())}
+        holder = self.holder
+        return {} if holder is None else {**dict(holder.named_parameters()), **dict(holder.named_buffers())}
 
     def paths(self) -> dict[str, str]:
         """The paths of parameters and buffers by their names."""
         return {identifier(path): path for path in self.held()}
 
-    def graph(self) -> Graph:
-        """What torch.export records.
+    def layers(self) -> dict[str, str]:
+        """The layers that weights and biases are of, by the names of these."""
+        parts = () if self.holder is None else self.holder.named_modules()
+        return {identifier(f"{path}.{of}"): identifier(path) for path, _ in parts if path for of in ("weight", "bias")}
 
-        Raises Refused where it does not.
-        """
+    def graph(self) -> Graph:
+        """What torch.export records. Raises Refused where it does not."""
         return recorded(self, self.example, self.holder)
 
     def tensors(self) -> dict[str, Any]:
@@ -331,13 +332,9 @@ def exported(function: Callable[..., Any], example: list[Any], holder: "torch.nn
 
 def writes(program: Any) -> bool:
     """Whether a step writes into memory that anything else reads; the running statistics of a norm are read by none."""
-    for node in program.graph.nodes:
-        schema = getattr(node.target, "_schema", None)
-        if schema is not None and schema.is_mutable:
-            written = node.args[0]
-            if node.users or written.op != "placeholder" or len(written.users) > 1:
-                return True
-    return False
+    schemas = ((node, getattr(node.target, "_schema", None)) for node in program.graph.nodes)
+    written = ((node, node.args[0]) for node, schema in schemas if schema is not None and schema.is_mutable)
+    return any(node.users or into.op != "placeholder" or len(into.users) > 1 for node, into in written)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from derive.modules.identity import is_identical
 from derive.modules.points import AGREEING, OPAQUE, Different, ModulePoint, Nowhere, Undefined, point_with_value
 from derive.modules.refusal import Refused, Wrong
 from derive.modules.steps import Graph
-from derive.modules.written import CPU, OpaqueKernel, WrittenBackward, is_cotangent
+from derive.modules.written import CPU, OpaqueKernel, WrittenBackward
 from derive.proof import settled
 from derive.system import progress
 
@@ -115,7 +115,7 @@ class Trial:
         if self.kernel.precision == "float64":
             return OPAQUE
         point = {name: given[name] for name in self.module.tensors()}
-        cotangents = [one for name, one in given.items() if is_cotangent(name)]
+        cotangents = [one for name, one in given.items() if name not in point]
         exact, rounded = (self.module.gradients(point, cotangents, p) for p in ("float64", self.kernel.precision))
         pairs = ((one, rounded[name]) for name, one in exact.items() if one.any())
         lost = [float(abs(one - other).max() / abs(one).sum()) for one, other in pairs]

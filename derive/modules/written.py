@@ -107,7 +107,7 @@ class WrittenBackward:
 
         Raises Wrong where it fails, and Refused where it does not give what is expected.
         """
-        taken = {name: one for name, one in point.items() if name in self.order or is_cotangent(name)}
+        taken = {name: one for name, one in point.items() if name in self.order or name not in self.known}
         wanted = {name: tensor_of(one, kernel.precision, kernel.device) for name, one in taken.items()}
         found = self.values(wanted)
         return [exact_entries(tensor.double().cpu()) for tensor in found], list(self.labels)
@@ -194,10 +194,6 @@ class WrittenBackward:
     def has_gradient(self, name: str) -> bool:
         """Whether it is a tensor of the module that no data are given for."""
         return name in self.known and self.known[name].data is None
-
-
-def is_cotangent(name: str) -> bool:
-    return name.startswith(COTANGENT_NAME)
 
 
 def found(source: Any) -> tuple[str, Callable[..., Any] | None, Callable[..., Any], Any]:

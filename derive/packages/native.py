@@ -85,8 +85,7 @@ def sweep(
     *others: MatrixSymbol,
 ) -> CSweep:
     """The equations that the results and others need, with their long formulas in parts."""
-    notation = derived.program.notation
-    parts = all_in_parts(each_value_once(needed(equations, (*results, *others)), notation), notation)
+    parts = all_in_parts(each_value_once(needed(equations, (*results, *others))))
     return CSweep(derived.program, parts, results)
 
 

@@ -62,7 +62,7 @@ def function_body(subject: Subject, computed: Computed, others: Iterable[MatrixS
     """The lines that the results and others need, and each result by name; one that nothing moves is zero."""
     program, results = computed.program, computed.results
     wanted = [*others, *(symbol for symbol in results.values() if symbol is not None)]
-    body = lines(program, all_in_parts(needed(computed.equations, wanted), program.notation), ONE)
+    body = lines(program, all_in_parts(needed(computed.equations, wanted)), ONE)
     used = names(body) | {name for name, symbol in results.items() if symbol is None}
     spelled = [
         {"name": name, "value": f"torch.zeros_like({name})" if symbol is None else spell(program, symbol)}

@@ -70,7 +70,7 @@ def penalty_body(subject: Subject) -> list[Line]:
     if subject.of_penalty is None:
         return []
     program = subject.of_penalty.program
-    return lines(program, all_in_parts(program.equations, program.notation))
+    return lines(program, all_in_parts(program.equations))
 
 
 def reference_penalty(subject: Subject, body: list[Line]) -> list[str]:

@@ -1,6 +1,5 @@
 """Scalar formulas as LaTeX, of single entries or of whole matrices entry by entry, and what is in brackets in them."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -191,4 +190,4 @@ def facing(formula: Expr) -> Expr:
 
 def escape_math(name: str) -> str:
     """A name inside a formula."""
-    return re.sub(r"[^A-Za-z0-9]", lambda match: r"\_" if match[0] == "_" else "", name)
+    return name.replace("_", r"\_")

@@ -118,13 +118,13 @@ def meaning_of(program: Program, symbol: MatrixSymbol) -> str:
         return f"how the loss changes with ${notation.latex(other)}$"
     if notation.kind(name) is not SymbolKind.ERROR:
         return notation.meaning(name)
-    Z = MatrixSymbol(f"Z{notation.layer(name)}", *symbol.shape)
+    Z = MatrixSymbol(notation.numbered("Z", notation.layer(name)), *symbol.shape)
     return f"{notation.title(name)}, ${symbol_in_line(program, notation.made(Role.COTANGENT, Z))}$"
 
 
 def questions_section(network: Network, derivation: Derivation) -> Section:
     program, last = derivation.program, network.depth
-    Z = next(e.target for e in program.equations if e.target.name == f"Z{last}")
+    Z = next(e.target for e in program.equations if e.target.name == program.notation.numbered("Z", last))
     delta = next(
         (e.value for e in derivation.backward if e.target == program.notation.cotangent(Z)), cotangent_of(derivation, Z)
     )

@@ -101,7 +101,7 @@ class f_prime(Function):
     pass
 
 
-def rule_section(number: int, name: str, equation: Equation, variable: MatrixSymbol) -> Section:
+def rule_section(number: int, words: str, equation: Equation, variable: MatrixSymbol) -> Section:
     """A rule on matrices of any name and size, derived anew by SymPy from the first equation that it is used on."""
     through, V = general(equation, variable)
     F, G = through.target, MatrixSymbol("G", *through.target.shape)
@@ -119,7 +119,7 @@ def rule_section(number: int, name: str, equation: Equation, variable: MatrixSym
     rows.append(Row("dL", rf"\langle {g}, {moving} \rangle", "the identity", ""))
     rows += broken_rows("", rf"\langle {back}, {dv} \rangle", f"${dv}$ alone on its side", "")
     return Section(
-        f"R{number}. {name[0].upper()}{name[1:]}",
+        f"R{number}. {words[0].upper()}{words[1:]}",
         f"R{number}",
         (
             Paragraph(" ".join([*sentences, "Then"])),

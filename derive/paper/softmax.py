@@ -90,7 +90,7 @@ def shares_of(derivation: Derivation) -> list[Shares]:
 
 def shares_in(derivation: Derivation, column: Equation) -> Shares | None:
     program, Z, M = derivation.program, column.value.args[0], column.target
-    P, wide = MatrixSymbol("P", *Z.shape), repeated(M, Z.shape)
+    P, wide = MatrixSymbol(program.notation.numbered("P"), *Z.shape), repeated(M, Z.shape)
     if P.name in {symbol.name for symbol in (*program.inputs, *(e.target for e in derivation.equations))}:
         return None
     share = exp(entry(Z) - entry(wide))

@@ -9,7 +9,7 @@ from sympy import Expr, Integer, MatAdd, MatMul, MatrixExpr, MatrixSymbol, OneMa
 
 from derive.formulas import OfRow, logsumexp, p, stable, w, y, z
 from derive.problems.network import Network
-from derive.programs import RowLogSumExp, RowMax, elementwise, entry, repeated
+from derive.programs import NETWORK, RowLogSumExp, RowMax, elementwise, entry, repeated
 
 N = Symbol("N", integer=True, positive=True)
 
@@ -41,33 +41,32 @@ def definitions(network: Network, mean_over: Expr = N) -> Definitions:
     losses that each row has by itself. Layers that are added are of one size.
     """
     sizes = [Symbol(f"n{layer}", integer=True, positive=True) for layer in network.as_wide()]
-    X, Y = MatrixSymbol("X", N, sizes[0]), MatrixSymbol("Y", N, sizes[-1])
+    X, Y = MatrixSymbol(NETWORK.numbered("X"), N, sizes[0]), MatrixSymbol(NETWORK.numbered("Y"), N, sizes[-1])
     parameters: list[MatrixSymbol] = []
     weights: list[MatrixSymbol] = []
     made: list[Definition] = []
 
-    def define(name: str, value: MatrixExpr, rule: str) -> MatrixSymbol:
-        made.append(Definition(MatrixSymbol(name, *value.shape), value, rule))
+    def define(stem: str, value: MatrixExpr, rule: str, layer: int | None = None) -> MatrixSymbol:
+        made.append(Definition(MatrixSymbol(NETWORK.numbered(stem, layer), *value.shape), value, rule))
         return made[-1].target
 
     A, handed_on = X, [X]
     for layer in range(1, network.depth + 1):
-        W = MatrixSymbol(f"W{layer}", sizes[layer], sizes[layer - 1])
+        W = MatrixSymbol(NETWORK.numbered("W", layer), sizes[layer], sizes[layer - 1])
         parameters.append(W)
         weights.append(W)
         terms, words = [A * W.T], "linear map"
         if network.has_biases(layer):
-            b = MatrixSymbol(f"b{layer}", 1, sizes[layer])
+            b = MatrixSymbol(NETWORK.numbered("b", layer), 1, sizes[layer])
             parameters.append(b)
             terms, words = [*terms, OneMatrix(N, 1) * b], "affine map"
         if skipping := [handed_on[start] for start in network.skipped_to(layer)]:
             terms, words = [*terms, *skipping], f"{words}, plus what skips to layer {layer}"
-        A = define(f"Z{layer}", MatAdd(*terms) if len(terms) > 1 else terms[0], words)
+        A = define("Z", MatAdd(*terms) if len(terms) > 1 else terms[0], words, layer)
         activation = network.function(layer)
         if stable(activation) != z:
-            A = define(
-                f"A{layer}", formula_at_entries(activation, {z: A}), f"`{network.activation_of(layer)}`, entry by entry"
-            )
+            rule = f"`{network.activation_of(layer)}`, entry by entry"
+            A = define("A", formula_at_entries(activation, {z: A}), rule, layer)
         handed_on.append(A)
 
     loss, operands = network.criterion(), {p: A, y: Y}
@@ -79,7 +78,7 @@ def definitions(network: Network, mean_over: Expr = N) -> Definitions:
         total = total / (mean_over * sizes[-1])
     if network.penalty:
         each, rule = network.weight_penalty(), f"`{network.penalty}`, entry by entry"
-        penalties = [define(f"R{layer}", formula_at_entries(each, {w: W}), rule) for layer, W in enumerate(weights, 1)]
+        penalties = [define("R", formula_at_entries(each, {w: W}), rule, layer) for layer, W in enumerate(weights, 1)]
         total, words = MatAdd(total, *map(sum_of, penalties)), f"{words}, plus the penalty of every weight"
     define("L", total, words)
     numbers = dict(zip(sizes, map(Integer, network.layers), strict=True))

@@ -1,12 +1,14 @@
 """Every symbol once: how code and pages write it, and what it means.
 
-A symbol's name in the derivation is a family and a layer, as Z2. `NETWORK` is the notation of a network; `PLAIN` that
-of a matrix expression, whose names belong to the person who wrote it.
+What a symbol is stands in a table from when it is made, and is never read out of its name. `NETWORK` is the notation of
+a network; `PLAIN` that of a matrix expression, whose names belong to the person who wrote it.
 """
 
 import re
 from dataclasses import dataclass
 from enum import Enum, StrEnum
+from itertools import chain, count, islice, product
+from string import ascii_lowercase
 from typing import ClassVar
 from unicodedata import lookup
 
@@ -28,15 +30,18 @@ class Family:
     title: str
     remark: str = ""
     kind: SymbolKind = SymbolKind.OTHER
+    in_layers: bool = False
 
 
 FAMILIES = {
     "X": Family("x", "X", "inputs", "one row a sample", SymbolKind.INPUTS),
     "Y": Family("y", "Y", "targets", "one row a sample", SymbolKind.TARGETS),
-    "W": Family("W", "W", "weights of layer {layer}", "as torch.nn.Linear stores them", SymbolKind.WEIGHTS),
-    "b": Family("b", "b", "biases of layer {layer}", kind=SymbolKind.BIASES),
-    "Z": Family("z", "Z", "pre-activation of layer {layer}", kind=SymbolKind.PRE_ACTIVATION),
-    "A": Family("a", "A", "activation of layer {layer}", kind=SymbolKind.ACTIVATION),
+    "W": Family(
+        "W", "W", "weights of layer {layer}", "as torch.nn.Linear stores them", SymbolKind.WEIGHTS, in_layers=True
+    ),
+    "b": Family("b", "b", "biases of layer {layer}", kind=SymbolKind.BIASES, in_layers=True),
+    "Z": Family("z", "Z", "pre-activation of layer {layer}", kind=SymbolKind.PRE_ACTIVATION, in_layers=True),
+    "A": Family("a", "A", "activation of layer {layer}", kind=SymbolKind.ACTIVATION, in_layers=True),
     "C": Family("max", "C", "largest entry of each row"),
     "U": Family("u", "U", "entries less the largest of their row"),
     "M": Family("lse", "M", "log of the row sums of exp"),
@@ -48,11 +53,10 @@ FAMILIES = {
     "V": Family("largest", "V", "largest entry of each row", "the mean of those that are"),
     "P": Family("p", "P", "softmax of each row"),
     "E": Family("e", "E", "loss of each entry", kind=SymbolKind.LOSSES),
-    "R": Family("penalty", "R", "penalty of each weight of layer {layer}"),
+    "R": Family("penalty", "R", "penalty of each weight of layer {layer}", in_layers=True),
     "L": Family("loss", "L", "loss"),
-    "Delta": Family("delta", "Delta", "error of layer {layer}", "dL/dZ{layer}", SymbolKind.ERROR),
+    "Delta": Family("delta", "Delta", "error of layer {layer}", "dL/dZ{layer}", SymbolKind.ERROR, in_layers=True),
 }
-_NAME = re.compile(r"\A([A-Za-z_]+?)(?:(\d+)([a-z]*))?\Z")
 BETWEEN = " "  # a role and the name of the symbol that has it
 GREEK = frozenset(
     re.findall(
@@ -76,16 +80,10 @@ FUNCTION_SIGNS = {
 }
 
 
-def _split(name: str) -> tuple[str, str, str]:
-    """Family, layer and letter of a name, each empty where it has none."""
-    ((family, layer, letter),) = _NAME.findall(name)
-    return family, layer, letter
-
-
-def greek(name: str) -> str:
+def greek(word: str) -> str:
     """The letter of that name: Delta and delta differ."""
-    case = "CAPITAL" if name[0].isupper() else "SMALL"
-    return lookup(f"GREEK {case} LETTER {name.upper().replace('LAMBDA', 'LAMDA')}")
+    case = "SMALL" if word.islower() else "CAPITAL"
+    return lookup(f"GREEK {case} LETTER {word.upper().replace('LAMBDA', 'LAMDA')}")
 
 
 class Role(StrEnum):
@@ -115,21 +113,30 @@ OUTPUT, LOSS = "value", "L"  # what an expression computes in code, and on pages
 class Notation:
     """The names of a program's symbols; this one takes them as they come.
 
-    A symbol that is made of another has its role in front of the other's name, and between them what no name of a
-    person's has: an input may be called grad_W or diff_X. `taken` are the inputs, whose names code keeps.
+    The name of a symbol that is made of another has in it what no name of a person's has: an input may be called grad_W
+    or diff_X. `taken` are the inputs, whose names code keeps.
     """
 
     taken: frozenset[str] = frozenset()
+    roles: ClassVar[dict[str, tuple[Role, str]]] = {}  # of what is made of another, and the name of that
     unnamed: ClassVar[str] = "M"  # what a matrix is called that nobody has named
 
     def role(self, name: str) -> tuple[Role | None, str]:
         """What the symbol is of another, and the other's name; of none, None and its own."""
-        head, _, other = name.partition(BETWEEN)
-        return (Role(head), other) if other and head in list(Role) else (None, name)
+        return self.roles.get(name, (None, name))
 
     def made(self, role: Role, symbol: MatrixSymbol) -> MatrixSymbol:
         """The symbol that is this of another; it has the other's shape."""
-        return MatrixSymbol(f"{role}{BETWEEN}{symbol.name}", *symbol.shape)
+        return MatrixSymbol(self.name_of(role, symbol.name), *symbol.shape)
+
+    def name_of(self, role: Role, other: str) -> str:
+        name = f"{role}{BETWEEN}{other}"
+        self.roles[name] = role, other
+        return name
+
+    def numbered(self, stem: str, number: int | None = None) -> str:
+        """The name of a symbol that is made."""
+        return stem if number is None else f"{stem}{number}"
 
     def kind(self, name: str) -> SymbolKind:
         """What the symbol is in a network; OTHER in an expression, and of what is made of another symbol."""
@@ -139,9 +146,9 @@ class Notation:
         """The layer that a symbol, or what it is made of, belongs to; 0 where it belongs to none."""
         return 0
 
-    def number(self, name: str) -> str:
-        """The digits at the end of a name, as of W1 or dL/dW1; those of its parts are the same."""
-        return re.findall(r"\d*$", name)[0]
+    def function(self, name: str) -> str:
+        """The function that the symbol is a value of, as a part of a long formula; empty where it is none."""
+        return ""
 
     def torch(self, name: str) -> str:
         role, other = self.role(name)
@@ -229,6 +236,33 @@ class Notation:
 
 
 @dataclass(frozen=True)
+class SymbolRow:
+    """What a network's symbol is called for: a family and a number, or the function that a part of a formula is.
+
+    A part has the number of the symbol that it is a part of, and a letter if it is not the first.
+    """
+
+    stem: str
+    number: int | None = None
+    letter: str = ""
+    function: str = ""
+
+    @property
+    def family(self) -> Family:
+        return FAMILIES.get(self.stem, Family(self.stem, self.stem, "part of the next formula"))
+
+    @property
+    def layer(self) -> int:
+        """0 of what is in none."""
+        return self.number or 0 if self.family.in_layers else 0
+
+    def written(self, letters: str, number: object = None) -> str:
+        """With other letters, and another number."""
+        number = self.number if number is None else number
+        return f"{letters}{'' if number is None else number}{self.letter}"
+
+
+@dataclass(frozen=True)
 class NetworkNotation(Notation):
     """Layers are subscripts; dL/dZ has a name of its own, Delta, as in every textbook.
 
@@ -236,46 +270,69 @@ class NetworkNotation(Notation):
     """
 
     any_layer: int = 0
+    names: ClassVar[dict[str, SymbolRow]] = {}  # of what is made of no other
     unnamed = "Q"
 
+    def name(self, named: SymbolRow) -> str:
+        """A name, of which it is known from then on what it is."""
+        name = named.written(named.stem)
+        if self.names.setdefault(name, named) != named:
+            raise ValueError(f"{name} is {self.names[name]}, and cannot be {named}")
+        return name
+
+    def numbered(self, stem: str, number: int | None = None) -> str:
+        return self.name(SymbolRow(stem, number))
+
+    def part(self, function: str, of: str, taken: set[str]) -> str:
+        """A name, which is added to those that are taken, for a part of the formula of another symbol."""
+        number = self.named(of).number
+        stem = function if number is not None else f"{function}_{self.torch(of).lower()}"
+        letters = ("".join(word) for length in count(1) for word in product(ascii_lowercase, repeat=length))
+        parts = (SymbolRow(stem, number, letter, function) for letter in chain([""], islice(letters, 1, None)))
+        name = next(name for name in map(self.name, parts) if name not in taken)
+        taken.add(name)
+        return name
+
+    def named(self, name: str) -> SymbolRow:
+        """What is known of a symbol, or of what it is made of; a letter of somebody's formula is just that."""
+        role, other = self.role(name)
+        return self.named(other) if role else self.names.get(name, SymbolRow(name))
+
+    def function(self, name: str) -> str:
+        return self.names.get(name, SymbolRow(name)).function
+
     def kind(self, name: str) -> SymbolKind:
-        family = None if self.role(name)[0] else FAMILIES.get(_split(name)[0])
-        return family.kind if family else SymbolKind.OTHER
+        return SymbolKind.OTHER if self.role(name)[0] else self.named(name).family.kind
 
     def layer(self, name: str) -> int:
-        _, layer, _ = _split(self.role(name)[1])
-        return int(layer or 0)
+        return self.named(name).layer
 
     def spelled(self, name: str) -> str:
-        family, layer, letter = _split(name)
-        known = FAMILIES[family].torch if family in FAMILIES else family
-        return f"{known}{layer}{letter}"
+        named = self.named(name)
+        return named.written(named.family.torch)
 
     def latex(self, name: str, in_line: bool = False, bold: bool = True) -> str:
         return super().latex(name, in_line, bold and name != "L")
 
     def stem(self, name: str) -> tuple[str, str]:
-        family, layer, letter = _split(name)
-        if family not in FAMILIES:
-            return family, layer + letter
-        if self.any_layer and layer:
-            further = int(layer) - self.any_layer
-            layer = f"l{further:+}" if further else "l"
-        return FAMILIES[family].letter, layer
+        named = self.named(name)
+        further = named.layer - self.any_layer
+        relative = (f"l{further:+}" if further else "l") if self.any_layer and named.layer else None
+        return named.family.letter, named.written("", relative)
 
     def title(self, name: str) -> str:
         if self.role(name)[0] is not None:
             return super().title(name)
-        family, layer, _ = _split(name)
-        return FAMILIES[family].title.format(layer=layer) if family in FAMILIES else "part of the next formula"
+        named = self.named(name)
+        return named.family.title.format(layer=named.layer)
 
     def remark(self, name: str) -> str:
-        family, layer, _ = ("", "", "") if self.role(name)[0] else _split(name)
-        return FAMILIES[family].remark.format(layer=layer) if family in FAMILIES else ""
+        named = self.named(name)
+        return "" if self.role(name)[0] else named.family.remark.format(layer=named.layer)
 
     def cotangent(self, variable: MatrixSymbol) -> MatrixSymbol:
         if self.kind(variable.name) is SymbolKind.PRE_ACTIVATION:
-            return MatrixSymbol(f"Delta{self.layer(variable.name)}", *variable.shape)
+            return MatrixSymbol(self.numbered("Delta", self.layer(variable.name)), *variable.shape)
         return super().cotangent(variable)
 
     def is_cotangent(self, name: str) -> bool:
@@ -283,9 +340,12 @@ class NetworkNotation(Notation):
 
     def moved(self, name: str, by: int) -> str:
         role, other = self.role(name)
-        family, layer, letter = ("A", "0", "") if self.kind(other) is SymbolKind.INPUTS else _split(other)
-        there = f"{family}{int(layer) + by}{letter}" if layer else other
-        return there if role is None else f"{role}{BETWEEN}{there}"
+        if role is not None:
+            return self.name_of(role, self.moved(other, by))
+        named = self.named(name)
+        if named.family.kind is SymbolKind.INPUTS:
+            return self.numbered("A", by)
+        return self.numbered(named.stem, named.layer + by) if named.layer else name
 
 
 PLAIN = Notation()

@@ -2,13 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from itertools import chain, count, islice, product
-from string import ascii_lowercase
 
 from sympy import Add, Expr, Function, MatrixSymbol, Mul, Piecewise, Symbol, preorder_traversal
 
 from derive.programs.nodes import Elementwise
-from derive.programs.notation import Notation
+from derive.programs.notation import NETWORK
 from derive.programs.program import Derivation, Equation, elementwise, entry
 
 LONGEST_PART = 80  # characters of a formula with spaces round its operators, a call as long as torch's names are
@@ -18,21 +16,19 @@ CALL = 12
 def readable(derivation: Derivation) -> Derivation:
     """The same derivation with its long formulas in parts; what it derives from is not touched."""
     program = derivation.program
-    forward = all_in_parts(program.equations, program.notation)
+    forward = all_in_parts(program.equations)
     known = {equation.target.name for equation in (*forward, *derivation.equations)}
-    backward = all_in_parts(derivation.backward, program.notation, known)
+    backward = all_in_parts(derivation.backward, known)
     return replace(derivation, program=replace(program, equations=forward), backward=backward)
 
 
-def all_in_parts(
-    equations: tuple[Equation, ...], notation: Notation, taken: Iterable[str] = ()
-) -> tuple[Equation, ...]:
+def all_in_parts(equations: tuple[Equation, ...], taken: Iterable[str] = ()) -> tuple[Equation, ...]:
     """The equations with their long formulas in parts, none of which has a name that is taken."""
     names = {*taken, *(equation.target.name for equation in equations)}
-    return tuple(line for equation in equations for line in in_parts(equation, notation, names))
+    return tuple(line for equation in equations for line in in_parts(equation, names))
 
 
-def in_parts(equation: Equation, notation: Notation, taken: set[str]) -> list[Equation]:
+def in_parts(equation: Equation, taken: set[str]) -> list[Equation]:
     """The equation, after the equations of the parts that it is made of. New names are added to `taken`."""
     value = equation.value
     if not isinstance(value, Elementwise):
@@ -40,7 +36,7 @@ def in_parts(equation: Equation, notation: Notation, taken: set[str]) -> list[Eq
     formula, operands, parts = value.formula, dict(value.operands), []
     while (found := next_part(formula)) is not None:
         part, whole = found
-        parts.append(part_of(replace(equation, value=elementwise(formula, operands)), part, notation, taken))
+        parts.append(part_of(replace(equation, value=elementwise(formula, operands)), part, taken))
         target = parts[-1].target
         rest = [argument for argument in whole.args if argument not in part.args]
         formula = formula.xreplace({whole: entry(target) if part == whole else whole.func(entry(target), *rest)})
@@ -48,12 +44,11 @@ def in_parts(equation: Equation, notation: Notation, taken: set[str]) -> list[Eq
     return [*parts, replace(equation, value=elementwise(formula, operands))]
 
 
-def part_of(equation: Equation, part: Expr, notation: Notation, taken: set[str]) -> Equation:
+def part_of(equation: Equation, part: Expr, taken: set[str]) -> Equation:
     """A part of an equation's formula by itself; its new name is added to `taken`."""
-    layer = notation.number(equation.target.name) or f"_{notation.torch(equation.target.name).lower()}"
-    name = fresh(f"{called(part)}{layer}", taken)
+    name = NETWORK.part(called(part), equation.target.name, taken)
     value = elementwise(part, equation.value.operands)
-    return replace(equation, target=MatrixSymbol(name, *equation.shape), value=value, meaning=notation.meaning(name))
+    return replace(equation, target=MatrixSymbol(name, *equation.shape), value=value, meaning=NETWORK.meaning(name))
 
 
 def next_part(formula: Expr) -> tuple[Expr, Expr] | None:
@@ -112,11 +107,3 @@ def is_whole_power(part: Expr) -> bool:
 
 def has_entry(part: Expr) -> bool:
     return any(isinstance(symbol, Symbol) and not symbol.is_integer for symbol in part.free_symbols)
-
-
-def fresh(name: str, taken: set[str]) -> str:
-    """The name, or the name with letters behind it (b for the second), that is not taken yet."""
-    letters = ("".join(word) for length in count(1) for word in product(ascii_lowercase, repeat=length))
-    free = next(name + end for end in chain([""], islice(letters, 1, None)) if name + end not in taken)
-    taken.add(free)
-    return free

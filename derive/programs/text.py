@@ -8,6 +8,7 @@ from sympy import (
     DiagMatrix,
     DiagonalMatrix,
     DiagonalOf,
+    Dummy,
     Eq,
     Expr,
     HadamardPower,
@@ -213,7 +214,7 @@ class TextPrinter(StrPrinter):
             return f"({EntriesPrinter(operands).doprint(mask)})"
         if is_short_in_full(formula, operands):
             return EntriesPrinter(operands).doprint(formula)
-        names = {letter: Symbol("t") if letter.name.startswith("_") else letter for letter in operands}
+        names = {letter: Symbol("t") if isinstance(letter, Dummy) else letter for letter in operands}
         letters = ", ".join(map(str, names.values()))
         body = self._print(formula.xreplace(names))
         return f"apply({letters} -> {body}, {', '.join(map(self._print, operands.values()))})"

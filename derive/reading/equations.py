@@ -83,8 +83,8 @@ class Equations(Names):
     def fresh(self, stem: str) -> str:
         """A name that no symbol has, in code or on a page: the stem, or with a number."""
         taken = {PLAIN.latex(s.name) for s in (*self.original, *self.known.values(), *self.sizes.values())}
-        names = [f"{stem}{number}" for number in range(1, len(taken) + 2)]
-        return next(name for name in ([stem] if len(stem) > 1 else []) + names if PLAIN.latex(name) not in taken)
+        numbers = [*[None][: len(stem) - 1], *range(1, len(taken) + 2)]
+        return next(name for n in numbers if PLAIN.latex(name := self.notation.numbered(stem, n)) not in taken)
 
     def number(self, value: Expr) -> Expr:
         """A trace, determinant or entry as an equation of its own."""

@@ -520,6 +520,17 @@ def test_a_name_of_an_input_is_just_a_name(word):
             close(mine, by_autograd(loss, variable, given))
 
 
+@pytest.mark.parametrize("word", ["exp1", "exp_z", "sigmoid2", "sigmoid_"])
+def test_an_input_that_is_called_as_a_part_of_a_network_is_computed_as_any_other(word):
+    """Values of exp that a formula is made of are multiplied first; that is no matter of what an input is called."""
+    codes = []
+    for name in (word, "exterior"):
+        named = MatrixSymbol(name, m, n)
+        loss = total(apply(lambda u, t: u * (1 + t) ** 2 * sin(t), named, MatrixSymbol("y", m, n)))
+        codes.append(derivation(loss, [named], prove=False).torch().replace(name, "exterior"))
+    assert codes[0] == codes[1]
+
+
 def test_what_the_readme_shows_is_what_comes_out():
     """Each line whose comment is a result; the first is SymPy's, and wrong."""
     text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

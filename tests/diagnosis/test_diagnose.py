@@ -123,7 +123,8 @@ def test_headers(header):
 
 
 def read(text: str, depth: int = 3, bias: str = "all"):
-    return named(list(arrays(text)), Network((2,) * depth + (1,), bias=bias).shapes)
+    names = Network((2,) * depth + (1,), bias=bias).shapes
+    return named(list(arrays(text)), {(name[0].lower(), int(name[1:])): name for name in names})
 
 
 def test_layers_of_several_containers_are_in_the_order_of_the_file():

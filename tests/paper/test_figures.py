@@ -4,6 +4,7 @@ import math
 import re
 
 import pytest
+from sympy import MatrixSymbol
 
 from derive.packages.emit import subject_of
 from derive.paper.figures import Label, Segment, characters, computation_figure, network_figure
@@ -120,14 +121,14 @@ def test_what_is_also_added_has_an_arrow_with_a_plus(network):
 @pytest.mark.parametrize(
     ("notation", "name", "text"),
     [
-        (NETWORK, "part2b", "part\u2082b"),
-        (NETWORK, "abs_e", "abs_e"),
-        (NETWORK, "Delta3", "\u0394\u2083"),
+        (NETWORK, NETWORK.part("part", NETWORK.numbered("Z", 2), {"part2"}), "part\u2082b"),
+        (NETWORK, NETWORK.part("abs", NETWORK.numbered("E"), set()), "abs_e"),
+        (NETWORK, NETWORK.numbered("Delta", 3), "\u0394\u2083"),
         (PLAIN, "alpha_beta", "alpha_beta"),
         (PLAIN, "lambda", "\u03bb"),
         (PLAIN, "grad_W1", "grad_W\u2081"),
-        (PLAIN, "grad W1", "\u2202L/\u2202W\u2081"),
-        (PLAIN, "diff xyz", "dxyz"),
+        (PLAIN, PLAIN.cotangent(MatrixSymbol("W1", 3, 2)).name, "\u2202L/\u2202W\u2081"),
+        (PLAIN, PLAIN.differential(MatrixSymbol("xyz", 3, 2)).name, "dxyz"),
     ],
 )
 def test_a_figure_knows_any_name(notation, name, text):

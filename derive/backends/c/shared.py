@@ -8,20 +8,20 @@ from sympy import Expr, Function, MatrixSymbol, exp, preorder_traversal
 
 from derive.backends.c.functions import C_FUNCTIONS
 from derive.formulas import NamedFunction, stable, z
-from derive.programs import Elementwise, Equation, Notation, elementwise, entry, has_entry, part_of
+from derive.programs import Elementwise, Equation, elementwise, entry, has_entry, part_of
 
 BY = {"erfc": exp(-(z**2))}  # the value from which the function with _by in its name has another
 
 
-def each_value_once(equations: tuple[Equation, ...], notation: Notation) -> tuple[Equation, ...]:
+def each_value_once(equations: tuple[Equation, ...]) -> tuple[Equation, ...]:
     """The equations, each function value that several take by itself, before the first of them.
 
     A function that is none of C's is written out where that shows such a value.
     """
     given = {written_out(equation): equation for equation in equations}
     taken = {equation.target.name for equation in equations}
-    lines = by_others(once_each(list(given), notation, taken))
-    return tuple(given.get(line, line) for line in once_each(lines, notation, taken))
+    lines = by_others(once_each(list(given), taken))
+    return tuple(given.get(line, line) for line in once_each(lines, taken))
 
 
 def written_out(line: Equation) -> Equation:
@@ -29,7 +29,7 @@ def written_out(line: Equation) -> Equation:
     return rewritten_line(line, {call: stable(call.definition).xreplace({z: call.args[0]}) for call in named})
 
 
-def once_each(lines: list[Equation], notation: Notation, taken: set[str]) -> list[Equation]:
+def once_each(lines: list[Equation], taken: set[str]) -> list[Equation]:
     """The lines without a function value that two of them take, the longest first."""
     while True:
         times = Counter((line.shape, call) for line in lines for call in calls(line) if takes_long(call))
@@ -39,7 +39,7 @@ def once_each(lines: list[Equation], notation: Notation, taken: set[str]) -> lis
         shape, call = max(several, key=lambda value: value[1].count_ops())
         takers = [line for line in lines if line.shape == shape and call in calls(line)]
         alone = next((line for line in takers if line.value.formula == call), None)
-        alone = alone or part_of(takers[0], call, notation, taken)
+        alone = alone or part_of(takers[0], call, taken)
         name = {call: entry(alone.target)}
         made = {line: [rewritten_line(line, name, alone.target)] for line in takers if line != alone} | {alone: []}
         made[takers[0]].insert(0, alone)

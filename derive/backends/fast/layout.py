@@ -75,9 +75,7 @@ class Layout:
             return tuple(
                 part
                 for equation in equations
-                for part in (
-                    [equation] if self.has_kernel(equation) else in_parts(equation, derivation.program.notation, taken)
-                )
+                for part in ([equation] if self.has_kernel(equation) else in_parts(equation, taken))
             )
 
         program = replace(derivation.program, equations=parts(derivation.program.equations))

@@ -2,8 +2,6 @@
 
 import importlib
 import sys
-from importlib import metadata
-from pathlib import Path
 
 COMMANDS = {
     "audit": "hold a backward that you wrote against the torch module that it is for",
@@ -27,19 +25,9 @@ def commands_listed() -> str:
             "",
             *rows,
             "",
-            "Each has --help; `python -m derive build` is the same as `python -m derive.build`.",
+            "Each has --help and --version; `python -m derive build` is the same as `python -m derive.build`.",
         ]
     )
-
-
-def version() -> str:
-    """The version that is installed, or that the source tree beside this package has."""
-    project = Path(__file__).parent.parent / "pyproject.toml"
-    if project.is_file():
-        import tomllib
-
-        return tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]
-    return metadata.version("derived-gradients")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,6 +37,8 @@ def main(argv: list[str] | None = None) -> int:
         print(commands_listed())
         return 0
     if name == "--version":
+        from derive.system import version
+
         print(f"derive {version()}")
         return 0
     if name not in COMMANDS:

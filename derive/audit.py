@@ -5,7 +5,7 @@
 Each entry of each gradient must be that of the module, by the definitions of its operations.
 """
 
-from derive.system import Parser, a_path, begin, failed, finish, one_line, watched
+from derive.system import a_path, begin, failed, finish, one_line, parser_of, watched
 
 if __name__ == "__main__":
     begin("python -m derive.audit", sympy="1.14", numpy="1.26", torch="2.6")
@@ -18,7 +18,7 @@ __all__ = ["Refused", "Verdict", "Wrong", "audit"]
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = Parser(prog="python -m derive.audit", description=__doc__ and __doc__.splitlines()[0], allow_abbrev=False)
+    parser = parser_of("audit", __doc__)
     add_module(parser)
     parser.add_argument("backward", type=a_path, help="a file with backward(G, ...), or with a torch.autograd.Function")
     parser.add_argument("--sizes-as-given", action="store_true", help="hold it at no other sizes")

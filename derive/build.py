@@ -2,7 +2,6 @@
 
 from derive.system import (
     OutOfTime,
-    Parser,
     a_path,
     begin,
     check_pdflatex,
@@ -14,6 +13,7 @@ from derive.system import (
     given_numbers,
     limited,
     one_line,
+    parser_of,
     staying,
     write_package,
 )
@@ -67,12 +67,7 @@ class Fault(Exception):
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(
-        prog="python -m derive.build",
-        description=__doc__ and __doc__.splitlines()[0],
-        epilog=EPILOG,
-        allow_abbrev=False,
-    )
+    parser = parser_of("build", __doc__, epilog=EPILOG)
     default = Network()
     parser.add_argument("spec", nargs="?", type=a_path, help="a TOML file with these settings; the flags win")
     parser.add_argument("--layers", metavar="SIZES", help="sizes from inputs to outputs, as 2-10-10-1 (the default)")

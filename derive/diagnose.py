@@ -4,7 +4,7 @@ Their file has the gradients of the package's network, as they wrote them down. 
 at the same weights and points: those of the seed with which `run` draws them, or numbers of their own.
 """
 
-from derive.system import Given, Parser, a_path, begin, failed, finish, given_numbers, one_line
+from derive.system import Given, a_path, begin, failed, finish, given_numbers, one_line, parser_of
 
 if __name__ == "__main__":
     begin("python -m derive.diagnose", sympy="1.14", numpy="1.26")
@@ -25,7 +25,7 @@ MOST_POINTS = 100_000
 
 
 def command_line(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(prog="python -m derive.diagnose", description=__doc__, allow_abbrev=False)
+    parser = parser_of("diagnose", __doc__)
     parser.add_argument("folder", type=a_path, help="of the package")
     parser.add_argument("theirs", type=a_path, help="their gradients, or with --table a folder of such .dat files")
     parser.add_argument(

@@ -3,7 +3,7 @@
 Each line is judged by what it computes, not by how it is written: the prover decides, given the right lines before it.
 """
 
-from derive.system import Parser, a_path, begin, content, failed, finish
+from derive.system import a_path, begin, content, failed, finish, parser_of
 
 if __name__ == "__main__":
     begin("python -m derive.exercise", sympy="1.14", numpy="1.26")
@@ -30,7 +30,7 @@ def network_at(place: Path) -> Network:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = Parser(prog="python -m derive.exercise", description=__doc__, allow_abbrev=False)
+    parser = parser_of("exercise", __doc__)
     parser.add_argument("network", type=a_path, help="the folder of a package, or settings in TOML")
     parser.add_argument("--check", type=a_path, metavar="FILE", help="a filled copy; exit 0 if all of it is right")
     parser.add_argument("--answers", action="store_true", help="the same with nothing left out")

@@ -3,7 +3,7 @@
 python -m derive.gradient "tr((Y - U*V')'*(Y - U*V'))" --in U,V --shape Y=m,n --out here
 """
 
-from derive.system import Parser, a_path, begin, failed, finish, one_line, watched
+from derive.system import a_path, begin, failed, finish, one_line, parser_of, watched
 
 if __name__ == "__main__":
     begin("python -m derive.gradient", sympy="1.14", jinja2="3.1", numpy="1.26")
@@ -22,9 +22,7 @@ SECONDS_OF_GRADIENT = 600
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = Parser(
-        prog="python -m derive.gradient", description=__doc__ and __doc__.splitlines()[0], allow_abbrev=False
-    )
+    parser = parser_of("gradient", __doc__)
     parser.add_argument("expression", help="of numbers, columns (small letters) and matrices (capitals)")
     parser.add_argument("--in", dest="variables", metavar="NAMES", help="the variables, as U,V (all that occur)")
     parser.add_argument("--shape", action="append", default=[], metavar="Y=m,n", help="x=n is a column, c= a number")

@@ -6,7 +6,7 @@ Writes layer.py (forward, backward, gradients for each row, and tangents, in pla
 reference.py, the derivation and a certificate.
 """
 
-from derive.system import Parser, a_path, begin, differences, failed, finish, one_line, watched
+from derive.system import a_path, begin, differences, failed, finish, one_line, parser_of, watched
 
 if __name__ == "__main__":
     begin("python -m derive.module", sympy="1.14", jinja2="3.1", numpy="1.26", torch="2.6")
@@ -21,7 +21,7 @@ __all__ = ["ModuleDerivation", "Refused", "Wrong", "module_derivation"]
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = Parser(prog="python -m derive.module", description=__doc__ and __doc__.splitlines()[0], allow_abbrev=False)
+    parser = parser_of("module", __doc__)
     add_module(parser)
     parser.add_argument("--out", type=a_path, help="a folder for the files; without it layer.py is printed")
     parser.add_argument("--force", action="store_true", help="replace what is in it")

@@ -5,7 +5,7 @@ result must be what differences of the scalar loss say, and identical to SymPy's
 more weights than can be compared one by one, a narrow twin is proved, if its lines are the same.
 """
 
-from derive.system import Parser, a_path, begin, failed, finish, one_line, watched, write_package
+from derive.system import a_path, begin, failed, finish, one_line, parser_of, watched, write_package
 
 if __name__ == "__main__":
     begin("python -m derive.prove", sympy="1.14", numpy="1.26")
@@ -85,7 +85,7 @@ def function_texts(source: str) -> dict[str, str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = Parser(prog="python -m derive.prove", description=__doc__ and __doc__.splitlines()[0], allow_abbrev=False)
+    parser = parser_of("prove", __doc__)
     parser.add_argument("folder", nargs="?", type=a_path, default=Path("generated"), help="of the package (generated)")
     parser.add_argument("--json", action="store_true", help="the certificate for machines")
     parser.add_argument(

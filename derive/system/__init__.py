@@ -1,7 +1,6 @@
 """The disk and the terminal: how a command begins, ends and fails, and how files are read."""
 
 from derive.system.command import (
-    Parser,
     a_path,
     begin,
     content,
@@ -16,12 +15,12 @@ from derive.system.given import LAYOUTS, Given, given_numbers
 from derive.system.limit import OutOfTime, limited
 from derive.system.progress import progress, watched
 from derive.system.typesetting import check_pdflatex, typeset
+from derive.system.version import parser_of, version
 
 __all__ = [
     "LAYOUTS",
     "Given",
     "OutOfTime",
-    "Parser",
     "a_path",
     "begin",
     "check_pdflatex",
@@ -35,9 +34,11 @@ __all__ = [
     "given_numbers",
     "limited",
     "one_line",
+    "parser_of",
     "progress",
     "staying",
     "typeset",
+    "version",
     "watched",
     "write_package",
 ]

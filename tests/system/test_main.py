@@ -1,6 +1,7 @@
 """python -m derive: lists what there is, and runs it."""
 
 import ast
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from derive import __main__ as front
 
 ROOT = Path(__file__).parents[2]
+system_version = sys.modules["derive.system.version"]
 
 
 def test_every_command_is_listed(capsys):
@@ -29,10 +31,20 @@ def test_the_version_is_the_projects(capsys, monkeypatch, tmp_path):
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     assert front.main(["--version"]) == 0
     assert capsys.readouterr().out == f"derive {version}\n"
-    monkeypatch.setattr(front, "__file__", str(tmp_path / "derive" / "__main__.py"))
+    monkeypatch.setattr(system_version, "__file__", str(tmp_path / "derive" / "system" / "version.py"))
     monkeypatch.setattr(metadata, "version", lambda name: {"derived-gradients": "1.2.3"}[name])
-    assert front.version() == "1.2.3"
+    assert system_version.version() == "1.2.3"
     assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", front.COMMANDS)
+def test_each_command_says_the_version(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        front.main([command, "--version"])
+    assert ended.value.code == 0
+    assert front.main(["--version"]) == 0
+    one, other = capsys.readouterr().out.splitlines()
+    assert one == other
 
 
 def test_a_command_gets_what_follows_its_name(capsys):

@@ -28,7 +28,7 @@ from sympy import (
     symbols,
 )
 
-from derive.formulas import ARGUMENTS, ELEMENTWISE
+from derive.formulas import ELEMENTWISE, check_count
 from derive.matrix import apply
 from derive.matrix_words import MATRIX_FUNCTIONS, NO_SUCH_SIGN, NOT_TYPED, instead
 
@@ -228,9 +228,7 @@ class TextReader:
             }.get(kind, first.shape)
             return TextNode("matrix function", None if kind.startswith("number") else shape, [first], name)
         if name in ELEMENTWISE and name != "where":
-            expected = ARGUMENTS.get(name, 1)
-            if len(arguments) != expected:
-                raise ValueError(f"{name}: {expected} arguments are expected, got {len(arguments)}")
+            check_count(name, len(arguments))
             matrices = [argument for argument in arguments if not argument.single] or arguments[:1]
             for other in matrices[1:]:
                 for side, same in zip(matrices[0].shape, other.shape, strict=True):

@@ -20,10 +20,9 @@ from derive.formulas.stable import (
     stable,
     z,
 )
-from derive.formulas.typed import ARGUMENTS, ELEMENTWISE, parse, shortened
+from derive.formulas.typed import ELEMENTWISE, check_count, parse, shortened
 
 __all__ = [
-    "ARGUMENTS",
     "AUXILIARY",
     "ELEMENTWISE",
     "FUNCTIONS",
@@ -34,6 +33,7 @@ __all__ = [
     "NamedFunction",
     "OfRow",
     "apart",
+    "check_count",
     "compiled",
     "erfc",
     "erfcx",

@@ -104,6 +104,14 @@ OPERATORS: dict[type[ast.operator], Callable[[Expr, Expr], Expr]] = {
 COMPARISONS = {ast.Lt: "__lt__", ast.LtE: "__le__", ast.Gt: "__gt__", ast.GtE: "__ge__"}
 
 
+def check_count(name: str, given: int, before: str = "", beside: str = "") -> None:
+    """Raises ValueError where a function of numbers does not take so many arguments; of several, `beside` adds one."""
+    expected = ARGUMENTS.get(name, 1)
+    if given != expected:
+        takes = "1 argument" if expected == 1 else f"{expected} arguments{beside}"
+        raise ValueError(f"{before}{name} takes {takes}, got {given}")
+
+
 @lru_cache(maxsize=1024)
 def parse(field: str, text: str, variables: tuple[Symbol, ...], coupled: bool = False) -> Expr:
     """The formula in these variables; with `coupled`, it is a loss, and functions of a whole row are allowed.
@@ -243,10 +251,8 @@ class _Reader:
 
     def call(self, name: str, arguments: Sequence[ast.AST], depth: int) -> Expr:
         of_row = name in self.of_rows and len(arguments) == 1
-        expected = 1 if of_row else ARGUMENTS.get(name, 1)
-        if len(arguments) != expected:
-            of_a_row = ", or 1, over its row" if name in self.of_rows and expected > 1 else ""
-            raise ValueError(f"{self.field}: {name} takes {expected} arguments{of_a_row}, got {len(arguments)}")
+        if not of_row:
+            check_count(name, len(arguments), f"{self.field}: ", ", or 1, over its row" * (name in self.of_rows))
         if name == "where":
             condition, one, other = arguments
             values = [self.condition(condition, depth), self.read(one, depth), self.read(other, depth)]

@@ -42,7 +42,7 @@ def test_a_loss_with_the_same_slope_everywhere_is_refused(text):
         ("softmax(softmax(p))", "logsumexp, log_softmax, softmax, max, min of rows cannot stand in"),
         ("logsumexp(p - log_softmax(p))", "logsumexp, log_softmax, softmax, max, min of rows cannot stand in"),
         ("softmax(p) > y", "not allowed here: softmax(p) > y; allowed: numbers, p, y,"),
-        ("logsumexp(p, y)", "logsumexp takes 1 arguments, got 2"),
+        ("logsumexp(p, y)", "logsumexp takes 1 argument, got 2"),
         ("max(p, y, 1)", "max takes 2 arguments, or 1, over its row, got 3"),
     ],
 )

@@ -61,7 +61,7 @@ REFUSED = {
     "3": "has no z",
     "z - z": "has no z",
     "max(z)": "max takes 2 arguments, got 1",
-    "sigmoid(z, z)": "sigmoid takes 1 arguments, got 2",
+    "sigmoid(z, z)": "sigmoid takes 1 argument, got 2",
     "softmax(z)": "not allowed here",
     "sin(x=z)": "not allowed here: sin(x=z); allowed: numbers, z,",
     "z" * 400: "at most 300 plain characters",

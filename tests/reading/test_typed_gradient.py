@@ -91,7 +91,7 @@ REFUSED = {
     "per(X)": "per: no such function of 1 argument; there are tr, ",
     "Derivative(x'*x, x)": "type the loss itself; --in says in what",
     "Limit(x, 0)": "work it out first",
-    "sum(min(A))": "min: 2 arguments are expected, got 1",
+    "sum(min(A))": "min takes 2 arguments, got 1",
     "__import__('os')": "not allowed here: __import__",
     "x.real": "not allowed here: .real",
     "inv(A)/inv(B)": "/ divides by a number",

@@ -33,30 +33,28 @@ class Family:
     in_layers: bool = False
 
 
-FAMILIES = {
-    "X": Family("x", "X", "inputs", "one row a sample", SymbolKind.INPUTS),
-    "Y": Family("y", "Y", "targets", "one row a sample", SymbolKind.TARGETS),
-    "W": Family(
-        "W", "W", "weights of layer {layer}", "as torch.nn.Linear stores them", SymbolKind.WEIGHTS, in_layers=True
-    ),
-    "b": Family("b", "b", "biases of layer {layer}", kind=SymbolKind.BIASES, in_layers=True),
-    "Z": Family("z", "Z", "pre-activation of layer {layer}", kind=SymbolKind.PRE_ACTIVATION, in_layers=True),
-    "A": Family("a", "A", "activation of layer {layer}", kind=SymbolKind.ACTIVATION, in_layers=True),
-    "C": Family("max", "C", "largest entry of each row"),
-    "U": Family("u", "U", "entries less the largest of their row"),
-    "M": Family("lse", "M", "log of the row sums of exp"),
-    "S": Family("logsumexp", "S", "log of the row sums of exp", "of all entries as they are"),
-    "Q": Family("q", "Q", "what is taken over each row"),
-    "T": Family("is_max", "T", "whether an entry is the largest of its row", "1 or 0"),
-    "K": Family("ties", "K", "how many entries of each row are the largest"),
-    "B": Family("share", "B", "entries that are the largest of their row, over how many they are"),
-    "V": Family("largest", "V", "largest entry of each row", "the mean of those that are"),
-    "P": Family("p", "P", "softmax of each row"),
-    "E": Family("e", "E", "loss of each entry", kind=SymbolKind.LOSSES),
-    "R": Family("penalty", "R", "penalty of each weight of layer {layer}", in_layers=True),
-    "L": Family("loss", "L", "loss"),
-    "Delta": Family("delta", "Delta", "error of layer {layer}", "dL/dZ{layer}", SymbolKind.ERROR, in_layers=True),
-}
+FAMILIES = (
+    Family("x", "X", "inputs", "one row a sample", SymbolKind.INPUTS),
+    Family("y", "Y", "targets", "one row a sample", SymbolKind.TARGETS),
+    Family("W", "W", "weights of layer {layer}", "as torch.nn.Linear stores them", SymbolKind.WEIGHTS, in_layers=True),
+    Family("b", "b", "biases of layer {layer}", kind=SymbolKind.BIASES, in_layers=True),
+    Family("z", "Z", "pre-activation of layer {layer}", kind=SymbolKind.PRE_ACTIVATION, in_layers=True),
+    Family("a", "A", "activation of layer {layer}", kind=SymbolKind.ACTIVATION, in_layers=True),
+    Family("max", "C", "largest entry of each row"),
+    Family("u", "U", "entries less the largest of their row"),
+    Family("lse", "M", "log of the row sums of exp"),
+    Family("logsumexp", "S", "log of the row sums of exp", "of all entries as they are"),
+    Family("q", "Q", "what is taken over each row"),
+    Family("is_max", "T", "whether an entry is the largest of its row", "1 or 0"),
+    Family("ties", "K", "how many entries of each row are the largest"),
+    Family("share", "B", "entries that are the largest of their row, over how many they are"),
+    Family("largest", "V", "largest entry of each row", "the mean of those that are"),
+    Family("p", "P", "softmax of each row"),
+    Family("e", "E", "loss of each entry", kind=SymbolKind.LOSSES),
+    Family("penalty", "R", "penalty of each weight of layer {layer}", in_layers=True),
+    Family("loss", "L", "loss"),
+    Family("delta", "Delta", "error of layer {layer}", "dL/dZ{layer}", SymbolKind.ERROR, in_layers=True),
+)
 BETWEEN = " "  # a role and the name of the symbol that has it
 GREEK = frozenset(
     re.findall(
@@ -110,6 +108,29 @@ OUTPUT, LOSS = "value", "L"  # what an expression computes in code, and on pages
 
 
 @dataclass(frozen=True)
+class SymbolRow:
+    """What a symbol is called for: its family, a number and a letter; of a part of a formula, which function it is.
+
+    A part has the number of the symbol that it is a part of, and a letter if it is not the first.
+    """
+
+    family: Family
+    number: int | None = None
+    letter: str = ""
+    function: str = ""
+
+    @property
+    def layer(self) -> int:
+        """0 of what is in none."""
+        return self.number or 0 if self.family.in_layers else 0
+
+    def written(self, letters: str, number: object = None) -> str:
+        """With other letters, and another number."""
+        number = self.number if number is None else number
+        return f"{letters}{'' if number is None else number}{self.letter}"
+
+
+@dataclass(frozen=True)
 class Notation:
     """The names of a program's symbols; this one takes them as they come.
 
@@ -119,6 +140,7 @@ class Notation:
 
     taken: frozenset[str] = frozenset()
     roles: ClassVar[dict[str, tuple[Role, str]]] = {}  # of what is made of another, and the name of that
+    rows: ClassVar[dict[str, SymbolRow]] = {}  # of what is made of none, and not called by a person
     unnamed: ClassVar[str] = "M"  # what a matrix is called that nobody has named
 
     def role(self, name: str) -> tuple[Role | None, str]:
@@ -138,30 +160,32 @@ class Notation:
         """The name of a symbol that is made."""
         return stem if number is None else f"{stem}{number}"
 
+    def row(self, name: str) -> SymbolRow:
+        """What is known of a symbol, or of what it is made of; what a person has named is called that."""
+        role, other = self.role(name)
+        return self.row(other) if role else self.rows.get(name) or SymbolRow(Family(name, name, name))
+
     def kind(self, name: str) -> SymbolKind:
         """What the symbol is in a network; OTHER in an expression, and of what is made of another symbol."""
-        return SymbolKind.OTHER
+        return SymbolKind.OTHER if self.role(name)[0] else self.row(name).family.kind
 
     def layer(self, name: str) -> int:
         """The layer that a symbol, or what it is made of, belongs to; 0 where it belongs to none."""
-        return 0
+        return self.row(name).layer
 
     def function(self, name: str) -> str:
         """The function that the symbol is a value of, as a part of a long formula; empty where it is none."""
-        return ""
+        return "" if self.role(name)[0] else self.row(name).function
 
     def torch(self, name: str) -> str:
         role, other = self.role(name)
         if role is None:
-            return self.spelled(name)
+            row = self.row(name)
+            return row.written(row.family.torch)
         made = f"{role}_{self.torch(other)}"
         while made in self.taken:
             made += "_"
         return made
-
-    def spelled(self, name: str) -> str:
-        """A symbol that is made of no other, in code."""
-        return name
 
     def latex(self, name: str, in_line: bool = False, bold: bool = True) -> str:
         """A symbol, bold as matrices are; a cotangent as the partial derivative that it is, a differential with a d.
@@ -204,14 +228,18 @@ class Notation:
             return f"tangent of {self.torch(other)}"
         if role is Role.FREE:
             return f"gradient in the free entries of {other}"
-        return f"dL/d{other}" if role is Role.COTANGENT else name
+        row = self.row(name)
+        return f"dL/d{other}" if role is Role.COTANGENT else name if role else row.family.title.format(layer=row.layer)
 
     def remark(self, name: str) -> str:
         """What is said beside, as how a symbol is stored; mostly nothing."""
-        return ""
+        row = self.row(name)
+        return "" if self.role(name)[0] else row.family.remark.format(layer=row.layer)
 
     def cotangent(self, variable: MatrixSymbol) -> MatrixSymbol:
         """The symbol of dL/dvariable."""
+        if self.kind(variable.name) is SymbolKind.PRE_ACTIVATION:
+            return MatrixSymbol(self.numbered("Delta", self.layer(variable.name)), *variable.shape)
         return self.made(Role.COTANGENT, variable)
 
     def tangent(self, variable: MatrixSymbol) -> MatrixSymbol:
@@ -224,42 +252,21 @@ class Notation:
 
     def moved(self, name: str, by: int) -> str:
         """The name of the same in the layer that is so many further; the inputs are the activation of layer 0."""
-        return name
+        role, other = self.role(name)
+        if role is not None:
+            return self.name_of(role, self.moved(other, by))
+        row = self.row(name)
+        if row.family.kind is SymbolKind.INPUTS:
+            return self.numbered("A", by)
+        return self.numbered(row.family.letter, row.layer + by) if row.layer else name
 
     def is_differential(self, name: str) -> bool:
         """Whether the symbol is written at the end of a product: what stands behind a d would seem to belong to it."""
         return self.role(name)[0] is Role.DIFFERENTIAL
 
     def is_cotangent(self, name: str) -> bool:
-        """Whether the symbol is written in front of a product: a cotangent or a tangent."""
-        return self.role(name)[0] in (Role.COTANGENT, Role.TANGENT)
-
-
-@dataclass(frozen=True)
-class SymbolRow:
-    """What a network's symbol is called for: a family and a number, or the function that a part of a formula is.
-
-    A part has the number of the symbol that it is a part of, and a letter if it is not the first.
-    """
-
-    stem: str
-    number: int | None = None
-    letter: str = ""
-    function: str = ""
-
-    @property
-    def family(self) -> Family:
-        return FAMILIES.get(self.stem, Family(self.stem, self.stem, "part of the next formula"))
-
-    @property
-    def layer(self) -> int:
-        """0 of what is in none."""
-        return self.number or 0 if self.family.in_layers else 0
-
-    def written(self, letters: str, number: object = None) -> str:
-        """With other letters, and another number."""
-        number = self.number if number is None else number
-        return f"{letters}{'' if number is None else number}{self.letter}"
+        """Whether the symbol is written in front of a product: a cotangent, which an error is, or a tangent."""
+        return self.role(name)[0] in (Role.COTANGENT, Role.TANGENT) or self.kind(name) is SymbolKind.ERROR
 
 
 @dataclass(frozen=True)
@@ -270,82 +277,34 @@ class NetworkNotation(Notation):
     """
 
     any_layer: int = 0
-    names: ClassVar[dict[str, SymbolRow]] = {}  # of what is made of no other
+    rows: ClassVar[dict[str, SymbolRow]] = {}
     unnamed = "Q"
 
-    def name(self, named: SymbolRow) -> str:
+    def numbered(self, stem: str, number: int | None = None, letter: str = "", function: str = "") -> str:
         """A name, of which it is known from then on what it is."""
-        name = named.written(named.stem)
-        if self.names.setdefault(name, named) != named:
-            raise ValueError(f"{name} is {self.names[name]}, and cannot be {named}")
+        known = (family for family in FAMILIES if family.letter == stem)
+        family = next(known, Family(stem, stem, "part of the next formula"))
+        row = SymbolRow(family, number, letter, function)
+        name = row.written(stem)
+        if self.rows.setdefault(name, row) != row:
+            raise ValueError(f"{name} is {self.rows[name]}, and cannot be {row}")
         return name
-
-    def numbered(self, stem: str, number: int | None = None) -> str:
-        return self.name(SymbolRow(stem, number))
 
     def part(self, function: str, of: str, taken: set[str]) -> str:
         """A name, which is added to those that are taken, for a part of the formula of another symbol."""
-        number = self.named(of).number
+        number = self.row(of).number
         stem = function if number is not None else f"{function}_{self.torch(of).lower()}"
         letters = ("".join(word) for length in count(1) for word in product(ascii_lowercase, repeat=length))
-        parts = (SymbolRow(stem, number, letter, function) for letter in chain([""], islice(letters, 1, None)))
-        name = next(name for name in map(self.name, parts) if name not in taken)
+        names = (self.numbered(stem, number, letter, function) for letter in chain([""], islice(letters, 1, None)))
+        name = next(name for name in names if name not in taken)
         taken.add(name)
         return name
 
-    def named(self, name: str) -> SymbolRow:
-        """What is known of a symbol, or of what it is made of; a letter of somebody's formula is just that."""
-        role, other = self.role(name)
-        return self.named(other) if role else self.names.get(name, SymbolRow(name))
-
-    def function(self, name: str) -> str:
-        return self.names.get(name, SymbolRow(name)).function
-
-    def kind(self, name: str) -> SymbolKind:
-        return SymbolKind.OTHER if self.role(name)[0] else self.named(name).family.kind
-
-    def layer(self, name: str) -> int:
-        return self.named(name).layer
-
-    def spelled(self, name: str) -> str:
-        named = self.named(name)
-        return named.written(named.family.torch)
-
-    def latex(self, name: str, in_line: bool = False, bold: bool = True) -> str:
-        return super().latex(name, in_line, bold and name != "L")
-
     def stem(self, name: str) -> tuple[str, str]:
-        named = self.named(name)
-        further = named.layer - self.any_layer
-        relative = (f"l{further:+}" if further else "l") if self.any_layer and named.layer else None
-        return named.family.letter, named.written("", relative)
-
-    def title(self, name: str) -> str:
-        if self.role(name)[0] is not None:
-            return super().title(name)
-        named = self.named(name)
-        return named.family.title.format(layer=named.layer)
-
-    def remark(self, name: str) -> str:
-        named = self.named(name)
-        return "" if self.role(name)[0] else named.family.remark.format(layer=named.layer)
-
-    def cotangent(self, variable: MatrixSymbol) -> MatrixSymbol:
-        if self.kind(variable.name) is SymbolKind.PRE_ACTIVATION:
-            return MatrixSymbol(self.numbered("Delta", self.layer(variable.name)), *variable.shape)
-        return super().cotangent(variable)
-
-    def is_cotangent(self, name: str) -> bool:
-        return super().is_cotangent(name) or self.kind(name) is SymbolKind.ERROR
-
-    def moved(self, name: str, by: int) -> str:
-        role, other = self.role(name)
-        if role is not None:
-            return self.name_of(role, self.moved(other, by))
-        named = self.named(name)
-        if named.family.kind is SymbolKind.INPUTS:
-            return self.numbered("A", by)
-        return self.numbered(named.stem, named.layer + by) if named.layer else name
+        row = self.row(name)
+        further = row.layer - self.any_layer
+        relative = (f"l{further:+}" if further else "l") if self.any_layer and row.layer else None
+        return row.family.letter, row.written("", relative)
 
 
 PLAIN = Notation()

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from html import escape
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 from derive.programs import GREEK, greek
 
@@ -49,6 +49,9 @@ SIGNS = {"-": "\u2212", "'": "\u2032"}
 NAMES = frozenset(["exp", "log", "ln", "sin", "cos", "tan", "sinh", "cosh", "tanh", "coth", "max", "min", "det"])
 SPACES = {",": "0.17em", ";": "0.28em", ":": "0.22em", "!": "0", " ": "0.25em", "quad": "1em", "qquad": "2em"}
 SILENT = frozenset(["left", "right", "limits", "displaystyle", "textstyle", "scriptstyle", "&"])
+TIGHT = {"lspace": "0", "rspace": "0"}
+UNSTRETCHED = {"stretchy": "false", **TIGHT}
+TALL = frozenset(["mfrac", "munder", "mover", "munderover", "mtable", "msqrt"])
 BRACKETS = frozenset(f"{size}{side}" for size in ("big", "Big", "bigg", "Bigg") for side in "lr")
 FENCES = {"bmatrix": "[]", "pmatrix": "()", "matrix": ("", ""), "cases": ("{", ""), "aligned": ("", "")}
 
@@ -63,10 +66,26 @@ def mathml(tex: str, symbols: Mapping[str, str] | None = None, display: bool = F
     if reader.at < len(reader.tokens):
         raise ValueError(f"unexpected {reader.next()[0]!r} in {tex}")
     style = ' displaystyle="true"' if display else ""
-    return f'<math{style} alttext="{escape(in_words(ElementTree.fromstring(body)).strip())}">{body}</math>'
+    return f'<math{style} alttext="{escape(in_words(body).strip())}">{markup(body)}</math>'
 
 
-def in_words(element: ElementTree.Element) -> str:
+def made(tag: str, *inside: Element | str, **attributes: str) -> Element:
+    """An element with others in it, or with a text."""
+    element = Element(tag, attributes)
+    element.text = "".join(part for part in inside if isinstance(part, str))
+    element.extend(part for part in inside if isinstance(part, Element))
+    return element
+
+
+def markup(element: Element) -> str:
+    attributes = "".join(f' {name}="{escape(value)}"' for name, value in element.attrib.items())
+    if element.tag == "mspace":
+        return f"<mspace{attributes}/>"
+    inside = escape(element.text or "").replace("\xa0", "&#160;") + "".join(map(markup, element))
+    return f"<{element.tag}{attributes}>{inside}</{element.tag}>"
+
+
+def in_words(element: Element) -> str:
     """The formula in one line of plain characters, for those who hear it or have no font for it."""
     parts = [in_words(part) for part in element]
     match element.tag:
@@ -101,7 +120,7 @@ def enclosed(text: str) -> str:
 
 
 class TexReader:
-    """Reads tokens from left to right; every method returns the MathML of what it has read."""
+    """Reads tokens from left to right; every method returns the element of what it has read."""
 
     def __init__(self, tex: str, symbols: Mapping[str, str]) -> None:
         self.tex, self.symbols = tex, symbols
@@ -128,18 +147,18 @@ class TexReader:
             raise ValueError(f"ends too early: {self.tex}")
         return self.tokens[self.at - 1]
 
-    def row(self, end: str = "}") -> str:
+    def row(self, end: str = "}") -> Element:
         """Everything up to a closing brace, a cell's or a row's end, or the end."""
-        parts: list[str] = []
+        parts: list[Element] = []
         while self.peek() and self.peek() not in ("}", "&", "\\\\", end) and not self.peek().startswith("\\end"):
-            if self.peek() == "-" and (not parts or parts[-1].startswith("<mo>")):
+            if self.peek() == "-" and (not parts or has_room(parts[-1])):
                 self.next()
-                parts.append(f'<mo form="prefix">{SIGNS["-"]}</mo>')
+                parts.append(made("mo", SIGNS["-"], form="prefix"))
             else:
                 parts.append(self.scripted())
-        return parts[0] if len(parts) == 1 else f"<mrow>{''.join(parts)}</mrow>"
+        return parts[0] if len(parts) == 1 else made("mrow", *parts)
 
-    def group(self) -> str:
+    def group(self) -> Element:
         """An argument: {...} or one token."""
         if self.peek() != "{":
             return self.atom()
@@ -149,30 +168,33 @@ class TexReader:
             raise ValueError(f"a brace is not closed: {self.tex}")
         return body
 
-    def scripted(self) -> str:
+    def scripted(self) -> Element:
         """An atom with what stands below and above it; a known symbol carries its name."""
         start = self.at
         base = self.atom()
         below = self.script("_")
         end = self.at
         above = self.script("^")
-        low, high = ("under", "over") if base == SIGMA else ("sub", "sup")
+        low, high = ("under", "over") if base.text == OPERATOR_SIGNS["sum"] else ("sub", "sup")
         kind = low * bool(below) + high * bool(above)
-        return self.marked(start, end, f"<m{kind}>{base}{below}{above}</m{kind}>" if kind else base)
+        return self.marked(start, end, made(f"m{kind}", base, *below, *above) if kind else base)
 
-    def script(self, sign: str) -> str:
-        """What stands below or above; a sign there takes no room around it."""
+    def script(self, sign: str) -> list[Element]:
+        """What stands below or above, if anything; a sign there takes no room around it."""
         if self.peek() != sign:
-            return ""
+            return []
         self.next()
-        return self.group().replace("<mo>", TIGHT)
+        body = self.group()
+        for part in filter(has_room, body.iter()):
+            part.attrib.update(TIGHT)
+        return [body]
 
-    def marked(self, start: int, end: int, body: str) -> str:
+    def marked(self, start: int, end: int, body: Element) -> Element:
         source = self.tex[self.tokens[start].start() : self.tokens[end - 1].end()]
         name = self.symbols.get(source)
-        return f'<mrow class="symbol" data-symbol="{escape(name)}">{body}</mrow>' if name else body
+        return made("mrow", body, **{"class": "symbol", "data-symbol": name}) if name else body
 
-    def atom(self) -> str:
+    def atom(self) -> Element:
         token = self.next()
         text = token[0]
         if token[1]:
@@ -183,60 +205,58 @@ class TexReader:
         if text == "(" and self.at - 1 in self.pairs:
             body = self.row(end=")")
             self.next()
-            bracket = TIGHT if TALL.search(body) else UNSTRETCHED
-            return f"<mrow>{bracket}(</mo>{body}{bracket})</mo></mrow>"
+            size = TIGHT if any(part.tag in TALL for part in body.iter()) else UNSTRETCHED
+            return made("mrow", made("mo", "(", **size), body, made("mo", ")", **size))
         if text in ("(", ")", "[", "]"):
-            return f"{UNSTRETCHED}{text}</mo>"
+            return made("mo", text, **UNSTRETCHED)
         if text.startswith("\\"):
             return self.command(text[1:])
         if text.isalpha():
-            return f"<mi>{text}</mi>"
+            return made("mi", text)
         if text[0].isdigit():
-            return f"<mn>{text}</mn>"
+            return made("mn", text)
         return operator(SIGNS.get(text, text))
 
-    def command(self, name: str) -> str:
+    def command(self, name: str) -> Element:
         if name in GREEK:
-            return f"<mi>{greek(name)}</mi>"
-        if name == "sum":
-            return SIGMA
+            return made("mi", greek(name))
         if name in LETTER_SIGNS:
-            return f"<mi>{LETTER_SIGNS[name]}</mi>"
+            return made("mi", LETTER_SIGNS[name])
         if name in OPERATOR_SIGNS:
             return operator(OPERATOR_SIGNS[name])
         if name in NAMES:
-            return f"<mi>{name}</mi>"
+            return made("mi", name)
         if name in SPACES:
-            return f'<mspace width="{SPACES[name]}"/>'
+            return made("mspace", width=SPACES[name])
         if name in SILENT:
             return self.atom()
         if name in ("{", "}", "_", "%", "#", "$"):
             return operator(name)
         if name == "frac":
-            return f"<mfrac>{self.group()}{self.group()}</mfrac>"
+            return made("mfrac", self.group(), self.group())
         if name == "dot":
-            return f"<mover>{self.group()}<mo>\u02d9</mo></mover>"
+            return made("mover", self.group(), made("mo", "\u02d9"))
         if name == "sqrt":
-            return f"<msqrt>{self.group()}</msqrt>"
+            return made("msqrt", self.group())
         if name == "boxed":
-            return f'<mrow class="boxed">{self.group()}</mrow>'
+            return made("mrow", self.group(), **{"class": "boxed"})
         if name == "boldsymbol":
             return self.bold()
         if name in ("mathrm", "text"):
             return self.words(name)
         raise ValueError(f"no MathML here for \\{name}: {self.tex}")
 
-    def bold(self) -> str:
+    def bold(self) -> Element:
         """A matrix: a letter bold italic, a word bold, in characters of their own, as CSS makes none bold in MathML."""
         body = self.group()
+        for part in body.iter():
+            if part.tag in ("mi", "mn"):
+                part.text = "".join(bold(letter, "mathvariant" in part.attrib) for letter in part.text or "")
+                part.tag = "mi"
+                part.attrib.clear()
+        return body
 
-        def in_bold(match: re.Match[str]) -> str:
-            upright = match[0].startswith(UPRIGHT)
-            return f"<mi>{''.join(bold(letter, upright) for letter in match[2] or match[3])}</mi>"
-
-        return re.sub(rf"<(mi|mn)>(.*?)</\1>|{UPRIGHT}(.*?)</mi>", in_bold, body)
-
-    def words(self, kind: str) -> str:
+    def words(self, kind: str) -> Element:
         """Letters that are read as they stand."""
         start = self.next().end()
         depth, end = 1, start
@@ -245,13 +265,13 @@ class TexReader:
             end = self.tokens[self.at - 1].start()
         text = self.tex[start:end].replace("\\_", "_")
         if kind == "text":
-            return f"<mtext>{escape(text).replace(' ', '&#160;')}</mtext>"
-        return f"{UPRIGHT}{escape(text)}</mi>"
+            return made("mtext", text.replace(" ", "\xa0"))
+        return made("mi", text, mathvariant="normal")
 
-    def table(self, kind: str) -> str:
-        rows, cells = [], []
+    def table(self, kind: str) -> Element:
+        rows, cells = [], list[Element]()
         while not self.peek().startswith("\\end"):
-            cells.append(f"<mtd>{self.row()}</mtd>")
+            cells.append(made("mtd", self.row()))
             if self.peek() == "&":
                 self.next()
             elif self.peek() == "\\\\":
@@ -261,23 +281,20 @@ class TexReader:
             elif not self.peek():
                 raise ValueError(f"{kind} does not end: {self.tex}")
         self.next()
-        body = "".join(f"<mtr>{''.join(row)}</mtr>" for row in [*rows, cells])
-        align = ' columnalign="left"' if kind == "cases" else ""
-        left, right = FENCES[kind]
-        fences = [f'<mo fence="true" stretchy="true">{sign}</mo>' if sign else "" for sign in (left, right)]
-        return f"<mrow>{fences[0]}<mtable{align}>{body}</mtable>{fences[1]}</mrow>"
+        align = {"columnalign": "left"} if kind == "cases" else {}
+        body = made("mtable", *(made("mtr", *row) for row in [*rows, cells]), **align)
+        before, behind = ([made("mo", s, fence="true", stretchy="true")] if s else [] for s in FENCES[kind])
+        return made("mrow", *before, body, *behind)
 
 
-def operator(sign: str) -> str:
+def operator(sign: str) -> Element:
     """A sign; a slash and brackets take no room around them."""
-    return f"{UNSTRETCHED if sign in CLOSE else '<mo>'}{escape(sign)}</mo>"
+    return made("mo", sign, **(UNSTRETCHED if sign in CLOSE else {}))
 
 
-UPRIGHT = '<mi mathvariant="normal">'
-TIGHT = '<mo lspace="0" rspace="0">'
-UNSTRETCHED = '<mo stretchy="false" lspace="0" rspace="0">'
-TALL = re.compile("<m(frac|under|over|table|sqrt)")
-SIGMA = operator(OPERATOR_SIGNS["sum"])
+def has_room(element: Element) -> bool:
+    """Whether it is a sign with room around it."""
+    return element.tag == "mo" and not element.attrib
 
 
 def bold(letter: str, upright: bool = False) -> str:

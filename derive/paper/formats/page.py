@@ -20,7 +20,7 @@ from derive.paper import (
 )
 
 REFERENCE = re.compile(r"\b[FBR]\d+\b")
-INLINE = re.compile(r"\$([^$]*)\$|`([^`]*)`|\*([^*]+)\*")
+INLINE = re.compile(r"\$([^$]*)\$([.,;:)]*)|`([^`]*)`|\*([^*]+)\*")
 
 
 class Page(ABC):
@@ -32,6 +32,10 @@ class Page(ABC):
     def escape(self, text: str) -> str: ...
     @abstractmethod
     def formula(self, tex: str) -> str: ...
+    def formula_and(self, sign: str, tex: str) -> str:
+        """A formula and the sign behind it, if there is one."""
+        return self.formula(tex) + sign
+
     @abstractmethod
     def code(self, text: str) -> str: ...
     @abstractmethod
@@ -71,9 +75,9 @@ class Page(ABC):
         parts, start = [], 0
         for match in INLINE.finditer(text):
             parts.append(words(text[start : match.start()]))
-            formula, code, emphasis = match.groups()
+            formula, sign, code, emphasis = match.groups()
             if formula is not None:
-                parts.append(self.formula(formula))
+                parts.append(self.formula_and(sign, formula))
             elif code is not None:
                 parts.append(self.code(code))
             else:

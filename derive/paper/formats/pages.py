@@ -36,7 +36,6 @@ SPACIOUS = ("network", "slopes", "weight", "quotients")  # figures that can be r
 LONGEST_UNBROKEN, LONGEST_TABLE = 8, 30  # rows that stand on one page
 TEX_WIDTH, TEX_HEIGHT, TEX_SCALE, TEX_SPACIOUS, TEX_SMALL = 440, 480, 0.85, 0.66, 0.6
 WIDEST_CODE = 94
-FORMULA_AND_SIGN = re.compile(r"(<math(?:(?!</math>).)*</math>[.,;:)]+)")
 
 
 class TexPage(Page):
@@ -257,9 +256,10 @@ class HtmlPage(Page):
     def emphasis(self, text: str) -> str:
         return f"<em>{text}</em>"
 
-    def text(self, text: str) -> str:
-        """A sign after a formula stays on its line."""
-        return FORMULA_AND_SIGN.sub(r'<span class="whole">\1</span>', super().text(text))
+    def formula_and(self, sign: str, tex: str) -> str:
+        """On one line."""
+        whole = super().formula_and(sign, tex)
+        return f'<span class="whole">{whole}</span>' if sign else whole
 
     def sections(self, sections: list[Section]) -> list[dict[str, str]]:
         """Also the anchor, and whether a section is a step to go through one by one."""

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from derive.backends.torch import ONE, lines, spell
+from derive.backends.torch import ONE, lines
+from derive.packages.readable import unpack
 from derive.packages.subject import Subject, title_page
 from derive.packages.templates import DERIVE
-from derive.packages.text import constant_lines, imports, size_lines, unpack_lines
+from derive.packages.text import constant_lines, function_lines, imports
 
 
 def steps_page(subject: Subject) -> dict[str, Any]:
@@ -27,9 +28,7 @@ def steps_page(subject: Subject) -> dict[str, Any]:
         "imports": imports(body),
         "constants": constant_lines(body),
         "steps": steps,
-        "unpack": unpack_lines([spell(program, symbol) for symbol in program.parameters], "parameters"),
-        "size_lines": size_lines(body),
-        "lines": body,
+        "lines": function_lines(body, unpack(subject)),
     }
 
 

@@ -1,6 +1,6 @@
 """What goes into the holes of backward.py."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,16 @@ from derive.backends.torch import ONE, lines, rows_summands, spell
 from derive.calculus import Computed, hvp, input_grad, jvp, per_sample_grad
 from derive.packages.subject import Subject, classes_page, docstring_lines
 from derive.packages.templates import tensor_checks
-from derive.packages.text import constant_lines, imports, names, size_lines, spec_lines, unpack_lines
+from derive.packages.text import (
+    constant_lines,
+    function_lines,
+    imports,
+    names,
+    size_lines,
+    spec_lines,
+    unpack_lines,
+    written_lines,
+)
 from derive.programs import all_in_parts, needed, readable
 
 
@@ -20,7 +29,6 @@ def backward_page(subject: Subject) -> dict[str, Any]:
     forward_equations, loss_equations = program.predicting()
     forward_lines, loss_lines = lines(program, forward_equations, ONE), lines(program, loss_equations, ONE)
     backward_lines = lines(program, derivation.backward, ONE)
-    names = [spell(program, symbol) for symbol in program.parameters]
     others = {
         "input_grad": function_body(subject, input_grad(subject.derived.program)),
         "per_sample": per_sample(subject),
@@ -28,7 +36,7 @@ def backward_page(subject: Subject) -> dict[str, Any]:
         "hvp": function_body(subject, hvp(subject.derived)),
     }
     body = [*forward_lines, *loss_lines, *backward_lines]
-    everything = [*body, *(line for function in others.values() for line in function["lines"])]
+    everything = [*body, *(line for function in others.values() for line in function["body"])]
     return {
         "network": docstring_lines(network),
         "imports": imports(everything),
@@ -43,15 +51,14 @@ def backward_page(subject: Subject) -> dict[str, Any]:
             }
             for symbol in program.parameters
         ],
-        "unpack": unpack_lines(names, "parameters"),
         "inputs": network.layers[0],
         **classes_page(subject),
         "outputs": network.layers[-1],
-        "forward": forward_lines,
+        "forward": [*unpack(subject), *written_lines(forward_lines)],
         "prediction": spell(program, program.prediction),
-        "size_lines": size_lines(body),
-        "loss": loss_lines,
-        "backward": backward_lines,
+        "taken": [*unpack(subject), *size_lines(body)],
+        "loss": written_lines([*forward_lines, *loss_lines]),
+        "backward": written_lines(backward_lines),
         "penalties": penalties(subject),
         "checks": tensor_checks("jvp, hvp are derivatives, function.loss is for autograd"),
         **others,
@@ -68,16 +75,15 @@ def function_body(subject: Subject, computed: Computed, others: Iterable[MatrixS
         {"name": name, "value": f"torch.zeros_like({name})" if symbol is None else spell(program, symbol)}
         for name, symbol in results.items()
     ]
-    return {"unpack": unpack(subject, used), "lines": body, "size_lines": size_lines(body), "results": spelled}
+    return {"body": body, "lines": function_lines(body, unpack(subject, used)), "results": spelled}
 
 
 def per_sample(subject: Subject) -> dict[str, Any]:
     """What the rows' own gradients need, and these: the sums over the rows, left undone."""
     each = readable(subject.each)
     program, (equations, sums) = each.program, per_sample_grad(each)
-    body, terms = lines(program, equations, ONE), [rows_summands(program, equation) for equation in sums]
-    unpacked = unpack(subject, names([*body, *terms]))
-    return {"unpack": unpacked, "lines": body, "size_lines": size_lines(body), "terms": terms}
+    body = [*lines(program, equations, ONE), *(rows_summands(program, equation) for equation in sums)]
+    return {"body": body, "lines": function_lines(body, unpack(subject, names(body)))}
 
 
 def penalties(subject: Subject) -> list[dict[str, Any]]:
@@ -100,11 +106,12 @@ def penalties(subject: Subject) -> list[dict[str, Any]]:
     ]
 
 
-def unpack(subject: Subject, used: set[str]) -> list[str]:
-    """Names for those parameters, and components of a direction, that are used."""
+def unpack(subject: Subject, used: Container[str] | None = None) -> list[str]:
+    """Names for those parameters, and components of a direction, that are used; for all parameters where none are."""
     program, text = subject.derived.program, []
+    own = [spell(program, symbol) for symbol in program.parameters]
     for prefix, source in (("", "parameters"), ("dot_", "direction")):
-        kept = [name if name in used else "_" for name in (f"{prefix}{spell(program, s)}" for s in program.parameters)]
+        kept = [name if name in (own if used is None else used) else "_" for name in (f"{prefix}{n}" for n in own)]
         if set(kept) != {"_"}:
             text += unpack_lines(kept, source)
     return text

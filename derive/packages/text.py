@@ -62,6 +62,16 @@ def size_lines(body: list[Line]) -> list[str]:
     return ["N = x.shape[0]", *no_rows_lines(body)] if "N" in names(body) else []
 
 
+def function_lines(body: list[Line], taken: Iterable[str]) -> list[str]:
+    """What a function does with what it has taken: N, if a line needs it, and the lines that are derived."""
+    return [*taken, *size_lines(body), *written_lines(body)]
+
+
+def written_lines(body: Iterable[Line]) -> list[str]:
+    """Each with its shape, and what it is."""
+    return [f"{line.fitting}  # {line.comment}" for line in body]
+
+
 def no_rows_lines(body: list[Line]) -> list[str]:
     """The refusal of no rows, where a line divides by their number."""
     if not any(line.value.divides_by("N") for line in body):

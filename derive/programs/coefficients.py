@@ -1,6 +1,6 @@
-"""Numbers in front of a product, as they are to be read."""
+"""Numbers in front of a product and sums of its entries, as they are to be read."""
 
-from sympy import Expr, Integer, MatMul, MatrixExpr, Mul, Rational
+from sympy import Expr, Identity, Integer, MatMul, MatrixExpr, Mul, OneMatrix, Rational
 
 from derive.programs.forms import chain, flat_product
 
@@ -43,3 +43,33 @@ def with_root_below(above: Expr, below: Expr) -> tuple[Expr, Expr]:
             if whole.is_Integer and whole % part.base == 0:
                 return above / part, part * (whole // part.base) * rest
     return above, below
+
+
+def sum_in(factors: list[MatrixExpr]) -> tuple[list[MatrixExpr], str, list[MatrixExpr], list[MatrixExpr]]:
+    """The word for the sum of entries that a product is, before it what stands there, and behind it of what it is."""
+    factors = [factor for factor in factors if factor != Identity(1)]
+    split = [
+        part
+        for factor in factors
+        for part in (
+            (OneMatrix(factor.shape[0], 1), OneMatrix(1, factor.shape[1]))
+            if isinstance(factor, OneMatrix) and 1 not in factor.shape and len(factors) > 1
+            else (factor,)
+        )
+    ]
+    places = [place for place, factor in enumerate(split) if not isinstance(factor, OneMatrix)]
+    if not places:
+        return factors, "", [], []
+    left, inner, right = split[: places[0]], split[places[0] : places[-1] + 1], split[places[-1] + 1 :]
+    columns, rows = bool(left) and left[-1].shape[0] == 1, bool(right) and right[0].shape[1] == 1
+    number = columns and not right and inner[-1].shape[1] == 1
+    word = {(True, True): "total", (True, False): "column_sum", (False, True): "row_sum"}.get((columns, rows), "")
+    return left[: len(left) - columns], "total" if number else word, inner, right[rows:]
+
+
+def is_total(factors: list[MatrixExpr]) -> bool:
+    """Whether the trace of a product is the sum of all entries of what stands between its ones."""
+    inside = [factor for factor in factors if not isinstance(factor, OneMatrix)]
+    ends = [isinstance(end, OneMatrix) for end in (factors[0], factors[-1])] if len(factors) > 1 else [False]
+    alone = len(inside) == 1 and len(factors) == 1 + sum(side != 1 for side in inside[0].shape)
+    return any(ends) and (alone or (all(ends) and factors[0].shape[0] == 1))

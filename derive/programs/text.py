@@ -1,7 +1,6 @@
 """Matrix expressions as text to read: functions of entries by their names, sums by their words, .* entry by entry."""
 
 from collections.abc import Iterable
-from itertools import accumulate
 
 from sympy import (
     Add,
@@ -15,6 +14,7 @@ from sympy import (
     HadamardProduct,
     Identity,
     Integer,
+    KroneckerProduct,
     Lambda,
     MatAdd,
     MatMul,
@@ -43,7 +43,7 @@ from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 from sympy.printing.precedence import PRECEDENCE, precedence
 from sympy.printing.str import StrPrinter
 
-from derive.programs.coefficients import flat, rational, with_fewer_signs, with_root_below
+from derive.programs.coefficients import flat, is_total, rational, sum_in, with_fewer_signs, with_root_below
 from derive.programs.forms import chain, flat_product, transposed
 from derive.programs.nodes import Elementwise, RowSoftmax
 
@@ -55,7 +55,6 @@ class TextPrinter(StrPrinter):
         return f"ones({self._print(expr.shape[0])}, {self._print(expr.shape[1])})"
 
     def _print_Add(self, expr: Add, order: str | None = None) -> str:
-        """What is subtracted comes last."""
         return self.sum_of(self._as_ordered_terms(expr, order=order))
 
     def _print_Mul(self, expr: Mul) -> str:
@@ -76,11 +75,23 @@ class TextPrinter(StrPrinter):
         return in_brackets(self._print(item), binding(item), level, strict)
 
     def sum_of(self, terms: list[Expr]) -> str:
-        texts = sorted((self.parenthesize(term, PRECEDENCE["Add"], strict=True) for term in terms), key=is_negative)
-        first, *rest = texts
-        return first + "".join(f" - {text[1:]}" if is_negative(text) else f" + {text}" for text in rest)
+        """What is subtracted comes last."""
+        (sign, first), *rest = sorted(map(self.signed, terms), key=lambda written: written[0])
+        return sign + first + "".join(f" {sign or '+'} {text}" for sign, text in rest)
+
+    def signed(self, term: Expr) -> tuple[str, str]:
+        """The minus in front of a term, if it has one, and the rest."""
+        if isinstance(term, MatMul):
+            return self.signed_product(term)
+        number, rest = (Integer(1), term) if isinstance(term, MatrixExpr) else term.as_coeff_Mul()
+        if not number.is_negative:
+            return "", self.parenthesize(term, PRECEDENCE["Add"], strict=True)
+        return "-", self._print(rest if number == -1 else Mul(-number, rest, evaluate=rest == 1))
 
     def _print_MatMul(self, expr: MatMul) -> str:
+        return "".join(self.signed_product(expr))
+
+    def signed_product(self, expr: MatMul) -> tuple[str, str]:
         """Numbers in front, what divides behind, and ones at the ends of a product as the sums that they make."""
         scale, factors = flat(expr)
         number, rest = with_fewer_signs(*rational(scale))
@@ -90,7 +101,7 @@ class TextPrinter(StrPrinter):
         parts = [str(number.p)] * (number.p != 1) + [self.number(above)] * (above != 1)
         text = "*".join([*parts, *filter(None, [self.factors_of(factors)])]) or ("I" if factors else "1")
         below = Mul(whole, below, evaluate=not below.is_Add or whole == 1)
-        return f"{sign}{text}" if below == 1 else f"{sign}{text}/{self.number(below, strict=True)}"
+        return sign, text if below == 1 else f"{text}/{self.number(below, strict=True)}"
 
     def number(self, number: Expr, strict: bool = False) -> str:
         """A factor, or with `strict` what divides."""
@@ -98,30 +109,12 @@ class TextPrinter(StrPrinter):
 
     def factors_of(self, factors: list[MatrixExpr], single: bool = False) -> str:
         """A product of matrices, nothing for the identity of one entry; a `single` number is a total."""
-        factors = [factor for factor in factors if factor != Identity(1)]
-        split = [
-            part
-            for factor in factors
-            for part in (
-                (OneMatrix(factor.shape[0], 1), OneMatrix(1, factor.shape[1]))
-                if isinstance(factor, OneMatrix) and 1 not in factor.shape and len(factors) > 1
-                else (factor,)
-            )
-        ]
-        places = [place for place, factor in enumerate(split) if not isinstance(factor, OneMatrix)]
-        if not places:
-            return "*".join(map(self._print, factors))
-        left, inner, right = split[: places[0]], split[places[0] : places[-1] + 1], split[places[-1] + 1 :]
-        columns, rows = bool(left) and left[-1].shape[0] == 1, bool(right) and right[0].shape[1] == 1
-        single = single or (columns and not right and inner[-1].shape[1] == 1)
-        word = {(True, True): "total", (True, False): "column_sum", (False, True): "row_sum"}.get((columns, rows), "")
+        left, word, inner, right = sum_in(factors)
         if word:
-            word = "total" if single else word
-            left, right = left[: len(left) - columns], right[rows:]
-            text = f"{word}({self._print(flat_product(Integer(1), inner))})"
+            text = f"{'total' if single else word}({self._print(flat_product(Integer(1), inner))})"
         else:
             text = "*".join(self.parenthesize(factor, PRECEDENCE["Mul"]) for factor in inner)
-        return "*".join([*map(self._print, left), text, *map(self._print, right)])
+        return "*".join([*map(self._print, left), *filter(None, [text]), *map(self._print, right)])
 
     def _print_Transpose(self, expr: Transpose) -> str:
         if isinstance(expr.arg, RowSoftmax) and expr.shape[1] == 1 and is_flipped(expr.arg.args[0]):
@@ -144,15 +137,10 @@ class TextPrinter(StrPrinter):
 
     def _print_Trace(self, expr: Trace) -> str:
         scale, factors = flat(expr.arg)
-        if len(factors) > 1 and any(isinstance(end, OneMatrix) for end in (factors[0], factors[-1])):
-            inside = [factor for factor in factors if not isinstance(factor, OneMatrix)]
-            if len(inside) == 1 and len(factors) == 1 + sum(side != 1 for side in inside[0].shape):
-                text = self.factors_of(factors, single=True)
-                return text if scale == 1 else f"{self.number(scale)}*{text}"
-            if factors[0].shape[0] == 1 and all(isinstance(end, OneMatrix) for end in (factors[0], factors[-1])):
-                text = self.factors_of(factors)
-                return text if scale == 1 else f"{self.number(scale)}*{text}"
-        return self._print(expr.arg) if is_single_number(expr) else f"tr({self._print(expr.arg)})"
+        if is_total(factors):
+            text = self.factors_of(factors, single=True)
+            return text if scale == 1 else f"{self.number(scale)}*{text}"
+        return self._print(expr.arg) if tuple(expr.arg.shape) == (1, 1) else f"tr({self._print(expr.arg)})"
 
     def _print_Determinant(self, expr: Expr) -> str:
         return f"det({self._print(expr.arg)})"
@@ -274,8 +262,8 @@ class EntriesPrinter(TextPrinter):
             return TextPrinter().parenthesize(self.operands[item], level, strict)
         if not self.has_matrix(item):
             return super().parenthesize(item, level, strict)
-        inverse = item.is_Pow and item.exp.could_extract_minus_sign()
-        return in_brackets(self._print(item), PRECEDENCE["Mul"] if inverse else precedence(item), level, strict)
+        own = PRECEDENCE["Mul"] if item.is_Pow and item.exp.could_extract_minus_sign() else binding_with_roots(item)
+        return in_brackets(self._print(item), own, level, strict)
 
 
 def condition_of(formula: Expr) -> Boolean | None:
@@ -294,27 +282,33 @@ def is_short_in_full(formula: Expr, operands: dict[Expr, Expr]) -> bool:
 
 
 def in_brackets(text: str, own: int, level: int, strict: bool) -> str:
-    """The text in brackets where it binds less, unless it is a call of one function."""
-    return text if own > level or (strict and own == level) or is_one_call(text) else f"({text})"
+    """The text in brackets where it binds less."""
+    return text if own > level or (strict and own == level) else f"({text})"
 
 
-def is_one_call(text: str) -> bool:
-    """Whether it is a word and what is in brackets behind it."""
-    head, opened, inside = text.partition("(")
-    depths = accumulate({"(": 1, ")": -1}.get(character, 0) for character in opened + inside)
-    return head.isidentifier() and 0 not in list(depths)[:-1]
+def binding_with_roots(item: Expr) -> int:
+    """As SymPy has it, but that roots and Kronecker products are written as calls."""
+    root = isinstance(item, Pow) and item.exp == Rational(1, 2)
+    return PRECEDENCE["Atom"] if root or isinstance(item, KroneckerProduct) else precedence(item)
 
 
 def binding(item: Expr) -> int:
     """How tightly the operator of an expression binds; SymPy multiplies a product of matrices out to find its sign."""
     if isinstance(item, MatMul):
+        scale, factors = flat(item)
+        left, word, _, right = sum_in(factors)
+        if word and scale == 1 and not left and not right:
+            return PRECEDENCE["Atom"]
         return PRECEDENCE["Add" if chain(item)[0].could_extract_minus_sign() else "Mul"]
     if isinstance(item, MatAdd):
         return PRECEDENCE["Add"]
     if isinstance(item, HadamardPower):
         return PRECEDENCE["Pow"]
     if isinstance(item, Trace):
-        return PRECEDENCE["Add" if is_single_number(item) else "Atom"]
+        scale, factors = flat(item.arg)
+        inside = binding(item.arg) if tuple(item.arg.shape) == (1, 1) else PRECEDENCE["Atom"]
+        call = scale == 1 if is_total(factors) else inside == PRECEDENCE["Atom"]
+        return PRECEDENCE["Atom" if call else "Add"]
     if isinstance(item, Elementwise | ElementwiseApplyFunction):
         formula, letters = item.args[0].expr, item.args[0].variables
         if is_power_of_letter(formula, *letters):
@@ -323,13 +317,8 @@ def binding(item: Expr) -> int:
         if formula.is_Function or not is_short_in_full(formula, operands):
             return PRECEDENCE["Atom"]
         power = formula.is_Pow and not formula.exp.could_extract_minus_sign()
-        return PRECEDENCE["Pow"] if power else min(precedence(formula), PRECEDENCE["Mul"])
-    return precedence(item)
-
-
-def is_single_number(value: Trace) -> bool:
-    """Whether what is traced is a single number."""
-    return tuple(value.arg.shape) == (1, 1)
+        return binding_with_roots(formula) if power else min(precedence(formula), PRECEDENCE["Mul"])
+    return binding_with_roots(item)
 
 
 def are_ones(term: MatrixExpr) -> bool:
@@ -386,10 +375,6 @@ def is_flipped(matrix: MatrixExpr) -> bool:
 def bars(matrix: MatrixExpr) -> int:
     """How many transposes are written in it."""
     return sum(isinstance(part, Transpose) for part in preorder_traversal(matrix))
-
-
-def is_negative(text: str) -> bool:
-    return text.startswith("-")
 
 
 def as_text(expr: Expr) -> str:

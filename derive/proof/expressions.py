@@ -113,7 +113,7 @@ def identical(subject: DerivedLoss, function: Emitted, sizes: Sizes) -> bool:
     definition = Evaluation(point, everywhere=True)
     try:
         loss = with_sigmoids(definition.scalar(subject.loss))
-    except TooManyTerms:
+    except (TooManyTerms, ValueError):
         return False
     if most_terms(loss) * sum(numpy.size(point[variable]) for variable in subject.variables) ** 2 > MOST_EXPANDED_TERMS:
         return False

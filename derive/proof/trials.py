@@ -17,6 +17,7 @@ from sympy import (
     Function,
     HadamardPower,
     Integer,
+    Lambda,
     MatrixExpr,
     MatrixSymbol,
     Max,
@@ -42,7 +43,7 @@ from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive.formulas import NamedFunction
-from derive.programs import Program, RowLogSumExp, RowSoftmax
+from derive.programs import Program, RowLogSumExp, RowSoftmax, as_text
 from derive.proof.certificate import NotProved
 from derive.proof.definition import Environment, Evaluation, OnKink
 from derive.proof.precision import decimals
@@ -86,14 +87,16 @@ def smallest_undefined(subject: DerivedLoss) -> str:
     for _, point in islice(points(subject), 1):
         definition = Evaluation(decimals_of(point))
         for node in postorder_traversal(subject.loss):
-            if not isinstance(node, Expr) or isinstance(node, MatrixExpr) or not node.args:
+            bound = node.free_symbols - subject.loss.free_symbols
+            if not isinstance(node, Expr) or isinstance(node, Lambda) or not node.args or bound:
                 continue
             try:
-                value = definition.scalar(node)
+                is_matrix = isinstance(node, MatrixExpr)
+                values = definition.entries(node).flat if is_matrix else [definition.scalar(node)]
             except UNDEFINED as error:
-                return f": {node} has no value at the first ({error})"
-            if not is_real(value):
-                return f": {node} is {value.evalf(6)} at the first"
+                return f": {as_text(node)} has no value at the first ({error})"
+            if unreal := [value for value in values if not is_real(value)]:
+                return f": {'an entry of ' * is_matrix}{as_text(node)} is {unreal[0].evalf(6)} at the first"
     return ""
 
 

@@ -6,6 +6,7 @@ import torch
 from sympy import (
     ITE,
     Abs,
+    Determinant,
     Eq,
     Float,
     HadamardPower,
@@ -78,11 +79,13 @@ def test_a_point_is_found_wherever_there_is_a_domain(name):
     [
         (
             sqrt(-Trace(x.T * x)),
-            r"found no point .*: sqrt\(-Trace\(x.T\*x\)\) has no value at the first \(it is .*I\); prove=False derives",
+            r"found no point .*: sqrt\(-x.T\*x\) has no value at the first \(it is .*I\); prove=False derives",
         ),
-        (erfinv(2 + Trace(x.T * x)), r"erfinv\(Trace\(x.T\*x\) \+ 2\) has no value at the first .*; prove=False"),
+        (total(apply(log, -HadamardProduct(x, x))), r"log\(.*x.*\) has no value at the first \(it is .*I\)"),
+        (log(Determinant(x * x.T)), r"det\(x\*x.T\).* has no value at the first"),
+        (erfinv(2 + Trace(x.T * x)), r"erfinv\(.*x.T\*x.*\) has no value at the first .*; prove=False"),
     ],
-    ids=["a root", "erfinv"],
+    ids=["a root", "a log of each", "a determinant", "erfinv"],
 )
 def test_what_is_defined_nowhere_is_named(loss, words):
     with pytest.raises(NotProved, match=words):

@@ -33,6 +33,7 @@ from derive.backward.tape import (
     BatchRows,
     Pulled,
     RowsPulled,
+    Size,
     Tape,
     TensorShape,
     Value,
@@ -83,26 +84,30 @@ def entrywise(
     code: Source | None = None,
     suffix: str = "",
 ) -> Value:
-    """A function of each entry: of numbers and of tensors, which are repeated as torch repeats them.
+    """A function of each entry: of numbers, of sizes, and of tensors, which are repeated as torch repeats them.
 
     Its formula is what the definition makes of symbols, and its slopes are SymPy's.
     """
     values = list(dict.fromkeys(operand for operand in operands if isinstance(operand, Value)))
     symbols = {value: entry(symbol_of(value)) for value in values}
+    sizes = {size: Symbol(tape.size(size).text, positive=True) for size in operands if isinstance(size, Size)}
+    constants = {symbol: tape.size(size) for size, symbol in sizes.items()}
 
     def given(operand: object) -> object:
+        if isinstance(operand, Size):
+            return sizes[operand]
         return numpy.asarray(symbols[operand], dtype=object) if isinstance(operand, Value) else operand
 
     with exact_numbers():
         formula = sympy.sympify(numpy.asarray(definition(*map(given, operands)), dtype=object).item())
     shape = at_both(lambda *shapes: numpy.broadcast_shapes(*shapes), *(value.shape for value in values))
-    sources = {symbols[value]: value.source for value in values}
+    sources = constants | {symbols[value]: value.source for value in values}
     if code is None:
         code = Formulas(sources, values[0].source).formula(formula)
 
     def slopes(cotangent: Source) -> Pulled:
         for value in values:
-            if value.moves and (source := pulled_back(formula, symbols, value, made, cotangent)) is not None:
+            if value.moves and (source := pulled_back(formula, symbols, constants, value, made, cotangent)) is not None:
                 yield value, source
 
     def pull(cotangent: Source) -> Pulled:
@@ -124,7 +129,12 @@ def entrywise(
 
 
 def pulled_back(
-    formula: Expr, symbols: dict[Value, Symbol], value: Value, made: Value, cotangent: Source
+    formula: Expr,
+    symbols: dict[Value, Symbol],
+    constants: dict[Symbol, Source],
+    value: Value,
+    made: Value,
+    cotangent: Source,
 ) -> Source | None:
     """The cotangent times the partial derivative, as the calculus of programs has it; None where that is 0."""
     matrices = {one: symbol_of(one) for one in symbols}
@@ -135,7 +145,7 @@ def pulled_back(
     if isinstance(pulled, ZeroMatrix):
         return None
     found, _ = formula_of(pulled)
-    sources = {symbol: one.source for one, symbol in symbols.items()}
+    sources = constants | {symbol: one.source for one, symbol in symbols.items()}
     sources |= {entry(COTANGENT): cotangent, entry(symbol_of(made)): made.source}
     return Formulas(sources, cotangent).formula(found)
 

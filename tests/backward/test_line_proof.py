@@ -16,7 +16,17 @@ from tests.helpers.layers import LAYERS, MLP, Of, r
 from tests.helpers.slips import mutants
 
 QUICK = (
-    *("attention", "batch norm", "bilinear", "branches", "classes", "detached", "dropout by its mask", "fused heads"),
+    *(
+        "attention",
+        "batch norm",
+        "bilinear",
+        "branches",
+        "by sizes",
+        "classes",
+        "detached",
+        "dropout by its mask",
+        "fused heads",
+    ),
     *("frozen and unused", "glu", "group norm", "hidden keys", "indices", "layer norm", "layout", "losses"),
     *("mean pool", "products", "reductions", "relu", "repeated", "rms norm", "rnn cell", "rope", "silu", "swiglu"),
     *("tied", "two outputs", "windows of an image"),

@@ -352,6 +352,10 @@ LAYERS = {  # what makes one, and its arguments
         lambda: [r(2, 3, 4)],
     ),
     "two outputs": (VAE, lambda: [r(2, 3), r(2, 2)]),
+    "by sizes": (
+        lambda: Of(lambda s, x, w: (torch.tanh(x @ w) * w.shape[0] - x[:, :1] ** len(w) / x.shape[0]).sum() / len(x)),
+        lambda: [r(2, 3), r(3, 4)],
+    ),
     "branches": (
         lambda: Of(lambda s, x, y: x.clamp(0.2, 0.7) + torch.maximum(x, y) * torch.where(x > y, x, 2 * y)),
         lambda: [r(2, 3), r(2, 3)],

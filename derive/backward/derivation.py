@@ -58,7 +58,7 @@ class ModuleDerivation:
     def texts(self) -> Texts:
         """What all functions of the text are made of."""
         plain = Texts(self.sweep, tangent_lines(self.reading))
-        text = layer_files(self.reading, plain, self.name, self.paths)[LAYER]
+        text = layer_files(self.reading, plain, self.name, self.paths, (LAYER,))[LAYER]
         try:
             return replace(plain, by_row=swept_by_row(self.reading, self.sweep, text, self.module))
         except Refused as error:

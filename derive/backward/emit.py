@@ -1,5 +1,6 @@
 """The text of a layer: its forward and backward pass, and the function of autograd around them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from textwrap import wrap
@@ -213,7 +214,9 @@ LAYER_TEMPLATES = {
 }
 
 
-def layer_files(reading: Reading, texts: Texts, title: str, paths: dict[str, str]) -> dict[str, str]:
-    """The text, the same as a function of autograd, and what it is compared with, by their files."""
+def layer_files(
+    reading: Reading, texts: Texts, title: str, paths: dict[str, str], names: Iterable[str] = LAYER_TEMPLATES
+) -> dict[str, str]:
+    """The text, the same as a function of autograd, and what it is compared with, or some of these, by their files."""
     filled = layer_page(reading, texts, title, paths)
-    return {name: page(template, filled) for name, template in LAYER_TEMPLATES.items()}
+    return {name: page(LAYER_TEMPLATES[name], filled) for name in names}

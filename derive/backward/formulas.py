@@ -90,8 +90,8 @@ def entrywise(
     """
     values = list(dict.fromkeys(operand for operand in operands if isinstance(operand, Value)))
     symbols = {value: entry(symbol_of(value)) for value in values}
-    sizes = {size: Symbol(tape.size(size).text, positive=True) for size in operands if isinstance(size, Size)}
-    constants = {symbol: tape.size(size) for size, symbol in sizes.items()}
+    counts = {operand: tape.size(operand) for operand in operands if isinstance(operand, Size)}
+    sizes = {size: Symbol(source.text, positive=True) for size, source in counts.items()}
 
     def given(operand: object) -> object:
         if isinstance(operand, Size):
@@ -101,13 +101,14 @@ def entrywise(
     with exact_numbers():
         formula = sympy.sympify(numpy.asarray(definition(*map(given, operands)), dtype=object).item())
     shape = at_both(lambda *shapes: numpy.broadcast_shapes(*shapes), *(value.shape for value in values))
-    sources = constants | {symbols[value]: value.source for value in values}
+    sources = {sizes[size]: source for size, source in counts.items()}
+    sources |= {symbols[value]: value.source for value in values}
     if code is None:
         code = Formulas(sources, values[0].source).formula(formula)
 
     def slopes(cotangent: Source) -> Pulled:
         for value in values:
-            if value.moves and (source := pulled_back(formula, symbols, constants, value, made, cotangent)) is not None:
+            if value.moves and (source := pulled_back(formula, symbols, sources, value, made, cotangent)) is not None:
                 yield value, source
 
     def pull(cotangent: Source) -> Pulled:
@@ -131,7 +132,7 @@ def entrywise(
 def pulled_back(
     formula: Expr,
     symbols: dict[Value, Symbol],
-    constants: dict[Symbol, Source],
+    sources: dict[Symbol, Source],
     value: Value,
     made: Value,
     cotangent: Source,
@@ -145,9 +146,8 @@ def pulled_back(
     if isinstance(pulled, ZeroMatrix):
         return None
     found, _ = formula_of(pulled)
-    sources = constants | {symbol: one.source for one, symbol in symbols.items()}
-    sources |= {entry(COTANGENT): cotangent, entry(symbol_of(made)): made.source}
-    return Formulas(sources, cotangent).formula(found)
+    both = {entry(COTANGENT): cotangent, entry(symbol_of(made)): made.source}
+    return Formulas(sources | both, cotangent).formula(found)
 
 
 def formula(name: str) -> Callable[..., Any]:

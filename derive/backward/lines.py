@@ -4,8 +4,9 @@ What a line of forward computes of symbols for its operands has to be what the m
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy
@@ -133,7 +134,7 @@ class Lines:
         self.values: dict[str, Array] = {}
         self.definitions: dict[str, Array] = {}
         self.users: dict[Symbol, list[tuple[str, tuple[int, ...]]]] = {}
-        self.truths: dict[str, dict[Symbol, Expr]] = {}
+        self.truths: dict[str, Replacement] = {}
         self.outputs: list[Array] = []
         self.alike: set[tuple[Any, ...]] = set()
 
@@ -183,7 +184,8 @@ class Lines:
             self.definitions[name] = value
             self.held |= {name} if held else set()
             pairs = zip(fresh.flat, value.flat, strict=True)
-            self.truths[name] = {symbol: entry for symbol, entry in pairs if isinstance(symbol, Symbol)}
+            truths = {symbol: entry for symbol, entry in pairs if isinstance(symbol, Symbol)}
+            self.truths[name] = Replacement(self.judge.sums, truths)
             for index in numpy.ndindex(*value.shape) if not held else ():
                 for symbol in self.judge.sums.variables(value[index]):
                     self.users.setdefault(symbol, []).append((name, index))
@@ -226,24 +228,16 @@ class Lines:
         for name in (name for name in reversed(self.truths) if name in names):
             if got.shape != wanted.shape or all(map(self.judge.sums.alike, got.flat, wanted.flat)):
                 break
-            got, wanted = self.replaced(got, [name]), self.replaced(wanted, [name])
+            got, wanted = each(self.truths[name].of, got), each(self.truths[name].of, wanted)
         before = self.shown[False]
         self.claim(what, got, wanted, where)
         self.alike |= {key} if before == self.shown[False] else set()
 
-    def replaced(self, value: Array, names: Iterable[str]) -> Array:
-        """With definitions in the place of some values, from the last to the first."""
-        for name in names:
-            value = each(Replacement(self.judge.sums, self.truths[name]).of, value)
-        return value
-
     def vanishes(self, slope: Expr, names: Sequence[str]) -> bool:
         """Whether it is 0 once these values are written out."""
-        sums, written = self.judge.sums, numpy.asarray(slope, dtype=object)
-        for name in ["", *names]:
-            written = self.replaced(written, [name] if name else [])
-            if sums.alike(written.item(), ZERO):
-                return self.judge.decided(written.item(), ZERO)
+        for written in accumulate(names, lambda entry, name: self.truths[name].of(entry), initial=slope):
+            if self.judge.sums.alike(written, ZERO):
+                return self.judge.decided(written, ZERO)
         return False
 
 

@@ -151,9 +151,8 @@ class Ahead:
 
     def of(self, symbol: Symbol) -> Expr:
         if symbol not in self.tangents:
-            name = next(name for name, truths in self.lines.truths.items() if symbol in truths)
-            held = name in self.lines.held
-            self.tangents[symbol] = ZERO if held else self.along(self.lines.truths[name][symbol])
+            name, truths = next((name, one.truths) for name, one in self.lines.truths.items() if symbol in one.truths)
+            self.tangents[symbol] = ZERO if name in self.lines.held else self.along(truths[symbol])
         return self.tangents[symbol]
 
 

@@ -166,13 +166,6 @@ OF_ANGLES = {
 }
 
 
-@pytest.mark.parametrize("mutant", OF_ANGLES)
-def test_both_ways_to_turn_angles_are_proved(mutant, tmp_path):
-    package = render(WITH_ANGLES, FILES)
-    assert shown(WITH_ANGLES, package, tmp_path).checked == 0
-    assert_rejected(WITH_ANGLES, package, tmp_path, OF_ANGLES[mutant])
-
-
 WITH_ERFC = Network((1, 1, 1), "gelu")
 OF_SHARED_VALUES = {
     "another exp": ("exp_of_square(-(real)1 / 2, z1[k])", "exp_of_square(-1, z1[k])"),
@@ -182,11 +175,19 @@ OF_SHARED_VALUES = {
 }
 
 
-@pytest.mark.parametrize("mutant", OF_SHARED_VALUES)
-def test_values_that_several_equations_take_are_proved(mutant, tmp_path):
-    package = render(WITH_ERFC, FILES)
-    assert shown(WITH_ERFC, package, tmp_path).checked == 0
-    assert_rejected(WITH_ERFC, package, tmp_path, OF_SHARED_VALUES[mutant])
+@pytest.mark.parametrize(
+    ("network", "change"),
+    [
+        (network, change)
+        for network, table in ((WITH_ANGLES, OF_ANGLES), (WITH_ERFC, OF_SHARED_VALUES))
+        for change in table.values()
+    ],
+    ids=[*OF_ANGLES, *OF_SHARED_VALUES],
+)
+def test_ways_to_turn_angles_and_values_that_several_equations_take_are_proved(network, change, tmp_path):
+    package = render(network, FILES)
+    assert shown(network, package, tmp_path).checked == 0
+    assert_rejected(network, package, tmp_path, change)
 
 
 def test_a_constant_is_what_stands_beside_it():

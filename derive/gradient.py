@@ -13,7 +13,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from derive.matrix_derivation import MatrixDerivation, gradient
+from derive.matrix_derivation import derivation, gradient
 from derive.matrix_text import parsed, shape_flag
 from derive.packages import lost_digits_of
 from derive.proof import NotProved
@@ -40,9 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         variables = chosen("--in", options.variables, symbols) if options.variables else [*symbols.values()]
         symmetric = chosen("--symmetric", options.symmetric, symbols) if options.symmetric else []
         with watched():
-            derived = MatrixDerivation(loss, variables, symmetric, options.expression)
-            if not options.no_proof:
-                derived.prove(options.seconds)
+            derived = derivation(loss, variables, not options.no_proof, options.seconds, symmetric, options.expression)
         if options.out:
             derived.save(options.out, options.force)
     except NotProved as error:

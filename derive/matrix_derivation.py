@@ -251,16 +251,18 @@ def derivation(
     prove: bool = True,
     seconds: float | None = None,
     symmetric: Iterable[MatrixSymbol] = (),
+    typed: str = "",
 ) -> MatrixDerivation:
     """The derivation of the gradient of a loss: a scalar SymPy expression, or one that is a 1 x 1 matrix.
 
     `variables` are MatrixSymbols, or Symbols for numbers. Unless `prove` is False the emitted code is proved first,
     in so many `seconds` of work if a number is given. Of a matrix in `symmetric`, the entries i, j and j, i are one
-    variable: its gradient is symmetric, and has at both places the derivative by that variable.
+    variable: its gradient is symmetric, and has at both places the derivative by that variable. Pages show the loss as
+    it was `typed`, if it was.
     Raises ValueError where the loss has a node that is not supported, with the path to it; NotProved where no proof is
     found; TypeError for what is no expression.
     """
-    result = MatrixDerivation(loss, variables, symmetric)
+    result = MatrixDerivation(loss, variables, symmetric, typed)
     if prove:
         result.prove(seconds)
     return result

@@ -4,8 +4,8 @@ from derive.calculus.abbreviated import abbreviated
 from derive.calculus.closed import ClosedForms
 from derive.calculus.derivations import Computed, hvp, input_grad, jvp, of_parameters_alone, per_sample_grad
 from derive.calculus.hessians import coefficient
+from derive.calculus.named_slopes import with_slopes
 from derive.calculus.reverse import derive, reachable
-from derive.calculus.tangent import tangents
 from derive.calculus.theorem import operation, pull_back, push_forward, rule
 
 __all__ = [
@@ -24,5 +24,5 @@ __all__ = [
     "push_forward",
     "reachable",
     "rule",
-    "tangents",
+    "with_slopes",
 ]

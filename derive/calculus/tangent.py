@@ -2,6 +2,7 @@
 
 from sympy import MatrixSymbol
 
+from derive.calculus.named_slopes import entry_products, named_slopes
 from derive.calculus.theorem import push_forward
 from derive.programs import Equation, Notation, shifts
 
@@ -12,8 +13,10 @@ def tangents(
     """The equations of the tangents, and the tangent of each symbol that has one.
 
     Over a forward pass this gives Jacobian times direction; over forward and reverse pass, Hessian times direction.
+    What has a slope with a name moves by that.
     """
     known, sweep, same = dict(directions), [], shifts(equations)
+    slopes = named_slopes(equations, notation)
     for equation in equations:
         moving = {symbol: known[symbol] for symbol in equation.varies_with if symbol in known}
         if not moving:
@@ -21,7 +24,8 @@ def tangents(
         if equation.target in same:
             known[equation.target] = known[same[equation.target]]
             continue
-        value = push_forward(equation, moving)
+        slope = slopes.get(equation)
+        value = entry_products(slope, *moving.values()) if slope else push_forward(equation, moving)
         if not value.has(MatrixSymbol):
             continue
         target = notation.tangent(equation.target)

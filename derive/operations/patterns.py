@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from sympy import (
     Expr,
+    Integer,
     MatAdd,
     MatMul,
     MatrixExpr,
@@ -120,6 +121,11 @@ def two_products(value: Elementwise) -> list[tuple[MatrixSymbol, MatrixSymbol]] 
     ):
         return [tuple(value.operands[part] for part in term) for term in terms]
     return None
+
+
+def is_zero_without(g: MatrixSymbol, value: MatrixExpr) -> bool:
+    """Whether a formula is a slope times g, with nothing added, as from another way to the loss."""
+    return isinstance(value, Elementwise) and value.formula.xreplace({entry(g): Integer(0)}) == 0
 
 
 def activations(derivation: Derivation) -> dict[MatrixSymbol, str]:

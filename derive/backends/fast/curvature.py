@@ -3,49 +3,32 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from sympy import Integer, MatrixExpr, MatrixSymbol, OneMatrix
+from sympy import MatrixExpr, MatrixSymbol, OneMatrix
 
 from derive.backends import Group, Kernel, Literal, Name, call, method, word
 from derive.backends.fast.columns import Columns, first_rows
-from derive.backends.fast.rows import OnlyGradients, accumulated, is_zero_without
+from derive.backends.fast.rows import OnlyGradients, accumulated
 from derive.backends.fast.steps import Statement
-from derive.calculus import tangents
+from derive.calculus import hvp, with_slopes
 from derive.operations import activations
-from derive.programs import NETWORK, Derivation, Elementwise, Equation, Role, elementwise, entry, needed
-
-
-def with_slopes(derivation: Derivation) -> Derivation:
-    """The same with the slope of each activation as an equation of its own, in the forward pass."""
-    program, names = derivation.program, activations(derivation)
-    forward, backward = list(program.equations), []
-    for equation in derivation.backward:
-        found = [symbol for symbol in equation.uses if program.notation.is_cotangent(symbol.name)]
-        through = equation.through
-        if through and is_formula(equation) and is_formula(through) and len(found) == len(through.uses) == 1:
-            g, A = found[0], through.target
-            value = elementwise(equation.value.formula.xreplace({entry(g): Integer(1)}), equation.value.operands)
-            if isinstance(value, Elementwise) and is_zero_without(g, equation.value):
-                S = program.notation.made(Role.SLOPE, A)
-                rule = f"slope of {through.rule}"
-                kernel = word(names.get(A, "")).pullback
-                at_output = A in value.atoms(MatrixSymbol) or (kernel is not None and kernel.at_value)
-                forward.insert(forward.index(through) + at_output, Equation(S, value, rule, rule, through))
-                equation = replace(equation, value=elementwise(entry(g) * entry(S), {entry(g): g, entry(S): S}))
-        backward.append(equation)
-    return replace(derivation, program=replace(program, equations=tuple(forward)), backward=tuple(backward))
+from derive.programs import NETWORK, Derivation, Equation, Role, needed
 
 
 def curvature(derivation: Derivation) -> Derivation:
     """The gradient beside its directional derivative: each tangent as soon as what it is made of is known."""
-    named = with_slopes(derivation)
-    program = named.program
-    directions = {symbol: program.notation.tangent(symbol) for symbol in program.parameters}
-    sweep, moved = tangents(named.equations, directions, program.notation)
-    gradients = {symbol: moved[gradient] for symbol, gradient in named.gradients.items() if gradient in moved}
-    kept = {equation.target for equation in needed(named.equations + sweep, gradients.values())}
-    slopes = {equation.through: equation for equation in program.equations if is_slope(equation)}
-    waiting = {tangent.through: by_slope(tangent, slopes) for tangent in sweep if tangent.target in kept}
-    known = {*program.inputs, *directions.values()}
+    names = activations(derivation)
+
+    def read_by_slope(activation: Equation) -> bool:
+        kernel = word(names.get(activation.target, "")).pullback
+        return kernel is not None and kernel.at_value
+
+    named = with_slopes(derivation, read_by_slope)
+    program, moved = named.program, hvp(named)
+    gradients = {s: moved.results[s.name] for s in program.parameters if moved.results[s.name]}
+    kept = needed(moved.equations, gradients.values())
+    waiting = {tangent.through: tangent for tangent in moved.equations[len(named.equations) :] if tangent in kept}
+    inputs = *program.inputs, *map(program.notation.tangent, program.parameters)
+    known = set(inputs)
     delayed: list[Equation] = []
 
     def beside(equations: tuple[Equation, ...]) -> Iterable[Equation]:
@@ -65,26 +48,7 @@ def curvature(derivation: Derivation) -> Derivation:
                 yield tangent
 
     forward, backward = tuple(beside(program.equations)), tuple(beside(named.backward))
-    program = replace(program, inputs=(*program.inputs, *directions.values()), equations=forward)
-    return Derivation(program, backward, gradients)
-
-
-def is_formula(equation: Equation) -> bool:
-    return isinstance(equation.value, Elementwise)
-
-
-def is_slope(equation: Equation) -> bool:
-    return NETWORK.role(equation.target.name)[0] is Role.SLOPE
-
-
-def by_slope(tangent: Equation, slopes: dict[Equation | None, Equation]) -> Equation:
-    """The tangent of an activation as its slope times the tangent of what it is applied to."""
-    slope = slopes.get(tangent.through)
-    if slope is None:
-        return tangent
-    S, (moving,) = slope.target, [symbol for symbol in tangent.uses if symbol != undotted(symbol)]
-    value = elementwise(entry(S) * entry(moving), {entry(S): S, entry(moving): moving})
-    return replace(tangent, value=value)
+    return Derivation(replace(program, inputs=inputs, equations=forward), backward, gradients)
 
 
 class Hessian(OnlyGradients):
@@ -111,7 +75,8 @@ class Hessian(OnlyGradients):
 
         None where torch has none.
         """
-        through = equation.through if is_slope(equation) else None
+        slope = self.program.notation.role(equation.target.name)[0] is Role.SLOPE
+        through = equation.through if slope else None
         kernel = self.pullback_through(through)
         return (kernel, through) if kernel and through else None
 

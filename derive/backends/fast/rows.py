@@ -33,6 +33,7 @@ from derive.operations import (
     difference,
     entrywise_product,
     is_plain,
+    is_zero_without,
     one_plus,
     products,
     quadratic,
@@ -277,8 +278,3 @@ def for_one_row(derivation: Derivation) -> Derivation:
     program = derivation.program
     sizes = {**program.sizes, program.data[0].shape[0]: Integer(1)}
     return replace(derivation, program=replace(program, sizes=sizes))
-
-
-def is_zero_without(g: MatrixSymbol, value: MatrixExpr) -> bool:
-    """Whether a formula is a slope times g, with nothing added, as from another way to the loss."""
-    return isinstance(value, Elementwise) and value.formula.xreplace({entry(g): Integer(0)}) == 0

@@ -81,9 +81,15 @@ def room_of(module: str) -> str:
     return next((room for n in (2, 1) if (room := ".".join(parts[:n])) in FLOOR), "")
 
 
-def offered(door: Path) -> set[str]:
+def parsed(derive: Path) -> dict[str, ast.Module]:
+    """Each file below a folder `derive`, by its place, `derive/build.py`."""
+    paths = sorted(derive.rglob("*.py"))
+    return {path.relative_to(derive.parent).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+
+
+def offered(door: ast.Module) -> set[str]:
     """The names in the `__all__` of a room's `__init__`."""
-    for node in ast.parse(door.read_text(encoding="utf-8")).body:
+    for node in door.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             return set(ast.literal_eval(node.value))
     return set()
@@ -129,12 +135,11 @@ def defined(tree: ast.Module) -> Iterator[tuple[str, int]]:
             yield from ((name.id, name.lineno) for name in names if isinstance(name.ctx, ast.Store))
 
 
-def of_two_meanings(derive: Path) -> list[str]:
+def of_two_meanings(trees: dict[str, ast.Module]) -> list[str]:
     """The names that stand at the top of two modules, with the lines of both."""
     places: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    for path in sorted(derive.rglob("*.py")):
-        file = path.relative_to(derive.parent).as_posix()
-        for name, line in dict(defined(ast.parse(path.read_text(encoding="utf-8")))).items():
+    for file, tree in trees.items():
+        for name, line in dict(defined(tree)).items():
             if name != "main" and not name.startswith("__"):
                 places[name].append((file, line))
     several = {name: found for name, found in places.items() if len(found) > 1}
@@ -172,35 +177,32 @@ def offences(derive: Path) -> list[str]:
 
     Each is said as `file:line: why`.
     """
-    found = []
-    for path in sorted(derive.rglob("*.py")):
-        place = path.relative_to(derive.parent)
-        parts = place.with_suffix("").parts
+    found, trees = [], parsed(derive)
+    for place, tree in trees.items():
+        parts = place.removesuffix(".py").split("/")
         own = room_of(".".join(parts))
-        if not own and len(parts) > 2 and path.name != "__init__.py":
+        if not own and len(parts) > 2 and parts[-1] != "__init__":
             found.append(f"{place}:1: lies in no room of tests/house.py")
-        text = path.read_text(encoding="utf-8")
-        tree = ast.parse(text)
-        recorder = place.as_posix() in RECORDERS
+        recorder = place in RECORDERS
         late = called_imports(tree) if recorder else set()
         for line, module, name in imported(tree):
             if line in late and module.partition(".")[0] == "torch":
                 continue
-            reason = offence(derive, own, module, name)
+            reason = offence(trees, own, module, name)
             if reason:
                 found.append(f"{place}:{line}: {reason}")
         if own.partition(".")[0] in OF_SYMBOLS and own != "paper.formats":
-            lines = names_taken_apart(tree, AS_TYPED.get(place.as_posix(), set()))
+            lines = names_taken_apart(tree, AS_TYPED.get(place, set()))
             found += [f"{place}:{line}: takes a name apart; what a symbol is, its notation knows" for line in lines]
-        lengths = [(1, LONGEST_FILE, len(text.splitlines()))]
+        lengths = [(1, LONGEST_FILE, len((derive.parent / place).read_text(encoding="utf-8").splitlines()))]
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef) and node.end_lineno:
                 lengths.append((node.lineno, LONGEST_CLASS, node.end_lineno - node.lineno + 1))
         found += [f"{place}:{line}: {n} lines, of {most} at most" for line, most, n in lengths if n > most]
-    return found + of_two_meanings(derive)
+    return found + of_two_meanings(trees)
 
 
-def offence(derive: Path, own: str, module: str, name: str) -> str:
+def offence(trees: dict[str, ast.Module], own: str, module: str, name: str) -> str:
     """What is wrong with an import in the room `own`; empty if nothing is."""
     root = module.partition(".")[0]
     if module.startswith("."):
@@ -217,7 +219,7 @@ def offence(derive: Path, own: str, module: str, name: str) -> str:
     if own and FLOOR[other] <= FLOOR[own]:
         return f"{other} is not below {own}"
     door = f"derive.{other}"
-    if module != door or name not in offered(derive.joinpath(*other.split("."), "__init__.py")):
+    if module != door or name not in offered(trees[f"{door.replace('.', '/')}/__init__.py"]):
         return f"{module}{f'.{name}' if name else ''} is inside; {door} offers what it offers by its __all__"
     return ""
 

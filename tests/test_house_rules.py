@@ -191,7 +191,7 @@ def test_where_names_are_torch_s_only_these_stand_twice(derive_copy):
         path = derive_copy / room / "layers.py"
         more = "\n\ndef celu():\n    pass\n\n\ndef twin():\n    pass\n"
         path.write_text(path.read_text(encoding="utf-8") + more, encoding="utf-8")
-    found = house.of_two_meanings(derive_copy)
+    found = house.of_two_meanings(house.parsed(derive_copy))
     assert [re.sub(":[0-9]+:", ":", line) for line in found] == [
         "derive/backward/layers.py: twin is something else in derive/modules/layers.py",
         "derive/modules/layers.py: twin is something else in derive/backward/layers.py",
@@ -205,7 +205,7 @@ def test_a_planted_cycle_a_slope_and_a_file_outside_all_rooms_are_noticed(derive
     (derive_copy / "calculus" / "typed.py").write_text(
         "def slope(g, a1):\n    return g * (1 - a1) * a1\n", encoding="utf-8"
     )
-    assert typed_slopes(derive_copy) == ["typed.py: 1 - a1"]
+    assert typed_slopes(derive_copy) == ["typed.py: g * (1 - a1) * a1"]
     (derive_copy / "attic").mkdir()
     (derive_copy / "attic" / "box.py").write_text("", encoding="utf-8")
     assert "derive/attic/box.py:1: lies in no room of tests/house.py" in house.offences(derive_copy)
@@ -293,15 +293,59 @@ def test_a_plain_run_leaves_the_reference_alone(tmp_path):
 SLOPES = re.compile(r"(?:1|one) *- *(a|s|t|sigmoid|tanh)[0-9]*\b|2 *\* *\((p|z[0-9]) *- *y\)")
 
 
+def factors_of(node: ast.AST) -> list[ast.AST]:
+    """Of a product; of anything else itself."""
+    product = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult)
+    return [*factors_of(node.left), *factors_of(node.right)] if product else [node]
+
+
+def taken_from_one(node: ast.AST) -> ast.AST | None:
+    """x of 1 - x."""
+    from_one = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and ast.unparse(node.left) in ONES
+    return node.right if from_one else None
+
+
+def is_typed_slope(node: ast.AST) -> bool:
+    """Whether it is x * (1 - x), whatever stands between, or 1 - x**2, or 1 - x * x."""
+    if (taken := taken_from_one(node)) is not None:
+        square = isinstance(taken, ast.BinOp) and isinstance(taken.op, ast.Pow) and ast.unparse(taken.right) == "2"
+        parts = [ast.unparse(part) for part in factors_of(taken)]
+        return square or len(set(parts)) < len(parts)
+    factors = factors_of(node)
+    others = {ast.unparse(taken) for factor in factors if (taken := taken_from_one(factor)) is not None}
+    return not others.isdisjoint(map(ast.unparse, factors))
+
+
+ONES = {"1", "1.0", "one"}
+NO_SLOPES = {"atoms.py: 1 - c ** 2"}  # the square of the sine, by that of the cosine
+
+
 def typed_slopes(derive: Path) -> list[str]:
-    """Where a slope that SymPy finds stands in a template or in derive."""
+    """Where a slope that SymPy finds stands in a template or in derive, the first of each file."""
     found = []
-    for path in [*TEMPLATES, *derive.rglob("*.py")]:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".py":
-            text = "\n".join(ast.unparse(n) for n in ast.walk(ast.parse(text)) if isinstance(n, ast.BinOp))
-        found += [f"{path.name}: {match[0]}" for match in itertools.islice(SLOPES.finditer(text), 1)]
+    for path in TEMPLATES:
+        matches = itertools.islice(SLOPES.finditer(path.read_text(encoding="utf-8")), 1)
+        found += [f"{path.name}: {match[0]}" for match in matches]
+    for path in derive.rglob("*.py"):
+        nodes = (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.BinOp))
+        slopes = (f"{path.name}: {ast.unparse(n)}" for n in nodes if is_typed_slope(n) or SLOPES.search(ast.unparse(n)))
+        found += itertools.islice((slope for slope in slopes if slope not in NO_SLOPES), 1)
     return found
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "g * act * (1 - act)",
+        "(1 - self.out) * g * self.out",
+        "g * (1.0 - h[1]) * 3 * h[1]",
+        "1 - value**2",
+        "1 - value * value",
+    ],
+)
+def test_a_slope_typed_with_any_names_would_be_noticed(tmp_path, typed):
+    (tmp_path / "typed.py").write_text(f"x = {typed}\ny = 1 - value, value * (1 - other), (1 - 2 * value) * value\n")
+    assert typed_slopes(tmp_path) == [f"typed.py: {ast.unparse(ast.parse(typed))}"]
 
 
 def test_no_derivative_is_typed_by_hand():

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from sympy import Integer, MatrixSymbol, exp
+from sympy import Integer, MatrixSymbol, Symbol, diff, exp
 
 from derive.diagnosis.changes import Change
 from derive.operations import Entrywise, NamedMatrix, Operation, Reduction, Repeated
 from derive.programs import Derivation, entry, shifts
 
 Shapes = dict[MatrixSymbol, tuple[int, ...]]
+REST = Symbol("rest", positive=True)  # what the other entries of a row add to the sum of exp
 
 
 def of_softmax(
@@ -21,9 +22,10 @@ def of_softmax(
             case Reduction(kind="logsumexp", of=NamedMatrix(symbol=shifted)) if shapes[shifted] == shapes[target]:
                 s, m, g = entry(shifted), entry(equation.target), entry(target)
                 column = Repeated(operation.shape, NamedMatrix(row_sum.shape, equation.target))
-                softmax, reading = exp(s - m), ((g, operation), (s, row_sum.of), (m, column))
+                reading = (g, operation), (s, row_sum.of), (m, column)
+                alone = diff(exp(s) / (exp(s) + REST), s).xreplace({REST: exp(m) - exp(s)})
                 words = "p*(1 - p) is multiplied, as if softmax worked entry by entry"
-                made = Entrywise(operation.shape, g * softmax * (1 - softmax), reading)
+                made = Entrywise(operation.shape, g * alone, reading)
                 yield Change("softmax entry by entry", words, made)
                 if isinstance(operation, Entrywise) and column in dict(operation.operands).values():
                     whole = NamedMatrix(operation.shape, shifts(derivation.program.equations).get(shifted, shifted))

@@ -116,9 +116,8 @@ class Doctor:
 
     def step_name(self, index: int) -> tuple[str, str]:
         """The number of a step in the document, and what it computes."""
-        equation, first = self.derivation.equations[index], len(self.derivation.program.equations)
-        number = f"B{index - first + 1}" if index >= first else f"F{index + 1}"
-        return number, equation.meaning
+        equation = self.derivation.equations[index]
+        return self.derivation.labels[equation.target], equation.meaning
 
     def explained(self, group: list[SlipTrial]) -> Explanation:
         slips, same = group[0].slips, tuple(tuple(slip.kind for slip in trial.slips) for trial in group[1:])

@@ -83,14 +83,14 @@ class Examiner:
         self.exact = KnownLines(small, None)
         inputs = {s: self.doctor.point.right[s] for s in self.doctor.derivation.program.inputs}
         self.numeric = KnownLines(wide, inputs)
-        self.steps = {e.target: f"B{number}" for number, e in enumerate(self.doctor.derivation.backward, 1)}
 
     def answers(self, filled: Mapping[str, str]) -> list[Answer]:
         """The verdict of each step of the backward pass, in order."""
+        derivation = self.doctor.derivation
         return [
-            Answer(step, name, not words, words)
-            for symbol, step in self.steps.items()
-            for name in [spell(self.doctor.derivation.program, symbol)]
+            Answer(derivation.labels[symbol], name, not words, words)
+            for symbol in (e.target for e in derivation.backward)
+            for name in [spell(derivation.program, symbol)]
             for words in [self.wrong(symbol, name, filled.get(name))]
         ]
 

@@ -25,18 +25,18 @@ def exercise_sheet(network: Network, solved: bool = False, place: str = "FOLDER"
         prose("exercises.known"),
         f"```python\n{known}\n```",
     ]
-    numbers = {e.target: (number, e) for number, e in enumerate(derived.backward, 1)}
+    steps = {e.target: e for e in derived.backward}
     given: list[str] = []
     for equation in derivation.backward:
         line = code[equation.target]
-        if equation.target not in numbers:
+        if equation.target not in steps:
             given.append(commented(line, line.value.text))
             continue
-        number, step = numbers[equation.target]
+        step = steps[equation.target]
         cotangents = {program.notation.torch(s.name) for s in equation.uses if program.notation.is_cotangent(s.name)}
         text = (line.value if solved else gapped(line.value, cotangents)).text
         parts += [
-            f"## B{number}. {page.text(step_title(derived.program, step))}",
+            f"## {derived.labels[step.target]}. {page.text(step_title(derived.program, step))}",
             page.text(goal(derived, step, rules)),
             "```python\n" + "\n".join([*given, commented(line, text)]) + "\n```",
         ]

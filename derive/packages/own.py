@@ -11,11 +11,8 @@ from derive.packages.text import constant_lines, function_lines, imports
 
 def steps_page(subject: Subject) -> dict[str, Any]:
     """The lines of value_and_grad, each with the number of its step; parts of a long formula belong to it."""
-    derivation, own = subject.derivation, subject.derived
-    program = derivation.program
-    body = lines(program, derivation.equations, ONE)
-    numbers = {e.target: f"F{n}" for n, e in enumerate(own.program.equations, 1)}
-    numbers |= {e.target: f"B{n}" for n, e in enumerate(own.backward, 1)}
+    derivation, numbers = subject.derivation, subject.derived.labels
+    body = lines(derivation.program, derivation.equations, ONE)
     steps: list[dict[str, str]] = []
     parts: list[dict[str, str]] = []
     for equation, line in zip(derivation.equations, body, strict=True):

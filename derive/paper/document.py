@@ -143,7 +143,7 @@ def symbols_table(derivation: Derivation) -> Table:
         (s, ("variable" if s in program.parameters else "given") + ", symmetric" * isinstance(s, Symmetric))
         for s in program.inputs
     ]
-    named += [(e.target, f"F{number}, {reason_beside(e)}") for number, e in enumerate(program.equations, 1)]
+    named += [(e.target, f"{derivation.labels[e.target]}, {reason_beside(e)}") for e in program.equations]
     rows = [
         (
             f"${symbol_in_line(program, symbol)}$",

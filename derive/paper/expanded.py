@@ -58,8 +58,7 @@ def together_sections(derivation: Derivation, results: list[Equation]) -> list[S
 def together_rows(derivation: Derivation, result: Equation) -> list[Row]:
     """The gradient by its step, with what the loss sends back put in, and with the forward pass, too."""
     program = derivation.program
-    labels = {e.target: f"F{number}" for number, e in enumerate(program.equations, 1)}
-    labels |= {e.target: f"B{number}" for number, e in enumerate(derivation.backward, 1)}
+    labels = derivation.labels
     step = next(e for e in derivation.backward if e.target == result.target)
     sent = closed_values(derivation.backward)[result.target]
     lines: list[tuple[MatrixExpr, str]] = [(step.value, labels[step.target])]

@@ -3,6 +3,7 @@ r"""Equations as LaTeX: matrices bold, \odot entry by entry, sums and products i
 Only amsmath and amssymb are needed, and only what GitHub renders is used (no \operatorname, no \bm).
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 
 from sympy import (
@@ -55,8 +56,6 @@ from derive.programs import (
     Notation,
     Program,
     Role,
-    RowLogSumExp,
-    RowMax,
     chain,
     core,
     is_flipped,
@@ -86,6 +85,20 @@ def level_of(notation: Notation, symbol: MatrixSymbol) -> int:
     role, _ = notation.role(symbol.name)
     levels: dict[Role | None, int] = {Role.COTANGENT: FRACTION, Role.DIFFERENTIAL: DIFFERENTIAL}
     return levels.get(role, ATOM_TEX)
+
+
+CALLS_IN_TEX = {  # of a matrix
+    "Trace": r"\mathrm{tr}(%s)",
+    "Determinant": r"\det(%s)",
+    "LogDet": r"\log(\det(%s))",
+    "LogAbsDet": r"\log\left|\det(%s)\right|",
+    "SignDet": r"\mathrm{sign}(\det(%s))",
+    "DiagMatrix": r"\mathrm{diag}(%s)",
+    "DiagonalOf": r"\mathrm{diag}(%s)",
+    "RowLogSumExp": r"\mathrm{logsumexp}(%s)",
+    "RowMax": r"\mathrm{rowmax}(%s)",
+    "RowSoftmax": r"\mathrm{softmax}(%s)",
+}
 
 
 class TexPrinter(LatexPrinter):
@@ -143,21 +156,6 @@ class TexPrinter(LatexPrinter):
         """rows x columns."""
         return by.join(self.piece(side).at(PRODUCT_TEX) for side in matrix.shape)
 
-    def _print_Trace(self, expr: Expr) -> str:
-        return rf"\mathrm{{tr}}({self._print(expr.arg)})"
-
-    def _print_Determinant(self, expr: Expr) -> str:
-        return rf"\det({self._print(expr.arg)})"
-
-    def _print_LogDet(self, expr: Expr) -> str:
-        return rf"\log(\det({self._print(expr.arg)}))"
-
-    def _print_LogAbsDet(self, expr: Expr) -> str:
-        return rf"\log\left|\det({self._print(expr.arg)})\right|"
-
-    def _print_SignDet(self, expr: Expr) -> str:
-        return rf"\mathrm{{sign}}(\det({self._print(expr.arg)}))"
-
     def _print_MatrixElement(self, expr: MatrixElement) -> str:
         """Rows and columns count from 1, as indices of sums do."""
         return self.placed(expr.parent, self._print(expr.i + 1), self._print(expr.j + 1))
@@ -189,9 +187,6 @@ class TexPrinter(LatexPrinter):
         """A number as a 1 x 1 matrix."""
         return self._print(expr.number)
 
-    def _print_RowLogSumExp(self, expr: RowLogSumExp) -> str:
-        return rf"\mathrm{{logsumexp}}({self._print(expr.args[0])})"
-
     def _print_ElementwiseApplyFunction(self, expr: ElementwiseApplyFunction) -> str:
         return self.piece(expr).tex
 
@@ -201,17 +196,6 @@ class TexPrinter(LatexPrinter):
         return text if exp is None else f"{text}^{{{exp}}}"
 
     _print_ExpBase = _print_Function
-
-    def _print_DiagMatrix(self, expr: MatrixExpr) -> str:
-        return rf"\mathrm{{diag}}({self._print(expr.args[0])})"
-
-    _print_DiagonalOf = _print_DiagMatrix
-
-    def _print_RowSoftmax(self, expr: MatrixExpr) -> str:
-        return rf"\mathrm{{softmax}}({self._print(expr.args[0])})"
-
-    def _print_RowMax(self, expr: RowMax) -> str:
-        return rf"\mathrm{{rowmax}}({self._print(expr.args[0])})"
 
     def _print_MatrixSymbol(self, expr: MatrixSymbol) -> str:
         return symbol_latex(self.notation, expr)
@@ -270,6 +254,14 @@ class TexPrinter(LatexPrinter):
 
     def _print_HadamardPower(self, expr: HadamardPower) -> str:
         return rf"{self.piece(expr.base).at(ATOM_TEX)}^{{\odot {self._print(expr.exp)}}}"
+
+
+def of_matrix(form: str) -> Callable[[TexPrinter, Expr], str]:
+    return lambda printer, expr: form % printer._print(expr.args[0])
+
+
+for _name, _form in CALLS_IN_TEX.items():
+    setattr(TexPrinter, f"_print_{_name}", of_matrix(_form))
 
 
 def latex(program: Program | None, expr: Expr, in_line: bool = False) -> str:

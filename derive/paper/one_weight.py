@@ -13,7 +13,7 @@ from derive.paper.indices import writer_of
 from derive.paper.latex import rounded_latex
 from derive.paper.plots import Touching, plot
 from derive.paper.prose import prose
-from derive.paper.worked import SHOWN_AS_DRAWN, Drawn, Shown, inputs_shown, network_shown
+from derive.paper.worked import SHOWN_AS_DRAWN, Drawn, Shown, inputs_shown, largest_place, network_shown
 from derive.problems import Network
 from derive.programs import Derivation
 
@@ -32,9 +32,7 @@ class OneWeight:
         self.weights: MatrixSymbol = self.program.weights[0]
         values = evaluate(derivation.equations, inputs)
         gradient: ndarray = values[derivation.gradients[self.weights]]
-        sizes = [(round(abs(value), 12), -j, -k) for j, row in enumerate(gradient) for k, value in enumerate(row)]
-        _, j, k = max(sizes)
-        self.place = -j, -k
+        self.place = largest_place(gradient)
         self.weight, self.slope = inputs[self.weights][self.place], gradient[self.place]
         self.loss = values[self.program.output].item()
 
@@ -72,9 +70,8 @@ def weight_sections(network: Network, derivation: Derivation, shown: Shown = SHO
     j, k = (index + 1 for index in weight.place)
     step = next(step for step in derivation.backward if step.variable == weight.weights)
     entry = writer_of(derivation.program, step).symbol(weight.weights.name, f"{j}", f"{k}")
-    label = f"B{1 + derivation.backward.index(step)}"
     loss, slope = (rounded_latex(number, 4) for number in (weight.loss, weight.slope))
-    note = prose("weight.note", weight=f"${entry}$", step=label, loss=loss, slope=slope)
+    note = prose("weight.note", weight=f"${entry}$", step=derivation.labels[step.target], loss=loss, slope=slope)
     check: list[Block] = [Paragraph(prose("weight.check")), *map(Picture, errors)]
     blocks: tuple[Block, ...] = (Paragraph(note), Picture(drawn), *check)
     close = Bullets(tuple(prose(f"weight.{key}") for key in ("step", "close", "complex")))

@@ -46,11 +46,11 @@ class PassStep:
 def forward_sections(derivation: Derivation, computed: Derivation) -> list[Section]:
     program = derivation.program
     code, steps = in_code(derivation, computed), []
-    for number, equation in enumerate(program.equations, 1):
+    for equation in program.equations:
         line = code[equation.target]
         rows = equation_rows(program, equation, reason_beside(equation))
         blocks = (Chain(tuple(rows)), *entry_blocks(program, equation), *reason(program, equation), Listing(line))
-        steps.append(PassStep(f"F{number}", equation, blocks, line))
+        steps.append(PassStep(derivation.labels[equation.target], equation, blocks, line))
     return [
         Section("Forward pass", "forward", (Paragraph(prose("passes.forward")),)),
         *step_sections(program, steps),
@@ -60,7 +60,7 @@ def forward_sections(derivation: Derivation, computed: Derivation) -> list[Secti
 def backward_sections(derivation: Derivation, computed: Derivation, pictured: bool = True) -> list[Section]:
     program = derivation.program
     code, rules, steps = in_code(derivation, computed), list(examples(derivation)), []
-    for number, equation in enumerate(derivation.backward, 1):
+    for equation in derivation.backward:
         line = code[equation.target]
         blocks = (
             Paragraph(goal(derivation, equation, rules)),
@@ -69,7 +69,7 @@ def backward_sections(derivation: Derivation, computed: Derivation, pictured: bo
             *entry_blocks(program, equation),
             Listing(line),
         )
-        steps.append(PassStep(f"B{number}", equation, blocks, line))
+        steps.append(PassStep(derivation.labels[equation.target], equation, blocks, line))
     note: list[Block] = [Paragraph(prose("passes.backward"))]
     note += [Picture(computation_figure(derivation))] * pictured
     return [
@@ -210,7 +210,7 @@ def goal(derivation: Derivation, step: Equation, rules: list[str]) -> str:
         free = program.notation.role(step.target.name)[0] is Role.FREE
         return prose("passes.free", G=f"${latex(program, step.uses[0], in_line=True)}$") if free else step.meaning
     variable, shape = f"${symbol_in_line(program, step.variable)}$", shape_latex(program, step.variable)
-    uses = [(f"F{i}", e) for i, e in enumerate(program.equations, 1) if step.variable in e.varies_with]
+    uses = [(derivation.labels[e.target], e) for e in program.equations if step.variable in e.varies_with]
     if not uses:
         return prose("passes.unseen", variable=variable, shape=shape)
     places = enumerated([f"${latex(program, e.target)}$ in {label}" for label, e in uses], "and")

@@ -4,7 +4,7 @@ import math
 import random
 from dataclasses import dataclass, field, replace
 
-from numpy import array, ndarray
+from numpy import array, ndarray, ndindex
 from sympy import Integer, MatrixSymbol
 
 from derive.operations import NamedMatrix, Numbers, Product, Sum, Transposed, evaluate, lower
@@ -63,12 +63,11 @@ def numbers_sections(network: Network, derivation: Derivation, shown: Shown = SH
     )
     turned = " " + prose("numbers.turned") if shown.own.layout == LAYOUTS[1] else ""
     given = tuple(given_row(program, symbol, values, shown) for symbol in inputs)
-    numbers = {e.target.name: f"F{i}" for i, e in enumerate(program.equations, 1)}
-    numbers |= {e.target.name: f"B{i}" for i, e in enumerate(derivation.backward, 1)}
+    labels = derivation.labels
 
     def rows(equations: tuple[Equation, ...]) -> tuple[Row, ...]:
         text = {e.target: significant_latex(values[e.target], shown.decimals) for e in equations}
-        return tuple(Row(symbol_in_line(program, target), text[target], numbers[target.name], "") for target in text)
+        return tuple(Row(symbol_in_line(program, target), text[target], labels[target], "") for target in text)
 
     return [
         Section(
@@ -115,18 +114,9 @@ def expression_numbers(derivation: Derivation) -> list[Section]:
             values = evaluate(derivation.equations, inputs)
         except ValueError:
             continue
-        names = [(s, "drawn") for s in inputs]
-        names += [(e.target, f"F{i}") for i, e in enumerate(program.equations, 1)]
-        names += [(e.target, f"B{i}") for i, e in enumerate(derivation.backward, 1)]
-        rows = tuple(
-            Row(
-                symbol_in_line(program, s),
-                significant_latex(values[s], 2 if why == "drawn" else DECIMALS),
-                why,
-                "",
-            )
-            for s, why in names
-        )
+        names = {**dict.fromkeys(inputs, "drawn"), **derivation.labels}
+        text = {s: significant_latex(values[s], 2 if s in inputs else DECIMALS) for s in names}
+        rows = tuple(Row(symbol_in_line(program, s), text[s], why, "") for s, why in names.items())
         small = enumerated([f"${size} = {number}$" for size, number in sizes.items()], "and") if sizes else ""
         note = prose("numbers.expression", seed=seed, sizes=prose("numbers.sizes", sizes=small) if sizes else "")
         return [Section("Worked numbers", "numbers", (Paragraph(note), Values(rows)))]
@@ -183,10 +173,7 @@ def drawn_inputs(program: Program, network: Network, samples: int) -> Drawn:
 def by_hand(
     derivation: Derivation, inputs: dict[MatrixSymbol, ndarray], values: dict[MatrixSymbol, ndarray], shown: int
 ) -> list[Block]:
-    """The largest entry of the last weights' gradient as a sum to type into a calculator, and a check of it.
-
-    Of entries that differ by rounding alone, and so by machine, it is the first.
-    """
+    """The largest entry of the last weights' gradient as a sum to type into a calculator, and a check of it."""
     program = derivation.program
     weights = program.weights[-1]
     step = next(e for e in derivation.backward if e.variable == weights)
@@ -198,9 +185,7 @@ def by_hand(
         case _:
             return []
     gradient = values[step.target]
-    sizes = [(round(abs(value), 12), -j, -k) for j, row in enumerate(gradient) for k, value in enumerate(row)]
-    _, j, k = max(sizes)
-    j, k = -j, -k
+    j, k = largest_place(gradient)
     pairs = [(a[j], b[k]) for a, b in zip(values[delta], values[right], strict=True)]
     products = [rf"{factor_text(a, shown + 2)} \cdot {factor_text(b, shown + 2)}" for a, b in pairs]
     products += [factor_text(other[j, k], shown + 2) for other in others]
@@ -213,12 +198,17 @@ def by_hand(
     result, slope_text = (significant_latex(array([[number]]), shown) for number in (gradient[j, k], slope))
     left_hand = writer_of(program, step).symbol(step.target.name, f"{j + 1}", f"{k + 1}")
     return [
-        Paragraph(prose("numbers.hand", step=f"B{1 + derivation.backward.index(step)}")),
+        Paragraph(prose("numbers.hand", step=derivation.labels[step.target])),
         Chain((*broken_rows(left_hand, " + ".join(products), "", ""), Row("", result, "", ""))),
         Paragraph(prose("numbers.quotient", nudge=NUDGE)),
         Display(rf"\frac{{{losses[0]:.{shown + 5}f} - {losses[1]:.{shown + 5}f}}}{{2 \cdot {NUDGE}}} = {slope_text}"),
         Paragraph(prose("numbers.autograd")),
     ]
+
+
+def largest_place(gradient: ndarray) -> tuple[int, int]:
+    """Where the largest entry is; of those that differ by rounding alone, and so by machine, the first."""
+    return max(ndindex(*gradient.shape), key=lambda place: round(float(abs(gradient[place])), 12))
 
 
 def decimal_text(value: float, digits: int = DECIMALS) -> str:

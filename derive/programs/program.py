@@ -181,6 +181,12 @@ class Derivation:
     def equations(self) -> tuple[Equation, ...]:
         return self.program.equations + self.backward
 
+    @cached_property
+    def labels(self) -> dict[MatrixSymbol, str]:
+        """What pages call the steps: F1, F2, ... of the forward pass, and B1, B2, ... of the backward pass."""
+        passes = (("F", self.program.equations), ("B", self.backward))
+        return {e.target: f"{letter}{number}" for letter, steps in passes for number, e in enumerate(steps, 1)}
+
 
 def shifts(equations: Iterable[Equation]) -> dict[MatrixSymbol, MatrixSymbol]:
     """Z, for each U = Z - C 1' where C is the largest of each row of something: they have the same derivatives."""

@@ -140,7 +140,7 @@ def layer_page(reading: Reading, texts: Texts, title: str, paths: dict[str, str]
     return {
         "title": title,
         "without": ["", *wrap(f"{texts.without}.", WIDTH)] if texts.without else [],
-        "imports": [line for word, line in IMPORTS.items() if word in text],
+        "imports": ["import math"] if "math." in text else [],
         "paths": [{"name": one.name, "path": paths[one.name]} for one in tape.inputs if one.name in paths],
         "inputs": [value_row(tape, value) for value in tape.inputs],
         "moving": [value_row(tape, value) for value in moving],
@@ -193,9 +193,6 @@ def unpacked(kept: list[Value]) -> list[str]:
         if len(line) <= WIDTH - 4
         else ["(", *(f"    {name}," for name in names), ") = saved"]
     )
-
-
-IMPORTS = {"math.": "import math"}
 
 
 def value_row(tape: Tape, value: Value) -> dict[str, str]:

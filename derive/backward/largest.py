@@ -1,6 +1,7 @@
 """What is largest of entries, to which alone a cotangent goes back."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from derive.backends import Attribute, Index, Infix, Literal, Source, call, method
@@ -33,22 +34,18 @@ def line_extremes(t: Tape, x: Value, dim: Any = None, keepdim: bool = False) -> 
     return made
 
 
-def extremes_with_places(name: str) -> Handler:
+def extremes_with_places(name: str, t: Tape, x: Value, dim: int, keepdim: bool = False) -> list[Value]:
     """The largest of each line, or the smallest, and its place, to which the cotangent goes."""
-
-    def handler(t: Tape, x: Value, dim: int, keepdim: bool = False) -> list[Value]:
-        place, axis = Literal(str(dim)), dim % len(x.shape)
-        kept = reduced_shape(x.shape, [axis], True)
-        code = method(x.source, f"arg{name}", place, keepdim=Literal("True"))
-        places = t.add(kept, code, [], None, "", "_places", kind="int64")
-        values = gathered(t, x, dim, places, method(x.source, "gather", place, places.source), kept, "_values")
-        if keepdim:
-            return [values, places]
-        shape = reduced_shape(x.shape, [axis], False)
-        flat = method(places.source, "squeeze", place)
-        return [reshaped(t, values, shape), t.add(shape, flat, [], None, "", "_flat", kind="int64")]
-
-    return handler
+    place, axis = Literal(str(dim)), dim % len(x.shape)
+    kept = reduced_shape(x.shape, [axis], True)
+    code = method(x.source, f"arg{name}", place, keepdim=Literal("True"))
+    places = t.add(kept, code, [], None, "", "_places", kind="int64")
+    values = gathered(t, x, dim, places, method(x.source, "gather", place, places.source), kept, "_values")
+    if keepdim:
+        return [values, places]
+    shape = reduced_shape(x.shape, [axis], False)
+    flat = method(places.source, "squeeze", place)
+    return [reshaped(t, values, shape), t.add(shape, flat, [], None, "", "_flat", kind="int64")]
 
 
 def max_pool2d(t: Tape, x: Value, kernel_size: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1) -> Value:
@@ -71,7 +68,7 @@ def max_pool2d(t: Tape, x: Value, kernel_size: Any, stride: Any = (), padding: A
 
 LARGEST_HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("amax", "amin", "max", "min"), line_extremes),
-    "max.dim": extremes_with_places("max"),
+    "max.dim": partial(extremes_with_places, "max"),
     "max_pool2d": max_pool2d,
-    "min.dim": extremes_with_places("min"),
+    "min.dim": partial(extremes_with_places, "min"),
 }

@@ -1,6 +1,7 @@
 """Layers and losses that torch has as one operation, as equations of products, linear maps and formulas."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from sympy import Integer, sqrt
@@ -148,18 +149,14 @@ def norm(t: Tape, x: Value, ord: Any = 2, dim: Any = None, keepdim: bool = False
     return applied_along(t, "norm", x, axes(x.shape, dim), spelled(t), keepdim)
 
 
-def variance(kind: str) -> Handler:
-    def handler(
-        t: Tape, x: Value, dim: Any = None, correction: Any = None, keepdim: bool = False, unbiased: bool = True
-    ) -> Value:
-        less = int(unbiased) if correction is None else int(correction)
-        dims = axes(x.shape, dim)
-        count: Source = t.count(x.shape, dims)
-        degrees = Infix("-", count, Literal(str(less))) if less else count
-        code = spelled(t)
-        return applied_along(t, kind, x, dims, code, keepdim, constants={DEGREES: degrees})
-
-    return handler
+def variance(
+    kind: str, t: Tape, x: Value, dim: Any = None, correction: Any = None, keepdim: bool = False, unbiased: bool = True
+) -> Value:
+    less = int(unbiased) if correction is None else int(correction)
+    dims = axes(x.shape, dim)
+    count = t.count(x.shape, dims)
+    degrees = Infix("-", count, Literal(str(less))) if less else count
+    return applied_along(t, kind, x, dims, spelled(t), keepdim, constants={DEGREES: degrees})
 
 
 def scaled_dot_product_attention(
@@ -252,14 +249,11 @@ def gru_cell(t: Tape, input: Value, hx: Value, w_ih: Value, w_hh: Value, b_ih: A
     return entrywise(t, lambda z, n, h: (1 - z) * n + z * h, (update, new, hx))
 
 
-def recurrent_cell(name: str) -> Handler:
-    def handler(
-        t: Tape, input: Value, hx: Value, w_ih: Value, w_hh: Value, b_ih: Any = None, b_hh: Any = None
-    ) -> Value:
-        given, kept = affine_map(t, input, w_ih, b_ih, "_from_input"), affine_map(t, hx, w_hh, b_hh, "_from_state")
-        return entrywise(t, lambda a, b: formula(name)(a + b), (given, kept))
-
-    return handler
+def recurrent_cell(
+    name: str, t: Tape, input: Value, hx: Value, w_ih: Value, w_hh: Value, b_ih: Any = None, b_hh: Any = None
+) -> Value:
+    given, kept = affine_map(t, input, w_ih, b_ih, "_from_input"), affine_map(t, hx, w_hh, b_hh, "_from_state")
+    return entrywise(t, lambda a, b: formula(name)(a + b), (given, kept))
 
 
 def glu(t: Tape, x: Value, dim: int = -1) -> Value:
@@ -281,12 +275,12 @@ LAYERS: dict[str, Handler] = {
     "logsumexp": logsumexp,
     "lstm_cell": lstm_cell,
     "rms_norm": rms_norm,
-    "rnn_relu_cell": recurrent_cell("relu"),
-    "rnn_tanh_cell": recurrent_cell("tanh"),
+    "rnn_relu_cell": partial(recurrent_cell, "relu"),
+    "rnn_tanh_cell": partial(recurrent_cell, "tanh"),
     "scaled_dot_product_attention": scaled_dot_product_attention,
     "softmax": softmax,
-    "std": variance("std"),
-    "std.correction": variance("std"),
-    "var": variance("var"),
-    "var.correction": variance("var"),
+    "std": partial(variance, "std"),
+    "std.correction": partial(variance, "std"),
+    "var": partial(variance, "var"),
+    "var.correction": partial(variance, "var"),
 }

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sympy import Expr, Integer
@@ -28,16 +29,13 @@ def reduction_of(t: Tape, losses: Callable[[str], Value], reduction: int, weight
     return summed_along(t, each, dims, False, total, ())
 
 
-def loss_of_pairs(name: str) -> Handler:
+def loss_of_pairs(name: str, t: Tape, x: Value, target: Value, reduction: int = 1, **more: Any) -> Value:
     """A loss of entries and targets in the same places."""
 
-    def handler(t: Tape, x: Value, target: Value, reduction: int = 1, **more: Any) -> Value:
-        def losses(suffix: str) -> Value:
-            return entrywise(t, lambda u, y: formula(name)(u, y, 0, **more), (x, target), suffix=suffix)
+    def losses(suffix: str) -> Value:
+        return entrywise(t, lambda u, y: formula(name)(u, y, 0, **more), (x, target), suffix=suffix)
 
-        return reduction_of(t, losses, reduction)
-
-    return handler
+    return reduction_of(t, losses, reduction)
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ def cross_entropy_loss(
 
 LOSS_HANDLERS: dict[str, Handler] = {
     **{
-        name: loss_of_pairs(name)
+        name: partial(loss_of_pairs, name)
         for name in (
             *("binary_cross_entropy", "binary_cross_entropy_with_logits", "huber_loss", "kl_div", "l1_loss"),
             *("mse_loss", "smooth_l1_loss"),

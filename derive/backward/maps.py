@@ -1,6 +1,7 @@
 """Linear maps: each with its adjoint, which the proof of the lines holds against what the map is by definition."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy
@@ -167,13 +168,9 @@ def stack(t: Tape, tensors: Sequence[Value], dim: int = 0) -> Value:
     return t.add(t.shape, code, tensors, pull, ADJOINT)
 
 
-def in_pieces(join: str) -> Handler:
+def in_pieces(join: str, t: Tape, x: Value, dim: int = 0, **_: Any) -> list[Value]:
     """A tensor in parts along an axis, which are put together again by torch.cat or torch.stack."""
-
-    def handler(t: Tape, x: Value, dim: int = 0, **_: Any) -> list[Value]:
-        return cut_as(t, x, t.shapes, spelled(t), join, dim)
-
-    return handler
+    return cut_as(t, x, t.shapes, spelled(t), join, dim)
 
 
 def cut_as(
@@ -197,17 +194,13 @@ def cut_in(t: Tape, x: Value, count: int, dim: int, suffix: str) -> list[Value]:
     return cut_as(t, x, [shape] * count, code, "cat", dim, suffix)
 
 
-def scattered(method_name: str) -> Handler:
+def scattered(method_name: str, t: Tape, x: Value, **arguments: Any) -> Value:
     """A part of a tensor, whose cotangent goes to its place among zeros."""
-
-    def handler(t: Tape, x: Value, **arguments: Any) -> Value:
-        given = tuple(number_source(t, arguments[name]) for name in arguments)
-        named = dict(zip(arguments, given, strict=True))
-        return linear(
-            t, x, t.shape, taken(t, x, **arguments), lambda g: method(zeros_like_value(x), method_name, g, **named)
-        )
-
-    return handler
+    given = tuple(number_source(t, arguments[name]) for name in arguments)
+    named = dict(zip(arguments, given, strict=True))
+    return linear(
+        t, x, t.shape, taken(t, x, **arguments), lambda g: method(zeros_like_value(x), method_name, g, **named)
+    )
 
 
 def number_source(t: Tape, argument: Any) -> Source:
@@ -230,8 +223,7 @@ def cut_part(t: Tape, x: Value, dim: int = 0, start: Any = None, end: Any = None
     ends = {"end": end} if isinstance(end, Size) or (end is not None and end < ENDLESS) else {}
     begins = {"start": start} if start not in (None, 0) else {}
     steps = {"step": step} if step != 1 else {}
-    found: Value = scattered("slice_scatter")(t, x, dim=dim, **begins, **ends, **steps)
-    return found
+    return scattered("slice_scatter", t, x, dim=dim, **begins, **ends, **steps)
 
 
 def narrow(t: Tape, x: Value, dim: int, start: Any, length: Any) -> Value:
@@ -256,11 +248,8 @@ def pad(t: Tape, x: Value, pad: Sequence[int], mode: str = "constant", value: An
     return linear(t, x, t.shape, spelled(t), adjoint, push=pushed([zeros]))
 
 
-def triangular(name: str) -> Handler:
-    def handler(t: Tape, x: Value, diagonal: int = 0) -> Value:
-        return linear(t, x, t.shape, spelled(t), lambda g: method(g, name, Literal(str(diagonal))))
-
-    return handler
+def triangular(name: str, t: Tape, x: Value, diagonal: int = 0) -> Value:
+    return linear(t, x, t.shape, spelled(t), lambda g: method(g, name, Literal(str(diagonal))))
 
 
 def flip(t: Tape, x: Value, dims: Sequence[int]) -> Value:
@@ -344,7 +333,7 @@ MAPS: dict[str, Handler] = {
     **dict.fromkeys(("view", "reshape", "reshape_as", "view_as"), view),
     **dict.fromkeys(("flatten", "unflatten", "squeeze", "unsqueeze"), layout),
     **dict.fromkeys(("expand", "expand_as"), expand),
-    **dict.fromkeys(("chunk", "split", "split_with_sizes"), in_pieces("cat")),
+    **dict.fromkeys(("chunk", "split", "split_with_sizes"), partial(in_pieces, "cat")),
     "broadcast_tensors": broadcast,
     "cat": cat,
     "cumsum": cumsum,
@@ -360,15 +349,15 @@ MAPS: dict[str, Handler] = {
     "repeat": repeat,
     "repeat_interleave.self_int": repeat_interleave,
     "roll": roll,
-    "select": scattered("select_scatter"),
+    "select": partial(scattered, "select_scatter"),
     "slice": cut_part,
     "stack": stack,
     "sum": sum_over,
     "swapaxes": lambda t, x, axis0, axis1: transpose(t, x, axis0, axis1),
     "t": transpose,
     "transpose": transpose,
-    "tril": triangular("tril"),
-    "triu": triangular("triu"),
-    "unbind": in_pieces("stack"),
+    "tril": partial(triangular, "tril"),
+    "triu": partial(triangular, "triu"),
+    "unbind": partial(in_pieces, "stack"),
     "where": where,
 }

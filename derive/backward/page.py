@@ -1,6 +1,6 @@
 """The derivation of a module's backward, to read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from derive.backward.emit import Texts, gradient_shape, shape_text, short
 from derive.backward.reading import Reading
@@ -51,6 +51,7 @@ def pages(reading: Reading, texts: Texts, title: str, paths: dict[str, str]) -> 
 def document(reading: Reading, texts: Texts, paths: dict[str, str]) -> list[Section]:
     sweep = texts.sweep
     used = dict.fromkeys(equation.why for line in sweep.lines for equation in line.through)
+    tangents = [(e, shape_text(reading.tape, e.value.shape), e.through[0].why) for e in texts.tangents]
     return [
         Section("What is given", "given", (inputs(reading, paths),)),
         Section("Forward", "forward", tuple(forward_part(reading))),
@@ -67,7 +68,7 @@ def document(reading: Reading, texts: Texts, paths: dict[str, str]) -> list[Sect
         ),
         Section("Backward", "backward", (backward_table(reading, sweep, sweep.lines), ends(reading, sweep))),
         Section("Each row by itself", "rows", by_row(reading, texts)),
-        Section("Tangents", "tangents", (Paragraph(TANGENTS), tangent_table(reading, texts.tangents))),
+        Section("Tangents", "tangents", (Paragraph(TANGENTS), line_table(tangents))),
     ]
 
 
@@ -78,15 +79,6 @@ def by_row(reading: Reading, texts: Texts) -> tuple[Paragraph | Table, ...]:
     same = {(line.name, line.code.text) for line in texts.sweep.lines}
     lines = [line for line in texts.by_row.lines if (line.name, line.code.text) not in same]
     return Paragraph(ROWS_PROSE), *([backward_table(reading, texts.by_row, lines)] if lines else [])
-
-
-def tangent_table(reading: Reading, lines: Sequence[SweepLine]) -> Table:
-    rows = (
-        (f"`{line.name} = {quoted_code(short(line.code).text)}`", f"`{shown_shape(reading, line.value)}`", why.why)
-        for line in lines
-        for why in line.through
-    )
-    return Table(("equation", "shape", "why"), tuple(rows), (0.55, 0.15, 0.3))
 
 
 def inputs(reading: Reading, paths: dict[str, str]) -> Table:
@@ -117,15 +109,16 @@ def forward_part(reading: Reading) -> list[Paragraph | Table]:
 
 
 def backward_table(reading: Reading, sweep: Sweep, lines: Sequence[SweepLine]) -> Table:
-    rows = tuple(
-        (
-            f"`{line.name} = {quoted_code(short(line.code).text)}`",
-            f"`{unbroken(gradient_shape(reading, sweep, line.value))}`",
-            reasons(line),
-        )
-        for line in lines
+    return line_table((line, gradient_shape(reading, sweep, line.value), reasons(line)) for line in lines)
+
+
+def line_table(lines: Iterable[tuple[SweepLine, str, str]]) -> Table:
+    """Lines with their shapes, and why they hold."""
+    rows = (
+        (f"`{line.name} = {quoted_code(short(line.code).text)}`", f"`{unbroken(shape)}`", why)
+        for line, shape, why in lines
     )
-    return Table(("equation", "shape", "why"), rows, (0.55, 0.15, 0.3))
+    return Table(("equation", "shape", "why"), tuple(rows), (0.55, 0.15, 0.3))
 
 
 def reasons(line: SweepLine) -> str:

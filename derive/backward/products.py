@@ -1,6 +1,8 @@
 """Products of two or more tensors, linear in each: with the adjoint in each, which the proof of the lines holds."""
 
 from collections.abc import Sequence
+from functools import partial
+from math import prod
 from string import ascii_letters
 from typing import Any
 
@@ -197,36 +199,27 @@ def bilinear_layer(t: Tape, input1: Value, input2: Value, weight: Value, bias: V
     return entrywise_plus(t, found, bias)
 
 
-def convolution(rank: int) -> Handler:
-    def handler(
-        t: Tape,
-        input: Value,
-        weight: Value,
-        bias: Value | None = None,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: int = 1,
-    ) -> Value:
-        return convolved(t, rank, input, weight, bias, (stride, padding, dilation), groups)
-
-    return handler
-
-
-def convolved(
-    t: Tape, rank: int, x: Value, weight: Value, bias: Value | None, sizes: tuple[Any, Any, Any], groups: int
+def convolution(
+    t: Tape,
+    input: Value,
+    weight: Value,
+    bias: Value | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
 ) -> Value:
     """The adjoint in the image is a transposed convolution; that in the weights is a product with all windows."""
+    x, rank = input, len(weight.shape) - 2
     if len(x.shape) != rank + 2:
         raise Refused("an image without a batch")
     kernel = [size.here for size in weight.shape[2:]]
-    stride, dilation = per_axis(sizes[0], rank), per_axis(sizes[2], rank)
-    padding = [0] * rank if sizes[1] == "valid" else per_axis(sizes[1], rank) if sizes[1] != "same" else []
-    if sizes[1] == "same":
-        gaps = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-        if any(gap % 2 for gap in gaps):
-            raise Refused("padding='same' that is not the same at both ends")
-        padding = [gap // 2 for gap in gaps]
+    stride, dilation = per_axis(stride, rank), per_axis(dilation, rank)
+    gaps = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+    if padding == "same" and any(gap % 2 for gap in gaps):
+        raise Refused("padding='same' that is not the same at both ends")
+    around = {"valid": [0] * rank, "same": [gap // 2 for gap in gaps]}
+    padding = around[padding] if isinstance(padding, str) else per_axis(padding, rank)
     named = {"stride": stride, "padding": padding, "dilation": dilation}
     options = {key: group(values) for key, values in named.items() if values != [int(key != "padding")] * rank}
     grouped = {"groups": Literal(str(groups))} if groups > 1 else {}
@@ -299,56 +292,48 @@ def of_windows(
     return call("torch.einsum", Literal(f'"ngol, ngkl -> {row}gok"'), one, other)
 
 
-def means_of_windows(rank: int) -> Handler:
-    def handler(t: Tape, x: Value, kernel_size: Any, stride: Any = (), padding: Any = 0) -> Value:
-        """Means of windows; each window's share of the cotangent goes back to its entries."""
-        kernel, around = per_axis(kernel_size, rank), per_axis(padding, rank)
-        step = per_axis(stride or kernel_size, rank)
-        if len(x.shape) != rank + 2:
-            raise Refused("an image without a batch")
-        count, channels, shape = 1, x.shape[1], t.shape
-        for size in kernel:
-            count *= size
+def means_of_windows(rank: int, t: Tape, x: Value, kernel_size: Any, stride: Any = (), padding: Any = 0) -> Value:
+    """Means of windows; each window's share of the cotangent goes back to its entries."""
+    kernel, around = per_axis(kernel_size, rank), per_axis(padding, rank)
+    step = per_axis(stride or kernel_size, rank)
+    if len(x.shape) != rank + 2:
+        raise Refused("an image without a batch")
+    channels, shape = x.shape[1], t.shape
 
-        def adjoint(g: Source) -> Source:
-            ones = method(g, "new_ones", Group((t.size(channels), Literal("1"), *(Literal(str(k)) for k in kernel))))
-            axes = zip(x.shape[2:], kernel, step, around, strict=True)
-            options = {key: group(v) for key, v in (("stride", step), ("padding", around)) if any(v)}
-            options |= output_padding(t, [(size, 2 * p - k, s) for size, k, s, p in axes])
-            share = Infix("/", g, Literal(str(count)))
-            path = f"torch.nn.functional.conv_transpose{rank}d"
-            return call(path, share, ones, **options, groups=t.size(channels))
+    def adjoint(g: Source) -> Source:
+        ones = method(g, "new_ones", Group((t.size(channels), Literal("1"), *(Literal(str(k)) for k in kernel))))
+        axes = zip(x.shape[2:], kernel, step, around, strict=True)
+        options = {key: group(v) for key, v in (("stride", step), ("padding", around)) if any(v)}
+        options |= output_padding(t, [(size, 2 * p - k, s) for size, k, s, p in axes])
+        share = Infix("/", g, Literal(str(prod(kernel))))
+        path = f"torch.nn.functional.conv_transpose{rank}d"
+        return call(path, share, ones, **options, groups=t.size(channels))
 
-        options = {"stride": group(step)} if step != kernel else {}
-        options |= {"padding": group(around)} if any(around) else {}
-        code = call(f"torch.nn.functional.avg_pool{rank}d", x.source, group(kernel), **options)
-        return linear(t, x, shape, code, adjoint)
-
-    return handler
+    options = {"stride": group(step)} if step != kernel else {}
+    options |= {"padding": group(around)} if any(around) else {}
+    code = call(f"torch.nn.functional.avg_pool{rank}d", x.source, group(kernel), **options)
+    return linear(t, x, shape, code, adjoint)
 
 
-def adaptive_average(rank: int) -> Handler:
-    def handler(t: Tape, x: Value, output_size: Any) -> Value:
-        if any(size != 1 for size in per_axis(output_size, rank)):
-            raise Refused("an adaptive mean of several parts, expected an output_size of 1")
-        dims = list(range(len(x.shape) - rank, len(x.shape)))
-        code = method(x.source, "mean", listed(dims, len(x.shape)), keepdim=Literal("True"))
-        return averaged(t, x, dims, True, code, t.shape)
-
-    return handler
+def adaptive_average(rank: int, t: Tape, x: Value, output_size: Any) -> Value:
+    if any(size != 1 for size in per_axis(output_size, rank)):
+        raise Refused("an adaptive mean of several parts, expected an output_size of 1")
+    dims = list(range(len(x.shape) - rank, len(x.shape)))
+    code = method(x.source, "mean", listed(dims, len(x.shape)), keepdim=Literal("True"))
+    return averaged(t, x, dims, True, code, t.shape)
 
 
 PRODUCTS: dict[str, Handler] = {
     **dict.fromkeys(("mm", "bmm"), lambda t, x, mat2: product(t, x, mat2)),
-    "adaptive_avg_pool1d": adaptive_average(1),
-    "adaptive_avg_pool2d": adaptive_average(2),
+    "adaptive_avg_pool1d": partial(adaptive_average, 1),
+    "adaptive_avg_pool2d": partial(adaptive_average, 2),
     "addmm": addmm,
-    "avg_pool1d": means_of_windows(1),
-    "avg_pool2d": means_of_windows(2),
+    "avg_pool1d": partial(means_of_windows, 1),
+    "avg_pool2d": partial(means_of_windows, 2),
     "baddbmm": lambda t, x, batch1, batch2, beta=1, alpha=1: addmm(t, x, batch1, batch2, beta, alpha),
     "bilinear": bilinear_layer,
-    "conv1d": convolution(1),
-    "conv2d": convolution(2),
+    "conv1d": convolution,
+    "conv2d": convolution,
     "dot": lambda t, x, tensor: product(t, x, tensor),
     "einsum": einsum,
     "linear": affine_map,

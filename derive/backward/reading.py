@@ -19,6 +19,7 @@ from derive.backward.products import PRODUCTS
 from derive.backward.tape import Size, Tape, TapeEquation, TensorShape, Value
 from derive.backward.written import authors_names, base_name, spelled
 from derive.modules import (
+    ENTRYWISE_OPERATIONS,
     MEANINGLESS,
     OPERATIONS,
     Graph,
@@ -220,8 +221,4 @@ def of_formula(function: Callable[..., Any], tape: Tape, **arguments: Any) -> Va
     return entrywise(tape, definition_of, list(arguments.values()), spelled(tape))
 
 
-BY_FORMULA = frozenset(
-    name
-    for name in OPERATIONS
-    if name not in HANDLERS and OPERATIONS[name].__module__.endswith("entrywise") and not name.startswith("__")
-)
+BY_FORMULA = frozenset(name for name in ENTRYWISE_OPERATIONS if name not in HANDLERS and not name.startswith("__"))

@@ -1,6 +1,7 @@
 """Torch modules: their graphs as torch.export records them, what each operation is by definition, and audits."""
 
 from derive.modules.entries import Array, each, exact_numbers, exactly, inner, is_float, of_data
+from derive.modules.entrywise import ENTRYWISE_OPERATIONS
 from derive.modules.evaluate import MEANINGLESS, OPERATIONS, definition, detaches, is_passed_over, row, run, step_value
 from derive.modules.graph import Module, recorded, results
 from derive.modules.layers import RMS_EPSILON
@@ -21,6 +22,7 @@ __all__ = [
     "COTANGENT_NAME",
     "DROPOUT",
     "ENDLESS",
+    "ENTRYWISE_OPERATIONS",
     "MEANINGLESS",
     "OPERATIONS",
     "RMS_EPSILON",

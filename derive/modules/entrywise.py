@@ -1,6 +1,7 @@
 """Operations entry by entry, by their definitions."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy
@@ -35,29 +36,22 @@ OF_WHOLE_NUMBERS: dict[str, ByDefinition] = {
 }
 
 
-def pair(name: str, function: Callable[[ArrayEntry, ArrayEntry], ArrayEntry]) -> ByDefinition:
+def pair(name: str, function: Callable[[ArrayEntry, ArrayEntry], ArrayEntry], x: Any, other: Any) -> Array:
     """Of two tensors, or of one and a number; of whole numbers as numpy has it."""
-
-    def operation(x: Any, other: Any) -> Array:
-        if not is_float(x) and not is_float(other) and name in OF_WHOLE_NUMBERS:
-            return numpy.asarray(OF_WHOLE_NUMBERS[name](x, other))
-        return each(function, floats(x), floats(other))
-
-    return operation
+    if not is_float(x) and not is_float(other) and name in OF_WHOLE_NUMBERS:
+        return numpy.asarray(OF_WHOLE_NUMBERS[name](x, other))
+    return each(function, floats(x), floats(other))
 
 
-def with_alpha(name: str, function: Callable[[ArrayEntry, ArrayEntry], ArrayEntry]) -> ByDefinition:
+def with_alpha(
+    name: str, function: Callable[[ArrayEntry, ArrayEntry], ArrayEntry], x: Any, other: Any, alpha: Any = 1
+) -> Array:
     """A sum or a difference, of which the second part is taken `alpha` times."""
-    plainly = pair(name, function)
-
-    def operation(x: Any, other: Any, alpha: Any = 1) -> Array:
-        if name == "rsub":
-            x = x if alpha == 1 else ENTRYWISE_OPERATIONS["mul"](x, alpha)
-        else:
-            other = other if alpha == 1 else ENTRYWISE_OPERATIONS["mul"](numpy.asarray(other), alpha)
-        return plainly(x, other)
-
-    return operation
+    if name == "rsub":
+        x = x if alpha == 1 else ENTRYWISE_OPERATIONS["mul"](x, alpha)
+    else:
+        other = other if alpha == 1 else ENTRYWISE_OPERATIONS["mul"](numpy.asarray(other), alpha)
+    return pair(name, function, x, other)
 
 
 def power(base: ArrayEntry, exponent: ArrayEntry) -> ArrayEntry:
@@ -84,13 +78,10 @@ def entrywise_function(formula: Callable[[ArrayEntry], ArrayEntry]) -> ByDefinit
     return lambda x: each(formula, floats(x))
 
 
-def relation(name: str) -> ByDefinition:
-    def operation(x: Any, other: Any) -> Array:
-        if is_float(x) or is_float(other):
-            return truths(each(RELATIONS[name], floats(x), floats(other)))
-        return numpy.asarray(getattr(numpy, LONGER[name])(x, other))
-
-    return operation
+def relation(name: str, x: Any, other: Any) -> Array:
+    if is_float(x) or is_float(other):
+        return truths(each(RELATIONS[name], floats(x), floats(other)))
+    return numpy.asarray(getattr(numpy, LONGER[name])(x, other))
 
 
 LONGER = {
@@ -109,16 +100,13 @@ def truths(conditions: Array) -> Array:
     return conditions.astype(bool) if all(known) else conditions
 
 
-def connective(known: Callable[..., Any], open_ones: Callable[..., Any]) -> ByDefinition:
-    def operation(x: Array, other: Array | None = None) -> Array:
-        operands = [x] if other is None else [x, other]
-        if not all(is_condition(operand) for operand in operands):
-            raise Refused("of what are no truth values")
-        if all(operand.dtype == bool for operand in operands):
-            return known(*operands)
-        return truths(each(open_ones, *operands))
-
-    return operation
+def connective(known: Callable[..., Any], open_ones: Callable[..., Any], x: Array, other: Array | None = None) -> Array:
+    operands = [x] if other is None else [x, other]
+    if not all(is_condition(operand) for operand in operands):
+        raise Refused("of what are no truth values")
+    if all(operand.dtype == bool for operand in operands):
+        return known(*operands)
+    return truths(each(open_ones, *operands))
 
 
 def where(condition: Array, x: Any, other: Any) -> Array:
@@ -196,16 +184,14 @@ OTHERWISE = {  # called by other names, with arguments, or not at all
     "tanhshrink",
 }
 ARITHMETIC: dict[str, ByDefinition] = {
-    "add": with_alpha("add", lambda a, b: a + b),
-    "sub": with_alpha("sub", lambda a, b: a - b),
-    "rsub": with_alpha("rsub", lambda a, b: b - a),
-    "mul": pair("mul", lambda a, b: a * b),
+    "add": partial(with_alpha, "add", lambda a, b: a + b),
+    "sub": partial(with_alpha, "sub", lambda a, b: a - b),
+    "rsub": partial(with_alpha, "rsub", lambda a, b: b - a),
+    "mul": partial(pair, "mul", lambda a, b: a * b),
     "div": division,
     "pow": lambda x, exponent: each(power, floats(x), floats(exponent)),
-    "maximum": pair("maximum", at_least),
-    "minimum": pair("minimum", at_most),
-    "max.other": pair("maximum", at_least),
-    "min.other": pair("minimum", at_most),
+    **dict.fromkeys(("maximum", "max.other"), partial(pair, "maximum", at_least)),
+    **dict.fromkeys(("minimum", "min.other"), partial(pair, "minimum", at_most)),
 }
 FORMULAS: dict[str, Callable[[ArrayEntry], ArrayEntry]] = {
     "abs": abs,
@@ -229,15 +215,13 @@ FORMULAS: dict[str, Callable[[ArrayEntry], ArrayEntry]] = {
 ENTRYWISE_OPERATIONS: dict[str, ByDefinition] = {
     **ARITHMETIC,
     **{name: entrywise_function(formula) for name, formula in FORMULAS.items()},
-    **{name: relation(name) for name in RELATIONS},
+    **{name: partial(relation, name) for name in RELATIONS},
     "log_sigmoid": entrywise_function(of("logsigmoid")),
     "addcdiv": addcdiv,
     "addcmul": addcmul,
-    "__and__": connective(numpy.logical_and, sympy.And),
-    "__or__": connective(numpy.logical_or, sympy.Or),
-    "bitwise_and": connective(numpy.logical_and, sympy.And),
-    "bitwise_not": connective(numpy.logical_not, sympy.Not),
-    "bitwise_or": connective(numpy.logical_or, sympy.Or),
+    **dict.fromkeys(("__and__", "bitwise_and", "logical_and"), partial(connective, numpy.logical_and, sympy.And)),
+    **dict.fromkeys(("__or__", "bitwise_or", "logical_or"), partial(connective, numpy.logical_or, sympy.Or)),
+    **dict.fromkeys(("bitwise_not", "logical_not"), partial(connective, numpy.logical_not, sympy.Not)),
     "clamp": clamp,
     "clamp_max": lambda x, max: clamp(x, None, max),
     "clamp_min": lambda x, min: clamp(x, min),
@@ -247,9 +231,6 @@ ENTRYWISE_OPERATIONS: dict[str, ByDefinition] = {
     "gelu": gelu,
     "leaky_relu": leaky_relu,
     "lerp": lerp,
-    "logical_and": connective(numpy.logical_and, sympy.And),
-    "logical_not": connective(numpy.logical_not, sympy.Not),
-    "logical_or": connective(numpy.logical_or, sympy.Or),
     "masked_fill": masked_fill,
     "softplus": softplus,
     "threshold": threshold,

@@ -1,6 +1,7 @@
 """Layers and losses that torch has as one operation, by their definitions."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
 from math import prod
 from typing import Any
@@ -182,13 +183,16 @@ def gru_cell(
     return (1 - update) * new + update * hx
 
 
-def rnn_cell(function: Callable[[ArrayEntry], ArrayEntry]) -> ByDefinition:
-    def operation(
-        input: Array, hx: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None, b_hh: Array | None = None
-    ) -> Array:
-        return each(function, linear(input, w_ih, b_ih) + linear(hx, w_hh, b_hh))
-
-    return operation
+def rnn_cell(
+    function: Callable[[ArrayEntry], ArrayEntry],
+    input: Array,
+    hx: Array,
+    w_ih: Array,
+    w_hh: Array,
+    b_ih: Array | None = None,
+    b_hh: Array | None = None,
+) -> Array:
+    return each(function, linear(input, w_ih, b_ih) + linear(hx, w_hh, b_hh))
 
 
 def bilinear(input1: Array, input2: Array, weight: Array, bias: Array | None = None) -> Array:
@@ -221,7 +225,7 @@ LAYER_OPERATIONS: dict[str, ByDefinition] = {
         lambda u, slope: choice(u > 0, u, slope * u), x, weight if x.ndim < 2 else per_channel(weight, x)
     ),
     "rms_norm": rms_norm,
-    "rnn_relu_cell": rnn_cell(of("relu")),
-    "rnn_tanh_cell": rnn_cell(tanh),
+    "rnn_relu_cell": partial(rnn_cell, of("relu")),
+    "rnn_tanh_cell": partial(rnn_cell, tanh),
     "scaled_dot_product_attention": scaled_dot_product_attention,
 }

@@ -1,6 +1,7 @@
 """Operations that move entries, or take some of them, by their definitions."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy
@@ -84,12 +85,9 @@ def pixel_shuffle(x: Array, upscale_factor: int) -> Array:
     return moved.reshape(*before, channels // r**2, height * r, width * r)
 
 
-def triangle(keep: Callable[[Array, int], Array]) -> ByDefinition:
-    def operation(x: Array, diagonal: int = 0) -> Array:
-        kept = keep(numpy.ones(x.shape[-2:], dtype=bool), diagonal)
-        return numpy.where(kept, x, lifted(0) if is_float(x) else x.dtype.type(0))
-
-    return operation
+def triangle(keep: Callable[[Array, int], Array], x: Array, diagonal: int = 0) -> Array:
+    kept = keep(numpy.ones(x.shape[-2:], dtype=bool), diagonal)
+    return numpy.where(kept, x, lifted(0) if is_float(x) else x.dtype.type(0))
 
 
 def repeat(x: Array, repeats: Sequence[int]) -> Array:
@@ -313,7 +311,7 @@ LAYOUT_OPERATIONS: dict[str, ByDefinition] = {
     "stack": stack,
     "to": converted,
     "type_as": lambda x, other: converted(x, kind_of(other, None)),
-    "tril": triangle(numpy.tril),
-    "triu": triangle(numpy.triu),
+    "tril": partial(triangle, numpy.tril),
+    "triu": partial(triangle, numpy.triu),
     "unbind": lambda x, dim=0: list(numpy.moveaxis(x, dim, 0)),
 }

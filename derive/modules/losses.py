@@ -1,6 +1,7 @@
 """Losses that torch has as one operation, by their definitions."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy
@@ -32,11 +33,10 @@ def reduced(entries: Array, reduction: int) -> Array:
     return numpy.asarray(mean_of(list(entries.flat)) if reduction == 1 else entries_sum(entries.flat), dtype=object)
 
 
-def of_pairs(function: Callable[[ArrayEntry, ArrayEntry], ArrayEntry]) -> ByDefinition:
-    def operation(x: Array, target: Array, reduction: int = 1) -> Array:
-        return reduced(each(function, floats(x), floats(target)), reduction)
-
-    return operation
+def of_pairs(
+    function: Callable[[ArrayEntry, ArrayEntry], ArrayEntry], x: Array, target: Array, reduction: int = 1
+) -> Array:
+    return reduced(each(function, floats(x), floats(target)), reduction)
 
 
 def log_of_probability(entry: ArrayEntry) -> ArrayEntry:
@@ -50,7 +50,7 @@ def huber_loss(x: Array, target: Array, reduction: int = 1, delta: Any = 1.0) ->
         distance = abs(u - y)
         return choice(distance <= bound, distance**2 / 2, bound * (distance - bound / 2))
 
-    return of_pairs(entry)(x, target, reduction)
+    return of_pairs(entry, x, target, reduction)
 
 
 def smooth_l1_loss(x: Array, target: Array, reduction: int = 1, beta: Any = 1.0) -> Array:
@@ -61,7 +61,7 @@ def kl_div(x: Array, target: Array, reduction: int = 1, log_target: bool = False
     def entry(u: ArrayEntry, y: ArrayEntry) -> ArrayEntry:
         return exp(y) * (y - u) if log_target else y * (log(y) - u)
 
-    return of_pairs(entry)(x, target, reduction)
+    return of_pairs(entry, x, target, reduction)
 
 
 def cosine_similarity(x1: Array, x2: Array, dim: int = 1, eps: Any = 1e-8) -> Array:
@@ -130,14 +130,16 @@ def cross_entropy_loss(
 
 
 LOSS_OPERATIONS: dict[str, ByDefinition] = {
-    "binary_cross_entropy": of_pairs(lambda u, y: -y * log_of_probability(u) - (1 - y) * log_of_probability(1 - u)),
-    "binary_cross_entropy_with_logits": of_pairs(lambda u, y: log(1 + exp(u)) - y * u),
+    "binary_cross_entropy": partial(
+        of_pairs, lambda u, y: -y * log_of_probability(u) - (1 - y) * log_of_probability(1 - u)
+    ),
+    "binary_cross_entropy_with_logits": partial(of_pairs, lambda u, y: log(1 + exp(u)) - y * u),
     "cosine_similarity": cosine_similarity,
     "cross_entropy_loss": cross_entropy_loss,
     "huber_loss": huber_loss,
     "kl_div": kl_div,
-    "l1_loss": of_pairs(lambda u, y: abs(u - y)),
-    "mse_loss": of_pairs(lambda u, y: (u - y) ** 2),
+    "l1_loss": partial(of_pairs, lambda u, y: abs(u - y)),
+    "mse_loss": partial(of_pairs, lambda u, y: (u - y) ** 2),
     "nll_loss_nd": nll_loss,
     "smooth_l1_loss": smooth_l1_loss,
 }

@@ -1,7 +1,7 @@
 """Sums and products of entries, and what is largest of them, by their definitions."""
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from string import ascii_letters
 from typing import Any
 
@@ -151,15 +151,12 @@ def most(entries: list[ArrayEntry], sign: int = 1) -> int:
     return best
 
 
-def extremes(sign: int) -> ByDefinition:
+def extremes(sign: int, x: Array, dim: Dims = None, keepdim: bool = False) -> Array:
     def extreme(entries: list[ArrayEntry]) -> ArrayEntry:
         open_ones = any(isinstance(entry, Expr) for entry in entries)
         return extreme_of(sign, *entries) if open_ones else entries[most(entries, sign)]
 
-    def operation(x: Array, dim: Dims = None, keepdim: bool = False) -> Array:
-        return along_axes(floats(x), dim, keepdim, extreme)
-
-    return operation
+    return along_axes(floats(x), dim, keepdim, extreme)
 
 
 class Extreme(Symbol):
@@ -171,18 +168,12 @@ def extreme_of(sign: int, *entries: ArrayEntry) -> Extreme:
     return Extreme(f"extreme of {extreme_of.cache_info().misses}", real=True)
 
 
-def with_place(sign: int) -> ByDefinition:
-    def operation(x: Array, dim: int, keepdim: bool = False) -> tuple[Array, Array]:
-        places = along_axes(floats(x), dim, keepdim, lambda entries: most(entries, sign)).astype(numpy.int64)
-        return extremes(sign)(x, dim, keepdim), places
-
-    return operation
+def with_place(sign: int, x: Array, dim: int, keepdim: bool = False) -> tuple[Array, Array]:
+    return extremes(sign, x, dim, keepdim), place_of_largest(sign, x, dim, keepdim)
 
 
-def place_of_largest(sign: int) -> ByDefinition:
-    return lambda x, dim=None, keepdim=False: along_axes(floats(x), dim, keepdim, lambda e: most(e, sign)).astype(
-        numpy.int64
-    )
+def place_of_largest(sign: int, x: Array, dim: Dims = None, keepdim: bool = False) -> Array:
+    return along_axes(floats(x), dim, keepdim, lambda entries: most(entries, sign)).astype(numpy.int64)
 
 
 def softmax_of(entries: list[ArrayEntry]) -> list[ArrayEntry]:
@@ -274,10 +265,10 @@ def einsum(equation: str, tensors: Sequence[Array]) -> Array:
 
 SUM_OPERATIONS: dict[str, ByDefinition] = {
     "addmm": addmm,
-    "amax": extremes(1),
-    "amin": extremes(-1),
-    "argmax": place_of_largest(1),
-    "argmin": place_of_largest(-1),
+    "amax": partial(extremes, 1),
+    "amin": partial(extremes, -1),
+    "argmax": partial(place_of_largest, 1),
+    "argmin": partial(place_of_largest, -1),
     "baddbmm": lambda x, batch1, batch2, beta=1, alpha=1: addmm(x, batch1, batch2, beta, alpha),
     "bmm": lambda x, mat2: matmul(x, mat2),
     "cumprod": cumprod,
@@ -293,11 +284,11 @@ SUM_OPERATIONS: dict[str, ByDefinition] = {
     "log_softmax": log_softmax,
     "logsumexp": logsumexp,
     "matmul": matmul,
-    "max": extremes(1),
-    "max.dim": with_place(1),
+    "max": partial(extremes, 1),
+    "max.dim": partial(with_place, 1),
     "mean": mean,
-    "min": extremes(-1),
-    "min.dim": with_place(-1),
+    "min": partial(extremes, -1),
+    "min.dim": partial(with_place, -1),
     "mm": lambda x, mat2: matmul(x, mat2),
     "mv": lambda x, vec: matmul(x, vec),
     "outer": outer,

@@ -1,6 +1,7 @@
 """Convolution and pooling, by their definitions: what is computed of each window that slides over the last axes."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy
@@ -42,67 +43,61 @@ class Windows:
             yield place, x[(slice(None),) * (x.ndim - len(parts)) + parts]
 
 
-def convolution(rank: int) -> ByDefinition:
-    def operation(
-        input: Array,
-        weight: Array,
-        bias: Array | None = None,
-        stride: WindowSizes = 1,
-        padding: WindowSizes | str = 0,
-        dilation: WindowSizes = 1,
-        groups: int = 1,
-    ) -> Array:
-        step, wide = per_axis(stride, rank), per_axis(dilation, rank)
-        batch = floats(input) if input.ndim == rank + 2 else floats(input)[None]
-        if padding == "same":
-            gaps = [w * (k - 1) for w, k in zip(wide, weight.shape[2:], strict=True)]
-            around: list[Any] = [(gap // 2, gap - gap // 2) for gap in gaps]
-        else:
-            around = per_axis(0 if isinstance(padding, str) else padding, rank)
-        padded = bordered(batch, around, lifted(0))
-        windows = Windows(weight.shape[2:], step, wide)
-        found = numpy.empty((len(batch), len(weight), *windows.sizes(padded.shape[2:])), dtype=object)
-        inside, outside = weight.shape[1], len(weight) // groups
-        for place, window in windows(padded):
-            for sample, channel in numpy.ndindex(*found.shape[:2]):
-                first = channel // outside * inside
-                taken = window[sample, first : first + inside]
-                entry = entries_sum(a * b for a, b in zip(taken.flat, weight[channel].flat, strict=True))
-                found[(sample, channel, *place)] = entry if bias is None else entry + bias[channel]
-        return found if input.ndim == rank + 2 else found[0]
-
-    return operation
+def convolution(
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: WindowSizes = 1,
+    padding: WindowSizes | str = 0,
+    dilation: WindowSizes = 1,
+    groups: int = 1,
+) -> Array:
+    rank = weight.ndim - 2
+    step, wide = per_axis(stride, rank), per_axis(dilation, rank)
+    batch = floats(input) if input.ndim == rank + 2 else floats(input)[None]
+    if padding == "same":
+        gaps = [w * (k - 1) for w, k in zip(wide, weight.shape[2:], strict=True)]
+        around: list[Any] = [(gap // 2, gap - gap // 2) for gap in gaps]
+    else:
+        around = per_axis(0 if isinstance(padding, str) else padding, rank)
+    padded = bordered(batch, around, lifted(0))
+    windows = Windows(weight.shape[2:], step, wide)
+    found = numpy.empty((len(batch), len(weight), *windows.sizes(padded.shape[2:])), dtype=object)
+    inside, outside = weight.shape[1], len(weight) // groups
+    for place, window in windows(padded):
+        for sample, channel in numpy.ndindex(*found.shape[:2]):
+            first = channel // outside * inside
+            taken = window[sample, first : first + inside]
+            entry = entries_sum(a * b for a, b in zip(taken.flat, weight[channel].flat, strict=True))
+            found[(sample, channel, *place)] = entry if bias is None else entry + bias[channel]
+    return found if input.ndim == rank + 2 else found[0]
 
 
-def transposed_convolution(rank: int) -> ByDefinition:
-    def operation(
-        input: Array,
-        weight: Array,
-        bias: Array | None = None,
-        stride: WindowSizes = 1,
-        padding: WindowSizes = 0,
-        output_padding: WindowSizes = 0,
-        groups: int = 1,
-        dilation: WindowSizes = 1,
-    ) -> Array:
-        """Each entry times the weights, added where its window is."""
-        step, around, more, wide = (per_axis(one, rank) for one in (stride, padding, output_padding, dilation))
-        axes = list(zip(input.shape[2:], weight.shape[2:], step, wide, more, strict=True))
-        sizes = [(n - 1) * s + w * (k - 1) + 1 + m for n, k, s, w, m in axes]
-        inside, outside = input.shape[1] // groups, weight.shape[1]
-        found = numpy.full((len(input), outside * groups, *sizes), lifted(0), dtype=object)
-        for sample, channel, *place in numpy.ndindex(*input.shape):
-            first = channel // inside * outside
-            there = tuple(
-                slice(p * s, p * s + w * (k - 1) + 1, w) for p, (_, k, s, w, _) in zip(place, axes, strict=True)
-            )
-            window = (sample, slice(first, first + outside), *there)
-            found[window] = found[window] + input[(sample, channel, *place)] * weight[channel]
-        kept = tuple(slice(a, size - a) for a, size in zip(around, sizes, strict=True))
-        found = found[(slice(None), slice(None), *kept)]
-        return found if bias is None else found + bias.reshape(-1, *[1] * rank)
-
-    return operation
+def transposed_convolution(
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: WindowSizes = 1,
+    padding: WindowSizes = 0,
+    output_padding: WindowSizes = 0,
+    groups: int = 1,
+    dilation: WindowSizes = 1,
+) -> Array:
+    """Each entry times the weights, added where its window is."""
+    rank = weight.ndim - 2
+    step, around, more, wide = (per_axis(one, rank) for one in (stride, padding, output_padding, dilation))
+    axes = list(zip(input.shape[2:], weight.shape[2:], step, wide, more, strict=True))
+    sizes = [(n - 1) * s + w * (k - 1) + 1 + m for n, k, s, w, m in axes]
+    inside, outside = input.shape[1] // groups, weight.shape[1]
+    found = numpy.full((len(input), outside * groups, *sizes), lifted(0), dtype=object)
+    for sample, channel, *place in numpy.ndindex(*input.shape):
+        first = channel // inside * outside
+        there = tuple(slice(p * s, p * s + w * (k - 1) + 1, w) for p, (_, k, s, w, _) in zip(place, axes, strict=True))
+        window = (sample, slice(first, first + outside), *there)
+        found[window] = found[window] + input[(sample, channel, *place)] * weight[channel]
+    kept = tuple(slice(a, size - a) for a, size in zip(around, sizes, strict=True))
+    found = found[(slice(None), slice(None), *kept)]
+    return found if bias is None else found + bias.reshape(-1, *[1] * rank)
 
 
 def columns(
@@ -135,32 +130,29 @@ def image(
     return found[:, :, around[0] : whole[0] - around[0], around[1] : whole[1] - around[1]]
 
 
-def adaptive_average_pool(rank: int) -> ByDefinition:
-    def operation(x: Array, output_size: WindowSizes) -> Array:
-        """Means of as many parts, which overlap where they are not of one size."""
-        count = per_axis(output_size, rank)
-        found = numpy.empty((*x.shape[:-rank], *count), dtype=object)
-        for place in numpy.ndindex(*count):
-            axes = zip(place, x.shape[-rank:], count, strict=True)
-            part = tuple(slice(p * n // c, -(-(p + 1) * n // c)) for p, n, c in axes)
-            window = floats(x)[(slice(None),) * (x.ndim - rank) + part]
-            for before in numpy.ndindex(*x.shape[:-rank]):
-                found[(*before, *place)] = mean_of(list(window[before].flat))
-        return found
-
-    return operation
+def adaptive_average_pool(rank: int, x: Array, output_size: WindowSizes) -> Array:
+    """Means of as many parts, which overlap where they are not of one size."""
+    count = per_axis(output_size, rank)
+    found = numpy.empty((*x.shape[:-rank], *count), dtype=object)
+    for place in numpy.ndindex(*count):
+        axes = zip(place, x.shape[-rank:], count, strict=True)
+        part = tuple(slice(p * n // c, -(-(p + 1) * n // c)) for p, n, c in axes)
+        window = floats(x)[(slice(None),) * (x.ndim - rank) + part]
+        for before in numpy.ndindex(*x.shape[:-rank]):
+            found[(*before, *place)] = mean_of(list(window[before].flat))
+    return found
 
 
-def nearest(x: Array, output_size: Sequence[int] | None, scale_factors: Sequence[ArrayEntry] | None) -> Array:
+def nearest(input: Array, output_size: Sequence[int] | None, scale_factors: Sequence[ArrayEntry] | None) -> Array:
     """Each entry of a larger image is the one that it lies in."""
-    rank = x.ndim - 2
+    rank = input.ndim - 2
     if output_size is None:
         if scale_factors is None or any(factor != int(factor) for factor in scale_factors):
             raise Refused("a scale that is no whole number")
-        output_size = [n * int(factor) for n, factor in zip(x.shape[2:], scale_factors, strict=True)]
-    for axis, (n, size) in enumerate(zip(x.shape[2:], output_size, strict=True), x.ndim - rank):
-        x = numpy.take(x, [place * n // size for place in range(size)], axis=axis)
-    return x
+        output_size = [n * int(factor) for n, factor in zip(input.shape[2:], scale_factors, strict=True)]
+    for axis, (n, size) in enumerate(zip(input.shape[2:], output_size, strict=True), input.ndim - rank):
+        input = numpy.take(input, [place * n // size for place in range(size)], axis=axis)
+    return input
 
 
 def pooled(
@@ -181,25 +173,22 @@ def pooled(
     return found
 
 
-def average_pool(rank: int) -> ByDefinition:
-    def operation(x: Array, kernel_size: WindowSizes, stride: WindowSizes = (), padding: WindowSizes = 0) -> Array:
-        return pooled(x, rank, (kernel_size, stride or kernel_size, padding, 1), lifted(0), mean_of)
+def average_pool(
+    rank: int, x: Array, kernel_size: WindowSizes, stride: WindowSizes = (), padding: WindowSizes = 0
+) -> Array:
+    return pooled(x, rank, (kernel_size, stride or kernel_size, padding, 1), lifted(0), mean_of)
 
-    return operation
 
-
-def max_pool(rank: int) -> ByDefinition:
-    def operation(
-        x: Array,
-        kernel_size: WindowSizes,
-        stride: WindowSizes = (),
-        padding: WindowSizes = 0,
-        dilation: WindowSizes = 1,
-    ) -> Array:
-        sizes = kernel_size, stride or kernel_size, padding, dilation
-        return pooled(x, rank, sizes, lifted(float("-inf")), lambda entries: entries[most(entries)])
-
-    return operation
+def max_pool(
+    rank: int,
+    x: Array,
+    kernel_size: WindowSizes,
+    stride: WindowSizes = (),
+    padding: WindowSizes = 0,
+    dilation: WindowSizes = 1,
+) -> Array:
+    sizes = kernel_size, stride or kernel_size, padding, dilation
+    return pooled(x, rank, sizes, lifted(float("-inf")), lambda entries: entries[most(entries)])
 
 
 def max_pool_with_places(
@@ -221,19 +210,16 @@ def max_pool_with_places(
 
 
 WINDOW_OPERATIONS: dict[str, ByDefinition] = {
-    "adaptive_avg_pool1d": adaptive_average_pool(1),
-    "adaptive_avg_pool2d": adaptive_average_pool(2),
-    "avg_pool1d": average_pool(1),
-    "avg_pool2d": average_pool(2),
-    "conv1d": convolution(1),
-    "conv2d": convolution(2),
+    "adaptive_avg_pool1d": partial(adaptive_average_pool, 1),
+    "adaptive_avg_pool2d": partial(adaptive_average_pool, 2),
+    "avg_pool1d": partial(average_pool, 1),
+    "avg_pool2d": partial(average_pool, 2),
+    **dict.fromkeys(("conv1d", "conv2d"), convolution),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d"), transposed_convolution),
+    **dict.fromkeys(("upsample_nearest1d", "upsample_nearest2d"), nearest),
     "col2im": image,
-    "conv_transpose1d": transposed_convolution(1),
-    "conv_transpose2d": transposed_convolution(2),
     "im2col": columns,
-    "upsample_nearest1d": lambda input, output_size, scale_factors: nearest(input, output_size, scale_factors),
-    "upsample_nearest2d": lambda input, output_size, scale_factors: nearest(input, output_size, scale_factors),
-    "max_pool1d": max_pool(1),
-    "max_pool2d": max_pool(2),
+    "max_pool1d": partial(max_pool, 1),
+    "max_pool2d": partial(max_pool, 2),
     "max_pool2d_with_indices": max_pool_with_places,
 }

@@ -116,18 +116,18 @@ class RowsOfPoint:
     def value_and_grad(self, what: str, result: Any) -> None:
         loss, gradient = results_of(result, 2, what)
         self.entry(f"{what}: the loss", tensor(loss, (), what).entries.item(), self.total("loss"))
-        self.like_parameters(f"{what}: dL/d", gradient, lambda along=None: self.total("slope", along))
+        self.like_parameters(f"{what}: dL/d", gradient, partial(self.total, "slope"))
 
     def hvp(self, what: str, result: Any) -> None:
-        self.like_parameters(f"{what}: entry ", result, lambda along=None: self.total("curvature", along))
+        self.like_parameters(f"{what}: entry ", result, partial(self.total, "curvature"))
 
     def penalty_and_grad(self, what: str, result: Any) -> None:
         penalty, gradient = results_of(result, 2, what)
         self.entry(f"{what}: the penalty", tensor(penalty, (), what).entries.item(), self.point.true("loss", None))
-        self.like_parameters(f"{what}: d/d", gradient, lambda along=None: self.point.true("slope", None, along))
+        self.like_parameters(f"{what}: d/d", gradient, partial(self.point.true, "slope", None))
 
     def penalty_hvp(self, what: str, result: Any) -> None:
-        self.like_parameters(f"{what}: entry ", result, lambda along=None: self.point.true("curvature", None, along))
+        self.like_parameters(f"{what}: entry ", result, partial(self.point.true, "curvature", None))
 
     def per_sample_grad(self, what: str, result: Any) -> None:
         parts = results_of(result, len(self.shapes), what)

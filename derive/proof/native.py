@@ -18,6 +18,7 @@ from sympy import Add, Expr, Lambda, Piecewise, Rational, Symbol, sqrt, symbols,
 from derive.formulas import AUXILIARY, FUNCTIONS, NamedFunction, erfc, erfcx, opened, z
 from derive.proof.c import CProgram
 from derive.proof.c_memory import GivenArray, Pointer
+from derive.proof.cases import Case
 from derive.proof.certificate import NotProved
 from derive.proof.judge import Claim
 from derive.proof.stand_in import largest_of_row
@@ -137,18 +138,15 @@ def run_native(
     return found
 
 
+NamedPair = tuple[str, Tensor, Tensor]  # what C computes, and backward.py
+
+
 def compared(
-    folder: dict[str, str],
-    lanes: int,
-    backward: dict[str, Any],
-    fast: dict[str, Any],
-    parameters: dict[str, Tensor],
-    direction: dict[str, Tensor],
-    x: Tensor,
-    y: Tensor,
-) -> list[tuple[str, Tensor, Tensor]]:
-    """By name, what network.c computes and what backward.py does; fast.py says what lies where in a flat vector."""
-    rows, point, along = len(x), list(parameters.values()), list(direction.values())
+    folder: dict[str, str], lanes: int, case: Case, backward: dict[str, Any], fast: dict[str, Any]
+) -> list[NamedPair]:
+    """What network.c computes and what backward.py does; fast.py says what lies where in a flat vector."""
+    parameters, x, y = case.parameters, case.x, case.y
+    rows, point, along = len(x), list(parameters.values()), list(case.direction.values())
     module, views = fast["FastGradient"](point), fast["_views"]
     flat_point, flat_along = module.flat_parameters, module._flat(along)
     entries = {"parameters": flat_point, "direction": flat_along, "x": x, "y": y}
@@ -169,10 +167,9 @@ def compared(
     return found
 
 
-def stepped(
-    device: str, backward: dict[str, Any], fast: dict[str, Any], parameters: dict[str, Tensor], x: Tensor, y: Tensor
-) -> list[tuple[str, Tensor, Tensor]]:
-    """By name, what a step of device.h computes, and what backward.py says that it is."""
+def stepped(device: str, case: Case, backward: dict[str, Any], fast: dict[str, Any]) -> list[NamedPair]:
+    """What a step of device.h computes, and what backward.py says that it is."""
+    parameters, x, y = case.parameters, case.x, case.y
     run, point, rate = of_texts(device, "", 1), list(parameters.values()), Symbol("rate")
     module, views = fast["FastGradient"](point), fast["_views"]
     entries = list(module.flat_parameters.entries.flat)

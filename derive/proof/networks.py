@@ -6,28 +6,26 @@ in both; the derivative goes forwards through it, from a weight to the loss.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from derive.packages import lost_digits, render
 from derive.problems import MOST_PROVED, Network, network_of, text_of
 from derive.proof.as_written import as_the_template, check_imports, check_word_for_word
-from derive.proof.calls import (
-    at_points,
-    functions_of,
-    running,
-)
+from derive.proof.calls import at_points, functions_of, running
 from derive.proof.cases import FAST_ROWS, ROWS_ON_SYMBOLS, Case, Fast, slopes
 from derive.proof.certificate import Certificate, Evidence, NotProved, enumeration
 from derive.proof.contexts import naming
 from derive.proof.grammar import check_grammar
-from derive.proof.judge import Judge
+from derive.proof.judge import Claim, Judge
 from derive.proof.native import (
     C_SOURCE,
     CALLING,
     DEVICE,
     NATIVE,
     RUNS,
+    NamedPair,
     adam_claims,
     compared,
     function_claims,
@@ -155,13 +153,7 @@ def c_on_symbols(network: Network, path: Path, source: str, fast: str, native: d
         decided = judge.establish([*lane_claims(native), *function_claims(program(native, 1))], str(where))
     for rows, lanes in RUNS:
         case = Case(network, source, path, rows, judge.sums)
-        case.where, losses = where, case.row_losses(case.x, case.y)
-        case.name_slopes([*losses, *map(case.along, losses)])
-        with running(str(where)), naming(judge.sums.recognised):
-            backward = run_source(source, str(path))
-            beside = run_source(fast, str(path), {"backward": backward})
-            pairs = compared(native, lanes, backward, beside, case.parameters, case.direction, case.x, case.y)
-        decided += judge.establish((claim for pair in pairs for claim in case.each(*pair)), str(where))
+        decided += judge.establish(beside_backward(case, fast, where, partial(compared, native, lanes)), str(where))
     yield on_symbols(where, CALLING, IN_C, network, tuple(rows for rows, _ in RUNS), decided)
 
 
@@ -171,14 +163,19 @@ def device_on_symbols(network: Network, path: Path, source: str, fast: str, devi
     with running(str(where)):
         decided = judge.establish([*function_claims(of_texts(device, "", 1)), *adam_claims(device)], str(where))
     case = Case(network, source, path, 2, judge.sums)
-    case.where = where
-    case.name_slopes(case.row_losses(case.x, case.y))
-    with running(str(where)), naming(judge.sums.recognised):
-        backward = run_source(source, str(path))
-        beside = run_source(fast, str(path), {"backward": backward})
-        pairs = stepped(device, backward, beside, case.parameters, case.x, case.y)
-    decided += judge.establish((claim for pair in pairs for claim in case.each(*pair)), str(where))
+    decided += judge.establish(beside_backward(case, fast, where, partial(stepped, device)), str(where))
     yield on_symbols(where, ("sgd_step", "adam_step"), IN_C, network, (2,), decided)
+
+
+def beside_backward(case: Case, fast: str, where: Path, run: Callable[..., list[NamedPair]]) -> Iterator[Claim]:
+    """What a run of C computes, and what backward.py does: both are called with its namespace and that of fast.py."""
+    losses = case.row_losses(case.x, case.y)
+    case.where = where
+    case.name_slopes([*losses, *map(case.along, losses)])
+    with running(str(where)), naming(case.sums.recognised):
+        backward = run_source(case.source, str(case.path))
+        pairs = run(case, backward, run_source(fast, str(case.path), {"backward": backward}))
+    yield from (claim for pair in pairs for claim in case.each(*pair))
 
 
 def on_symbols(

@@ -278,15 +278,15 @@ def signed_terms(source: Source) -> Iterator[str]:
         yield source.at(SUM)
 
 
-def assigned(target: str, value: Source, width: int) -> str:
-    """The assignment, on lines of its own parts where it is longer than the width."""
+def assigned(target: str, value: Source, width: int) -> list[str]:
+    """The assignment as a line, or as lines of its own parts where it is longer than the width."""
     line = f"{target} = {value.text}"
     if len(line) <= width:
-        return line
+        return [line]
     if isinstance(value, Call) and is_simple(value.function):
         opening, whole = f"{target} = {value.function.text}(", ", ".join(value.items)
         many = [f"{item}," for item in value.items]
     else:
         opening, whole, many = f"{target} = (", value.text, list(signed_terms(value))
     body = [whole] if len(whole) + 8 <= WIDTH else many
-    return "\n".join([opening, *(f"        {part}" for part in body), "    )"])
+    return [opening, *(f"    {part}" for part in body), ")"]

@@ -12,7 +12,7 @@ from derive.backward.sweep import Sweep, SweepLine, tangent
 from derive.backward.tape import Tape, TensorShape, Value, zeros_like_value
 from derive.backward.written import authors_text
 from derive.modules import Refused
-from derive.packages import page
+from derive.packages import imports, page
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ def short(value: Source) -> Source:
 
 def code(target: str, value: Source, comment: str) -> list[str]:
     """An assignment and what is said of it, which stands above where both do not fit on a line."""
-    text = assigned(target, short(value), WIDTH - 4)
-    if comment and "\n" not in text and len(text) + len(comment) + 8 <= WIDTH:
-        return [f"{text}  # {comment}"]
-    return [*([f"# {comment}"] if comment else []), *(line.removeprefix("    ") for line in text.split("\n"))]
+    first, *more = assigned(target, short(value), WIDTH - 4)
+    if comment and not more and len(first) + len(comment) + 8 <= WIDTH:
+        return [f"{first}  # {comment}"]
+    return [*([f"# {comment}"] if comment else []), first, *more]
 
 
 def shape_text(tape: Tape, shape: TensorShape) -> str:
@@ -131,16 +131,16 @@ def saved(reading: Reading, used: frozenset[str]) -> list[Value]:
 def layer_page(reading: Reading, texts: Texts, title: str, paths: dict[str, str]) -> dict[str, Any]:
     """What goes into the holes of the text."""
     tape, moving = reading.tape, [value for value in reading.tape.inputs if value.moves]
-    kept = saved(reading, frozenset().union(*(sweep.used for sweep in texts.backs.values())))
+    used_back = frozenset[str]().union(*(sweep.used for sweep in texts.backs.values()))
+    kept = saved(reading, used_back)
     used = names_in(one.code for one in reading.equations)
     used_ahead = used | names_in(line.code for line in texts.tangents)
     forward, ahead = forward_lines(reading), forward_lines(reading, texts.tangents)
     back = [back_page(reading, sweep, name, kept) for name, sweep in texts.backs.items()]
-    text = "\n".join((*forward, *ahead, *(line for one in back for line in one["lines"])))
     return {
         "title": title,
         "without": ["", *wrap(f"{texts.without}.", WIDTH)] if texts.without else [],
-        "imports": ["import math"] if "math." in text else [],
+        "imports": imports(used_ahead | used_back),
         "paths": [{"name": one.name, "path": paths[one.name]} for one in tape.inputs if one.name in paths],
         "inputs": [value_row(tape, value) for value in tape.inputs],
         "moving": [value_row(tape, value) for value in moving],

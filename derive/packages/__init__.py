@@ -12,6 +12,7 @@ from derive.packages.emit import (
 )
 from derive.packages.expression import forward_text
 from derive.packages.templates import page
+from derive.packages.text import imports
 
 __all__ = [
     "ON_DEMAND",
@@ -20,6 +21,7 @@ __all__ = [
     "expression_pages",
     "expression_source",
     "forward_text",
+    "imports",
     "layer_source",
     "lost_digits",
     "lost_digits_of",

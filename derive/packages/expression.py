@@ -9,7 +9,7 @@ from sympy import Inverse, MatrixExpr, MatrixSymbol, Symbol
 from derive.backends.torch import TorchPrinter, lines, spell
 from derive.formulas import over
 from derive.packages.templates import page, tensor_checks
-from derive.packages.text import imports
+from derive.packages.text import imports, names, shaped_lines
 from derive.programs import Derivation, LogDet, Program, SignDet, Symmetric, atom, needed
 
 ONE_VARIABLE = "its entries i, j and j, i are one variable, and at both is the derivative by that one."
@@ -29,7 +29,7 @@ def expression_page(derivation: Derivation, title: str) -> dict[str, Any]:
     return {
         "loss": textwrap.wrap(title.replace("\\", "/").replace('"""', "'''"), 110, break_on_hyphens=False),
         "conditions": [*(f"{name} is symmetric: {ONE_VARIABLE}" for name in symmetric), *conditions(derivation)],
-        "imports": imports(body),
+        "imports": imports(names(body)),
         "inputs": input_holes(program),
         "symmetric": symmetric,
         "variables": [
@@ -41,8 +41,8 @@ def expression_page(derivation: Derivation, title: str) -> dict[str, Any]:
             for symbol in program.parameters
         ],
         "size_lines": dimension_lines(program),
-        "forward": forward_lines,
-        "backward": backward_lines,
+        "forward": shaped_lines(forward_lines),
+        "backward": shaped_lines(backward_lines),
         "value": spell(program, program.output),
         "checks": tensor_checks("value_and_grad gives the derivatives")
         + (page("expression_symmetric.py.j2", {}).splitlines() if symmetric else []),
@@ -87,11 +87,11 @@ def dimension_lines(program: Program) -> list[str]:
 
 def function_page(derivation: Derivation) -> dict[str, Any]:
     program = derivation.program
-    names = {symbol: spell(program, symbol) for symbol in program.inputs}
+    spelled = {symbol: spell(program, symbol) for symbol in program.inputs}
     return {
         "inputs": [
             {"name": name, "returned": f"grad_value * gradients.{name}" if symbol in program.parameters else "None"}
-            for symbol, name in names.items()
+            for symbol, name in spelled.items()
         ],
     }
 
@@ -112,7 +112,7 @@ def pullback_page(
         "variables": ", ".join(spell(program, symbol) for symbol in program.inputs if symbol.name in parameters),
         "inputs": inputs,
         "size_lines": dimension_lines(program),
-        "lines": lines(program, needed(program.equations, [atom(result)])),
+        "lines": shaped_lines(lines(program, needed(program.equations, [atom(result)]))),
         "result": spell(program, result),
         "shape": printer.shape_text(result),
         "cotangent": spell(derivation.program, cotangent),

@@ -6,7 +6,7 @@ from derive.backends.torch import ONE, lines
 from derive.packages.readable import unpack
 from derive.packages.subject import Subject, title_page
 from derive.packages.templates import DERIVE
-from derive.packages.text import constant_lines, function_lines, imports
+from derive.packages.text import constant_lines, function_lines, imports, names
 
 
 def steps_page(subject: Subject) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def steps_page(subject: Subject) -> dict[str, Any]:
             parts = []
     return {
         **title_page(subject),
-        "imports": imports(body),
+        "imports": imports(names(body)),
         "constants": constant_lines(body),
         "steps": steps,
         "lines": function_lines(body, unpack(subject)),

@@ -39,7 +39,7 @@ def backward_page(subject: Subject) -> dict[str, Any]:
     everything = [*body, *(line for function in others.values() for line in function["body"])]
     return {
         "network": docstring_lines(network),
-        "imports": imports(everything),
+        "imports": imports(names(everything)),
         "constants": constant_lines(everything),
         "spec": [line for field, value in network.spec().items() for line in spec_lines(field, value)],
         "parameters": [

@@ -42,7 +42,7 @@ def reference_page(subject: Subject) -> dict[str, Any]:
             }
             for layer in range(1, network.depth + 1)
         ],
-        "imports": imports([*forward, *body, *penalty]),
+        "imports": imports(names([*forward, *body, *penalty])),
         "forward": [line.code for line in forward],
         "prediction": spell(program, program.prediction),
         "inputs": network.layers[0],

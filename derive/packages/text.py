@@ -1,6 +1,6 @@
 """Parts of emitted Python: literals that fit their lines, imports, constants, sizes."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from derive.backends import WIDTH
 from derive.backends.torch import ONE, Line
@@ -46,9 +46,9 @@ def names(body: Iterable[Line]) -> set[str]:
     return set().union(*(line.value.names for line in body))
 
 
-def imports(body: list[Line]) -> list[str]:
-    """The imports that the lines need beside torch."""
-    return ["import math"] if "math" in names(body) else []
+def imports(used: Container[str]) -> list[str]:
+    """The imports that lines with these names need beside torch."""
+    return ["import math"] if "math" in used else []
 
 
 def constant_lines(body: list[Line]) -> list[str]:
@@ -69,7 +69,12 @@ def function_lines(body: list[Line], taken: Iterable[str]) -> list[str]:
 
 def written_lines(body: Iterable[Line]) -> list[str]:
     """Each with its shape, and what it is."""
-    return [f"{line.fitting}  # {line.comment}" for line in body]
+    return [text for line in body for text in line.written(line.comment)]
+
+
+def shaped_lines(body: Iterable[Line]) -> list[str]:
+    """Each with its shape."""
+    return [text for line in body for text in line.written(line.shape)]
 
 
 def no_rows_lines(body: list[Line]) -> list[str]:

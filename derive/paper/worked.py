@@ -213,14 +213,13 @@ def largest_place(gradient: ndarray) -> tuple[int, int]:
 
 def decimal_text(value: float, digits: int = DECIMALS) -> str:
     """A number to a few decimals; minus zero is zero."""
-    text = f"{value:.{digits}f}"
-    return text.removeprefix("-") if float(text) == 0 else text
+    return f"{value:z.{digits}f}"
 
 
 def factor_text(value: float, digits: int) -> str:
     """A number in a product or a sum, to so many significant digits; in brackets where it begins with a minus."""
     text = rounded_latex(value, digits)
-    return f"({text})" if text.startswith("-") else text
+    return f"({text})" if value < 0 else text
 
 
 def significant_latex(rows: ndarray, digits: int) -> str:

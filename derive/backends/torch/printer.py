@@ -95,10 +95,10 @@ class Line:
         both = f"{self.shape} {self.meaning}"
         return both if len(f"    {self.code}  # {both}") <= WIDTH else self.shape
 
-    @property
-    def fitting(self) -> str:
-        """The code, on lines of its own where it and its shape would not fit on one."""
-        return assigned(self.target, self.value, WIDTH - len(f"      # {self.shape}"))
+    def written(self, comment: str) -> list[str]:
+        """The code and what is said behind it; on several lines where it and its shape would not fit on one."""
+        *lines, last = assigned(self.target, self.value, WIDTH - len(f"      # {self.shape}"))
+        return [*lines, f"{last}  # {comment}"]
 
 
 class TorchFormulas(FormulaPrinter):

@@ -57,7 +57,7 @@ def derive(program: Program) -> Derivation:
         if isinstance(symbol, Symmetric) and symbol in first_use:
             backward.append(of_free_entries(program, symbol, cotangents[symbol]))
             cotangents[symbol] = backward[-1].target
-    return Derivation(program, tuple(backward), {s: cotangents[s] for s in program.parameters})
+    return Derivation(program, tuple(backward), {s: cotangents[s] for s in program.parameters}, cotangents, ways)
 
 
 def of_free_entries(program: Program, symbol: Symmetric, G: MatrixExpr) -> Equation:

@@ -12,7 +12,6 @@ from derive.paper.blocks import WIDEST_CHANGE, Bullets, Paragraph, Section, Tabl
 from derive.paper.breaking import width
 from derive.paper.figures import skips_in_words
 from derive.paper.latex import latex, scalar_latex, shape_latex, symbol_in_line, symbolic_shape
-from derive.paper.passes import cotangent_of
 from derive.paper.prose import prose
 from derive.problems import MOST_PROVED, Network
 from derive.programs import BlockSum, Derivation, Program, Role, RowLogSumExp, RowMax, SymbolKind
@@ -125,9 +124,8 @@ def meaning_of(program: Program, symbol: MatrixSymbol) -> str:
 def questions_section(network: Network, derivation: Derivation) -> Section:
     program, last = derivation.program, network.depth
     Z = next(e.target for e in program.equations if e.target.name == program.notation.numbered("Z", last))
-    delta = next(
-        (e.value for e in derivation.backward if e.target == program.notation.cotangent(Z)), cotangent_of(derivation, Z)
-    )
+    delta = derivation.cotangents[Z]
+    delta = next((e.value for e in derivation.backward if e.target == delta), delta)
     value = latex(program, delta)
     formula = rf": $\boldsymbol{{\Delta}}_{{{last}}} = {value}$" if width(value) <= WIDEST_CHANGE else ""
     slope = "linear" if network.output_activation == "identity" else "activated"

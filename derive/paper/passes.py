@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from sympy import Basic, MatrixExpr, MatrixSymbol, OneMatrix, Symbol
+from sympy import Basic, MatrixSymbol, Symbol
 
 from derive.backends.torch import ONE, lines
-from derive.calculus import pull_back, rule
+from derive.calculus import rule
 from derive.paper.blocks import (
     WIDEST_LINE,
     Block,
@@ -228,7 +228,7 @@ def unnamed_cotangents(derivation: Derivation) -> list[Block]:
     named = {e.variable for e in derivation.backward}
     rows = []
     for equation in reversed(program.equations[:-1]):
-        cotangent = None if equation.target in named else cotangent_of(derivation, equation.target)
+        cotangent = None if equation.target in named else derivation.cotangents.get(equation.target)
         if cotangent is not None and not cotangent.has(MatrixSymbol):
             target, why_so = program.notation.cotangent(equation.target), prose("passes.constant")
             shape = shape_latex(program, target)
@@ -238,24 +238,7 @@ def unnamed_cotangents(derivation: Derivation) -> list[Block]:
 
 def step_proof(derivation: Derivation, step: Equation) -> list[Block]:
     """The proof of one backward step, by each way that the loss sees the variable."""
-    program = derivation.program
-    if step.variable is None:
-        return []
-    uses = [(e, cotangent_of(derivation, e.target)) for e in program.equations if step.variable in e.varies_with]
-    ways = [(through, cotangent) for through, cotangent in uses if cotangent is not None]
-    if not ways or len(ways) < len(uses):
-        return []
-    rows = proof_rows(writer_of(program, step), ways, step.variable, step.value)
+    found = derivation.ways.get(step.variable, [])
+    ways = [(through, derivation.cotangents[through.target], sent) for through, sent in reversed(found)]
+    rows = proof_rows(writer_of(derivation.program, step), ways, step.variable, step.value) if ways else []
     return [Chain(tuple(rows))] if rows else []
-
-
-def cotangent_of(derivation: Derivation, symbol: MatrixSymbol) -> MatrixExpr | None:
-    """The symbol of dL/dsymbol, or its constant value where it has no name."""
-    for e in derivation.backward:
-        if e.variable == symbol or e.target.name == derivation.program.notation.cotangent(symbol).name:
-            return e.target
-    if symbol == derivation.program.output:
-        return OneMatrix(1, 1)
-    uses = [e for e in derivation.program.equations if symbol in e.varies_with]
-    outer = cotangent_of(derivation, uses[0].target) if len(uses) == 1 else None
-    return None if outer is None else pull_back(uses[0], symbol, outer)

@@ -169,15 +169,20 @@ def plenty(letters: str) -> Iterator[str]:
 
 
 def proof_rows(
-    writer: IndexWriter, ways: list[tuple[Equation, MatrixExpr]], variable: MatrixSymbol, gradient: MatrixExpr
+    writer: IndexWriter,
+    ways: list[tuple[Equation, MatrixExpr, MatrixExpr]],
+    variable: MatrixSymbol,
+    gradient: MatrixExpr,
 ) -> list[Row]:
     """<G, dF> of each equation that the variable enters, dF from the equation, then dV alone on its side.
+
+    With each equation comes its G, and what it sends back.
 
     Of a single one entry by entry, where there is such a form; none where dF has no room on a line.
     """
     notation = writer.notation
     variation = notation.differential(variable)
-    changes = [differential(through, variable, variation) for through, _ in ways]
+    changes = [differential(through, variable, variation) for through, *_ in ways]
     known = [change for change in changes if change is not None]
     if len(known) < len(ways) or max(width(written_tex(notation, change)) for change in known) > WIDEST_CHANGE:
         return []
@@ -190,13 +195,12 @@ def proof_rows(
             return [Row(left, " + ".join([first, *others]), reason, "")]
         return [Row(left, first, reason, ""), *(Row("", rf"\quad {{}} + {part}", "", "", sign="") for part in others)]
 
-    alone, cotangents = f"${dv}$ alone on its side", [cotangent for _, cotangent in ways]
-    moved = (notation.differential(through.target) for through, _ in ways)
+    alone, cotangents = f"${dv}$ alone on its side", [cotangent for _, cotangent, _ in ways]
+    moved = (notation.differential(through.target) for through, *_ in ways)
     rows = line("dL", zip(cotangents, moved, strict=True), "the identity" + ", each way" * (len(ways) > 1))
     rows += line("", zip(cotangents, known, strict=True), f"only ${v}$ varies")
     if len(ways) > 1:
-        parts = [(pull_back(through, variable, cotangent), variation) for through, cotangent in ways]
-        return rows + line("", parts, f"{alone}: what stands beside it is added")
+        return rows + line("", [(sent, variation) for *_, sent in ways], f"{alone}: what stands beside it is added")
     proof = index_proof(writer, cotangents[0], known[0], gradient, variation)
     if proof:
         rows.append(Row("", proof[0], "entry by entry", ""))

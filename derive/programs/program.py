@@ -164,11 +164,17 @@ class Program:
 
 @dataclass(frozen=True)
 class Derivation:
-    """A program and the equations of its reverse sweep; `gradients` maps a parameter to the symbol of its gradient."""
+    """A program and the equations of its reverse sweep; `gradients` maps a parameter to the symbol of its gradient.
+
+    `cotangents` has dL/d of each symbol that the sweep came through: a symbol, or where it has no name what it is;
+    `ways` what each equation sends back to a symbol, which are added.
+    """
 
     program: Program
     backward: tuple[Equation, ...]
     gradients: dict[MatrixSymbol, MatrixSymbol]
+    cotangents: dict[MatrixSymbol, MatrixExpr] = field(default_factory=dict)
+    ways: dict[MatrixSymbol, list[tuple[Equation, MatrixExpr]]] = field(default_factory=dict)
     _repr_latex_: ClassVar[Callable[["Derivation"], str]]  # the paper's
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """The same circumstances for each test, on any machine and in any order, and packages emitted for the tests."""
 
+import hashlib
 import importlib
-import itertools
 import locale
 import os
 import random
@@ -68,29 +68,33 @@ def alike():
     assert circumstances() == before
 
 
-@pytest.fixture(scope="session", autouse=True)
-def libraries(tmp_path_factory):
-    """The folder that the tests of one run, in all processes, have in common for libraries, compiled in a hurry."""
+@pytest.fixture(scope="session")
+def of_all(tmp_path_factory):
+    """The folder that the tests of one run, in all processes, have in common."""
     own = tmp_path_factory.getbasetemp()
-    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-    os.environ["XDG_CACHE_HOME"] = str(shared / "cache")
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session", autouse=True)
+def libraries(of_all):
+    """Libraries are compiled once, and in a hurry."""
+    os.environ["XDG_CACHE_HOME"] = str(of_all / "cache")
     os.environ["CFLAGS"] = "-O1"
 
 
 @pytest.fixture(scope="session")
-def emitted(tmp_path_factory):
+def emitted(of_all):
     """A function from a network to a module of its package: that of the default network is the one that lies here.
 
-    Of other networks each file is written once, when it is first needed.
+    Of other networks each file is written once, when it is first needed, whichever process needs it.
     """
-    root = tmp_path_factory.mktemp("emitted")
+    root = of_all / "emitted"
+    root.mkdir(exist_ok=True)
     sys.path.insert(0, str(root))
-    numbers = itertools.count()
 
-    @cache
     def folder(network: Network) -> Path:
-        path = root / f"package{next(numbers)}"
-        path.mkdir()
+        path = root / f"package_{hashlib.sha256(repr(network).encode()).hexdigest()[:16]}"
+        path.mkdir(exist_ok=True)
         return path
 
     @cache
@@ -106,7 +110,9 @@ def emitted(tmp_path_factory):
         needed = {"__init__.py", "backward.py", f"{name}.py", *others}
         missing = [target for target in needed if not (path / target).exists()]
         for target, text in render(network, missing).items():
-            (path / target).write_text(text, encoding="utf-8")
+            own = path / f"{target}.{os.getpid()}"
+            own.write_text(text, encoding="utf-8")
+            own.replace(path / target)  # at once, as another process may read it
         importlib.invalidate_caches()
         return importlib.import_module(f"{path.name}.{name}")
 

@@ -14,10 +14,14 @@ from derive.problems.network import Network
 OUTPUTS = {"binary_cross_entropy": "sigmoid", "kl_div": "logsigmoid"}
 
 
-@pytest.mark.parametrize("inputs", [1, 3, 40, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 10))])
-@pytest.mark.parametrize("loss", [*LOSSES, "abs(p - y)**3", "-y*log_softmax(p)"])
-def test_run_agrees_and_training_lowers_the_loss(loss, inputs, emitted, tmp_path, capsys):
-    network = Network((inputs, 4, 2), "tanh", OUTPUTS.get(loss, "identity"), loss, "mean")
+USED = [(loss, 3) for loss in (*LOSSES, "abs(p - y)**3", "-y*log_softmax(p)")]
+USED += [(loss, inputs) for loss in ("mse_loss", "cross_entropy") for inputs in (1, 40)]
+OTHERS = [(loss, inputs) for loss in LOSSES for inputs in (1, 2, 10, 40) if (loss, inputs) not in USED]
+
+
+@pytest.mark.parametrize(("loss", "inputs"), [*USED, *(pytest.param(*o, marks=pytest.mark.slow) for o in OTHERS)])
+def test_run_agrees_training_lowers_the_loss_and_targets_are_in_its_range(loss, inputs, emitted, tmp_path, capsys):
+    network = Network((inputs, 4, 3), "tanh", OUTPUTS.get(loss, "identity"), loss, "mean")
     for seed in range(3):
         flags = ["--compare", "--points", "10", "--seed", str(seed), "--dtype", "float64", "--out", str(tmp_path)]
         assert emitted(network, "run").main(flags) == 0, capsys.readouterr()
@@ -25,16 +29,14 @@ def test_run_agrees_and_training_lowers_the_loss(loss, inputs, emitted, tmp_path
     assert emitted(network, "train").main(["--epochs", "20", "--points", "64", *out]) == 0, capsys.readouterr().err
     first, last = map(float, re.search(r"loss (\S+) in the first epoch, (\S+) in", capsys.readouterr().out).groups())
     assert math.isfinite(last) and last < first
-
-
-@pytest.mark.parametrize("inputs", [1, 3, 40, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 10))])
-@pytest.mark.parametrize("loss", LOSSES)
-def test_targets_are_in_the_range_that_the_loss_takes(loss, inputs, emitted):
-    """Powers of means of squares, so from 0 to 1; where they are the probabilities of a row, they add up to 1."""
-    network = Network((inputs, 2, 3), output_activation=OUTPUTS.get(loss, "identity"), loss=loss)
     _, x, y = emitted(network, "run").sample(3, 500, torch.float64)
+    in_range(network, x, y)
+
+
+def in_range(network, x, y):
+    """Powers of means of squares, so from 0 to 1; where they are the probabilities of a row, they add up to 1."""
     assert y.shape == (500, 3) and y.min() >= 0 and y.max() <= 1
-    if LOSSES[loss].distribution:
+    if network.criterion().distribution:
         torch.testing.assert_close(y.sum(1), torch.ones(500, dtype=torch.float64))
         assert y.min() > 0 and len(set(y[0].tolist())) == 3
     else:

@@ -140,7 +140,7 @@ WORDS = (
     *(
         Word(TORCH + name)
         for name in (
-            *("addcmul", "addmm", "amax", "arange", "clamp", "index_select", "logsumexp", "maximum", "minimum", "mm"),
+            *("addcmul", "addmm", "amax", "arange", "clamp", "logsumexp", "maximum", "minimum", "mm"),
             *("mul", "nn.functional.linear", "sqrt", "square", "sub", "where", "zeros_like"),
         )
     ),

@@ -11,8 +11,6 @@ from sympy import (
     MatrixSymbol,
     Mul,
     OneMatrix,
-    Poly,
-    Symbol,
     Transpose,
     cancel,
 )
@@ -158,10 +156,3 @@ def quadratic(derivation: Derivation) -> Quadratic | None:
     scale, _ = L.value.as_coeff_mmul()
     ratio = cancel(scale * E.value.formula / error.value.formula**2)
     return Quadratic(error.target, ratio, (E.target, L.target)) if is_number(ratio) else None
-
-
-def polynomial(formula: Expr, t: Symbol) -> list[Expr] | None:
-    """c0, c1, ... of c0 + c1 t + ..., numbers; None where it is no polynomial in t."""
-    if formula.free_symbols != {t} or not formula.is_polynomial(t):
-        return None
-    return Poly(formula, t).all_coeffs()[::-1]

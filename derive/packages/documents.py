@@ -6,7 +6,6 @@ from typing import Any
 from derive.packages.subject import Subject
 from derive.paper import Figure, Picture, Section, glossary, network_title, prose
 from derive.paper.formats import HtmlPage, Page, svg
-from derive.programs import Derivation
 
 
 def derivation_page(page: Page, sheet: bool = False) -> Callable[[Subject], dict[str, Any]]:
@@ -27,17 +26,12 @@ def page_holes(page: Page, title: str, document: list[Section]) -> dict[str, Any
 
 def html_page(subject: Subject) -> dict[str, Any]:
     """The document as one file of HTML."""
-    title = network_title(subject.network)
     about = prose("about.derivation", what=f"`{subject.network}`")
-    return html_holes(title, about, subject.document, subject.derivation)
+    return html_holes(network_title(subject.network), about, subject.document, glossary(subject.derivation))
 
 
-def html_holes(title: str, about: str, document: list[Section], derivation: Derivation) -> dict[str, Any]:
-    """A document as one file of HTML; the glossary says what to show beside a symbol."""
-    return shown_holes(title, about, document, glossary(derivation))
-
-
-def shown_holes(title: str, about: str, document: list[Section], terms: list[dict[str, str]]) -> dict[str, Any]:
+def html_holes(title: str, about: str, document: list[Section], terms: list[dict[str, str]]) -> dict[str, Any]:
+    """A document as one file of HTML; the terms of a glossary say what to show beside a symbol."""
     page = HtmlPage({term["tex"]: term["name"] for term in terms})
     sections = page.sections(document)
     return {

@@ -13,7 +13,6 @@ from derive.packages.documents import (
     html_holes,
     html_page,
     page_holes,
-    shown_holes,
 )
 from derive.packages.expression import expression_page, function_page, pullback_page
 from derive.packages.own import data_page, given_page, steps_page
@@ -22,7 +21,7 @@ from derive.packages.reference import reference_page, run_page, train_page
 from derive.packages.speed import backends_page, c_page, device_page, fast_page, header_page, native_page
 from derive.packages.subject import Subject, subject_of, title_page
 from derive.packages.templates import DERIVE, page
-from derive.paper import SHOWN_AS_DRAWN, Section, Shown, prose
+from derive.paper import SHOWN_AS_DRAWN, Section, Shown, glossary, prose
 from derive.paper.formats import MarkdownPage, TexPage, svg
 from derive.problems import Network
 from derive.programs import Derivation, Program
@@ -93,27 +92,18 @@ def render(network: Network, names: Iterable[str] = tuple(TARGETS), shown: Shown
 
 def expression_pages(derivation: Derivation, headline: str, document: list[Section]) -> dict[str, str]:
     """The derivation of a matrix expression, in each format."""
-    html = html_holes(headline, prose("about.expression"), document, derivation)
+    return document_pages(headline, prose("about.expression"), document, glossary(derivation))
+
+
+def document_pages(
+    title: str, about: str, document: list[Section], terms: list[dict[str, str]] | None = None
+) -> dict[str, str]:
+    """A document as Markdown, LaTeX and HTML, which shows the terms of a glossary, and its figures."""
     return {
-        **printed(headline, document),
-        "derivation.html": page("derivation.html.j2", html),
+        "derivation.md": page("derivation.md.j2", page_holes(MarkdownPage(), title, document)),
+        "derivation.tex": page("derivation.tex.j2", page_holes(TexPage(), title, document)),
+        "derivation.html": page("derivation.html.j2", html_holes(title, about, document, terms or [])),
         **{f"{name}.svg": page("figure.svg.j2", {"figure": svg(figure)}) for name, figure in figures(document).items()},
-    }
-
-
-def printed(title: str, document: list[Section]) -> dict[str, str]:
-    """A document as Markdown and LaTeX."""
-    return {
-        f"derivation.{end}": page(f"derivation.{end}.j2", page_holes(form, title, document))
-        for end, form in (("md", MarkdownPage()), ("tex", TexPage()))
-    }
-
-
-def document_pages(title: str, about: str, document: list[Section]) -> dict[str, str]:
-    """A document without formulas of its own, as Markdown, LaTeX and HTML."""
-    return {
-        **printed(title, document),
-        "derivation.html": page("derivation.html.j2", shown_holes(title, about, document, [])),
     }
 
 

@@ -43,9 +43,6 @@ class Statements(Expressions):
                 self.declaration()
             case _:
                 self.expression()
-                while self.peek() == ",":
-                    self.take()
-                    self.expression()
                 self.take(";")
 
     def one(self) -> list[str]:

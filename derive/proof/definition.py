@@ -82,16 +82,6 @@ class OnKink(ArithmeticError):
     """A point at which a condition is an equality, so that there may be no derivative."""
 
 
-def scalar(node: Expr, given: Environment) -> Expr:
-    """The number that a scalar expression, or a 1 x 1 matrix, is for given entries of its symbols."""
-    return Evaluation(given).scalar(node)
-
-
-def entries(node: MatrixExpr | MatrixBase, given: Environment) -> numpy.ndarray:
-    """The entries of a matrix expression for given entries of its symbols."""
-    return Evaluation(given).entries(node)
-
-
 def as_decimal(number: Expr) -> Expr:
     """A number that is not rational as a decimal of many digits."""
     return number.evalf(decimals()) if number.is_number and not number.is_Rational and not number.is_Float else number

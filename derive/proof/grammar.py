@@ -180,8 +180,6 @@ class RightSides:
         match node:
             case ast.Compare(left=left, ops=[op], comparators=[right]) if isinstance(op, COMPARISON_NODES):
                 self.each([left, right])
-            case ast.UnaryOp(op=ast.Invert(), operand=operand):
-                self.condition(operand)
             case ast.BinOp(op=ast.BitAnd() | ast.BitOr(), left=left, right=right):
                 self.condition(left)
                 self.condition(right)
@@ -191,12 +189,8 @@ class RightSides:
     def call(self, node: ast.Call) -> None:
         path, arguments = ast.unparse(node.func), list(node.args)
         match node.func:
-            case ast.Attribute(value=ast.Name(id="torch"), attr="arange") if self.fast and len(arguments) == 1:
-                self.length(arguments.pop())
             case ast.Name(id=name) if self.fast and name in self.functions:
                 path = self.functions[name].removeprefix("self.flat_gradient.")
-            case ast.Name(id="_blocks") if self.fast:
-                pass
             case ast.Attribute() if path in self.known:
                 pass
             case ast.Attribute(value=tensor, attr=name) if name in self.known:
@@ -215,16 +209,6 @@ class RightSides:
                 self.scale(keyword.value)
             else:
                 self.argument(keyword.value, path in SHAPED)
-
-    def length(self, node: ast.expr) -> None:
-        """How many entries a buffer has."""
-        match node:
-            case ast.Call(func=ast.Attribute(value=ast.Name() as name, attr="numel"), args=[], keywords=[]):
-                self.value(name)
-            case ast.Call(func=ast.Name(id="len"), args=[ast.Name() as name], keywords=[]):
-                self.value(name)
-            case _:
-                raise Unknown(node, "no number of entries")
 
     def argument(self, node: ast.expr, is_size: bool) -> None:
         match node:

@@ -18,7 +18,7 @@ BUILTINS = re.findall(
     len list map max min next property range sorted str sum tuple type zip""",
 )
 OF_SIZES = {  # functions and methods among whose arguments are sizes, axes or orders
-    *("amax", "arange", "cat", "expand", "eye", "index_select", "logsumexp", "matrix_power", "new_empty", "new_ones"),
+    *("amax", "arange", "cat", "expand", "eye", "logsumexp", "matrix_power", "new_empty", "new_ones"),
     *("new_zeros", "pad", "polygamma", "reshape", "split", "split_with_sizes", "sum", "unsqueeze", "view", "zeta"),
 }
 

@@ -25,7 +25,6 @@ from derive.proof.tensor import (
     BOOL,
     DEFAULT,
     FLOAT,
-    INDEX,
     RefusedByTorch,
     Tensor,
     add_product,
@@ -265,16 +264,8 @@ def sub(left: Tensor, right: Any, /, *, out: Tensor) -> Tensor:
     return stored(left - right, out, left, right)
 
 
-def index_select(tensor: Tensor, dim: int, index: Tensor, /, *, out: Tensor) -> Tensor:
-    if index.dtype != INDEX or index.ndim != 1:
-        raise RefusedByTorch(f"index_select: expected a vector of places, got {index.shape}, {index.dtype}")
-    if numpy.shares_memory(tensor.entries, out.entries):
-        raise RefusedByTorch("out: is what is selected from")
-    return stored(Tensor(numpy.take(values(tensor), index.entries.astype(int), dim)), out)
-
-
-def arange(stop: int, /, *, device: str, dtype: str = INDEX) -> Tensor:
-    return Tensor(numpy.array([i if dtype == INDEX else Integer(i) for i in range(stop)], dtype=object), dtype)
+def arange(stop: int, /, *, dtype: str, device: str) -> Tensor:
+    return Tensor(numpy.array([Integer(i) for i in range(stop)], dtype=object), dtype)
 
 
 def zeros_like(tensor: Tensor, /) -> Tensor:

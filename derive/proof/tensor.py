@@ -20,7 +20,7 @@ from derive.formulas import FUNCTIONS, NamedFunction, z
 from derive.proof.contexts import KEPT, LOGS, NAMINGS
 from derive.proof.numerical import decimal_product, numerically
 
-FLOAT, DEFAULT, INDEX, BOOL = "float64", "float32", "int64", "bool"  # DEFAULT: made without a dtype, so rounded
+FLOAT, DEFAULT, BOOL = "float64", "float32", "bool"  # DEFAULT: made without a dtype, so rounded
 MOST_BITS = 100_000  # of a number: longer ones only come from code that is not ours
 
 

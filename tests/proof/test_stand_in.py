@@ -58,8 +58,7 @@ t.addmm(v, s, b, out=r); r = a.clone(); t.addmm(a, s, b, beta=-2, alpha=2, out=r
 t.addmm(a, s, b, beta=0, out=r); t.sub(a, b, out=a); r = a.clone(); t.mul(a, v, out=r).mul_(2); t.mul(a, 2, out=a)
 t.mul(p[:2, None], v, out=a); t.addcmul(a, a, b, value=-2, out=a); r = a.clone()
 t.addcmul(n, b, b, value=1 / 4, out=r); r = v.clone()
-t.index_select(big.view(-1), 0, t.arange(3, device=device), out=r); r = t.arange(4, device=device)
-r = t.arange(4, device=device)[1:].new_empty(2).copy_(t.arange(2, device=device)); r = t.where(a <= b, a, 0)
+r = a.new_empty(2).copy_(v[:2]); r = t.where(a <= b, a, 0)
 r = t.where(a > 0, b, a); r = t.where(a == b, 1, b); r = t.where(a != b, a, n); r = t.where((a < 1) & (b > 0), a, b)
 r = t.where(~(a < 1) | (b >= 2), a, b); r = t.where(n < 1, n, 2); r = t.where(a > 0, t.where(a > 1, a, 2), b)
 r = t.where(v > 0, 1, a); r = a == b; r = a != b; r = a < v; r = a >= 0; r = a <= n; r = t.zeros_like(a)
@@ -107,9 +106,7 @@ r = t.clamp(a, v, v); r = t.clamp(a, n); r = t.clamp(k, 0, 5, 6); r = t.clamp(0,
 r = t.where(a > 0); r = t.logsumexp(a, 5); r = t.logsumexp(n, 0); r = t.logsumexp(a); r = t.amax(a); r = a.new_tensor(a)
 r = a.new_tensor([a, b]); r = a.new_tensor("1"); r = a.new_tensor([True]); r = a.new_ones(-1); r = a.new_ones(2.5)
 r = a.new_ones([2, 3]); r = t.arange(3, device=device) + 1; r = t.arange(3, device=device) * a[0]
-a[0].copy_(t.arange(3, device=device)); t.arange(3, device=device).copy_(v); r = v.clone()
-t.index_select(v, 0, v, out=r); t.index_select(v, 0, t.arange(3, device=device), out=v)
-t.index_select(v, 0, t.arange(4, device=device)[1:], out=v.clone()); r = a.new_empty(2); r = a.new_empty(2) * 0
+a[0].copy_(t.arange(3, device=device)); r = v.clone(); r = a.new_empty(2); r = a.new_empty(2) * 0
 r = a.new_empty(2) - a.new_empty(2); r = a.new_empty(60).sum() - a.new_empty(2, 30).sum(); r = a.new_empty(2)**0
 r = a / a; r = a / 0; r = 0 / a; r = 1 / a; r = a**-1; r = a ** (1 / 2); r = 0**a; r = a**a; r = (-1) ** p
 r = t.log(a); r = t.sqrt(a); r = t.exp(t.log(a)); r = t.sqrt(a) ** 2; r = t.acos(k); r = t.acosh(k); r = t.asin(k)

@@ -13,35 +13,22 @@ from derive.programs import GREEK, greek
 
 TOKEN = re.compile(r"\\begin\{(\w+)\}|\\end\{(\w+)\}|\\[A-Za-z]+|\\.|[A-Za-z]|\d+(?:\.\d+)?|\S", re.DOTALL)
 OPERATOR_SIGNS = {
-    "cap": "\u2229",
     "cdot": "\u22c5",
     "cdots": "\u22ef",
-    "circ": "\u2218",
-    "cup": "\u222a",
-    "dagger": "\u2020",
-    "ddots": "\u22f1",
-    "dots": "\u2026",
     "ge": "\u2265",
-    "infty": "\u221e",
     "langle": "\u27e8",
     "ldots": "\u2026",
     "le": "\u2264",
-    "lVert": "\u2016",
     "lvert": "|",
-    "mid": "|",
     "ne": "\u2260",
     "odot": "\u2299",
     "oslash": "\u2298",
     "otimes": "\u2297",
-    "prod": "\u220f",
     "rangle": "\u27e9",
-    "rVert": "\u2016",
     "rvert": "|",
     "sum": "\u2211",
     "times": "\u00d7",
     "vdots": "\u22ee",
-    "vee": "\u2228",
-    "wedge": "\u2227",
 }
 LETTER_SIGNS = {"partial": "\u2202", "top": "\u22a4"}
 CLOSE = ("/", "|", "\u27e8", "\u27e9", "\u2016")
@@ -238,8 +225,6 @@ class TexReader:
             return made("mover", self.group(), made("mo", "\u02d9"))
         if name == "sqrt":
             return made("msqrt", self.group())
-        if name == "boxed":
-            return made("mrow", self.group(), **{"class": "boxed"})
         if name == "boldsymbol":
             return self.bold()
         if name in ("mathrm", "text"):

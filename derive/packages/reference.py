@@ -30,7 +30,7 @@ def reference_page(subject: Subject) -> dict[str, Any]:
     forward_equations, loss_equations = program.predicting()
     printer, by_rows = LayersPrinter(program), network.penalty and network.reduction == "sum"
     forward, body = [printer.line(equation) for equation in forward_equations], lines(program, loss_equations)
-    penalty = penalty_body(subject)
+    penalty, penalty_lines = reference_penalty(subject)
     return {
         "network": docstring_lines(network),
         "layers": [
@@ -50,7 +50,7 @@ def reference_page(subject: Subject) -> dict[str, Any]:
         "weight": "len(x) / points" if network.divided_by else "1",
         "share": ", len(x) / points" if by_rows else "",
         "loss": reference_loss(network, body, spell(program, program.prediction)),
-        "penalty_lines": reference_penalty(subject, penalty),
+        "penalty_lines": penalty_lines,
         **penalty_page(subject),
     }
 
@@ -66,21 +66,15 @@ def reference_loss(network: Network, body: list[Line], prediction: str) -> list[
     return [*rows, f"{prediction} = net(x)", *(line.code for line in body)]
 
 
-def penalty_body(subject: Subject) -> list[Line]:
+def reference_penalty(subject: Subject) -> tuple[list[Line], list[str]]:
+    """The penalty, and the lines that add it to the loss."""
     if subject.of_penalty is None:
-        return []
+        return [], []
     program = subject.of_penalty.program
-    return lines(program, all_in_parts(program.equations))
-
-
-def reference_penalty(subject: Subject, body: list[Line]) -> list[str]:
-    """The penalty as lines that add it to the loss."""
-    if subject.of_penalty is None:
-        return []
-    program = subject.of_penalty.program
+    body = lines(program, all_in_parts(program.equations))
     weights = [f"{spell(program, W)} = net.fc{layer}.weight" for layer, W in enumerate(program.parameters, 1)]
     *each, total = body
-    return [*weights, *(line.code for line in each), f"loss = loss + share * ({total.value.text})"]
+    return body, [*weights, *(line.code for line in each), f"loss = loss + share * ({total.value.text})"]
 
 
 def run_page(subject: Subject) -> dict[str, Any]:

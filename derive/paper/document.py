@@ -4,7 +4,9 @@ Every formula of a step is printed from an equation of the derivation, its diffe
 index form: none is typed. Typed are only definitions and the translation to other books.
 """
 
+from collections import defaultdict
 from dataclasses import replace
+from itertools import zip_longest
 
 from sympy import Expr, MatrixSymbol
 
@@ -38,7 +40,7 @@ from derive.paper.guide import (
 )
 from derive.paper.latex import latex, shape_latex, symbol_in_line, written_tex
 from derive.paper.one_weight import weight_sections
-from derive.paper.passes import backward_sections, forward_sections, without_repetition
+from derive.paper.passes import backward_sections, forward_sections, same_but_for_layer, without_repetition
 from derive.paper.pictured import pictured_sections
 from derive.paper.prose import prose
 from derive.paper.rules import rules_sections
@@ -253,22 +255,21 @@ def applied(function: str) -> str:
 
 def recursion_sections(network: Network, derivation: Derivation) -> list[Section]:
     """The equations of one hidden layer with its number replaced by l; none where layers differ or have no A."""
-    if (
-        network.depth < 3
-        or network.skip
-        or len({network.activation_of(layer) for layer in range(1, network.depth)}) > 1
-        or network.function(1) == z
-    ):
-        return []
-    program, layer = derivation.program, network.depth - 1
+    program, of_layers = derivation.program, defaultdict(list)
     predicting, _ = program.predicting()
-    symbols = (*program.parameters, *(e.target for e in predicting))
-    about = {symbol for symbol in symbols if program.notation.layer(symbol.name) == layer}
-    wanted = [e for e in derivation.equations if (e.variable or e.target) in about]
-    notation = NetworkNotation(any_layer=layer)
+    symbols = {*program.parameters, *(e.target for e in predicting)}
+    for equation in derivation.equations:
+        if (about := equation.variable or equation.target) in symbols:
+            of_layers[program.notation.layer(about.name)].append(equation)
+    hidden = [of_layers[layer] for layer in range(1, network.depth)]
+    pairs = [pair for other in hidden[:-1] for pair in zip_longest(hidden[-1], other)]
+    alike = all(one and other and same_but_for_layer(program, one, other) for one, other in pairs)
+    if not pairs or not alike or network.function(1) == z:
+        return []
+    notation = NetworkNotation(any_layer=network.depth - 1)
     rows = [
         row
-        for e in wanted
+        for e in hidden[-1]
         for row in broken_rows(written_tex(notation, e.target), written_tex(notation, e.value), e.rule, "")
     ]
     return [

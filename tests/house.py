@@ -33,6 +33,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 FORBIDDEN = {"torch", "generated", "tests"}
 RECORDERS = {"derive/modules/graph.py"}  # which import torch, to record modules with it, and only when they are called
 IMPORTERS = {"import_module", "__import__"}
+ASKING = {"backends", "calculus", "formulas", "operations", "packages"}  # rooms that read no text by patterns
 GIVING_NAMES = (torch, torch.nn.functional, torch.special, torch.ops.aten, sympy)
 LONGEST_FILE, LONGEST_CLASS = 400, 200  # lines
 OF_SYMBOLS = {
@@ -209,6 +210,8 @@ def offence(trees: dict[str, ast.Module], own: str, module: str, name: str) -> s
         return "an import relative to the file; write it from derive on"
     if root in FORBIDDEN:
         return f"derive/ never imports {root}"
+    if root == "re" and own.partition(".")[0] in ASKING:
+        return "a pattern reads text; what is printed is known before it is printed"
     if root != "derive":
         return ""
     other = room_of(module)

@@ -118,6 +118,7 @@ PLANTED = {
     "import_module(name=f'torch.{name}')": "never imports torch",
     "__import__('torch.nn')": "never imports torch",
     "from generated import backward": "never imports generated",
+    "from re import fullmatch": "a pattern reads text",
     "from derive.packages import render": "packages is not below calculus",
     "from derive.reading import Reader": "reading is not below calculus",
     "from derive.programs.notation import NETWORK": "is inside",

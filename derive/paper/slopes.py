@@ -1,7 +1,7 @@
 """The activations: their slopes from their definitions, and a figure of what they do to errors."""
 
 import numpy
-from sympy import Expr, Integer, MatrixSymbol, Symbol, diff
+from sympy import Expr, Integer, MatrixExpr, MatrixSymbol, Symbol, diff
 from sympy.core.parameters import distribute
 
 from derive.formulas import NamedFunction, opened
@@ -11,7 +11,7 @@ from derive.paper.latex import rounded_latex, scalar_latex
 from derive.paper.plots import Touching, plot
 from derive.paper.prose import prose
 from derive.problems import Network
-from derive.programs import Derivation, Elementwise, Equation, SymbolKind, entry
+from derive.programs import Derivation, Elementwise, Equation, Role, SymbolKind, entry, formula_of
 
 FARTHEST, STEPS_ASIDE = 6, 24  # of the z at which an activation is drawn, and in how many steps to both sides
 
@@ -54,36 +54,29 @@ def slope_sections(network: Network, derivation: Derivation) -> list[Section]:
     return [Section("Slopes of the activations", "slopes", (Paragraph(prose("slopes.note")), *blocks))]
 
 
-def step_back(derivation: Derivation, equation: Equation) -> tuple[Equation, MatrixSymbol] | None:
-    """The backward step through an activation, and what is sent back to it; None where more than that enters it."""
+def sent_back(derivation: Derivation, equation: Equation) -> tuple[MatrixExpr, MatrixExpr]:
+    """What an activation sends back, and the error that it makes it of."""
     (Z,) = equation.value.operands.values()
-    step = next((e for e in derivation.backward if e.variable == Z), None)
-    sent = [use for use in step.uses if derivation.program.notation.is_cotangent(use.name)] if step else []
-    if step is None or len(sent) != 1 or set(step.uses) - {Z, equation.target, *sent}:
-        return None
-    return step, sent[0]
+    return dict(derivation.ways[Z])[equation], derivation.cotangents[equation.target]
 
 
 def slope_used(derivation: Derivation, equation: Equation, names: dict[Symbol, Symbol]) -> Expr:
-    """The slope as the backward step has it, which is that step for an error of 1."""
-    found = step_back(derivation, equation)
-    if found is None or not isinstance(found[0].value, Elementwise):
-        (scalar,) = equation.value.operands
-        return diff(equation.value.formula, scalar).xreplace({equation.value.formula: entry(equation.target), **names})
+    """The slope as the backward step has it: what is sent back, for an error of 1."""
+    (back, _), (g, _) = map(formula_of, sent_back(derivation, equation))
     with distribute(False):
-        return found[0].value.formula.xreplace({entry(found[1]): Integer(1), **names})
+        return (back.xreplace({g: Integer(1)}) if g.is_Symbol else back / g).xreplace(names)
 
 
 def saturation(derivation: Derivation, equation: Equation, name: str) -> tuple[list[Block], list[Block]]:
     """The activation and its slope as a figure, by the derivation's own equations; and what they do to errors."""
-    found = step_back(derivation, equation)
-    if found is None:
+    (Z,), (sent, error) = equation.value.operands.values(), sent_back(derivation, equation)
+    if not isinstance(error, MatrixSymbol):
         return [], []
-    (step, sent), (Z,) = found, equation.value.operands.values()
+    step = Equation(derivation.program.notation.made(Role.SLOPE, equation.target), sent, "", "")
     z = [FARTHEST * count / STEPS_ASIDE for count in range(-STEPS_ASIDE, STEPS_ASIDE + 1)]
     column = numpy.array(z).reshape(-1, 1)
     try:
-        values = evaluate((equation, step), {Z: column, sent: numpy.ones_like(column)})
+        values = evaluate((equation, step), {Z: column, error: numpy.ones_like(column)})
     except ValueError:
         return [], []
     a, slopes = ([float(value) for value in values[symbol][:, 0]] for symbol in (equation.target, step.target))

@@ -39,10 +39,10 @@ def derive(program: Program) -> Derivation:
         used = [symbol for symbol in equation.varies_with if symbol in active]
         for symbol in used:
             sent = pull_back(equation, symbol, cotangents[equation.target])
-            ways[symbol].append((equation, without_zeros(sent, sums)))
+            ways[symbol].insert(0, (equation, without_zeros(sent, sums)))
         for symbol in sorted(used, key=lambda symbol: symbol not in program.parameters):
             if first_use[symbol] == equation:
-                value = add([part for _, part in ways[symbol]], symbol.shape)
+                value = add([part for _, part in reversed(ways[symbol])], symbol.shape)
                 already = getattr(value, "name", "") == program.notation.cotangent(symbol).name
                 if needs_name(value, program) or (symbol in program.parameters and not already):
                     step = backward_step(program, symbol, value, same.get(symbol, symbol))

@@ -210,7 +210,7 @@ def goal(derivation: Derivation, step: Equation, rules: list[str]) -> str:
         free = program.notation.role(step.target.name)[0] is Role.FREE
         return prose("passes.free", G=f"${latex(program, step.uses[0], in_line=True)}$") if free else step.meaning
     variable, shape = f"${symbol_in_line(program, step.variable)}$", shape_latex(program, step.variable)
-    uses = [(derivation.labels[e.target], e) for e in program.equations if step.variable in e.varies_with]
+    uses = [(derivation.labels[e.target], e) for e, _ in derivation.ways.get(step.variable, [])]
     if not uses:
         return prose("passes.unseen", variable=variable, shape=shape)
     places = enumerated([f"${latex(program, e.target)}$ in {label}" for label, e in uses], "and")
@@ -239,6 +239,6 @@ def unnamed_cotangents(derivation: Derivation) -> list[Block]:
 def step_proof(derivation: Derivation, step: Equation) -> list[Block]:
     """The proof of one backward step, by each way that the loss sees the variable."""
     found = derivation.ways.get(step.variable, [])
-    ways = [(through, derivation.cotangents[through.target], sent) for through, sent in reversed(found)]
+    ways = [(through, derivation.cotangents[through.target], sent) for through, sent in found]
     rows = proof_rows(writer_of(derivation.program, step), ways, step.variable, step.value) if ways else []
     return [Chain(tuple(rows))] if rows else []

@@ -84,9 +84,8 @@ def examples(derivation: Derivation) -> dict[str, tuple[Equation, MatrixSymbol]]
     """For each rule of the backward pass, the first forward equation and variable that it is used on."""
     found: dict[str, tuple[Equation, MatrixSymbol]] = {}
     for step in derivation.backward:
-        for equation in derivation.program.equations:
-            if step.variable in equation.varies_with:
-                found.setdefault(rule(equation, step.variable), (equation, step.variable))
+        for equation, _ in derivation.ways.get(step.variable, []):
+            found.setdefault(rule(equation, step.variable), (equation, step.variable))
     return found
 
 

@@ -167,7 +167,7 @@ class Derivation:
     """A program and the equations of its reverse sweep; `gradients` maps a parameter to the symbol of its gradient.
 
     `cotangents` has dL/d of each symbol that the sweep came through: a symbol, or where it has no name what it is;
-    `ways` what each equation sends back to a symbol, which are added.
+    `ways` what each equation sends back to a symbol, in their order; that is added.
     """
 
     program: Program

@@ -11,7 +11,7 @@ from derive.backends.fast.rows import OnlyGradients, accumulated
 from derive.backends.fast.steps import Statement
 from derive.calculus import hvp, with_slopes
 from derive.operations import activations
-from derive.programs import NETWORK, Derivation, Equation, Role, needed
+from derive.programs import Derivation, Equation, Role, needed
 
 
 def curvature(derivation: Derivation) -> Derivation:
@@ -67,6 +67,9 @@ class Hessian(OnlyGradients):
     def slope(self, equation: Equation) -> None:
         """A slope is an equation of its own here."""
 
+    def is_tangent(self, symbol: MatrixSymbol) -> bool:
+        return self.program.notation.role(symbol.name)[0] is Role.TANGENT
+
     def has_kernel(self, equation: Equation) -> bool:
         return super().has_kernel(equation) or self.slope_kernel(equation) is not None
 
@@ -105,7 +108,7 @@ class HessianOfColumns(Hessian, Columns):
     def products(self, target: MatrixSymbol, terms: list[tuple[MatrixExpr, MatrixExpr]]) -> Iterable[Statement]:
         if target in self.gradients:
             W = self.gradients[target]
-            plain_first = sorted(terms, key=lambda term: undotted(term[1]) != term[1])
+            plain_first = sorted(terms, key=lambda term: self.is_tangent(term[1]))
             for index, (left, A) in enumerate(plain_first if W in self.layers else ()):
                 yield from self.weight_gradient(W, left.arg, A, begins=not index)
             return
@@ -113,7 +116,7 @@ class HessianOfColumns(Hessian, Columns):
         for index, (A, right) in enumerate(term for term in terms if not isinstance(term[0], OneMatrix)):
             if isinstance(right, MatrixSymbol):
                 weights, factor = self.weights(right), self.source(A)
-            elif undotted(A) == A:
+            elif not self.is_tangent(A):
                 weights, factor = self.transposed(self.block_of(right.arg)[0]), Name(self.with_one(A))
             else:
                 weights, factor = self.transposed(self.weights(right.arg).text), self.source(A)
@@ -126,16 +129,10 @@ class HessianOfColumns(Hessian, Columns):
         self, W: MatrixSymbol, Delta: MatrixSymbol, A: MatrixSymbol, begins: bool = True
     ) -> Iterable[Statement]:
         """Of a tangent that of W alone: the gradient of b comes with a row of ones."""
-        if undotted(A) == A:
+        if not self.is_tangent(A):
             yield from super().weight_gradient(W, Delta, A)
             return
         block = self.gradient_of(W)
         name = f"{block}_weights"
         self.view(name, first_rows(block, self.width(A)))
         yield Statement(accumulated(name, self.source(A), self.transposed(Delta), begins), (Delta, A))
-
-
-def undotted(symbol: MatrixSymbol) -> MatrixSymbol:
-    """What a tangent is the tangent of; anything else itself."""
-    role, other = NETWORK.role(symbol.name)
-    return MatrixSymbol(other, *symbol.shape) if role is Role.TANGENT else symbol

@@ -236,7 +236,8 @@ def significant_latex(rows: ndarray, digits: int) -> str:
 
 def places(rows: ndarray, most: int) -> int:
     """As many decimals as these numbers have, up to so many."""
-    return max(len(f"{value:.{most}f}".rstrip("0").partition(".")[2]) for row in rows for value in row)
+    values = rows.ravel().tolist()
+    return next(n for n in range(most + 1) if all(round(value, n) == round(value, most) for value in values))
 
 
 def matrix_latex(rows: ndarray, digits: int = DECIMALS) -> str:

@@ -40,6 +40,7 @@ from sympy import (
 from derive import derivation, gradient
 from derive.matrix import apply, column_sum, logsumexp, relu, sigmoid, softmax, total
 from derive.matrix_derivation import MatrixDerivation
+from derive.programs import add
 from derive.proof import NotProved
 from derive.proof import expressions as certify
 from tests.helpers.cookbook import PROBLEMS, A, E, S, T, W, X, a, b, c, k, m, n, s, x
@@ -565,3 +566,19 @@ def test_relu_and_sigmoid_are_torchs_at_zero_too():
     value, gradients = computed(derived, X=x.detach())
     torch.testing.assert_close(value, expected.detach())
     torch.testing.assert_close(gradients.X, torch.autograd.grad(expected, x)[0], rtol=1e-14, atol=0)
+
+
+def test_the_sweep_keeps_what_each_use_of_a_symbol_sends_back_and_what_has_no_name():
+    y = MatrixSymbol("y", m, 1)
+    d = derivation(Trace((A * x - y).T * (A * x - y)) + Trace(x.T * x) + Trace(y.T * y), [x], prove=False).derivation
+    for step in d.backward:
+        uses = [equation for equation, _ in d.ways[step.variable]]
+        assert uses == [equation for equation in d.program.equations if step.variable in equation.uses]
+        assert add([sent for _, sent in reversed(d.ways[step.variable])], step.value.shape) == step.value
+        assert d.cotangents[step.variable] == step.target
+    named = {step.variable: step.target for step in d.backward}
+    unnamed = {value for symbol, value in d.cotangents.items() if symbol not in named}
+    assert OneMatrix(1, 1) in unnamed and unnamed & {*named.values()}  # a number, or another one repeated
+    assert all(value.atoms(MatrixSymbol) <= {*named.values()} for value in unnamed)
+    alone = {equation.target for equation in d.program.equations if equation.uses == (y,)}
+    assert alone and not d.cotangents.keys() & alone  # the loss does not move with x through them

@@ -2,29 +2,26 @@
 
 from typing import Any
 
-from derive.backends.torch import ONE, lines
 from derive.packages.readable import unpack
 from derive.packages.subject import Subject, title_page
 from derive.packages.templates import DERIVE
 from derive.packages.text import constant_lines, function_lines, imports, names
+from derive.paper import step_lines
 
 
 def steps_page(subject: Subject) -> dict[str, Any]:
     """The lines of value_and_grad, each with the number of its step; parts of a long formula belong to it."""
-    derivation, numbers = subject.derivation, subject.derived.labels
-    body = lines(derivation.program, derivation.equations, ONE)
-    steps: list[dict[str, str]] = []
-    parts: list[dict[str, str]] = []
-    for equation, line in zip(derivation.equations, body, strict=True):
-        parts.append({"name": line.target, "meaning": line.meaning})
-        if equation.target in numbers:
-            steps += [{**part, "number": numbers[equation.target]} for part in parts]
-            parts = []
+    steps = [
+        (line, subject.derived.labels[target])
+        for target, code in step_lines(subject.derived, subject.derivation).items()
+        for line in code
+    ]
+    body = [line for line, _ in steps]
     return {
         **title_page(subject),
         "imports": imports(names(body)),
         "constants": constant_lines(body),
-        "steps": steps,
+        "steps": [{"name": line.target, "meaning": line.meaning, "number": number} for line, number in steps],
         "lines": function_lines(body, unpack(subject)),
     }
 

@@ -17,7 +17,7 @@ from derive.paper.blocks import (
 from derive.paper.document import expression_document, glossary, network_document, network_title
 from derive.paper.figures import Circle, Curve, Figure, Label, Segment
 from derive.paper.latex import derivation_latex
-from derive.paper.passes import goal, step_title
+from derive.paper.passes import goal, step_lines, step_title
 from derive.paper.prose import prose
 from derive.paper.rules import examples
 from derive.paper.worked import DECIMALS, MOST_DECIMALS, SHOWN_AS_DRAWN, Shown
@@ -52,5 +52,6 @@ __all__ = [
     "network_document",
     "network_title",
     "prose",
+    "step_lines",
     "step_title",
 ]

@@ -6,7 +6,7 @@ from itertools import groupby
 
 from sympy import Basic, MatrixSymbol, Symbol
 
-from derive.backends.torch import ONE, lines
+from derive.backends.torch import ONE, Line, lines
 from derive.calculus import rule
 from derive.paper.blocks import (
     WIDEST_LINE,
@@ -45,9 +45,9 @@ class PassStep:
 
 def forward_sections(derivation: Derivation, computed: Derivation) -> list[Section]:
     program = derivation.program
-    code, steps = in_code(derivation, computed), []
+    code, steps = step_lines(derivation, computed), []
     for equation in program.equations:
-        line = code[equation.target]
+        line = "\n".join(part.code for part in code[equation.target])
         rows = equation_rows(program, equation, reason_beside(equation))
         blocks = (Chain(tuple(rows)), *entry_blocks(program, equation), *reason(program, equation), Listing(line))
         steps.append(PassStep(derivation.labels[equation.target], equation, blocks, line))
@@ -59,9 +59,9 @@ def forward_sections(derivation: Derivation, computed: Derivation) -> list[Secti
 
 def backward_sections(derivation: Derivation, computed: Derivation, pictured: bool = True) -> list[Section]:
     program = derivation.program
-    code, rules, steps = in_code(derivation, computed), list(examples(derivation)), []
+    code, rules, steps = step_lines(derivation, computed), list(examples(derivation)), []
     for equation in derivation.backward:
-        line = code[equation.target]
+        line = "\n".join(part.code for part in code[equation.target])
         blocks = (
             Paragraph(goal(derivation, equation, rules)),
             *step_proof(derivation, equation),
@@ -155,15 +155,14 @@ def moved_by_layers(program: Program, equation: Equation, by: int) -> tuple[str 
     return tuple(parts)
 
 
-def in_code(derivation: Derivation, computed: Derivation) -> dict[MatrixSymbol, str]:
+def step_lines(derivation: Derivation, computed: Derivation) -> dict[MatrixSymbol, list[Line]]:
     """For each equation's target the lines that compute it, those of its parts first."""
-    own = {e.target for e in derivation.equations}
-    found: dict[MatrixSymbol, str] = {}
-    code: list[str] = []
+    found: dict[MatrixSymbol, list[Line]] = {}
+    code: list[Line] = []
     for equation, line in zip(computed.equations, lines(computed.program, computed.equations, ONE), strict=True):
-        code.append(line.code)
-        if equation.target in own:
-            found[equation.target], code = "\n".join(code), []
+        code.append(line)
+        if equation.target in derivation.labels:
+            found[equation.target], code = code, []
     return found
 
 

@@ -101,8 +101,7 @@ def expression_document(
     Without the picture where it stands by itself, with no file beside; `about` is the sentence that it begins with.
     """
     program = derivation.program
-    steps = {e.target: e for e in derivation.backward}
-    gradients = [steps[derivation.gradients[symbol]] for symbol in program.parameters]
+    gradients = [derivation.steps[derivation.gradients[symbol]] for symbol in program.parameters]
     whole = [replace(e, value=closed[e.target]) for e in gradients]
     long = [e for e in whole if width(latex(program, e.value)) > WIDEST_RESULT]
     results = [step if e in long else e for step, e in zip(gradients, whole, strict=True)]
@@ -213,12 +212,10 @@ def biases_sentence(network: Network) -> str:
 
 def layers_of(derivation: Derivation) -> list[list[Equation]]:
     """The gradients of each layer's parameters, last layer first."""
-    steps = {e.target: e for e in derivation.backward}
     layers: dict[int, list[Equation]] = {}
     for symbol in derivation.program.parameters:
-        layers.setdefault(derivation.program.notation.layer(symbol.name), []).append(
-            steps[derivation.gradients[symbol]]
-        )
+        step = derivation.steps[derivation.gradients[symbol]]
+        layers.setdefault(derivation.program.notation.layer(symbol.name), []).append(step)
     return list(reversed(layers.values()))
 
 

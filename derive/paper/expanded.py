@@ -21,8 +21,8 @@ def closed_form_sections(derivation: Derivation) -> list[Section]:
     note = prose("document.backward" if deep else "document.expanded")
     values = closed_values(derivation.backward if deep else derivation.equations)
     targets = [derivation.gradients[symbol] for symbol in reversed(program.parameters)]
-    steps = {e.target: e for e in derivation.backward}
-    return closed_section(program, [replace(steps[target], value=values[target]) for target in targets], note)
+    gradients = [replace(derivation.steps[target], value=values[target]) for target in targets]
+    return closed_section(program, gradients, note)
 
 
 def closed_section(program: Program, gradients: list[Equation], note: str) -> list[Section]:
@@ -57,9 +57,7 @@ def together_sections(derivation: Derivation, results: list[Equation]) -> list[S
 
 def together_rows(derivation: Derivation, result: Equation) -> list[Row]:
     """The gradient by its step, with what the loss sends back put in, and with the forward pass, too."""
-    program = derivation.program
-    labels = derivation.labels
-    step = next(e for e in derivation.backward if e.target == result.target)
+    program, labels, step = derivation.program, derivation.labels, derivation.steps[result.target]
     sent = closed_values(derivation.backward)[result.target]
     lines: list[tuple[MatrixExpr, str]] = [(step.value, labels[step.target])]
     for value, equations in ((sent, derivation.backward), (result.value, program.equations)):

@@ -306,7 +306,7 @@ class Computation:
 
     def also_added(self, symbol: MatrixSymbol, value: MatrixSymbol) -> bool:
         """Whether a value has the symbol in a product and, as it is, as a term."""
-        equation = next((e for e in self.program.equations if e.target == value), None)
+        equation = self.derivation.steps.get(value)
         terms = MatAdd.make_args(equation.value) if equation else ()
         return symbol in terms and sum(term.has(symbol) for term in terms) > 1
 
@@ -321,7 +321,7 @@ class Computation:
             yield Label(x, y - 13, rf"\scriptstyle \mathrm{{with}}\ {tex}", f"with {plain}")
 
     def operands(self, value: MatrixSymbol | None) -> tuple[MatrixSymbol, ...]:
-        return next((e.uses for e in self.program.equations if e.target == value), ())
+        return self.derivation.steps[value].uses if value in self.derivation.steps else ()
 
     def parameters(self, value: MatrixSymbol | None) -> list[MatrixSymbol]:
         return [s for s in self.operands(value) if s in self.program.parameters and s not in self.columns]

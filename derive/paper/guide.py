@@ -125,7 +125,7 @@ def questions_section(network: Network, derivation: Derivation) -> Section:
     program, last = derivation.program, network.depth
     Z = next(e.target for e in program.equations if e.target.name == program.notation.numbered("Z", last))
     delta = derivation.cotangents[Z]
-    delta = next((e.value for e in derivation.backward if e.target == delta), delta)
+    delta = derivation.steps[delta].value if delta in derivation.steps else delta
     value = latex(program, delta)
     formula = rf": $\boldsymbol{{\Delta}}_{{{last}}} = {value}$" if width(value) <= WIDEST_CHANGE else ""
     slope = "linear" if network.output_activation == "identity" else "activated"

@@ -68,7 +68,7 @@ def weight_sections(network: Network, derivation: Derivation, shown: Shown = SHO
     except ValueError:
         return []
     j, k = (index + 1 for index in weight.place)
-    step = next(step for step in derivation.backward if step.variable == weight.weights)
+    step = derivation.steps[derivation.gradients[weight.weights]]
     entry = writer_of(derivation.program, step).symbol(weight.weights.name, f"{j}", f"{k}")
     loss, slope = (rounded_latex(number, 4) for number in (weight.loss, weight.slope))
     note = prose("weight.note", weight=f"${entry}$", step=derivation.labels[step.target], loss=loss, slope=slope)

@@ -176,7 +176,7 @@ def by_hand(
     """The largest entry of the last weights' gradient as a sum to type into a calculator, and a check of it."""
     program = derivation.program
     weights = program.weights[-1]
-    step = next(e for e in derivation.backward if e.variable == weights)
+    step = derivation.steps[derivation.gradients[weights]]
     operation = lower(step.value)
     terms = operation.terms if isinstance(operation, Sum) else (operation,)
     match next((term for term in terms if isinstance(term, Product)), None):

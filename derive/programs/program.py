@@ -188,6 +188,11 @@ class Derivation:
         return self.program.equations + self.backward
 
     @cached_property
+    def steps(self) -> dict[MatrixSymbol, Equation]:
+        """The equation that computes each symbol."""
+        return {equation.target: equation for equation in self.equations}
+
+    @cached_property
     def labels(self) -> dict[MatrixSymbol, str]:
         """What pages call the steps: F1, F2, ... of the forward pass, and B1, B2, ... of the backward pass."""
         passes = (("F", self.program.equations), ("B", self.backward))

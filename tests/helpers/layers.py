@@ -245,7 +245,14 @@ LAYERS = {  # what makes one, and its arguments
         lambda: [r(2, 2, 3), r(2, 4, 3), r(2, 4, 3), HIDING],
     ),
     "indices": (
-        lambda: Of(lambda s, x, i: x[i].sum(1) + x.index_select(0, i[0])[:1] + x.gather(0, i).sum()),
+        lambda: Of(
+            lambda s, x, i: (
+                x[i].sum(1)
+                + x.index_select(0, i[0])[:1]
+                + x.gather(0, i).sum()
+                + (x.scatter_add(0, i, x[: len(i)]) * x).narrow(0, 1, 2).sum()
+            )
+        ),
         lambda: [r(5, 4), i(3, 4, below=4)],
     ),
     "ignored classes": (
@@ -319,6 +326,7 @@ LAYERS = {  # what makes one, and its arguments
                 + torch.baddbmm(x @ y.mT, x, y.mT, beta=2, alpha=0.5)
                 + (x @ y.mT @ v)[..., None]
                 + v.dot(v)
+                + (v @ y).sum()
             )
         ),
         lambda: [r(2, 3, 4), r(2, 2, 4), r(2)],

@@ -109,7 +109,7 @@ def emitted(of_all):
         )
         needed = {"__init__.py", "backward.py", f"{name}.py", *others}
         missing = [target for target in needed if not (path / target).exists()]
-        for target, text in render(network, missing).items():
+        for target, text in (render(network, missing) if missing else {}).items():
             own = path / f"{target}.{os.getpid()}"
             own.write_text(text, encoding="utf-8")
             own.replace(path / target)  # at once, as another process may read it

@@ -131,22 +131,14 @@ def instance_norm(
     return weighed_by_channel(t, found, weight, bias)
 
 
-def softmax(t: Tape, x: Value, dim: int) -> Value:
-    return applied_along(t, "softmax", x, axes(x.shape, dim), spelled(t))
-
-
-def log_softmax(t: Tape, x: Value, dim: int) -> Value:
-    return applied_along(t, "log_softmax", x, axes(x.shape, dim), spelled(t))
-
-
-def logsumexp(t: Tape, x: Value, dim: Any, keepdim: bool = False) -> Value:
-    return applied_along(t, "logsumexp", x, axes(x.shape, dim), spelled(t), keepdim)
+def along_lines(kind: str, t: Tape, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
+    return applied_along(t, kind, x, axes(x.shape, dim), spelled(t), keepdim)
 
 
 def norm(t: Tape, x: Value, ord: Any = 2, dim: Any = None, keepdim: bool = False) -> Value:
     if ord not in (None, 2):
         raise Refused(f"a norm with p={ord}")
-    return applied_along(t, "norm", x, axes(x.shape, dim), spelled(t), keepdim)
+    return along_lines("norm", t, x, dim, keepdim)
 
 
 def variance(
@@ -271,14 +263,14 @@ LAYERS: dict[str, Handler] = {
     "instance_norm": instance_norm,
     "layer_norm": layer_norm,
     "linalg_vector_norm": norm,
-    "log_softmax": log_softmax,
-    "logsumexp": logsumexp,
+    "log_softmax": partial(along_lines, "log_softmax"),
+    "logsumexp": partial(along_lines, "logsumexp"),
     "lstm_cell": lstm_cell,
     "rms_norm": rms_norm,
     "rnn_relu_cell": partial(recurrent_cell, "relu"),
     "rnn_tanh_cell": partial(recurrent_cell, "tanh"),
     "scaled_dot_product_attention": scaled_dot_product_attention,
-    "softmax": softmax,
+    "softmax": partial(along_lines, "softmax"),
     "std": partial(variance, "std"),
     "std.correction": partial(variance, "std"),
     "var": partial(variance, "var"),

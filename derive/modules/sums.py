@@ -62,8 +62,8 @@ def mean_of(entries: list[ArrayEntry]) -> ArrayEntry:
     return entries_sum(entries) / len(entries)
 
 
-def mean(x: Array, dim: Dims = None, keepdim: bool = False) -> Array:
-    return along_axes(floats(x), dim, keepdim, mean_of)
+def over_axes(of: Callable[[list[Any]], Any], x: Array, dim: Dims = None, keepdim: bool = False) -> Array:
+    return along_axes(floats(x), dim, keepdim, of)
 
 
 def variance_of(entries: list[ArrayEntry], correction: int = 0) -> ArrayEntry:
@@ -88,16 +88,9 @@ def product_of_entries(entries: list[Any]) -> Any:
     return result
 
 
-def prod(x: Array, dim: Dims = None, keepdim: bool = False) -> Array:
-    return along_axes(floats(x), dim, keepdim, product_of_entries)
-
-
-def cumsum(x: Array, dim: int) -> Array:
-    return each_line(x, dim, lambda line: [entries_sum(line[: place + 1]) for place in range(len(line))])
-
-
-def cumprod(x: Array, dim: int) -> Array:
-    return each_line(x, dim, lambda line: [product_of_entries(line[: place + 1]) for place in range(len(line))])
+def accumulated_along(of: Callable[[list[ArrayEntry]], ArrayEntry], x: Array, dim: int) -> Array:
+    """What a function is of the entries of each line up to each of them."""
+    return each_line(x, dim, lambda line: [of(line[: place + 1]) for place in range(len(line))])
 
 
 def sorted_of(x: Array, dim: int, descending: bool, count: int | None = None) -> tuple[Array, Array]:
@@ -193,10 +186,6 @@ def log_softmax(x: Array, dim: int) -> Array:
     return each_line(x, dim, lambda line: [entry - logsumexp_of(line) for entry in line])
 
 
-def logsumexp(x: Array, dim: Dims, keepdim: bool = False) -> Array:
-    return along_axes(floats(x), dim, keepdim, logsumexp_of)
-
-
 def norm(x: Array, p: Any = 2, dim: Dims = None, keepdim: bool = False) -> Array:
     if p not in (None, 2):
         raise Refused(f"a norm with p={p}")
@@ -270,9 +259,9 @@ SUM_OPERATIONS: dict[str, ByDefinition] = {
     "argmax": partial(place_of_largest, 1),
     "argmin": partial(place_of_largest, -1),
     "baddbmm": lambda x, batch1, batch2, beta=1, alpha=1: addmm(x, batch1, batch2, beta, alpha),
-    "bmm": lambda x, mat2: matmul(x, mat2),
-    "cumprod": cumprod,
-    "cumsum": cumsum,
+    **dict.fromkeys(("bmm", "mm"), lambda x, mat2: matmul(x, mat2)),
+    "cumprod": partial(accumulated_along, product_of_entries),
+    "cumsum": partial(accumulated_along, entries_sum),
     "linalg_det": lambda A: det(A),
     "linalg_inv": lambda A: inverse(A),
     "linalg_solve": lambda A, B, left=True: matmul(inverse(A), B) if left else matmul(B, inverse(A)),
@@ -282,17 +271,16 @@ SUM_OPERATIONS: dict[str, ByDefinition] = {
     "linalg_vector_norm": lambda x, ord=2, dim=None, keepdim=False: norm(x, ord, dim, keepdim),
     "linear": linear,
     "log_softmax": log_softmax,
-    "logsumexp": logsumexp,
+    "logsumexp": partial(over_axes, logsumexp_of),
     "matmul": matmul,
     "max": partial(extremes, 1),
     "max.dim": partial(with_place, 1),
-    "mean": mean,
+    "mean": partial(over_axes, mean_of),
     "min": partial(extremes, -1),
     "min.dim": partial(with_place, -1),
-    "mm": lambda x, mat2: matmul(x, mat2),
     "mv": lambda x, vec: matmul(x, vec),
     "outer": outer,
-    "prod": prod,
+    "prod": partial(over_axes, product_of_entries),
     "softmax": softmax,
     "std": lambda x, dim=None, unbiased=True, keepdim=False: deviation(x, dim, int(unbiased), keepdim),
     "std.correction": deviation,

@@ -29,37 +29,34 @@ def is_plain(equation: Equation) -> bool:
 
 def affine(value: MatrixExpr) -> tuple[MatrixSymbol, MatrixSymbol, MatrixSymbol | None] | None:
     """A, W, b of A W^T + 1 b; no b of A W^T."""
-    product, *broadcast = sorted(MatAdd.make_args(value), key=lambda term: term.has(OneMatrix))
-    A, W = product.args if isinstance(product, MatMul) and len(product.args) == 2 else (None, None)
-    if not isinstance(A, MatrixSymbol) or not isinstance(W, Transpose) or len(broadcast) > 1:
-        return None
-    if not broadcast:
-        return A, W.arg, None
-    _, b = broadcast[0].args if isinstance(broadcast[0], MatMul) and len(broadcast[0].args) == 2 else (None, None)
-    return (A, W.arg, b) if isinstance(b, MatrixSymbol) else None
+    match sorted(MatAdd.make_args(value), key=lambda term: term.has(OneMatrix)):
+        case [MatMul(args=(MatrixSymbol() as A, Transpose(arg=W)))]:
+            return A, W, None
+        case [MatMul(args=(MatrixSymbol() as A, Transpose(arg=W))), MatMul(args=(_, MatrixSymbol() as b))]:
+            return A, W, b
+    return None
 
 
 def backward_product(value: MatrixExpr) -> tuple[MatrixSymbol, ...] | None:
     """Delta, W of Delta W."""
-    if isinstance(value, MatMul) and len(value.args) == 2 and all(isinstance(f, MatrixSymbol) for f in value.args):
-        return value.args
+    match value:
+        case MatMul(args=(MatrixSymbol() as Delta, MatrixSymbol() as W)):
+            return Delta, W
     return None
 
 
 def weight_gradient(value: MatrixExpr) -> tuple[MatrixSymbol, ...] | None:
     """Delta, A of Delta^T A."""
-    if isinstance(value, MatMul) and len(value.args) == 2:
-        Delta, A = value.args
-        if isinstance(Delta, Transpose) and isinstance(Delta.arg, MatrixSymbol) and isinstance(A, MatrixSymbol):
-            return Delta.arg, A
+    match value:
+        case MatMul(args=(Transpose(arg=MatrixSymbol() as Delta), MatrixSymbol() as A)):
+            return Delta, A
     return None
 
 
 def bias_gradient(value: MatrixExpr) -> tuple[MatrixSymbol, ...] | None:
     """Delta of 1^T Delta."""
-    if isinstance(value, MatMul) and len(value.args) == 2:
-        ones, Delta = value.args
-        if isinstance(ones, OneMatrix) and isinstance(Delta, MatrixSymbol):
+    match value:
+        case MatMul(args=(OneMatrix(), MatrixSymbol() as Delta)):
             return (Delta,)
     return None
 

@@ -311,9 +311,14 @@ def test_weights_without_biases_go_into_modules_and_files_and_back(emitted, tmp_
         backward.Parameters.from_module(torch.nn.Sequential(*[torch.nn.Linear(2, 2) for _ in range(3)]))
 
 
+@pytest.fixture(scope="module")
+def small():
+    return render(SMALL, ["__init__.py", "backward.py", "fast.py"])
+
+
 @pytest.mark.parametrize("mutant", MUTANTS)
-def test_the_proof_rejects_a_slip_in_either(mutant, tmp_path):
-    build.write_package(tmp_path / "mine", render(SMALL))
+def test_the_proof_rejects_a_slip_in_either(mutant, small, tmp_path):
+    build.write_package(tmp_path / "mine", small)
     path = tmp_path / "mine" / "backward.py"
     pattern, wrong = MUTANTS[mutant]
     text, count = re.subn(pattern, wrong, path.read_text(encoding="utf-8"))

@@ -16,9 +16,14 @@ SMALL = Network((1, 1))
 LIE = "delta1 = 2 * (z1 - y)", "delta1 = 7 * (z1 - y)"
 
 
+@pytest.fixture(scope="module")
+def files():
+    return render(SMALL)
+
+
 @pytest.fixture
-def folder(tmp_path):
-    build.write_package(tmp_path / "package", render(SMALL))
+def folder(files, tmp_path):
+    build.write_package(tmp_path / "package", files)
     return tmp_path / "package"
 
 

@@ -45,6 +45,7 @@ class MatrixDerivation:
     """The derivation of a scalar loss in some of its symbols; made by `derivation`."""
 
     about = "document.expression"  # the sentence that its pages begin with
+    certificate: Certificate | None  # once it is proved
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class MatrixDerivation:
         symmetric: Iterable[MatrixSymbol] = (),
         typed: str = "",
     ) -> None:
-        self.typed = typed
+        self.typed, self.certificate = typed, None
         self.loss, self.variables = scalar_loss(loss), checked_variables(variables)
         self.symmetric = checked_symmetric(symmetric, self.loss, self.variables)
         reader, self.program = program_of_loss(self.loss, self.variables, self.symmetric)
@@ -174,15 +175,15 @@ class MatrixDerivation:
 
         Raises NotProved where that cannot be shown, or not in so many seconds of work, if a number is given.
         """
-        if "certificate" not in self.__dict__:
+        if self.certificate is None:
             try:
                 with limited(seconds):
-                    self.__dict__["certificate"] = certify(self)
+                    self.certificate = certify(self)
             except OutOfTime:
                 shown = f"the value and the gradient in {', '.join(map(str, self.variables))} are not shown to be right"
                 advice = "prove=False derives without a proof"
                 raise NotProved(f"{self.title}: after {seconds:g} seconds of work {shown}; {advice}") from None
-        return self.__dict__["certificate"]
+        return self.certificate
 
     def hvp(self, *directions: MatrixExpr | Expr) -> "MatrixDerivation":
         """The derivation of the slope of the loss along a direction for each variable; its gradients are H times it.

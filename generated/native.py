@@ -231,7 +231,8 @@ def _run(command: list[str]) -> bytes:
         try:
             output, errors = process.communicate(timeout=_LONGEST)
         except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(OSError):  # where it has ended
+                os.killpg(process.pid, signal.SIGKILL)
             raise
     if process.returncode:
         raise OSError(f"{shlex.join(command)} ended with {process.returncode}: {errors.decode(errors='replace')[:300]}")

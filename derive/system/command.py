@@ -1,5 +1,6 @@
 """What the commands of this package have in common: errors are one line and exit status 2, an interrupt is 130."""
 
+import _thread
 import argparse
 import os
 import re
@@ -84,23 +85,60 @@ def current_folder() -> Path | None:
 
 
 def finish(main: Callable[[], int]) -> None:
-    """Ends the program with the status of a command; a reader who leaves early or a full disk is no traceback."""
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Ends the program with the status of a command; a reader who leaves early or a full disk is no traceback.
+
+    So is an interrupt, whoever swallows it: then it comes again.
+    """
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.reconfigure(errors="backslashreplace")
         colour_verdicts(stream)
     try:
+        sys.unraisablehook = quiet(sys.unraisablehook)
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, interrupt)
+        status = status_of(main)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        status = 130
+    sys.exit(status)
+
+
+def status_of(main: Callable[[], int]) -> int:
+    """That of a command, or of what it wrote that did not arrive."""
+    try:
         status = main()
         if sys.stdout:
             sys.stdout.flush()
-    except KeyboardInterrupt:
-        status = 130
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        status = 141 if isinstance(error, BrokenPipeError) else failed("standard output", error)  # as for SIGPIPE
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.exit(status)
+        return 141 if isinstance(error, BrokenPipeError) else failed("standard output", error)  # as for SIGPIPE
+    return status
+
+
+class Swallowed:
+    """What an interrupt carries with it: when it is gone and the command is not, the interrupt comes again."""
+
+    def __del__(self) -> None:
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            _thread.start_new_thread(come_again, ())  # not from here, where it would be swallowed again
+
+
+def come_again() -> None:
+    if os.name == "posix":
+        os.kill(os.getpid(), signal.SIGINT)  # which ends what waits, too
+    else:
+        _thread.interrupt_main()
+
+
+def interrupt(*_: object) -> NoReturn:
+    """A handler of SIGINT."""
+    raise KeyboardInterrupt(Swallowed())
+
+
+def quiet(hook: Callable[[Any], object]) -> Callable[[Any], object]:
+    """Says nothing of an interrupt that came where none can be raised, as in a callback; it comes again."""
+    return lambda found: None if isinstance(found.exc_value, KeyboardInterrupt) else hook(found)
 
 
 @contextmanager
@@ -164,7 +202,12 @@ def colour_verdicts(stream: Any) -> None:
 
 
 def failed(name: str, error: BaseException) -> int:
-    """Says in one line what went wrong; returns the exit status."""
+    """Says in one line what went wrong, but not of an interrupt, or of what failed after one; returns the status."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt):
+            return 130
+        cause = cause.__context__
     print(f"{name}: {one_line(described(error))}", file=sys.stderr)
     return 2
 

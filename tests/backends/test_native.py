@@ -285,6 +285,16 @@ def test_a_compiler_that_hangs_is_ended(emitted, tmp_path, monkeypatch):
     pytest.fail("the child of the compiler goes on")
 
 
+def test_an_interrupt_is_one_also_where_the_compiler_has_just_ended(emitted, monkeypatch):
+    def interrupted(process, timeout):
+        process.wait()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        emitted(Network(), "native")._run(["true"])
+
+
 @pytest.mark.parametrize("place", ["a file", "open to others", "a link"])
 def test_a_folder_that_is_not_the_users_own_is_not_used(place, emitted, tmp_path, monkeypatch):
     module = emitted(Network(), "native")

@@ -60,6 +60,75 @@ def test_the_status_is_that_of_main_and_an_interrupt_is_130(module):
     assert ended(module, "__import__('signal').raise_signal(2)", subprocess.DEVNULL) == (130, "")
 
 
+SWALLOWED = {
+    "caught": """
+try:
+    signal.raise_signal(2)
+except BaseException:
+    pass
+""",
+    "another error in its place": """
+try:
+    try:
+        signal.raise_signal(2)
+    finally:
+        raise OSError
+except OSError:
+    pass
+""",
+    "in the end of an object": """
+class Ended:
+    def __del__(self):
+        signal.raise_signal(2)
+Ended()
+""",
+    "in what C calls": """
+ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(2))()
+""",
+    "again and again": """
+for _ in range(20):
+    try:
+        signal.raise_signal(2)
+    except BaseException:
+        pass
+""",
+}
+
+
+@pytest.mark.parametrize("way", SWALLOWED)
+def test_an_interrupt_that_is_swallowed_comes_again(way, module):
+    body = "import ctypes, signal, time" + SWALLOWED[way] + "time.sleep(1000)"
+    assert ended(module, f"exec({body!r}, {{}})", subprocess.DEVNULL) == (130, "")
+
+
+def test_of_what_fails_after_an_interrupt_nothing_is_said(module, capfd):
+    try:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise OSError(errno.EEXIST, "exists")
+    except OSError as error:
+        assert module.failed("name", error) == 130
+    assert capfd.readouterr().err == ""
+
+
+def test_what_must_not_be_interrupted_is_not_when_an_interrupt_comes_again(module):
+    body = """
+import signal, time
+try:
+    signal.raise_signal(2)
+except BaseException as error:
+    with uninterrupted():
+        del error
+        time.sleep(0.1)
+        print("whole", flush=True)
+time.sleep(1000)
+"""
+    script = f"from {module.__name__} import finish, uninterrupted\nfinish(lambda: exec({body!r}, globals()))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "whole\n", "")
+
+
 def test_an_interrupt_that_is_ignored_stays_so(module):
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -10,6 +10,7 @@ import signal
 import stat
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from glob import escape
@@ -120,20 +121,27 @@ def status_of(main: Callable[[], int]) -> int:
 class Swallowed:
     """What an interrupt carries with it: when it is gone and the command is not, the interrupt comes again."""
 
+    unheard = False
+
     def __del__(self) -> None:
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            Swallowed.unheard = True
             _thread.start_new_thread(come_again, ())  # not from here, where it would be swallowed again
 
 
 def come_again() -> None:
-    if os.name == "posix":
-        os.kill(os.getpid(), signal.SIGINT)  # which ends what waits, too
-    else:
-        _thread.interrupt_main()
+    """Sends the interrupt until it is heard: one that comes just before a wait begins does not end the wait."""
+    while Swallowed.unheard:
+        if os.name == "posix":
+            os.kill(os.getpid(), signal.SIGINT)
+        else:
+            _thread.interrupt_main()
+        time.sleep(0.05)
 
 
 def interrupt(*_: object) -> NoReturn:
     """A handler of SIGINT."""
+    Swallowed.unheard = False
     raise KeyboardInterrupt(Swallowed())
 
 

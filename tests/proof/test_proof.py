@@ -46,6 +46,7 @@ MUTANTS = {
     "one row for the sum": (r"delta1\.sum\(0\)", "delta1[0]"),
     "the mean for the sum": (r"grad_b3 = delta3\.sum\(0\)", "grad_b3 = delta3.sum(0) / x.shape[0]"),
     "a gradient in the wrong place": (r"b1=grad_b1", "b1=2 * grad_b1"),
+    "what is small at every point tried": (r"2 \* \(z3 - y\)", "2 * (z3 - y) + 1e-60 * z3"),
     "a hundredth of a millionth": (r"delta1\.T @ x", "delta1.T @ x * 1.00000001"),
 }
 

@@ -103,7 +103,7 @@ def pages(tmp_path_factory):
     paths = {}
     for number, (name, network) in enumerate(NETWORKS.items()):
         paths[name] = folder / f"{number}.html"
-        paths[name].write_text(render(network)["derivation.html"], encoding="utf-8")
+        paths[name].write_text(render(network, ["derivation.html"])["derivation.html"], encoding="utf-8")
     return paths
 
 

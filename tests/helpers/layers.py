@@ -222,7 +222,15 @@ LAYERS = {  # what makes one, and its arguments
     "attention": (Attention, lambda: [r(2, 3, 2)]),
     "batch norm": (lambda: nn.BatchNorm1d(2), lambda: [r(4, 2)]),
     "batch norm in use": (lambda: nn.BatchNorm2d(2).eval(), lambda: [r(2, 2, 3, 2)]),
-    "bilinear": (lambda: nn.Bilinear(2, 3, 4), lambda: [r(3, 2), r(3, 3)]),
+    "bilinear": (
+        lambda: Of(
+            lambda s, a, b: s.whole(a, b) + s.bare(a, b) + s.row(-a[0]),
+            whole=nn.Bilinear(2, 3, 4),
+            bare=nn.Bilinear(2, 3, 4, bias=False),
+            row=nn.Linear(2, 4),
+        ),
+        lambda: [r(3, 2), r(3, 3)],
+    ),
     "causal heads": (CausalHeads, lambda: [r(2, 3, 4)]),
     "classes": (LanguageModel, lambda: [i(2, 3), i(2, 3)]),
     "conv net": (ConvNet, lambda: [r(2, 1, 4, 4)]),
@@ -324,6 +332,7 @@ LAYERS = {  # what makes one, and its arguments
             lambda s, x, y, v: (
                 torch.einsum("bnd,bmd->bnm", x, y) @ torch.outer(v, v)
                 + torch.baddbmm(x @ y.mT, x, y.mT, beta=2, alpha=0.5)
+                + torch.einsum("bnd,bme->bn", x, y)[..., None]
                 + (x @ y.mT @ v)[..., None]
                 + v.dot(v)
                 + (v @ y).sum()

@@ -394,6 +394,35 @@ def leaning(tests: Path) -> list[str]:
     return found
 
 
+def hidden_in_comprehensions(tree: ast.Module) -> list[int]:
+    """The lines, in functions, where the variable of a comprehension has the name of something at the module's top.
+
+    Where the function uses that, too, Python 3.12 takes it for a local variable without a value.
+    """
+    at_the_top = {name for name, _ in house.defined(tree)} | {
+        alias.asname or alias.name for node in tree.body for alias in getattr(node, "names", ())
+    }
+    inside = {
+        node for function in ast.walk(tree) if isinstance(function, ast.FunctionDef) for node in ast.walk(function)
+    }
+    loops = [node for node in inside if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp)]
+    targets = [node for loop in loops for part in loop.generators for node in ast.walk(part.target)]
+    return sorted({node.lineno for node in targets if isinstance(node, ast.Name) and node.id in at_the_top})
+
+
+SOURCES = [path for folder in ("derive", "generated", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def test_no_comprehension_hides_what_stands_at_the_top_of_its_module():
+    found = {path: hidden_in_comprehensions(ast.parse(path.read_text(encoding="utf-8"))) for path in SOURCES}
+    assert {path: lines for path, lines in found.items() if lines} == {}
+
+
+def test_what_a_comprehension_hides_would_be_noticed():
+    uses = "def part(a):\n    return [part for part in a]\ndef whole(a):\n    return {b for a in [] for b, b2 in a}"
+    assert hidden_in_comprehensions(ast.parse(f"from x import b\n{uses}")) == [3, 5]
+
+
 def test_no_test_leans_on_another_or_hides_a_fixture_that_all_have():
     assert leaning(ROOT / "tests") == []
 

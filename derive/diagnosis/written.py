@@ -61,8 +61,8 @@ def with_decimals(arrays: list[Written]) -> list[Written]:
     most = max((array.decimals for array in arrays), default=0)
     unit = 10.0**-most if most else 0.0
     return [
-        array if array.decimals >= min(3, most) > 0 else replace(array, units=numpy.minimum(array.units, unit))
-        for array in arrays
+        one if one.decimals >= min(3, most) > 0 else replace(one, units=numpy.minimum(one.units, unit))
+        for one in arrays
     ]
 
 
@@ -197,7 +197,7 @@ def in_modules(
 
     So state_dicts have them, as input.0.weight and hidden.0.weight.
     """
-    paths = [re.match(r"([\w.]+)\.(?:weight|bias)\b", array.header) for array in arrays]
+    paths = [re.match(r"([\w.]+)\.(?:weight|bias)\b", one.header) for one in arrays]
     modules = list(dict.fromkeys(path[1] for path, place in zip(paths, places, strict=True) if path and place))
     numbers = {place[1] for place in places if place}
     if (
@@ -217,7 +217,7 @@ def named(arrays: list[Written], parameters: Mapping[tuple[str, int], str]) -> d
     Raises Misread.
     """
     depth = max(layer for _, layer in parameters)
-    places: list[tuple[str, int | str] | None] = [parameter_place(array.header) for array in arrays]
+    places: list[tuple[str, int | str] | None] = [parameter_place(one.header) for one in arrays]
     places = [None if place and place[1] == "only" and depth > 1 else place for place in places]
     if not any(places) and len(arrays) == len(parameters) and not any(array.header for array in arrays):
         places = [*parameters]

@@ -190,7 +190,7 @@ def bounded(expr: Expr) -> list[Summand] | None:
     outside = Mul(*(factor for factor in factors if factor not in inside))
     found = one_quotient(Mul(*inside)) if inside and not outside.has(exp) else None
     if found is not None:
-        return [Summand(outside * summand.front, summand.below) for summand in found[0]]
+        return [Summand(outside * part.front, part.below) for part in found[0]]
     front, above, below = Integer(1), Integer(1), []
     for factor in factors:
         base, power = factor.as_base_exp() if isinstance(factor, Pow) else (factor, Integer(1))
@@ -266,7 +266,7 @@ def beside_exp_of_exp(factors: list[tuple[Expr, Expr]]) -> list[Summand] | None:
         beside, found = [], ([Summand(Integer(1), ())], True)
     rest = [pair[0] for pair in others if pair not in beside]
     with distribute(False):
-        return [Summand(Mul(*rest, _with_exp(summand.front, exponents)), summand.below) for summand in found[0]]
+        return [Summand(Mul(*rest, _with_exp(part.front, exponents)), part.below) for part in found[0]]
 
 
 def _with_exp(front: Expr, exponents: list[Expr]) -> Expr:

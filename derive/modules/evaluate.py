@@ -25,7 +25,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
 PASSED_OVER = {"_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range_for_size"}
 MEANINGLESS = {  # arguments that change no entry
     *("copy", "cudnn_enable", "cudnn_enabled", "device", "half_to_float", "implicit", "layout"),
-    *("memory_format", "momentum", "non_blocking", "pin_memory", "scale_grad_by_freq", "sparse"),
+    *("memory_format", "momentum", "non_blocking", "path", "pin_memory", "scale_grad_by_freq", "sparse"),
 }
 
 

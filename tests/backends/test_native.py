@@ -21,6 +21,7 @@ from generated.native import NativeGradient
 from tests.helpers.gate import assert_agree, autograd, criterion, distance, sequential
 from tests.helpers.native import USED, compiled, gradient_by
 from tests.helpers.networks import example, targets
+from tests.helpers.programs import needs
 
 ROOT = Path(__file__).parents[2]
 ROWS = (0, 1, 2, 3, 5, 8, 9, 1000)
@@ -215,6 +216,7 @@ def test_gradients_of_rows_that_go_past_the_caches_have_the_bits_of_those_of_few
     assert all(torch.equal(one, torch.cat(others)) for one, *others in zip(every, *parts, strict=True))
 
 
+@needs("clang")
 def test_portable_bits_are_those_of_another_compiler_and_instruction_set(tmp_path):
     of = NativeGradient(sequential(Network(), torch.float32).parameters(), portable=True)
     x, y = torch.rand(333, 2), torch.rand(333, 1)
@@ -379,6 +381,7 @@ def of_some_rows(network: Network, folder: Path) -> tuple[torch.Tensor, ...]:
     return torch.randn(network.entries), torch.randn(rows, inputs), torch.rand(rows, 1)
 
 
+@needs("clang")
 @BITS
 def test_the_bits_are_the_same_from_each_compiler_and_instruction_set(network, tmp_path):
     data, results = of_some_rows(network, tmp_path), []

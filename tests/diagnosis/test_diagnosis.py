@@ -87,7 +87,7 @@ def gradients(network: Network, *slips: tuple[str, int]) -> dict[str, numpy.ndar
 
 
 def kinds(diagnosis) -> list[set[str]]:
-    return [set(kinds) for e in diagnosis.explanations for kinds in (e.kinds, *e.same)]
+    return [set(some) for e in diagnosis.explanations for some in (e.kinds, *e.same)]
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=str)

@@ -80,7 +80,7 @@ def subjects():
 
 
 def kinds(diagnosis):
-    return [set(kinds) for e in diagnosis.explanations for kinds in (e.kinds, *e.same)]
+    return [set(some) for e in diagnosis.explanations for some in (e.kinds, *e.same)]
 
 
 @pytest.mark.parametrize("name", SUBJECTS)

@@ -292,22 +292,6 @@ def by_autograd(loss, given):
     return result.detach(), *gradients
 
 
-def noises(loss, given, parts):
-    """How far each part moves where every input moves by an ulp or stays: so much of autograd's digits is rounding.
-
-    Terms of 1e5 that cancel leave 1e-11 of noise, which are not the gradient's.
-    """
-    moved = [by_autograd(loss, {s: by_an_ulp(tensor) for s, tensor in given.items()}) for _ in range(4)]
-    return [
-        max((one - part).norm() for one in ones) for part, ones in zip(parts, zip(*moved, strict=True), strict=True)
-    ]
-
-
-def by_an_ulp(tensor):
-    towards = torch.tensor([-torch.inf, 0.0, torch.inf], dtype=tensor.dtype)[torch.randint(3, tensor.shape)]
-    return torch.where(towards == 0, tensor, tensor.nextafter(towards))
-
-
 def ordinary(parts):
     """Whether numbers are of a size at which float64 has digits left for sin and the like; nan is not."""
     return all(part.abs().max() < 1e5 for part in parts)

@@ -1,6 +1,7 @@
 """When two gradients count as equal: ||g - r|| <= c * eps * ||r||, no absolute tolerance, and all numbers finite."""
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -25,11 +26,30 @@ def distance(g: torch.Tensor, r: torch.Tensor) -> float:
     return relative(g, r) / torch.finfo(r.dtype).eps
 
 
-def assert_agree(got, want, times: float = 16.0) -> None:
+def assert_agree(got, want, times: float = 16.0, noise: Sequence[float] | None = None) -> None:
+    """Within so many eps, and 16 times the noise of each reference where that is given."""
     assert len(got) == len(want)
-    for index, (g, r) in enumerate(zip(got, want, strict=True)):
+    for index, (g, r, moved) in enumerate(zip(got, want, noise or [0.0] * len(want), strict=True)):
         assert (g.shape, g.dtype) == (r.shape, r.dtype)
-        assert distance(g, r) <= times, f"gradient {index} is {distance(g, r):.1f} eps from the reference"
+        allowed = times + (16 * moved / (torch.finfo(r.dtype).eps * float(r.norm())) if moved else 0)
+        assert distance(g, r) <= allowed, f"gradient {index} is {distance(g, r):.1f} eps from the reference"
+
+
+def noises(of: Callable[[list[torch.Tensor]], Sequence[torch.Tensor]], given: list[torch.Tensor]) -> list[float]:
+    """How far each result moves where every number moves by an ulp or stays: so much of its digits is rounding.
+
+    Terms of 1e5 that cancel leave 1e-11 of noise, which are not the gradient's.
+    """
+    moved = [of([by_an_ulp(tensor) for tensor in given]) for _ in range(4)]
+    return [
+        max(float((one - part).norm()) for one in ones)
+        for part, ones in zip(of(given), zip(*moved, strict=True), strict=True)
+    ]
+
+
+def by_an_ulp(tensor: torch.Tensor) -> torch.Tensor:
+    towards = torch.tensor([-torch.inf, 0.0, torch.inf], dtype=tensor.dtype)[torch.randint(3, tensor.shape)]
+    return torch.where(towards == 0, tensor, tensor.nextafter(towards))
 
 
 def sequential(network: Network, dtype: torch.dtype = torch.float64, scale: float = 1.0) -> torch.nn.Sequential:

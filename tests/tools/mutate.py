@@ -352,7 +352,7 @@ def margin(killed: int, tried: int) -> float:
 def survivors(found: list[Mutant], folders: list[Path], files: list[str]) -> set[Mutant]:
     """Those that nothing has killed."""
     memory = WORK / "killed.txt"
-    killed = {line.partition(" ")[0] for line in memory.read_text().splitlines()} if memory.exists() else set()
+    killed = {row.partition(" ")[0] for row in memory.read_text().splitlines()} if memory.exists() else set()
     left = [mutant for mutant in found if key(mutant) not in killed]
     if not left:
         return set()

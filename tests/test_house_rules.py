@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -395,19 +396,24 @@ def leaning(tests: Path) -> list[str]:
 
 
 def hidden_in_comprehensions(tree: ast.Module) -> list[int]:
-    """The lines, in functions, where the variable of a comprehension has the name of something at the module's top.
-
-    Where the function uses that, too, Python 3.12 takes it for a local variable without a value.
+    """The lines where the variable of a comprehension has the name of something at the module's top that the same
+    function uses: Python 3.12 takes that for a local variable without a value.
     """
     at_the_top = {name for name, _ in house.defined(tree)} | {
         alias.asname or alias.name for node in tree.body for alias in getattr(node, "names", ())
     }
-    inside = {
-        node for function in ast.walk(tree) if isinstance(function, ast.FunctionDef) for node in ast.walk(function)
-    }
-    loops = [node for node in inside if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp)]
-    targets = [node for loop in loops for part in loop.generators for node in ast.walk(part.target)]
-    return sorted({node.lineno for node in targets if isinstance(node, ast.Name) and node.id in at_the_top})
+    lines = set()
+    for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+        bound: dict[str, set[ast.AST]] = defaultdict(set)
+        for loop in ast.walk(function):
+            if isinstance(loop, ast.ListComp | ast.SetComp | ast.DictComp):
+                targets = [node for part in loop.generators for node in ast.walk(part.target)]
+                for target in targets:
+                    if isinstance(target, ast.Name) and target.id in at_the_top:
+                        bound[target.id] |= set(ast.walk(loop))
+        uses = [node for node in ast.walk(function) if isinstance(node, ast.Name) and node.id in bound]
+        lines |= {node.lineno for node in uses if node not in bound[node.id]}
+    return sorted(lines)
 
 
 SOURCES = [path for folder in ("derive", "generated", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
@@ -419,8 +425,9 @@ def test_no_comprehension_hides_what_stands_at_the_top_of_its_module():
 
 
 def test_what_a_comprehension_hides_would_be_noticed():
-    uses = "def part(a):\n    return [part for part in a]\ndef whole(a):\n    return {b for a in [] for b, b2 in a}"
-    assert hidden_in_comprehensions(ast.parse(f"from x import b\n{uses}")) == [3, 5]
+    one = "def part(a):\n    [part for part in a]\n    return part"
+    other = "def whole(a):\n    return b({b for a in [] for b, c in a})"
+    assert hidden_in_comprehensions(ast.parse(f"from x import b\n{one}\n{other}")) == [4, 6]
 
 
 def test_no_test_leans_on_another_or_hides_a_fixture_that_all_have():

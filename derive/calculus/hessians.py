@@ -6,19 +6,18 @@ from sympy import (
     Expr,
     HadamardProduct,
     Identity,
+    Integer,
     MatAdd,
     MatMul,
     MatrixExpr,
     MatrixSymbol,
     Mul,
     Trace,
-    Transpose,
     ZeroMatrix,
 )
 
-from derive.calculus.alike import barred
 from derive.calculus.simplified import added, trace_of
-from derive.programs import flat_product, transposed
+from derive.programs import as_text, flat_product, transposed
 
 
 def coefficient(expr: MatrixExpr, v: MatrixSymbol) -> MatrixExpr:
@@ -30,8 +29,6 @@ def coefficient(expr: MatrixExpr, v: MatrixSymbol) -> MatrixExpr:
         return Identity(v.shape[0])
     if isinstance(expr, ZeroMatrix):
         return ZeroMatrix(expr.shape[0], v.shape[0])
-    if isinstance(expr, Transpose) and barred(expr.arg) != expr:
-        return coefficient(barred(expr.arg), v)
     if isinstance(expr, MatAdd):
         return added([coefficient(part, v) for part in expr.args])
     if isinstance(expr, MatMul):
@@ -44,8 +41,6 @@ def coefficient(expr: MatrixExpr, v: MatrixSymbol) -> MatrixExpr:
             if factor.shape[1] == 1:
                 number = trace_of(flat_product(Add(1), right)) if right else 1
                 return flat_product(scale * number, [*left, coefficient(factor, v)])
-            if isinstance(factor, Transpose) and barred(factor.arg) != factor:
-                return coefficient(flat_product(scale, [*left, barred(factor.arg), *right]), v)
             if isinstance(factor, DiagMatrix) and right and right[-1].shape[1] == 1:
                 weight = DiagMatrix(flat_product(Add(1), right))
                 return flat_product(scale, [*left, weight, coefficient(factor.args[0], v)])
@@ -60,7 +55,9 @@ def coefficient(expr: MatrixExpr, v: MatrixSymbol) -> MatrixExpr:
         if len(inside) == 1 and outside:
             weight = outside[0] if len(outside) == 1 else HadamardProduct(*outside)
             return flat_product(Add(1), [DiagMatrix(weight), coefficient(inside[0], v)])
-    raise ValueError(f"the Hessian cannot be read off {expr}; hvp(direction) gives its product with a direction")
+    raise ValueError(
+        f"the Hessian cannot be read off {as_text(expr)}; hvp(direction) gives its product with a direction"
+    )
 
 
 def row_terms(scale: Expr, v: MatrixSymbol) -> list[tuple[Expr, MatrixExpr]]:
@@ -69,10 +66,15 @@ def row_terms(scale: Expr, v: MatrixSymbol) -> list[tuple[Expr, MatrixExpr]]:
     for term in Add.make_args(scale.expand()):
         traces = [factor for factor in Mul.make_args(term) if factor.has(v)]
         if len(traces) != 1 or not isinstance(traces[0], Trace):
-            raise ValueError(f"the Hessian cannot be read off {term}, which is no product of a row and {v}")
+            raise ValueError(f"the Hessian cannot be read off {as_text(term)}, which is no product of a row and {v}")
         for part in MatAdd.make_args(traces[0].arg):
-            number, factors = part.as_coeff_matrices() if isinstance(part, MatMul) else (1, [part])
-            result.append((term / traces[0] * number, trace_row(list(factors), v)))
+            number, factors = part.as_coeff_matrices() if isinstance(part, MatMul) else (Integer(1), [part])
+            outside = term / traces[0]
+            if number.has(v):
+                outside *= trace_of(flat_product(Add(1), list(factors)))
+                result += [(outside * inner, row) for inner, row in row_terms(number, v)]
+            else:
+                result.append((outside * number, trace_row(list(factors), v)))
     return result
 
 

@@ -36,7 +36,7 @@ SHAPED = {word.path for word in WORDS if word.shaped}  # take the number of rows
 OUTS, SCALES = {"out", "grad_input"}, {"alpha", "beta", "value"}
 ARITHMETIC_NODES = ast.Add | ast.Sub | ast.Mult | ast.MatMult
 COMPARISON_NODES = ast.Lt | ast.LtE | ast.Gt | ast.GtE | ast.Eq | ast.NotEq
-NEVER_ASSIGNED = {"torch", "math", "self", "len", "_blocks", "Parameters", "Gradients"}
+NEVER_ASSIGNED = {"torch", "math", "len", "_blocks", "Parameters", "Gradients"}
 MOST = 1000  # of an exponent
 
 
@@ -287,7 +287,8 @@ class DerivedLines(RightSides):
         """Adds the names to those that are known."""
         for target in node.targets:
             for name in target.elts if isinstance(target, ast.Tuple) else [target]:
-                if not isinstance(name, ast.Name) or name.id in NEVER_ASSIGNED | self.functions.keys():
+                never = NEVER_ASSIGNED | self.functions.keys() | ({"self"} if self.fast else set())
+                if not isinstance(name, ast.Name) or name.id in never:
                     raise Unknown(node, "assigns to what is no new name")
                 if self.fast and self.is_function(node.value):
                     self.functions[name.id] = ast.unparse(node.value)

@@ -8,7 +8,7 @@ from sympy import Basic, Expr, MatrixExpr, MatrixSymbol, Symbol, sympify
 
 from derive.programs import PositiveNumber, Symmetric, entry
 
-TAKEN_BY_CODE = {"torch", "math", "ctx", "Gradients", "NamedTuple", "value_and_grad", "tensors"}
+TAKEN_BY_CODE = {"torch", "math", "len", "ctx", "Gradients", "Parameters", "NamedTuple", "value_and_grad", "tensors"}
 
 
 class Names:

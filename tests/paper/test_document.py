@@ -308,10 +308,12 @@ def pages(pdf: Path) -> int:
 def test_a_deeper_network_has_no_more_to_read():
     """What is the same but for a layer's number is derived once, and says where."""
     two, five = (document_of(Network((3,) + (4,) * depth + (2,), "tanh")) for depth in (2, 5))
-    derived = [sum(any(isinstance(b, Boxed) for b in s.blocks) for s in document if s.step) for document in (two, five)]
+    derived = [
+        sum(any(isinstance(one, Boxed) for one in s.blocks) for s in document if s.step) for document in (two, five)
+    ]
     assert derived == [5, 5]
     others = {label for section in five for label in section.others}
-    rows = [row for s in five if s.others for b in s.blocks if isinstance(b, Chain) for row in b.rows]
+    rows = [row for s in five if s.others for one in s.blocks if isinstance(one, Chain) for row in one.rows]
     told = {re.fullmatch(r"([FB]\d+), as ([FB]\d+)", row.reason)[1] for row in rows}
     assert others < told and len(told - others) == sum(bool(s.others) for s in five)
 

@@ -4,11 +4,13 @@ import re
 from functools import cache
 
 import pytest
+from sympy import MatrixSymbol, Trace
 
+from derive import derivation
 from derive.packages import render
 from derive.problems import Network
 from derive.proof import NotProved
-from derive.proof.grammar import check_grammar
+from derive.proof.grammar import NEVER_ASSIGNED, check_grammar
 
 HERE = "delta3 = 2 / N * (z3 - y)"  # is replaced by each of
 IN_A_FUNCTION = r"""
@@ -214,3 +216,11 @@ def test_what_is_no_straight_line_is_refused(text):
 @pytest.mark.parametrize("text", IN_A_STEP.strip().split("\n"))
 def test_what_is_no_operation_on_buffers_is_refused(text):
     refused("fast.py", STEP, text)
+
+
+@pytest.mark.parametrize("name", sorted(NEVER_ASSIGNED | {"self", "tensors", "value_and_grad", "_checked"}))
+def test_an_input_may_have_any_name(name):
+    of = MatrixSymbol(name, 3, 1)
+    derived = derivation(Trace(of.T * of) ** 2, [of])
+    assert derived.prove().exact
+    assert derived.hvp(MatrixSymbol("v", 3, 1)).prove().exact

@@ -199,10 +199,9 @@ def folder_from(options: argparse.Namespace) -> Path:
     here = current_folder()
     if here is None and not options.out.is_absolute():
         raise ValueError(f"--out: {options.out}: the current directory is gone; name an absolute path")
-    try:
-        folder = options.out.resolve()
-    except RuntimeError:
-        raise ValueError(f"--out: {options.out}: symbolic links that lead to each other") from None
+    with suppress(FileNotFoundError, NotADirectoryError):
+        os.stat(options.out)  # raises where links lead to each other
+    folder = options.out.resolve()
     if options.check:
         if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))

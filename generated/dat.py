@@ -14,6 +14,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy
@@ -77,14 +78,19 @@ def write(path: Path, content: str | bytes) -> None:
 
 
 def check(path: Path) -> None:
-    """Raises OSError where no file can be put: in no folder, or in the place of anything but a file."""
-    if not path.parent.is_dir():
-        number = errno.ENOTDIR if path.parent.exists() else errno.ENOENT
-        raise OSError(number, os.strerror(number), str(path.parent))
-    if path.is_dir():
-        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "not a file that can be replaced", str(path))
+    """Raises OSError where no file can be put: in no folder, in the place of anything but a file, or where links lead
+    to each other.
+    """
+    with suppress(FileNotFoundError, NotADirectoryError):
+        os.stat(path)
+    for place in (path, path.resolve()):
+        if not place.parent.is_dir():
+            number = errno.ENOTDIR if place.parent.exists() else errno.ENOENT
+            raise OSError(number, os.strerror(number), str(place.parent))
+        if place.is_dir():
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(place))
+        if place.exists() and not place.is_file():
+            raise OSError(errno.EINVAL, "not a file that can be replaced", str(place))
 
 
 def refuse_to_replace(path: Path, content: str | bytes | None = None) -> None:

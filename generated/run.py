@@ -295,7 +295,7 @@ def places(options: argparse.Namespace) -> list[Path]:
         return []
     files = [options.out / name for name in ("my_autograd.dat", "torch_autograd.dat")[: 1 + options.compare]]
     for file in files:
-        dat.check(file.resolve())
+        dat.check(file)
     if len({file.resolve() for file in files}) < len(files):
         raise ValueError(f"{' and '.join(map(str, files))} are links to one file, which would be compared with itself")
     return files

@@ -312,7 +312,7 @@ def test_a_function_refuses_a_second_derivative():
         log(OneMatrix(1, n) * (X * x).applyfunc(exp)),
         Trace(x.T * (X + x * x.T).inv() * x),
         exp(-Trace(x.T * x) / 2),
-        total(softmax((X * x).T) * b),
+        total(softmax((X * x).T) * x),
     ],
 )
 def test_hvp_and_hessian(loss):

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -396,23 +395,27 @@ def leaning(tests: Path) -> list[str]:
 
 
 def hidden_in_comprehensions(tree: ast.Module) -> list[int]:
-    """The lines where the variable of a comprehension has the name of something at the module's top that the same
-    function uses: Python 3.12 takes that for a local variable without a value.
+    """The lines that use something of the top of the module, where a comprehension of the function has a variable of
+    its name: Python 3.12 takes that for a local variable without a value.
     """
     at_the_top = {name for name, _ in house.defined(tree)} | {
         alias.asname or alias.name for node in tree.body for alias in getattr(node, "names", ())
     }
     lines = set()
     for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
-        bound: dict[str, set[ast.AST]] = defaultdict(set)
+        own, inlined = (
+            set[ast.AST](),
+            set[str](),
+        )  # uses of variables of comprehensions; names of those that 3.12 inlines
         for loop in ast.walk(function):
-            if isinstance(loop, ast.ListComp | ast.SetComp | ast.DictComp):
-                targets = [node for part in loop.generators for node in ast.walk(part.target)]
-                for target in targets:
-                    if isinstance(target, ast.Name) and target.id in at_the_top:
-                        bound[target.id] |= set(ast.walk(loop))
-        uses = [node for node in ast.walk(function) if isinstance(node, ast.Name) and node.id in bound]
-        lines |= {node.lineno for node in uses if node not in bound[node.id]}
+            targets = [node for part in getattr(loop, "generators", ()) for node in ast.walk(part.target)]
+            names = {node.id for node in targets if isinstance(node, ast.Name)}
+            own |= {node for node in ast.walk(loop) if isinstance(node, ast.Name) and node.id in names}
+            inlined |= set() if isinstance(loop, ast.GeneratorExp) else names
+        beside = [node for node in ast.walk(function) if isinstance(node, ast.Name) and node not in own]
+        local = {node.id for node in beside if isinstance(node.ctx, ast.Store)}
+        local |= {argument.arg for argument in ast.walk(function) if isinstance(argument, ast.arg)}
+        lines |= {node.lineno for node in beside if node.id in at_the_top & inlined - local}
     return sorted(lines)
 
 

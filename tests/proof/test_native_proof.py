@@ -195,6 +195,7 @@ OF_DEVICES = {
     "a step of all but one": ("k < ENTRIES; k++) state->parameters", "k < ENTRIES - 1; k++) state->parameters"),
     "another place": ("const real *const W2 = parameters + 6", "const real *const W2 = parameters + 5"),
     "outside": ("matrices + 0 * stride", "matrices + 900 * stride"),
+    "another square": ("square_of(real x) { return x * x; }", "square_of(real x) { return x * x * x; }"),
     "Adam without its square": ("(g * g - state->squares[k])", "(g - state->squares[k])"),
     "Adam that keeps less": ("keep = 0.9f", "keep = 0.8f"),
     "Adam with a bias": ("step = rate / state->mean_weight", "step = rate"),

@@ -10,6 +10,7 @@ from reprlib import Repr
 
 from sympy import (
     Abs,
+    DiracDelta,
     Dummy,
     Expr,
     I,
@@ -134,7 +135,7 @@ def parse(field: str, text: str, variables: tuple[Symbol, ...], coupled: bool = 
     check_size(field, tree)
     try:
         formula = folded(_Reader(field, variables, ROW_COUPLED if coupled else {}).read(tree, 0))
-        slope = diff(formula, variables[0])
+        slope = diff(formula, variables[0]).replace(DiracDelta, lambda *_: Integer(0))
         without_values = any(opened(part).has(zoo, nan, oo, -oo) for part in (formula, slope))
     except TypeError as error:  # SymPy's, where what is compared is not real
         raise ValueError(f"{field}: {text!r} must be real: {error}") from None

@@ -80,6 +80,7 @@ REFUSED = {
     "sin(z > 0)": "not allowed here: z > 0",
     "z == z": "not allowed here: z == z",
     "where(z > 1, 2, 3)": "constant but for jumps",
+    "2*sign(z) + 1": "constant but for jumps",
     "z # comment": "a formula has no comment",
     "0in z": "not allowed here: 0 in z",
     "(-8)**(1/3) * z": "must be real",

@@ -301,7 +301,7 @@ def given(values: ndarray, shape: tuple[int, ...]) -> Tensor:
 
 
 def as_floats(tensor: Tensor) -> ndarray:
-    return numpy.vectorize(float, otypes=[float])(tensor.entries)
+    return numpy.array(tensor.entries, dtype=float)
 
 
 def same_numbers(one: ndarray, other: ndarray) -> bool:

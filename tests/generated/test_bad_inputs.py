@@ -278,7 +278,9 @@ def test_a_bad_run_says_so_and_writes_nothing(case, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert done.returncode == 2
     flag, value = BAD_RUNS[case]
-    assert f"got '{value[:40]}'" in done.stderr or re.search(f"(choice: '|arguments: {flag} |/){value}", done.stderr)
+    assert f"got '{value[:40]}'" in done.stderr or re.search(
+        f"(choice: '|arguments: {flag} |run: ){value}", done.stderr
+    )
     assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 

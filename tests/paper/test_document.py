@@ -29,7 +29,7 @@ from derive.paper import worked
 from derive.paper.blocks import Block, Boxed, Broken, Chain, Display, Paragraph, Section
 from derive.paper.formats import Page
 from derive.paper.formats.pages import HtmlPage, MarkdownPage, TexPage
-from derive.paper.latex import latex
+from derive.paper.latex import latex, symbol_in_line
 from derive.paper.rules import general
 from derive.problems import targets
 from derive.problems.network import Network
@@ -303,6 +303,12 @@ def test_the_result_is_on_one_page_and_the_whole_on_no_more_than_thirteen(settin
 def pages(pdf: Path) -> int:
     told = subprocess.run(["pdfinfo", str(pdf)], capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
     return int(re.search(r"Pages: +(\d+)", told)[1])
+
+
+def test_a_partial_derivative_has_a_slash_in_a_line_of_text():
+    derived = subject_of(Network()).derivation
+    written = [symbol_in_line(derived.program, equation.target) for equation in derived.backward]
+    assert r"\partial L / \partial \boldsymbol{W}_{3}" in written
 
 
 def test_a_deeper_network_has_no_more_to_read():

@@ -16,13 +16,13 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from sympy import MatrixSymbol, Symbol, Trace
+from sympy import Determinant, MatrixSymbol, Symbol, Trace, log, tanh
 from sympy import exp as sympy_exp
 from sympy import sin as sympy_sin
 
 from derive import build, derivation
 from derive.calculus.theorem import pull_back
-from derive.matrix import apply, logsumexp, total
+from derive.matrix import apply, logsumexp, softmax, total
 from derive.packages.emit import TARGETS, render, subject_of
 from derive.packages.templates import environment
 from derive.paper import worked
@@ -309,6 +309,13 @@ def test_a_partial_derivative_has_a_slash_in_a_line_of_text():
     derived = subject_of(Network()).derivation
     written = [symbol_in_line(derived.program, equation.target) for equation in derived.backward]
     assert r"\partial L / \partial \boldsymbol{W}_{3}" in written
+
+
+def test_a_closed_form_that_is_too_long_to_read_is_not_on_the_page():
+    X, W, V = MatrixSymbol("X", 4, 3), MatrixSymbol("W", 3, 3), MatrixSymbol("V", 3, 2)
+    loss = total(apply(lambda u: u**2, softmax(apply(tanh, X * W) * V))) * log(Determinant(W))
+    anchors = {section.anchor for section in derivation(loss, [W], prove=False).document()}
+    assert "B1" in anchors and anchors.isdisjoint({"together", "closed-forms"})
 
 
 def test_a_deeper_network_has_no_more_to_read():

@@ -403,10 +403,8 @@ def hidden_in_comprehensions(tree: ast.Module) -> list[int]:
     }
     lines = set()
     for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
-        own, inlined = (
-            set[ast.AST](),
-            set[str](),
-        )  # uses of variables of comprehensions; names of those that 3.12 inlines
+        own: set[ast.AST] = set()  # uses of variables of comprehensions
+        inlined: set[str] = set()  # names of those that 3.12 inlines
         for loop in ast.walk(function):
             targets = [node for part in getattr(loop, "generators", ()) for node in ast.walk(part.target)]
             names = {node.id for node in targets if isinstance(node, ast.Name)}

@@ -67,12 +67,12 @@ def row_terms(scale: Expr, v: MatrixSymbol) -> list[tuple[Expr, MatrixExpr]]:
         traces = [factor for factor in Mul.make_args(term) if factor.has(v)]
         if len(traces) != 1 or not isinstance(traces[0], Trace):
             raise ValueError(f"the Hessian cannot be read off {as_text(term)}, which is no product of a row and {v}")
+        outside = term / traces[0]
         for part in MatAdd.make_args(traces[0].arg):
             number, factors = part.as_coeff_matrices() if isinstance(part, MatMul) else (Integer(1), [part])
-            outside = term / traces[0]
             if number.has(v):
-                outside *= trace_of(flat_product(Add(1), list(factors)))
-                result += [(outside * inner, row) for inner, row in row_terms(number, v)]
+                beside = outside * trace_of(flat_product(Add(1), list(factors)))
+                result += [(beside * inner, row) for inner, row in row_terms(number, v)]
             else:
                 result.append((outside * number, trace_row(list(factors), v)))
     return result

@@ -18,7 +18,11 @@ def test_any_expression_has_the_gradient_that_autograd_finds(number):
     while not ordinary(expected := by_autograd(loss, given)):
         given = {symbol: tensor / 2 for symbol, tensor in given.items()}
     mine, gradients = computed(derived, **{own.name: given[s] for own, s in derived.original.items()})
-    moved = noises(lambda tensors: by_autograd(loss, dict(zip(given, tensors, strict=True))), list(given.values()))
+
+    def of_tensors(tensors):
+        return by_autograd(loss, dict(zip(given, tensors, strict=True)))
+
+    moved = noises(of_tensors, list(given.values()), expected)
     for found, wanted, noise in zip((mine, *gradients), expected, moved, strict=True):
         assert found.shape == wanted.shape
         assert (found - wanted).norm() <= 1e-9 * wanted.norm() + 1e-12 + 16 * noise

@@ -23,7 +23,23 @@ BAD = r"\bWRONG\b|\bNOT (?:proved|all gradients agree)|\bdo NOT agree"
 VERDICTS = re.compile(rf"(?P<bad>{BAD})|^proved\b|^all gradients agree|(?<=  )ok\b", re.M)
 
 
+class Once(argparse.Action):
+    """Keeps the value of a flag or an argument: of two values the first would be dropped in silence."""
+
+    of: argparse.Namespace | None = None
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        if self.of is namespace:
+            raise argparse.ArgumentError(self, "given twice")
+        self.of = namespace
+        setattr(namespace, self.dest, values)
+
+
 class Parser(argparse.ArgumentParser):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.register("action", None, Once)
+
     def error(self, message: str) -> None:
         self.exit(2, f"{self.prog}: {one_line(message)}\n")
 

@@ -205,6 +205,16 @@ def test_a_package_that_is_too_old_or_missing_is_named_with_what_is_needed(found
     assert module.missing({"numpy": "1.26", "torch": "2.6"}) == said
 
 
+def test_a_flag_that_is_given_twice_is_refused_and_none_of_its_values_dropped(module, capfd):
+    parser = module.Parser(prog="command")
+    parser.add_argument("--skip", default="0-0")
+    parser.add_argument("spec", nargs="?")
+    assert vars(parser.parse_args(["of.toml", "--skip", "1-3"])) == {"skip": "1-3", "spec": "of.toml"}
+    with pytest.raises(SystemExit, match="2"):
+        parser.parse_args(["--skip", "1-3", "--skip=3-5"])
+    assert capfd.readouterr().err == "command: argument --skip: given twice\n"
+
+
 def test_a_long_or_odd_text_takes_one_line(module):
     assert module.one_line("a\nb\t\x1b[31m\u202e") == r"a\nb\t\x1b[31m\u202e"
     assert module.one_line("ü" * module.LONGEST) == "ü" * module.LONGEST

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from derive.matrix_derivation import derivation, gradient
-from derive.matrix_text import parsed, shape_flag
+from derive.matrix_text import parsed, shape_flags
 from derive.packages import lost_digits_of
 from derive.proof import NotProved
 
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
     options = parser.parse_args([f" {text}" if re.match("-[^-h]|-h.", text) else text for text in given])
     try:
-        loss, symbols = parsed(options.expression, dict(map(shape_flag, options.shape)))
+        loss, symbols = parsed(options.expression, shape_flags(options.shape))
         variables = chosen("--in", options.variables, symbols) if options.variables else [*symbols.values()]
         symmetric = chosen("--symmetric", options.symmetric, symbols) if options.symmetric else []
         with watched():

@@ -6,7 +6,7 @@ shapes have for a size is that number.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -376,16 +376,20 @@ def entry_by_entry_of(function: Callable[..., Expr], values: list[Expr]) -> Expr
     return apply(formula, *matrices) if matrices else formula()
 
 
-def shape_flag(text: str) -> tuple[str, tuple[TypedSize, ...]]:
-    """The name and the shape of Y=m,n, of x=n a column, of c= or c=1 a number.
+def shape_flags(texts: Sequence[str]) -> dict[str, tuple[TypedSize, ...]]:
+    """Shapes by name, each from Y=m,n, from x=n a column, from c= or c=1 a number.
 
-    Raises ValueError where it is none.
+    Raises ValueError where one is none of these, or a name has two.
     """
-    name, found, sizes = text.partition("=")
-    parts = [part.strip() for part in sizes.split(",") if part.strip()]
-    sized = all(re.fullmatch(r"[1-9]\d{0,5}|[A-Za-z]\w*", part) for part in parts)
-    if not found or not re.fullmatch(r"[A-Za-z]\w*", name.strip()) or not sized or len(parts) > 2:
-        raise ValueError(f"--shape: expected a name and sizes, as Y=m,n or x=n or c=1, got {text!r}")
-    sides: Iterable[TypedSize] = (int(part) if part.isdigit() else part for part in parts)
-    shape = tuple(sides)
-    return name.strip(), () if shape == (1,) else shape
+    shapes: dict[str, tuple[TypedSize, ...]] = {}
+    for text in texts:
+        name, found, sizes = text.partition("=")
+        parts = [part.strip() for part in sizes.split(",") if part.strip()]
+        sized = all(re.fullmatch(r"[1-9]\d{0,5}|[A-Za-z]\w*", part) for part in parts)
+        if not found or not re.fullmatch(r"[A-Za-z]\w*", name.strip()) or not sized or len(parts) > 2:
+            raise ValueError(f"--shape: expected a name and sizes, as Y=m,n or x=n or c=1, got {text!r}")
+        if name.strip() in shapes:
+            raise ValueError(f"--shape: two for {name.strip()}")
+        shape = tuple(int(part) if part.isdigit() else part for part in parts)
+        shapes[name.strip()] = () if shape == (1,) else shape
+    return shapes

@@ -155,6 +155,7 @@ def test_the_command_prints_the_closed_form_and_writes_what_runs(capsys, tmp_pat
         (["x'*x", "--in", "y"], "--in: 'y' is not in the expression; there are x"),
         (["x'*x", "--shape", "A=2,3"], "A: a shape is given for it"),
         (["x'*x", "--shape", "x=0"], "--shape: expected a name and sizes"),
+        (["x'*x", "--shape", "x=2", "--shape", "x=3"], "--shape: two for x"),
         (["x'*A*x", "--shape", "A=2,3"], "do not agree"),
     ],
 )

@@ -279,7 +279,7 @@ def _with_exp(front: Expr, exponents: list[Expr]) -> Expr:
 def times_in(u: Expr, total: Expr) -> Expr:
     """The number of times that u, a sum perhaps, is a part of a sum."""
     counts = total.as_coefficients_dict()
-    ratios = {counts.get(part, Integer(0)) / k for part, k in u.as_coefficients_dict().items()}
+    ratios = {counts.get(part, Integer(0)) / k for part, k in u.as_coefficients_dict().items() if k != 0}
     return ratios.pop() if len(ratios) == 1 else Integer(0)
 
 

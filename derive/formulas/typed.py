@@ -58,6 +58,12 @@ def _log_softmax(u: Expr) -> Expr:
     return u - logsumexp(u)
 
 
+def comparison_of(method: str, a: Expr, b: Expr) -> Expr:
+    """Which of the two is larger; of sums by their difference, as SymPy turns some comparisons round without end."""
+    one, other = (a - b, Integer(0)) if a.is_Add and b.is_Add else (a, b)
+    return getattr(one, method)(other)
+
+
 ELEMENTWISE: dict[str, Callable[..., Expr]] = {
     **{name: lambda u, row=row: row.xreplace({z: u}) for name, row in FUNCTIONS.items()},
     "abs": Abs,
@@ -71,8 +77,8 @@ ELEMENTWISE: dict[str, Callable[..., Expr]] = {
     "expm1": expm1,
     "log": log,
     "log1p": log1p,
-    "max": lambda a, b: Piecewise((a, a > b), (b, True)),
-    "min": lambda a, b: Piecewise((a, a < b), (b, True)),
+    "max": lambda a, b: Piecewise((a, comparison_of("__gt__", a, b)), (b, True)),
+    "min": lambda a, b: Piecewise((a, comparison_of("__lt__", a, b)), (b, True)),
     "sign": sign,
     "sin": sin,
     "sinh": lambda u: (exp(u) - exp(-u)) / 2,
@@ -266,7 +272,7 @@ class _Reader:
     def condition(self, node: ast.AST, depth: int) -> Expr:
         match node:
             case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in COMPARISONS:
-                return getattr(self.read(left, depth + 1), COMPARISONS[type(op)])(self.read(right, depth + 1))
+                return comparison_of(COMPARISONS[type(op)], self.read(left, depth + 1), self.read(right, depth + 1))
         text = ast.unparse(node)[:60]
         raise ValueError(f"{self.field}: not allowed here: {text}; where takes one comparison first, as z > 0")
 

@@ -105,6 +105,7 @@ def test_a_loss_of_the_whole_row(emitted):
 LOSSES_OF_ONES_OWN = {
     "max(p, y)": lambda p, y: torch.maximum(p, y),
     "where(p > y, 0.7*(p - y), 0.3*(y - p))": lambda p, y: torch.where(p > y, 0.7 * (p - y), 0.3 * (y - p)),
+    "max(0.9*(p - y), -0.1*(p - y))": lambda p, y: torch.maximum(0.9 * (p - y), -0.1 * (p - y)),
     "max(min(p**2, 0.7), p)": lambda p, y: torch.maximum((p**2).clamp(max=0.7), p),
     "p*y": lambda p, y: p * y,
     "p/(1 + y**2)": lambda p, y: p / (1 + y**2),
@@ -235,6 +236,7 @@ QUOTIENTS = [
     *("sqrt(1 + exp(z))", "exp(-z)*(1 + exp(-z))**(-1.5)", "1/(1 + exp(-z) + z**2)", "(1 + exp(z))/(2 + exp(z))"),
     *("tanh(exp(z))*exp(z)", "(exp(z) - exp(-z))/2", "log((1 + exp(z))/(2 + exp(z)))", "1/(exp(2*z) - exp(z) + 1)"),
     *("log(1+exp(2*z))/(1+exp(-z))", "log(1+exp(z)+exp(2*z))", "where(z > 0, 1/(1+exp(z)), exp(z)/(1+exp(z)))"),
+    *("log1p(max(z, 0)) - log1p(max(-z, 0))", "hardswish(max(z, 0)) - z"),
 ]
 
 

@@ -8,6 +8,7 @@ import ast
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import sympy
@@ -82,10 +83,15 @@ def room_of(module: str) -> str:
     return next((room for n in (2, 1) if (room := ".".join(parts[:n])) in FLOOR), "")
 
 
+@cache
+def tree_of(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
 def parsed(derive: Path) -> dict[str, ast.Module]:
     """Each file below a folder `derive`, by its place, `derive/build.py`."""
     paths = sorted(derive.rglob("*.py"))
-    return {path.relative_to(derive.parent).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+    return {path.relative_to(derive.parent).as_posix(): tree_of(path.read_text(encoding="utf-8")) for path in paths}
 
 
 def offered(door: ast.Module) -> set[str]:
@@ -96,23 +102,26 @@ def offered(door: ast.Module) -> set[str]:
     return set()
 
 
-def imported(tree: ast.AST) -> Iterator[tuple[int, str, str]]:
+@cache
+def imported(tree: ast.Module) -> list[tuple[int, str, str]]:
     """Line, module and name of each import; the name is empty where the whole module is imported.
 
     A call that imports counts, too, where it says how the module's name begins.
     """
+    found: list[tuple[int, str, str]] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name, "") for alias in node.names)
+            found += ((node.lineno, alias.name, "") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield from ((node.lineno, "." * node.level + (node.module or ""), alias.name) for alias in node.names)
+            found += ((node.lineno, "." * node.level + (node.module or ""), alias.name) for alias in node.names)
         elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in IMPORTERS:
             given = [*node.args, *(keyword.value for keyword in node.keywords if keyword.arg == "name")][:1]
             parts = [
                 part for value in given for part in (value.values if isinstance(value, ast.JoinedStr) else [value])
             ]
             if parts and isinstance(parts[0], ast.Constant):
-                yield node.lineno, str(parts[0].value), ""
+                found.append((node.lineno, str(parts[0].value), ""))
+    return found
 
 
 def called_imports(tree: ast.Module) -> set[int]:
@@ -173,6 +182,18 @@ def names_taken_apart(tree: ast.AST, typed: set[str] = frozenset()) -> Iterator[
                 yield node.lineno
 
 
+@cache
+def lines_that_take_apart(tree: ast.Module, typed: frozenset[str]) -> list[int]:
+    return list(names_taken_apart(tree, typed))
+
+
+@cache
+def class_lengths(tree: ast.Module) -> list[tuple[int, int, int]]:
+    """Where each class begins, how many lines it may have, and how many it has."""
+    classes = (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    return [(node.lineno, LONGEST_CLASS, (node.end_lineno or 0) - node.lineno + 1) for node in classes]
+
+
 def offences(derive: Path) -> list[str]:
     """The lines below a folder `derive` that import what they may not, are too many, name two things or read names.
 
@@ -193,12 +214,10 @@ def offences(derive: Path) -> list[str]:
             if reason:
                 found.append(f"{place}:{line}: {reason}")
         if own.partition(".")[0] in OF_SYMBOLS and own != "paper.formats":
-            lines = names_taken_apart(tree, AS_TYPED.get(place, set()))
+            lines = lines_that_take_apart(tree, frozenset(AS_TYPED.get(place, ())))
             found += [f"{place}:{line}: takes a name apart; what a symbol is, its notation knows" for line in lines]
-        lengths = [(1, LONGEST_FILE, len((derive.parent / place).read_text(encoding="utf-8").splitlines()))]
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ClassDef) and node.end_lineno:
-                lengths.append((node.lineno, LONGEST_CLASS, node.end_lineno - node.lineno + 1))
+        length = len((derive.parent / place).read_text(encoding="utf-8").splitlines())
+        lengths = [(1, LONGEST_FILE, length), *class_lengths(tree)]
         found += [f"{place}:{line}: {n} lines, of {most} at most" for line, most, n in lengths if n > most]
     return found + of_two_meanings(trees)
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import jinja2.nodes as nodes
@@ -78,7 +79,7 @@ def test_each_template_belongs_to_a_target():
 
 def imports(path: Path) -> set[str]:
     """The modules that a file imports, and what it takes from them, which may be modules too."""
-    found = list(house.imported(ast.parse(path.read_text(encoding="utf-8"))))
+    found = house.imported(house.tree_of(path.read_text(encoding="utf-8")))
     return {module for _, module, _ in found} | {f"{module}.{name}" for _, module, name in found if name}
 
 
@@ -328,10 +329,15 @@ def typed_slopes(derive: Path) -> list[str]:
         matches = itertools.islice(SLOPES.finditer(path.read_text(encoding="utf-8")), 1)
         found += [f"{path.name}: {match[0]}" for match in matches]
     for path in derive.rglob("*.py"):
-        nodes = (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.BinOp))
-        slopes = (f"{path.name}: {ast.unparse(n)}" for n in nodes if is_typed_slope(n) or SLOPES.search(ast.unparse(n)))
+        slopes = (f"{path.name}: {slope}" for slope in slopes_in(house.tree_of(path.read_text(encoding="utf-8"))))
         found += itertools.islice((slope for slope in slopes if slope not in NO_SLOPES), 1)
     return found
+
+
+@cache
+def slopes_in(tree: ast.Module) -> list[str]:
+    nodes = ((node, ast.unparse(node)) for node in ast.walk(tree) if isinstance(node, ast.BinOp))
+    return [text for node, text in nodes if is_typed_slope(node) or SLOPES.search(text)]
 
 
 @pytest.mark.parametrize(
@@ -377,7 +383,7 @@ def leaning(tests: Path) -> list[str]:
     Helpers of several tests lie in tests/helpers. A parameter hides a fixture of its name, which then does not run.
     """
     files = [path for name in ("test_*.py", "conftest.py") for path in sorted(tests.rglob(name))]
-    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in files}
+    trees = {path: house.tree_of(path.read_text(encoding="utf-8")) for path in files}
     functions = [(path, n) for path, tree in trees.items() for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
     everywhere = {f.name for _, f in functions if any("autouse=True" in ast.unparse(d) for d in f.decorator_list)}
     found = []
@@ -405,11 +411,13 @@ def hidden_in_comprehensions(tree: ast.Module) -> list[int]:
     for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
         own: set[ast.AST] = set()  # uses of variables of comprehensions
         inlined: set[str] = set()  # names of those that 3.12 inlines
-        for loop in ast.walk(function):
-            targets = [node for part in getattr(loop, "generators", ()) for node in ast.walk(part.target)]
+        for loop in (node for node in ast.walk(function) if hasattr(node, "generators")):
+            targets = [node for part in loop.generators for node in ast.walk(part.target)]
             names = {node.id for node in targets if isinstance(node, ast.Name)}
             own |= {node for node in ast.walk(loop) if isinstance(node, ast.Name) and node.id in names}
             inlined |= set() if isinstance(loop, ast.GeneratorExp) else names
+        if inlined.isdisjoint(at_the_top):
+            continue
         beside = [node for node in ast.walk(function) if isinstance(node, ast.Name) and node not in own]
         local = {node.id for node in beside if isinstance(node.ctx, ast.Store)}
         local |= {argument.arg for argument in ast.walk(function) if isinstance(argument, ast.arg)}
@@ -421,7 +429,7 @@ SOURCES = [path for folder in ("derive", "generated", "tests") for path in sorte
 
 
 def test_no_comprehension_hides_what_stands_at_the_top_of_its_module():
-    found = {path: hidden_in_comprehensions(ast.parse(path.read_text(encoding="utf-8"))) for path in SOURCES}
+    found = {path: hidden_in_comprehensions(house.tree_of(path.read_text(encoding="utf-8"))) for path in SOURCES}
     assert {path: lines for path, lines in found.items() if lines} == {}
 
 

@@ -183,17 +183,18 @@ _FUNCTIONS = {
 
 @cache
 def _library(double: bool, portable: bool) -> ctypes.CDLL | None:
-    """network.c as a library; None, after a warning, where there is none."""
+    """network.c as a library, its functions by their names; None, after a warning, where there is none."""
     flags = [*_FLAGS, *(_IN_DOUBLE,) * double, *_PORTABLE * portable]
     try:
         library = _loaded([*flags, *shlex.split(os.environ.get("CFLAGS", ""))])
-    except (OSError, RuntimeError, ValueError, subprocess.SubprocessError) as error:
+        for name, arguments in _FUNCTIONS.items():
+            function = library[f"{name}_{'double' if double else 'float'}_84454984"]
+            function.argtypes, function.restype = arguments, None
+            setattr(library, name, function)
+    except (AttributeError, OSError, RuntimeError, ValueError, subprocess.SubprocessError) as error:
         reason = " ".join(str(error).split())
         warnings.warn(f"network.c is not compiled: {reason}; fast.py computes instead", RuntimeWarning, stacklevel=3)
         return None
-    for name, arguments in _FUNCTIONS.items():
-        function = getattr(library, name)
-        function.argtypes, function.restype = arguments, None
     return library
 
 
@@ -207,16 +208,18 @@ def _loaded(flags: list[str]) -> ctypes.CDLL:
     compiler = shlex.split(os.environ.get("CC") or "cc")
     if not compiler or shutil.which(compiler[0]) is None:
         raise OSError(f"there is no compiler {shlex.join(compiler)}; install one, or name one in CC")
-    source = Path(__file__).with_name("network.c")
-    parts = [source.read_bytes(), source.with_suffix(".h").read_bytes(), shlex.join([*compiler, *flags]).encode()]
-    key = hashlib.sha256(b"\0".join([*parts, _run([*compiler, "--version"]), _processor()])).hexdigest()
+    sources = {name: Path(__file__).with_name(name).read_bytes() for name in ("network.c", "network.h")}
+    of_compiler = shlex.join([*compiler, *flags]).encode(), _run([*compiler, "--version"]), _processor()
+    key = hashlib.sha256(b"\0".join([*sources.values(), *of_compiler])).hexdigest()
     folder = _cache()
     library = folder / f"{key}.so"
     with suppress(OSError):  # where it is not there, or empty
         return ctypes.CDLL(str(library))
     with tempfile.TemporaryDirectory(dir=folder) as place:
         made = Path(place) / library.name
-        _run([*compiler, *flags, str(source), "-o", str(made)])
+        for name, source in sources.items():  # which others may write anew by now
+            made.with_name(name).write_bytes(source)
+        _run([*compiler, *flags, str(made.with_name("network.c")), "-o", str(made)])
         loaded = ctypes.CDLL(str(made))  # which raises where it is none, before others find it
         with made.open("rb") as file:
             os.fsync(file.fileno())  # so that no loss of power leaves a part of it under its name

@@ -9,6 +9,9 @@ computes in float, and with -DNETWORK_DOUBLE in double. With -ffp-contract=off a
 are the same whatever compiler and instruction set they come from.
 */
 #include "network.h"
+#ifndef NETWORK_IS_84454984
+#error "network.h is of another network, or of another version: it belongs to the network.c that it was written with"
+#endif
 
 #ifdef NETWORK_PREFIX /* what is of this file alone does without */
 typedef NETWORK(workspace) workspace;
@@ -89,6 +92,7 @@ typedef __m128i piece;
 #define BYTES ((int)sizeof(real))
 typedef real lanes;
 #endif
+typedef char block_of_vectors[WIDE <= NETWORK(LANES) && BLOCK % WIDE == 0 ? 1 : -1];
 #ifdef __AVX512F__
 #define TILE 8   /* features whose sums stay in registers */
 #define SQUARE 5 /* the same, where each is added to each */
@@ -112,6 +116,16 @@ typedef real lanes;
 #define AT(place) (*(lanes *)(place))
 
 /* numbers and their bits */
+
+#include <float.h>
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(_M_FP_FAST)
+#error "sums have to be computed as they stand: leave out -ffast-math, -Ofast and what they stand for"
+#elif FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
+#error "numbers have to be rounded as real is: add -msse2 -mfpmath=sse, or what this processor has"
+#elif defined(__clang__)
+#pragma clang fp reassociate(off)
+#endif
+typedef char numbers_as_wide_as_real[sizeof(bits) == sizeof(real) && sizeof(SHIFT) == sizeof(real) ? 1 : -1];
 
 INLINE bits bits_of(real number)
 {
@@ -596,7 +610,7 @@ const long NETWORK(part_size) = PART;
 INLINE int block(long rows) { return (int)(rows < BLOCK ? rows : BLOCK) / WIDE * WIDE; }
 INLINE long part(long rows) { return rows < PART ? rows : PART; }
 
-void NETWORK(gradient_of_rows)(const real *parameters, const real *x, const real *y, long these, long N, double *totals,
+void NETWORK_LINKED(gradient_of_rows)(const real *parameters, const real *x, const real *y, long these, long N, double *totals,
     workspace *work)
 {
     for (int k = 0; k <= ENTRIES; k++) work->part[k] = 0;
@@ -621,7 +635,7 @@ void NETWORK(gradient_of_rows)(const real *parameters, const real *x, const real
     totals[ENTRIES] += work->part[ENTRIES];
 }
 
-void NETWORK(gradient)(const real *parameters, const real *x, const real *y, long N, real *loss, real *gradient, workspace *work)
+void NETWORK_LINKED(gradient)(const real *parameters, const real *x, const real *y, long N, real *loss, real *gradient, workspace *work)
 {
     for (int k = 0; k <= ENTRIES; k++) work->totals[k] = 0;
     for (long n = 0; n < N; n += PART)
@@ -630,12 +644,12 @@ void NETWORK(gradient)(const real *parameters, const real *x, const real *y, lon
     *loss = (real)work->totals[ENTRIES];
 }
 
-void NETWORK(gradient_by)(const arguments *given)
+void NETWORK_LINKED(gradient_by)(const arguments *given)
 {
     NETWORK(gradient)(given->parameters, given->x, given->y, given->N, given->loss, given->gradient, given->work);
 }
 
-void NETWORK(hvp_of_rows)(const real *parameters, const real *direction, const real *x, const real *y, long these, long N, double *totals,
+void NETWORK_LINKED(hvp_of_rows)(const real *parameters, const real *direction, const real *x, const real *y, long these, long N, double *totals,
     workspace *work)
 {
     for (int k = 0; k <= ENTRIES; k++) work->part[k] = 0;
@@ -659,7 +673,7 @@ void NETWORK(hvp_of_rows)(const real *parameters, const real *direction, const r
     for (int k = 0; k < ENTRIES; k++) totals[k] += work->part[k];
 }
 
-void NETWORK(hvp)(const real *parameters, const real *direction, const real *x, const real *y, long N, real *product, workspace *work)
+void NETWORK_LINKED(hvp)(const real *parameters, const real *direction, const real *x, const real *y, long N, real *product, workspace *work)
 {
     for (int k = 0; k <= ENTRIES; k++) work->totals[k] = 0;
     for (long n = 0; n < N; n += PART)
@@ -667,7 +681,7 @@ void NETWORK(hvp)(const real *parameters, const real *direction, const real *x, 
     for (int k = 0; k < ENTRIES; k++) product[k] = (real)work->totals[k];
 }
 
-void NETWORK(hvp_by)(const arguments *given)
+void NETWORK_LINKED(hvp_by)(const arguments *given)
 {
     NETWORK(hvp)(given->parameters, given->direction, given->x, given->y, given->N, given->product, given->work);
 }
@@ -678,7 +692,7 @@ INLINE int at_once(long N, const real *gradients)
     return PAST && N % LINE == 0 && ahead_of(gradients) == 0 ? FEW : BLOCK;
 }
 
-void NETWORK(per_sample_of_rows)(const real *parameters, const real *x, const real *y, long these, long N, real *gradients,
+void NETWORK_LINKED(per_sample_of_rows)(const real *parameters, const real *x, const real *y, long these, long N, real *gradients,
     workspace *work)
 {
     const int most = at_once(N, gradients);
@@ -696,7 +710,7 @@ void NETWORK(per_sample_of_rows)(const real *parameters, const real *x, const re
 #endif
 }
 
-void NETWORK(per_sample)(const real *parameters, const real *x, const real *y, long N, real *gradients, workspace *work)
+void NETWORK_LINKED(per_sample)(const real *parameters, const real *x, const real *y, long N, real *gradients, workspace *work)
 {
     NETWORK(per_sample_of_rows)(parameters, x, y, N, N, gradients, work);
 }

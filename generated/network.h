@@ -16,17 +16,31 @@ x is (N, 2) and y is (N, 1), row by row. A mean takes N > 0. No memory may overl
 NETWORK(gradient) is gradient. In a program of several networks it has a prefix, as has all that others see but real:
 each network.c is compiled with one, as -DNETWORK_PREFIX=my_, and its header included after #define NETWORK_PREFIX my_
 and before #undef NETWORK_PREFIX, which declares my_gradient, my_workspace, my_ENTRIES.
+
+A linker knows gradient as gradient_float_84454984, or gradient_double_84454984, which other networks' headers do not
+call: what is compiled for another one, or for numbers of another kind than network.c, is not linked with it.
 */
 #ifndef NETWORK_H
 #define NETWORK_H
+#define NETWORK_IS_84454984
 
+#define NETWORK_JOINED(first, second) first##second
+#define NETWORK_JOIN(first, second) NETWORK_JOINED(first, second)
 #ifdef NETWORK_PREFIX
-#define NETWORK_JOINED(prefix, name) prefix##name
-#define NETWORK_JOIN(prefix, name) NETWORK_JOINED(prefix, name)
 #define NETWORK(name) NETWORK_JOIN(NETWORK_PREFIX, name)
 #else
 #define NETWORK(name) name
 #endif
+
+#undef NETWORK_LINKED
+#ifdef NETWORK_DOUBLE
+#define NETWORK_LINKED(name) NETWORK_JOIN(NETWORK(name), _double_84454984)
+#else
+#define NETWORK_LINKED(name) NETWORK_JOIN(NETWORK(name), _float_84454984)
+#endif
+#define NETWORK_FUNCTION(name, parameters, arguments) \
+    void NETWORK_LINKED(name) parameters;             \
+    static inline void NETWORK(name) parameters { NETWORK_LINKED(name) arguments; }
 
 #ifdef __cplusplus
 extern "C" {
@@ -63,16 +77,22 @@ extern const long NETWORK(workspace_size); /* in bytes */
 extern const long NETWORK(part_size);      /* rows of a part */
 
 /* The loss and its gradient. */
-void NETWORK(gradient)(const real *parameters, const real *x, const real *y, long N, real *loss, real *gradient,
-                       NETWORK(workspace) *work);
+NETWORK_FUNCTION(gradient,
+                 (const real *parameters, const real *x, const real *y, long N, real *loss, real *gradient,
+                  NETWORK(workspace) *work),
+                 (parameters, x, y, N, loss, gradient, work))
 
 /* The Hessian of the loss times a direction. */
-void NETWORK(hvp)(const real *parameters, const real *direction, const real *x, const real *y, long N, real *product,
-                  NETWORK(workspace) *work);
+NETWORK_FUNCTION(hvp,
+                 (const real *parameters, const real *direction, const real *x, const real *y, long N, real *product,
+                  NETWORK(workspace) *work),
+                 (parameters, direction, x, y, N, product, work))
 
 /* The gradient of the loss of each row alone: entry k of that of row n is at k * N + n. */
-void NETWORK(per_sample)(const real *parameters, const real *x, const real *y, long N, real *gradients,
-                         NETWORK(workspace) *work);
+NETWORK_FUNCTION(per_sample,
+                 (const real *parameters, const real *x, const real *y, long N, real *gradients,
+                  NETWORK(workspace) *work),
+                 (parameters, x, y, N, gradients, work))
 
 /* The first two, with their arguments in one place, for callers that take longer the more they hand over. */
 typedef struct {
@@ -82,18 +102,24 @@ typedef struct {
     NETWORK(workspace) *work;
 } NETWORK(arguments);
 
-void NETWORK(gradient_by)(const NETWORK(arguments) *given);
-void NETWORK(hvp_by)(const NETWORK(arguments) *given);
+NETWORK_FUNCTION(gradient_by, (const NETWORK(arguments) *given), (given))
+NETWORK_FUNCTION(hvp_by, (const NETWORK(arguments) *given), (given))
 
 /* The same for `these` rows out of N, as a thread has them: the first two add to ENTRIES + 1 totals, the last of which is
 of the loss. Totals of parts of part_size rows each, of the last what is left, added one after the other,
 have the bits of one call for all rows, whichever threads they come from. */
-void NETWORK(gradient_of_rows)(const real *parameters, const real *x, const real *y, long these, long N,
-                               double *totals, NETWORK(workspace) *work);
-void NETWORK(hvp_of_rows)(const real *parameters, const real *direction, const real *x, const real *y, long these,
-                          long N, double *totals, NETWORK(workspace) *work);
-void NETWORK(per_sample_of_rows)(const real *parameters, const real *x, const real *y, long these, long N,
-                                 real *gradients, NETWORK(workspace) *work);
+NETWORK_FUNCTION(gradient_of_rows,
+                 (const real *parameters, const real *x, const real *y, long these, long N, double *totals,
+                  NETWORK(workspace) *work),
+                 (parameters, x, y, these, N, totals, work))
+NETWORK_FUNCTION(hvp_of_rows,
+                 (const real *parameters, const real *direction, const real *x, const real *y, long these, long N,
+                  double *totals, NETWORK(workspace) *work),
+                 (parameters, direction, x, y, these, N, totals, work))
+NETWORK_FUNCTION(per_sample_of_rows,
+                 (const real *parameters, const real *x, const real *y, long these, long N, real *gradients,
+                  NETWORK(workspace) *work),
+                 (parameters, x, y, these, N, gradients, work))
 
 #ifdef __cplusplus
 }
@@ -102,4 +128,6 @@ void NETWORK(per_sample_of_rows)(const real *parameters, const real *x, const re
 #ifdef NETWORK_PREFIX
 #undef NETWORK_H /* as that of another network may follow */
 #endif
+#elif !defined(NETWORK_IS_84454984)
+#error "network.h of another network is included, too: each needs a NETWORK_PREFIX of its own"
 #endif

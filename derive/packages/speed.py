@@ -1,5 +1,6 @@
 """What goes into the holes of the modules that are for speed: fast.py, native.py, the C, and what chooses of them."""
 
+import hashlib
 from collections.abc import Iterator
 from math import prod
 from typing import Any
@@ -8,7 +9,10 @@ from derive.backends.fast import FlatBlock, schedule
 from derive.backends.torch import lines
 from derive.packages.native import FASTER, faster_from, holes_of_device
 from derive.packages.subject import Subject, classes_page, docstring_lines, penalty_page, title_page
+from derive.packages.templates import page
 from derive.packages.text import no_rows_lines
+
+IDENTITY_DIGITS = 8
 
 
 def backends_page(subject: Subject) -> dict[str, Any]:
@@ -47,18 +51,25 @@ def flat_views(blocks: list[FlatBlock]) -> Iterator[dict[str, Any]]:
 
 def c_page(subject: Subject) -> dict[str, Any]:
     source, _ = subject.native
-    return {**title_page(subject), **source}
+    return {**title_page(subject), **source, "identity": header_page(subject)["identity"]}
 
 
 def header_page(subject: Subject) -> dict[str, Any]:
     _, header = subject.native
-    return {**title_page(subject), **penalty_page(subject), **header}
+    return named_by_text("network.h.j2", {**title_page(subject), **penalty_page(subject), **header})
 
 
 def device_page(subject: Subject) -> dict[str, Any]:
     blocks = schedule(subject.of_rows).blocks
-    return {**title_page(subject), **holes_of_device(subject.network, subject.of_rows, subject.of_penalty, blocks)}
+    of_device = holes_of_device(subject.network, subject.of_rows, subject.of_penalty, blocks)
+    return named_by_text("device.h.j2", {**title_page(subject), **of_device})
+
+
+def named_by_text(template: str, holes: dict[str, Any]) -> dict[str, Any]:
+    """The holes of a header, and what tells it from those that say anything else."""
+    said = page(template, {**holes, "identity": ""})
+    return {**holes, "identity": hashlib.sha256(said.encode()).hexdigest()[:IDENTITY_DIGITS]}
 
 
 def native_page(subject: Subject) -> dict[str, Any]:
-    return {**title_page(subject), **penalty_page(subject)}
+    return {**title_page(subject), **penalty_page(subject), "identity": header_page(subject)["identity"]}

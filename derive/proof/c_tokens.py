@@ -7,7 +7,7 @@ from derive.proof.certificate import NotProved
 STRANGE = re.compile(r"[^\n -~]|\?\?|<[:%]|%[:>]|:>")  # what compilers read in ways of their own
 COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 C_TOKEN = re.compile(
-    r"\s*([A-Za-z_]\w*|\d+\.?\d*(?:e[+-]?\d+)?f?|->|\+\+|<<|>>|<=|>=|==|!=|&&|\|\||\+=|-=|\*=|/=|[-+*/%<>=!?:;,.(){}\[\]&|])"
+    r"\s*([A-Za-z_]\w*|\d+\.?\d*(?:e[+-]?\d+)?f?|##|->|\+\+|<<|>>|<=|>=|==|!=|&&|\|\||\+=|-=|\*=|/=|[-+*/%<>=!?:;,.(){}\[\]&|])"
 )
 CONDITION = re.compile(r"defined\((\w+)\)")
 
@@ -32,17 +32,19 @@ class Preprocessor:
         self.macros: dict[str, tuple[list[str] | None, list[str]]] = {n: (None, words(t)) for n, t in given.items()}
 
     def read(self, text: str) -> list[str]:
-        """The words of a file, macros not yet written out; what a condition excludes is left out."""
+        """The words of a file, with its macros written out; what a condition excludes is left out."""
         kept: list[str] = []
+        since: list[str] = []  # the last directive
         stack: list[bool] = []
         if strange := STRANGE.search(text):
             raise NotProved(f"network.c: emitted C has no {strange[0]!r}")
         for line in COMMENT.sub(" ", text.replace("\\\n", "")).split("\n"):
             directive = line.strip()
             if not directive.startswith("#"):
-                if all(stack):
-                    kept += self.expanded(words(line))
+                since += words(line) if all(stack) else []
                 continue
+            kept += self.expanded(since)
+            since.clear()
             name, _, rest = directive[1:].strip().partition(" ")
             if name in ("ifdef", "ifndef"):
                 stack.append((rest.strip() in self.macros) == (name == "ifdef"))
@@ -56,9 +58,9 @@ class Preprocessor:
                 stack.pop()
             elif name == "define" and all(stack):
                 self.define(rest.strip())
-            elif name not in ("define", "include", "undef"):
+            elif name not in ("define", "include", "undef") and all(stack):
                 raise NotProved(f"network.c: emitted C has no {directive}")
-        return kept
+        return kept + self.expanded(since)
 
     def define(self, text: str) -> None:
         match = re.fullmatch(r"(\w+)(\([\w, ]*\))?\s*(.*)", text)
@@ -83,8 +85,9 @@ class Preprocessor:
                 found += self.expanded(body)
                 continue
             arguments, at = bracketed(tokens, at)
-            values = dict(zip(parameters, parts_between(arguments), strict=True))
-            found += self.expanded([word for part in body for word in values.get(part, [part])])
+            values = dict(zip(parameters, map(self.expanded, parts_between(arguments)), strict=True))
+            written = [word for part in body for word in values.get(part, [part])]
+            found += self.expanded(["".join(written).replace("##", "")] if "##" in written else written)
         return found
 
 

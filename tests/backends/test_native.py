@@ -19,7 +19,7 @@ from derive.packages.emit import render
 from derive.problems.network import Network
 from generated.native import NativeGradient
 from tests.helpers.gate import assert_agree, autograd, criterion, distance, sequential
-from tests.helpers.native import USED, compiled, gradient_by
+from tests.helpers.native import PLAIN, USED, compiled, gradient_by
 from tests.helpers.networks import example, targets
 from tests.helpers.programs import needs
 
@@ -220,10 +220,8 @@ def test_gradients_of_rows_that_go_past_the_caches_have_the_bits_of_those_of_few
 def test_portable_bits_are_those_of_another_compiler_and_instruction_set(tmp_path):
     of = NativeGradient(sequential(Network(), torch.float32).parameters(), portable=True)
     x, y = torch.rand(333, 2), torch.rand(333, 1)
-    shutil.copy(ROOT / "generated" / "network.h", tmp_path)
-    portable = ("-O2", "-ffp-contract=off", "-DBYTES=64")
-    source = (ROOT / "generated" / "network.c").read_text()
-    there = gradient_by(compiled(tmp_path, source, *portable, compiler="clang"), of.flat_parameters, x, y)
+    portable = ("-O2", "-ffp-contract=off", "-DBYTES=64", "-I", str(ROOT / "generated"))
+    there = gradient_by(compiled(tmp_path, PLAIN, *portable, compiler="clang"), of.flat_parameters, x, y)
     loss, _ = of.value_and_grad(x, y)
     assert torch.equal(there, torch.cat([of.flat_gradient, loss[None]]))
 
@@ -272,6 +270,35 @@ def test_where_nothing_can_be_compiled_a_warning_says_so_once(fault, tmp_path):
     assert errors.count("RuntimeWarning: network.c is not compiled: ") == 1
     assert reason in errors and "fast.py computes instead" in errors
     assert not list(tmp_path.glob("derive/*"))
+
+
+REFUSED = {
+    "sums in another order": ("-Ofast", "sums have to be computed as they stand"),
+    "numbers with more digits": ("-mfpmath=387", "numbers have to be rounded as real is"),
+    "constants in float": ("-fsingle-precision-constant -DNETWORK_DOUBLE", "numbers_as_wide_as_real"),
+    "vectors of too many rows": ("-DBYTES=128", "block_of_vectors"),
+    "double for float": ("-DNETWORK_DOUBLE", "undefined symbol: gradient_by_float"),
+    "functions of other names": ("-DNETWORK_PREFIX=my_", "undefined symbol: gradient_by_float"),
+}
+
+
+@pytest.mark.parametrize("flags", REFUSED)
+def test_flags_by_which_numbers_would_be_others_are_refused(flags, tmp_path):
+    given, reason = REFUSED[flags]
+    output, errors = asked(tmp_path, CFLAGS=f"-O1 {given}", CC="gcc").communicate(timeout=100)
+    assert output == "False 299.984\n" and reason in errors
+
+
+@needs("clang")
+@pytest.mark.parametrize("double", [(), ("-DNETWORK_DOUBLE",)], ids=["float", "double"])
+def test_a_sum_is_in_its_order_where_clang_is_told_that_none_matters(double, tmp_path):
+    for name, text in render(Network((1, 1, 1), "log(1 + z**2)"), ["network.c", "network.h"]).items():
+        (tmp_path / name).write_text(text)
+    least = "volatile real x = 1e-12f; const double y = log1p_of(x) / x; return !(y > 0.99999 && y < 1.00001);"
+    (tmp_path / "main.c").write_text(f'#include "network.c"\nint main(void) {{ {least} }}')
+    command = ["clang", "-O2", "-funsafe-math-optimizations", *double, "main.c", "-o", "main"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
+    subprocess.run([tmp_path / "main"], check=True, timeout=10)
 
 
 def test_a_compiler_that_hangs_is_ended(emitted, tmp_path, monkeypatch):
@@ -386,7 +413,7 @@ def of_some_rows(network: Network, folder: Path) -> tuple[torch.Tensor, ...]:
 def test_the_bits_are_the_same_from_each_compiler_and_instruction_set(network, tmp_path):
     data, results = of_some_rows(network, tmp_path), []
     for compiler, *options in (("cc", "-O3"), ("cc", "-O1"), ("cc", "-O3", "-mavx2", "-mfma"), ("clang", "-O2")):
-        library = compiled(tmp_path, '#include "network.c"', *options, *PORTABLE, compiler=compiler)
+        library = compiled(tmp_path, PLAIN, *options, *PORTABLE, compiler=compiler)
         results.append(gradient_by(library, *data))
     assert all(torch.equal(result, results[0]) for result in results)
 
@@ -399,7 +426,7 @@ def test_the_bits_are_the_same_from_each_compiler_and_instruction_set(network, t
 @BITS
 def test_the_bits_are_the_same_on_an_aarch64(network, tmp_path):
     data = of_some_rows(network, tmp_path)
-    here = gradient_by(compiled(tmp_path, '#include "network.c"', "-O2", *PORTABLE), *data)
+    here = gradient_by(compiled(tmp_path, PLAIN, "-O2", *PORTABLE), *data)
     source, program = tmp_path / "piped.c", tmp_path / "piped"
     source.write_text(THROUGH_PIPES)
     options = ("-std=gnu99", "-O2", "-static", f"-DROWS={len(data[1])}", *PORTABLE)

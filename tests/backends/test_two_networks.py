@@ -74,6 +74,77 @@ def test_networks_of_two_precisions_in_one_source_are_refused(packages, tmp_path
     assert done.returncode and "real" in done.stderr
 
 
+CALL = """
+#include "network.h"
+int main(void)
+{
+    static workspace work;
+    static real parameters[ENTRIES], slopes[ENTRIES], x[INPUTS], y[OUTPUTS], loss;
+    static arguments given = {parameters, parameters, x, y, 1, &loss, slopes, slopes, &work};
+    CALLED;
+    return 0;
+}
+"""
+CALLS = [
+    "gradient(parameters, x, y, 1, &loss, slopes, &work)",
+    "hvp(parameters, parameters, x, y, 1, slopes, &work)",
+    "per_sample(parameters, x, y, 1, slopes, &work)",
+    "gradient_by(&given)",
+    "hvp_by(&given)",
+    "gradient_of_rows(parameters, x, y, 1, 1, work.totals, &work)",
+    "hvp_of_rows(parameters, parameters, x, y, 1, 1, work.totals, &work)",
+    "per_sample_of_rows(parameters, x, y, 1, 1, slopes, &work)",
+    "penalty(parameters, work.totals)",
+    "penalty_hvp(parameters, parameters, work.totals)",
+]
+
+
+@pytest.fixture(scope="module")
+def likes(tmp_path_factory) -> dict[tuple[str, str], Path]:
+    """Headers of networks of the same sizes, and the object of each, in float and in double."""
+    folder, found = tmp_path_factory.mktemp("likes"), {}
+    for name in ("relu", "elu"):
+        (folder / name).mkdir()
+        for file, text in render(Network((2, 1), name, name, penalty="w**2"), ["network.c", "network.h"]).items():
+            (folder / name / file).write_text(text)
+        for kind in ("FLOAT", "DOUBLE"):
+            found[name, kind] = folder / name / f"{kind}.o"
+            command = ["cc", f"-DNETWORK_{kind}", "-c", folder / name / "network.c", "-o", found[name, kind]]
+            subprocess.run(command, check=True, timeout=120)
+    return found
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_no_call_is_linked_with_numbers_of_another_kind_nor_with_another_network(call, likes, tmp_path):
+    (tmp_path / "main.c").write_text(CALL)
+    for header, of_header in likes.items():
+        options = [f"-DCALLED={call}", f"-DNETWORK_{header[1]}", "-I", of_header.parent]
+        subprocess.run(["cc", *options, "-c", "main.c"], cwd=tmp_path, check=True, timeout=60)
+        for name, of_name in likes.items():
+            linked = ["cc", tmp_path / "main.o", of_name, "-o", tmp_path / "main"]
+            done = subprocess.run(linked, capture_output=True, text=True, timeout=60)
+            assert (done.returncode == 0) == (name == header), (header, name)
+            assert done.returncode == 0 or f"undefined reference to `{call.partition('(')[0]}_" in done.stderr
+
+
+def test_a_source_with_the_header_of_another_network_is_refused(likes, tmp_path):
+    here, there = (likes[name, "FLOAT"].parent for name in ("relu", "elu"))
+    shutil.copy(here / "network.h", tmp_path)
+    shutil.copy(there / "network.c", tmp_path)
+    (tmp_path / "main.c").write_text(f'#include "{here}/network.h"\n#include "{there}/network.h"\n')
+    for source in ("network.c", "main.c"):
+        done = subprocess.run(["cc", "-c", source], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert done.returncode and "network.h" in done.stderr and "of another network" in done.stderr
+
+
+def test_two_devices_in_one_source_are_refused(tmp_path):
+    for name in ("relu", "elu"):
+        (tmp_path / f"{name}.h").write_text(render(Network((2, 1), name, name), ["device.h"])["device.h"])
+    (tmp_path / "main.c").write_text('#include "relu.h"\n#include "elu.h"\n')
+    done = subprocess.run(["cc", "-c", "main.c"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode and "device.h of another network is included" in done.stderr
+
+
 def test_a_program_of_one_network_in_c_plus_plus_needs_no_prefix(packages, tmp_path):
     if shutil.which("g++") is None:
         pytest.skip("needs g++")

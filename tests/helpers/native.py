@@ -14,6 +14,14 @@ USED = Network(
     loss="log(1 + (p - y)**2) + sqrt(1 + p**2) + softplus(p)",
 )
 
+PLAIN = """
+#include "network.c"
+void plain_gradient(const real *parameters, const real *x, const real *y, long N, real *loss, real *results, void *work)
+{
+    gradient(parameters, x, y, N, loss, results, work);
+}
+"""
+
 
 def compiled(folder: Path, source: str, *options: str, compiler: str = "cc") -> ctypes.CDLL:
     path = folder / f"library{len(list(folder.iterdir()))}.so"
@@ -24,8 +32,8 @@ def compiled(folder: Path, source: str, *options: str, compiler: str = "cc") -> 
 
 
 def gradient_by(library: ctypes.CDLL, parameters: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Gradient and loss, by a library of network.c in float."""
+    """Gradient and loss, by a library of PLAIN in float."""
     results, work = torch.empty(len(parameters) + 1), torch.empty(2**20, dtype=torch.float64)
     at = [ctypes.c_void_p(t.data_ptr()) for t in (parameters, x, y, results[-1:], results, work)]
-    library.gradient(*at[:3], ctypes.c_long(len(x)), *at[3:])
+    library.plain_gradient(*at[:3], ctypes.c_long(len(x)), *at[3:])
     return results

@@ -12,6 +12,16 @@ BINARY_PLACES = 40  # of 2 / pi, 32 binary ones each
 BITS = """\
 /* numbers and their bits */
 
+#include <float.h>
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(_M_FP_FAST)
+#error "sums have to be computed as they stand: leave out -ffast-math, -Ofast and what they stand for"
+#elif FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
+#error "numbers have to be rounded as real is: add -msse2 -mfpmath=sse, or what this processor has"
+#elif defined(__clang__)
+#pragma clang fp reassociate(off)
+#endif
+typedef char numbers_as_wide_as_real[sizeof(bits) == sizeof(real) && sizeof(SHIFT) == sizeof(real) ? 1 : -1];
+
 INLINE bits bits_of(real number)
 {
     union { real number; bits bits; } same;

@@ -179,7 +179,7 @@ class Lines:
                 raise Refused(f"more than {MOST_VALUES} entries; smaller sizes say as much")
             if any(isinstance(part, Extreme) for entry in value.flat for part in self.judge.sums.variables(entry)):
                 raise Refused("the largest of the module's own numbers moves with them")
-            fresh = in_place(symbol_entries(f"{name}@", value.shape), value)
+            fresh = in_place(name, value, value)
             self.run.known[place] = self.values[name] = fresh
             self.definitions[name] = value
             self.held |= {name} if held else set()
@@ -258,9 +258,11 @@ class Replacement:
         return self.parts[name]
 
 
-def in_place(fresh: Array, value: Array) -> Array:
-    """The symbols, but numbers where the value has numbers."""
-    return each(lambda symbol, entry: entry if entry.is_number else symbol, fresh, value)
+def in_place(name: str, value: Array, claimed: Array) -> Array:
+    """Symbols for a value, but its entries where they are numbers, and where nothing was claimed of them."""
+    fresh = symbol_entries(f"{name}@", value.shape)
+    keep = each(lambda entry, one: entry.is_number or one is None, value, claimed)
+    return each(lambda symbol, entry, kept: entry if kept else symbol, fresh, value, keep)
 
 
 def same_arrays(one: Array, other: Array) -> bool:

@@ -16,7 +16,7 @@ from sympy import Add, Expr, Symbol
 from derive.backward.instrumented import BACK
 from derive.backward.lines import ZERO, Lines, Text, in_place, same_arrays
 from derive.modules import Array, Module, Refused, Wrong, each, exact_numbers
-from derive.proof import NotProved, symbol_entries
+from derive.proof import NotProved
 from derive.system import progress
 
 NameMaps = Mapping[str, Mapping[str, str]]
@@ -56,9 +56,9 @@ class Back:
                 self.gradients[name] = self.wanted(value, None)
                 continue
             got = lines.run.value(place)
-            self.hold(self.names[name], value, got)
+            wanted = self.hold(self.names[name], value, got)
             if not lines.is_plain(got):
-                lines.run.known[place] = in_place(symbol_entries(f"{self.names[name]}@", got.shape), got)
+                lines.run.known[place] = in_place(self.names[name], got, wanted)
             self.gradients[name] = lines.run.known[place]
         for name, value in lines.given.items():
             if name in lines.tangents:
@@ -66,9 +66,12 @@ class Back:
                     raise Wrong(f"{self.function} gives no gradient for {name}")
                 self.hold(f"the gradient for {name}", value, lines.run.value(self.returned[name]))
 
-    def hold(self, what: str, value: Array, got: Array) -> None:
+    def hold(self, what: str, value: Array, got: Array) -> Array:
+        """Claims that it is the gradient of a value, and says what that is."""
         users = {user for entry in value.flat for user, _ in self.lines.users.get(entry, ())}
-        self.lines.compare(what, users, got, self.wanted(value, got.shape), self.function)
+        wanted = self.wanted(value, got.shape)
+        self.lines.compare(what, users, got, wanted, self.function)
+        return wanted
 
     def wanted(self, value: Array, shape: tuple[int, ...] | None) -> Array:
         """What the gradient of a value is, in the form that the text gives it, if it does."""
@@ -127,7 +130,7 @@ class Ahead:
                 wanted = each(lambda entry: None if entry.is_number else self.along(entry), value)
                 lines.compare(name, {of, *self.without}, got, wanted, "jvp")
                 if not lines.is_plain(got):
-                    lines.run.known[place] = in_place(symbol_entries(f"{name}@", got.shape), got)
+                    lines.run.known[place] = in_place(name, got, wanted)
                 self.tangents |= zip(value.flat, lines.run.known[place].flat, strict=True)
         ends = [*lines.outputs, *(each(self.along, output) for output in lines.outputs)]
         for number, (place, end) in enumerate(zip(lines.text.returned["jvp"].values(), ends, strict=True)):

@@ -54,7 +54,7 @@ class Algebra(Atoms):
         super().__init__(parts)
         self.open_functions, self.logistic = open_functions, logistic
         self.finer: dict[int, Algebra] = {}
-        self.memo: dict[Expr, Expr] = {}
+        self.memo: dict[Expr, Expr | None] = {}
 
     def identical(self, left: Expr, right: Expr, most: int | None = None) -> bool:
         """Whether left = right for all real values of the symbols where both are defined.
@@ -69,17 +69,26 @@ class Algebra(Atoms):
 
     def same(self, left: Expr, right: Expr, most: int) -> bool:
         """Whether they are identical whatever the values of the atoms, in polynomials of so many terms."""
-        difference = self.polynomial(left) - self.polynomial(right)
         try:
+            difference = self.polynomial(left) - self.polynomial(right)
             return not in_ring(difference, difference.free_symbols, most)
         except TooLarge:
             return False
 
     def polynomial(self, expr: Expr) -> Expr:
-        """The expression with symbols in the place of everything that is not + and *."""
+        """The expression with symbols in the place of everything that is not + and *.
+
+        Raises TooLarge where what stands inside of a function is.
+        """
         if expr not in self.memo:
-            self.memo[expr] = self._polynomial(expr)
-        return self.memo[expr]
+            try:
+                self.memo[expr] = self._polynomial(expr)
+            except TooLarge:
+                self.memo[expr] = None
+        found = self.memo[expr]
+        if found is None:
+            raise TooLarge
+        return found
 
     def _polynomial(self, expr: Expr) -> Expr:
         if isinstance(expr, Symbol | Rational):
@@ -204,7 +213,7 @@ class Algebra(Atoms):
         for symbol in reversed(self.powers):
             if symbol in seen:
                 degree, replacement = self.powers[symbol]
-                value = without_powers(value, symbol, degree, in_ring(replacement, symbols), most)
+                value = without_powers(value, symbol, degree, in_ring(replacement, symbols, most), most)
         return not value
 
 

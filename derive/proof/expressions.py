@@ -40,6 +40,7 @@ from derive.proof.certificate import Certificate, Evidence, NotProved
 from derive.proof.contexts import naming
 from derive.proof.definition import Environment, Evaluation, OnKink, TooManyTerms
 from derive.proof.grammar import check_grammar
+from derive.proof.polynomials import TooLarge
 from derive.proof.precision import decimals, differing_digits, settled
 from derive.proof.source import run_source
 from derive.proof.tensor import Tensor, read_only
@@ -134,8 +135,8 @@ def identical(subject: DerivedLoss, function: Emitted, sizes: Sizes) -> bool:
 def all_identical(pairs: list[tuple[Expr, Expr]], algebra: Algebra) -> bool:
     of_all = progress(pairs, "entries that are compared", len(pairs))
     try:
-        return all(algebra.identical(sympify(mine), sympify(other)) for mine, other in of_all)
-    except (ValueError, RecursionError):  # SymPy compares the parts of some Max without an end
+        return all(algebra.identical(sympify(mine), sympify(other), MOST_EXPANDED_TERMS) for mine, other in of_all)
+    except (TooLarge, ValueError, RecursionError):  # SymPy compares the parts of some Max without an end
         return False
 
 

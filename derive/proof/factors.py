@@ -7,7 +7,7 @@ and so neither is what the others are together.
 from dataclasses import dataclass
 from math import prod
 
-from sympy import Add, Expr, Integer, Mul, Poly, Rational, Symbol, expand, factor_list, fraction, together
+from sympy import Add, Expr, Integer, Mul, Poly, Pow, Rational, Symbol, expand, factor_list, fraction, together
 
 MOST_FACTORED, MOST_LETTERS_FACTORED = 24, 6  # of what is factored
 
@@ -66,6 +66,8 @@ def common_factors(expr: Expr, positive: set[Symbol]) -> Factors:
 def is_short(expr: Expr) -> bool:
     """Whether it is factored in no time, when it is multiplied out."""
     if len(expr.free_symbols) > MOST_LETTERS_FACTORED or expr.count_ops() > 8 * MOST_FACTORED:
+        return False
+    if any(abs(power.exp) > MOST_FACTORED for power in expr.atoms(Pow)):
         return False
     factors = [power.as_base_exp() for power in Mul.make_args(expr)]
     lengths = [len(Add.make_args(base)) ** min(abs(int(power)), 9) for base, power in factors if power.is_Integer]

@@ -5,6 +5,7 @@ derivative by a name is what moves with it directly, and through each later name
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from sympy import Add, Basic, DiracDelta, Expr, Integer, Symbol, diff
 
@@ -12,6 +13,7 @@ from derive.proof.algebra import Algebra
 from derive.proof.residues import PRIME, NoResidue, Residues, fraction, inverse_residue
 
 RESIDUE_POINTS = 12  # at half of them a branch is 0, and two are needed at which what it is part of is not
+MOST_ALIGNED = 10_000  # operations of what is compared over names that both have
 
 
 class Intermediates:
@@ -149,14 +151,17 @@ class Intermediates:
         return expr
 
     def aligned(self, left: Expr, right: Expr) -> tuple[Expr, Expr]:
-        """The two with definitions in the place of names that only one of them has.
+        """The two with definitions in the place of names that only one of them has, where that does not get too long.
 
         The last go first, as the names that are in their definitions may be those of the other.
         """
+        given = left, right
         while different := set(self.inside(left)) ^ set(self.inside(right)):
             below = max((self._order[part] for name in different for part in self._inside[name][:1]), default=-1)
             last = {name: self.definitions[name] for name in different if self._order[name] > below}
             left, right = left.xreplace(last), right.xreplace(last)
+            if max(map(operations, (left, right))) > MOST_ALIGNED:
+                return given
         return left, right
 
     def variables(self, expr: Expr) -> set[Symbol]:
@@ -170,3 +175,9 @@ class Intermediates:
             if name not in point:
                 point[name] = self.at(self.definitions[name], point, digits)
         return expr.xreplace(point).evalf(digits).replace(DiracDelta, lambda *_: Integer(0)).evalf(digits)
+
+
+@lru_cache(maxsize=100_000)
+def operations(expr: Basic) -> int:
+    """How many operations and symbols it has."""
+    return 1 + sum(map(operations, expr.args))

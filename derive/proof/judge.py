@@ -10,7 +10,8 @@ from functools import lru_cache
 from random import Random
 
 from mpmath import mp
-from sympy import Add, Dummy, Expr, Integer, Mul, Rational, Symbol, preorder_traversal
+from sympy import Abs, Add, Dummy, Expr, Integer, Max, Min, Mul, Rational, Symbol, preorder_traversal, sign
+from sympy.core.relational import Relational
 
 from derive.proof.algebra import algebras
 from derive.proof.certificate import NotProved
@@ -109,8 +110,12 @@ class Judge:
         return short and len({frozenset(self.branches(self.sums.written_out(expr))) for expr in (left, right)}) == 1
 
     def branches(self, expr: Expr) -> set[object]:
-        """What decides between branches of an expression and of what the names in it are."""
-        found, names = self.plain.branches(expr), self.sums.inside(expr)
+        """What decides between branches of an expression and of names in it; of what is long, as it stands."""
+        try:
+            found = self.plain.branches(expr)
+        except TooLarge:
+            found = {*expr.atoms(Abs, Max, Min, Relational, sign)}
+        names = self.sums.inside(expr)
         return found.union(*(self.branches_of_name(name) for name in names))
 
     def branches_of_name(self, name: Symbol) -> set[object]:
@@ -127,7 +132,7 @@ class Judge:
 
         def compared() -> bool:
             point = self.points.setdefault((number, mp.dps), {})
-            point |= {symbol: drawn_entry(number, symbol) for symbol in unknown - point.keys()}
+            point |= {symbol: drawn_entry(number, symbol).evalf(mp.dps) for symbol in unknown - point.keys()}
             got, wanted = (self.sums.at(expr, point, mp.dps) for expr in (emitted, derivative))
             difference = abs(got - wanted)
             if difference.is_finite and difference > TOLERANCE * (1 + abs(wanted)):

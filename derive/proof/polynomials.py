@@ -1,10 +1,13 @@
 """Polynomials in symbols, by sparse arithmetic that is many times faster than SymPy's expand."""
 
 from functools import lru_cache, reduce
+from math import comb
 
 from sympy import Expr, Symbol
 from sympy.polys.domains import QQ
 from sympy.polys.rings import PolyElement, ring
+
+MOST_INSIDE = 3_000  # terms of a product, inside of a function
 
 
 def by_power(value: PolyElement, symbol: Symbol) -> dict[int, PolyElement]:
@@ -32,10 +35,13 @@ def bounded_product(left: PolyElement, right: PolyElement, most: int | None) -> 
 
 
 def to_the(base: PolyElement, power: int, most: int | None) -> PolyElement:
-    result = base.ring.one
-    for _ in range(power):
-        result = bounded_product(result, base, most)
-    return result
+    """The power.
+
+    Raises TooLarge where it may have more than so many terms.
+    """
+    if most is not None and len(base) > 1 and (power > most or comb(len(base) + power - 1, power) > most):
+        raise TooLarge
+    return base**power
 
 
 def cleared(value: PolyElement, symbol: Symbol, primitive: PolyElement, most: int | None) -> PolyElement:
@@ -85,5 +91,8 @@ def in_ring(expr: Expr, symbols: set[Symbol], most: int | None = None) -> PolyEl
 
 @lru_cache(maxsize=10_000)
 def monomials_summed(expr: Expr) -> Expr:
-    """The polynomial as a sum of products."""
-    return in_ring(expr, expr.free_symbols).as_expr() if expr.args else expr
+    """The polynomial as a sum of products.
+
+    Raises TooLarge where they are too many for what stands inside of a function.
+    """
+    return in_ring(expr, expr.free_symbols, MOST_INSIDE).as_expr() if expr.args else expr

@@ -26,6 +26,7 @@ from sympy import (
 
 from derive.formulas import NamedFunction
 from derive.proof.algebra import Algebra
+from derive.proof.polynomials import TooLarge
 
 PRIME = 2**61 - 1  # one more is a multiple of 4, so that a root of a square is a power of it
 EXPONENT_UNIT = 5040  # exp of a term is this power of what has been drawn for the term, so that its roots are known
@@ -50,12 +51,12 @@ class Residues:
     def of(self, expr: Basic) -> int:
         """The residue.
 
-        Raises Undefined where there is none.
+        Raises NoResidue where there is none.
         """
         if expr not in self.known:
             try:
                 self.known[expr] = self._of(expr) % PRIME
-            except (NoResidue, ValueError):
+            except (NoResidue, TooLarge, ValueError):
                 self.known[expr] = None
         residue = self.known[expr]
         if residue is None:

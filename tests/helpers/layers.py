@@ -211,6 +211,13 @@ def i(*shape, below=5):
     return torch.arange(math.prod(shape)).reshape(shape) * 7 % below
 
 
+def margin(s, x, w, y):
+    """The loss of ArcFace: the angle with the true class is half a radian larger."""
+    c = F.normalize(x) @ F.normalize(w).T
+    true = F.one_hot(y, len(w))
+    return F.cross_entropy(30 * (true * (c * math.cos(0.5) - torch.sqrt(1 - c**2) * math.sin(0.5)) + (1 - true) * c), y)
+
+
 ACTIVATIONS = (
     *("celu", "elu", "gelu", "hardswish", "hardtanh", "leaky_relu", "logsigmoid", "mish", "relu", "relu6", "selu"),
     *("sigmoid", "silu", "softplus", "softsign", "tanh", "tanhshrink"),
@@ -322,6 +329,10 @@ LAYERS = {  # what makes one, and its arguments
     "largest of lines": (
         lambda: Of(lambda s, x: x.amax(0) + x.max(1, keepdim=True).values + x.min(0).values * x.max()),
         lambda: [r(3, 4)],
+    ),
+    "margin of an angle": (
+        lambda: Of(margin),
+        lambda: [r(2, 3), r(4, 3), i(2, below=4)],
     ),
     "max pool": (lambda: nn.MaxPool2d(3, 2, 1), lambda: [r(2, 2, 5, 7) - 1]),
     "mean pool": (lambda: nn.AvgPool2d(3, 2, 1), lambda: [r(2, 2, 5, 7)]),

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable
 from copy import copy
-from functools import reduce
+from functools import reduce, singledispatch
 from itertools import combinations
+from operator import add
 from typing import Any
 
 import numpy
@@ -108,53 +109,14 @@ class Evaluation:
 
     def scalar(self, node: Expr | int) -> Expr:
         if node not in self.known:
-            self.known[node] = self.number(self._scalar(node))
+            self.known[node] = self.number(number_by_definition(node, self))
         return self.known[node]
 
     def entries(self, node: MatrixExpr | MatrixBase) -> numpy.ndarray:
         if node not in self.known:
-            found = self._entries(node)
+            found = entries_by_definition(node, self)
             self.known[node] = numpy.frompyfunc(self.number, 1, 1)(found) if self.number is as_decimal else found
         return self.known[node]
-
-    def _scalar(self, node: Expr) -> Expr:
-        if isinstance(node, MatrixExpr | MatrixBase):
-            return self.entries(node)[0, 0]
-        if isinstance(node, int):
-            return Integer(node)
-        if isinstance(node, Symbol):
-            return self.given.get(node, node)
-        if isinstance(node, Trace):
-            return Add(*self.entries(node.arg).diagonal())
-        if isinstance(node, Determinant):
-            return determinant_of(self.entries(node.arg))
-        if isinstance(node, DotProduct):
-            return Add(*(a * b for a, b in zip(*(self.entries(part).flat for part in node.args), strict=True)))
-        if isinstance(node, MatrixElement):
-            return self.entries(node.parent)[tuple(int(self.scalar(index)) for index in (node.i, node.j))]
-        if isinstance(node, Sum):
-            *inner, (index, low, high) = node.limits
-            body = Sum(node.function, *inner) if inner else node.function
-            places = range(int(self.scalar(low)), int(self.scalar(high)) + 1)
-            return Add(*(self.within({index: Integer(place)}).scalar(body) for place in places))
-        if not node.args:
-            return node
-        if isinstance(node, Piecewise):
-            return self.branches(node)
-        if isinstance(node, Derivative | Integral | Limit):
-            return self.scalar(node.doit())
-        if not isinstance(node, Expr | Boolean):
-            raise ValueError(f"no definition of {type(node).__name__} is known to the proof: {node}")
-        arguments = [self.scalar(argument) for argument in node.args]
-        if all(argument.is_number for argument in arguments):
-            if not self.everywhere:
-                check_smooth(node, arguments)
-            if isinstance(node, NamedFunction):
-                return self.within({z: arguments[0]}).scalar(node.definition)
-        value = node.func(*arguments)
-        if value.is_number and value.is_extended_real is False:
-            raise ValueError(f"it is {value.evalf(6)}")
-        return value
 
     def branches(self, node: Piecewise) -> Expr:
         """The branch that holds; all that may hold, where conditions are of symbols."""
@@ -168,60 +130,6 @@ class Evaluation:
                 break
         return Piecewise(*open_branches)
 
-    def _entries(self, node: MatrixExpr | MatrixBase) -> numpy.ndarray:
-        given = self.given
-        if isinstance(node, MatrixSymbol):
-            return given[node]
-        if isinstance(node, MatrixBase):
-            return array_of(node.shape, lambda i, j: self.scalar(node[i, j]))
-        if isinstance(node, MatrixSlice):
-            rows, columns = (slice(*(int(self.scalar(p)) for p in side)) for side in (node.rowslice, node.colslice))
-            return self.entries(node.parent)[rows, columns]
-        if isinstance(node, Elementwise):
-            return self.applied(node.args[0], list(node.operands.values()))
-        if isinstance(node, ElementwiseApplyFunction):
-            return self.applied(node.function, [node.expr])
-        if isinstance(node, BlockMatrix | BlockDiagMatrix):
-            rows, columns = node.blockshape
-            return numpy.block([[self.entries(node.blocks[i, j]) for j in range(columns)] for i in range(rows)])
-        height, width = (int(self.scalar(size)) for size in node.shape)
-        shape = height, width
-        if isinstance(node, Arange):
-            return array_of(shape, lambda i, j: Integer(i))
-        if isinstance(node, OneMatrix | ZeroMatrix | Identity):
-            diagonal, other = {OneMatrix: (1, 1), ZeroMatrix: (0, 0)}.get(type(node), (1, 0))
-            return array_of(shape, lambda i, j: Integer(diagonal if i == j else other))
-        if isinstance(node, BlockSum):
-            return block_sum(self.entries(node.matrix), self.entries(node.factor), node.inner, shape)
-        if not isinstance(node, DEFINED):
-            raise ValueError(f"no definition of {type(node).__name__} is known to the proof: {node}")
-        parts = [self.entries(a) if isinstance(a, MatrixExpr | MatrixBase) else self.scalar(a) for a in node.args]
-        if isinstance(node, MatAdd):
-            return sum(parts[1:], parts[0])
-        if isinstance(node, MatMul):
-            return product_of_parts(parts)
-        if isinstance(node, HadamardProduct):
-            return numpy.prod(numpy.stack(parts), axis=0)
-        if isinstance(node, HadamardPower | MatPow) and (shape == (1, 1) or isinstance(node, HadamardPower)):
-            return parts[0] ** parts[1]
-        if isinstance(node, Transpose | Adjoint):
-            return parts[0].T
-        if isinstance(node, Inverse):
-            return inverse_of_entries(parts[0])
-        if isinstance(node, MatPow):
-            return matrix_to_the(inverse_of_entries(parts[0]) if parts[1] < 0 else parts[0], abs(int(parts[1])))
-        if isinstance(node, DiagMatrix):
-            return array_of(shape, lambda i, j: parts[0].flat[i] if i == j else Integer(0))
-        if isinstance(node, DiagonalMatrix):
-            return array_of(shape, lambda i, j: parts[0][i, j] if i == j else Integer(0))
-        if isinstance(node, DiagonalOf):
-            return array_of(shape, lambda i, j: parts[0][i, i])
-        if isinstance(node, KroneckerProduct):
-            return reduce(numpy.kron, parts)
-        if isinstance(node, RowSoftmax):
-            return array_of(shape, lambda i, j: exp(parts[0][i, j] - log(Add(*map(exp, parts[0][i])))))
-        return array_of(shape, lambda i, j: log(Add(*map(exp, parts[0][i]))))
-
     def applied(self, function: Lambda, operands: list[MatrixExpr]) -> numpy.ndarray:
         """A function of entries, entry by entry."""
         matrices = [self.entries(operand) for operand in operands]
@@ -232,11 +140,140 @@ class Evaluation:
 
         return array_of(matrices[0].shape, entry)
 
+    def of(self, part: Basic) -> Any:
+        """A number, or entries."""
+        return self.entries(part) if isinstance(part, MatrixExpr | MatrixBase) else self.scalar(part)
 
-DEFINED = (
-    *(MatAdd, MatMul, HadamardProduct, HadamardPower, MatPow, Transpose, Adjoint, Inverse),
-    *(DiagMatrix, DiagonalMatrix, DiagonalOf, KroneckerProduct, RowLogSumExp, RowSoftmax),
-)
+
+@singledispatch
+def number_by_definition(node: Basic, at: Evaluation) -> Expr:
+    raise ValueError(f"no definition of {type(node).__name__} is known to the proof: {node}")
+
+
+@singledispatch
+def entries_by_definition(node: MatrixExpr, at: Evaluation) -> numpy.ndarray:
+    raise ValueError(f"no definition of {type(node).__name__} is known to the proof: {node}")
+
+
+def function_of_numbers(node: Expr | Boolean, at: Evaluation) -> Expr:
+    """Of numbers, where it must be smooth, or of symbols; what is made of nothing is itself."""
+    if not node.args:
+        return node
+    arguments = [at.scalar(argument) for argument in node.args]
+    if all(argument.is_number for argument in arguments):
+        if not at.everywhere:
+            check_smooth(node, arguments)
+        if isinstance(node, NamedFunction):
+            return at.within({z: arguments[0]}).scalar(node.definition)
+    value = node.func(*arguments)
+    if value.is_number and value.is_extended_real is False:
+        raise ValueError(f"it is {value.evalf(6)}")
+    return value
+
+
+def sum_over_indices(node: Sum, at: Evaluation) -> Expr:
+    *inner, (index, low, high) = node.limits
+    body = Sum(node.function, *inner) if inner else node.function
+    places = range(int(at.scalar(low)), int(at.scalar(high)) + 1)
+    return Add(*(at.within({index: Integer(place)}).scalar(body) for place in places))
+
+
+def product_of_columns(node: DotProduct, at: Evaluation) -> Expr:
+    return Add(*(a * b for a, b in zip(*(at.entries(part).flat for part in node.args), strict=True)))
+
+
+def entry_in_place(node: MatrixElement, at: Evaluation) -> Expr:
+    return at.entries(node.parent)[int(at.scalar(node.i)), int(at.scalar(node.j))]
+
+
+def part_of_entries(node: MatrixSlice, at: Evaluation) -> numpy.ndarray:
+    rows, columns = (slice(*(int(at.scalar(p)) for p in side)) for side in (node.rowslice, node.colslice))
+    return at.entries(node.parent)[rows, columns]
+
+
+def blocks_of_entries(node: BlockMatrix, at: Evaluation) -> numpy.ndarray:
+    rows, columns = node.blockshape
+    return numpy.block([[at.entries(node.blocks[i, j]) for j in range(columns)] for i in range(rows)])
+
+
+def weighted_blocks(node: BlockSum, at: Evaluation) -> numpy.ndarray:
+    matrix, factor = at.entries(node.matrix), at.entries(node.factor)
+    (m, n), (p, q) = factor.shape, (int(at.scalar(size)) for size in node.shape)
+
+    def total(i: int, j: int) -> Expr:
+        of = (
+            (k * p + i, ell * q + j) if node.inner else (i * m + k, j * n + ell) for k in range(m) for ell in range(n)
+        )
+        return Add(*(matrix[place] * weight for place, weight in zip(of, factor.flat, strict=True)))
+
+    return array_of((p, q), total)
+
+
+def power_of_entries(node: MatPow, at: Evaluation) -> numpy.ndarray:
+    matrix, exponent = at.entries(node.base), at.scalar(node.exp)
+    if matrix.shape == (1, 1):
+        return matrix**exponent
+    return matrix_to_the(inverse_of_entries(matrix) if exponent < 0 else matrix, abs(int(exponent)))
+
+
+def made_by(entry: Callable[[Any, int, int], Expr]) -> Callable[[MatrixExpr, Evaluation], numpy.ndarray]:
+    """A matrix whose entry is made of its place, and of the entries of the matrix that it is of, if it is of one."""
+
+    def made(node: MatrixExpr, at: Evaluation) -> numpy.ndarray:
+        height, width = (int(at.scalar(size)) for size in node.shape)
+        of = at.entries(node.args[0]) if node.args and isinstance(node.args[0], MatrixExpr | MatrixBase) else None
+        return array_of((height, width), lambda i, j: entry(of, i, j))
+
+    return made
+
+
+def log_of_exponentials(row: Iterable[Expr]) -> Expr:
+    return log(Add(*map(exp, row)))
+
+
+NUMBERS_DEFINED: dict[type, Callable[[Any, Evaluation], Expr]] = {
+    int: lambda node, at: Integer(node),
+    **dict.fromkeys((Expr, Boolean), function_of_numbers),
+    **dict.fromkeys((MatrixExpr, MatrixBase), lambda node, at: at.entries(node)[0, 0]),
+    **dict.fromkeys((Derivative, Integral, Limit), lambda node, at: at.scalar(node.doit())),
+    Symbol: lambda node, at: at.given.get(node, node),
+    Piecewise: lambda node, at: at.branches(node),
+    Trace: lambda node, at: Add(*at.entries(node.arg).diagonal()),
+    Determinant: lambda node, at: determinant_of(at.entries(node.arg)),
+    DotProduct: product_of_columns,
+    MatrixElement: entry_in_place,
+    Sum: sum_over_indices,
+}
+ENTRIES_DEFINED: dict[type, Callable[[Any, Evaluation], numpy.ndarray]] = {
+    MatrixSymbol: lambda node, at: at.given[node],
+    MatrixBase: lambda node, at: array_of(node.shape, lambda i, j: at.scalar(node[i, j])),
+    MatrixSlice: part_of_entries,
+    Elementwise: lambda node, at: at.applied(node.args[0], list(node.operands.values())),
+    ElementwiseApplyFunction: lambda node, at: at.applied(node.function, [node.expr]),
+    **dict.fromkeys((BlockMatrix, BlockDiagMatrix), blocks_of_entries),
+    BlockSum: weighted_blocks,
+    MatAdd: lambda node, at: reduce(add, map(at.entries, node.args)),
+    MatMul: lambda node, at: product_of_parts(map(at.of, node.args)),
+    HadamardProduct: lambda node, at: numpy.prod(numpy.stack([*map(at.entries, node.args)]), axis=0),
+    HadamardPower: lambda node, at: at.entries(node.base) ** at.of(node.exp),
+    MatPow: power_of_entries,
+    Inverse: lambda node, at: inverse_of_entries(at.entries(node.arg)),
+    **dict.fromkeys((Transpose, Adjoint), lambda node, at: at.entries(node.arg).T),
+    KroneckerProduct: lambda node, at: reduce(numpy.kron, map(at.entries, node.args)),
+    Arange: made_by(lambda _, i, j: Integer(i)),
+    OneMatrix: made_by(lambda _, i, j: Integer(1)),
+    ZeroMatrix: made_by(lambda _, i, j: Integer(0)),
+    Identity: made_by(lambda _, i, j: Integer(i == j)),
+    DiagMatrix: made_by(lambda of, i, j: of.flat[i] if i == j else Integer(0)),
+    DiagonalMatrix: made_by(lambda of, i, j: of[i, j] if i == j else Integer(0)),
+    DiagonalOf: made_by(lambda of, i, j: of[i, i]),
+    RowSoftmax: made_by(lambda of, i, j: exp(of[i, j] - log_of_exponentials(of[i]))),
+    RowLogSumExp: made_by(lambda of, i, j: log_of_exponentials(of[i])),
+}
+for kind, number_rule in NUMBERS_DEFINED.items():
+    number_by_definition.register(kind, number_rule)
+for kind, entries_rule in ENTRIES_DEFINED.items():
+    entries_by_definition.register(kind, entries_rule)
 
 
 def check_smooth(node: Basic, numbers: list[Expr]) -> None:
@@ -331,13 +368,3 @@ def in_domain(matrix: numpy.ndarray) -> DomainMatrix | None:
     given = DomainMatrix.from_Matrix(Matrix(matrix))
     rational = given.domain.is_Exact and not given.domain.is_EX and given.domain.ngens == 1
     return given.to_field() if rational else None
-
-
-def block_sum(matrix: numpy.ndarray, factor: numpy.ndarray, inner: bool, shape: tuple[int, int]) -> numpy.ndarray:
-    (m, n), (p, q) = factor.shape, shape
-
-    def total(i: int, j: int) -> Expr:
-        places = ((k * p + i, ell * q + j) if inner else (i * m + k, j * n + ell) for k in range(m) for ell in range(n))
-        return Add(*(matrix[place] * weight for place, weight in zip(places, factor.flat, strict=True)))
-
-    return array_of(shape, total)

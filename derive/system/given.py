@@ -33,6 +33,37 @@ def given_numbers(
     classes, from 0; a point whose class is -100 is left out, as torch ignores it.
     Raises OSError, or ValueError with file, line and reason.
     """
+    table, lines = table_of(path)
+    known = [*shapes, "x", "y", "layout"]
+    layout = table.pop("layout", LAYOUTS[0])
+    if layout not in LAYOUTS:
+        expected = " or ".join(map(repr, LAYOUTS))
+        raise ValueError(f"{path}:{lines['layout']}: layout: expected {expected}, got {layout!r}")
+    if not table:
+        raise ValueError(f"{path}: no numbers; keys are {', '.join(known)}, as x = [[0.05, 0.1]]")
+    values, ignored = {}, set()
+    for name, value in sorted(table.items(), key=lambda item: item[0] == "y"):
+        where = f"{path}:{lines.get(name, 1)}: {name}"
+        if name not in known:
+            raise ValueError(f"{one_line(where)}: no such array; {likely_meant(name, known)}known: {', '.join(known)}")
+        width = {"x": inputs, "y": 1 if classes else outputs}.get(name) or math.prod(shapes[name])
+        if width == 1 and isinstance(value, int | float) and not isinstance(value, bool):
+            value = [value]
+        if name in shapes:
+            values[name] = weights_of(where, value, shapes[name], layout)
+            continue
+        alone = isinstance(value, list) and not any(isinstance(item, list) for item in value)
+        one_point = isinstance(table.get("x"), list) and len(values.get("x", ())) == 1
+        if name == "y" and classes and alone and not (one_point and len(value) == outputs):
+            ignored = {row for row, item in enumerate(value) if item == IGNORED}
+            value = one_hot(where, value, outputs)
+        values[name] = points_of(where, value, inputs if name == "x" else outputs)
+    leave_out_ignored(f"{path}:{lines.get('y', 1)}", values, ignored)
+    return Given(values, layout)
+
+
+def table_of(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """What a file says, and the line of each key."""
     text = decoded(path, content(path, LARGEST_NUMBERS)).replace("\r\n", "\n")
     lines: dict[str, int] = {}
     for number, line in enumerate(text.split("\n"), 1):
@@ -41,7 +72,7 @@ def given_numbers(
                 raise ValueError(f"{path}:{number}: {key[1]} stands twice, first in line {lines[key[1]]}")
             lines[key[1]] = number
     try:
-        table = tomllib.loads(text)
+        return tomllib.loads(text), lines
     except tomllib.TOMLDecodeError as error:
         place = re.search(r"\(at line (\d+)", str(error))
         line = f":{place[1]}" if place else ""
@@ -50,43 +81,23 @@ def given_numbers(
     except (RecursionError, ValueError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else "a number of too many digits"
         raise ValueError(f"{path}: {reason}") from None
-    known = [*shapes, "x", "y", "layout"]
-    layout = table.pop("layout", LAYOUTS[0])
-    if layout not in LAYOUTS:
-        raise ValueError(
-            f"{path}:{lines['layout']}: layout: expected {' or '.join(map(repr, LAYOUTS))}, got {layout!r}"
-        )
-    if not table:
-        raise ValueError(f"{path}: no numbers; keys are {', '.join(known)}, as x = [[0.05, 0.1]]")
-    values, ignored = {}, set()
-    for name, value in sorted(table.items(), key=lambda item: item[0] == "y"):
-        where = f"{path}:{lines.get(name, 1)}: {name}"
-        if name not in known:
-            near = [key for key in known if key.lower() == name.lower()] or difflib.get_close_matches(
-                name, known, 1, 0.5
-            )
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"{one_line(where)}: no such array; {hint}known: {', '.join(known)}")
-        width = {"x": inputs, "y": 1 if classes else outputs}.get(name) or math.prod(shapes[name])
-        if width == 1 and isinstance(value, int | float) and not isinstance(value, bool):
-            value = [value]
-        if name in shapes:
-            values[name] = weights_of(where, value, shapes[name], layout)
-        else:
-            alone = isinstance(value, list) and not any(isinstance(item, list) for item in value)
-            one_point = isinstance(table.get("x"), list) and len(values.get("x", ())) == 1
-            if name == "y" and classes and alone and not (one_point and len(value) == outputs):
-                ignored = {row for row, item in enumerate(value) if item == IGNORED}
-                value = one_hot(where, value, outputs)
-            values[name] = points_of(where, value, inputs if name == "x" else outputs)
+
+
+def likely_meant(name: str, known: list[str]) -> str:
+    """What somebody may have meant."""
+    near = [key for key in known if key.lower() == name.lower()] or difflib.get_close_matches(name, known, 1, 0.5)
+    return f"did you mean {near[0]!r}? " if near else ""
+
+
+def leave_out_ignored(where: str, values: dict[str, list[Any]], ignored: set[int]) -> None:
+    """Raises ValueError where x and y are of different points; those that are ignored are left out."""
     rows = {name: len(values[name]) for name in ("x", "y") if name in values}
     if len(set(rows.values())) > 1:
-        raise ValueError(f"{path}:{lines.get('y', 1)}: y: {rows['y']} rows, but x has {rows['x']}")
+        raise ValueError(f"{where}: y: {rows['y']} rows, but x has {rows['x']}")
     for name in rows if ignored else ():
         values[name] = [value for row, value in enumerate(values[name]) if row not in ignored]
         if not values[name]:
-            raise ValueError(f"{path}:{lines['y']}: y: no points that are not ignored")
-    return Given(values, layout)
+            raise ValueError(f"{where}: y: no points that are not ignored")
 
 
 def weights_of(where: str, value: Any, shape: tuple[int, ...], layout: str) -> list[Any]:

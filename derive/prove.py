@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 
 from derive.packages import render
 from derive.problems import MOST_PROVED, Network, network_of, text_of
-from derive.proof import Certificate, NotProved, prove
+from derive.proof import Certificate, NotProved, check_imports, prove, texts_of_build
 
 SECONDS_OF_PROOF = 3600  # seconds of work; what is emitted takes minutes at most
 NARROW = 3  # units of a layer of a twin, at most
@@ -49,16 +49,20 @@ def prove_twin(folder: Path, network: Network, seconds: float) -> tuple[Certific
 
     Raises NotProved where the package is not what is derived for its network, or shares nothing.
     """
-    files = {name: text for name, text in render(network, PROVED).items() if (folder / name).is_file()}
-    if any(text_of(folder / name) != text for name, text in files.items()):
-        raise NotProved(f"{folder}: not what is derived for {network}; derive.build --check shows where")
+    check_imports(folder)
+    texts = texts_of_build(folder)
+    files = render(network, texts)
+    for name in texts:
+        if texts[name] != files[name]:
+            raise NotProved(f"{folder / name}: not what is derived for {network}; derive.build --check shows where")
     twin = twin_of(network)
     with TemporaryDirectory() as place:
         package = Path(place) / "twin"
         narrow = render(twin)
         write_package(package, narrow)
         certificate = prove(package, seconds)
-    same = [f"{name}: {', '.join(found)}" for name in files if (found := in_common(files[name], narrow[name]))]
+    shared = {name: in_common(files[name], narrow[name]) for name in PROVED if name in files}
+    same = [f"{name}: {', '.join(found)}" for name, found in shared.items() if found]
     if not same:
         raise NotProved(f"{folder}: no function is the same as in the narrow {'-'.join(map(str, twin.layers))}")
     sizes = "-".join(map(str, twin.layers))

@@ -1,5 +1,6 @@
 """Shows that emitted source is the gradient: a torch that computes with symbols, definitions, and a judge."""
 
+from derive.proof.as_written import check_imports, texts_of_build
 from derive.proof.certificate import Certificate, Evidence, NotProved
 from derive.proof.expressions import MOST_SYMBOLS, certify
 from derive.proof.intermediates import Intermediates
@@ -18,11 +19,13 @@ __all__ = [
     "NotProved",
     "Tensor",
     "certify",
+    "check_imports",
     "differing_digits",
     "prove",
     "settled",
     "step",
     "symbol_entries",
     "symbols",
+    "texts_of_build",
     "torch_stand_in",
 ]

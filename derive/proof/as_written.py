@@ -1,13 +1,30 @@
 """What of a package is as it was written, so that what is proved is what Python runs."""
 
 import ast
+from collections.abc import Container
 from itertools import zip_longest
 from pathlib import Path
 
+from derive.packages import ON_DEMAND, TARGETS
 from derive.problems import ANEW, not_as_written, only_a_docstring, text_of
 from derive.proof.calls import ARGUMENTS_OF, OF_PENALTY
 from derive.proof.certificate import NotProved
 from derive.proof.grammar import DERIVED_METHODS
+
+SOURCES = tuple(name for name in (*TARGETS, *ON_DEMAND) if name.endswith((".py", ".c", ".h")))
+AS_EMITTED = "word for word what is emitted, whose words tests hold, and not proved here"
+OF_NO_BUILD = "not of the build, and nothing is shown of it"
+
+
+def texts_of_build(folder: Path) -> dict[str, str]:
+    """The sources of the build that lie in a folder, but for `__init__`."""
+    return {name: text_of(folder / name) for name in SOURCES if name != "__init__.py" and (folder / name).exists()}
+
+
+def said_of_others(folder: Path, shown: Container[str]) -> dict[str, str]:
+    """What is said of each module in the folder that is not shown to be right."""
+    others = sorted(path.name for path in folder.glob("*.py") if path.name not in shown and path.name != "__init__.py")
+    return {name: AS_EMITTED if name in SOURCES else OF_NO_BUILD for name in others}
 
 
 def as_the_template(source: str) -> tuple[str, ...]:
@@ -24,8 +41,8 @@ def as_the_template(source: str) -> tuple[str, ...]:
 
 def check_imports(folder: Path) -> None:
     """Raises NotProved where Python would run anything but the sources that lie in the folder."""
-    stems = {path.stem for path in folder.glob("*.py") if path.stem.isidentifier()}
-    for line in not_as_written(folder, sorted({"__init__", "backward", "fast"} | stems)):
+    names = {path.name for path in folder.glob("*.py")} | {name for name in SOURCES if name.endswith(".py")}
+    for line in not_as_written(folder, sorted(stem for name in names if (stem := Path(name).stem).isidentifier())):
         raise NotProved(line)
     path = folder / "__init__.py"
     try:

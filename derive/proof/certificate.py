@@ -8,8 +8,6 @@ from typing import Any
 
 import sympy
 
-UNPROVED = "compared byte for byte by python -m derive.build --check, held by tests, and not proved here"
-
 
 class NotProved(Exception):
     """An entry of which it is not shown that it is the derivative."""
@@ -51,7 +49,7 @@ class Certificate:
     about: dict[str, Any]
     shown: tuple[Evidence, ...]
     sha256: dict[str, str]
-    unproved: tuple[str, ...] = ()
+    unproved: dict[str, str] = field(default_factory=dict)
     digits: tuple[str, ...] = ()
 
     @property
@@ -61,8 +59,9 @@ class Certificate:
     def __str__(self) -> str:
         shown = "proved" if self.exact else "checked numerically"
         lines = [f"{shown}: {self.subject}", *map(str, self.shown)]
-        if self.unproved:
-            lines.append(f"{enumeration(self.unproved)}:\n    {UNPROVED}")
+        for words in dict.fromkeys(self.unproved.values()):
+            files = enumeration(file for file, said in self.unproved.items() if said == words)
+            lines.append(f"{files}:\n    {words}")
         lines += self.digits
         lines += [f"{file} sha256 {digest}" for file, digest in self.sha256.items()]
         return "\n".join([*lines, ", ".join(f"{name} {version}" for name, version in versions().items())])
@@ -70,12 +69,11 @@ class Certificate:
     def json(self) -> str:
         """The same for machines."""
         shown = [asdict(part) for part in self.shown]
-        unproved = dict.fromkeys(self.unproved, UNPROVED)
         fields = {
             "exact": self.exact,
             "shown": shown,
             "sha256": self.sha256,
-            "unproved": unproved,
+            "unproved": self.unproved,
             "digits": self.digits,
         }
         return json.dumps(self.about | fields | {"versions": versions()}, indent=2)

@@ -13,7 +13,13 @@ from pathlib import Path
 
 from derive.packages import lost_digits, render
 from derive.problems import ANEW, MOST_PROVED, Network, network_of, text_of
-from derive.proof.as_written import as_the_template, check_imports, check_word_for_word
+from derive.proof.as_written import (
+    as_the_template,
+    check_imports,
+    check_word_for_word,
+    said_of_others,
+    texts_of_build,
+)
 from derive.proof.calls import at_points, functions_of, running
 from derive.proof.cases import FAST_ROWS, ROWS_ON_SYMBOLS, Case, Fast, slopes
 from derive.proof.certificate import Certificate, Evidence, NotProved, enumeration
@@ -62,18 +68,18 @@ def prove(folder: Path, seconds: float | None = None) -> Certificate:
             f"{path}: {network.entries} weights and biases are more than the {MOST_PROVED} that can be proved entry "
             "by entry; build and prove a narrower network, the derivation is the same for any widths"
         )
-    beside = path.with_name("fast.py")
-    sources = {path: source, beside: text_of(beside)} if beside.exists() else {path: source}
-    native = {name: text_of(path.with_name(name)) for name in (*NATIVE, DEVICE) if path.with_name(name).exists()}
+    texts = texts_of_build(path.parent)
+    sources = {path.with_name(name): texts.pop(name) for name in ("backward.py", "fast.py") if name in texts}
+    native = {name: texts[name] for name in (*NATIVE, DEVICE) if name in texts}
     shown: list[Evidence] = []
     left = steps(network, sources, native)
     try:
         with limited(seconds):
             check_imports(path.parent)
-            models = render(network, [*(file.name for file in sources), *native])
+            models = render(network, [*(file.name for file in sources), *texts])
             for file, text in sources.items():
                 check_grammar(text, models[file.name], str(file))
-            for name, text in native.items():
+            for name, text in texts.items():
                 check_word_for_word(text, models[name], path.with_name(name))
             as_derived = all(same_lines(text, models[file.name]) for file, text in sources.items())
             for what, step in progress(list(left.items()), "steps of the proof", len(left)):
@@ -93,9 +99,7 @@ def prove(folder: Path, seconds: float | None = None) -> Certificate:
             name: hashlib.sha256(text.encode()).hexdigest()
             for name, text in {**{file.name: text for file, text in sources.items()}, **native}.items()
         },
-        unproved=tuple(
-            sorted(file.name for file in path.parent.glob("*.py") if file.name not in (*models, "__init__.py"))
-        ),
+        unproved=said_of_others(path.parent, {file.name for file in sources}),
         digits=tuple(lost_digits(network)),
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from derive import build, prove
-from derive.packages.emit import render
+from derive.packages.emit import TARGETS, render
 from derive.problems.network import Network
 
 SMALL = Network((1, 1))
@@ -126,6 +126,24 @@ def test_an_init_that_does_anything_is_refused(text, folder, capsys):
     path.unlink() if text is None else path.write_text(text)
     assert prove.main([str(folder)]) == 1
     assert "__init__.py: no such file" if text is None else "__init__.py: holds more" in capsys.readouterr().err
+
+
+MODULES = sorted(name for name in TARGETS if name.endswith(".py") and name not in ("__init__.py", "backward.py"))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_is_word_for_word_what_is_emitted(name, folder, capsys):
+    path = folder / name
+    path.write_text(f"{path.read_text()}\n\ndel print\n")
+    assert prove.main([str(folder)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"NOT proved: {path}:") and said.count("\n") == 1
+
+
+def test_of_a_module_that_is_of_no_build_nothing_is_said_to_be_shown(folder, capsys):
+    (folder / "notes.py").write_text("answer = 42\n")
+    assert prove.main([str(folder)]) == 0
+    assert "\nnotes.py:\n    not of the build, and nothing is shown of it\n" in capsys.readouterr().out
 
 
 OTHERS = [

@@ -1,6 +1,7 @@
 """Elementwise functions as scalar SymPy formulas, named as in torch.nn.functional; SymPy gives each its slope.
 
-To add one, add a row to FUNCTIONS. A kink is policy: the condition of the branch says which slope holds there, and it
+To add one, add a row to DEFINITIONS where torch has a function for it, which lines then call, else to FUNCTIONS, and
+lines have its formula. A kink is policy: the condition of the branch says which slope holds there, and it
 is torch's.
 """
 

@@ -19,8 +19,10 @@ from sympy import (
     OneMatrix,
     Symbol,
     functions,
+    preorder_traversal,
     sympify,
 )
+from sympy.core.function import AppliedUndef
 
 from derive.formulas import stable
 from derive.problems import Definition
@@ -47,10 +49,31 @@ ENTRY_RULES: dict[type, NodeRule] = {}  # an entry of a matrix as a formula
 MATRIX_RULES: dict[type, NodeRule] = {}  # a matrix that is no formula entry by entry
 DEFINITION_RULES: dict[type, NodeRule] = {}  # the value of an equation that has a name
 
+OF_ALL_KINDS = {
+    Basic,
+    MatrixExpr,
+    MatrixBase,
+    MatrixSymbol,
+    Symbol,
+    AppliedUndef,
+}  # whose rules hold for all below them
+
 
 def rule_for(table: dict[type, NodeRule], node: Basic, default: NodeRule) -> NodeRule:
     """The rule for a node: that of its type, or of the nearest type that it is one of."""
     return next((table[kind] for kind in type(node).__mro__ if kind in table), default)
+
+
+def check_kinds(loss: Basic) -> None:
+    """Raises ValueError for a node of somebody's own that would be read, and proved, as what it is derived from."""
+    rows = {*NUMBER_RULES, *ENTRY_RULES, *MATRIX_RULES}
+    for node in preorder_traversal(loss):
+        own = type(node)
+        kind = next((kind for kind in own.__mro__ if kind in rows), Basic)
+        if kind is not own and kind not in OF_ALL_KINDS:
+            raise ValueError(
+                f"{own.__name__} is not supported: {node}; it is a {kind.__name__} with a meaning of its own"
+            )
 
 
 class Reader(StableEquations):
@@ -85,6 +108,7 @@ class Reader(StableEquations):
     def all_inputs(self, loss: Basic, variables: Iterable[Basic]) -> None:
         """Takes all that is given."""
         check_agreement(loss, variables)
+        check_kinds(loss)
         given = sorted(
             {*loss.atoms(MatrixSymbol), *(v for v in variables if isinstance(v, MatrixSymbol))},
             key=lambda matrix: (matrix.name, str(matrix.shape)),

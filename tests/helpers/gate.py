@@ -67,6 +67,14 @@ def sequential(network: Network, dtype: torch.dtype = torch.float64, scale: floa
     return net
 
 
+IN_TORCH = {  # activations that torch has no function for, or not by their names
+    "identity": lambda x: x,
+    "gelu_tanh": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
+    # torch's own has no second derivative, and takes 1/6 in float32 for its first
+    "hardsigmoid": lambda x: torch.nn.functional.relu6(x + 3) / 6,
+}
+
+
 class Activation(torch.nn.Module):
     """An activation by its name in torch."""
 
@@ -75,13 +83,9 @@ class Activation(torch.nn.Module):
         self.name = name
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.name == "identity":
-            return x
-        if self.name == "gelu_tanh":
-            return torch.nn.functional.gelu(x, approximate="tanh")
-        if self.name == "hardsigmoid":  # torch's own has no second derivative, and takes 1/6 in float32 for its first
-            return torch.nn.functional.relu6(x + 3) / 6
-        return getattr(torch, self.name, getattr(torch.nn.functional, self.name, None))(x)
+        if self.name in IN_TORCH:
+            return IN_TORCH[self.name](x)
+        return getattr(torch if hasattr(torch, self.name) else torch.nn.functional, self.name)(x)
 
 
 def criterion(network: Network, p: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

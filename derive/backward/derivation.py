@@ -130,6 +130,7 @@ class ModuleDerivation:
         hold_numbers(self.module, recorded_text)
         how = f"to 45 digits what differences of the module's outputs give, at {'; '.join(verdict.sizes)}"
         untaken = f"; no point took the other branch of {', '.join(verdict.untaken)}" if verdict.untaken else ""
+        untaken += f"; 0 at each point: {', '.join(verdict.silent)}" if verdict.silent else ""
         beside = [
             Evidence(LAYER, (function,), f"{held}, at {example_shapes(self.module)}")
             for function, held in HELD_ON_NUMBERS.items()

@@ -94,8 +94,11 @@ class ModulePoint:
             raise Undefined("a kink")
         return (ahead - behind) / (2 * h)
 
-    def hold(self, label: tuple[str, str], got: Array, to: float = AGREEING) -> None:
-        """Raises Wrong where a value or a gradient is not what it must be, with the first entry that differs."""
+    def hold(self, label: tuple[str, str], got: Array, to: float = AGREEING) -> bool:
+        """Whether a value or a gradient is more than 0 here, and so is told from another.
+
+        Raises Wrong where it is not what it must be, with the first entry that differs.
+        """
         kind, name = label
         wanted = self.values[int(name)] if kind == "output" else self.given[name]
         what = f"the gradient for {name}" if kind == "gradient" else f"output {name} of forward"
@@ -108,14 +111,16 @@ class ModulePoint:
         if kind == "output":
             for index in numpy.ndindex(*got.shape):
                 compare(f"{what}{list(index)}", got[index], wanted[index], scale, to)
-            return
+            return not agree(scale, mpf(0), scale, to, 0)
         direction = self.drawn(got.shape, False)
-        if not agree(inner(got.flat, direction.flat), self.slope(name, direction), scale, to, self.lost):
+        along = self.slope(name, direction)
+        if not agree(inner(got.flat, direction.flat), along, scale, to, self.lost):
             for index in numpy.ndindex(*got.shape):
                 only = numpy.full(got.shape, mpf(0), dtype=object)
                 only[index] = mpf(1)
                 compare(f"{what}{list(index)}", got[index], self.slope(name, only), scale, to, self.lost)
             raise Wrong(f"the entries of {what} are wrong together")
+        return not agree(along, mpf(0), scale, to, self.lost)
 
 
 class Different(Wrong):

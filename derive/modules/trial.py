@@ -41,6 +41,7 @@ class Trial:
     written: WrittenBackward
     kernel: OpaqueKernel = CPU
     branches: dict[str, set[bool]] = field(default_factory=dict)  # that were taken
+    told: set[tuple[str, str]] = field(default_factory=set)  # labels of what is not 0 at all points
 
     @classmethod
     def of(cls, module: Module, written: WrittenBackward, kernel: OpaqueKernel | None) -> "Trial":
@@ -101,7 +102,8 @@ class Trial:
         pairs = zip(labels, results, strict=True)
         for place, (label, got) in enumerate(progress(pairs, f"values and gradients, at {self.sizes}", len(labels))):
             try:
-                point.hold(label, numpy.asarray(got), to)
+                if point.hold(label, numpy.asarray(got), to):
+                    self.told.add(label)
             except Different as error:
                 if error.rounded and (rounded := self.rounded()):
                     raise Refused(f"{error}: it is not known what {rounded} stands for") from error

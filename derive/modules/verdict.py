@@ -20,7 +20,8 @@ class Verdict:
     It is `exact` if each is identical to SymPy's derivative, with a symbol for each entry, at the sizes `exact_at`;
     else, and at all `sizes`, they are the same to 45 digits; of one with a `kernel` of its own to 8, of
     numbers in float64, or to what autograd loses to rounding, times 8, in another precision. `missing`
-    names what it gives no gradient for, and `untaken` operations of which no point took the other branch.
+    names what it gives no gradient for, `untaken` operations of which no point took the other branch, and `silent` what
+    was 0 at each point.
     """
 
     name: str
@@ -31,13 +32,15 @@ class Verdict:
     kernel: OpaqueKernel | None
     least: str
     untaken: tuple[str, ...]
+    silent: tuple[str, ...]
 
     @property
     def exact(self) -> bool:
         return bool(self.exact_at)
 
     def __str__(self) -> str:
-        lines = [f"{'proved' if self.exact else 'checked numerically'}: {self.name}: {', '.join(self.shown)}"]
+        shown = self.shown if self.exact else [one for one in self.shown if one not in self.silent]
+        lines = [f"{'proved' if self.exact else 'checked numerically'}: {self.name}: {', '.join(shown)}"]
         if self.exact:
             lines.append(f"identical in every entry to SymPy's derivative, a symbol for each entry, at {self.exact_at}")
         count = f"{AGREEING} digits"
@@ -50,6 +53,8 @@ class Verdict:
         lines.append(f"and at up to {FAR_POINTS} points with numbers of many magnitudes, at {self.least}")
         if self.untaken and not self.exact:
             lines.append(f"NOT shown, as no point took it: the other branch of {', '.join(self.untaken)}")
+        if self.silent and not self.exact:
+            lines.append(f"NOT shown, as it is 0 at each point: {', '.join(self.silent)}")
         if len(self.sizes) == 1:
             lines.append("at no other sizes")
         if self.missing:
@@ -108,14 +113,18 @@ def held(subject: Module, backward: Any, resize: bool, kernel: OpaqueKernel | No
     branches: dict[str, set[bool]] = {}
     for where, taken in (pair for trial in trials for pair in trial.branches.items()):
         branches.setdefault(where, set()).update(taken)
-    shown = tuple(f"output {of}" if kind == "output" else f"d{of}" for kind, of in written.labels)
+    labels = {label: f"output {label[1]}" if label[0] == "output" else f"d{label[1]}" for label in written.labels}
+    silent = tuple(said for label, said in labels.items() if not any(label in trial.told for trial in trials))
+    if not exact_at and len(silent) == len(labels):
+        raise Refused(f"nothing is shown, as it is 0 at each point: {', '.join(silent)}")
     return Verdict(
         written.name,
-        shown,
+        tuple(labels.values()),
         tuple(dict.fromkeys(trial.sizes for trial in trials)),
         exact_at,
         tuple(written.missing),
         kernel,
         least.sizes,
         tuple(where for where, taken in branches.items() if len(taken) == 1),
+        silent,
     )

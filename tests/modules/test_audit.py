@@ -479,3 +479,21 @@ def test_what_cancels_far_from_0_is_tried_with_more_digits():
     assert audit(module, (torch.rand(2, 2),), backward).exact
     with pytest.raises(Wrong, match=r"the gradient for x\[0, 0\]"):
         audit(module, (torch.rand(2, 2),), lambda G, x: backward(G, x, 2.000001))
+
+
+def test_what_is_0_at_each_point_is_not_shown():
+    """A bump so narrow that no point lies on it."""
+
+    def module(x, w):
+        return (torch.exp(-((1e10 * (x - 0.123)) ** 2)) * w).sum() + (w * w).sum()
+
+    def backward(G, x, w, times=-2e20):
+        bump = torch.exp(-((1e10 * (x - 0.123)) ** 2))
+        return {"x": G * times * (x - 0.123) * bump * w, "w": G * (bump + 2 * w)}
+
+    given = torch.rand(3), torch.rand(3)
+    verdict = audit(module, given, lambda G, x, w: backward(G, x, w, 1.0))
+    assert "numerically" in str(verdict) and str(verdict).splitlines()[0].endswith(": dw")
+    assert "NOT shown, as it is 0 at each point: dx" in str(verdict)
+    with pytest.raises(Refused, match="nothing is shown, as it is 0 at each point: dx"):
+        audit(module, given, lambda G, x, w: {"x": backward(G, x, w, 1.0)["x"]})

@@ -31,6 +31,7 @@ DIFFERENT = {
     "exp of half a log of a square": (exp(log(z**2) / 2), z),
     "a root of factors that may both be negative": (sqrt(z**2 - z) * sqrt(z), z * sqrt(z - 1)),
     "an angle of another sign": (sin(-z), sin(z)),
+    "another slope of a narrow bump": (z * exp(-((z - y) ** 2) * 10**20), 2 * z * exp(-((z - y) ** 2) * 10**20)),
     "another multiple": (sin(2 * z), 2 * sin(z)),
     "another kink": (Piecewise((z, z > 0), (0, True)), Piecewise((z, z >= 0), (0, True))),
     "another threshold": (Piecewise((z, z > 20), (0, True)), Piecewise((z, z > 21), (0, True))),

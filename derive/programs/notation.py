@@ -330,14 +330,14 @@ def factors(expr: Expr, notation: Notation) -> list[Expr]:
     def rank(factor: Expr) -> int:
         base = factor.base if isinstance(factor, Pow) else factor
         if isinstance(base, Symbol) and notation.is_differential(base.name):
-            return 4
+            return 5
         if not any(s.is_real and not s.is_integer for s in factor.free_symbols):
             return 0
         if isinstance(base, Symbol) and notation.is_cotangent(base.name):
             return 1
-        if along:
-            return 2 if isinstance(base, Add) else 3
-        return 2 if isinstance(base, Symbol) else 3
+        if isinstance(base, Symbol) and notation.function(base.name) == "sigmoid":
+            return 2  # which may be 0 where a product of the others would be beyond all numbers
+        return 3 if isinstance(base, Add if along else Symbol) else 4
 
     parts = Mul.make_args(expr)
     names = [part.name for part in parts if isinstance(part, Symbol)]

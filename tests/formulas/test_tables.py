@@ -33,7 +33,7 @@ KINKS = {
     "hardsigmoid": [-3, 3],
     "hardswish": [-3, 3],
 }
-SATURATED = [-1e4, -1000, -200, -90, -40, -19, -3, -1e-3, 0, 1e-3, 3, 19, 21, 40, 90, 200, 1000, 1e4]
+SATURATED = [-1e14, -1e4, -1000, -200, -90, -40, -19, -3, -1e-3, 0, 1e-3, 3, 19, 21, 40, 90, 200, 1000, 1e4, 1e14]
 # softsign: torch subtracts two nearly equal terms for large |z|; ours is 1 / (1 + |z|)^2
 # tanhshrink: torch subtracts 1 - tanh^2 from 1; ours is tanh^2
 # softplus: torch computes its slope as exp(z) / (1 + exp(z)), with one rounding more in a chain of widths one

@@ -5,7 +5,7 @@ of many forms: dLdw3, dL/dW3, W3.grad, fc3.weight, First hidden layer w. Nothing
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ _OPTIONS = re.compile(
 _ARRAY = re.compile(r"(?<![\w^{])\[(?=[\[\s]*(?:[-+.\d\]in]|$))|(?<=\w)\[(?=[\[\s]*[-+]?\d*[.\s,\[])")
 _ORDINALS = {"first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5}
 MOST_FLOAT32 = 9  # significant digits that numbers of float32 have at most
+ParameterPlace = tuple[str, int | str]  # w or b, and the number of the layer, or "last", or "only"
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def array(header: str, line: int, lists: list[Any]) -> Written:
     return Written(header, line, values, numpy.array(units).reshape(texts.shape), max(places.values()), significant)
 
 
-def parameter_place(header: str) -> tuple[str, int | str] | None:
+def parameter_place(header: str) -> ParameterPlace | None:
     """w or b, and the layer's number or word, of a header; None where it is no parameter's."""
     text = re.sub(r"grad(?:ient)?s?|w\.?r\.?t\b\.?", " ", header.lower())
     text = re.sub(r"(?<![a-z])d(?:l|loss|j|c|e)?[/_ ]*d?_?(?=(?:w|b|weights?|bias)(?![a-z]))", " ", text)
@@ -190,9 +191,7 @@ def parameter_place(header: str) -> tuple[str, int | str] | None:
     return kind[1][0], "only"
 
 
-def in_modules(
-    arrays: list[Written], places: list[tuple[str, int | str] | None], depth: int
-) -> list[tuple[str, int | str] | None]:
+def in_modules(arrays: list[Written], places: list[ParameterPlace | None], depth: int) -> list[ParameterPlace | None]:
     """The places with layers in the order of the file where they have the same numbers in several containers.
 
     So state_dicts have them, as input.0.weight and hidden.0.weight.
@@ -217,25 +216,8 @@ def named(arrays: list[Written], parameters: Mapping[tuple[str, int], str]) -> d
     Raises Misread.
     """
     depth = max(layer for _, layer in parameters)
-    places: list[tuple[str, int | str] | None] = [parameter_place(one.header) for one in arrays]
-    places = [None if place and place[1] == "only" and depth > 1 else place for place in places]
-    if not any(places) and len(arrays) == len(parameters) and not any(array.header for array in arrays):
-        places = [*parameters]
-    if not any(places):
-        first = arrays[0].line if arrays else 1
-        raise Misread(
-            first, "no header names a weight or a bias; expected headers such as dLdw1, each with its numbers"
-        )
-    places = in_modules(arrays, places, depth)
-    numbers = sorted({place[1] for place in places if place and isinstance(place[1], int)})
-    if numbers and not 1 <= numbers[0] <= numbers[-1] <= depth:
-        if len(numbers) != depth and not 0 == numbers[0] <= numbers[-1] < depth:
-            line = next(a.line for a, p in zip(arrays, places, strict=True) if p and p[1] == numbers[-1])
-            raise Misread(line, f"layer {numbers[-1]}: the network has {depth} layers")
-        shift = {n: (n + 1 if len(numbers) != depth else numbers.index(n) + 1) for n in numbers}
-        places = [p and (p[0], shift[p[1]] if isinstance(p[1], int) else p[1]) for p in places]
     found: dict[str, Written] = {}
-    for array, place in zip(arrays, places, strict=True):
+    for array, place in zip(arrays, counted_from_1(arrays, places_of(arrays, parameters, depth), depth), strict=True):
         if place is None:
             continue
         kind, layer = place[0], place[1] if isinstance(place[1], int) else depth
@@ -246,3 +228,29 @@ def named(arrays: list[Written], parameters: Mapping[tuple[str, int], str]) -> d
             raise Misread(array.line, f"{name} stands twice: {found[name].header[:30]!r} and {array.header[:30]!r}")
         found[name] = array
     return found
+
+
+def places_of(arrays: list[Written], parameters: Iterable[ParameterPlace], depth: int) -> list[ParameterPlace | None]:
+    """What the headers say that the arrays are gradients in."""
+    places: list[ParameterPlace | None] = [parameter_place(one.header) for one in arrays]
+    places = [None if place and place[1] == "only" and depth > 1 else place for place in places]
+    if any(places):
+        return in_modules(arrays, places, depth)
+    ordered = list[ParameterPlace | None](parameters)
+    if len(arrays) == len(ordered) and not any(array.header for array in arrays):
+        return ordered
+    first = arrays[0].line if arrays else 1
+    raise Misread(first, "no header names a weight or a bias; expected headers such as dLdw1, each with its numbers")
+
+
+def counted_from_1(
+    arrays: list[Written], places: list[ParameterPlace | None], depth: int
+) -> list[ParameterPlace | None]:
+    numbers = sorted({place[1] for place in places if place and isinstance(place[1], int)})
+    if not numbers or 1 <= numbers[0] <= numbers[-1] <= depth:
+        return places
+    if len(numbers) != depth and not 0 == numbers[0] <= numbers[-1] < depth:
+        line = next(a.line for a, p in zip(arrays, places, strict=True) if p and p[1] == numbers[-1])
+        raise Misread(line, f"layer {numbers[-1]}: the network has {depth} layers")
+    shift = {n: (n + 1 if len(numbers) != depth else numbers.index(n) + 1) for n in numbers}
+    return [p and (p[0], shift[p[1]] if isinstance(p[1], int) else p[1]) for p in places]

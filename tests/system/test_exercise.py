@@ -87,6 +87,13 @@ def test_a_right_answer_is_right_however_it_is_written(name):
         assert {a.words for a in examiner.answers({name: text}) if a.name == name} == {""}, text
 
 
+def test_a_square_matrix_that_is_merely_wrong_is_not_called_transposed():
+    examiner = Examiner(Network((2, 3, 3, 1)))
+    for text, transposed in (("a1.T @ delta2", True), ("delta2.T @ a1 + W2", False)):
+        (words,) = (answer.words for answer in examiner.answers({"grad_W2": text}) if answer.name == "grad_W2")
+        assert ("transposed" in words) == transposed, words
+
+
 def test_what_is_the_same_is_right():
     found = verdicts(Network(), RIGHT)
     assert {name for name, (right, _) in found.items() if not right} == {"grad_b1"}
@@ -140,8 +147,11 @@ def test_the_command(tmp_path, capsys):
     filled = tmp_path / "filled.md"
     filled.write_text(capsys.readouterr().out)
     assert main([str(settings), "--check", str(filled)]) == 0
-    assert capsys.readouterr().out.endswith("7 of 7 are right\n")
+    *said, last = capsys.readouterr().out.splitlines()
+    assert [line.split()[2:] for line in said] == [["right"]] * 7
+    assert last == "7 of 7 are right"
     filled.write_text(sheet)
     assert main([str(settings), "--check", str(filled)]) == 1
+    assert "  B1  delta2     is not filled in" in capsys.readouterr().out.splitlines()
     assert main([str(settings), "--check", str(tmp_path / "none.md")]) == 2
     assert "none.md" in capsys.readouterr().err

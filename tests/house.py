@@ -61,6 +61,7 @@ APART = {
 }
 APART |= {"lstrip", "rstrip", "isdigit", "isalpha", "isidentifier", "isupper", "find", "index", "count"}
 BY_PATTERN = {"match", "fullmatch", "search", "findall", "finditer", "split", "sub"}
+NAMES = frozenset({"name"})
 AS_TYPED = {  # the functions that read the name that a person gave
     "derive/paper/latex.py": {"_print_Symbol"},
     "derive/problems/names.py": {"canonical"},
@@ -161,21 +162,28 @@ def of_two_meanings(trees: dict[str, ast.Module]) -> list[str]:
     ]
 
 
-def is_a_name(node: ast.AST) -> bool:
-    """Whether it is written as the name of something: `name`, or symbol.name."""
-    return (isinstance(node, ast.Name) and node.id == "name") or (
-        isinstance(node, ast.Attribute) and node.attr == "name"
-    )
+def names_taken_apart(tree: ast.AST, typed: set[str] = frozenset(), known: set[str] = NAMES) -> Iterator[int]:
+    """The lines that read what a symbol is out of its name: what it is, a table knows (derive/programs/notation.py).
 
+    A name is written `name`, symbol.name, or as what a function assigns one of these to.
+    """
 
-def names_taken_apart(tree: ast.AST, typed: set[str] = frozenset()) -> Iterator[int]:
-    """The lines that read what a symbol is out of its name: what it is, a table knows (derive/programs/notation.py)."""
+    def is_a_name(node: ast.AST) -> bool:
+        variable = isinstance(node, ast.Name) and node.id in known
+        return variable or (isinstance(node, ast.Attribute) and node.attr == "name")
+
+    if isinstance(tree, ast.FunctionDef):
+        assigned = [n for n in ast.walk(tree) if isinstance(n, ast.Assign) and is_a_name(n.value)]
+        known = known | {ast.unparse(target) for node in assigned for target in node.targets}
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.FunctionDef) and node.name in typed:
             continue
-        yield from names_taken_apart(node, typed)
+        yield from names_taken_apart(node, typed, known)
         if isinstance(node, ast.Subscript) and is_a_name(node.value):
             yield node.lineno
+        elif isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
+            if isinstance(node.left, ast.Constant) and is_a_name(node.comparators[0]):
+                yield node.lineno
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             of_name = node.func.attr in APART and is_a_name(node.func.value)
             if of_name or (node.func.attr in BY_PATTERN and any(map(is_a_name, node.args))):

@@ -10,11 +10,12 @@ if __name__ == "__main__":
 
 import re
 import sys
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
 from derive.matrix_derivation import derivation, gradient
-from derive.matrix_text import parsed, shape_flags
+from derive.matrix_text import TypedSize, parsed
 from derive.packages import lost_digits_of
 from derive.proof import NotProved
 
@@ -58,6 +59,25 @@ def main(argv: list[str] | None = None) -> int:
     if not options.no_proof:
         print(derived.prove())
     return 0
+
+
+def shape_flags(texts: Sequence[str]) -> dict[str, tuple[TypedSize, ...]]:
+    """Shapes by name, each from Y=m,n, from x=n a column, from c= or c=1 a number.
+
+    Raises ValueError where one is none of these, or a name has two.
+    """
+    shapes: dict[str, tuple[TypedSize, ...]] = {}
+    for text in texts:
+        name, found, sizes = text.partition("=")
+        parts = [part.strip() for part in sizes.split(",") if part.strip()]
+        sized = all(re.fullmatch(r"[1-9]\d{0,5}|[A-Za-z]\w*", part) for part in parts)
+        if not found or not re.fullmatch(r"[A-Za-z]\w*", name.strip()) or not sized or len(parts) > 2:
+            raise ValueError(f"--shape: expected a name and sizes, as Y=m,n or x=n or c=1, got {text!r}")
+        if name.strip() in shapes:
+            raise ValueError(f"--shape: two for {name.strip()}")
+        shape = tuple(int(part) if part.isdigit() else part for part in parts)
+        shapes[name.strip()] = () if shape == (1,) else shape
+    return shapes
 
 
 def chosen(option: str, names: str, symbols: dict[str, Any]) -> list[Any]:

@@ -6,7 +6,7 @@ shapes have for a size is that number.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -253,28 +253,10 @@ def binary(operator: str, left: TextNode, right: TextNode) -> TextNode:
         if operator == "./" and left.single:
             right = TextNode("entry power", right.shape, [right, TextNode("constant", None, value="-1")])
         operator = "/" if operator == "./" and right.single else "*"
-    if operator == "*" and not left.single and not right.single:
-        if left.shape[1].root().size == 1 == right.shape[1].root().size and right.shape[0].root().size != 1:
-            raise ValueError("* of two columns; x'*y is their number, x*y' a matrix, and x.*y entry by entry")
-        unify(left.shape[1], right.shape[0], "a product needs as many columns on the left as rows on the right")
-        return TextNode("product", (left.shape[0], right.shape[1]), [left, right])
-    if operator == "*" and left.shape and right.shape and left.shape[1].root().size == 1 == right.shape[0].root().size:
-        return TextNode("product", (left.shape[0], right.shape[1]), [left, right])
-    if operator in ("*", "/") and (right.single if operator == "/" else left.single or right.single):
-        other = right if left.single else left
-        return TextNode(
-            "scaled" if operator == "*" else "over", other.shape if not other.single else None, [left, right]
-        )
-    if operator == "/":
-        raise ValueError("/ divides by a number; ./ divides entry by entry, and A*inv(B) by a matrix")
+    if operator in ("*", "/"):
+        return product_of_nodes(left, right) if operator == "*" else divided(left, right)
     if operator == "^":
-        if not right.single:
-            raise ValueError("^ needs a number as the exponent; X' or X.T is the transpose, and exp(x) is e^x")
-        if not left.single:
-            if any(side.root().size == 1 for side in left.shape):
-                raise ValueError("^ of a column or a row; .^ is the power entry by entry, and norm(x)^2 is x'*x")
-            unify(left.shape[0], left.shape[1], "^ needs a square matrix; .^ is the power entry by entry")
-        return TextNode("power", left.shape, [left, right])
+        return to_a_power(left, right)
     if operator == ".^" and right.single:
         return TextNode("entry power", left.shape, [left, right])
     if left.single and right.single:
@@ -285,6 +267,35 @@ def binary(operator: str, left: TextNode, right: TextNode) -> TextNode:
     for one, other in zip(left.shape, right.shape, strict=True):
         unify(one, other, f"{operator} needs one shape")
     return TextNode(operator, left.shape, [left, right])
+
+
+def product_of_nodes(left: TextNode, right: TextNode) -> TextNode:
+    """A number times anything, also where a row and a column make one, or the product of two matrices."""
+    of_vectors = left.shape and right.shape and left.shape[1].root().size == 1 == right.shape[0].root().size
+    if (left.single or right.single) and not of_vectors:
+        other = right if left.single else left
+        return TextNode("scaled", None if other.single else other.shape, [left, right])
+    if not of_vectors:
+        if left.shape[1].root().size == 1 == right.shape[1].root().size and right.shape[0].root().size != 1:
+            raise ValueError("* of two columns; x'*y is their number, x*y' a matrix, and x.*y entry by entry")
+        unify(left.shape[1], right.shape[0], "a product needs as many columns on the left as rows on the right")
+    return TextNode("product", (left.shape[0], right.shape[1]), [left, right])
+
+
+def divided(left: TextNode, right: TextNode) -> TextNode:
+    if not right.single:
+        raise ValueError("/ divides by a number; ./ divides entry by entry, and A*inv(B) by a matrix")
+    return TextNode("over", None if left.single else left.shape, [left, right])
+
+
+def to_a_power(left: TextNode, right: TextNode) -> TextNode:
+    if not right.single:
+        raise ValueError("^ needs a number as the exponent; X' or X.T is the transpose, and exp(x) is e^x")
+    if not left.single:
+        if any(side.root().size == 1 for side in left.shape):
+            raise ValueError("^ of a column or a row; .^ is the power entry by entry, and norm(x)^2 is x'*x")
+        unify(left.shape[0], left.shape[1], "^ needs a square matrix; .^ is the power entry by entry")
+    return TextNode("power", left.shape, [left, right])
 
 
 class Maker:
@@ -374,22 +385,3 @@ def entry_by_entry_of(function: Callable[..., Expr], values: list[Expr]) -> Expr
     if len(matrices) == 1:
         return matrices[0].applyfunc(formula)
     return apply(formula, *matrices) if matrices else formula()
-
-
-def shape_flags(texts: Sequence[str]) -> dict[str, tuple[TypedSize, ...]]:
-    """Shapes by name, each from Y=m,n, from x=n a column, from c= or c=1 a number.
-
-    Raises ValueError where one is none of these, or a name has two.
-    """
-    shapes: dict[str, tuple[TypedSize, ...]] = {}
-    for text in texts:
-        name, found, sizes = text.partition("=")
-        parts = [part.strip() for part in sizes.split(",") if part.strip()]
-        sized = all(re.fullmatch(r"[1-9]\d{0,5}|[A-Za-z]\w*", part) for part in parts)
-        if not found or not re.fullmatch(r"[A-Za-z]\w*", name.strip()) or not sized or len(parts) > 2:
-            raise ValueError(f"--shape: expected a name and sizes, as Y=m,n or x=n or c=1, got {text!r}")
-        if name.strip() in shapes:
-            raise ValueError(f"--shape: two for {name.strip()}")
-        shape = tuple(int(part) if part.isdigit() else part for part in parts)
-        shapes[name.strip()] = () if shape == (1,) else shape
-    return shapes

@@ -139,6 +139,10 @@ def stable(expr: Expr) -> Expr:
     """
     if expr.is_Atom or not expr.args:
         return expr
+    if isinstance(expr, log1p):
+        found = stable(log(1 + expr.args[0]))
+        if not isinstance(found, log) and not any(term.is_number for term in Add.make_args(found)):
+            return found  # which is as exact where it is near 0
     if isinstance(expr, log) or _overflows(expr):
         expr = expr.rewrite((cosh, sinh), exp)
     if isinstance(expr, Piecewise):

@@ -250,6 +250,11 @@ def test_the_form_in_which_nothing_overflows_is_the_same_function(text):
                 assert mpmath.almosteq(given(point), safe(point), 1e-40)
 
 
+@pytest.mark.parametrize("u", ["exp(z)", "exp(-z**2)", "-sigmoid(z)", "exp(z) + exp(-z)"])
+def test_log1p_overflows_no_sooner_than_log(u):
+    assert stable(parse("activation", f"log1p({u})", (z,))) == stable(parse("activation", f"log(1 + {u})", (z,)))
+
+
 @pytest.mark.parametrize(
     ("typed", "name"),
     [("ReLU", "relu"), ("LeakyReLU", "leaky_relu"), ("leaky-relu", "leaky_relu"), ("Tanh", "tanh"), ("SiLU", "silu")],

@@ -109,6 +109,7 @@ def test_of_two_slips_both_are_named():
     diagnosis = doctor_of(network).of_arrays(both)
     assert kinds(diagnosis)[0] == {"slope left out", "it is divided by the number of points"}
     assert "B6" in str(diagnosis) and "grad_b2 = delta2.sum(0) / N" in str(diagnosis)
+    assert diagnosis.summary == "B4 it is divided by the number of points and B6 the slope of sigmoid is left out"
 
 
 PAIRS = 2

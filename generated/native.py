@@ -48,18 +48,24 @@ class NativeGradient(FastGradient):
         super().__init__(parameters)
         on_cpu = self._device.type == "cpu"
         self._native = _library(self._dtype == torch.float64, portable) if on_cpu else None
-        self._at_once = -1  # so many rows are one call
+        self._at_once, self._at = -1, None  # so many rows are one call; where the memory lies
         if self._native is None:
             return
         self._part, self._size = (_number(self._native, name) for name in ("part_size", "workspace_size"))
         self._at_once = self._part
         self._work = [torch.empty(self._size, dtype=torch.uint8)]  # torch's memory begins where vectors may
-        self._parameters_at = self.flat_parameters.data_ptr()
-        fixed = {"loss": self._loss, "gradient": self._results, "product": self._product, "work": self._work[0]}
-        at = {name: tensor.data_ptr() for name, tensor in fixed.items()}
-        self._given = _Arguments(parameters=self._parameters_at, **at)
-        self._given_at = ctypes.byref(self._given)
         self._gradient, self._hvp = self._native.gradient_by, self._native.hvp_by
+
+    def _data(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
+        """Those of FastGradient; share_memory_, as that of a bound module, has moved the memory since."""
+        at = self._point.data_ptr(), self._results.data_ptr()
+        if self._native is not None and at != self._at:
+            fixed = {"loss": self._loss, "gradient": self._results, "product": self._product, "work": self._work[0]}
+            given = {name: tensor.data_ptr() for name, tensor in fixed.items()}
+            self._at, self._given = at, _Arguments(parameters=at[0], **given)
+            self._given_at = ctypes.byref(self._given)
+            self._made = range(at[1], at[1] + len(self._made))
+        return super()._data(x, y)
 
     def _put(self, x: torch.Tensor, y: torch.Tensor, N: int) -> None:
         if self._at_once >= N and _are_arrays(x, y):
@@ -68,7 +74,7 @@ class NativeGradient(FastGradient):
             self._gradient(self._given_at)
         elif self._native is not None and _are_arrays(x, y):
             with self._quick:
-                totals = self._sums(self._native.gradient_of_rows, (self._parameters_at,), x, y, N, N)
+                totals = self._sums(self._native.gradient_of_rows, (self._at[0],), x, y, N, N)
                 self._results.copy_(totals)
         else:
             super()._put(x, y, N)
@@ -76,7 +82,7 @@ class NativeGradient(FastGradient):
     def _put_more(self, x: torch.Tensor, y: torch.Tensor, N: int) -> None:
         if self._native is not None and _are_arrays(x, y):
             with self._quick:
-                self._results.add_(self._sums(self._native.gradient_of_rows, (self._parameters_at,), x, y, N, 1))
+                self._results.add_(self._sums(self._native.gradient_of_rows, (self._at[0],), x, y, N, 1))
         else:
             super()._put_more(x, y, N)
 
@@ -87,7 +93,7 @@ class NativeGradient(FastGradient):
         to = out.data_ptr(), out.element_size()
 
         def compute(row: int, rows: int, data: tuple[int, int], work: int) -> None:
-            self._native.per_sample_of_rows(self._parameters_at, *data, rows, N, to[0] + row * to[1], work)
+            self._native.per_sample_of_rows(self._at[0], *data, rows, N, to[0] + row * to[1], work)
 
         self._share(range(0, N, self._part), x, y, compute)
 
@@ -100,7 +106,7 @@ class NativeGradient(FastGradient):
         if self._native is None or not _are_arrays(x, y, direction):
             super()._put_product(x, y, N, direction)
             return
-        point = self._parameters_at, direction.data_ptr()
+        point = self._at[0], direction.data_ptr()
         with self._quick:
             totals = self._sums(self._native.hvp_of_rows, point, x, y, N, N)
             self._product.copy_(totals[:-1])

@@ -17,6 +17,7 @@ from derive.formulas import FUNCTIONS as ACTIVATIONS
 from derive.formulas import LOSSES
 from derive.packages.emit import render
 from derive.problems.network import Network
+from generated.fast import FastGradient
 from generated.native import NativeGradient
 from tests.helpers.gate import assert_agree, autograd, criterion, distance, sequential
 from tests.helpers.native import PLAIN, USED, compiled, gradient_by
@@ -214,6 +215,24 @@ def test_gradients_of_rows_that_go_past_the_caches_have_the_bits_of_those_of_few
     every = of.per_sample_grad(x, y)
     parts = [of.per_sample_grad(*part) for part in zip(x.split(5000), y.split(5000), strict=True)]
     assert all(torch.equal(one, torch.cat(others)) for one, *others in zip(every, *parts, strict=True))
+
+
+@pytest.mark.parametrize("rows", [9, 5000])
+@pytest.mark.parametrize("move", ["share_memory_", "resize_"])
+def test_memory_that_torch_has_moved_is_found_again(move, rows):
+    of = NativeGradient(sequential(Network(), torch.float64).parameters())
+    x, y = torch.rand(rows, 2, dtype=torch.float64), torch.rand(rows, 1, dtype=torch.float64)
+    of.hvp(x, y, of.parameters)
+    for storage in (of.flat_parameters.untyped_storage(), of.flat_gradient.untyped_storage()):
+        getattr(storage, move)(*[10 * len(storage)] * (move == "resize_"))
+    of.flat_parameters.mul_(2)
+    of.flat_gradient.zero_()
+    like = FastGradient(of.parameters)
+    for name in ("value_and_grad", "per_sample_grad"):
+        torch.testing.assert_close(getattr(of, name)(x, y), getattr(like, name)(x, y))
+    torch.testing.assert_close(of.hvp(x, y, of.parameters), like.hvp(x, y, like.parameters))
+    with pytest.raises(ValueError, match="shares memory with the results of the call before"):
+        of.value_and_grad(of.flat_gradient[:2].view(1, 2), y[:1])
 
 
 @needs("clang")

@@ -69,6 +69,12 @@ def jinja2_holes(template: str) -> set[str]:
     return meta.find_undeclared_variables(environment().parse(template))
 
 
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
+def test_what_a_template_makes_says_by_which_it_was_made(template):
+    said = re.findall(r"from templates/([\w.]+\w)", template.read_text(encoding="utf-8"))
+    assert set(said) <= {template.name}
+
+
 def test_each_template_belongs_to_a_target():
     of_expressions = {f"expression{part}.py.j2" for part in ("", "_function", "_layer", "_symmetric")} | {
         "checks.py.j2"

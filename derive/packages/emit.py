@@ -22,7 +22,7 @@ from derive.packages.speed import backends_page, c_page, device_page, fast_page,
 from derive.packages.subject import Subject, subject_of, title_page
 from derive.packages.templates import DERIVE, page
 from derive.paper import SHOWN_AS_DRAWN, Section, Shown, glossary, prose
-from derive.paper.formats import MarkdownPage, TexPage, svg
+from derive.paper.formats import MarkdownPage, Page, TexPage, svg
 from derive.problems import Network
 from derive.programs import Derivation, Program
 
@@ -36,6 +36,7 @@ def command_page(subject: Subject) -> dict[str, Any]:
     return {"source": (DERIVE / "system" / "command.py").read_text(encoding="utf-8").splitlines()}
 
 
+FORMATS: dict[str, Page] = {"derivation.md": MarkdownPage(), "derivation.tex": TexPage()}
 TARGETS: dict[str, Callable[[Subject], dict[str, Any] | None]] = {
     "__init__.py": title_page,
     "backends.py": backends_page,
@@ -45,8 +46,7 @@ TARGETS: dict[str, Callable[[Subject], dict[str, Any] | None]] = {
     "dat.py": plain_page,
     "data.py": data_page,
     "derivation.html": html_page,
-    "derivation.md": derivation_page(MarkdownPage()),
-    "derivation.tex": derivation_page(TexPage()),
+    **{name: derivation_page(of) for name, of in FORMATS.items()},
     "function.py": title_page,
     "given.py": given_page,
     "network.svg": figure_page("network"),
@@ -98,10 +98,9 @@ def expression_pages(derivation: Derivation, headline: str, document: list[Secti
 def document_pages(
     title: str, about: str, document: list[Section], terms: list[dict[str, str]] | None = None
 ) -> dict[str, str]:
-    """A document as Markdown, LaTeX and HTML, which shows the terms of a glossary, and its figures."""
+    """A document in each format and as HTML, which shows the terms of a glossary, and its figures."""
     return {
-        "derivation.md": page("derivation.md.j2", page_holes(MarkdownPage(), title, document)),
-        "derivation.tex": page("derivation.tex.j2", page_holes(TexPage(), title, document)),
+        **{name: page(template_of(name), page_holes(of, title, document)) for name, of in FORMATS.items()},
         "derivation.html": page("derivation.html.j2", html_holes(title, about, document, terms or [])),
         **{f"{name}.svg": page("figure.svg.j2", {"figure": svg(figure)}) for name, figure in figures(document).items()},
     }

@@ -27,6 +27,7 @@ from sympy import (
     pi,
     symbols,
 )
+from sympy.matrices.exceptions import NonInvertibleMatrixError
 
 from derive.formulas import ELEMENTWISE, check_count
 from derive.matrix import apply
@@ -85,6 +86,8 @@ def parsed(text: str, shapes: dict[str, tuple[TypedSize, ...]]) -> tuple[Expr, d
         names = dict.fromkeys(re.findall(r"\b[a-z]\w*\b(?! *\()", text))
         numbers = [name for name in names if shapes.get(name) is None and is_number_with(name, text, shapes)]
         hint = f"; --shape {numbers[0]}= makes {numbers[0]} a number, and then it is one" if numbers else ""
+        if isinstance(error, NonInvertibleMatrixError):
+            hint = " What an inverse is taken of has none, whatever the entries are"
         raise ValueError(f"{error}{hint}") from None
 
 

@@ -105,7 +105,7 @@ def current_folder() -> Path | None:
 def finish(main: Callable[[], int]) -> None:
     """Ends the program with the status of a command; a reader who leaves early or a full disk is no traceback.
 
-    So is an interrupt, whoever swallows it: then it comes again.
+    So is an interrupt, whoever swallows it: then it comes again; of one that somebody keeps, the status tells.
     """
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.reconfigure(errors="backslashreplace")
@@ -116,6 +116,7 @@ def finish(main: Callable[[], int]) -> None:
             signal.signal(signal.SIGINT, interrupt)
         status = status_of(main)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        status = 130 if Swallowed.came else status
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         status = 130
@@ -137,6 +138,7 @@ def status_of(main: Callable[[], int]) -> int:
 class Swallowed:
     """What an interrupt carries with it: when it is gone and the command is not, the interrupt comes again."""
 
+    came = False
     unheard = False
 
     def __del__(self) -> None:
@@ -157,7 +159,7 @@ def come_again() -> None:
 
 def interrupt(*_: object) -> NoReturn:
     """A handler of SIGINT."""
-    Swallowed.unheard = False
+    Swallowed.came, Swallowed.unheard = True, False
     raise KeyboardInterrupt(Swallowed())
 
 

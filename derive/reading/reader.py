@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from sympy import (
     Basic,
     Expr,
+    I,
     Integer,
     Lambda,
     MatrixBase,
@@ -19,8 +20,10 @@ from sympy import (
     OneMatrix,
     Symbol,
     functions,
+    nan,
     preorder_traversal,
     sympify,
+    zoo,
 )
 from sympy.core.function import AppliedUndef
 
@@ -162,7 +165,10 @@ class Reader(StableEquations):
             return self.single(node)
 
     def single(self, node: Basic) -> Expr:
-        return rule_for(NUMBER_RULES, node, Reader.unknown)(self, node)
+        found: Expr = rule_for(NUMBER_RULES, node, Reader.unknown)(self, node)
+        if found.has(I, nan, zoo):
+            raise self.refuse(node, "it has no real, finite value, whatever the entries are")
+        return found
 
     def formula(self, node: Basic) -> Expr:
         """An entry of a matrix, or a number, as a formula over entries of symbols and their views."""

@@ -99,6 +99,8 @@ REFUSED = {
     "(" * 100 + "x": "nested more than",
     "x" * 3000: "at most 2000 plain characters",
     "1/0*x'*x": "only real, finite numbers",
+    **dict.fromkeys(("log(0*x'*x)", "1/norm(x - x)", "sqrt(0*x'*x - 1)"), "it has no real, finite value"),
+    "x'*inv(0*x*x')*x": "What an inverse is taken of has none",
     "": "expected an expression, as tr\\(A'",
 }
 

@@ -101,6 +101,18 @@ def test_an_interrupt_that_is_swallowed_comes_again(way, module):
     assert ended(module, f"exec({body!r}, {{}})", subprocess.DEVNULL) == (130, "")
 
 
+def test_of_an_interrupt_that_somebody_keeps_the_status_tells(module):
+    body = """
+import builtins, signal
+try:
+    signal.raise_signal(2)
+except BaseException as error:
+    builtins.kept = error
+print("done")
+"""
+    assert ended(module, f"exec({body!r}, {{}})", subprocess.DEVNULL) == (130, "")
+
+
 def test_of_what_fails_after_an_interrupt_nothing_is_said(module, capfd):
     try:
         try:

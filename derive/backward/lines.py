@@ -51,7 +51,7 @@ class Text:
     def order(self, function: str) -> list[tuple[str, str]]:
         """The names of a function that its lines compute, in their order, and where they are."""
         steps = {step.name: number for number, step in enumerate(self.graph.steps)}
-        found = [(name, place) for name, place in self.local.get(function, {}).items() if place in steps]
+        found = [(name, place) for name, place in self.local[function].items() if place in steps]
         return sorted(found, key=lambda one: steps[one[1]])
 
 

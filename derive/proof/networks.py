@@ -9,6 +9,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 
 from derive.packages import lost_digits, render
@@ -83,9 +84,12 @@ def prove(folder: Path, seconds: float | None = None) -> Certificate:
                 check_word_for_word(text, models[name], path.with_name(name))
             as_derived = all(same_lines(text, models[file.name]) for file, text in sources.items())
             for what, step in progress(list(left.items()), "steps of the proof", len(left)):
-                shown += step
-                if not as_derived:
-                    check_decided(shown, f"{path.parent}: {what}")
+                try:
+                    shown += step
+                    if not as_derived:
+                        check_decided(shown, f"{path.parent}: {what}")
+                except NotProved as error:
+                    raise NotProved(f"{error}{first_edit(sources, models)}") from error
                 del left[what]
     except OutOfTime:
         raise NotProved(f"{path.parent}: not shown within {seconds} seconds of work: {enumeration(left)}") from None
@@ -107,6 +111,16 @@ def prove(folder: Path, seconds: float | None = None) -> Certificate:
 def same_lines(source: str, other: str) -> bool:
     """Whether two sources are the same but for comments and spaces."""
     return ast.dump(ast.parse(source)) == ast.dump(ast.parse(other))
+
+
+def first_edit(sources: dict[Path, str], models: dict[str, str]) -> str:
+    """In words, the first line that is not as it is derived, whatever its comment; nothing where there is none."""
+    for path, text in sources.items():
+        pairs = zip_longest(text.splitlines(), models[path.name].splitlines(), fillvalue="")
+        for number, (line, derived) in enumerate(pairs, 1):
+            if line.partition("#")[0].split() != derived.partition("#")[0].split():
+                return f"; {path}:{number} is the first line that is not as it is derived: {line.strip()!r}"
+    return ""
 
 
 def check_decided(shown: list[Evidence], where: str) -> None:

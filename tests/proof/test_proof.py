@@ -187,11 +187,20 @@ def test_a_mutant_of_the_fast_module_is_rejected(mutant, tmp_path, capsys):
     assert "fast.py" in capsys.readouterr().err
 
 
-def test_the_first_entry_that_fails_is_named(tmp_path):
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        (" = delta2.T @ a1", " = delta2.T @ (2 * a1)", "dL/dW2[0, 0] is wrong"),
+        ("dot_grad_b1 = ", "dot_grad_b1 = 2 * ", "hvp with N = 1: entry b1[0] is wrong"),
+    ],
+)
+def test_the_first_entry_that_fails_is_named_and_the_line_that_is_not_as_it_is_derived(right, wrong, said, tmp_path):
     folder = emit(tmp_path / "package", SMALL)
     path = folder / "backward.py"
-    path.write_text(path.read_text(encoding="utf-8").replace("delta2.T @ a1", "delta2.T @ (2 * a1)"), encoding="utf-8")
-    with pytest.raises(NotProved, match=r"dL/dW2\[0, 0\] is wrong: .* should be"):
+    before, after = path.read_text(encoding="utf-8").split(right, 1)
+    path.write_text(before + wrong + after, encoding="utf-8")
+    place = f"backward.py:{before.count(chr(10)) + 1} is the first line"
+    with pytest.raises(NotProved, match=f"{re.escape(said)}: .* should be .*{place}"):
         prove(folder)
 
 

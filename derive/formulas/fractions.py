@@ -32,6 +32,7 @@ def uncancelled(expr: Expr) -> Expr:
     if expr.has(sign):
         expr = _with_same_sizes(expr.replace(lambda part: isinstance(part, Mul) and part.has(sign), _with_sizes))
     below = set().union(*(part.base.free_symbols for part in expr.atoms(Pow) if _is_below(part)))
+    below = {symbol for symbol in below if not symbol.is_integer}  # a size is a number, which is outside
     if not below:
         return expr
     groups: dict[Expr, Expr] = {}

@@ -134,3 +134,15 @@ def test_masked_logits_stay_finite(dtype, emitted):
     ):
         assert torch.isfinite(value)
         torch.testing.assert_close(gradient.b1, leaf.grad)
+
+
+@pytest.mark.parametrize("loss", ["sqrt(0.01 + (p - y)**2)", "log(1 + (p - y)**2)", "(p - y)**2/(1 + (p - y)**2)"])
+def test_the_curvature_of_a_mean_has_the_digits_of_that_of_a_sum(loss, emitted):
+    """Of one point with one output, where the two are one number; far out, where the terms of a curvature cancel."""
+    W, y = torch.ones(1, 1), torch.zeros(1, 1)
+    for x in (torch.full((1, 1), 10.0**k) for k in range(6)):
+        total, mean = (
+            emitted(Network((1, 1), loss=loss, reduction=reduction)).hvp([W, y[0]], x, y, [0 * W, 1 + y[0]])
+            for reduction in ("sum", "mean")
+        )
+        torch.testing.assert_close(mean.b1, total.b1, rtol=1e-5, atol=0)

@@ -32,8 +32,9 @@ class Subject:
 
     @cached_property
     def of_rows(self) -> Derivation:
-        """Without the penalty: what comes from the data alone."""
-        return derive(forward(self.network.of_rows())) if self.network.penalty else self.derived
+        """Without what belongs to no row: what comes from the data alone."""
+        alone = self.network.of_rows()
+        return self.derived if alone == self.network else derive(forward(alone))
 
     @cached_property
     def of_penalty(self) -> Derivation | None:

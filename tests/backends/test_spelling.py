@@ -13,9 +13,9 @@ from sympy import MatrixExpr, MatrixSymbol, exp, log
 from derive import derivation
 from derive.backends import Infix, Minus, Name, plus, signed_terms
 from derive.backends.c.formulas import Conditional
-from derive.backends.torch import TorchPrinter
+from derive.backends.torch import TorchPrinter, rows_summands
 from derive.matrix import apply, total
-from derive.programs import PLAIN, Program
+from derive.programs import PLAIN, Equation, Program
 from tests.helpers.expressions import computed
 from tests.helpers.reference import value
 
@@ -94,3 +94,9 @@ def test_what_has_no_spelling_is_named():
     for node in (Cholesky(MatrixSymbol("S", 2, 2)), Cholesky(MatrixSymbol("R", 2, 3)).T):
         with pytest.raises(ValueError, match=r"^no operation is known for Cholesky: Cholesky\([SR]\)$"):
             TorchPrinter(program).source(node)
+
+
+def test_what_is_no_sum_over_rows_alone_has_no_terms_of_rows():
+    b, G = MatrixSymbol("b", 1, 2), MatrixSymbol("G", 1, 2)
+    with pytest.raises(ValueError, match="G is no sum over the rows alone: b"):
+        rows_summands(Program((b,), (b,), (), PLAIN), Equation(G, b, "", ""))

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from derive import build
 from derive.formulas import FUNCTIONS, LOSSES
 from derive.packages.emit import TARGETS, render
-from derive.problems import Network, network_of
+from derive.problems import SETTING_NAMES, Network, network_of
 from derive.system import write_package
 from tests.helpers.networks import NETWORKS
 
@@ -279,3 +280,22 @@ def test_help_lists_what_can_be_named(capsys):
         build.main(["--help"])
     listed = " ".join(capsys.readouterr().out.split())
     assert all(name in listed for name in (*FUNCTIONS, *LOSSES))
+
+
+OTHERS = {
+    "layers": (2, 3, 3, 1),
+    "activation": "tanh",
+    "output_activation": "tanh",
+    "loss": "l1_loss",
+    "reduction": "mean",
+    "penalty": "w**2",
+    "skip": ((1, 2),),
+    "bias": "none",
+}
+
+
+def test_each_setting_is_said_of_a_network_that_has_it_and_packages_of_old_say_none_that_came_later():
+    assert set(SETTING_NAMES) == OTHERS.keys()
+    networks = [Network(), *(replace(Network(), **{name: value}) for name, value in OTHERS.items())]
+    assert len(set(map(str, networks))) == len(networks)
+    assert Network().spec().keys() == {"layers", "activation", "output_activation", "loss", "reduction"}

@@ -382,6 +382,8 @@ def rows_summands(program: Program, equation: Equation) -> Line:
         case Product(factors=(Transposed(of=left), right)):
             (column, row), rows = map(printer.of, (left, right)), left.shape[0]
             value = Infix("*", method(column, "unsqueeze", Literal("2")), method(row, "unsqueeze", Literal("1")))
+        case _:
+            raise ValueError(f"{equation.target} is no sum over the rows alone: {equation.value}")
     shape = Group(tuple(map(printer.formula, (rows, *program.shape(equation.target))))).text
     return Line(program.notation.torch(equation.target.name), value, shape, f"each row's {equation.meaning}")
 

@@ -34,6 +34,7 @@ from importlib.machinery import PathFinder
 from itertools import chain
 from pathlib import Path
 from traceback import print_exception, walk_tb
+from unicodedata import normalize
 
 from derive.formulas import FUNCTIONS, LOSSES
 from derive.packages import ON_DEMAND, TARGETS, lost_digits, render
@@ -314,7 +315,7 @@ def digit_warnings(network: Network) -> list[str]:
 
 def name_warnings(name: str) -> list[str]:
     """What to know of a package whose name no import statement can have."""
-    if name.isidentifier() and not keyword.iskeyword(name):
+    if name.isidentifier() and not keyword.iskeyword(name) and name == normalize("NFKC", name):
         return []
     return [f"--out: {name!r} is no Python name: python -m {shlex.quote(f'{name}.run')} works, import does not"]
 

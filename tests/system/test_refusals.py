@@ -286,3 +286,9 @@ def test_a_device_that_is_not_there_is_named_beside_those_that_are(command, devi
     with pytest.raises(SystemExit) as ended:
         command.main(["--device", device])
     refused(capfd, ended.value.code, f"argument --device: torch sees cpu{', cuda:0' * torch.cuda.is_available()}")
+
+
+@pytest.mark.parametrize("name", ["\ufb01ne", "class"])
+def test_a_name_that_an_import_reads_otherwise_is_warned_of(name, tmp_path, capsys):
+    assert build.main(["--layers", "1-1", "--out", str(tmp_path / name)]) == 0
+    assert f"--out: {name!r} is no Python name" in capsys.readouterr().err

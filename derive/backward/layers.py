@@ -253,6 +253,11 @@ def glu(t: Tape, x: Value, dim: int = -1) -> Value:
     return entrywise(t, lambda u, v: u * formula("sigmoid")(v), (first, gate))
 
 
+def prelu(t: Tape, x: Value, weight: Value) -> Value:
+    slope = weight if len(x.shape) < 3 else reshaped(t, weight, (*weight.shape, *[ONE_LONG] * (len(x.shape) - 2)))
+    return entrywise(t, formula("prelu"), (x, slope), spelled(t))
+
+
 LAYERS: dict[str, Handler] = {
     "_native_batch_norm_legit_functional": batch_norm_updating,
     "batch_norm": batch_norm,
@@ -266,6 +271,7 @@ LAYERS: dict[str, Handler] = {
     "log_softmax": partial(along_lines, "log_softmax"),
     "logsumexp": partial(along_lines, "logsumexp"),
     "lstm_cell": lstm_cell,
+    "prelu": prelu,
     "rms_norm": rms_norm,
     "rnn_relu_cell": partial(recurrent_cell, "relu"),
     "rnn_tanh_cell": partial(recurrent_cell, "tanh"),

@@ -145,6 +145,24 @@ def cross_entropy_loss(
     return reduction_of(t, losses, reduction)
 
 
+def cosine_similarity(t: Tape, x1: Value, x2: Value, dim: int = 1, eps: Any = 1e-8) -> Value:
+    """The inner product of lines over both of their lengths, which are eps at least."""
+    if len(x1.shape) != len(x2.shape):
+        raise Refused("lines of tensors with different numbers of axes")
+    axis = Literal(str(dim))
+    both = entrywise(t, lambda u, v: u * v, (x1, x2), suffix="_products")
+    dims = axes(both.shape, dim)
+    total = method(both.source, "sum", axis)
+    inner = summed_along(t, both, dims, False, total, reduced_shape(both.shape, dims, False), "_inner")
+
+    def length(x: Value, suffix: str) -> Value:
+        norm = applied_along(t, "norm", x, dims, call("torch.linalg.vector_norm", x.source, dim=axis), suffix=suffix)
+        code = call("torch.clamp_min", norm.source, Literal(repr(eps)))
+        return entrywise(t, lambda u: formula("clamp_min")(u, eps), (norm,), code, f"{suffix}_least")
+
+    return entrywise(t, lambda s, a, b: s / (a * b), (inner, length(x1, "_length1"), length(x2, "_length2")))
+
+
 LOSS_HANDLERS: dict[str, Handler] = {
     **{
         name: partial(loss_of_pairs, name)
@@ -153,6 +171,7 @@ LOSS_HANDLERS: dict[str, Handler] = {
             *("mse_loss", "smooth_l1_loss"),
         )
     },
+    "cosine_similarity": cosine_similarity,
     "cross_entropy_loss": cross_entropy_loss,
     "nll_loss_nd": nll_loss,
 }

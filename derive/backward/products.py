@@ -323,6 +323,20 @@ def adaptive_average(rank: int, t: Tape, x: Value, output_size: Any) -> Value:
     return averaged(t, x, dims, True, code, t.shape)
 
 
+def enlarged(rank: int, t: Tape, input: Value, output_size: Any, scale_factors: Any) -> Value:
+    """Each entry, several times; what goes back to it is the sum over a window, by a mean."""
+    axes = list(zip(t.shape[2:], input.shape[2:], strict=True))
+    scale = [size.here // of.here for size, of in axes]
+    if any((size.here, size.there) != (n * of.here, n * of.there) for (size, of), n in zip(axes, scale, strict=True)):
+        raise Refused("a scale that is no whole number, or changes with the sizes")
+    code = call("torch.nn.functional.interpolate", input.source, scale_factor=group(scale))
+
+    def adjoint(g: Source) -> Source:
+        return Infix("*", Literal(str(prod(scale))), call(f"torch.nn.functional.avg_pool{rank}d", g, group(scale)))
+
+    return linear(t, input, t.shape, code, adjoint)
+
+
 PRODUCTS: dict[str, Handler] = {
     **dict.fromkeys(("mm", "bmm"), lambda t, x, mat2: product(t, x, mat2)),
     "adaptive_avg_pool1d": partial(adaptive_average, 1),
@@ -340,4 +354,6 @@ PRODUCTS: dict[str, Handler] = {
     "matmul": lambda t, x, other: product(t, x, other),
     "mv": lambda t, x, vec: product(t, x, vec),
     "outer": outer,
+    "upsample_nearest1d": partial(enlarged, 1),
+    "upsample_nearest2d": partial(enlarged, 2),
 }

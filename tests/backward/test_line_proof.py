@@ -29,7 +29,7 @@ QUICK = (
     ),
     *("frozen and unused", "glu", "group norm", "hidden keys", "indices", "layer norm", "layout", "losses"),
     *("mean pool", "products", "reductions", "relu", "repeated", "rms norm", "rnn cell", "rope", "silu", "swiglu"),
-    *("margin of an angle", "tied", "two outputs", "windows of an image"),
+    *("margin of an angle", "prelu", "shown keys", "similarity", "tied", "two outputs", "windows of an image"),
 )
 NUMERIC = ("largest of lines", "max pool")  # which is the largest is not decided with symbols
 SLIPPED = ("attention", "classes", "layer norm", "mean pool", "swiglu", "two outputs")

@@ -338,6 +338,18 @@ LAYERS = {  # what makes one, and its arguments
     "mean pool": (lambda: nn.AvgPool2d(3, 2, 1), lambda: [r(2, 2, 5, 7)]),
     "mean of an image": (lambda: nn.AdaptiveAvgPool2d(1), lambda: [r(2, 2, 3, 4)]),
     "mlp in a row": (lambda: nn.Sequential(nn.Linear(3, 2), nn.Tanh(), nn.Linear(2, 3)), lambda: [r(4, 3)]),
+    "nearest": (
+        lambda: Of(
+            lambda s, x, y: F.interpolate(x, scale_factor=2)[..., :3] + F.interpolate(y, scale_factor=(2, 3)).sum(1)
+        ),
+        lambda: [r(2, 2, 2), r(2, 2, 1, 1)],
+    ),
+    "prelu": (
+        lambda: Of(
+            lambda s, x, w, y, v: F.prelu(x, w) + F.prelu(y, w)[..., 0] + F.prelu(x[0], v),
+        ),
+        lambda: [r(3, 2) - 0.5, r(2), r(3, 2, 1) - 0.5, r(1)],
+    ),
     "products": (
         lambda: Of(
             lambda s, x, y, v: (
@@ -373,6 +385,14 @@ LAYERS = {  # what makes one, and its arguments
     "rms norm": (lambda: nn.RMSNorm(3, eps=1e-5), lambda: [r(2, 4, 3)]),
     "rnn cell": (lambda: nn.RNNCell(3, 2), lambda: [r(2, 3), r(2, 2)]),
     "rope": (Rope, lambda: [r(2, 3, 4)]),
+    "shown keys": (
+        lambda: Of(lambda s, q, k, v, mask: F.scaled_dot_product_attention(q, k, v, mask)),
+        lambda: [r(2, 2, 3), r(2, 4, 3), r(2, 4, 3), HIDING.isfinite()],
+    ),
+    "similarity": (
+        lambda: Of(lambda s, x, y: F.cosine_similarity(x, y) + F.cosine_similarity(x[:, None], y[None], -1).sum(1)),
+        lambda: [r(2, 3), r(2, 3)],
+    ),
     "swiglu": (SwiGLU, lambda: [r(2, 4)]),
     "tied": (Tied, lambda: [i(2, 3)]),
     "transformer encoder layer": (

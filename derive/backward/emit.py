@@ -170,7 +170,7 @@ def back_page(reading: Reading, sweep: Sweep, name: str, kept: list[Value]) -> d
 
 ABOUT = {
     "backward": "dL/d of each, from the output back to what it is made of.",
-    "backward_per_sample": "The same for each row of the batch alone; of what rows share, one a row along a first axis.",
+    "backward_per_sample": "The same for each row of the batch alone: of what rows share, one a row, on a first axis.",
 }
 
 

@@ -101,7 +101,7 @@ class Compiled(SourceFileLoader):
     source_to_code: Callable[..., CodeType]
 
     def __init__(self, compiled: Path, level: int) -> None:
-        super().__init__(compiled.name.partition(".")[0], "")
+        super().__init__("", "")
         self.compiled = compiled
         self.source_to_code = partial(compile, mode="exec", dont_inherit=True, optimize=level)
 

@@ -64,10 +64,15 @@ def test_what_is_lost_is_said_and_is_so(formula, emitted):
     assert abs([gradient.b1, curved][order - 1].item() - truth) > 0.1 * abs(truth)
 
 
-def test_what_a_penalty_loses_is_said_and_where_it_is_undefined():
+def test_what_a_penalty_loses_is_said_and_where_formulas_are_undefined():
     (warning,) = lost_digits(Network((2, 2, 1), penalty="(1 - cos(w))/w**2"))
     assert re.match(r"penalty: '.*' loses digits: in float64 at w = ", warning), warning
     assert [line for line in warnings(Network((2, 2, 1), penalty="log(w)")) if line.startswith("penalty: 'log(w)'")]
+    (warning,) = warnings(Network((2, 1), loss="log(p) - y"))
+    assert warning.startswith("loss: 'log(p) - y' is undefined for p <= 0; ")
+    for point in ("1", "-1", "1/2", "3"):  # where formulas have their poles
+        (warning,) = warnings(Network((2, 1, 1), f"1/(z - ({point}))"))
+        assert "is undefined for" in warning
     for penalty in ("0.05*w**2", "0.01*abs(w)", "log(1 + w**2)", "sqrt(w**2 + 1)"):
         assert not (lost_digits(network := Network((2, 2, 1), penalty=penalty)) + warnings(network)), penalty
 

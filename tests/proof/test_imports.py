@@ -141,7 +141,7 @@ def test_a_module_is_word_for_word_what_is_emitted(name, folder, capsys):
 
 
 def test_of_a_module_that_is_of_no_build_nothing_is_said_to_be_shown(folder, capsys):
-    (folder / "notes.py").write_text("answer = 42\n")
+    (folder / "notes.py").write_bytes(b"\xef\xbb\xbfanswer = 42\n")
     assert prove.main([str(folder)]) == 0
     assert "\nnotes.py:\n    not of the build, and nothing is shown of it\n" in capsys.readouterr().out
 

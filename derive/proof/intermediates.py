@@ -13,7 +13,7 @@ from derive.proof.algebra import Algebra
 from derive.proof.residues import PRIME, NoResidue, Residues, fraction, inverse_residue
 
 RESIDUE_POINTS = 12  # at half of them a branch is 0, and two are needed at which what it is part of is not
-MOST_ALIGNED = 10_000  # operations of what is compared over names that both have
+MOST_ALIGNED = 1_000_000  # operations of what is compared over names that both have
 
 
 class Intermediates:

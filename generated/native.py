@@ -48,7 +48,8 @@ class NativeGradient(FastGradient):
         super().__init__(parameters)
         on_cpu = self._device.type == "cpu"
         self._native = _library(self._dtype == torch.float64, portable) if on_cpu else None
-        self._at_once, self._at = -1, None  # so many rows are one call; where the memory lies
+        self._at_once = -1  # so many rows are one call
+        self._point_at = self._results_at = None  # where memory lies
         if self._native is None:
             return
         self._part, self._size = (_number(self._native, name) for name in ("part_size", "workspace_size"))
@@ -58,14 +59,18 @@ class NativeGradient(FastGradient):
 
     def _data(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
         """Those of FastGradient; share_memory_, as that of a bound module, has moved the memory since."""
-        at = self._point.data_ptr(), self._results.data_ptr()
-        if self._native is not None and at != self._at:
+        if self._point.data_ptr() != self._point_at or self._results.data_ptr() != self._results_at:
+            self._find_memory()
+        return FastGradient._data(self, x, y)
+
+    def _find_memory(self) -> None:
+        if self._native is not None:
             fixed = {"loss": self._loss, "gradient": self._results, "product": self._product, "work": self._work[0]}
             given = {name: tensor.data_ptr() for name, tensor in fixed.items()}
-            self._at, self._given = at, _Arguments(parameters=at[0], **given)
+            self._point_at, self._results_at = self._point.data_ptr(), given["gradient"]
+            self._given = _Arguments(parameters=self._point_at, **given)
             self._given_at = ctypes.byref(self._given)
-            self._made = range(at[1], at[1] + len(self._made))
-        return super()._data(x, y)
+            self._made = range(self._results_at, self._results_at + len(self._made))
 
     def _put(self, x: torch.Tensor, y: torch.Tensor, N: int) -> None:
         if self._at_once >= N and _are_arrays(x, y):
@@ -74,7 +79,7 @@ class NativeGradient(FastGradient):
             self._gradient(self._given_at)
         elif self._native is not None and _are_arrays(x, y):
             with self._quick:
-                totals = self._sums(self._native.gradient_of_rows, (self._at[0],), x, y, N, N)
+                totals = self._sums(self._native.gradient_of_rows, (self._point_at,), x, y, N, N)
                 self._results.copy_(totals)
         else:
             super()._put(x, y, N)
@@ -82,7 +87,7 @@ class NativeGradient(FastGradient):
     def _put_more(self, x: torch.Tensor, y: torch.Tensor, N: int) -> None:
         if self._native is not None and _are_arrays(x, y):
             with self._quick:
-                self._results.add_(self._sums(self._native.gradient_of_rows, (self._at[0],), x, y, N, 1))
+                self._results.add_(self._sums(self._native.gradient_of_rows, (self._point_at,), x, y, N, 1))
         else:
             super()._put_more(x, y, N)
 
@@ -93,7 +98,7 @@ class NativeGradient(FastGradient):
         to = out.data_ptr(), out.element_size()
 
         def compute(row: int, rows: int, data: tuple[int, int], work: int) -> None:
-            self._native.per_sample_of_rows(self._at[0], *data, rows, N, to[0] + row * to[1], work)
+            self._native.per_sample_of_rows(self._point_at, *data, rows, N, to[0] + row * to[1], work)
 
         self._share(range(0, N, self._part), x, y, compute)
 
@@ -106,7 +111,7 @@ class NativeGradient(FastGradient):
         if self._native is None or not _are_arrays(x, y, direction):
             super()._put_product(x, y, N, direction)
             return
-        point = self._at[0], direction.data_ptr()
+        point = self._point_at, direction.data_ptr()
         with self._quick:
             totals = self._sums(self._native.hvp_of_rows, point, x, y, N, N)
             self._product.copy_(totals[:-1])

@@ -68,15 +68,16 @@ def shape_flags(texts: Sequence[str]) -> dict[str, tuple[TypedSize, ...]]:
     """
     shapes: dict[str, tuple[TypedSize, ...]] = {}
     for text in texts:
-        name, found, sizes = text.partition("=")
+        typed, found, sizes = text.partition("=")
+        name = typed.strip()
         parts = [part.strip() for part in sizes.split(",") if part.strip()]
         sized = all(re.fullmatch(r"[1-9]\d{0,5}|[A-Za-z]\w*", part) for part in parts)
-        if not found or not re.fullmatch(r"[A-Za-z]\w*", name.strip()) or not sized or len(parts) > 2:
+        if not found or not re.fullmatch(r"[A-Za-z]\w*", name) or not sized or len(parts) > 2:
             raise ValueError(f"--shape: expected a name and sizes, as Y=m,n or x=n or c=1, got {text!r}")
-        if name.strip() in shapes:
-            raise ValueError(f"--shape: two for {name.strip()}")
+        if name in shapes:
+            raise ValueError(f"--shape: two for {name}")
         shape = tuple(int(part) if part.isdigit() else part for part in parts)
-        shapes[name.strip()] = () if shape == (1,) else shape
+        shapes[name] = () if shape == (1,) else shape
     return shapes
 
 

@@ -1,6 +1,5 @@
 """What goes into the holes of the modules that are for speed: fast.py, native.py, the C, and what chooses of them."""
 
-import hashlib
 from collections.abc import Iterator
 from math import prod
 from typing import Any
@@ -9,10 +8,8 @@ from derive.backends.fast import FlatBlock, schedule
 from derive.backends.torch import lines
 from derive.packages.native import FASTER, faster_from, holes_of_device
 from derive.packages.subject import Subject, classes_page, docstring_lines, penalty_page, title_page
-from derive.packages.templates import page
+from derive.packages.templates import named_by_text
 from derive.packages.text import no_rows_lines
-
-IDENTITY_DIGITS = 8
 
 
 def backends_page(subject: Subject) -> dict[str, Any]:
@@ -51,12 +48,11 @@ def flat_views(blocks: list[FlatBlock]) -> Iterator[dict[str, Any]]:
 
 def c_page(subject: Subject) -> dict[str, Any]:
     source, _ = subject.native
-    return {**title_page(subject), **source, "identity": header_page(subject)["identity"]}
+    return {**title_page(subject), **source, "identity": subject.header["identity"]}
 
 
 def header_page(subject: Subject) -> dict[str, Any]:
-    _, header = subject.native
-    return named_by_text("network.h.j2", {**title_page(subject), **penalty_page(subject), **header})
+    return subject.header
 
 
 def device_page(subject: Subject) -> dict[str, Any]:
@@ -65,11 +61,5 @@ def device_page(subject: Subject) -> dict[str, Any]:
     return named_by_text("device.h.j2", {**title_page(subject), **of_device})
 
 
-def named_by_text(template: str, holes: dict[str, Any]) -> dict[str, Any]:
-    """The holes of a header, and what tells it from those that say anything else."""
-    said = page(template, {**holes, "identity": ""})
-    return {**holes, "identity": hashlib.sha256(said.encode()).hexdigest()[:IDENTITY_DIGITS]}
-
-
 def native_page(subject: Subject) -> dict[str, Any]:
-    return {**title_page(subject), **penalty_page(subject), "identity": header_page(subject)["identity"]}
+    return {**title_page(subject), **penalty_page(subject), "identity": subject.header["identity"]}

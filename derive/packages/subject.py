@@ -11,6 +11,7 @@ from derive.backends import WIDTH
 from derive.backends.fast import schedule
 from derive.calculus import derive, of_parameters_alone
 from derive.packages.native import native_holes
+from derive.packages.templates import named_by_text
 from derive.paper import SHOWN_AS_DRAWN, Section, Shown, network_document
 from derive.problems import Network
 from derive.programs import Derivation, readable
@@ -51,6 +52,12 @@ class Subject:
     def native(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The holes of network.c and of network.h."""
         return native_holes(self.network, self.of_rows, self.each, self.of_penalty, schedule(self.of_rows).blocks)
+
+    @cached_property
+    def header(self) -> dict[str, Any]:
+        """The holes of network.h, with what tells it from the headers of others."""
+        _, header = self.native
+        return named_by_text("network.h.j2", {**title_page(self), **penalty_page(self), **header})
 
     @cached_property
     def document(self) -> list[Section]:

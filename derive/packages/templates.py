@@ -1,5 +1,6 @@
 """The templates, and how their holes are filled."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ DERIVE = Path(__file__).parent.parent
 TEMPLATES = DERIVE / "templates"
 if not TEMPLATES.is_dir():
     TEMPLATES = DERIVE.parent / "templates"
+IDENTITY_DIGITS = 8
 
 
 def environment() -> Environment:
@@ -39,3 +41,9 @@ def page(template: str, holes: dict[str, Any]) -> str:
 def tensor_checks(derivatives: str) -> list[str]:
     """What every emitted module checks of tensors; `derivatives` says where the derivatives are that are derived."""
     return page("checks.py.j2", {"derivatives": derivatives}).splitlines()
+
+
+def named_by_text(template: str, holes: dict[str, Any]) -> dict[str, Any]:
+    """The holes of a header, and what tells it from those that say anything else."""
+    said = page(template, {**holes, "identity": ""})
+    return {**holes, "identity": hashlib.sha256(said.encode()).hexdigest()[:IDENTITY_DIGITS]}

@@ -1,7 +1,7 @@
 """What of a package is as it was written, so that what is proved is what Python runs."""
 
 import ast
-from collections.abc import Container
+from collections.abc import Callable, Container, Iterator
 from itertools import zip_longest
 from pathlib import Path
 
@@ -57,7 +57,19 @@ def check_imports(folder: Path) -> None:
 
 def check_word_for_word(text: str, model: str, path: Path) -> None:
     """Raises NotProved with the first line that is not as it is emitted."""
-    pairs = zip_longest(text.splitlines(keepends=True), model.splitlines(keepends=True))
-    for number, (line, emitted) in enumerate(pairs, 1):
-        if line != emitted:
-            raise NotProved(f"{path}:{number}: not as it is emitted: {(line or '').strip()!r}; {ANEW}")
+    for number, line in differing_lines(text, model, str):
+        raise NotProved(f"{path}:{number}: not as it is emitted: {line!r}; {ANEW}")
+
+
+def first_edit(sources: dict[Path, str], models: dict[str, str]) -> str:
+    """In words, the first line that is not as it is derived, whatever its comment; nothing where there is none."""
+    for path, text in sources.items():
+        for number, line in differing_lines(text, models[path.name], lambda line: line.partition("#")[0].split()):
+            return f"; {path}:{number} is the first line that is not as it is derived: {line!r}"
+    return ""
+
+
+def differing_lines(text: str, model: str, said: Callable[[str], object]) -> Iterator[tuple[int, str]]:
+    """The lines of a text, and their numbers, that do not say what those of the model say."""
+    pairs = zip_longest(text.splitlines(keepends=True), model.splitlines(keepends=True), fillvalue="")
+    return ((number, line.strip()) for number, (line, other) in enumerate(pairs, 1) if said(line) != said(other))

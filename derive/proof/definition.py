@@ -12,7 +12,6 @@ from sympy import (
     Abs,
     Add,
     Basic,
-    BlockDiagMatrix,
     BlockMatrix,
     Derivative,
     Determinant,
@@ -145,14 +144,12 @@ class Evaluation:
         return self.entries(part) if isinstance(part, MatrixExpr | MatrixBase) else self.scalar(part)
 
 
-@singledispatch
-def number_by_definition(node: Basic, at: Evaluation) -> Expr:
+def without_definition(node: Basic, at: Evaluation) -> Any:
     raise ValueError(f"no definition of {type(node).__name__} is known to the proof: {node}")
 
 
-@singledispatch
-def entries_by_definition(node: MatrixExpr, at: Evaluation) -> numpy.ndarray:
-    raise ValueError(f"no definition of {type(node).__name__} is known to the proof: {node}")
+number_by_definition = singledispatch(without_definition)
+entries_by_definition = singledispatch(without_definition)
 
 
 def function_of_numbers(node: Expr | Boolean, at: Evaluation) -> Expr:
@@ -250,7 +247,7 @@ ENTRIES_DEFINED: dict[type, Callable[[Any, Evaluation], numpy.ndarray]] = {
     MatrixSlice: part_of_entries,
     Elementwise: lambda node, at: at.applied(node.args[0], list(node.operands.values())),
     ElementwiseApplyFunction: lambda node, at: at.applied(node.function, [node.expr]),
-    **dict.fromkeys((BlockMatrix, BlockDiagMatrix), blocks_of_entries),
+    BlockMatrix: blocks_of_entries,
     BlockSum: weighted_blocks,
     MatAdd: lambda node, at: reduce(add, map(at.entries, node.args)),
     MatMul: lambda node, at: product_of_parts(map(at.of, node.args)),
@@ -270,10 +267,9 @@ ENTRIES_DEFINED: dict[type, Callable[[Any, Evaluation], numpy.ndarray]] = {
     RowSoftmax: made_by(lambda of, i, j: exp(of[i, j] - log_of_exponentials(of[i]))),
     RowLogSumExp: made_by(lambda of, i, j: log_of_exponentials(of[i])),
 }
-for kind, number_rule in NUMBERS_DEFINED.items():
-    number_by_definition.register(kind, number_rule)
-for kind, entries_rule in ENTRIES_DEFINED.items():
-    entries_by_definition.register(kind, entries_rule)
+for by_definition, rules in ((number_by_definition, NUMBERS_DEFINED), (entries_by_definition, ENTRIES_DEFINED)):
+    for kind, rule in rules.items():
+        by_definition.register(kind, rule)
 
 
 def check_smooth(node: Basic, numbers: list[Expr]) -> None:

@@ -9,7 +9,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import zip_longest
 from pathlib import Path
 
 from derive.packages import lost_digits, render
@@ -18,6 +17,7 @@ from derive.proof.as_written import (
     as_the_template,
     check_imports,
     check_word_for_word,
+    first_edit,
     said_of_others,
     texts_of_build,
 )
@@ -111,16 +111,6 @@ def prove(folder: Path, seconds: float | None = None) -> Certificate:
 def same_lines(source: str, other: str) -> bool:
     """Whether two sources are the same but for comments and spaces."""
     return ast.dump(ast.parse(source)) == ast.dump(ast.parse(other))
-
-
-def first_edit(sources: dict[Path, str], models: dict[str, str]) -> str:
-    """In words, the first line that is not as it is derived, whatever its comment; nothing where there is none."""
-    for path, text in sources.items():
-        pairs = zip_longest(text.splitlines(), models[path.name].splitlines(), fillvalue="")
-        for number, (line, derived) in enumerate(pairs, 1):
-            if line.partition("#")[0].split() != derived.partition("#")[0].split():
-                return f"; {path}:{number} is the first line that is not as it is derived: {line.strip()!r}"
-    return ""
 
 
 def check_decided(shown: list[Evidence], where: str) -> None:

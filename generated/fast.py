@@ -61,6 +61,8 @@ class FastGradient:
             parameter.copy_(value)
         self._dtype, self._device = given[0].dtype, given[0].device
         self._bound: list[tuple[torch.nn.Parameter, torch.Tensor, torch.Tensor]] = []
+        self._watched = [self.flat_parameters, *self.parameters, self._results]
+        self._watched_at: list[int] = []  # where their memory lies
         self._chunk, self._hvp_chunk = self._rows_at_once(36), self._rows_at_once(87)
         self._each_chunk = 2048 if self._point.is_cpu else self._hvp_chunk
         self._steps: OrderedDict[tuple[str, int], Callable] = OrderedDict()
@@ -216,10 +218,12 @@ class FastGradient:
         if self._bound and not {id(parameter) for parameter, *_ in self._bound} <= {*map(id, theirs)}:
             raise ValueError("module: this object is bound to another; FastGradient(module.parameters()) is for it")
         self._bound = []
+        self._find_memory()
         for mine, gradient, parameter in zip(self.parameters, self.gradient, theirs, strict=True):
             mine.copy_(parameter.detach())
             parameter.data, parameter.grad = mine, gradient
             self._bound.append((parameter, mine, gradient))
+        self._watched = [self.flat_parameters, *self.parameters, self._results, *self.gradient, *theirs]
 
     def _attach(self) -> None:
         """Makes each .grad of a bound module the view of the gradient again."""
@@ -227,11 +231,29 @@ class FastGradient:
             if parameter.grad is not gradient:
                 parameter.grad = gradient
 
-    def _refuse_moved(self) -> None:
-        """Raises ValueError where the parameters of the bound module are no longer those of this object."""
+    def _find_memory(self) -> None:
+        """Looks where memory lies now, as share_memory_ moves it, and puts views of the gradient back there.
+
+        Raises ValueError where parameters, or those of the bound module, are no longer those of this object.
+        """
         for parameter, mine, _ in self._bound:
             if parameter.data_ptr() != mine.data_ptr():
                 raise ValueError("the bound module has other parameters now, by a move or another bind; bind it again")
+        flat = self._point[: len(self.flat_parameters)]
+        for name, mine, ours in zip(
+            ("flat_parameters", *Parameters._fields),
+            (self.flat_parameters, *self.parameters),
+            (flat, *_views(flat)),
+            strict=True,
+        ):
+            if mine.data_ptr() != ours.data_ptr():
+                raise ValueError(f"{name}: its .data is not what this object computes with; copy_ puts values there")
+        for mine, ours in zip(self.gradient, _views(self._results[:-1]), strict=True):
+            if mine.data_ptr() != ours.data_ptr():
+                mine.data = ours
+        start = self._results.data_ptr()
+        self._made = range(start, start + len(self._made))
+        self._watched_at = [tensor.data_ptr() for tensor in self._watched]
 
     def _add(self, x: torch.Tensor, y: torch.Tensor, N: int, beta: int) -> None:
         """Puts (beta 0) or adds (beta 1) loss and gradient of these rows, out of N in all, chunk by chunk."""
@@ -449,8 +471,8 @@ class FastGradient:
 
     def _data(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
         """The rows and their number, once they are known to be of the right kind and shape."""
-        if self._bound:
-            self._refuse_moved()
+        if [tensor.data_ptr() for tensor in self._watched] != self._watched_at:
+            self._find_memory()
         try:
             N, inputs = x.shape
             if (

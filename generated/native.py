@@ -49,7 +49,7 @@ class NativeGradient(FastGradient):
         on_cpu = self._device.type == "cpu"
         self._native = _library(self._dtype == torch.float64, portable) if on_cpu else None
         self._at_once = -1  # so many rows are one call
-        self._point_at = self._results_at = None  # where memory lies
+        self._point_at = 0  # where memory lies
         if self._native is None:
             return
         self._part, self._size = (_number(self._native, name) for name in ("part_size", "workspace_size"))
@@ -57,20 +57,15 @@ class NativeGradient(FastGradient):
         self._work = [torch.empty(self._size, dtype=torch.uint8)]  # torch's memory begins where vectors may
         self._gradient, self._hvp = self._native.gradient_by, self._native.hvp_by
 
-    def _data(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
-        """Those of FastGradient; share_memory_, as that of a bound module, has moved the memory since."""
-        if self._point.data_ptr() != self._point_at or self._results.data_ptr() != self._results_at:
-            self._find_memory()
-        return FastGradient._data(self, x, y)
-
     def _find_memory(self) -> None:
+        """As FastGradient does, and for network.c."""
+        super()._find_memory()
         if self._native is not None:
             fixed = {"loss": self._loss, "gradient": self._results, "product": self._product, "work": self._work[0]}
             given = {name: tensor.data_ptr() for name, tensor in fixed.items()}
-            self._point_at, self._results_at = self._point.data_ptr(), given["gradient"]
+            self._point_at = self._point.data_ptr()
             self._given = _Arguments(parameters=self._point_at, **given)
             self._given_at = ctypes.byref(self._given)
-            self._made = range(self._results_at, self._results_at + len(self._made))
 
     def _put(self, x: torch.Tensor, y: torch.Tensor, N: int) -> None:
         if self._at_once >= N and _are_arrays(x, y):

@@ -9,7 +9,9 @@ import torch
 
 from derive.problems.network import Network
 from generated import backward, reference, run
+from generated.backward import Parameters, value_and_grad
 from generated.fast import FastGradient
+from generated.native import NativeGradient
 from tests.helpers.gate import assert_agree
 from tests.helpers.networks import LAYOUTS, example
 
@@ -214,6 +216,33 @@ def test_stale_parameters_are_not_computed_with(move, call):
     net.double()
     fast.bind(net)
     CALLS[call](fast, x, y)
+
+
+@pytest.mark.parametrize("of", [FastGradient, NativeGradient])
+def test_parameters_whose_data_somebody_has_exchanged_are_refused(of):
+    """Their storage is no longer the vector's, which was computed with in silence."""
+    parameters, x, y = run.sample(3, 4, torch.float64)
+    for name in ("flat_parameters", *Parameters._fields):
+        mine = of(parameters)
+        mine.value_and_grad(x, y)
+        exchanged = mine.flat_parameters if name == "flat_parameters" else getattr(mine.parameters, name)
+        exchanged.data = torch.ones_like(exchanged)
+        for call in CALLS.values():
+            with pytest.raises(ValueError, match=rf"^{name}: its \.data is not what .*; copy_ puts values there"):
+                call(mine, x, y)
+
+
+@pytest.mark.parametrize("of", [FastGradient, NativeGradient])
+def test_a_gradient_whose_data_somebody_has_exchanged_is_put_back(of):
+    parameters, x, y = run.sample(3, 4, torch.float64)
+    net = parameters.to_module(reference.Net(torch.float64))
+    mine = of(net.parameters())
+    mine.bind(net)
+    mine.value_and_grad(x, y)
+    for parameter in net.parameters():
+        parameter.grad.data = parameter.grad.clamp(-1, 1)
+    mine.value_and_grad(x, y)
+    assert_agree([p.grad for p in net.parameters()], value_and_grad(parameters, x, y)[1], 64)
 
 
 def test_a_second_module_is_not_bound_over_the_first():

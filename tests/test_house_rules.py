@@ -76,7 +76,7 @@ def test_what_a_template_makes_says_by_which_it_was_made(template):
 
 
 def test_each_template_belongs_to_a_target():
-    of_expressions = {f"expression{part}.py.j2" for part in ("", "_function", "_layer", "_symmetric")} | {
+    of_expressions = {f"expression{part}.py.j2" for part in ("", "_function", "_given", "_layer", "_symmetric")} | {
         "checks.py.j2"
     }
     of_modules = {"checks.py.j2", "layer.py.j2", "layer_function.py.j2", "layer_reference.py.j2"}

@@ -40,7 +40,7 @@ def expression_page(derivation: Derivation, title: str) -> dict[str, Any]:
             }
             for symbol in program.parameters
         ],
-        "size_lines": dimension_lines(program),
+        "given": given_lines(program),
         "forward": shaped_lines(forward_lines),
         "backward": shaped_lines(backward_lines),
         "value": spell(program, program.output),
@@ -55,6 +55,12 @@ def input_holes(program: Program) -> list[dict[str, Any]]:
         {"name": spell(program, s), "shape": printer.shape_text(s), "dimensions": len(program.shape(s))}
         for s in program.inputs
     ]
+
+
+def given_lines(program: Program) -> list[str]:
+    """The inputs, once they are known to be of the right kind and shape, and the sizes that they have."""
+    holes = {"inputs": input_holes(program), "size_lines": dimension_lines(program)}
+    return page("expression_given.py.j2", holes).splitlines()
 
 
 def forward_text(program: Program) -> str:
@@ -111,7 +117,7 @@ def pullback_page(
         "op": f"layer_{hashlib.sha256(about.encode()).hexdigest()[:12]}",
         "variables": ", ".join(spell(program, symbol) for symbol in program.inputs if symbol.name in parameters),
         "inputs": inputs,
-        "size_lines": dimension_lines(program),
+        "given": given_lines(program),
         "lines": shaped_lines(lines(program, needed(program.equations, [atom(result)]))),
         "result": spell(program, result),
         "shape": printer.shape_text(result),

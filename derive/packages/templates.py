@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound, TemplateSyntaxError
+from jinja2.ext import Extension
 
 DERIVE = Path(__file__).parent.parent
 TEMPLATES = DERIVE / "templates"
@@ -13,8 +14,21 @@ if not TEMPLATES.is_dir():
 IDENTITY_DIGITS = 8
 
 
+class PlacedLines(Extension):
+    """Where `{% lines body %}` stands alone on a line, each line of that list is placed, as far to the right."""
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        return "".join(map(self.loop, source.splitlines(keepends=True)))
+
+    def loop(self, text: str) -> str:
+        """The same as a loop, over which lines are counted as before."""
+        margin, tag, rest = text.partition("{% lines ")
+        return f"{{% for line in {rest.rstrip()}{margin}{{{{ line }}}}\n{{% endfor +%}}" if tag else text
+
+
 def environment() -> Environment:
     return Environment(
+        extensions=[PlacedLines],
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
         trim_blocks=True,

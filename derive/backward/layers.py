@@ -1,7 +1,7 @@
 """Layers and losses that torch has as one operation, as equations of products, linear maps and formulas."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 from sympy import Integer, sqrt
@@ -100,19 +100,10 @@ def batch_norm(
     return weighed_by_channel(t, found, weight, bias)
 
 
-def batch_norm_updating(
-    t: Tape,
-    input: Value,
-    weight: Value | None,
-    bias: Value | None,
-    running_mean: Value,
-    running_var: Value,
-    training: bool,
-    eps: Any,
-) -> list[Value | None]:
+@wraps(batch_norm)
+def batch_norm_updating(*given: Any, **named: Any) -> list[Value | None]:
     """What comes besides is only for running statistics."""
-    t.shapes = [input.shape]
-    return [batch_norm(t, input, weight, bias, running_mean, running_var, training, eps), *[None] * 4]
+    return [batch_norm(*given, **named), *[None] * 4]
 
 
 def instance_norm(

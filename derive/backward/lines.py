@@ -4,7 +4,7 @@ What a line of forward computes of symbols for its operands has to be what the m
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -16,20 +16,19 @@ from derive.backward.instrumented import BACK, Named, instrumented, parameter_na
 from derive.modules import (
     COTANGENT_NAME,
     Array,
-    Extreme,
     Graph,
     Module,
     Refused,
-    Step,
     Wrong,
     detaches,
     each,
+    has_largest,
     is_float,
-    is_passed_over,
-    of_data,
+    known_at_first,
     recorded,
     results,
-    step_value,
+    steps_evaluated,
+    symbols_of,
 )
 from derive.proof import Intermediates, Judge, symbol_entries
 
@@ -91,43 +90,25 @@ def of_text(text: str, name: str, module: Module) -> Text:
     return Text(graph, found["local"], found["returned"])
 
 
-class Run:
-    """A graph on symbols, step by step up to a value that is asked for, in the place of which symbols may be put."""
-
-    def __init__(self, graph: Graph, given: Mapping[str, Any], name: Callable[[Any], Any]) -> None:
-        self.known: Named = {step: given[called] for step, called in graph.inputs.items()}
-        self.known |= {step: of_data(data) for step, data in graph.constants.items()}
-        self.left: Iterator[Step] = (step for step in graph.steps if not is_passed_over(step))
-        self.name = name
-
-    def value(self, wanted: str) -> Any:
-        while wanted not in self.known:
-            step = next(self.left)
-            self.known[step.name] = self.name(step_value(step, self.known))
-        return self.known[wanted]
-
-
 class Lines:
     """The claims of a text about a module.
 
     `forward` says by which name the text has a value of the module's graph. Each value of the text has symbols, and its
-    definition is what its line computes of those before.
+    definition is what its line computes of those before. `known` are the values of its graph, as far as it has run.
     """
 
     def __init__(self, module: Module, text: Text, forward: Mapping[str, str]) -> None:
         self.text, self.forward = text, forward
         self.judge, self.shown, self.entries = Judge(), Counter[bool](), 0
         inputs = module.inputs()
-        self.given = {
-            name: symbol_entries(name, one.shape) if one.data is None else of_data(one.data)
-            for name, one in inputs.items()
-        }
+        self.given = symbols_of(inputs)
         self.cotangents = [symbol_entries(f"G{i}", tuple(one.shape)) for i, one in enumerate(module.outputs())]
         moving = [one for one in inputs.values() if one.wanted and one.data is None]
         self.tangents = {one.name: symbol_entries(f"d {one.name}", one.shape) for one in moving}
         named = {f"{COTANGENT_NAME}{i}": one for i, one in enumerate(self.cotangents)}
         named |= {f"d_{name}": one for name, one in self.tangents.items()}
-        self.run = Run(text.graph, {**self.given, **named}, self.named)
+        self.known = known_at_first(text.graph, {**self.given, **named})
+        self.left = steps_evaluated(text.graph, self.known)
         self.graph = module.graph()
         self.detached = {forward.get(step.name, "") for step in self.graph.steps if detaches(step)}
         self.held: set[str] = set()
@@ -137,6 +118,13 @@ class Lines:
         self.truths: dict[str, Replacement] = {}
         self.outputs: list[Array] = []
         self.alike: set[tuple[Any, ...]] = set()
+
+    def value(self, wanted: str) -> Any:
+        """What the text computes there, step by step up to it."""
+        while wanted not in self.known:
+            step, value = next(self.left)
+            self.known[step.name] = self.named(value)
+        return self.known[wanted]
 
     def named(self, value: Any) -> Any:
         if isinstance(value, numpy.ndarray) and is_float(value):
@@ -167,7 +155,7 @@ class Lines:
         """Symbols for each value that a line of forward computes, and what they are by the values before."""
         steps = {step.name: step for step in self.text.graph.steps}
         for name, place in self.text.order("forward"):
-            value = self.run.value(place)
+            value = self.value(place)
             if not isinstance(value, numpy.ndarray) or not is_float(value):
                 continue
             held = name in self.detached and detaches(steps[place])
@@ -177,10 +165,10 @@ class Lines:
             self.entries += value.size
             if self.entries > MOST_VALUES:
                 raise Refused(f"more than {MOST_VALUES} entries; smaller sizes say as much")
-            if any(isinstance(part, Extreme) for entry in value.flat for part in self.judge.sums.variables(entry)):
+            if has_largest(self.judge.sums, value):
                 raise Refused("the largest of the module's own numbers moves with them")
             fresh = in_place(name, value, value)
-            self.run.known[place] = self.values[name] = fresh
+            self.known[place] = self.values[name] = fresh
             self.definitions[name] = value
             self.held |= {name} if held else set()
             pairs = zip(fresh.flat, value.flat, strict=True)
@@ -193,14 +181,10 @@ class Lines:
     def of_module(self) -> None:
         """Each value of the module, by its definition, against what the text has by its name."""
         graph = self.graph
-        known: Named = {step: self.given[called] for step, called in graph.inputs.items()}
-        known |= {step: of_data(data) for step, data in graph.constants.items()}
+        known = known_at_first(graph, self.given)
         left = {*self.definitions}  # those that are not shown to be values of the module
-        for step in graph.steps:
-            if is_passed_over(step):
-                continue
-            value = self.named(step_value(step, known))
-            name = self.forward.get(step.name, "")
+        for step, computed in steps_evaluated(graph, known):
+            value, name = self.named(computed), self.forward.get(step.name, "")
             if detaches(step) and name not in self.held:
                 raise Refused("what the module detaches has no line of its own")
             floats = isinstance(value, numpy.ndarray) and is_float(value)
@@ -211,7 +195,7 @@ class Lines:
             known[step.name] = value
         returned = self.text.returned["forward"].values()
         for place, (output, name) in enumerate(zip(graph.outputs, returned, strict=True)):
-            self.claim(f"output {place}", self.run.value(name), known[output.name], "forward")
+            self.claim(f"output {place}", self.value(name), known[output.name], "forward")
         self.outputs = [known[output.name] for output in graph.outputs]
 
     def compare(self, what: str, names: Collection[str], got: Array, wanted: Array, where: str) -> None:

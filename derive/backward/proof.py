@@ -55,16 +55,16 @@ class Back:
             if place is None:
                 self.gradients[name] = self.wanted(value, None)
                 continue
-            got = lines.run.value(place)
+            got = lines.value(place)
             wanted = self.hold(self.names[name], value, got)
             if not lines.is_plain(got):
-                lines.run.known[place] = in_place(self.names[name], got, wanted)
-            self.gradients[name] = lines.run.known[place]
+                lines.known[place] = in_place(self.names[name], got, wanted)
+            self.gradients[name] = lines.known[place]
         for name, value in lines.given.items():
             if name in lines.tangents:
                 if name not in self.returned:
                     raise Wrong(f"{self.function} gives no gradient for {name}")
-                self.hold(f"the gradient for {name}", value, lines.run.value(self.returned[name]))
+                self.hold(f"the gradient for {name}", value, lines.value(self.returned[name]))
 
     def hold(self, what: str, value: Array, got: Array) -> Array:
         """Claims that it is the gradient of a value, and says what that is."""
@@ -126,23 +126,23 @@ class Ahead:
             if name in lines.values:
                 self.again(name, place)
             elif (of := self.values.get(name)) in lines.values:
-                got, value = lines.run.value(place), lines.values[of]
+                got, value = lines.value(place), lines.values[of]
                 wanted = each(lambda entry: None if entry.is_number else self.along(entry), value)
                 lines.compare(name, {of, *self.without}, got, wanted, "jvp")
                 if not lines.is_plain(got):
-                    lines.run.known[place] = in_place(name, got, wanted)
-                self.tangents |= zip(value.flat, lines.run.known[place].flat, strict=True)
+                    lines.known[place] = in_place(name, got, wanted)
+                self.tangents |= zip(value.flat, lines.known[place].flat, strict=True)
         ends = [*lines.outputs, *(each(self.along, output) for output in lines.outputs)]
         for number, (place, end) in enumerate(zip(lines.text.returned["jvp"].values(), ends, strict=True)):
-            lines.claim(f"part {number} of what it returns", lines.run.value(place), end, "jvp")
+            lines.claim(f"part {number} of what it returns", lines.value(place), end, "jvp")
 
     def again(self, name: str, place: str) -> None:
         """A value of forward, which has to be the same."""
         lines = self.lines
-        got, wanted = lines.run.value(place), lines.definitions.get(name, lines.values[name])
+        got, wanted = lines.value(place), lines.definitions.get(name, lines.values[name])
         if not same_arrays(got, wanted):
             lines.claim(name, got, wanted, "jvp")
-        lines.run.known[place] = lines.values[name]
+        lines.known[place] = lines.values[name]
 
     def along(self, entry: Expr) -> Expr:
         """How an entry moves with what it is made of."""

@@ -16,12 +16,11 @@ from derive.backward.losses import LOSS_HANDLERS
 from derive.backward.maps import MAPS
 from derive.backward.places import PLACE_HANDLERS
 from derive.backward.products import PRODUCTS
-from derive.backward.tape import Size, Tape, TapeEquation, TensorShape, Value
+from derive.backward.tape import Size, Tape, TapeEquation, Value
 from derive.backward.written import authors_names, base_name, spelled
 from derive.modules import (
     ENTRYWISE_OPERATIONS,
     MEANINGLESS,
-    OPERATIONS,
     Graph,
     Module,
     Ref,
@@ -140,7 +139,7 @@ def read(tape: Tape, step: Step, other: Step, known: Mapping[str, Any], names: M
             for one in graph.steps
             if one.operation == "getitem" and one.arguments["x"] == Ref(step.name)
         }
-        tape.shapes = shapes(step, other, arguments)
+        tape.shapes = [tuple(map(Size, *pair)) for pair in zip(step.shapes, other.shapes, strict=True)]
         values = tensor_arguments(arguments)
         moves = any(value.moves for value in values) and step.kind in ("float", "") and not detaches(step)
         if name is None and base_name(step) not in HANDLERS:
@@ -150,8 +149,8 @@ def read(tape: Tape, step: Step, other: Step, known: Mapping[str, Any], names: M
         result = handled(name or base_name(step), step, arguments)(tape)
     except Refused as error:
         raise Refused(f"{step.placed}: {error}") from error
-    if isinstance(result, Value) and step.shape is not None and tuple(s.here for s in result.shape) != step.shape:
-        raise Refused(f"{step.placed}: gives the shape {step.shape}, which is not followed")
+    if isinstance(result, Value) and step.shapes and tuple(s.here for s in result.shape) != step.shapes[0]:
+        raise Refused(f"{step.placed}: gives the shape {step.shapes[0]}, which is not followed")
     return result
 
 
@@ -161,28 +160,6 @@ def tensor_arguments(arguments: Mapping[str, Any]) -> list[Value]:
         parts = argument if isinstance(argument, tuple | list) else (argument,)
         found += [part for part in parts if isinstance(part, Value)]
     return found
-
-
-def shapes(step: Step, other: Step, arguments: Mapping[str, Any]) -> list[TensorShape]:
-    """Of what a step gives, at both sizes; of several parts by the definition of what cuts them."""
-    if step.shape is not None and other.shape is not None:
-        return [tuple(map(Size, step.shape, other.shape))]
-    name = row(step.operation)
-    if name not in ("chunk", "split", "split_with_sizes", "unbind"):
-        return []
-    found = []
-    for place in ("here", "there"):
-        plain = {key: of_size(value, place) for key, value in arguments.items()}
-        found.append([part.shape for part in OPERATIONS[name](**plain)])
-    return [tuple(map(Size, *pair)) for pair in zip(*found, strict=True)]
-
-
-def of_size(argument: Any, place: str) -> Any:
-    if isinstance(argument, Value):
-        return numpy.empty([getattr(size, place) for size in argument.shape])
-    if isinstance(argument, tuple):
-        return tuple(of_size(part, place) for part in argument)
-    return getattr(argument, place) if isinstance(argument, Size) else argument
 
 
 @cache

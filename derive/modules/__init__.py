@@ -2,8 +2,18 @@
 
 from derive.modules.entries import Array, each, exact_numbers, exactly, inner, is_float, of_data
 from derive.modules.entrywise import ENTRYWISE_OPERATIONS
-from derive.modules.evaluate import MEANINGLESS, OPERATIONS, definition, detaches, is_passed_over, row, run, step_value
+from derive.modules.evaluate import (
+    MEANINGLESS,
+    definition,
+    detaches,
+    is_passed_over,
+    known_at_first,
+    row,
+    run,
+    steps_evaluated,
+)
 from derive.modules.graph import Module, recorded, results
+from derive.modules.identity import has_largest, symbols_of
 from derive.modules.layers import RMS_EPSILON
 from derive.modules.layout import ENDLESS
 from derive.modules.named import add_module, module_and_example
@@ -11,7 +21,6 @@ from derive.modules.points import AGREEING, Different, ModulePoint, in_decimals,
 from derive.modules.refusal import DROPOUT, Refused, Wrong
 from derive.modules.sizes import different_sizes, telling_sizes
 from derive.modules.steps import Graph, Input, Ref, Step
-from derive.modules.sums import Extreme
 from derive.modules.trial import example_shapes
 from derive.modules.verdict import Verdict, audit
 from derive.modules.windows import per_axis
@@ -24,11 +33,9 @@ __all__ = [
     "ENDLESS",
     "ENTRYWISE_OPERATIONS",
     "MEANINGLESS",
-    "OPERATIONS",
     "RMS_EPSILON",
     "Array",
     "Different",
-    "Extreme",
     "Graph",
     "Input",
     "Module",
@@ -47,10 +54,12 @@ __all__ = [
     "exact_numbers",
     "exactly",
     "example_shapes",
+    "has_largest",
     "in_decimals",
     "inner",
     "is_float",
     "is_passed_over",
+    "known_at_first",
     "module_and_example",
     "of_data",
     "per_axis",
@@ -59,6 +68,7 @@ __all__ = [
     "results",
     "row",
     "run",
-    "step_value",
+    "steps_evaluated",
+    "symbols_of",
     "telling_sizes",
 ]

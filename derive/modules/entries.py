@@ -132,16 +132,6 @@ def choice(holds: Any, value: Any, other: Any) -> Any:
     return Piecewise((value, holds), (other, True))
 
 
-RELATIONS: dict[str, Callable[[Any, Any], Any]] = {
-    "lt": lambda a, b: a < b,
-    "le": lambda a, b: a <= b,
-    "gt": lambda a, b: a > b,
-    "ge": lambda a, b: a >= b,
-    "eq": lambda a, b: sympy.Eq(a, b) if isinstance(a, Expr) or isinstance(b, Expr) else a == b,
-    "ne": lambda a, b: sympy.Ne(a, b) if isinstance(a, Expr) or isinstance(b, Expr) else a != b,
-}
-
-
 def is_larger(left: ArrayEntry, right: ArrayEntry) -> bool:
     """Whether a decimal is larger than another.
 

@@ -1,5 +1,6 @@
 """Operations entry by entry, by their definitions."""
 
+import operator
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,7 +12,6 @@ from sympy import Expr
 
 from derive.formulas import FUNCTIONS
 from derive.modules.entries import (
-    RELATIONS,
     Array,
     ArrayEntry,
     ByDefinition,
@@ -28,30 +28,20 @@ from derive.modules.entries import (
 )
 from derive.modules.refusal import Refused
 
-OF_WHOLE_NUMBERS: dict[str, ByDefinition] = {
-    "add": numpy.add,
-    "sub": numpy.subtract,
-    "mul": numpy.multiply,
-    "rsub": lambda a, b: b - a,
-}
 
-
-def pair(name: str, function: Callable[[ArrayEntry, ArrayEntry], ArrayEntry], x: Any, other: Any) -> Array:
-    """Of two tensors, or of one and a number; of whole numbers as numpy has it."""
-    if not is_float(x) and not is_float(other) and name in OF_WHOLE_NUMBERS:
-        return numpy.asarray(OF_WHOLE_NUMBERS[name](x, other))
+def pair(function: Callable[[ArrayEntry, ArrayEntry], ArrayEntry], x: Any, other: Any) -> Array:
+    """Of two tensors, or of one and a number."""
     return each(function, floats(x), floats(other))
 
 
-def with_alpha(
-    name: str, function: Callable[[ArrayEntry, ArrayEntry], ArrayEntry], x: Any, other: Any, alpha: Any = 1
-) -> Array:
+def arithmetic(function: Callable[[Any, Any], Any], x: Any, other: Any) -> Array:
+    """Of whole numbers as numpy has it."""
+    return pair(function, x, other) if is_float(x) or is_float(other) else numpy.asarray(function(x, other))
+
+
+def with_alpha(function: Callable[[Any, Any], Any], x: Any, other: Any, alpha: Any = 1) -> Array:
     """A sum or a difference, of which the second part is taken `alpha` times."""
-    if name == "rsub":
-        x = x if alpha == 1 else ENTRYWISE_OPERATIONS["mul"](x, alpha)
-    else:
-        other = other if alpha == 1 else ENTRYWISE_OPERATIONS["mul"](numpy.asarray(other), alpha)
-    return pair(name, function, x, other)
+    return arithmetic(function, x, other if alpha == 1 else arithmetic(operator.mul, other, alpha))
 
 
 def power(base: ArrayEntry, exponent: ArrayEntry) -> ArrayEntry:
@@ -78,20 +68,8 @@ def entrywise_function(formula: Callable[[ArrayEntry], ArrayEntry]) -> ByDefinit
     return lambda x: each(formula, floats(x))
 
 
-def relation(name: str, x: Any, other: Any) -> Array:
-    if is_float(x) or is_float(other):
-        return truths(each(RELATIONS[name], floats(x), floats(other)))
-    return numpy.asarray(getattr(numpy, LONGER[name])(x, other))
-
-
-LONGER = {
-    "lt": "less",
-    "le": "less_equal",
-    "gt": "greater",
-    "ge": "greater_equal",
-    "eq": "equal",
-    "ne": "not_equal",
-}
+def relation(holds: Callable[[Any, Any], Any], x: Any, other: Any) -> Array:
+    return truths(arithmetic(holds, x, other))
 
 
 def truths(conditions: Array) -> Array:
@@ -115,10 +93,6 @@ def where(condition: Array, x: Any, other: Any) -> Array:
     if not is_float(x) and not is_float(other):
         return numpy.where(condition, x, other)
     return each(choice, condition, floats(x), floats(other))
-
-
-def masked_fill(x: Array, mask: Array, value: Any) -> Array:
-    return where(mask, value, x)
 
 
 def at_least(entry: ArrayEntry, bound: ArrayEntry) -> ArrayEntry:
@@ -167,31 +141,19 @@ def threshold(x: Array, threshold: Any, value: Any) -> Array:
     return each(lambda u: choice(u <= bound, value, u), floats(x))
 
 
-def lerp(x: Array, end: Array, weight: Any) -> Array:
-    return each(lambda a, b, w: a + w * (b - a), floats(x), floats(end), floats(weight))
-
-
-def addcmul(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
-    return each(lambda a, b, c, v: a + v * b * c, *map(floats, (x, tensor1, tensor2, value)))
-
-
-def addcdiv(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
-    return each(lambda a, b, c, v: a + v * b / c, *map(floats, (x, tensor1, tensor2, value)))
-
-
 OTHERWISE = {  # called by other names, with arguments, or not at all
     *("celu", "elu", "gelu", "gelu_tanh", "identity", "leaky_relu", "logsigmoid", "relu", "softplus", "softsign"),
     "tanhshrink",
 }
 ARITHMETIC: dict[str, ByDefinition] = {
-    "add": partial(with_alpha, "add", lambda a, b: a + b),
-    "sub": partial(with_alpha, "sub", lambda a, b: a - b),
-    "rsub": partial(with_alpha, "rsub", lambda a, b: b - a),
-    "mul": partial(pair, "mul", lambda a, b: a * b),
+    "add": partial(with_alpha, operator.add),
+    "sub": partial(with_alpha, operator.sub),
+    "rsub": lambda x, other, alpha=1: with_alpha(operator.sub, other, x, alpha),
+    "mul": partial(arithmetic, operator.mul),
     "div": division,
-    "pow": lambda x, exponent: each(power, floats(x), floats(exponent)),
-    **dict.fromkeys(("maximum", "max.other"), partial(pair, "maximum", at_least)),
-    **dict.fromkeys(("minimum", "min.other"), partial(pair, "minimum", at_most)),
+    "pow": lambda x, exponent: pair(power, x, exponent),
+    **dict.fromkeys(("maximum", "max.other"), partial(pair, at_least)),
+    **dict.fromkeys(("minimum", "min.other"), partial(pair, at_most)),
 }
 FORMULAS: dict[str, Callable[[ArrayEntry], ArrayEntry]] = {
     "abs": abs,
@@ -215,10 +177,16 @@ FORMULAS: dict[str, Callable[[ArrayEntry], ArrayEntry]] = {
 ENTRYWISE_OPERATIONS: dict[str, ByDefinition] = {
     **ARITHMETIC,
     **{name: entrywise_function(formula) for name, formula in FORMULAS.items()},
-    **{name: partial(relation, name) for name in RELATIONS},
+    **{name: partial(relation, getattr(operator, name)) for name in ("lt", "le", "gt", "ge")},
+    "eq": partial(relation, lambda a, b: sympy.Eq(a, b) if isinstance(a, Expr) or isinstance(b, Expr) else a == b),
+    "ne": partial(relation, lambda a, b: sympy.Ne(a, b) if isinstance(a, Expr) or isinstance(b, Expr) else a != b),
     "log_sigmoid": entrywise_function(of("logsigmoid")),
-    "addcdiv": addcdiv,
-    "addcmul": addcmul,
+    "addcdiv": lambda x, tensor1, tensor2, value=1: each(
+        lambda a, b, c, v: a + v * b / c, *map(floats, (x, tensor1, tensor2, value))
+    ),
+    "addcmul": lambda x, tensor1, tensor2, value=1: each(
+        lambda a, b, c, v: a + v * b * c, *map(floats, (x, tensor1, tensor2, value))
+    ),
     **dict.fromkeys(("__and__", "bitwise_and", "logical_and"), partial(connective, numpy.logical_and, sympy.And)),
     **dict.fromkeys(("__or__", "bitwise_or", "logical_or"), partial(connective, numpy.logical_or, sympy.Or)),
     **dict.fromkeys(("bitwise_not", "logical_not"), partial(connective, numpy.logical_not, sympy.Not)),
@@ -230,8 +198,8 @@ ENTRYWISE_OPERATIONS: dict[str, ByDefinition] = {
     "floor_divide": lambda x, other: division(x, other, "floor"),
     "gelu": gelu,
     "leaky_relu": leaky_relu,
-    "lerp": lerp,
-    "masked_fill": masked_fill,
+    "lerp": lambda x, end, weight: each(lambda a, b, w: a + w * (b - a), *map(floats, (x, end, weight))),
+    "masked_fill": lambda x, mask, value: where(mask, value, x),
     "softplus": softplus,
     "threshold": threshold,
     "where": where,

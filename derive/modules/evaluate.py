@@ -1,7 +1,7 @@
 """What a graph computes of given entries, operation by operation, by their definitions."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -69,19 +69,28 @@ def run(
 
     Raises Refused, with the operation and its line, where an operation is not known in this form.
     """
-    known: dict[str, Any] = {step: given[called] for step, called in graph.inputs.items()}
-    known |= {step: of_data(data) for step, data in graph.constants.items()}
+    known = known_at_first(graph, given)
+    for step, value in steps_evaluated(graph, known):
+        if branches is not None and BRANCHES_TAKEN:
+            branches.setdefault(step.placed, set()).update(BRANCHES_TAKEN)
+        result = held.setdefault(step.name, value) if held is not None and detaches(step) else value
+        known[step.name] = name(result) if isinstance(result, numpy.ndarray) else result
+    return [known[output.name] for output in graph.outputs]
 
+
+def known_at_first(graph: Graph, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of inputs and constants, by the names that steps call them."""
+    constants = {step: of_data(data) for step, data in graph.constants.items()}
+    return {step: given[called] for step, called in graph.inputs.items()} | constants
+
+
+def steps_evaluated(graph: Graph, known: dict[str, Any]) -> Iterator[tuple[Step, Any]]:
+    """Each step and its value, which is known then; another may be put in its place."""
     for step in graph.steps:
         if not is_passed_over(step):
             BRANCHES_TAKEN.clear()
-            result = step_value(step, known)
-            if branches is not None and BRANCHES_TAKEN:
-                branches.setdefault(step.placed, set()).update(BRANCHES_TAKEN)
-            if held is not None and detaches(step):
-                result = held.setdefault(step.name, result)
-            known[step.name] = name(result) if isinstance(result, numpy.ndarray) else result
-    return [known[output.name] for output in graph.outputs]
+            known[step.name] = step_value(step, known)
+            yield step, known[step.name]
 
 
 def as_arrays(result: Any) -> Any:

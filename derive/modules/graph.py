@@ -367,11 +367,13 @@ def step_of(node: "torch.fx.Node") -> Step:
     line = line if line.count("\n") == 0 and ":" in line else ""
     schema = getattr(node.target, "_schema", None)
     value = node.meta.get("val")
-    shape, kind = (tuple(value.shape), without_torch(value.dtype)) if isinstance(value, torch.Tensor) else (None, "")
+    tensors = value if isinstance(value, list | tuple) else [value] if isinstance(value, torch.Tensor) else []
+    shapes = tuple(tuple(part.shape) for part in tensors)
+    kind = without_torch(value.dtype) if isinstance(value, torch.Tensor) else ""
     if schema is None:  # one of several results
         name = getattr(node.target, "__name__", str(node.target))
         arguments = dict(zip(("x", "place"), map(without_torch, node.args), strict=False))
-        return Step(node.name, name, arguments, frozenset(), line, shape, kind)
+        return Step(node.name, name, arguments, frozenset(), line, shapes, kind)
     found, passed = {}, set()
     for place, argument in enumerate(schema.arguments):
         name = "x" if argument.name == "self" else argument.name
@@ -380,7 +382,7 @@ def step_of(node: "torch.fx.Node") -> Step:
         found[name] = without_torch(given)
         if not argument.has_default_value() or found[name] != default:
             passed.add(name)
-    return Step(node.name, str(node.target), found, frozenset(passed), line, shape, kind)
+    return Step(node.name, str(node.target), found, frozenset(passed), line, shapes, kind)
 
 
 def without_torch(value: Any) -> Any:

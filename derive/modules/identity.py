@@ -1,5 +1,7 @@
 """Whether a written backward is identical to SymPy's derivative of what the module is, with a symbol for each entry."""
 
+from collections.abc import Mapping
+
 import numpy
 from sympy import Add, Expr
 
@@ -9,9 +11,21 @@ from derive.modules.refusal import Refused
 from derive.modules.steps import Graph, Input
 from derive.modules.sums import Extreme
 from derive.modules.written import COTANGENT_NAME
-from derive.proof import Judge, NotProved, symbol_entries
+from derive.proof import Intermediates, Judge, NotProved, symbol_entries
 
 MOST_COMPUTED = 4000  # entries of all steps of both graphs
+
+
+def symbols_of(inputs: Mapping[str, Input]) -> dict[str, Array]:
+    """The entries that are data, and a symbol for each other one."""
+    return {
+        name: symbol_entries(name, one.shape) if one.data is None else of_data(one.data) for name, one in inputs.items()
+    }
+
+
+def has_largest(sums: Intermediates, value: Array) -> bool:
+    """Whether the largest of the module's own numbers is in it, which moves with them."""
+    return any(isinstance(part, Extreme) for entry in value.flat for part in sums.variables(entry))
 
 
 def is_identical(forward: Graph, backward: Graph, labels: list[tuple[str, str]], inputs: dict[str, Input]) -> bool:
@@ -29,18 +43,10 @@ def is_identical(forward: Graph, backward: Graph, labels: list[tuple[str, str]],
 
     with lifted_by(exactly):
         try:
-            given = {
-                called: symbol_entries(called, one.shape) if one.data is None else of_data(one.data)
-                for called, one in inputs.items()
-            }
+            given = symbols_of(inputs)
             values = run(forward, given, name)
-            if any(
-                isinstance(part, Extreme)
-                for value in values
-                for entry in value.flat
-                for part in judge.sums.variables(entry)
-            ):
-                return False  # the largest of the module's own numbers moves with them
+            if any(has_largest(judge.sums, value) for value in values):
+                return False
             cotangents = {
                 f"{COTANGENT_NAME}{i}": symbol_entries(f"G{i}", value.shape) for i, value in enumerate(values)
             }

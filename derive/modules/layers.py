@@ -1,8 +1,7 @@
 """Layers and losses that torch has as one operation, by their definitions."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from itertools import product
+from functools import partial, wraps
 from math import prod
 from typing import Any
 
@@ -23,7 +22,7 @@ from derive.modules.entries import (
     root_of,
 )
 from derive.modules.refusal import DROPOUT, Refused
-from derive.modules.sums import each_line, linear, matmul, mean_of, variance_of
+from derive.modules.sums import each_line, einsum, linear, matmul, mean_of, variance_of
 
 RMS_EPSILON = 2.220446049250313e-16  # which rms_norm of float64 adds where it is given none
 
@@ -42,29 +41,32 @@ def layer_norm(
 ) -> Array:
     """Each part of this shape less its mean, over the root of its variance and eps."""
     lines = input.reshape(*input.shape[: input.ndim - len(normalized_shape)], prod(normalized_shape))
-    return times_plus(
-        each_line(lines, -1, lambda line: standardized_line(line, lifted(eps))).reshape(input.shape), weight, bias
-    )
+    return times_plus(standardized_lines(lines, eps).reshape(input.shape), weight, bias)
 
 
-def standardized_line(line: list[ArrayEntry], eps: ArrayEntry) -> list[ArrayEntry]:
-    middle, root = mean_of(line), root_of(variance_of(line) + eps)
-    return [(entry - middle) / root for entry in line]
+def standardized_lines(lines: Array, eps: Any) -> Array:
+    """Along the last axis."""
+    small = lifted(eps)
+
+    def of_line(line: list[ArrayEntry]) -> list[ArrayEntry]:
+        middle, root = mean_of(line), root_of(variance_of(line) + small)
+        return [(entry - middle) / root for entry in line]
+
+    return each_line(of_line, lines, -1)
 
 
 def rms_norm(input: Array, normalized_shape: Sequence[int], weight: Array | None = None, eps: Any = None) -> Array:
     """Each part of this shape over the root of the mean of its squares and eps."""
     small = lifted(RMS_EPSILON if eps is None else eps)
     lines = input.reshape(*input.shape[: input.ndim - len(normalized_shape)], prod(normalized_shape))
-    found = each_line(lines, -1, lambda line: [e / root_of(mean_of([u * u for u in line]) + small) for e in line])
+    found = each_line(lambda line: [e / root_of(mean_of([u * u for u in line]) + small) for e in line], lines, -1)
     return times_plus(found.reshape(input.shape), weight, None)
 
 
 def group_norm(
     input: Array, num_groups: int, weight: Array | None = None, bias: Array | None = None, eps: Any = 1e-5
 ) -> Array:
-    lines = input.reshape(input.shape[0], num_groups, -1)
-    found = each_line(lines, -1, lambda line: standardized_line(line, lifted(eps))).reshape(input.shape)
+    found = standardized_lines(input.reshape(input.shape[0], num_groups, -1), eps).reshape(input.shape)
     return times_plus(found, per_channel(weight, input), per_channel(bias, input))
 
 
@@ -98,10 +100,8 @@ def batch_norm(
     """In training by mean and variance of each channel; else by those that are given. Running ones are not updated."""
     if training:
         channels = numpy.moveaxis(input, 1, 0)
-        lines = channels.reshape(channels.shape[0], -1)
-        found = numpy.moveaxis(
-            each_line(lines, -1, lambda line: standardized_line(line, lifted(eps))).reshape(channels.shape), 0, 1
-        )
+        lines = standardized_lines(channels.reshape(len(channels), -1), eps)
+        found = numpy.moveaxis(lines.reshape(channels.shape), 0, 1)
     else:
         small = lifted(eps)
         root = each(lambda u: root_of(u + small), floats(running_var))
@@ -109,17 +109,10 @@ def batch_norm(
     return times_plus(found, per_channel(weight, input), per_channel(bias, input))
 
 
-def batch_norm_functional(
-    input: Array,
-    weight: Array | None,
-    bias: Array | None,
-    running_mean: Array | None,
-    running_var: Array | None,
-    training: bool,
-    eps: Any,
-) -> list[Any]:
+@wraps(batch_norm)
+def batch_norm_functional(*given: Any, **named: Any) -> list[Any]:
     """As a module that writes into memory has it; what comes besides is for running statistics, which nothing reads."""
-    return [batch_norm(input, weight, bias, running_mean, running_var, training, eps), None, None, None, None]
+    return [batch_norm(*given, **named), None, None, None, None]
 
 
 def scaled_dot_product_attention(
@@ -196,11 +189,7 @@ def rnn_cell(
 
 
 def bilinear(input1: Array, input2: Array, weight: Array, bias: Array | None = None) -> Array:
-    found = numpy.empty((*input1.shape[:-1], weight.shape[0]), dtype=object)
-    for *place, k in numpy.ndindex(*found.shape):
-        one, other = input1[tuple(place)], input2[tuple(place)]
-        pairs = product(range(len(one)), range(len(other)))
-        found[(*place, k)] = entries_sum(one[i] * weight[k, i, j] * other[j] for i, j in pairs)
+    found = einsum("...i,oij,...j->...o", (input1, weight, input2))
     return found if bias is None else found + bias
 
 

@@ -12,14 +12,6 @@ from derive.modules.refusal import Refused
 ENDLESS = 2**60  # where a slice ends that has no end
 
 
-def as_it_is(x: Array) -> Array:
-    return x
-
-
-def shaped(x: Array, size: Sequence[int]) -> Array:
-    return x.reshape(size)
-
-
 def flatten(x: Array, start_dim: int = 0, end_dim: int = -1) -> Array:
     first, last = start_dim % max(x.ndim, 1), end_dim % max(x.ndim, 1)
     return x.reshape((*x.shape[:first], -1, *x.shape[last + 1 :])) if x.ndim else x.reshape(1)
@@ -90,14 +82,6 @@ def triangle(keep: Callable[[Array, int], Array], x: Array, diagonal: int = 0) -
     return numpy.where(kept, x, lifted(0) if is_float(x) else x.dtype.type(0))
 
 
-def repeat(x: Array, repeats: Sequence[int]) -> Array:
-    return numpy.tile(x.reshape((1,) * (len(repeats) - x.ndim) + x.shape), repeats)
-
-
-def repeat_interleave(x: Array, repeats: int, dim: int | None = None) -> Array:
-    return numpy.repeat(x, repeats, axis=dim)
-
-
 def pad(x: Array, pad: Sequence[int], mode: str = "constant", value: Any = None) -> Array:
     if mode != "constant" or any(size < 0 for size in pad):
         raise Refused(f"mode={mode!r}, pad={pad}")
@@ -132,7 +116,7 @@ def arange(start: int, end: int, step: int = 1, dtype: str | None = None) -> Arr
 
 
 def eye(n: int, m: int | None = None, dtype: str | None = None) -> Array:
-    ones = numpy.eye(n, n if m is None else m, dtype=numpy.int64)
+    ones = numpy.eye(n, m, dtype=numpy.int64)
     return floats(ones) if dtype in (None, "float") else ones
 
 
@@ -152,43 +136,20 @@ def whole(index: Array) -> Array:
     return index
 
 
-def gather(x: Array, dim: int, index: Array) -> Array:
-    places = numpy.indices(index.shape, sparse=False)
-    return x[tuple(whole(index) if axis == dim % x.ndim else places[axis] for axis in range(x.ndim))]
+def along(x: Array, dim: int, index: Array) -> tuple[Array, ...]:
+    """The places that the index says along one axis, in its own along the others."""
+    places = numpy.indices(index.shape)
+    return tuple(whole(index) if axis == dim % x.ndim else places[axis] for axis in range(x.ndim))
 
 
-def added_at(x: Array, dim: int, index: Array, src: Array) -> Array:
-    """Each entry of src added where the index says along one axis; several may go to the same place."""
-    result = floats(x).copy()
-    for at in numpy.ndindex(*index.shape):
-        there = tuple(int(index[at]) if axis == dim % x.ndim else at[axis] for axis in range(x.ndim))
-        result[there] = result[there] + floats(src)[at]
-    return result
+def indexed(indices: Sequence[Array | None]) -> tuple[Any, ...]:
+    return tuple(slice(None) if one is None else whole(one) for one in indices)
 
 
-def index_add(x: Array, dim: int, index: Array, source: Array, alpha: Any = 1) -> Array:
-    result = floats(x).copy()
-    for number, row in enumerate(whole(index)):
-        there = at_axis(result, dim, int(row))
-        result[there] = result[there] + floats(source)[at_axis(result, dim, number)] * lifted(alpha)
-    return result
-
-
-def index_select(x: Array, dim: int, index: Array) -> Array:
-    return numpy.take(x, whole(index), axis=dim)
-
-
-def index(x: Array, indices: Sequence[Array | None]) -> Array:
-    return x[tuple(slice(None) if one is None else whole(one) for one in indices)]
-
-
-def index_put(x: Array, indices: Sequence[Array | None], values: Array, accumulate: bool = False) -> Array:
-    places = tuple(slice(None) if one is None else whole(one) for one in indices)
+def added_at(x: Array, at: tuple[Any, ...], src: Array) -> Array:
+    """Each entry of src added in its place; several may go to the same."""
     result = x.copy()
-    if accumulate:
-        numpy.add.at(result, places, values)  # type: ignore[arg-type]
-    else:
-        result[places] = values if values.ndim else values.item()
+    numpy.add.at(result, at, src)
     return result
 
 
@@ -199,37 +160,17 @@ def embedding(weight: Array, indices: Array, padding_idx: int = -1) -> Array:
     return weight[whole(indices)]
 
 
-def as_one_hot(x: Array, num_classes: int) -> Array:
-    return (x[..., None] == numpy.arange(num_classes)).astype(numpy.int64)
-
-
 def written(x: Array, src: Array, at: tuple[Any, ...]) -> Array:
     result = (floats(x) if is_float(src) else x).copy()
     result[at] = src if src.ndim else src.item()  # an array would become an entry itself
     return result
 
 
-def flip(x: Array, dims: Sequence[int]) -> Array:
-    return numpy.flip(x, tuple(dims))
-
-
-def roll(x: Array, shifts: Sequence[int], dims: Sequence[int] = ()) -> Array:
-    return numpy.roll(x, tuple(shifts), tuple(dims)) if dims else numpy.roll(x, shifts[0])
-
-
-def diagonal(x: Array, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Array:
-    return numpy.diagonal(x, offset, dim1, dim2)
-
-
-def one_of(x: Sequence[Any], place: int) -> Any:
-    return x[place]
-
-
 SHAPES: dict[str, ByDefinition] = {
     "flatten": flatten,
     "movedim": lambda x, source, destination: numpy.moveaxis(x, source, destination),
     "permute": lambda x, dims: numpy.transpose(x, dims),
-    "reshape": lambda x, shape: shaped(x, shape),
+    "reshape": lambda x, shape: x.reshape(shape),
     "squeeze": squeeze,
     "t": lambda x: x.T,
     "mT": lambda x: numpy.swapaxes(x, -1, -2),
@@ -240,7 +181,7 @@ SHAPES: dict[str, ByDefinition] = {
     "unflatten": unflatten,
     "unsqueeze": lambda x, dim: numpy.expand_dims(x, dim),
     "view_as": lambda x, other: x.reshape(other.shape),
-    "view": shaped,
+    "view": lambda x, size: x.reshape(size),
 }
 
 
@@ -269,37 +210,42 @@ NEW_TENSORS: dict[str, ByDefinition] = {
     "zeros": lambda size, dtype=None: filled(size, 0, dtype),
     "zeros_like": lambda x, dtype=None: filled(x.shape, 0, kind_of(x, dtype)),
 }
-UNCHANGED = ("alias", "clone", "contiguous", "detach", "positive")
 LAYOUT_OPERATIONS: dict[str, ByDefinition] = {
     **SHAPES,
     **NEW_TENSORS,
-    **dict.fromkeys(UNCHANGED, as_it_is),
+    **dict.fromkeys(("alias", "clone", "contiguous", "detach", "positive"), lambda x: x),
     "_to_copy": converted,
     "broadcast_tensors": lambda tensors: numpy.broadcast_arrays(*tensors),
     "cat": together,
     "chunk": chunk,
     "copy": lambda x, src: numpy.broadcast_to(src, x.shape),
-    "diagonal": diagonal,
+    "diagonal": lambda x, offset=0, dim1=0, dim2=1: numpy.diagonal(x, offset, dim1, dim2),
     "embedding": embedding,
     "expand": expand,
     "expand_as": lambda x, other: numpy.broadcast_to(x, other.shape),
     "fill": lambda x, value: filled(x.shape, value, kind_of(x, None)),
-    "flip": flip,
-    "gather": gather,
-    "getitem": one_of,
-    "index": index,
-    "index_add": index_add,
+    "flip": lambda x, dims: numpy.flip(x, dims),
+    "gather": lambda x, dim, index: x[along(x, dim, index)],
+    "getitem": lambda x, place: x[place],
+    "index": lambda x, indices: x[indexed(indices)],
+    "index_add": lambda x, dim, index, source, alpha=1: added_at(
+        floats(x), at_axis(x, dim, whole(index)), floats(source) * lifted(alpha)
+    ),
     "index_copy": lambda x, dim, index, source: written(x, source, at_axis(x, dim, whole(index))),
-    "index_put": index_put,
-    "index_select": index_select,
+    "index_put": lambda x, indices, values, accumulate=False: (
+        added_at(x, indexed(indices), values) if accumulate else written(x, values, indexed(indices))
+    ),
+    "index_select": lambda x, dim, index: numpy.take(x, whole(index), axis=dim),
     "narrow": lambda x, dim, start, length: part(x, dim, start, start + length),
-    "one_hot": as_one_hot,
+    "one_hot": lambda x, num_classes: (x[..., None] == numpy.arange(num_classes)).astype(numpy.int64),
     "pad": pad,
     "pixel_shuffle": pixel_shuffle,
-    "repeat": repeat,
-    "repeat_interleave.self_int": repeat_interleave,
-    "roll": roll,
-    "scatter_add": added_at,
+    "repeat": lambda x, repeats: numpy.tile(x, repeats),
+    "repeat_interleave.self_int": lambda x, repeats, dim=None: numpy.repeat(x, repeats, axis=dim),
+    "roll": lambda x, shifts, dims=(): numpy.roll(x, shifts, dims) if dims else numpy.roll(x, shifts[0]),
+    "scatter_add": lambda x, dim, index, src: added_at(
+        floats(x), along(x, dim, index), floats(src)[tuple(map(slice, index.shape))]
+    ),
     "select": select,
     "select_scatter": lambda x, src, dim, index: written(x, src, at_axis(x, dim, index)),
     "slice": part,

@@ -17,11 +17,10 @@ from derive.modules.entries import (
     floats,
     lifted,
     log,
-    root_of,
 )
 from derive.modules.entrywise import at_least
 from derive.modules.refusal import Refused
-from derive.modules.sums import along_axes, log_softmax, mean_of
+from derive.modules.sums import along_axes, length_of, log_softmax, mean_of
 
 LEAST_LOG = -100  # of a probability, in binary_cross_entropy
 
@@ -70,11 +69,9 @@ def cosine_similarity(x1: Array, x2: Array, dim: int = 1, eps: Any = 1e-8) -> Ar
     least = lifted(eps)
 
     def length(entries: list[ArrayEntry]) -> ArrayEntry:
-        return at_least(root_of(entries_sum(entry * entry for entry in entries)), least)
+        return at_least(length_of(entries), least)
 
-    return along_axes(one * other, dim, False, entries_sum) / (
-        along_axes(one, dim, False, length) * along_axes(other, dim, False, length)
-    )
+    return along_axes(entries_sum, one * other, dim) / (along_axes(length, one, dim) * along_axes(length, other, dim))
 
 
 def nll_loss(x: Array, target: Array, weight: Array | None, reduction: int, ignore_index: int) -> Array:
@@ -125,8 +122,7 @@ def cross_entropy_loss(
 
         return by_class(spread, rows, target, None, reduction, ignore_index)
     wanted = numpy.moveaxis(target * (1 - smooth) + smooth / classes, axis, -1)
-    losses = along_axes(-rows * wanted, -1, False, entries_sum)
-    return reduced(numpy.asarray(losses, dtype=object), reduction)
+    return reduced(along_axes(entries_sum, -rows * wanted, -1), reduction)
 
 
 LOSS_OPERATIONS: dict[str, ByDefinition] = {

@@ -18,8 +18,8 @@ class Ref:
 class Step:
     """An operation of torch, its arguments by the names of its schema, and the line that called it.
 
-    `passed` names those arguments that are not as they are by default; that called self is x here. `shape` and `kind`
-    are those of the result in the example; None and empty where it is no tensor.
+    `passed` names those arguments that are not as they are by default; that called self is x here. `shapes` are those
+    of its results in the example, and `kind` that of one result; empty where it is no tensor.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Step:
     arguments: Mapping[str, Any]
     passed: frozenset[str] = frozenset()
     line: str = ""
-    shape: tuple[int, ...] | None = None
+    shapes: tuple[tuple[int, ...], ...] = ()
     kind: str = ""
 
     @property

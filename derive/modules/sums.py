@@ -1,7 +1,8 @@
 """Sums and products of entries, and what is largest of them, by their definitions."""
 
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache, partial, reduce, wraps
+from operator import mul
 from string import ascii_letters
 from typing import Any
 
@@ -30,8 +31,9 @@ LARGEST_WITH_MINORS = 5  # rows of a matrix of which minors are taken
 Dims = int | Sequence[int] | None
 
 
-def along_axes(x: Array, dim: Dims, keepdim: bool, function: Callable[[list[Any]], Any]) -> Array:
+def along_axes(function: Callable[[list[Any]], Any], x: Array, dim: Dims = None, keepdim: bool = False) -> Array:
     """The function of the entries along some axes, all of them where none is named."""
+    x = floats(x)
     dims = range(x.ndim) if dim is None or dim == () else [dim] if isinstance(dim, int) else dim
     gone = {d % x.ndim for d in dims} if x.ndim else set()
     kept = [d for d in range(x.ndim) if d not in gone]
@@ -42,7 +44,7 @@ def along_axes(x: Array, dim: Dims, keepdim: bool, function: Callable[[list[Any]
     return found.reshape([1 if d in gone else x.shape[d] for d in range(x.ndim)]) if keepdim else found
 
 
-def each_line(x: Array, dim: int, function: Callable[[list[ArrayEntry]], list[ArrayEntry]]) -> Array:
+def each_line(function: Callable[[list[ArrayEntry]], list[Any]], x: Array, dim: int) -> Array:
     """The function of each line of entries along one axis, which has as many."""
     lines = numpy.moveaxis(floats(x), dim, -1) if x.ndim else floats(x).reshape(1)
     found = numpy.empty(lines.shape, dtype=object)
@@ -55,15 +57,11 @@ def summed(x: Array, dim: Dims = None, keepdim: bool = False) -> Array:
     if not is_float(x):
         axes = None if dim is None or dim == () else dim if isinstance(dim, int) else tuple(dim)
         return numpy.asarray(numpy.sum(x, axis=axes, keepdims=keepdim))
-    return along_axes(x, dim, keepdim, entries_sum)
+    return along_axes(entries_sum, x, dim, keepdim)
 
 
 def mean_of(entries: list[ArrayEntry]) -> ArrayEntry:
     return entries_sum(entries) / len(entries)
-
-
-def over_axes(of: Callable[[list[Any]], Any], x: Array, dim: Dims = None, keepdim: bool = False) -> Array:
-    return along_axes(floats(x), dim, keepdim, of)
 
 
 def variance_of(entries: list[ArrayEntry], correction: int = 0) -> ArrayEntry:
@@ -72,25 +70,23 @@ def variance_of(entries: list[ArrayEntry], correction: int = 0) -> ArrayEntry:
     return entries_sum((entry - middle) ** 2 for entry in entries) / (len(entries) - correction)
 
 
-def var(x: Array, dim: Dims = None, correction: Any = None, keepdim: bool = False) -> Array:
-    less = 1 if correction is None else int(correction)
-    return along_axes(floats(x), dim, keepdim, lambda entries: variance_of(entries, less))
+def var(x: Array, dim: Dims = None, correction: Any = None, keepdim: bool = False, unbiased: bool = True) -> Array:
+    less = int(unbiased if correction is None else correction)
+    return along_axes(lambda entries: variance_of(entries, less), x, dim, keepdim)
 
 
-def deviation(x: Array, dim: Dims = None, correction: Any = None, keepdim: bool = False) -> Array:
-    return each(root_of, var(x, dim, correction, keepdim))
+@wraps(var)
+def deviation(*given: Any, **named: Any) -> Array:
+    return each(root_of, var(*given, **named))
 
 
 def product_of_entries(entries: list[Any]) -> Any:
-    result = entries[0]
-    for entry in entries[1:]:
-        result = result * entry
-    return result
+    return reduce(mul, entries)
 
 
 def accumulated_along(of: Callable[[list[ArrayEntry]], ArrayEntry], x: Array, dim: int) -> Array:
     """What a function is of the entries of each line up to each of them."""
-    return each_line(x, dim, lambda line: [of(line[: place + 1]) for place in range(len(line))])
+    return each_line(lambda line: [of(line[: place + 1]) for place in range(len(line))], x, dim)
 
 
 def sorted_of(x: Array, dim: int, descending: bool, count: int | None = None) -> tuple[Array, Array]:
@@ -102,9 +98,8 @@ def sorted_of(x: Array, dim: int, descending: bool, count: int | None = None) ->
             found.append(left.pop(most([line[place] for place in left], 1 if descending else -1)))
         return found
 
-    places = numpy.take(each_line(x, dim, order), range(x.shape[dim] if count is None else count), dim).astype(
-        numpy.int64
-    )
+    kept = range(x.shape[dim] if count is None else count)
+    places = numpy.take(each_line(order, x, dim), kept, dim).astype(numpy.int64)
     return numpy.take_along_axis(floats(x), places, dim), places
 
 
@@ -149,7 +144,7 @@ def extremes(sign: int, x: Array, dim: Dims = None, keepdim: bool = False) -> Ar
         open_ones = any(isinstance(entry, Expr) for entry in entries)
         return extreme_of(sign, *entries) if open_ones else entries[most(entries, sign)]
 
-    return along_axes(floats(x), dim, keepdim, extreme)
+    return along_axes(extreme, x, dim, keepdim)
 
 
 class Extreme(Symbol):
@@ -166,7 +161,7 @@ def with_place(sign: int, x: Array, dim: int, keepdim: bool = False) -> tuple[Ar
 
 
 def place_of_largest(sign: int, x: Array, dim: Dims = None, keepdim: bool = False) -> Array:
-    return along_axes(floats(x), dim, keepdim, lambda entries: most(entries, sign)).astype(numpy.int64)
+    return along_axes(lambda entries: most(entries, sign), x, dim, keepdim).astype(numpy.int64)
 
 
 def softmax_of(entries: list[ArrayEntry]) -> list[ArrayEntry]:
@@ -178,18 +173,18 @@ def logsumexp_of(entries: list[ArrayEntry]) -> ArrayEntry:
     return log(entries_sum(map(exp, entries)))
 
 
-def softmax(x: Array, dim: int) -> Array:
-    return each_line(x, dim, softmax_of)
-
-
 def log_softmax(x: Array, dim: int) -> Array:
-    return each_line(x, dim, lambda line: [entry - logsumexp_of(line) for entry in line])
+    return each_line(lambda line: [entry - logsumexp_of(line) for entry in line], x, dim)
 
 
-def norm(x: Array, p: Any = 2, dim: Dims = None, keepdim: bool = False) -> Array:
-    if p not in (None, 2):
-        raise Refused(f"a norm with p={p}")
-    return along_axes(floats(x), dim, keepdim, lambda entries: root_of(entries_sum(entry * entry for entry in entries)))
+def length_of(entries: list[ArrayEntry]) -> ArrayEntry:
+    return root_of(entries_sum(entry * entry for entry in entries))
+
+
+def norm(x: Array, ord: Any = 2, dim: Dims = None, keepdim: bool = False) -> Array:
+    if ord not in (None, 2):
+        raise Refused(f"a norm with p={ord}")
+    return along_axes(length_of, x, dim, keepdim)
 
 
 def matmul(x: Array, other: Array) -> Array:
@@ -243,11 +238,8 @@ def einsum(equation: str, tensors: Sequence[Array]) -> Array:
         terms = []
         for inside in numpy.ndindex(*(sizes[letter] for letter in gone)):
             at = fixed | dict(zip(gone, inside, strict=True))
-            terms.append(
-                product_of_entries(
-                    [one[tuple(at[c] for c in part)] for part, one in zip(letters, factors, strict=True)]
-                )
-            )
+            pairs = zip(letters, factors, strict=True)
+            terms.append(product_of_entries([one[tuple(at[c] for c in part)] for part, one in pairs]))
         found[place] = entries_sum(terms)
     return found
 
@@ -268,25 +260,23 @@ SUM_OPERATIONS: dict[str, ByDefinition] = {
     "logdet": lambda x: each(log, det(x)),
     "dot": lambda x, tensor: matmul(x, tensor),
     "einsum": einsum,
-    "linalg_vector_norm": lambda x, ord=2, dim=None, keepdim=False: norm(x, ord, dim, keepdim),
+    "linalg_vector_norm": norm,
     "linear": linear,
     "log_softmax": log_softmax,
-    "logsumexp": partial(over_axes, logsumexp_of),
+    "logsumexp": partial(along_axes, logsumexp_of),
     "matmul": matmul,
     "max": partial(extremes, 1),
     "max.dim": partial(with_place, 1),
-    "mean": partial(over_axes, mean_of),
+    "mean": partial(along_axes, mean_of),
     "min": partial(extremes, -1),
     "min.dim": partial(with_place, -1),
     "mv": lambda x, vec: matmul(x, vec),
     "outer": outer,
-    "prod": partial(over_axes, product_of_entries),
-    "softmax": softmax,
-    "std": lambda x, dim=None, unbiased=True, keepdim=False: deviation(x, dim, int(unbiased), keepdim),
-    "std.correction": deviation,
+    "prod": partial(along_axes, product_of_entries),
+    "softmax": partial(each_line, softmax_of),
+    **dict.fromkeys(("std", "std.correction"), deviation),
     "sort": lambda x, dim=-1, descending=False: sorted_of(x, dim, descending),
     "sum": summed,
     "topk": lambda x, k, dim=-1, largest=True: sorted_of(x, dim, largest, k),
-    "var": lambda x, dim=None, unbiased=True, keepdim=False: var(x, dim, int(unbiased), keepdim),
-    "var.correction": var,
+    **dict.fromkeys(("var", "var.correction"), var),
 }

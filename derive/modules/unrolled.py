@@ -42,10 +42,10 @@ class RecurrentNetwork:
     def refuse(self, why: str) -> Refused:
         return Refused(f"{self.step.placed}: {why}")
 
-    def add(self, operation: str, arguments: Mapping[str, Any], shape: ArrayShape | None = None) -> Ref:
+    def add(self, operation: str, arguments: Mapping[str, Any], *shapes: ArrayShape) -> Ref:
         name = f"{self.step.name}_{len(self.made)}"
-        kind = "float" if shape is not None else ""
-        self.made.append(Step(name, operation, arguments, frozenset(arguments), self.step.line, shape, kind))
+        kind = "float" if len(shapes) == 1 else ""
+        self.made.append(Step(name, operation, arguments, frozenset(arguments), self.step.line, shapes, kind))
         return Ref(name)
 
     def one_of(self, x: Ref, place: int, shape: ArrayShape) -> Ref:
@@ -62,8 +62,9 @@ class RecurrentNetwork:
             raise self.refuse(DROPOUT)
         length, batch = (self.shapes[a["input"].name][place] for place in (axis, 1 - axis))
         width = self.shapes[begin[0].name][-1]
-        cut = self.add("aten.unbind.int", {"x": a["input"], "dim": axis})
-        rows = [self.one_of(cut, place, (batch, self.shapes[a["input"].name][-1])) for place in range(length)]
+        parts = [(batch, self.shapes[a["input"].name][-1])] * length
+        cut = self.add("aten.unbind.int", {"x": a["input"], "dim": axis}, *parts)
+        rows = [self.one_of(cut, place, part) for place, part in enumerate(parts)]
         ends: list[list[Ref]] = []
         for layer in range(a["num_layers"]):
             outputs = []
@@ -78,11 +79,11 @@ class RecurrentNetwork:
                 one[0] if ways == 1 else self.add("aten.cat.default", {"tensors": one, "dim": 1}, whole)
                 for one in zip(*outputs, strict=True)
             ]
-        parts = [(tuple(rows), axis), *((tuple(one), 0) for one in zip(*ends, strict=True))]
-        for (tensors, dim), given in zip(parts, results, strict=False):
+        stacks = [(tuple(rows), axis), *((tuple(one), 0) for one in zip(*ends, strict=True))]
+        for (tensors, dim), given in zip(stacks, results, strict=False):
             if given is not None:
                 passed = {"tensors": tensors, "dim": dim}
-                stack = "aten.stack.default", passed, frozenset(passed), given.line, given.shape, given.kind
+                stack = "aten.stack.default", passed, frozenset(passed), given.line, given.shapes, given.kind
                 self.made.append(Step(given.name, *stack))
         return self.made
 
@@ -96,7 +97,7 @@ class RecurrentNetwork:
             if len(state) == 1:
                 state = [self.add(cell, {"input": row, "hx": state[0], **named}, shape)]
             else:
-                pair = self.add(cell, {"input": row, "hx": tuple(state), **named})
+                pair = self.add(cell, {"input": row, "hx": tuple(state), **named}, shape, shape)
                 state = [self.one_of(pair, place, shape) for place in range(2)]
             found.append(state)
         return found

@@ -1,7 +1,8 @@
 """Convolution and pooling, by their definitions: what is computed of each window that slides over the last axes."""
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
+from functools import partial, wraps
+from math import prod
 from typing import Any
 
 import numpy
@@ -155,28 +156,16 @@ def nearest(input: Array, output_size: Sequence[int] | None, scale_factors: Sequ
     return input
 
 
-def pooled(
-    x: Array,
-    rank: int,
-    sizes: tuple[WindowSizes, WindowSizes, WindowSizes, WindowSizes],
-    border: ArrayEntry,
-    function: Callable[[list[ArrayEntry]], ArrayEntry],
-) -> Array:
-    """The function of each window, whose size, step, border and width are given."""
-    kernel, step, around, wide = (per_axis(one, rank) for one in sizes)
-    padded = bordered(floats(x), around, border)
-    windows = Windows(kernel, step, wide)
-    found = numpy.empty((*x.shape[:-rank], *windows.sizes(padded.shape[-rank:])), dtype=object)
-    for place, window in windows(padded):
-        for before in numpy.ndindex(*x.shape[:-rank]):
-            found[(*before, *place)] = function(list(window[before].flat))
-    return found
-
-
 def average_pool(
     rank: int, x: Array, kernel_size: WindowSizes, stride: WindowSizes = (), padding: WindowSizes = 0
 ) -> Array:
-    return pooled(x, rank, (kernel_size, stride or kernel_size, padding, 1), lifted(0), mean_of)
+    kernel, step, around = (per_axis(one, rank) for one in (kernel_size, stride or kernel_size, padding))
+    padded, windows = bordered(floats(x), around, lifted(0)), Windows(kernel, step, [1] * rank)
+    found = numpy.empty((*x.shape[:-rank], *windows.sizes(padded.shape[-rank:])), dtype=object)
+    for place, window in windows(padded):
+        for before in numpy.ndindex(*x.shape[:-rank]):
+            found[(*before, *place)] = mean_of(list(window[before].flat))
+    return found
 
 
 def max_pool(
@@ -186,27 +175,26 @@ def max_pool(
     stride: WindowSizes = (),
     padding: WindowSizes = 0,
     dilation: WindowSizes = 1,
-) -> Array:
-    sizes = kernel_size, stride or kernel_size, padding, dilation
-    return pooled(x, rank, sizes, lifted(float("-inf")), lambda entries: entries[most(entries)])
-
-
-def max_pool_with_places(
-    x: Array, kernel_size: WindowSizes, stride: WindowSizes = (), padding: WindowSizes = 0, dilation: WindowSizes = 1
 ) -> tuple[Array, Array]:
     """The largest of each window, and where it is among all entries of its image."""
-    kernel, step, around, wide = (per_axis(one, 2) for one in (kernel_size, stride or kernel_size, padding, dilation))
-    windows, (height, width) = Windows(kernel, step, wide), x.shape[-2:]
+    sizes = kernel_size, stride or kernel_size, padding, dilation
+    kernel, step, around, wide = (per_axis(one, rank) for one in sizes)
+    windows, image_shape = Windows(kernel, step, wide), x.shape[-rank:]
     padded = bordered(floats(x), around, lifted(float("-inf")))
-    numbered = bordered(numpy.arange(height * width).reshape(height, width), around, -1)
-    shape = (*x.shape[:-2], *windows.sizes(padded.shape[-2:]))
+    numbered = bordered(numpy.arange(prod(image_shape)).reshape(image_shape), around, -1)
+    shape = (*x.shape[:-rank], *windows.sizes(padded.shape[-rank:]))
     found, places = numpy.empty(shape, dtype=object), numpy.empty(shape, dtype=numpy.int64)
     for (place, window), (_, numbers) in zip(windows(padded), windows(numbered), strict=True):
-        for before in numpy.ndindex(*x.shape[:-2]):
+        for before in numpy.ndindex(*x.shape[:-rank]):
             entries = list(window[before].flat)
             best = most(entries)
             found[(*before, *place)], places[(*before, *place)] = entries[best], numbers.flat[best]
     return found, places
+
+
+@wraps(max_pool)
+def largest_of_windows(*given: Any, **named: Any) -> Array:
+    return max_pool(*given, **named)[0]
 
 
 WINDOW_OPERATIONS: dict[str, ByDefinition] = {
@@ -219,7 +207,7 @@ WINDOW_OPERATIONS: dict[str, ByDefinition] = {
     **dict.fromkeys(("upsample_nearest1d", "upsample_nearest2d"), nearest),
     "col2im": image,
     "im2col": columns,
-    "max_pool1d": partial(max_pool, 1),
-    "max_pool2d": partial(max_pool, 2),
-    "max_pool2d_with_indices": max_pool_with_places,
+    "max_pool1d": partial(largest_of_windows, 1),
+    "max_pool2d": partial(largest_of_windows, 2),
+    "max_pool2d_with_indices": partial(max_pool, 2),
 }

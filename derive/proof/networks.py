@@ -42,10 +42,10 @@ from derive.proof.native import (
     program,
     stepped,
 )
+from derive.proof.rounding import OF_FAST, check_rounding
 from derive.proof.source import run_source
 from derive.system import OutOfTime, limited, progress
 
-FAST_FUNCTIONS = ("value_and_grad", "per_sample_grad", "hvp")
 IDENTICAL = "every entry is identical to the scalar loss, or to SymPy's derivative of it"
 IN_C = "every entry is identical to what backward.py computes, with the functions of numbers as what their names say"
 AS_BACKWARD = "every entry is identical to what backward.py computes"
@@ -82,7 +82,10 @@ def prove(folder: Path, seconds: float | None = None) -> Certificate:
                 check_grammar(text, models[file.name], str(file))
             for name, text in texts.items():
                 check_word_for_word(text, models[name], path.with_name(name))
-            as_derived = all(same_lines(text, models[file.name]) for file, text in sources.items())
+            derived = {file: models[file.name] for file in sources}
+            as_derived = all(same_lines(text, derived[file]) for file, text in sources.items())
+            if not as_derived:
+                left["what edited lines lose to rounding"] = check_rounding(network, sources, derived)
             for what, step in progress(list(left.items()), "steps of the proof", len(left)):
                 try:
                     shown += step
@@ -157,7 +160,7 @@ def fast_on_symbols(
     cases = (Fast(network, source, path, rows, judge.sums, fast) for rows in FAST_ROWS)
     claims = (claim for case in cases for claim in case.claims())
     decided = judge.establish(claims, str(beside), Fast.entries(network))
-    yield on_symbols(beside, FAST_FUNCTIONS, AS_BACKWARD, network, FAST_ROWS, decided)
+    yield on_symbols(beside, OF_FAST, AS_BACKWARD, network, FAST_ROWS, decided)
 
 
 def in_c(

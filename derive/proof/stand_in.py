@@ -128,7 +128,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor, /) -> Tensor:
 
 
 def logsumexp(tensor: Tensor, dim: int | tuple[int, ...], /, keepdim: bool = False) -> Tensor:
-    total = numpy.sum(of_entries(sympy.exp)(tensor).entries, axis=dim, keepdims=keepdim)
+    """Of numbers with no overflow on the way, as torch has it."""
+    numbers = all(isinstance(entry, Float) for entry in values(tensor).flat)
+    powers = numpy.frompyfunc(sympy.exp, 1, 1)(tensor.entries) if numbers else of_entries(sympy.exp)(tensor).entries
+    total = numpy.sum(powers, axis=dim, keepdims=keepdim)
     return of_entries(sympy.log)(Tensor(total))
 
 

@@ -1,0 +1,123 @@
+"""What edited lines lose to rounding, beside the lines that are derived.
+
+Code that is identical to the gradient may still lose every digit of a float32, as (z + 1e10) - 1e10 does, or overflow
+where exp is taken before the largest of a row is subtracted. So it is run with numbers of as many bits, each result
+rounded, and with the same numbers exactly.
+"""
+
+from collections.abc import Iterator
+from copy import copy
+from pathlib import Path
+from typing import Any
+
+import numpy
+from mpmath import mp, mpf
+from sympy import Expr, Float, Integer, nan
+
+from derive.problems import ANEW, Network
+from derive.proof.calls import RowsOfPoint, evaluated, functions_of, make_decimal, running
+from derive.proof.certificate import Evidence, NotProved
+from derive.proof.contexts import naming
+from derive.proof.points import NetworkPoint, Vector
+from derive.proof.precision import PRECISIONS
+from derive.proof.source import run_source
+from derive.proof.tensor import Tensor
+
+MANTISSA, OVERFLOW, UNDERFLOW, NORMAL = 24, mpf(2) ** 128, mpf(2) ** -150, mpf(2) ** -102  # of float32
+ROUNDED_DIGITS = 7  # for which mpmath takes a few bits more
+ROWS, SEEDS = 3, 3
+POWERS = ((0, 0), (10, 0), (0, 10), (0, -20))  # of 2, that weights and data are multiplied by
+TIMES, LAST_PLACES = 16, 64  # what the derived lines lose, and in units of the last place, that edited ones may lose
+NO_WORSE = (
+    f"rounded to {MANTISSA} bits, edited lines lose {TIMES} times what derived ones do, or {LAST_PLACES} units of "
+    f"the last place, at most, at points of {len(POWERS)} magnitudes"
+)
+OF_FAST = ("value_and_grad", "per_sample_grad", "hvp")
+Results = dict[str, list[Expr]]
+
+
+def rounded(entry: Expr) -> Expr:
+    """A number as a float32 holds it; nan where it overflows."""
+    if not entry.is_number or entry is nan:
+        return entry
+    number = Float(entry, precision=MANTISSA)
+    if abs(number) >= OVERFLOW:
+        return nan
+    return number if abs(number) > UNDERFLOW else Integer(0)
+
+
+def in_bits(numbers: Vector, scale: mpf) -> Vector:
+    with mp.workprec(MANTISSA):
+        return [number * scale for number in numbers]
+
+
+def scaled_rows(network: Network, seed: int, of_weights: mpf, of_data: mpf) -> NetworkPoint:
+    """A point with numbers of a float32, however large or small."""
+    point = copy(NetworkPoint(network, ROWS, seed))
+    point.parameters = in_bits(point.parameters, of_weights)
+    point.direction = in_bits(point.direction, mpf(1))
+    point.x, point.y = [in_bits(x, of_data) for x in point.x], [in_bits(y, mpf(1)) for y in point.y]
+    return point
+
+
+def results_at(network: Network, sources: dict[Path, str], point: NetworkPoint, exact: bool) -> Results:
+    """What each function gives at a point, entry by entry, by the file and its name."""
+    found: Results = {}
+    (path, source), *others = sources.items()
+    with mp.workdps(PRECISIONS[0] if exact else ROUNDED_DIGITS), running(str(path)):
+        backward = run_source(source, str(path))
+        rows = RowsOfPoint(network, point, range(ROWS))
+        given = {"x": rows.x, "y": rows.y, "direction": rows.direction}
+        with naming(evaluated if exact else rounded), numpy.errstate(all="ignore"):
+            make_decimal(backward)
+            for name, arguments in functions_of(network).items():
+                result = backward[name](rows.parameters, *(given[argument] for argument in arguments))
+                found[f"{path}: {name}"] = flat_entries(result)
+            for beside, text in others:
+                namespace = run_source(text, str(beside), {"backward": backward})
+                make_decimal(namespace)
+                fast = namespace["FastGradient"](rows.parameters)
+                for name in OF_FAST:
+                    direction = (rows.direction,) if name == "hvp" else ()
+                    found[f"{beside}: {name}"] = flat_entries(getattr(fast, name)(rows.x, rows.y, *direction))
+    return found
+
+
+def flat_entries(result: Any) -> list[Expr]:
+    return (
+        list(result.entries.flat) if isinstance(result, Tensor) else [e for part in result for e in flat_entries(part)]
+    )
+
+
+def loss_of_digits(got: list[Expr], true: list[Expr]) -> mpf | None:
+    """The largest error beside the largest entry, if that has all bits; None where an entry is no number."""
+    if any(entry is nan or not entry.is_number for entry in (*got, *true)):
+        return None
+    largest = max([Float(NORMAL), *map(abs, true)])
+    worst = max((abs(one - other) / largest for one, other in zip(got, true, strict=True)), default=Integer(0))
+    return mp.mpf(Float(worst, 20)._mpf_) if worst else mpf(0)
+
+
+def check_rounding(network: Network, sources: dict[Path, str], derived: dict[Path, str]) -> Iterator[Evidence]:
+    """Raises NotProved where sources lose more than what is derived in their place."""
+    for of_weights, of_data in ((mpf(2) ** power for power in powers) for powers in POWERS):
+        ours, theirs = dict[str, mpf](), dict[str, mpf]()
+        for seed in range(SEEDS):
+            point = scaled_rows(network, seed, of_weights, of_data)
+            true = results_at(network, derived, point, True)
+            own, others = (results_at(network, texts, point, False) for texts in (sources, derived))
+            for name, entries in true.items():
+                allowed = loss_of_digits(others[name], entries)
+                if allowed is None:
+                    continue
+                lost = loss_of_digits(own[name], entries)
+                if lost is None:
+                    raise NotProved(f"{name}: overflows in float32 where the line that is derived does not; {ANEW}")
+                ours[name], theirs[name] = max(lost, ours.get(name, lost)), max(allowed, theirs.get(name, allowed))
+        for name, lost in ours.items():
+            if lost > TIMES * theirs[name] + LAST_PLACES * mpf(2) ** -MANTISSA:
+                shares = f"{mp.nstr(lost, 2)} of its largest entry, as derived {mp.nstr(theirs[name], 2)}"
+                raise NotProved(f"{name}: loses to rounding in float32 {shares}; {ANEW}")
+    for path in sources:
+        functions = functions_of(network) if path.name == "backward.py" else OF_FAST
+        yield Evidence(path.name, tuple(functions), NO_WORSE, network.layers, (ROWS,))

@@ -8,6 +8,7 @@ shapes have for a size is that number.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import add, mul, neg, sub, truediv
 from typing import Any
 
 from sympy import (
@@ -347,34 +348,24 @@ class Maker:
         return made_of(node, values)
 
 
+MADE_OF_NUMBERS: dict[str, Callable[..., Expr]] = {
+    **{"negative": neg, "+": add, "-": sub, "product": mul, "scaled": mul, "over": truediv, "power": pow},
+    **{"transpose": lambda number: number, "kron": KroneckerProduct, "entry power": pow, ".*": mul, "./": truediv},
+}
+MADE_OF_MATRICES = {
+    **MADE_OF_NUMBERS,
+    "transpose": lambda X: X.T,
+    "entry power": HadamardPower,
+    ".*": HadamardProduct,
+    "./": lambda X, Y: HadamardProduct(X, HadamardPower(Y, -1)),
+}
+
+
 def made_of(node: TextNode, values: list[Expr]) -> Expr:
-    first, *others = values
-    match node.kind:
-        case "negative":
-            return -first
-        case "transpose":
-            return first.T if isinstance(first, MatrixExpr) else first
-        case "kron":
-            return KroneckerProduct(*values)
-        case "product" | "scaled":
-            return first * others[0]
-        case "over":
-            return first / others[0]
-        case "power":
-            return first ** others[0]
-        case "entry power":
-            return HadamardPower(first, others[0]) if isinstance(first, MatrixExpr) else first ** others[0]
-        case "+":
-            return first + others[0]
-        case "-":
-            return first - others[0]
-        case ".*" | "./":
-            if not isinstance(first, MatrixExpr):
-                return first * others[0] if node.kind == ".*" else first / others[0]
-            return HadamardProduct(first, others[0] if node.kind == ".*" else HadamardPower(others[0], -1))
-        case "elementwise":
-            return entry_by_entry_of(ELEMENTWISE[node.value], values)
-    raise ValueError(f"no meaning is known of {node.kind}")
+    if node.kind == "elementwise":
+        return entry_by_entry_of(ELEMENTWISE[node.value], values)
+    made = MADE_OF_MATRICES if isinstance(values[0], MatrixExpr) else MADE_OF_NUMBERS
+    return made[node.kind](*values)
 
 
 def entry_by_entry_of(function: Callable[..., Expr], values: list[Expr]) -> Expr:

@@ -63,7 +63,8 @@ class FormulaPrinter(ABC):
         """pi or e."""
 
     @abstractmethod
-    def integer(self, expr: Integer) -> Source: ...
+    def integer(self, expr: Integer) -> Source:
+        """One that is not negative."""
 
     @abstractmethod
     def decimal(self, text: str) -> Source: ...
@@ -98,6 +99,8 @@ class FormulaPrinter(ABC):
     def rational(self, expr: Rational) -> Source:
         if expr.p < 0:
             return Minus(self.formula(-expr))
+        if expr.is_Integer:
+            return self.integer(expr)
         if is_decimal(expr):
             return self.decimal(repr(expr.p / expr.q))
         return self.quotient(Literal(str(expr.p)), Literal(str(expr.q)))
@@ -178,7 +181,6 @@ class FormulaPrinter(ABC):
 
 SPELLINGS: dict[type, str] = {
     Symbol: "symbol",
-    Integer: "integer",
     Rational: "rational",
     type(pi): "constant_number",
     Exp1: "constant_number",

@@ -1,7 +1,7 @@
 """Formulas of LaTeX as text: brackets as large as what they hold, widths, and lines that are narrow enough."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 BRACKET_SIZES = ("", r"\bigl", r"\Bigl", r"\biggl")
@@ -11,24 +11,28 @@ BRACKET = re.compile(r"(?:\\left|\\right|\\(?:big|Big|bigg|Bigg)[lr])?(?<!\\)([(
 def sized(tex: str) -> str:
     r"""The brackets as large as what they hold: plain, \bigl, \Bigl, \biggl."""
     tex = tex.replace(r"\operatorname", r"\mathrm")
-    tokens, opened = list(BRACKET.finditer(tex)), []
-    pairs: dict[int, int] = {}
+    heights: dict[int, int] = {}
+    for start, end in bracket_pairs(BRACKET.finditer(tex)):
+        inside = tex[start.end() : end.start()]
+        held = [height for at, height in heights.items() if start.end() <= at < end.start()]
+        tall = 3 if "cases" in inside or "matrix" in inside else 2 if r"\frac" in inside or r"\sum" in inside else 0
+        heights[start.start()] = heights[end.start()] = min(3, max(tall, 1 + max(held, default=-1)))
+
+    def resize(token: re.Match[str]) -> str:
+        mark = BRACKET_SIZES[heights.get(token.start(), 0)]
+        return (mark[:-1] + ("l" if token[1] == "(" else "r") if mark else "") + token[1]
+
+    return BRACKET.sub(resize, tex)
+
+
+def bracket_pairs(tokens: Iterable[re.Match[str]]) -> Iterator[tuple[re.Match[str], re.Match[str]]]:
+    """Each bracket that is closed, and what closes it, those inside others first."""
+    opened = []
     for token in tokens:
         if token[1] == "(":
             opened.append(token)
         elif opened:
-            start = opened.pop()
-            inside = tex[start.end() : token.start()]
-            held = [pairs[t.start()] for t in tokens if start.end() <= t.start() < token.start() and t.start() in pairs]
-            tall = 3 if "cases" in inside or "matrix" in inside else 2 if r"\frac" in inside or r"\sum" in inside else 0
-            pairs[start.start()] = pairs[token.start()] = min(3, max(tall, 1 + max(held) if held else 0))
-    size = {at: BRACKET_SIZES[height] for at, height in pairs.items()}
-
-    def resize(token: re.Match[str]) -> str:
-        mark = size.get(token.start(), "")
-        return (mark[:-1] + ("l" if token[1] == "(" else "r") if mark else "") + token[1]
-
-    return BRACKET.sub(resize, tex)
+            yield opened.pop(), token
 
 
 def width(tex: str) -> int:
@@ -95,15 +99,10 @@ def split_at(tex: str, sign_at: Callable[[int], object]) -> list[str]:
 
 def top_groups(tex: str) -> list[tuple[re.Match[str], re.Match[str]]]:
     """The outermost pairs of round brackets; those within braces are left whole, as a line ends in none."""
-    opened, groups = [], []
-    for token in () if r"\begin" in tex else BRACKET.finditer(tex):
-        before = tex[: token.start()]
-        if before.count("{") > before.count("}"):
-            continue
-        if token[1] == "(":
-            opened.append(token)
-        elif opened:
-            start = opened.pop()
-            if not opened:
-                groups.append((start, token))
+    tokens = () if r"\begin" in tex else BRACKET.finditer(tex)
+    alone = (t for t in tokens if tex.count("{", 0, t.start()) <= tex.count("}", 0, t.start()))
+    groups: list[tuple[re.Match[str], re.Match[str]]] = []
+    for start, end in bracket_pairs(alone):
+        groups = [group for group in groups if group[0].start() < start.start()]
+        groups.append((start, end))
     return groups

@@ -37,7 +37,7 @@ def cost_section(derivation: Derivation) -> Section:
 
 def multiplications(derivation: Derivation, equations: Iterable[Equation]) -> Expr:
     counts = (products_in(lower(equation.value)) for equation in equations)
-    return expand(sum(counts, Integer(0)).xreplace(numbers_of_sizes(derivation)))
+    return expand(sum(counts, Integer(0)).xreplace(derivation.program.sizes))
 
 
 def products_in(operation: Operation) -> Expr:
@@ -56,8 +56,4 @@ def products_in(operation: Operation) -> Expr:
 
 
 def entry_count(derivation: Derivation, shape: tuple[Expr, Expr]) -> Expr:
-    return (shape[0] * shape[1]).xreplace(numbers_of_sizes(derivation))
-
-
-def numbers_of_sizes(derivation: Derivation) -> dict[Expr, Expr]:
-    return {size: Integer(number) for size, number in derivation.program.sizes.items()}
+    return (shape[0] * shape[1]).xreplace(derivation.program.sizes)

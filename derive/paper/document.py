@@ -58,6 +58,7 @@ from derive.programs import (
     RowLogSumExp,
     RowMax,
     Symmetric,
+    needed,
     shifts,
 )
 
@@ -130,10 +131,7 @@ def expression_document(
 
 def with_errors(derivation: Derivation, results: list[Equation]) -> list[Block]:
     """What results are made of that the loss sends back, down to what the forward pass has computed."""
-    needed = {use for e in results for use in e.uses}
-    for e in reversed(derivation.backward):
-        needed |= set(e.uses) if e.target in needed else set()
-    rows = [e for e in derivation.backward if e.target in needed]
+    rows = needed(derivation.backward, {use for e in results for use in e.uses})
     return [Paragraph("with"), summary(derivation.program, rows)] if rows else []
 
 

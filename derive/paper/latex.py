@@ -3,8 +3,8 @@ r"""Equations as LaTeX: matrices bold, \odot entry by entry, sums and products i
 Only amsmath and amssymb are needed, and only what GitHub renders is used (no \operatorname, no \bm).
 """
 
-from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 from sympy import (
     Add,
@@ -128,6 +128,10 @@ class TexPrinter(LatexPrinter):
             level = next((level for kinds, level in TEX_LEVELS.items() if isinstance(expr, kinds)), ATOM_TEX)
         return Piece(self._print(expr), level)
 
+    def _print(self, expr: Basic, **options: Any) -> str:
+        form = CALLS_IN_TEX.get(type(expr).__name__)
+        return form % self._print(expr.args[0]) if form else super()._print(expr, **options)
+
     def _print_Basic(self, expr: Basic) -> str:
         raise ValueError(f"no LaTeX is known for {type(expr).__name__}: {expr}")
 
@@ -136,8 +140,10 @@ class TexPrinter(LatexPrinter):
         own = not expr.is_integer and expr.name.isidentifier() and expr.name[0].isalpha() and expr.name.isascii()
         return symbol_latex(self.notation, MatrixSymbol(expr.name, 1, 1)) if own else super()._print_Symbol(expr)
 
-    def _print_Elementwise(self, expr: Elementwise) -> str:
+    def _print_Elementwise(self, expr: Elementwise | ElementwiseApplyFunction) -> str:
         return self.piece(expr).tex
+
+    _print_ElementwiseApplyFunction = _print_Elementwise
 
     def _print_Rational(self, expr: Rational) -> str:
         """A fraction of large numbers as the decimal that it was made from."""
@@ -186,9 +192,6 @@ class TexPrinter(LatexPrinter):
     def _print_Scalar(self, expr: MatrixExpr) -> str:
         """A number as a 1 x 1 matrix."""
         return self._print(expr.number)
-
-    def _print_ElementwiseApplyFunction(self, expr: ElementwiseApplyFunction) -> str:
-        return self.piece(expr).tex
 
     def _print_Function(self, expr: Expr, exp: str | None = None) -> str:
         """A function of a number."""
@@ -254,14 +257,6 @@ class TexPrinter(LatexPrinter):
 
     def _print_HadamardPower(self, expr: HadamardPower) -> str:
         return rf"{self.piece(expr.base).at(ATOM_TEX)}^{{\odot {self._print(expr.exp)}}}"
-
-
-def of_matrix(form: str) -> Callable[[TexPrinter, Expr], str]:
-    return lambda printer, expr: form % printer._print(expr.args[0])
-
-
-for _name, _form in CALLS_IN_TEX.items():
-    setattr(TexPrinter, f"_print_{_name}", of_matrix(_form))
 
 
 def latex(program: Program | None, expr: Expr, in_line: bool = False) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sympy import Expr, Function, Heaviside, Integer, Max, Min, Piecewise, Rational, exp, log, true
 
-from derive.backends import ATOM, CONDITIONAL, Call, FormulaPrinter, Infix, Literal, Minus, Name, Source
+from derive.backends import ATOM, CONDITIONAL, Call, FormulaPrinter, Infix, Literal, Name, Source
 from derive.backends.c.functions import C_FUNCTIONS
 from derive.formulas import NamedFunction, stable, z
 from derive.programs import Program
@@ -57,8 +57,6 @@ class CFormulas(FormulaPrinter):
         return self.formula(expr)
 
     def integer(self, expr: Integer) -> Source:
-        if expr.p < 0:
-            return Minus(self.formula(-expr))
         return Literal(str(expr.p)) if expr.p < LARGEST_INT else self.decimal(repr(float(expr.p)))
 
     def decimal(self, text: str) -> Source:

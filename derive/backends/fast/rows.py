@@ -59,12 +59,8 @@ class Rows(Layout):
                 yield from self.operation(equation)
             if self.quadratic and equation.target == self.quadratic.error:
                 yield self.squares(self.quadratic)
-        yield from self.epilogue()
 
     def prologue(self) -> Iterable[Statement]:
-        return ()
-
-    def epilogue(self) -> Iterable[Statement]:
         return ()
 
     def operation(self, equation: Equation) -> Iterable[Statement]:

@@ -31,7 +31,6 @@ from derive.backends import (
     Index,
     Infix,
     Literal,
-    Minus,
     Name,
     Range,
     Source,
@@ -114,8 +113,6 @@ class TorchFormulas(FormulaPrinter):
 
     def integer(self, expr: Integer) -> Source:
         """Beyond what torch has in 64 bits as a decimal, or as a quotient if no decimal says the same."""
-        if expr.p < 0:
-            return Minus(self.formula(-expr))
         if expr.p < 2**63:
             return Literal(str(expr.p))
         decimal = repr(float(expr.p))

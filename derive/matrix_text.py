@@ -34,7 +34,8 @@ from derive.formulas import ELEMENTWISE, check_count
 from derive.matrix import apply
 from derive.matrix_words import MATRIX_FUNCTIONS, NO_SUCH_SIGN, NOT_TYPED, instead
 
-TEXT_TOKEN = re.compile(r"\s*(?:(\d+\.?\d*(?:[eE][-+]?\d+)?)|([A-Za-z]\w*)|(\.\*|\./|\.\^|\*\*|\.T\b|[-+*/^@'(),]))")
+TYPED_NUMBER = r"\d+(?:\.(?![/^]|\*(?!\*))\d*)?(?:[eE][-+]?\d+)?"  # in 2./x the point is of what comes behind it
+TEXT_TOKEN = re.compile(rf"\s*(?:({TYPED_NUMBER})|([A-Za-z]\w*)|(\.\*|\./|\.\^|\*\*|\.T\b|[-+*/^@'(),]))")
 LONGEST_TEXT, DEEPEST_TEXT = 2000, 60
 SIZE_LETTERS = "nmkpqrlhgcdefabstuvwxyzij"
 TypedSize = int | str  # a number or a name
@@ -217,6 +218,8 @@ class TextReader:
         self.take(")")
         first = arguments[0]
         if name == "kron" and len(arguments) == 2:
+            if any(argument.single for argument in arguments):
+                return binary("*", *arguments)
             return TextNode("kron", (Dimension(), Dimension()), arguments)
         if name in MATRIX_FUNCTIONS and len(arguments) == 1 and first.shape is not None:
             kind, _ = MATRIX_FUNCTIONS[name]

@@ -180,6 +180,11 @@ def labels_of(program: Program, symbol: MatrixSymbol, x: float, y: float) -> lis
     return [symbol_label(program, symbol, x, y), Label(x, y - 15, rf"\scriptstyle {shape}", plain)]
 
 
+def characters(notation: Notation, name: str) -> str:
+    """A symbol without markup."""
+    return "".join(plain_sign(notation, name))
+
+
 def plain_sign(notation: Notation, name: str) -> tuple[str, str, str]:
     """What stands before the letters of a symbol, these letters, and its index."""
     role, other = notation.role(name)
@@ -312,7 +317,7 @@ class Computation:
         taken = [use for use in step.uses if use not in sent] if step else []
         if taken:
             tex = ", ".join(symbol_in_line(self.program, use) for use in taken)
-            plain = ", ".join("".join(plain_sign(self.program.notation, use.name)) for use in taken)
+            plain = ", ".join(characters(self.program.notation, use.name) for use in taken)
             yield Label(x, y - 13, rf"\scriptstyle \mathrm{{with}}\ {tex}", f"with {plain}")
 
     def operands(self, value: MatrixSymbol | None) -> tuple[MatrixSymbol, ...]:

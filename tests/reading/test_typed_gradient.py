@@ -29,6 +29,8 @@ TEXTS = {
     "sum(relu(X).^2) + norm(x)": Trace(relu(X).T * relu(X)) + sqrt(Trace(x.T * x)),
     "x'*diag(w)*x + c": Trace(x.T * HadamardProduct(w, x)) + c,
     "x.T @ S @ x + sum(1 ./ w)": Trace(x.T * S * x) + total(w.applyfunc(lambda t: 1 / t)),
+    "sum(1./w) + 2.*x'*x - sum(3.5.*w.^2.)": total(w.applyfunc(lambda t: 1 / t - 7 * t**2 / 2)) + 2 * Trace(x.T * x),
+    "sum(kron(x'*w, A)) + kron(2, c)": Trace(x.T * w) * total(A) + 2 * c,
     "sqrt(x'*x + 1e-3)*exp(c)": sqrt(Trace(x.T * x) + Rational(1, 1000)) * exp(c),
     "mean(A) + sum(X)/m": total(A) / (m * n) + total(X) / m,
     "sum(max(A, X)) + sum(max(c, x))": total(apply(Max, A, X)) + total(apply(lambda t: Max(c, t), x)),

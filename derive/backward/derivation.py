@@ -102,7 +102,7 @@ class ModuleDerivation:
         """Line by line, at small sizes that are different, so that one in the place of another is noticed."""
         values = self.reading.values.items()
         forward = {step: value.name for step, value in values if isinstance(value, Value)}
-        other = different_sizes(self.module) if self.reading.other else {}
+        other = different_sizes(self.module) if self.reading.resized else {}
         small = self.module.resized(other) if other else self.module
         recorded_text = of_text(text, LAYER, small)
         functions = tuple(recorded_text.returned)
@@ -123,7 +123,7 @@ class ModuleDerivation:
             given: tuple[Callable[..., Any], Callable[..., Any]] = (namespace.forward, namespace.backward)
         except Exception as error:
             raise Wrong(f"{LAYER}: {type(error).__name__}: {error}") from error
-        verdict = audit(self.subject, self.example, given, other_sizes=self.reading.other is not None)
+        verdict = audit(self.subject, self.example, given, other_sizes=self.reading.resized)
         if verdict.missing:
             raise Wrong(f"{LAYER}: backward gives no gradient for {', '.join(verdict.missing)}")
         recorded_text = of_text(text, LAYER, self.module)

@@ -1,6 +1,6 @@
 """Layers and losses that torch has as one operation, as equations of products, linear maps and formulas."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial, wraps
 from typing import Any
 
@@ -17,20 +17,15 @@ from derive.modules import DROPOUT, RMS_EPSILON, Refused, exactly
 
 def weighed(t: Tape, x: Value, weight: Value | None, bias: Value | None) -> Value:
     """x * weight + bias, in one equation; x itself where there is neither."""
-    if weight is None or bias is None:
-        return (
-            entrywise_plus(t, x, bias)
-            if bias is not None
-            else entrywise_times(t, x, weight)
-            if weight is not None
-            else x
-        )
-    code = Infix("+", Infix("*", x.source, weight.source), bias.source)
-    return entrywise(t, lambda u, w, b: u * w + b, (x, weight, bias), code)
+    if weight is not None and bias is not None:
+        code = Infix("+", Infix("*", x.source, weight.source), bias.source)
+        return entrywise(t, lambda u, w, b: u * w + b, (x, weight, bias), code)
+    scaled = x if weight is None else entrywise_times(t, x, weight)
+    return scaled if bias is None else entrywise_plus(t, scaled, bias)
 
 
 def shaped_by_channel(t: Tape, x: Value | None, rank: int, suffix: str) -> Value | None:
-    return x if x is None or rank == 2 else reshaped(t, x, (*x.shape, *[ONE_LONG] * (rank - 2)), suffix)
+    return x if x is None or rank < 3 else reshaped(t, x, (*x.shape, *[ONE_LONG] * (rank - 2)), suffix)
 
 
 def weighed_by_channel(t: Tape, x: Value, weight: Value | None, bias: Value | None) -> Value:
@@ -183,7 +178,7 @@ def hidden(t: Tape, scores: Value, shown: Value | None) -> Value:
         shape: TensorShape = scores.shape[-2:]
     else:
         code, shape = call("torch.logical_not", shown.source), shown.shape
-    mask = t.add(shape, code, [], None, "", "_hidden", kind="bool")
+    mask = t.data(shape, code, "_hidden", "bool")
     filled = method(scores.source, "masked_fill", mask.source, Minus(dotted("math.inf")))
     return masked(t, scores, mask.source, filled, scores.shape, "_masked")
 
@@ -206,8 +201,8 @@ def gate_terms(
     return cut_in(t, given, count, -1, "_i"), cut_in(t, kept, count, -1, "_h")
 
 
-def sigmoid_gate(t: Tape, formula_of: Callable[..., Any], operands: Sequence[Any], suffix: str) -> Value:
-    return entrywise(t, lambda *given: formula("sigmoid")(formula_of(*given)), operands, suffix=suffix)
+def gate(name: str, t: Tape, terms: Sequence[Value], suffix: str = "") -> Value:
+    return entrywise(t, lambda a, b: formula(name)(a + b), terms, suffix=suffix)
 
 
 def lstm_cell(
@@ -215,10 +210,8 @@ def lstm_cell(
 ) -> list[Value]:
     given, kept = gate_terms(t, input, hx[0], (w_ih, w_hh, b_ih, b_hh), 4)
     pairs = list(zip(given, kept, strict=True))
-    i, f, o = (
-        sigmoid_gate(t, lambda a, b: a + b, pairs[place], f"_{name}") for place, name in ((0, "i"), (1, "f"), (3, "o"))
-    )
-    g = entrywise(t, lambda a, b: formula("tanh")(a + b), pairs[2], suffix="_g")
+    i, f, o = (gate("sigmoid", t, pairs[place], suffix) for place, suffix in ((0, "_i"), (1, "_f"), (3, "_o")))
+    g = gate("tanh", t, pairs[2], "_g")
     cell = entrywise(t, lambda f, c, i, g: f * c + i * g, (f, hx[1], i, g), suffix="_cell")
     state = entrywise(t, lambda o, c: o * formula("tanh")(c), (o, cell), suffix="_state")
     return [state, cell]
@@ -226,8 +219,8 @@ def lstm_cell(
 
 def gru_cell(t: Tape, input: Value, hx: Value, w_ih: Value, w_hh: Value, b_ih: Any = None, b_hh: Any = None) -> Value:
     given, kept = gate_terms(t, input, hx, (w_ih, w_hh, b_ih, b_hh), 3)
-    reset = sigmoid_gate(t, lambda a, b: a + b, (given[0], kept[0]), "_reset")
-    update = sigmoid_gate(t, lambda a, b: a + b, (given[1], kept[1]), "_update")
+    reset = gate("sigmoid", t, (given[0], kept[0]), "_reset")
+    update = gate("sigmoid", t, (given[1], kept[1]), "_update")
     new = entrywise(t, lambda n, r, k: formula("tanh")(n + r * k), (given[2], reset, kept[2]), suffix="_new")
     return entrywise(t, lambda z, n, h: (1 - z) * n + z * h, (update, new, hx))
 
@@ -236,17 +229,15 @@ def recurrent_cell(
     name: str, t: Tape, input: Value, hx: Value, w_ih: Value, w_hh: Value, b_ih: Any = None, b_hh: Any = None
 ) -> Value:
     given, kept = affine_map(t, input, w_ih, b_ih, "_from_input"), affine_map(t, hx, w_hh, b_hh, "_from_state")
-    return entrywise(t, lambda a, b: formula(name)(a + b), (given, kept))
+    return gate(name, t, (given, kept))
 
 
 def glu(t: Tape, x: Value, dim: int = -1) -> Value:
-    first, gate = cut_in(t, x, 2, dim, "_half")
-    return entrywise(t, lambda u, v: u * formula("sigmoid")(v), (first, gate))
+    return entrywise(t, lambda u, v: u * formula("sigmoid")(v), cut_in(t, x, 2, dim, "_half"))
 
 
 def prelu(t: Tape, x: Value, weight: Value) -> Value:
-    slope = weight if len(x.shape) < 3 else reshaped(t, weight, (*weight.shape, *[ONE_LONG] * (len(x.shape) - 2)))
-    return entrywise(t, formula("prelu"), (x, slope), spelled(t))
+    return entrywise(t, formula("prelu"), (x, shaped_by_channel(t, weight, len(x.shape), "")), spelled(t))
 
 
 LAYERS: dict[str, Handler] = {

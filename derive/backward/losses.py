@@ -10,7 +10,7 @@ from sympy import Expr, Integer
 from derive.backends import Index, Infix, Literal, Minus, Source, call, method
 from derive.backward.formulas import applied_along, entrywise, formula
 from derive.backward.maps import averaged, linear, masked, summed_along
-from derive.backward.tape import ONE_LONG, Handler, Tape, TensorShape, Value, axes, reduced_shape, zeros_like_value
+from derive.backward.tape import ONE_LONG, Handler, Tape, Value, axes, reduced_shape, zeros_like_value
 from derive.modules import Refused, exactly
 
 NO_TERM = Integer(0)
@@ -56,23 +56,20 @@ def classes_of(t: Tape, x: Value, target: Value, weight: Value | None, ignore_in
     axis = 1 if len(x.shape) > 1 else 0
     if weight is not None and weight.moves:
         raise Refused("weights of classes that are to have a gradient, which torch does not give; register a buffer")
-
-    def data(shape: TensorShape, code: Source, suffix: str, kind: str) -> Value:
-        return t.add(shape, code, [], None, "", suffix, kind=kind)
-
-    known, ignored, weights, total, zero = target, None, None, None, Literal("0")
+    known, ignored, weights, zero = target, None, None, Literal("0")
+    total: Source | None = None
     if "ignore_index" in t.current[0].passed:
-        ignored = data(target.shape, Infix("==", target.source, Literal(str(ignore_index))), "_ignored", "bool").source
-        known = data(target.shape, method(target.source, "masked_fill", ignored, zero), "_known", "int64")
-        counted: Source = method(call("torch.logical_not", ignored), "sum")
-        total = counted if weight is None else None
+        hit = Infix("==", target.source, Literal(str(ignore_index)))
+        ignored = t.data(target.shape, hit, "_ignored", "bool").source
+        known = t.data(target.shape, method(target.source, "masked_fill", ignored, zero), "_known", "int64")
+        total = method(call("torch.logical_not", ignored), "sum")
     column = (*target.shape[:axis], ONE_LONG, *target.shape[axis:])
-    places = data(column, method(known.source, "unsqueeze", Literal(str(axis))), "_classes", "int64")
+    places = t.data(column, method(known.source, "unsqueeze", Literal(str(axis))), "_classes", "int64")
     if weight is not None:
-        weights = data(target.shape, Index(weight.source, (known.source,)), "_weights", "float")
+        weights = t.data(target.shape, Index(weight.source, (known.source,)), "_weights", "float")
         shown = weights.source if ignored is None else method(weights.source, "masked_fill", ignored, Literal("0.0"))
         total = method(shown, "sum")
-    whole = data((), total, "_total", "float") if total is not None else None
+    whole = t.data((), total, "_total", "float") if total is not None else None
     return Classes(axis, places.source, ignored, weights, whole)
 
 

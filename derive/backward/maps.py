@@ -51,8 +51,9 @@ def linear(
     return t.add(shape, code, [x], pull, ADJOINT, suffix, push=push, rows=rows)
 
 
-def passed_on(t: Tape, x: Value, **_: Any) -> Value:
-    return x
+def spelled_map(adjoint: Callable[..., Source], t: Tape, x: Value, **given: Any) -> Value:
+    """A linear map as its author calls it; the adjoint is of the tape, x, the cotangent and what else was given."""
+    return linear(t, x, t.shape, spelled(t), lambda g: adjoint(t, x, g, **given))
 
 
 def reshaped(t: Tape, x: Value, shape: TensorShape, suffix: str = "") -> Value:
@@ -61,11 +62,6 @@ def reshaped(t: Tape, x: Value, shape: TensorShape, suffix: str = "") -> Value:
 
 def view(t: Tape, x: Value, **arguments: Any) -> Value:
     return x if t.shape == x.shape else reshaped(t, x, t.shape)
-
-
-def layout(t: Tape, x: Value, **arguments: Any) -> Value:
-    """What only puts the entries into another shape, as the author calls it."""
-    return linear(t, x, t.shape, spelled(t), lambda g: t.shaped(g, x.shape))
 
 
 def transpose(t: Tape, x: Value, dim0: int = -2, dim1: int = -1) -> Value:
@@ -88,10 +84,6 @@ def permuted(x: Source, dims: Sequence[int]) -> Source:
     return method(x, "permute", *(Literal(str(dim)) for dim in dims))
 
 
-def expand(t: Tape, x: Value, **arguments: Any) -> Value:
-    return expanded(t, x, t.shape)
-
-
 def expanded(t: Tape, x: Value, shape: TensorShape) -> Value:
     """x along new axes, and along those of size 1."""
     if x.shape == shape:
@@ -104,12 +96,8 @@ def expanded(t: Tape, x: Value, shape: TensorShape) -> Value:
     return linear(t, x, shape, code, lambda g: summed_to(g, shape, x.shape), rows=by_row)
 
 
-def sum_over(t: Tape, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
-    return summed_along(t, x, axes(x.shape, dim), keepdim, spelled(t), t.shape)
-
-
-def mean(t: Tape, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
-    return averaged(t, x, axes(x.shape, dim), keepdim, spelled(t), t.shape)
+def reduced_over(of: Callable[..., Value], t: Tape, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
+    return of(t, x, axes(x.shape, dim), keepdim, spelled(t), t.shape)
 
 
 def averaged(
@@ -136,35 +124,31 @@ def summed_along(
     return linear(t, x, shape, code, adjoint, suffix)
 
 
-def cumsum(t: Tape, x: Value, dim: int) -> Value:
-    place = Literal(str(dim))
-
-    def adjoint(g: Source) -> Source:
-        return method(method(method(g, "flip", place), "cumsum", place), "flip", place)
-
-    return linear(t, x, t.shape, spelled(t), adjoint)
-
-
 def cat(t: Tape, tensors: Sequence[Value], dim: int = 0) -> Value:
-    tensors = [one for one in tensors if one.shape != (Size(0, 0),)]
-    place = dim % len(tensors[0].shape)
+    some = [one for one in tensors if one.shape != (Size(0, 0),)]
+    axis = dim % len(some[0].shape)
 
-    def pull(g: Source) -> Pulled:
-        parts = Group(tuple(t.size(one.shape[place]) for one in tensors))
-        cut = method(g, "split", parts, Literal(str(dim)))
-        for number, one in enumerate(tensors):
-            yield one, Index(cut, (Literal(str(number)),))
+    def part(g: Source, place: Source, number: Source) -> Source:
+        sizes = Group(tuple(t.size(one.shape[axis]) for one in some))
+        return Index(method(g, "split", sizes, place), (number,))
 
-    code = call("torch.cat", Group(tuple(one.source for one in tensors)), Literal(str(dim)))
-    return t.add(t.shape, code, tensors, pull, ADJOINT)
+    return joined_along("cat", t, some, dim, part)
 
 
 def stack(t: Tape, tensors: Sequence[Value], dim: int = 0) -> Value:
-    def pull(g: Source) -> Pulled:
-        for number, one in enumerate(tensors):
-            yield one, method(g, "select", Literal(str(dim)), Literal(str(number)))
+    return joined_along("stack", t, tensors, dim, lambda g, place, number: method(g, "select", place, number))
 
-    code = call("torch.stack", Group(tuple(one.source for one in tensors)), Literal(str(dim)))
+
+def joined_along(
+    name: str, t: Tape, tensors: Sequence[Value], dim: int, part: Callable[[Source, Source, Source], Source]
+) -> Value:
+    """Tensors put together along an axis; which part of a cotangent is of which is given."""
+    place = Literal(str(dim))
+
+    def pull(g: Source) -> Pulled:
+        return ((one, part(g, place, Literal(str(number)))) for number, one in enumerate(tensors))
+
+    code = call(f"torch.{name}", Group(tuple(one.source for one in tensors)), place)
     return t.add(t.shape, code, tensors, pull, ADJOINT)
 
 
@@ -194,36 +178,27 @@ def cut_in(t: Tape, x: Value, count: int, dim: int, suffix: str) -> list[Value]:
     return cut_as(t, x, [shape] * count, code, "cat", dim, suffix)
 
 
-def scattered(method_name: str, t: Tape, x: Value, **arguments: Any) -> Value:
+def select(t: Tape, x: Value, dim: int, index: Any) -> Value:
+    return scattered("select_scatter", t, x, spelled(t), dim, index=t.size(index))
+
+
+def scattered(name: str, t: Tape, x: Value, code: Source, dim: int, **more: Source) -> Value:
     """A part of a tensor, whose cotangent goes to its place among zeros."""
-    given = tuple(number_source(t, arguments[name]) for name in arguments)
-    named = dict(zip(arguments, given, strict=True))
-    return linear(
-        t, x, t.shape, taken(t, x, **arguments), lambda g: method(zeros_like_value(x), method_name, g, **named)
-    )
-
-
-def number_source(t: Tape, argument: Any) -> Source:
-    return t.size(argument) if isinstance(argument, int | Size) else Literal(repr(argument))
-
-
-def taken(t: Tape, x: Value, dim: int = 0, start: Any = None, end: Any = None, step: int = 1, **more: Any) -> Source:
-    """A slice as people write it, or another part as torch calls it."""
-    if "index" in more:
-        return method(x.source, "select", Literal(str(dim)), number_source(t, more["index"]))
-    first = Literal("") if start in (None, 0) else number_source(t, start)
-    last = Literal("") if end is None or (isinstance(end, int) and end >= ENDLESS) else number_source(t, end)
-    parts = Range(first, last) if step == 1 else Literal(f"{first.text}:{last.text}:{step}")
-    return Index(x.source, (*[ALL_OF_AXIS] * (dim % len(x.shape)), parts))
+    place = Literal(str(dim))
+    return linear(t, x, t.shape, code, lambda g: method(zeros_like_value(x), name, g, dim=place, **more))
 
 
 def cut_part(t: Tape, x: Value, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Value:
+    """A slice, as people write it."""
     if t.shape == x.shape and step == 1:
         return x
-    ends = {"end": end} if isinstance(end, Size) or (end is not None and end < ENDLESS) else {}
-    begins = {"start": start} if start not in (None, 0) else {}
-    steps = {"step": step} if step != 1 else {}
-    return scattered("slice_scatter", t, x, dim=dim, **begins, **ends, **steps)
+    first = Literal("") if start in (None, 0) else t.size(start)
+    last = Literal("") if end is None or (isinstance(end, int) and end >= ENDLESS) else t.size(end)
+    parts = Range(first, last) if step == 1 else Literal(f"{first.text}:{last.text}:{step}")
+    code = Index(x.source, (*[ALL_OF_AXIS] * (dim % len(x.shape)), parts))
+    named = {"start": first, "end": last, "step": Literal("" if step == 1 else str(step))}
+    given = {name: source for name, source in named.items() if source.text}
+    return scattered("slice_scatter", t, x, code, dim, **given)
 
 
 def narrow(t: Tape, x: Value, dim: int, start: Any, length: Any) -> Value:
@@ -248,19 +223,17 @@ def pad(t: Tape, x: Value, pad: Sequence[int], mode: str = "constant", value: An
     return linear(t, x, t.shape, spelled(t), adjoint, push=pushed([zeros]))
 
 
-def triangular(name: str, t: Tape, x: Value, diagonal: int = 0) -> Value:
-    return linear(t, x, t.shape, spelled(t), lambda g: method(g, name, Literal(str(diagonal))))
+def accumulated_back(t: Tape, x: Value, g: Source, dim: int) -> Source:
+    return flipped(t, x, method(flipped(t, x, g, [dim]), "cumsum", Literal(str(dim))), [dim])
 
 
-def flip(t: Tape, x: Value, dims: Sequence[int]) -> Value:
-    places = [Literal(str(dim)) for dim in dims]
-    return linear(t, x, t.shape, spelled(t), lambda g: method(g, "flip", *places))
+def flipped(t: Tape, x: Value, g: Source, dims: Sequence[int]) -> Source:
+    return method(g, "flip", *(Literal(str(dim)) for dim in dims))
 
 
-def roll(t: Tape, x: Value, shifts: Sequence[int], dims: Sequence[int] = ()) -> Value:
-    back = [Group(tuple(Literal(str(-shift)) for shift in shifts))]
-    back += [Group(tuple(Literal(str(dim)) for dim in dims))] if dims else []
-    return linear(t, x, t.shape, spelled(t), lambda g: method(g, "roll", *back))
+def rolled_back(t: Tape, x: Value, g: Source, shifts: Sequence[int], dims: Sequence[int] = ()) -> Source:
+    parts = ([-shift for shift in shifts], dims) if dims else ([-shift for shift in shifts],)
+    return method(g, "roll", *(Group(tuple(Literal(str(number)) for number in part)) for part in parts))
 
 
 def repeat(t: Tape, x: Value, repeats: Sequence[Any]) -> Value:
@@ -329,18 +302,23 @@ def broadcast(t: Tape, tensors: Sequence[Value]) -> list[Value]:
 
 
 MAPS: dict[str, Handler] = {
-    **dict.fromkeys(("alias", "clone", "contiguous", "positive", "to", "_to_copy", "type_as"), passed_on),
+    **dict.fromkeys(
+        ("alias", "clone", "contiguous", "positive", "to", "_to_copy", "type_as"), lambda t, x, **arguments: x
+    ),
     **dict.fromkeys(("view", "reshape", "reshape_as", "view_as"), view),
-    **dict.fromkeys(("flatten", "unflatten", "squeeze", "unsqueeze"), layout),
-    **dict.fromkeys(("expand", "expand_as"), expand),
+    **dict.fromkeys(
+        ("flatten", "unflatten", "squeeze", "unsqueeze"),
+        partial(spelled_map, lambda t, x, g, **arguments: t.shaped(g, x.shape)),
+    ),
+    **dict.fromkeys(("expand", "expand_as"), lambda t, x, **arguments: expanded(t, x, t.shape)),
     **dict.fromkeys(("chunk", "split", "split_with_sizes"), partial(in_pieces, "cat")),
     "broadcast_tensors": broadcast,
     "cat": cat,
-    "cumsum": cumsum,
+    "cumsum": partial(spelled_map, accumulated_back),
     "detach": detached,
-    "flip": flip,
+    "flip": partial(spelled_map, flipped),
     "masked_fill": masked_fill,
-    "mean": mean,
+    "mean": partial(reduced_over, averaged),
     "mT": transpose,
     "narrow": narrow,
     "numpy_T": transpose,
@@ -348,16 +326,16 @@ MAPS: dict[str, Handler] = {
     "permute": permute,
     "repeat": repeat,
     "repeat_interleave.self_int": repeat_interleave,
-    "roll": roll,
-    "select": partial(scattered, "select_scatter"),
+    "roll": partial(spelled_map, rolled_back),
+    "select": select,
     "slice": cut_part,
     "stack": stack,
-    "sum": sum_over,
+    "sum": partial(reduced_over, summed_along),
     "swapaxes": lambda t, x, axis0, axis1: transpose(t, x, axis0, axis1),
     "t": transpose,
     "transpose": transpose,
-    "tril": partial(triangular, "tril"),
-    "triu": partial(triangular, "triu"),
+    "tril": partial(spelled_map, lambda t, x, g, diagonal: method(g, "tril", Literal(str(diagonal)))),
+    "triu": partial(spelled_map, lambda t, x, g, diagonal: method(g, "triu", Literal(str(diagonal)))),
     "unbind": partial(in_pieces, "stack"),
     "where": where,
 }

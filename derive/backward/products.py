@@ -6,6 +6,8 @@ from math import prod
 from string import ascii_letters
 from typing import Any
 
+import numpy
+
 from derive.backends import Attribute, Group, Infix, Literal, Source, call, method
 from derive.backward.formulas import entrywise
 from derive.backward.maps import averaged, linear, reshaped
@@ -99,12 +101,8 @@ def with_vectors(x: Value, other: Value, g: Source) -> Pulled:
 
 
 def product_shape(left: Sequence[int], right: Sequence[int]) -> tuple[int, ...]:
-    first, second = len(left) == 1, len(right) == 1
-    left, right = (1, *left) if first else tuple(left), (*right, 1) if second else tuple(right)
-    longest = max(len(left), len(right)) - 2
-    one, other = ((1,) * (longest + 2 - len(part)) + part[:-2] for part in (left, right))
-    stack = tuple(max(pair) if min(pair) else 0 for pair in zip(one, other, strict=True))
-    return (*stack, *(() if first else left[-2:-1]), *(() if second else right[-1:]))
+    row, column = left[-2:-1], right[-1:] if len(right) > 1 else ()
+    return (*numpy.broadcast_shapes(left[:-2], right[:-2]), *row, *column)
 
 
 def affine_map(t: Tape, input: Value, weight: Value, bias: Value | None = None, suffix: str = "") -> Value:
@@ -155,7 +153,7 @@ def outer(t: Tape, x: Value, vec2: Value) -> Value:
     return entrywise_times(t, column, vec2)
 
 
-def einsum(t: Tape, equation: str, tensors: Sequence[Value]) -> Value:
+def einsum(t: Tape, equation: str, tensors: Sequence[Value], suffix: str = "") -> Value:
     """Each adjoint is a product of the same kind, of the cotangent and the other factors."""
     left, _, right = equation.replace(" ", "").partition("->")
     parts = left.split(",")
@@ -184,19 +182,15 @@ def einsum(t: Tape, equation: str, tensors: Sequence[Value]) -> Value:
     def code(*sources: Source) -> Source:
         return call("torch.einsum", Literal(f'"{equation}"'), *sources)
 
-    push = pushed(in_turn(code, tensors))
-    return t.add(t.shape, code(*(one.source for one in tensors)), tensors, pull, PRODUCT_RULE, push=push, rows=by_row)
+    push, whole = pushed(in_turn(code, tensors)), code(*(one.source for one in tensors))
+    return t.add(t.shape, whole, tensors, pull, PRODUCT_RULE, suffix, push=push, rows=by_row)
 
 
 def bilinear_layer(t: Tape, input1: Value, input2: Value, weight: Value, bias: Value | None = None) -> Value:
     lead = ascii_letters[26 : 25 + len(input1.shape)]
-    equation = f"{lead}i,oij,{lead}j->{lead}o"
-    if bias is None:
-        return einsum(t, equation, (input1, weight, input2))
-    wanted, t.wanted = t.wanted, f"{t.wanted}_product"
-    found = einsum(t, equation, (input1, weight, input2))
-    t.wanted = wanted
-    return entrywise_plus(t, found, bias)
+    suffix = "" if bias is None else "_product"
+    found = einsum(t, f"{lead}i,oij,{lead}j->{lead}o", (input1, weight, input2), suffix)
+    return found if bias is None else entrywise_plus(t, found, bias)
 
 
 def convolution(
@@ -221,7 +215,7 @@ def convolution(
     around = {"valid": [0] * rank, "same": [gap // 2 for gap in gaps]}
     padding = around[padding] if isinstance(padding, str) else per_axis(padding, rank)
     named = {"stride": stride, "padding": padding, "dilation": dilation}
-    options = {key: group(values) for key, values in named.items() if values != [int(key != "padding")] * rank}
+    options = unusual(named)
     grouped = {"groups": Literal(str(groups))} if groups > 1 else {}
     shape = t.shape
 
@@ -265,6 +259,11 @@ def output_padding(t: Tape, axes: Sequence[tuple[Size, int, int]]) -> dict[str, 
     return {"output_padding": left[0] if len(left) == 1 else Group(tuple(left))}
 
 
+def unusual(named: dict[str, list[int]]) -> dict[str, Source]:
+    """What is not as it is by default."""
+    return {key: group(values) for key, values in named.items() if set(values) != {int(key != "padding")}}
+
+
 def group(numbers: Sequence[int]) -> Source:
     return Literal(str(numbers[0])) if len(set(numbers)) == 1 else Group(tuple(Literal(str(n)) for n in numbers))
 
@@ -275,8 +274,7 @@ def windows(x: Source, rank: int, kernel: Sequence[int], named: dict[str, list[i
     image = method(x, "unsqueeze", Literal("-1")) if flat else x
     sides = {key: [*values, int(key != "padding")] if flat else values for key, values in named.items()}
     size = group([*kernel, 1] if flat else kernel)
-    options = {key: group(v) for key, v in sides.items() if v != [int(key != "padding")] * 2}
-    return call("torch.nn.functional.unfold", image, size, **options)
+    return call("torch.nn.functional.unfold", image, size, **unusual(sides))
 
 
 def of_windows(

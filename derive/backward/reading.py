@@ -10,7 +10,6 @@ import numpy
 
 from derive.backends import Literal, call
 from derive.backward.formulas import entrywise
-from derive.backward.largest import LARGEST_HANDLERS
 from derive.backward.layers import LAYERS
 from derive.backward.losses import LOSS_HANDLERS
 from derive.backward.maps import MAPS
@@ -38,20 +37,21 @@ HANDLERS: dict[str, Callable[..., Any]] = {
     **PRODUCTS,
     **LAYERS,
     **LOSS_HANDLERS,
-    **LARGEST_HANDLERS,
 }
 MOST_CONSTANT = 64  # entries of a tensor that is written out
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The equations, what comes out, and the value of each step by the name that the graph has for it."""
+    """The equations, what comes out, and the value of each step by the name that the graph has for it.
+
+    `resized` says whether they hold at other sizes, too.
+    """
 
     tape: Tape
     outputs: tuple[Value, ...]
     values: Mapping[str, Any]
-    graph: Graph
-    other: Graph | None
+    resized: bool
 
     @property
     def equations(self) -> list[TapeEquation]:
@@ -74,7 +74,7 @@ def reading(module: Module, other: Module | None) -> Reading:
     for name, one in inputs.items():
         if name in used:
             shape = tuple(map(Size, one.shape, there[name].shape))
-            kind = "float" if one.data is None or one.data.dtype.kind == "f" else kind_of_data(one.data)
+            kind = "float" if one.data is None else kind_of_data(one.data)
             value = tape.given(name, shape, one.wanted and one.data is None, kind)
             known |= {step: value for step, called in graph.inputs.items() if called == name}
     layers, given = module.layers(), graph.inputs.items()
@@ -86,7 +86,7 @@ def reading(module: Module, other: Module | None) -> Reading:
         if not is_passed_over(step):
             known[step.name] = read(tape, step, second, known, names, graph)
     outputs = tuple(known[output.name] for output in graph.outputs)
-    return Reading(tape, outputs, known, graph, None if other is None else beside)
+    return Reading(tape, outputs, known, other is not None)
 
 
 def kind_of_data(data: numpy.ndarray) -> str:
@@ -105,7 +105,7 @@ def constant_tensor(tape: Tape, name: str, data: numpy.ndarray) -> Value:
     code = call(
         "torch.tensor", Literal(repr(data.tolist())), dtype=Literal(dtype), device=Literal(f"{like.text}.device")
     )
-    return tape.add(shape, code, [], None, "", kind=kind)
+    return tape.data(shape, code, "", kind)
 
 
 def at_both_sizes(argument: Any, other: Any, known: Mapping[str, Any]) -> Any:

@@ -302,6 +302,10 @@ class Tape:
         self.equations.append(TapeEquation(tuple(values), code, tuple(operands), pull, push, rows, why, step))
         return values
 
+    def data(self, shape: TensorShape, code: Source, suffix: str, kind: str) -> Value:
+        """What no gradient goes through."""
+        return self.add(shape, code, [], None, "", suffix, kind)
+
     def size(self, size: Size | int) -> Source:
         """A size as a number, by the name of an axis of what is given, as a product of these, or as one of a value.
 

@@ -21,17 +21,15 @@ OF_FUNCTIONAL = {
     *("celu", "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid", "mish", "one_hot"),
     *("pad", "relu6", "selu", "silu", "softplus", "softsign", "tanhshrink", "threshold"),
 }
-RENAMED = {"log_sigmoid": "nn.functional.logsigmoid", "linalg_vector_norm": "linalg.vector_norm"}
-METHODS = {
-    **{
-        name: name
-        for name in (
-            *("chunk", "cumsum", "flatten", "flip", "gather", "index_select", "masked_fill", "mean", "repeat"),
-            *("repeat_interleave", "roll", "scatter_add", "select", "split", "squeeze", "sum", "tril", "triu"),
-            *("unbind", "unflatten", "unsqueeze"),
-        )
-    },
+RENAMED = {
+    "log_sigmoid": "nn.functional.logsigmoid",
+    "linalg_vector_norm": "linalg.vector_norm",
     "split_with_sizes": "split",
+}
+METHODS = {
+    *("chunk", "cumsum", "flatten", "flip", "gather", "index_select", "masked_fill", "mean", "repeat"),
+    *("repeat_interleave", "roll", "scatter_add", "select", "split", "split_with_sizes", "squeeze", "sum", "tril"),
+    *("triu", "unbind", "unflatten", "unsqueeze"),
 }
 NAMED = {"alpha", "approximate", "correction", "rounding_mode"}
 MADE_OF_NOTHING = {"arange", "empty", "eye", "full", "ones", "scalar_tensor", "zeros"}  # of nothing that is there
@@ -86,11 +84,11 @@ def spelled(t: Tape) -> Source:
         return Infix("-", positional[1], positional[0])
     if name == "neg":
         return Minus(positional[0])
+    called = RENAMED.get(name, name)
     if name in METHODS:
         of, *rest = positional
-        return method(of, METHODS[name], *rest, **named)
-    path = f"torch.nn.functional.{name}" if name in OF_FUNCTIONAL else f"torch.{RENAMED.get(name, name)}"
-    return call(path, *positional, **named)
+        return method(of, called, *rest, **named)
+    return call(f"torch.nn.functional.{name}" if name in OF_FUNCTIONAL else f"torch.{called}", *positional, **named)
 
 
 def made_tensor(t: Tape, name: str, step: Step, arguments: Mapping[str, Any]) -> Source:
@@ -136,14 +134,14 @@ def authors_text(line: str) -> str:
 def assigned_names(node: ast.stmt | None) -> list[str]:
     """The variables that a statement gives values to."""
     if isinstance(node, ast.AugAssign | ast.AnnAssign):
-        return [node.target.id] if isinstance(node.target, ast.Name) else []
-    if not isinstance(node, ast.Assign) or len(node.targets) != 1:
+        target: ast.expr = node.target
+    elif isinstance(node, ast.Assign) and len(node.targets) == 1:
+        target = node.targets[0]
+    else:
         return []
-    target = node.targets[0]
-    if isinstance(target, ast.Name):
-        return [target.id]
-    names = [part.id for part in target.elts if isinstance(part, ast.Name)] if isinstance(target, ast.Tuple) else []
-    return names if isinstance(target, ast.Tuple) and len(names) == len(target.elts) else []
+    parts = target.elts if isinstance(target, ast.Tuple) else [target]
+    names = [part.id for part in parts if isinstance(part, ast.Name)]
+    return names if len(names) == len(parts) else []
 
 
 def authors_names(steps: Sequence[Step], layers: Mapping[str, str], outputs: Sequence[str]) -> dict[str, str]:

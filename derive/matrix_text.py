@@ -264,7 +264,9 @@ def binary(operator: str, left: TextNode, right: TextNode) -> TextNode:
         return product_of_nodes(left, right) if operator == "*" else divided(left, right)
     if operator == "^":
         return to_a_power(left, right)
-    if operator == ".^" and right.single:
+    if operator == ".^":
+        if not right.single:
+            raise ValueError(".^ needs a number as the exponent; exp(B.*log(A)) is A.^B where A is positive")
         return TextNode("entry power", left.shape, [left, right])
     if left.single and right.single:
         return TextNode(operator, None, [left, right])
@@ -344,7 +346,8 @@ class Maker:
             constant = OneMatrix if node.kind == "ones" else ZeroMatrix
             return constant(*map(self.size, node.shape))
         if node.kind == "matrix function":
-            return MATRIX_FUNCTIONS[node.value][1](self.made(node.children[0]))
+            inner = self.made(node.children[0])
+            return MATRIX_FUNCTIONS[node.value][1](inner if isinstance(inner, MatrixExpr) else inner * Identity(1))
         values = [self.of(child) for child in node.children]
         if node.kind == "product":
             values = [self.made(child) for child in node.children]

@@ -30,8 +30,8 @@ from derive.programs import (
 class Shares:
     """The softmax P of each row of Z that a backward step has, and the step with P in it.
 
-    If each row of the targets sums to 1, each entry of what is `sent` back to the column of logsumexp is the number
-    `scale`, and the step is shorter.
+    If each row of the `given` matrix sums to 1, each entry of what is `sent` back to the column of logsumexp is the
+    number `scale`, and the step is shorter.
     """
 
     P: MatrixSymbol
@@ -39,6 +39,7 @@ class Shares:
     Z: MatrixSymbol
     step: Equation
     named: MatrixExpr
+    given: MatrixSymbol | None = None
     sent: MatrixSymbol | None = None
     scale: Expr | None = None
     short: MatrixExpr | None = None
@@ -79,8 +80,10 @@ def shares_row(program: Program, shares: Shares) -> Row:
 
 def for_distributions(program: Program, shares: Shares, left: str = "", so: str = "") -> list[Row]:
     """What is left of the step, if it is shorter."""
-    given = f"if each row of ${latex(program, program.inputs[1])}$ sums to 1{so}"
-    return [] if shares.short is None else [Row(left, latex(program, shares.short), given, "")]
+    if shares.short is None or shares.given is None:
+        return []
+    why = f"if each row of ${latex(program, shares.given)}$ sums to 1{so}"
+    return [Row(left, latex(program, shares.short), why, "")]
 
 
 def shares_of(derivation: Derivation) -> list[Shares]:
@@ -104,11 +107,12 @@ def shares_in(derivation: Derivation, column: Equation) -> Shares | None:
     named = elementwise(step.value.formula.xreplace({share: entry(P)}), operands)
     shares = Shares(P, value, shifts(program.equations).get(Z, Z), step, named)
     sent = next((e for e in derivation.backward if e.variable == M), None)
-    scale = None if sent is None else of_row_sums(sent, program.inputs[1])
-    if sent is None or scale is None:
+    sums = None if sent is None else of_row_sums(sent, program)
+    if sent is None or sums is None:
         return shares
+    given, scale = sums
     short = factor_terms(step.value.formula.xreplace({entry(sent.target): scale, share: entry(P)}))
-    return replace(shares, sent=sent.target, scale=scale, short=elementwise(short, operands))
+    return replace(shares, given=given, sent=sent.target, scale=scale, short=elementwise(short, operands))
 
 
 def jacobian_rows(program: Program, P: MatrixSymbol, Z: MatrixSymbol) -> list[Row]:
@@ -128,10 +132,11 @@ def jacobian_rows(program: Program, P: MatrixSymbol, Z: MatrixSymbol) -> list[Ro
     return rows
 
 
-def of_row_sums(equation: Equation, Y: MatrixSymbol) -> Expr | None:
-    """c, of an equation whose value is c times the sums of the rows of Y."""
+def of_row_sums(equation: Equation, program: Program) -> tuple[MatrixSymbol, Expr] | None:
+    """Y and c, of an equation whose value is c times the sums of the rows of an input Y."""
     scale, factors = chain(equation.value)
-    if len(factors) != 2 or factors[1] != OneMatrix(Y.shape[1], 1):
+    if len(factors) != 2 or len(equation.uses) != 1 or equation.uses[0] not in program.inputs:
         return None
+    (Y,) = equation.uses
     multiple = formula_of(factors[0])[0] / entry(Y)
-    return None if multiple.has(*map(entry, equation.uses)) else scale * multiple
+    return None if factors[1] != OneMatrix(Y.shape[1], 1) or multiple.has(entry(Y)) else (Y, scale * multiple)

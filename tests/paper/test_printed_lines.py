@@ -50,6 +50,8 @@ EXPRESSIONS = {
     "logsumexp of a transpose": (total(logsumexp(X.T)), [X]),
     "sizes that are numbers": (total(logsumexp(four_by_three.T)), [four_by_three]),
     "logsumexp of a transposed product": (total(logsumexp((A * S).T)), [A, S]),
+    "softmax alone": (total(HadamardPower(softmax(X), 2)), [X]),
+    "entropy": (-total(HadamardProduct(X, log_softmax(X))), [X]),
     "softmax of a transpose": (total(HadamardPower(softmax(X.T), 2)), [X]),
     "log softmax of a transpose": (total(HadamardProduct(log_softmax(X.T), B.T)), [X]),
     "attention": (total(HadamardProduct(softmax(Q * K.T) * V, B)), [Q, K, V]),

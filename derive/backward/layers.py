@@ -1,16 +1,17 @@
 """Layers and losses that torch has as one operation, as equations of products, linear maps and formulas."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial, wraps
+from math import prod
 from typing import Any
 
 from sympy import Integer, sqrt
 
-from derive.backends import Group, Infix, Literal, Minus, Source, call, dotted, method
+from derive.backends import Group, Index, Infix, Literal, Minus, Range, Source, call, chained, dotted, method
 from derive.backward.formulas import DEGREES, EPSILON, applied_along, entrywise, formula
-from derive.backward.maps import cut_in, masked, reshaped
-from derive.backward.products import affine_map, entrywise_plus, entrywise_times, product
-from derive.backward.tape import ONE_LONG, Handler, Size, Tape, TensorShape, Value, axes
+from derive.backward.maps import ALL_OF_AXIS, cut_in, linear, masked, reshaped
+from derive.backward.products import PRODUCT_RULE, affine_map, entrywise_plus, entrywise_times, product
+from derive.backward.tape import ONE_LONG, Handler, Pulled, Size, Tape, TensorShape, Value, at_both, axes
 from derive.backward.written import spelled
 from derive.modules import DROPOUT, RMS_EPSILON, Refused, exactly
 
@@ -137,6 +138,36 @@ def variance(
     return applied_along(t, kind, x, dims, spelled(t), keepdim, constants={DEGREES: degrees})
 
 
+def product_of_lines(t: Tape, x: Value, dim: int | None = None, keepdim: bool = False) -> Value:
+    """The product of entries along an axis, or of all; to each goes the product of those before and those after it."""
+    if dim is None:
+        count = at_both(lambda sizes: (prod(sizes),), x.shape)
+        flat = linear(t, x, count, method(x.source, "flatten"), lambda g: t.shaped(g, x.shape), "_entries")
+        return product_of_lines(t, flat, 0)
+    kept, axis = {"keepdim": Literal("True")} if keepdim else {}, dim % len(x.shape)
+    place = Literal(str(axis))
+    first, most, rest = (
+        Index(x.source, (*[ALL_OF_AXIS] * axis, Range(Literal(start), Literal(stop))))
+        for start, stop in (("", "1"), ("", "-1"), ("1", ""))
+    )
+    one = call("torch.ones_like", first)
+    ahead = method(call("torch.cat", Group((one, most)), place), "cumprod", place)
+    back = method(call("torch.cat", Group((rest, one)), place), "flip", place)
+    before = t.add(x.shape, ahead, [x], None, "", "_before")
+    after = t.add(x.shape, method(method(back, "cumprod", place), "flip", place), [x], None, "", "_after")
+
+    def times_others(source: Source) -> Source:
+        return chained("*", (source, before.source, after.source))
+
+    def pull(g: Source) -> Pulled:
+        yield x, times_others(g if keepdim else method(g, "unsqueeze", place))
+
+    def push(tangents: Mapping[Value, Source]) -> Source:
+        return method(times_others(tangents[x]), "sum", place, **kept)
+
+    return t.add(t.shape, call("torch.prod", x.source, place, **kept), [x], pull, PRODUCT_RULE, push=push)
+
+
 def scaled_dot_product_attention(
     t: Tape,
     query: Value,
@@ -254,6 +285,7 @@ LAYERS: dict[str, Handler] = {
     "logsumexp": partial(along_lines, "logsumexp"),
     "lstm_cell": lstm_cell,
     "prelu": prelu,
+    "prod": product_of_lines,
     "rms_norm": rms_norm,
     "rnn_relu_cell": partial(recurrent_cell, "relu"),
     "rnn_tanh_cell": partial(recurrent_cell, "tanh"),

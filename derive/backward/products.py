@@ -14,10 +14,13 @@ from derive.backward.maps import averaged, linear, reshaped
 from derive.backward.tape import (
     BatchRows,
     Handler,
+    Pull,
     Pulled,
+    RowsPull,
     RowsPulled,
     Size,
     Tape,
+    TensorShape,
     Value,
     at_both,
     in_turn,
@@ -107,7 +110,6 @@ def product_shape(left: Sequence[int], right: Sequence[int]) -> tuple[int, ...]:
 
 def affine_map(t: Tape, input: Value, weight: Value, bias: Value | None = None, suffix: str = "") -> Value:
     """input weight' + bias, each row by itself."""
-    operands = [one for one in (input, weight, bias) if one is not None]
     rank, shape = len(input.shape), (*input.shape[:-1], weight.shape[0])
 
     def pull(g: Source) -> Pulled:
@@ -127,12 +129,27 @@ def affine_map(t: Tape, input: Value, weight: Value, bias: Value | None = None, 
 
     if len(weight.shape) != 2:
         raise Refused("a weight that is no matrix")
+    return with_bias(t, "linear", (input, weight, bias), {}, shape, pull, by_row, suffix)
+
+
+def with_bias(
+    t: Tape,
+    name: str,
+    given: tuple[Value, Value, Value | None],
+    options: dict[str, Source],
+    shape: TensorShape,
+    pull: Pull,
+    rows: RowsPull,
+    suffix: str = "",
+) -> Value:
+    """A function that is linear in its input, and in weights and a bias, if there is one, together."""
+    operands = [one for one in given if one is not None]
 
     def code(of: Sequence[Value]) -> Source:
-        return call("torch.nn.functional.linear", *(one.source for one in of))
+        return call(f"torch.nn.functional.{name}", *(one.source for one in of), **options)
 
-    push = pushed([linear_in([input], code(operands[:2])), linear_in(operands[1:], code(operands))])
-    return t.add(shape, code(operands), operands, pull, PRODUCT_RULE, suffix, push=push, rows=by_row)
+    push = pushed([linear_in(operands[:1], code(operands[:2])), linear_in(operands[1:], code(operands))])
+    return t.add(shape, code(operands), operands, pull, PRODUCT_RULE, suffix, push=push, rows=rows)
 
 
 def entrywise_plus(t: Tape, left: Value, right: Value, suffix: str = "") -> Value:
@@ -194,6 +211,7 @@ def bilinear_layer(t: Tape, input1: Value, input2: Value, weight: Value, bias: V
 
 
 def convolution(
+    transposed: bool,
     t: Tape,
     input: Value,
     weight: Value,
@@ -202,8 +220,9 @@ def convolution(
     padding: Any = 0,
     dilation: Any = 1,
     groups: int = 1,
+    output_padding: Any = 0,
 ) -> Value:
-    """The adjoint in the image is a transposed convolution; that in the weights is a product with all windows."""
+    """Convolution and the transposed one are each other's adjoints in the image; weights get a product with windows."""
     x, rank = input, len(weight.shape) - 2
     if len(x.shape) != rank + 2:
         raise Refused("an image without a batch")
@@ -216,35 +235,37 @@ def convolution(
     padding = around[padding] if isinstance(padding, str) else per_axis(padding, rank)
     named = {"stride": stride, "padding": padding, "dilation": dilation}
     options = unusual(named)
+    beyond = per_axis(output_padding, rank)
+    if any(more >= step for more, step in zip(beyond, stride, strict=True)):
+        raise Refused(f"output_padding={output_padding}, expected less than the stride")
+    ends = {"output_padding": group(beyond)} if any(beyond) else {}
     grouped = {"groups": Literal(str(groups))} if groups > 1 else {}
-    shape = t.shape
+    names = f"conv{rank}d", f"conv_transpose{rank}d"
+    other, own = names if transposed else reversed(names)
+
+    def in_weights(g: Source, row: str = "") -> Source:
+        image, beside = (g, x.source) if transposed else (x.source, g)
+        return of_windows(image, beside, kernel, named, groups, row)
 
     def pull(g: Source) -> Pulled:
         axes = zip(x.shape[2:], kernel, stride, padding, dilation, strict=True)
-        more = output_padding(t, [(size, 2 * p - d * (k - 1) - 1, s) for size, k, s, p, d in axes])
-        transposed = f"torch.nn.functional.conv_transpose{rank}d"
-        yield x, call(transposed, g, weight.source, **options, **more, **grouped)
-        yield weight, t.shaped(of_windows(x, weight, g, rank, named, groups), weight.shape)
+        sizes = [(size, 2 * p - d * (k - 1) - 1, s) for size, k, s, p, d in axes]
+        more = {} if transposed else unreached(t, sizes)
+        yield x, call(f"torch.nn.functional.{other}", g, weight.source, **options, **more, **grouped)
+        yield weight, t.shaped(in_weights(g), weight.shape)
         if bias is not None:
             yield bias, method(g, "sum", listed([0, *range(2, rank + 2)], rank + 2))
 
     def by_row(by: BatchRows, g: Source) -> RowsPulled:
         if by.axis == 0 and not by.together:
-            each = of_windows(x, weight, g, rank, named, groups, "n")
-            yield weight, method(each, "reshape", by.count, *map(t.size, weight.shape))
+            yield weight, method(in_weights(g, "n"), "reshape", by.count, *map(t.size, weight.shape))
             if bias is not None:
                 yield bias, method(g, "sum", listed(range(2, rank + 2), rank + 2))
 
-    operands = [one for one in (x, weight, bias) if one is not None]
-
-    def code(of: Sequence[Value]) -> Source:
-        return call(f"torch.nn.functional.conv{rank}d", *(one.source for one in of), **options, **grouped)
-
-    push = pushed([linear_in([x], code(operands[:2])), linear_in(operands[1:], code(operands))])
-    return t.add(shape, code(operands), operands, pull, PRODUCT_RULE, push=push, rows=by_row)
+    return with_bias(t, own, (x, weight, bias), {**options, **ends, **grouped}, t.shape, pull, by_row)
 
 
-def output_padding(t: Tape, axes: Sequence[tuple[Size, int, int]]) -> dict[str, Source]:
+def unreached(t: Tape, axes: Sequence[tuple[Size, int, int]]) -> dict[str, Source]:
     """How many entries at each end no window reaches: of a size, what it has more or less, and the stride."""
     left: list[Source] = []
     for size, more, stride in axes:
@@ -268,9 +289,9 @@ def group(numbers: Sequence[int]) -> Source:
     return Literal(str(numbers[0])) if len(set(numbers)) == 1 else Group(tuple(Literal(str(n)) for n in numbers))
 
 
-def windows(x: Source, rank: int, kernel: Sequence[int], named: dict[str, list[int]]) -> Source:
+def windows(x: Source, kernel: Sequence[int], named: dict[str, list[int]]) -> Source:
     """The windows of each image as columns; an image of one axis is one of two, of which one has one entry."""
-    flat = rank == 1
+    flat = len(kernel) == 1
     image = method(x, "unsqueeze", Literal("-1")) if flat else x
     sides = {key: [*values, int(key != "padding")] if flat else values for key, values in named.items()}
     size = group([*kernel, 1] if flat else kernel)
@@ -278,11 +299,11 @@ def windows(x: Source, rank: int, kernel: Sequence[int], named: dict[str, list[i
 
 
 def of_windows(
-    x: Value, weight: Value, g: Source, rank: int, named: dict[str, list[int]], groups: int, row: str = ""
+    image: Source, beside: Source, kernel: Sequence[int], named: dict[str, list[int]], groups: int, row: str
 ) -> Source:
-    """The cotangent of each window times the window, over all windows of all images, or of each."""
-    columns = windows(x.source, rank, [size.here for size in weight.shape[2:]], named)
-    flat = method(g, "flatten", Literal("2")) if rank > 1 else g
+    """What stands beside each window times the window, over all windows of all images, or of each."""
+    columns = windows(image, kernel, named)
+    flat = method(beside, "flatten", Literal("2")) if len(kernel) > 1 else beside
     if groups == 1:
         return call("torch.einsum", Literal(f'"nol, nkl -> {row}ok"'), flat, columns)
     parts = Group((Literal(str(groups)), Literal("-1")))
@@ -302,7 +323,7 @@ def means_of_windows(rank: int, t: Tape, x: Value, kernel_size: Any, stride: Any
         ones = method(g, "new_ones", Group((t.size(channels), Literal("1"), *(Literal(str(k)) for k in kernel))))
         axes = zip(x.shape[2:], kernel, step, around, strict=True)
         options = {key: group(v) for key, v in (("stride", step), ("padding", around)) if any(v)}
-        options |= output_padding(t, [(size, 2 * p - k, s) for size, k, s, p in axes])
+        options |= unreached(t, [(size, 2 * p - k, s) for size, k, s, p in axes])
         share = Infix("/", g, Literal(str(prod(kernel))))
         path = f"torch.nn.functional.conv_transpose{rank}d"
         return call(path, share, ones, **options, groups=t.size(channels))
@@ -336,6 +357,8 @@ def enlarged(rank: int, t: Tape, input: Value, output_size: Any, scale_factors: 
 
 
 PRODUCTS: dict[str, Handler] = {
+    **dict.fromkeys(("conv1d", "conv2d"), partial(convolution, False)),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d"), partial(convolution, True)),
     **dict.fromkeys(("mm", "bmm"), lambda t, x, mat2: product(t, x, mat2)),
     "adaptive_avg_pool1d": partial(adaptive_average, 1),
     "adaptive_avg_pool2d": partial(adaptive_average, 2),
@@ -344,8 +367,6 @@ PRODUCTS: dict[str, Handler] = {
     "avg_pool2d": partial(means_of_windows, 2),
     "baddbmm": lambda t, x, batch1, batch2, beta=1, alpha=1: addmm(t, x, batch1, batch2, beta, alpha),
     "bilinear": bilinear_layer,
-    "conv1d": convolution,
-    "conv2d": convolution,
     "dot": lambda t, x, tensor: product(t, x, tensor),
     "einsum": einsum,
     "linear": affine_map,

@@ -128,6 +128,8 @@ def read(tape: Tape, step: Step, other: Step, known: Mapping[str, Any], names: M
     """
     name = row(step.operation)
     try:
+        if name is None and base_name(step) not in HANDLERS:
+            raise Refused("this operation is not known")
         arguments = {
             key: at_both_sizes(argument, other.arguments[key], known) for key, argument in step.arguments.items()
         }
@@ -142,8 +144,6 @@ def read(tape: Tape, step: Step, other: Step, known: Mapping[str, Any], names: M
         tape.shapes = [tuple(map(Size, *pair)) for pair in zip(step.shapes, other.shapes, strict=True)]
         values = tensor_arguments(arguments)
         moves = any(value.moves for value in values) and step.kind in ("float", "") and not detaches(step)
-        if name is None and base_name(step) not in HANDLERS:
-            raise Refused("this operation is not known")
         if not moves and name not in HANDLERS:
             return tape.add(tape.shape, spelled(tape), values, None, "", kind=step.kind)
         result = handled(name or base_name(step), step, arguments)(tape)

@@ -29,7 +29,8 @@ QUICK = (
     ),
     *("frozen and unused", "glu", "group norm", "hidden keys", "indices", "layer norm", "layout", "losses"),
     *("mean pool", "products", "reductions", "relu", "repeated", "rms norm", "rnn cell", "rope", "silu", "swiglu"),
-    *("margin of an angle", "prelu", "shown keys", "similarity", "tied", "two outputs", "windows of an image"),
+    *("margin of an angle", "prelu", "product of entries", "shown keys", "similarity", "tied", "transposed conv1d"),
+    *("two outputs", "windows of an image"),
 )
 NUMERIC = ("largest of lines", "max pool")  # which is the largest is not decided with symbols
 SLIPPED = ("attention", "classes", "layer norm", "mean pool", "swiglu", "two outputs")

@@ -152,6 +152,15 @@ def test_what_is_hidden_by_a_mask_gives_no_nan():
     assert all(one.isfinite().all() for one in gradients.values())
 
 
+def test_the_gradient_of_a_product_is_that_of_autograd_where_entries_are_0():
+    x = torch.tensor([[0.0, 2.0, 3.0], [0.0, 0.0, 5.0]], dtype=torch.float64, requires_grad=True)
+    for function in (lambda x: x.prod(1), lambda x: x.prod(0), lambda x: x[:1].prod()):
+        text = loaded(module_derivation(function, [x.detach()]).source())
+        y = function(x)
+        (wanted,) = torch.autograd.grad(y.sum(), x)
+        assert torch.equal(text.backward(torch.ones_like(y), text.forward(x.detach())[1])["x"], wanted)
+
+
 @pytest.mark.parametrize(
     ("name", "why"),
     [
@@ -196,6 +205,10 @@ REFUSED = {
         r"aten\.lstm\.input at .*:\d+: with projections of its state",
     ),
     "dropout in training": (lambda s, x: F.dropout(x, 0.5), "dropout in training.*mask"),
+    "a transposed convolution with more at its ends than its stride": (
+        lambda s, x: F.conv_transpose1d(x[None], x[:, None, :2], output_padding=1, dilation=2),
+        r"aten\.conv_transpose1d.*at .*:\d+: output_padding=\(1,\), expected less than the stride",
+    ),
     "an operation that is not known": (lambda s, x: torch.fft.fft(x).real, r"aten\.fft.*not known"),
     "a slope that is not known": (lambda s, x: x.cumprod(1), r"aten\.cumprod.*at .*:\d+: its backward is not known"),
     "a norm": (lambda s, x: torch.linalg.vector_norm(x, 3), "p=3"),
@@ -208,6 +221,11 @@ def test_what_is_not_known_is_refused_with_its_line(why):
     with pytest.raises(Refused, match=message) as caught:
         module_derivation(Of(function), [r(2, 3)])
     assert "test_module_text.py:" in str(caught.value)
+
+
+def test_what_is_computed_without_gradients_is_refused_in_words():
+    with pytest.raises(Refused, match="grad_enabled: this operation is not known"):
+        module_derivation(lambda x: x * torch.no_grad()(torch.mean)(x), [r(2, 3)])
 
 
 def test_names_that_the_text_has_for_itself_are_refused():

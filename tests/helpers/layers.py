@@ -350,6 +350,10 @@ LAYERS = {  # what makes one, and its arguments
         ),
         lambda: [r(3, 2) - 0.5, r(2), r(3, 2, 1) - 0.5, r(1)],
     ),
+    "product of entries": (
+        lambda: Of(lambda s, x: x.prod(1, keepdim=True) * x.prod(0) + x.prod()),
+        lambda: [r(2, 3)],
+    ),
     "products": (
         lambda: Of(
             lambda s, x, y, v: (
@@ -395,6 +399,11 @@ LAYERS = {  # what makes one, and its arguments
     ),
     "swiglu": (SwiGLU, lambda: [r(2, 4)]),
     "tied": (Tied, lambda: [i(2, 3)]),
+    "transposed conv1d": (lambda: nn.ConvTranspose1d(4, 2, 3, 2, 1, 1, groups=2), lambda: [r(2, 4, 2)]),
+    "transposed conv2d": (
+        lambda: nn.ConvTranspose2d(2, 2, (3, 2), (2, 1), (1, 0), bias=False, dilation=(1, 2)),
+        lambda: [r(2, 2, 3, 2)],
+    ),
     "transformer encoder layer": (
         lambda: nn.TransformerEncoderLayer(4, 2, 8, 0.0, batch_first=True),
         lambda: [r(2, 3, 4)],

@@ -21,7 +21,7 @@ from sympy import Expr, nan
 from derive.problems import ANEW, Network
 from derive.proof.certificate import Evidence, NotProved
 from derive.proof.contexts import naming, recording, uncut
-from derive.proof.points import SHOWN, NetworkPoint, Vector, agree_to_digits, as_entries, as_mpf, hold
+from derive.proof.points import SHOWN, NetworkPoint, Vector, agree_to_digits, as_entries, as_mpf
 from derive.proof.precision import differing_digits, settled
 from derive.proof.source import run_source
 from derive.proof.tensor import Cut, Tensor, read_only
@@ -92,10 +92,7 @@ class RowsOfPoint:
         self.network, self.point, self.places, self.shapes = network, point, places, network.shapes
         self.parameters, self.direction = self.cut(point.parameters), self.cut(point.direction)
         self.x, self.y = (read_only([as_entries(data[n]) for n in places]) for data in (point.x, point.y))
-
-    @property
-    def N(self) -> int:
-        return len(self.places)
+        self.N = len(places)
 
     def cut(self, numbers: Vector) -> list[Tensor]:
         """A flat vector as parameters."""
@@ -138,7 +135,7 @@ class RowsOfPoint:
             def wanted(along: Vector | None = None, n: int = n) -> mpf:
                 return self.point.true("slope", n, along) / divisor(self.network, 1)
 
-            self.like_parameters(f"{what}: dL{place}/d", [part[place] for part in parts], wanted)
+            self.like_parameters(f"{what}: dL{place}/d", [Tensor(part.entries[place]) for part in parts], wanted)
 
     def input_grad(self, what: str, result: Any) -> None:
         got = tensor(result, self.x.shape, what)
@@ -186,8 +183,10 @@ class RowsOfPoint:
         here, there = differing_digits(together, wanted())
         raise NotProved(f"{names[0]} and the others are wrong together: {here} where it should be {there}")
 
-    def entry(self, name: str, got: Expr, wanted: mpf) -> None:
-        hold(name, as_mpf(got, name), wanted)
+    def entry(self, name: str, entry: Expr, wanted: mpf) -> None:
+        got = as_mpf(entry, name)
+        if not agree_to_digits(got, wanted):
+            raise NotProved(f"{name} is wrong: {' at a point where it should be '.join(differing_digits(got, wanted))}")
 
 
 def results_of(result: Any, count: int, what: str) -> list[Any]:
@@ -247,10 +246,11 @@ class Calls:
                 copy_into(one.direction, fast.parameters)
                 flat = read_only(fast.flat_parameters.entries)
                 copy_into(one.parameters, fast.parameters)
-            kept = [self.called(fast, path, point, count, flat if forms else None, leave) for count in CALLED]
+            called = [self.rows(point, count) for count in CALLED]
+            results = [self.called(fast, path, rows, flat if forms else None, leave) for rows in called]
             self.batches(fast, path, point, leave)
-            for rows, what, result in kept if forms else ():
-                rows.value_and_grad(f"{what}, copied,", result)
+            for rows, result in zip(called, results, strict=True) if forms else ():
+                rows.value_and_grad(f"{path}: value_and_grad with N = {rows.N}, copied,", result)
             pairs = zip(fast.parameters, one.parameters, strict=True)
             if any((mine.entries != given.entries).any() for mine, given in pairs):
                 raise NotProved(f"{path}: the parameters are no longer what they were")
@@ -261,60 +261,50 @@ class Calls:
         for N in UNCUT:
             fast._chunk = fast._hvp_chunk = fast._each_chunk = N
             rows = self.rows(point, N)
-            calls = (
-                ("value_and_grad", fast.value_and_grad, (rows.x, rows.y)),
-                ("value_and_grad", fast.accumulate, ([(rows.x, rows.y)],)),
-                ("per_sample_grad", fast.per_sample_grad, (rows.x, rows.y)),
-                ("hvp", fast.hvp, (rows.x, rows.y, rows.direction)),
-            )
+            what = f"{path}: value_and_grad with N = {N}"
             try:
-                for name, method, given in calls:
-                    what = f"{path}: {name} with N = {N}"
-                    with self.run(what, True), uncut(N):
-                        result = method(*given)
-                    getattr(rows, name)(what, result)
+                with uncut(N):
+                    self.called(fast, path, rows, None, True)
+                    self.call(rows.value_and_grad, what, True, fast.accumulate, [(rows.x, rows.y)])
                 return
             except NotProved as error:
                 if UNCUT[-1] == N or not isinstance(error.__cause__, Cut):
                     raise
 
-    def called(
-        self, fast: Any, path: Path, point: NetworkPoint, count: int, flat: Tensor | None, leave: bool
-    ) -> tuple[RowsOfPoint, str, Any]:
-        """Calls each method; with a flat direction in its other form. What is written is unset after, unless left."""
-        rows, what = self.rows(point, count), f"{path}: value_and_grad with N = {count}"
-        with self.run(what, leave):
-            result = fast.value_and_grad(rows.x, rows.y) if flat is None else fast.value_and_grad(rows.x, rows.y, True)
-            rows.value_and_grad(what, result)
-        kept = rows, what, result
-
-        what = f"{path}: per_sample_grad with N = {count}"
-        out = None if flat is None else Tensor(numpy.full((self.network.entries, count), nan, dtype=object))
-        with self.run(what, leave):
-            result = fast.per_sample_grad(rows.x, rows.y, out)
-            rows.per_sample_grad(what, result)
-        if out is not None and not all(numpy.shares_memory(part.entries, out.entries) for part in result):
-            raise NotProved(f"{what}: is no view of out")
-
-        what = f"{path}: hvp with N = {count}"
-        with self.run(what, leave):
-            rows.hvp(what, fast.hvp(rows.x, rows.y, rows.direction if flat is None else flat))
-        return kept
+    def called(self, fast: Any, path: Path, rows: RowsOfPoint, flat: Tensor | None, leave: bool) -> Any:
+        """Calls each method, with a flat direction in its other form, and gives what value_and_grad returns."""
+        out = None if flat is None else Tensor(numpy.full((self.network.entries, rows.N), nan, dtype=object))
+        calls = (
+            ("value_and_grad", fast.value_and_grad, flat is not None),
+            ("per_sample_grad", fast.per_sample_grad, out),
+            ("hvp", fast.hvp, rows.direction if flat is None else flat),
+        )
+        words = f"with N = {rows.N}"
+        value_and_grad, each, _ = [
+            self.call(getattr(rows, name), f"{path}: {name} {words}", leave, method, rows.x, rows.y, given)
+            for name, method, given in calls
+        ]
+        if out is not None and not all(numpy.shares_memory(part.entries, out.entries) for part in each):
+            raise NotProved(f"{path}: per_sample_grad {words}: is no view of out")
+        return value_and_grad
 
     def batches(self, fast: Any, path: Path, point: NetworkPoint, leave: bool) -> None:
         whole = self.rows(point, sum(BATCHES))
         stops = pairwise(accumulate(BATCHES, initial=0))
         batches = [RowsOfPoint(self.network, point, whole.places[start:stop]) for start, stop in stops]
         what = f"{path}: accumulate of {' and '.join(map(str, BATCHES))} rows"
-        with self.run(what, leave):
-            whole.value_and_grad(what, fast.accumulate((rows.x, rows.y) for rows in batches))
+        self.call(whole.value_and_grad, what, leave, fast.accumulate, ((rows.x, rows.y) for rows in batches))
 
-    @contextmanager
-    def run(self, what: str, leave: bool) -> Iterator[None]:
+    def call(
+        self, hold: Callable[[str, Any], None], what: str, leave: bool, method: Callable[..., Any], *given: Any
+    ) -> Any:
+        """The result of a call, once it is held to be right; what the call writes is unset after, unless left."""
         with running(what), naming(evaluated), recording() as written:
-            yield
+            result = method(*given)
+            hold(what, result)
         for memory in () if leave else written:
             memory[...] = nan
+        return result
 
 
 def make_decimal(namespace: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from sympy import Expr, Float
 from derive.problems import Network
 from derive.proof.certificate import NotProved
 from derive.proof.loops import OF_DECIMALS, Layer, Loops
-from derive.proof.precision import differing_digits, quotient
+from derive.proof.precision import quotient
 
 SHOWN = 45  # digits that must agree
 TRIES = 60
@@ -136,9 +136,3 @@ def as_mpf(entry: object, where: str) -> mpf:
 
 def agree_to_digits(got: mpf, wanted: mpf) -> bool:
     return abs(got - wanted) <= (1 + abs(wanted)) / mpf(10) ** SHOWN
-
-
-def hold(name: str, got: mpf, wanted: mpf) -> None:
-    """Raises NotProved where they do not agree."""
-    if not agree_to_digits(got, wanted):
-        raise NotProved(f"{name} is wrong: {' at a point where it should be '.join(differing_digits(got, wanted))}")

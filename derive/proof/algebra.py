@@ -67,14 +67,6 @@ class Algebra(Atoms):
             return finer.identical(left, right, most)
         return self.is_zero(self.polynomial(left) - self.polynomial(right), most)
 
-    def same(self, left: Expr, right: Expr, most: int) -> bool:
-        """Whether they are identical whatever the values of the atoms, in polynomials of so many terms."""
-        try:
-            difference = self.polynomial(left) - self.polynomial(right)
-            return not in_ring(difference, difference.free_symbols, most)
-        except TooLarge:
-            return False
-
     def polynomial(self, expr: Expr) -> Expr:
         """The expression with symbols in the place of everything that is not + and *.
 

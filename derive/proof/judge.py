@@ -1,16 +1,15 @@
 """Decides claims that two scalar expressions are identical, and says where they are not.
 
 What is shown whatever the values of symbols holds for anything that these stand for. So names stand for the sums that
-the expressions are made of, and a symbol for what both have in common, as long as that is enough.
+the expressions are made of, as long as that is enough.
 """
 
 from collections import Counter
 from collections.abc import Iterable
-from functools import lru_cache
 from random import Random
 
 from mpmath import mp
-from sympy import Abs, Add, Dummy, Expr, Integer, Max, Min, Mul, Rational, Symbol, preorder_traversal, sign
+from sympy import Abs, Expr, Integer, Max, Min, Rational, Symbol, sign
 from sympy.core.relational import Relational
 
 from derive.proof.algebra import algebras
@@ -57,7 +56,7 @@ class Judge:
         """
         if emitted == derivative:
             return True
-        emitted, derivative = self.sums.aligned(factored_out(emitted), factored_out(derivative))
+        emitted, derivative = self.sums.aligned(emitted, derivative)
         alike, found = self.sums.alike(emitted, derivative), None
         if alike:
             found = self.decided(emitted, derivative) or self.in_full(emitted, derivative)
@@ -76,9 +75,7 @@ class Judge:
 
     def decided(self, left: Expr, right: Expr) -> bool:
         """Whether the two are identical over their names, and short enough for that to be found out soon."""
-        left, right = self.sums.aligned(left, right)
-        shorter = abstract(left, right)
-        return self.plain.same(*shorter, MOST_TERMS[0]) or self.identical(MOST_TERMS[:1], (left, right)) is True
+        return self.identical(MOST_TERMS[:1], self.sums.aligned(left, right)) is True
 
     def in_full(self, left: Expr, right: Expr) -> bool | None:
         """Whether the two are identical, over their names or written out; None if that is too long to be found out."""
@@ -148,26 +145,3 @@ def drawn_entry(number: int, symbol: Symbol) -> Rational:
     random = Random(f"{number} {symbol.name}")
     scale = JUDGED_MAGNITUDES[number % len(JUDGED_MAGNITUDES)] if number >= COMPARED_AT else Integer(2)
     return scale * Rational(random.randint(-JUDGED_DENOMINATOR, JUDGED_DENOMINATOR), JUDGED_DENOMINATOR)
-
-
-def abstract(left: Expr, right: Expr) -> tuple[Expr, Expr]:
-    """The two with a symbol in the place of each sum of one symbol, as slopes are, that both have."""
-    sums = (
-        {p for p in preorder_traversal(expr) if isinstance(p, Add) and len(p.free_symbols) == 1}
-        for expr in (left, right)
-    )
-    symbols = {part: Dummy(real=True) for part in set.intersection(*sums)}
-    return left.xreplace(symbols), right.xreplace(symbols)
-
-
-@lru_cache(maxsize=100_000)
-def factored_out(expr: Expr) -> Expr:
-    """The same with what all terms of a sum have in common in front of it, from the innermost sums outwards."""
-    if not isinstance(expr, Add | Mul):
-        return expr
-    expr = expr.func(*map(factored_out, expr.args))
-    terms = [Mul.make_args(term) for term in Add.make_args(expr)]
-    common = [part for part in terms[0] if not part.is_Number and all(part in term for term in terms)]
-    if len(terms) == 1 or not common:
-        return expr
-    return Mul(*common, Add(*(Mul(*(part for part in term if part not in common)) for term in terms)))

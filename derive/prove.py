@@ -17,21 +17,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from derive.packages import render
-from derive.problems import MOST_PROVED, Network, network_of, text_of
-from derive.proof import Certificate, NotProved, check_imports, prove, texts_of_build
+from derive.problems import MOST_PROVED, Network
+from derive.proof import Certificate, NotProved, TooWide, check_imports, prove, texts_of_build
 
 SECONDS_OF_PROOF = 3600  # seconds of work; what is emitted takes minutes at most
 NARROW = 3  # units of a layer of a twin, at most
 PROVED = ("backward.py", "fast.py")  # files whose functions are compared with the twin's
-
-
-def wide_network(folder: Path) -> Network | None:
-    """The network of a package that is too wide to be proved; None for any other, and where there is none."""
-    try:
-        network = network_of(text_of(folder / "backward.py"), folder / "backward.py")
-    except (OSError, ValueError, TypeError):
-        return None  # prove says what is wrong
-    return network if network.entries > MOST_PROVED else None
 
 
 def twin_of(network: Network) -> Network:
@@ -101,11 +92,11 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         with watched():
-            if (network := wide_network(options.folder)) is not None:
-                certificate, words = prove_twin(options.folder, network, options.seconds)
-                print(words, file=sys.stderr if options.json else sys.stdout)
-            else:
+            try:
                 certificate = prove(options.folder, options.seconds)
+            except TooWide as wide:
+                certificate, words = prove_twin(options.folder, wide.network, options.seconds)
+                print(words, file=sys.stderr if options.json else sys.stdout)
     except NotProved as error:
         print(f"NOT proved: {one_line(str(error))}", file=sys.stderr)
         return 1

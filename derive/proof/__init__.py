@@ -5,7 +5,7 @@ from derive.proof.certificate import Certificate, Evidence, NotProved
 from derive.proof.expressions import MOST_SYMBOLS, certify
 from derive.proof.intermediates import Intermediates
 from derive.proof.judge import Judge
-from derive.proof.networks import prove
+from derive.proof.networks import TooWide, prove
 from derive.proof.precision import differing_digits, settled, step
 from derive.proof.stand_in import torch_stand_in
 from derive.proof.tensor import Tensor, symbol_entries, symbols
@@ -18,6 +18,7 @@ __all__ = [
     "Judge",
     "NotProved",
     "Tensor",
+    "TooWide",
     "certify",
     "check_imports",
     "differing_digits",

@@ -52,11 +52,22 @@ AS_BACKWARD = "every entry is identical to what backward.py computes"
 AS_THE_TEMPLATE = "word for word as the template has them, whose words tests hold"
 
 
+class TooWide(ValueError):
+    """Of a package whose `network` has more weights than can be proved entry by entry."""
+
+    def __init__(self, path: Path, network: Network) -> None:
+        super().__init__(
+            f"{path}: {network.entries} weights and biases are more than the {MOST_PROVED} that can be proved entry "
+            "by entry; build and prove a narrower network, the derivation is the same for any widths"
+        )
+        self.network = network
+
+
 def prove(folder: Path, seconds: float | None = None) -> Certificate:
     """The certificate of the package in a folder.
 
     Raises NotProved with the first entry that fails, or with what is not shown after so many seconds of work, OSError
-    or ValueError where there is no such package or where it is too large. Only the main thread can be given a limit.
+    or ValueError where there is no such package, TooWide for a large one. Only the main thread can be given a limit.
     """
     path = Path(folder) / "backward.py"
     try:
@@ -65,10 +76,7 @@ def prove(folder: Path, seconds: float | None = None) -> Certificate:
         raise ValueError(f"{path}: no such file; name the folder of a package that derive.build wrote") from None
     network = network_of(source, path)
     if network.entries > MOST_PROVED:
-        raise ValueError(
-            f"{path}: {network.entries} weights and biases are more than the {MOST_PROVED} that can be proved entry "
-            "by entry; build and prove a narrower network, the derivation is the same for any widths"
-        )
+        raise TooWide(path, network)
     texts = texts_of_build(path.parent)
     sources = {path.with_name(name): texts.pop(name) for name in ("backward.py", "fast.py") if name in texts}
     native = {name: texts[name] for name in (*NATIVE, DEVICE) if name in texts}

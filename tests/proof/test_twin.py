@@ -7,12 +7,14 @@ import pytest
 from derive import prove
 from derive.packages import render
 from derive.problems.network import Network
+from derive.proof import networks
 from derive.system import write_package
 
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    monkeypatch.setattr(prove, "MOST_PROVED", 10)
+    for module in (prove, networks):
+        monkeypatch.setattr(module, "MOST_PROVED", 15)
     write_package(tmp_path / "wide", render(Network((2, 5, 1), "tanh")))
     return tmp_path / "wide"
 
@@ -20,7 +22,7 @@ def package(tmp_path, monkeypatch):
 def test_the_twin_is_proved_and_what_is_shared_is_named(package, capsys):
     assert prove.main([str(package)]) == 0
     said = capsys.readouterr().out
-    assert "21 weights and biases are more than the 10" in said
+    assert "21 weights and biases are more than the 15" in said
     assert re.search(r"backward\.py: [^;]*value_and_grad[^;]*; fast\.py: [^.]*value_and_grad", said)
     assert "proved: the package twin, 2-3-1, tanh" in said
     assert "network.c" not in said.partition("proved: the package")[0]

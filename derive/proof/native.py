@@ -28,17 +28,9 @@ C_CONSTANT = re.compile(r"^static const real (\w+) = ([\d.e+-]+)(f?); /\* (.*) \
 SAFE = re.compile(r"(?:sqrt|pi|exp|log|E|[\d+\-*/() .])+")
 NAMED_FUNCTIONS = {name: row.func for name, row in FUNCTIONS.items() if isinstance(row, NamedFunction)}
 KNOWN: dict[str, Callable[..., Any]] = {
-    "exp": sympy.exp,
-    "log": sympy.log,
-    "tanh": sympy.tanh,
-    "erf": sympy.erf,
-    "sin": sympy.sin,
-    "cos": sympy.cos,
+    **{name: getattr(sympy, name) for name in ("Abs", "cos", "erf", "exp", "log", "sign", "sin", "sqrt", "tanh")},
     "near_sin": sympy.sin,
     "near_cos": sympy.cos,
-    "sqrt": sympy.sqrt,
-    "Abs": sympy.Abs,
-    "sign": sympy.sign,
     "larger": sympy.Max,
     "smaller": sympy.Min,
     "power": lambda x, exponent: x**exponent,

@@ -55,8 +55,8 @@ def quotient(at: Callable[[mpf], Any]) -> Any:
 
 
 def differing_digits(got: Any, wanted: Any) -> tuple[str, str]:
-    """Two numbers, of SymPy or mpmath, to the first digit that differs, and two more."""
-    numbers = [mp.make_mpf(number._mpf_) if hasattr(number, "_mpf_") else mpf(int(number)) for number in (got, wanted)]
+    """Two numbers, real or not, of SymPy or mpmath, to the first digit that differs, and two more."""
+    numbers = [mp.mpmathify(number) for number in (got, wanted)]
     for count in range(4, max(mp.dps, LEAST)):
         if len({mp.nstr(number, count) for number in numbers}) > 1:
             break

@@ -87,6 +87,13 @@ def test_a_right_answer_is_right_however_it_is_written(name):
         assert {a.words for a in examiner.answers({name: text}) if a.name == name} == {""}, text
 
 
+@pytest.mark.parametrize("text", ["torch.log(y)", "torch.sqrt(y) - y"])
+def test_what_has_a_value_for_targets_alone_is_wrong_in_words(text):
+    """Those of cross_entropy are positive; the prover's numbers are not."""
+    right, words = verdicts(Network((2, 3, 3), "tanh", loss="cross_entropy"), {"delta2": text})["delta2"]
+    assert not right and words.startswith("differs: ")
+
+
 def test_a_square_matrix_that_is_merely_wrong_is_not_called_transposed():
     examiner = Examiner(Network((2, 3, 3, 1)))
     for text, transposed in (("a1.T @ delta2", True), ("delta2.T @ a1 + W2", False)):

@@ -33,6 +33,7 @@ from derive.proof.tensor import (
     exact_number,
     float64_operands,
     of_entries,
+    real,
     sizes,
     stored,
     values,
@@ -59,7 +60,8 @@ def clamp(tensor: Tensor, /, min: Any = None, max: Any = None) -> Tensor:
 
 
 def of_two_entries(function: Callable[[Expr, Expr], Expr]) -> Callable[[Tensor, Tensor], Tensor]:
-    return lambda left, right, /: with_names(numpy.frompyfunc(function, 2, 1)(values(left), values(right)))
+    of_both = numpy.frompyfunc(lambda one, other: real(function(one, other)), 2, 1)
+    return lambda left, right, /: with_names(of_both(values(left), values(right)))
 
 
 atan2 = of_two_entries(lambda y, x: Integer(0) if x == y == 0 else sympy.atan2(y, x))

@@ -120,7 +120,7 @@ a.addcmul_(2, b); a.add_(b, alpha=2); a.div_(b, rounding_mode="floor"); a.fill_(
 a.sub_(None); a[0] = 1; r = {a: 1}[a]; r = a in [a]; r = a is a; r = not n; r = n and a; r = n or a; r = a < b < v
 r = float(n); r = int(n); r = round(n); r = abs(a); r = divmod(a, 2); r = a // 2; r = a % 2; r = [*a]
 r = list(zip(a, b)); r = max(v); r = sorted(v); r = len(n); r = f"{n}" == f"{a}"; r = a.shape == b.shape
-r = a.shape[0] / 4 * a; r = a.__class__ is t; r = t.where(a=1)
+r = a.shape[0] / 4 * a; r = a.__class__ is t; r = t.where(a=1); r = t.xlogy(p, -p); r = t.special.xlog1py(p, -3 - p)
 """
 
 

@@ -128,6 +128,7 @@ def test_what_is_the_same_is_right():
         ("((" * 400 + "))" * 400, "cannot be read"),
         ("delta3 ** (10 ** 10)", "powers up to 64"),
         ("W3 / 0", "is not finite"),
+        ("torch.xlogy(W3, -torch.exp(W3))", "is not finite"),
         ("2(z3 - y)", "2(z3 - y): a * is missing between two factors"),
         ("(z3 - y)(a2)", "a * is missing between two factors"),
         ("z3 (a2)", "a * is missing between two factors"),

@@ -45,7 +45,7 @@ from derive.backward.tape import (
 )
 from derive.calculus import pull_back
 from derive.formulas import over
-from derive.modules import Refused, definition, exact_numbers
+from derive.modules import Refused, definition, exactly, lifted_by
 from derive.operations import Operation
 from derive.programs import PLAIN, Elementwise, Equation, Program, entry, formula_of
 
@@ -98,7 +98,7 @@ def entrywise(
             return sizes[operand]
         return numpy.asarray(symbols[operand], dtype=object) if isinstance(operand, Value) else operand
 
-    with exact_numbers():
+    with lifted_by(exactly):
         formula = sympy.sympify(numpy.asarray(definition(*map(given, operands)), dtype=object).item())
     shape = at_both(lambda *shapes: numpy.broadcast_shapes(*shapes), *(value.shape for value in values))
     sources = {sizes[size]: source for size, source in counts.items()}

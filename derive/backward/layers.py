@@ -34,9 +34,9 @@ def weighed_by_channel(t: Tape, x: Value, weight: Value | None, bias: Value | No
     return weighed(t, x, *shaped)
 
 
-def standardized(t: Tape, x: Value, dims: Sequence[int], eps: Any, suffix: str) -> Value:
-    """x less its mean, over its deviation, both along these axes."""
-    return applied_along(t, "standardized", x, list(dims), suffix=suffix, constants={EPSILON: Literal(repr(eps))})
+def standardized(t: Tape, x: Value, dims: Sequence[int], eps: Any, suffix: str, kind: str = "standardized") -> Value:
+    """x less its mean, over its deviation, both along these axes; or over the root of the mean of its squares."""
+    return applied_along(t, kind, x, list(dims), suffix=suffix, constants={EPSILON: Literal(repr(eps))})
 
 
 def hat(weight: Value | None, bias: Value | None = None) -> str:
@@ -59,9 +59,8 @@ def rms_norm(
     t: Tape, input: Value, normalized_shape: Sequence[int], weight: Value | None = None, eps: Any = None
 ) -> Value:
     dims = range(len(input.shape) - len(normalized_shape), len(input.shape))
-    small = Literal(repr(RMS_EPSILON if eps is None else eps))
-    found = applied_along(t, "rms", input, list(dims), suffix=hat(weight), constants={EPSILON: small})
-    return weighed(t, found, weight, None)
+    small = RMS_EPSILON if eps is None else eps
+    return weighed(t, standardized(t, input, dims, small, hat(weight), "rms"), weight, None)
 
 
 def group_norm(

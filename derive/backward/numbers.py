@@ -17,8 +17,9 @@ from derive.modules import (
     Module,
     ModulePoint,
     Wrong,
-    in_decimals,
+    decimal,
     inner,
+    lifted_by,
     point_with_value,
     run,
 )
@@ -40,7 +41,7 @@ def hold_numbers(module: Module, text: Text) -> None:
 
 
 def at(graph: Graph, inputs: Mapping[str, Input], text: Text, seed: int) -> None:
-    with in_decimals():
+    with lifted_by(decimal):
         point = point_with_value(graph, inputs, seed, (1,))
         moved = {key: point.drawn(point.given[key].shape, False) for key in text.returned["backward"]}
         given = {**point.given, **point.cotangents, **{f"d_{key}": one for key, one in moved.items()}}

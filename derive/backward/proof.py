@@ -15,7 +15,7 @@ from sympy import Add, Expr, Symbol
 
 from derive.backward.instrumented import BACK
 from derive.backward.lines import ZERO, Lines, Text, in_place, same_arrays
-from derive.modules import Array, Module, Refused, Wrong, each, exact_numbers
+from derive.modules import Array, Module, Refused, Wrong, each, exactly, lifted_by
 from derive.proof import NotProved
 from derive.system import progress
 
@@ -167,7 +167,7 @@ def prove_lines(module: Module, text: Text, forward: Mapping[str, str], names: N
 
     Raises Wrong with the first entry that is wrong, and Refused where nothing can be said.
     """
-    with exact_numbers():
+    with lifted_by(exactly):
         lines = Lines(module, text, forward)
         try:
             lines.of_text()

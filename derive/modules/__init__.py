@@ -1,6 +1,6 @@
 """Torch modules: their graphs as torch.export records them, what each operation is by definition, and audits."""
 
-from derive.modules.entries import Array, each, exact_numbers, exactly, inner, is_float, of_data
+from derive.modules.entries import Array, decimal, each, exactly, inner, is_float, lifted_by, of_data
 from derive.modules.entrywise import ENTRYWISE_OPERATIONS
 from derive.modules.evaluate import (
     MEANINGLESS,
@@ -17,7 +17,7 @@ from derive.modules.identity import has_largest, symbols_of
 from derive.modules.layers import RMS_EPSILON
 from derive.modules.layout import ENDLESS
 from derive.modules.named import add_module, module_and_example
-from derive.modules.points import AGREEING, Different, ModulePoint, in_decimals, point_with_value
+from derive.modules.points import AGREEING, Different, ModulePoint, point_with_value
 from derive.modules.refusal import DROPOUT, Refused, Wrong
 from derive.modules.sizes import different_sizes, telling_sizes
 from derive.modules.steps import Graph, Input, Ref, Step
@@ -47,19 +47,19 @@ __all__ = [
     "Wrong",
     "add_module",
     "audit",
+    "decimal",
     "definition",
     "detaches",
     "different_sizes",
     "each",
-    "exact_numbers",
     "exactly",
     "example_shapes",
     "has_largest",
-    "in_decimals",
     "inner",
     "is_float",
     "is_passed_over",
     "known_at_first",
+    "lifted_by",
     "module_and_example",
     "of_data",
     "per_axis",

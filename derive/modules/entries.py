@@ -5,7 +5,7 @@ those. A truth value that depends on symbols is a SymPy condition.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -55,11 +55,6 @@ def lifted_by(lifting: Callable[[Any], ArrayEntry]) -> Iterator[None]:
         yield
     finally:
         NUMBERS.pop()
-
-
-def exact_numbers() -> AbstractContextManager[None]:
-    """The context in which numbers are exact ones of SymPy's."""
-    return lifted_by(exactly)
 
 
 def lifted(number: Any) -> ArrayEntry:

@@ -1,7 +1,6 @@
 """Numbers of many digits at which a backward is held against differences of what its module computes."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from random import Random
 from typing import Any
 
@@ -9,7 +8,7 @@ import mpmath
 import numpy
 from mpmath import mpf
 
-from derive.modules.entries import Array, ArrayEntry, decimal, inner, lifted_by, of_data
+from derive.modules.entries import Array, ArrayEntry, inner, of_data
 from derive.modules.evaluate import run
 from derive.modules.refusal import Refused, Wrong
 from derive.modules.steps import Graph, Input
@@ -157,8 +156,3 @@ def point_with_value(graph: Graph, inputs: Mapping[str, Input], seed: int, magni
         except Undefined:
             seed += 1000
     raise Nowhere("found no numbers at which the module has finite values")
-
-
-def in_decimals() -> AbstractContextManager[None]:
-    """The context in which points are computed with."""
-    return lifted_by(decimal)

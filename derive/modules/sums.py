@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from functools import cache, partial, reduce, wraps
 from operator import mul
-from string import ascii_letters
 from typing import Any
 
 import numpy
@@ -26,7 +25,6 @@ from derive.modules.entries import (
 )
 from derive.modules.refusal import Refused
 
-OF_DOTS = "ABCDEFGH"
 LARGEST_WITH_MINORS = 5  # rows of a matrix of which minors are taken
 Dims = int | Sequence[int] | None
 
@@ -217,31 +215,12 @@ def outer(x: Array, vec2: Array) -> Array:
 
 def einsum(equation: str, tensors: Sequence[Array]) -> Array:
     """Sums of products over the letters that the result has not; ... stands for all axes that have no letter."""
-    left, _, right = equation.replace(" ", "").partition("->")
-    for part, one in zip(left.split(","), tensors, strict=True):
-        if "..." in part:
-            others = OF_DOTS[: one.ndim - len(part) + 3]
-            left, right = left.replace("...", others), right.replace("...", others)
-            break
-    letters = [list(part) for part in left.split(",")]
-    if any(letter not in ascii_letters for part in letters for letter in part):
-        raise Refused(f"einsum of {equation}")
-    right = right if "->" in equation else "".join(sorted(c for c in set(left) - {","} if left.count(c) == 1))
-    sizes = {
-        c: size for part, one in zip(letters, tensors, strict=True) for c, size in zip(part, one.shape, strict=True)
-    }
-    gone = [letter for letter in sizes if letter not in right]
-    found = numpy.empty([sizes[letter] for letter in right], dtype=object)
-    factors = [floats(one) for one in tensors]
-    for place in numpy.ndindex(*found.shape):
-        fixed = dict(zip(right, place, strict=True))
-        terms = []
-        for inside in numpy.ndindex(*(sizes[letter] for letter in gone)):
-            at = fixed | dict(zip(gone, inside, strict=True))
-            pairs = zip(letters, factors, strict=True)
-            terms.append(product_of_entries([one[tuple(at[c] for c in part)] for part, one in pairs]))
-        found[place] = entries_sum(terms)
-    return found
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    dots = "..." if arrow and "..." in left and "..." not in right else ""  # which torch sums over, and numpy does not
+    found = numpy.einsum(f"{left}{arrow}{dots}{right}", *map(floats, tensors), optimize=False)
+    return (
+        along_axes(entries_sum, found, range(found.ndim - len(right))) if dots else numpy.asarray(found, dtype=object)
+    )
 
 
 SUM_OPERATIONS: dict[str, ByDefinition] = {

@@ -1,15 +1,16 @@
 """Convolution and pooling, by their definitions: what is computed of each window that slides over the last axes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial, wraps
 from math import prod
 from typing import Any
 
 import numpy
+from numpy.lib.stride_tricks import sliding_window_view
 
-from derive.modules.entries import Array, ArrayEntry, ByDefinition, entries_sum, floats, lifted
+from derive.modules.entries import Array, ArrayEntry, ByDefinition, floats, inner, lifted
 from derive.modules.refusal import Refused
-from derive.modules.sums import mean_of, most
+from derive.modules.sums import along_axes, mean_of, most
 
 WindowSizes = int | Sequence[int]
 
@@ -25,23 +26,12 @@ def bordered(x: Array, around: Sequence[Any], value: ArrayEntry) -> Array:
     return numpy.pad(x, sides, constant_values=value)
 
 
-class Windows:
-    """The windows of the last axes: how large, how far apart, and how far apart the entries in them."""
-
-    def __init__(self, kernel: Sequence[int], step: Sequence[int], wide: Sequence[int]) -> None:
-        self.kernel, self.step, self.wide = kernel, step, wide
-
-    def sizes(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """How many windows there are along each axis."""
-        axes = zip(shape, self.kernel, self.step, self.wide, strict=True)
-        return tuple((n - w * (k - 1) - 1) // s + 1 for n, k, s, w in axes)
-
-    def __call__(self, x: Array) -> Iterator[tuple[tuple[int, ...], Array]]:
-        """The place and the entries of each window, with all that the axes before have."""
-        for place in numpy.ndindex(*self.sizes(x.shape[-len(self.kernel) :])):
-            axes = zip(place, self.kernel, self.step, self.wide, strict=True)
-            parts = tuple(slice(p * s, p * s + w * (k - 1) + 1, w) for p, k, s, w in axes)
-            yield place, x[(slice(None),) * (x.ndim - len(parts)) + parts]
+def windows(x: Array, kernel: Sequence[int], step: Sequence[int], wide: Sequence[int]) -> Array:
+    """All windows of the last axes, so far apart, with entries so far apart: axes of places, and then of entries."""
+    reach = tuple(w * (k - 1) + 1 for k, w in zip(kernel, wide, strict=True))
+    found = sliding_window_view(x, reach, tuple(range(-len(reach), 0)), writeable=True)
+    places: tuple[Any, ...] = tuple(slice(None, None, by) for by in (*step, *wide))
+    return found[(..., *places)]
 
 
 def convolution(
@@ -61,16 +51,13 @@ def convolution(
         around: list[Any] = [(gap // 2, gap - gap // 2) for gap in gaps]
     else:
         around = per_axis(0 if isinstance(padding, str) else padding, rank)
-    padded = bordered(batch, around, lifted(0))
-    windows = Windows(weight.shape[2:], step, wide)
-    found = numpy.empty((len(batch), len(weight), *windows.sizes(padded.shape[2:])), dtype=object)
+    seen = windows(bordered(batch, around, lifted(0)), weight.shape[2:], step, wide)
+    found = numpy.empty((len(batch), len(weight), *seen.shape[2 : 2 + rank]), dtype=object)
     inside, outside = weight.shape[1], len(weight) // groups
-    for place, window in windows(padded):
-        for sample, channel in numpy.ndindex(*found.shape[:2]):
-            first = channel // outside * inside
-            taken = window[sample, first : first + inside]
-            entry = entries_sum(a * b for a, b in zip(taken.flat, weight[channel].flat, strict=True))
-            found[(sample, channel, *place)] = entry if bias is None else entry + bias[channel]
+    for sample, channel, *place in numpy.ndindex(*found.shape):
+        first = channel // outside * inside
+        entry = inner(seen[(sample, slice(first, first + inside), *place)].flat, weight[channel].flat)
+        found[(sample, channel, *place)] = entry if bias is None else entry + bias[channel]
     return found if input.ndim == rank + 2 else found[0]
 
 
@@ -87,15 +74,14 @@ def transposed_convolution(
     """Each entry times the weights, added where its window is."""
     rank = weight.ndim - 2
     step, around, more, wide = (per_axis(one, rank) for one in (stride, padding, output_padding, dilation))
-    axes = list(zip(input.shape[2:], weight.shape[2:], step, wide, more, strict=True))
+    axes = zip(input.shape[2:], weight.shape[2:], step, wide, more, strict=True)
     sizes = [(n - 1) * s + w * (k - 1) + 1 + m for n, k, s, w, m in axes]
     inside, outside = input.shape[1] // groups, weight.shape[1]
     found = numpy.full((len(input), outside * groups, *sizes), lifted(0), dtype=object)
+    there = windows(found, weight.shape[2:], step, wide)
     for sample, channel, *place in numpy.ndindex(*input.shape):
         first = channel // inside * outside
-        there = tuple(slice(p * s, p * s + w * (k - 1) + 1, w) for p, (_, k, s, w, _) in zip(place, axes, strict=True))
-        window = (sample, slice(first, first + outside), *there)
-        found[window] = found[window] + input[(sample, channel, *place)] * weight[channel]
+        there[(sample, slice(first, first + outside), *place)] += input[(sample, channel, *place)] * weight[channel]
     kept = tuple(slice(a, size - a) for a, size in zip(around, sizes, strict=True))
     found = found[(slice(None), slice(None), *kept)]
     return found if bias is None else found + bias.reshape(-1, *[1] * rank)
@@ -106,9 +92,8 @@ def columns(
 ) -> Array:
     """The windows of an image as columns."""
     kernel, wide, around, step = (per_axis(one, 2) for one in (kernel_size, dilation, padding, stride))
-    padded = bordered(floats(x), around, lifted(0))
-    found = [window.reshape(len(x), -1) for _, window in Windows(kernel, step, wide)(padded)]
-    return numpy.stack(found, axis=-1)
+    found = numpy.moveaxis(windows(bordered(floats(x), around, lifted(0)), kernel, step, wide), (-2, -1), (2, 3))
+    return found.reshape(len(x), prod(found.shape[1:4]), -1)
 
 
 def image(
@@ -126,8 +111,9 @@ def image(
     channels = x.shape[1] // (kernel[0] * kernel[1])
     whole = [n + 2 * a for n, a in zip(size, around, strict=True)]
     found = numpy.full((len(x), channels, *whole), lifted(0), dtype=object)
-    for number, (_, window) in enumerate(Windows(kernel, step, wide)(found)):
-        window += x[..., number].reshape(window.shape)
+    there = windows(found, kernel, step, wide)
+    for number, (i, j) in enumerate(numpy.ndindex(*there.shape[2:4])):
+        there[:, :, i, j] += x[..., number].reshape(len(x), channels, *kernel)
     return found[:, :, around[0] : whole[0] - around[0], around[1] : whole[1] - around[1]]
 
 
@@ -160,12 +146,8 @@ def average_pool(
     rank: int, x: Array, kernel_size: WindowSizes, stride: WindowSizes = (), padding: WindowSizes = 0
 ) -> Array:
     kernel, step, around = (per_axis(one, rank) for one in (kernel_size, stride or kernel_size, padding))
-    padded, windows = bordered(floats(x), around, lifted(0)), Windows(kernel, step, [1] * rank)
-    found = numpy.empty((*x.shape[:-rank], *windows.sizes(padded.shape[-rank:])), dtype=object)
-    for place, window in windows(padded):
-        for before in numpy.ndindex(*x.shape[:-rank]):
-            found[(*before, *place)] = mean_of(list(window[before].flat))
-    return found
+    seen = windows(bordered(floats(x), around, lifted(0)), kernel, step, [1] * rank)
+    return along_axes(mean_of, seen, range(-rank, 0))
 
 
 def max_pool(
@@ -175,21 +157,17 @@ def max_pool(
     stride: WindowSizes = (),
     padding: WindowSizes = 0,
     dilation: WindowSizes = 1,
-) -> tuple[Array, Array]:
+) -> tuple[Array, ...]:
     """The largest of each window, and where it is among all entries of its image."""
-    sizes = kernel_size, stride or kernel_size, padding, dilation
-    kernel, step, around, wide = (per_axis(one, rank) for one in sizes)
-    windows, image_shape = Windows(kernel, step, wide), x.shape[-rank:]
-    padded = bordered(floats(x), around, lifted(float("-inf")))
-    numbered = bordered(numpy.arange(prod(image_shape)).reshape(image_shape), around, -1)
-    shape = (*x.shape[:-rank], *windows.sizes(padded.shape[-rank:]))
-    found, places = numpy.empty(shape, dtype=object), numpy.empty(shape, dtype=numpy.int64)
-    for (place, window), (_, numbers) in zip(windows(padded), windows(numbered), strict=True):
-        for before in numpy.ndindex(*x.shape[:-rank]):
-            entries = list(window[before].flat)
-            best = most(entries)
-            found[(*before, *place)], places[(*before, *place)] = entries[best], numbers.flat[best]
-    return found, places
+    kernel, step, around, wide = (
+        per_axis(one, rank) for one in (kernel_size, stride or kernel_size, padding, dilation)
+    )
+    numbered = numpy.arange(prod(x.shape[-rank:])).reshape(x.shape[-rank:])
+    pair = bordered(floats(x), around, lifted(float("-inf"))), bordered(numbered, around, -1)
+    seen, numbers = (windows(one, kernel, step, wide) for one in pair)
+    seen, numbers = (one.reshape(*one.shape[:-rank], -1) for one in (seen, numbers))
+    best = along_axes(most, seen, -1, True).astype(numpy.int64)
+    return tuple(numpy.take_along_axis(one, best, -1)[..., 0] for one in numpy.broadcast_arrays(seen, numbers))
 
 
 @wraps(max_pool)

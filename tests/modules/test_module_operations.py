@@ -123,7 +123,11 @@ WRITING = (lambda x, y, i: written(x, y), lambda x, y, i: x[0] * torch.tensor([1
 SUMS = (
     lambda x, y, i: x.cumprod(1) + x.sort(0).values * y.sort(1, descending=True).indices,
     lambda x, y, i: x.topk(2).values * x.topk(2, largest=False).indices + x.topk(1, 0).values[:, :2],
-    lambda x, y, i: torch.einsum("...ij,...kj->...ik", x[None], y[None]) + torch.einsum("...j,j->...", x, y[0]),
+    lambda x, y, i: (
+        torch.einsum("...ij,...kj->...ik", x[None], y[None])
+        + torch.einsum("...j,j->...", x, y[0])
+        + torch.einsum("n...i,n...j->nij", image(x), image(y)).sum()
+    ),
     lambda x, y, i: torch.linalg.inv(x @ y.T) + torch.linalg.det(x.T[:1] @ x[:, :1]) + torch.logdet(x @ x.T),
     lambda x, y, i: torch.linalg.solve(x @ y.T, x) + torch.linalg.solve(x.T @ x + torch.eye(3).double(), y, left=False),
     lambda x, y, i: x.sum() + x.mean() + x.sum(0) + x.mean(0) + i.sum(0) + x.sum((0, 1)) + x.prod(),

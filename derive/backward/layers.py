@@ -139,6 +139,8 @@ def variance(
 
 def product_of_lines(t: Tape, x: Value, dim: int | None = None, keepdim: bool = False) -> Value:
     """The product of entries along an axis, or of all; to each goes the product of those before and those after it."""
+    if not x.moves:
+        return t.data(t.shape, spelled(t), "", t.current[0].kind)
     if dim is None:
         count = at_both(lambda sizes: (prod(sizes),), x.shape)
         flat = linear(t, x, count, method(x.source, "flatten"), lambda g: t.shaped(g, x.shape), "_entries")

@@ -28,7 +28,7 @@ from derive.backward.tape import (
     summed_to,
     zeros_like_value,
 )
-from derive.backward.written import spelled
+from derive.backward.written import dtype_of_step, spelled
 from derive.modules import ENDLESS, Refused
 
 Adjoint = Callable[[Source], Source]
@@ -54,6 +54,12 @@ def linear(
 def spelled_map(adjoint: Callable[..., Source], t: Tape, x: Value, **given: Any) -> Value:
     """A linear map as its author calls it; the adjoint is of the tape, x, the cotangent and what else was given."""
     return linear(t, x, t.shape, spelled(t), lambda g: adjoint(t, x, g, **given))
+
+
+def to_kind(t: Tape, x: Value, **_: Any) -> Value:
+    """Floats as they are; whole numbers and truth values as floats of the dtype that others have."""
+    kind = t.current[0].kind
+    return x if x.kind == kind else t.data(t.shape, method(x.source, "to", dtype_of_step(t)), "", kind)
 
 
 def reshaped(t: Tape, x: Value, shape: TensorShape, suffix: str = "") -> Value:
@@ -302,9 +308,8 @@ def broadcast(t: Tape, tensors: Sequence[Value]) -> list[Value]:
 
 
 MAPS: dict[str, Handler] = {
-    **dict.fromkeys(
-        ("alias", "clone", "contiguous", "positive", "to", "_to_copy", "type_as"), lambda t, x, **arguments: x
-    ),
+    **dict.fromkeys(("alias", "clone", "contiguous", "positive"), lambda t, x, **arguments: x),
+    **dict.fromkeys(("to", "_to_copy", "type_as"), to_kind),
     **dict.fromkeys(("view", "reshape", "reshape_as", "view_as"), view),
     **dict.fromkeys(
         ("flatten", "unflatten", "squeeze", "unsqueeze"),

@@ -65,7 +65,7 @@ def spelled(t: Tape) -> Source:
     """The operation of the step that is read, as its author may have called it."""
     step, arguments = t.current
     name = base_name(step)
-    if name in MADE_OF_NOTHING | LIKE | {"new_full", "new_ones", "new_zeros", "to", "_to_copy"}:
+    if name in MADE_OF_NOTHING | LIKE | {"new_full", "new_ones", "new_zeros"}:
         return made_tensor(t, name, step, arguments)
     positional: list[Source] = []
     named: dict[str, Source] = {}
@@ -78,6 +78,8 @@ def spelled(t: Tape) -> Source:
                 named[key] = literal(t, argument)
             else:
                 positional.append(literal(t, argument))
+    if "dtype" in step.passed and not any(isinstance(one, Value) and one.kind == "float" for one in arguments.values()):
+        named["dtype"] = dtype_of_step(t)
     if name in INFIX and len(positional) == 2 and not named:
         return Infix(INFIX[name], *positional)
     if name == "rsub" and len(positional) == 2 and not named:
@@ -91,16 +93,18 @@ def spelled(t: Tape) -> Source:
     return call(f"torch.nn.functional.{name}" if name in OF_FUNCTIONAL else f"torch.{called}", *positional, **named)
 
 
+def dtype_of_step(t: Tape) -> Source:
+    kind = t.current[0].kind
+    return dotted(KINDS[kind]) if kind in KINDS else Attribute(t.first.source, "dtype")
+
+
 def made_tensor(t: Tape, name: str, step: Step, arguments: Mapping[str, Any]) -> Source:
-    """What is made of no tensor, or converted, with the dtype that it has."""
-    like = t.first.source
-    dtype = dotted(KINDS[step.kind]) if step.kind in KINDS else Attribute(like, "dtype")
+    """What is made of no tensor, with the dtype that it has."""
+    dtype = dtype_of_step(t)
     values = [literal(t, value) for key, value in arguments.items() if key in step.passed and key not in UNWRITTEN]
-    if name in ("to", "_to_copy"):
-        return method(values[0], "to", dtype)
     if name.startswith("new_"):
         return method(values[0], name, *values[1:], dtype=dtype)
-    device = {} if name.endswith("_like") else {"device": Attribute(like, "device")}
+    device = {} if name.endswith("_like") else {"device": Attribute(t.first.source, "device")}
     return call(f"torch.{name}", *values, dtype=dtype, **device)
 
 

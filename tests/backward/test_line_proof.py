@@ -30,7 +30,7 @@ QUICK = (
     *("frozen and unused", "glu", "group norm", "hidden keys", "indices", "layer norm", "layout", "losses"),
     *("mean pool", "products", "reductions", "relu", "repeated", "rms norm", "rnn cell", "rope", "silu", "swiglu"),
     *("margin of an angle", "prelu", "product of entries", "shown keys", "similarity", "tied", "transposed conv1d"),
-    *("two outputs", "windows of an image"),
+    *("two outputs", "whole numbers as floats", "windows of an image"),
 )
 NUMERIC = ("largest of lines", "max pool")  # which is the largest is not decided with symbols
 SLIPPED = ("attention", "classes", "layer norm", "mean pool", "swiglu", "two outputs")

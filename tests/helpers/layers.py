@@ -417,5 +417,16 @@ LAYERS = {  # what makes one, and its arguments
         lambda: Of(lambda s, x, y: x.clamp(0.2, 0.7) + torch.maximum(x, y) * torch.where(x > y, x, 2 * y)),
         lambda: [r(2, 3), r(2, 3)],
     ),
+    "whole numbers as floats": (
+        lambda: Of(
+            lambda s, x, i, m: (
+                x * (i.to(x.dtype) / 3) * (1 - m.type_as(x))
+                + i.sum(0, dtype=x.dtype).sqrt() * m.to(x.dtype).mean()
+                + i.prod(0, dtype=x.dtype) / 7
+                + (x > 0.5).to(x.dtype).matmul(x.mT)[:, :1]
+            )
+        ),
+        lambda: [r(2, 3), i(2, 3) + 1, i(2, 3, below=2) > 0],
+    ),
     "windows of an image": (lambda: nn.Conv2d(2, 3, 3, padding="same"), lambda: [r(2, 2, 4, 5)]),
 }

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any
 
-from derive.backends.fast import FlatBlock, schedule
+from derive.backends.fast import FlatBlock
 from derive.backends.torch import lines
 from derive.packages.native import FASTER, faster_from, holes_of_device
 from derive.packages.subject import Subject, classes_page, docstring_lines, penalty_page, title_page
@@ -17,7 +17,7 @@ def backends_page(subject: Subject) -> dict[str, Any]:
 
 
 def fast_page(subject: Subject) -> dict[str, Any]:
-    network, plan = subject.network, schedule(subject.of_rows)
+    network, plan = subject.network, subject.plan
     refusal = no_rows_lines(lines(subject.of_rows.program, subject.of_rows.equations))
     return {
         "network": docstring_lines(network),
@@ -56,8 +56,7 @@ def header_page(subject: Subject) -> dict[str, Any]:
 
 
 def device_page(subject: Subject) -> dict[str, Any]:
-    blocks = schedule(subject.of_rows).blocks
-    of_device = holes_of_device(subject.network, subject.of_rows, subject.of_penalty, blocks)
+    of_device = holes_of_device(subject.network, subject.of_rows, subject.of_penalty, subject.plan.blocks)
     return named_by_text("device.h.j2", {**title_page(subject), **of_device})
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from sympy import Integer
 
 from derive.backends import WIDTH
-from derive.backends.fast import schedule
+from derive.backends.fast import Schedule, schedule
 from derive.calculus import derive, of_parameters_alone
 from derive.packages.native import native_holes
 from derive.packages.templates import named_by_text
@@ -49,9 +49,14 @@ class Subject:
         return derive(forward(self.network.of_rows(), mean_over=Integer(1)))
 
     @cached_property
+    def plan(self) -> Schedule:
+        """What fast.py does, and how its flat vectors are cut, as are those of the C."""
+        return schedule(self.of_rows)
+
+    @cached_property
     def native(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The holes of network.c and of network.h."""
-        return native_holes(self.network, self.of_rows, self.each, self.of_penalty, schedule(self.of_rows).blocks)
+        return native_holes(self.network, self.of_rows, self.each, self.of_penalty, self.plan.blocks)
 
     @cached_property
     def header(self) -> dict[str, Any]:

@@ -32,7 +32,6 @@ SINGLE, DOUBLE = Precision(23, 127, "f"), Precision(52, 1023, "")
 class Fit:
     """A polynomial near a function on an interval, of one degree in float and one in double."""
 
-    name: str
     words: str
     of: Callable[[Any], Any]
     ends: Callable[[], tuple[Any, Any]]
@@ -58,42 +57,36 @@ def scaled_erfc(x: Any) -> Any:
 
 FITS = {
     "exp_rest": Fit(
-        "exp_rest",
         "(exp(t) - 1 - t) / t^2 for |t| <= ln(2) / 2",
         apart_from(lambda t: mpf(1) / 2 + t / 6, lambda t: (mp.expm1(t) - t) / t**2),
         lambda: (-mp.log(2) / 2 * mpf("1.001"), mp.log(2) / 2 * mpf("1.001")),
         (5, 10),
     ),
     "atanh_rest": Fit(
-        "atanh_rest",
         "(atanh(s) / s - 1) / s^2 for t = s^2 <= 1/9",
         apart_from(lambda t: mpf(1) / 3 + t / 5, lambda t: (mp.atanh(mp.sqrt(t)) / mp.sqrt(t) - 1) / t),
         lambda: (mpf(0), mpf(1) / 9),
         (4, 10),
     ),
     "erf_rest": Fit(
-        "erf_rest",
         "-log(1 - erf(t)) / t for 0 <= t <= 6",
         apart_from(lambda t: (2 + 2 * t / mp.sqrt(mp.pi)) / mp.sqrt(mp.pi), lambda t: -mp.log(mp.erfc(t)) / t),
         lambda: (mpf(0), mpf(6)),
         (11, 31),
     ),
     "erfc_rest": Fit(
-        "erfc_rest",
         "erfc(x) exp(x^2) / s for t = s - 1/2, s = 2 / (2 + x), 0 <= x",
         lambda t: scaled_erfc(2 / (t + 0.5) - 2) / (t + 0.5),
         lambda: (-mpf(1) / 2, mpf(1) / 2),
         (11, 27),
     ),
     "sin_rest": Fit(
-        "sin_rest",
         "(sin(s) / s - 1) / s^2 for t = s^2, |s| <= pi / 4",
         apart_from(lambda t: t / 120 - mpf(1) / 6, lambda t: (mp.sin(mp.sqrt(t)) / mp.sqrt(t) - 1) / t),
         lambda: (mpf(0), (mp.pi / 4) ** 2 * mpf("1.001")),
         (3, 6),
     ),
     "cos_rest": Fit(
-        "cos_rest",
         "(cos(s) - 1 + s^2 / 2) / s^4 for t = s^2, |s| <= pi / 4",
         apart_from(lambda t: mpf(1) / 24 - t / 720, lambda t: (mp.cos(mp.sqrt(t)) - 1 + t / 2) / t**2),
         lambda: (mpf(0), (mp.pi / 4) ** 2 * mpf("1.001")),

@@ -38,10 +38,11 @@ def schedule(derivation: Derivation) -> Schedule:
     )
     wide = all(width >= WIDE and width % VECTOR == 0 for width in widths[:-1] or [inputs])
     if wide or not all(map(is_plain, derivation.equations)):
-        steps = [kind(derivation).step() for kind in (Rows, EachOfRows, Hessian)]
-        return Schedule("batch by features", "W and b of each layer", Rows(derivation).blocks(), steps)
-    layout, meaning = "features by batch, a row of ones at the end", "[W b]^T of each layer"
-    if len(program.biases) < len(program.weights):
-        layout, meaning = f"{layout} for biases", f"{meaning}, W^T where it has no biases"
-    steps = [kind(derivation).step() for kind in (Columns, EachOfColumns, HessianOfColumns)]
-    return Schedule(layout, meaning, Columns(derivation).blocks(), steps)
+        made = [kind(derivation) for kind in (Rows, EachOfRows, Hessian)]
+        layout, meaning = "batch by features", "W and b of each layer"
+    else:
+        made = [kind(derivation) for kind in (Columns, EachOfColumns, HessianOfColumns)]
+        layout, meaning = "features by batch, a row of ones at the end", "[W b]^T of each layer"
+        if len(program.biases) < len(program.weights):
+            layout, meaning = f"{layout} for biases", f"{meaning}, W^T where it has no biases"
+    return Schedule(layout, meaning, made[0].blocks(), [one.step() for one in made])

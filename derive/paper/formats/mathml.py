@@ -30,10 +30,10 @@ OPERATOR_SIGNS = {
     "times": "\u00d7",
     "vdots": "\u22ee",
 }
-LETTER_SIGNS = {"partial": "\u2202", "top": "\u22a4"}
 CLOSE = ("/", "|", "\u27e8", "\u27e9", "\u2016")
 SIGNS = {"-": "\u2212", "'": "\u2032"}
-NAMES = frozenset(["exp", "log", "ln", "sin", "cos", "tan", "sinh", "cosh", "tanh", "coth", "max", "min", "det"])
+NAMES = ("exp", "log", "ln", "sin", "cos", "tan", "sinh", "cosh", "tanh", "coth", "max", "min", "det")
+LETTER_SIGNS = {"partial": "\u2202", "top": "\u22a4", **{name: name for name in NAMES}}
 SPACES = {",": "0.17em", ";": "0.28em", ":": "0.22em", "!": "0", " ": "0.25em", "quad": "1em", "qquad": "2em"}
 SILENT = frozenset(["left", "right", "limits", "displaystyle", "textstyle", "scriptstyle", "&"])
 TIGHT = {"lspace": "0", "rspace": "0"}
@@ -211,8 +211,6 @@ class TexReader:
             return made("mi", LETTER_SIGNS[name])
         if name in OPERATOR_SIGNS:
             return operator(OPERATOR_SIGNS[name])
-        if name in NAMES:
-            return made("mi", name)
         if name in SPACES:
             return made("mspace", width=SPACES[name])
         if name in SILENT:

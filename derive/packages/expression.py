@@ -59,8 +59,14 @@ def input_holes(program: Program) -> list[dict[str, Any]]:
 
 def given_lines(program: Program) -> list[str]:
     """The inputs, once they are known to be of the right kind and shape, and the sizes that they have."""
-    holes = {"inputs": input_holes(program), "size_lines": dimension_lines(program)}
+    holes = {"inputs": input_holes(program), "tensors": tensor_lines(program), "size_lines": dimension_lines(program)}
     return page("expression_given.py.j2", holes).splitlines()
+
+
+def tensor_lines(program: Program) -> list[str]:
+    """The inputs by their names."""
+    names = (spell(program, symbol) for symbol in program.inputs)
+    return ["tensors = {", *(f'    "{name}": {name},' for name in names), "}"]
 
 
 def forward_text(program: Program) -> str:
@@ -117,6 +123,7 @@ def pullback_page(
         "op": f"layer_{hashlib.sha256(about.encode()).hexdigest()[:12]}",
         "variables": ", ".join(spell(program, symbol) for symbol in program.inputs if symbol.name in parameters),
         "inputs": inputs,
+        "tensors": tensor_lines(program),
         "given": given_lines(program),
         "lines": shaped_lines(lines(program, needed(program.equations, [atom(result)]))),
         "result": spell(program, result),

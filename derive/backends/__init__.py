@@ -4,7 +4,6 @@ from derive.backends.formulas import MOST_READABLE, FormulaPrinter
 from derive.backends.source import (
     ATOM,
     CONDITIONAL,
-    PRODUCT,
     WIDTH,
     Attribute,
     Call,
@@ -35,7 +34,6 @@ __all__ = [
     "MOST_READABLE",
     "OF_MATRICES",
     "ON_BUFFERS",
-    "PRODUCT",
     "WIDTH",
     "WORDS",
     "Attribute",

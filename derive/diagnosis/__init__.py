@@ -2,15 +2,13 @@
 
 from derive.diagnosis.diagnosis import Diagnostician, diagnose, drawn_point
 from derive.diagnosis.expressions import ExpressionDoctor
-from derive.diagnosis.report import Diagnosis, Explanation, GradientVerdict, by_name, relation_words
-from derive.diagnosis.written import Misread, Written, named, written_arrays
+from derive.diagnosis.report import Diagnosis, by_name, relation_words
+from derive.diagnosis.written import Misread, Written, named
 
 __all__ = [
     "Diagnosis",
     "Diagnostician",
-    "Explanation",
     "ExpressionDoctor",
-    "GradientVerdict",
     "Misread",
     "Written",
     "by_name",
@@ -18,5 +16,4 @@ __all__ = [
     "drawn_point",
     "named",
     "relation_words",
-    "written_arrays",
 ]

@@ -94,7 +94,10 @@ def beside_autograd(subject: Any, tensors: dict[str, Any]) -> dict[str, float]:
     torch = emitted["torch"]
     names = {str(given): symbol.name for symbol, given in subject.original.items()}
     check_names(names, tensors)
-    given = {names[name]: torch.as_tensor(tensor) for name, tensor in tensors.items()}
+    numbers = {name for name, tensor in tensors.items() if isinstance(tensor, float | int)}
+    given = {names[name]: torch.as_tensor(tensor) for name, tensor in tensors.items() if name not in numbers}
+    like = next(iter(given.values()), torch.zeros((), dtype=torch.float64))
+    given |= {names[name]: like.new_tensor(tensors[name]) for name in numbers}
     value, gradients = emitted["value_and_grad"](**given)
     leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in given.items()}
     twice = {symbol.name for symbol in subject.original if isinstance(symbol, Symmetric)}  # entries at two places

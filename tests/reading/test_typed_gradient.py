@@ -177,6 +177,8 @@ def test_numbers_beside_autograd_and_numpys():
     }
     assert max(derived.compare(**given).values()) < 1e-14
     assert derived.compare(**given).keys() == {"value", "x", "A"}
+    scaled = derivation(c * Trace(A * S * A.T), [A, c], prove=False)
+    assert max(scaled.compare(A=given["A"], S=numpy.eye(2), c=0.3).values()) < 1e-14
     value, gradients = derived.numpy(**{name: tensor.numpy() for name, tensor in given.items()})
     residual = given["A"] @ given["x"] - given["z"]
     assert value == pytest.approx((residual**2).sum().item())

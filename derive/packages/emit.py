@@ -15,8 +15,7 @@ from derive.packages.documents import (
     page_holes,
 )
 from derive.packages.expression import expression_page, function_page, pullback_page
-from derive.packages.own import data_page, given_page, steps_page
-from derive.packages.readable import backward_page
+from derive.packages.readable import backward_page, steps_page
 from derive.packages.reference import reference_page, run_page, train_page
 from derive.packages.speed import backends_page, c_page, device_page, fast_page, header_page, native_page
 from derive.packages.subject import Subject, subject_of, title_page
@@ -34,6 +33,17 @@ def plain_page(subject: Subject) -> dict[str, Any]:
 def command_page(subject: Subject) -> dict[str, Any]:
     """The commands of a package end as those of derive do."""
     return {"source": (DERIVE / "system" / "command.py").read_text(encoding="utf-8").splitlines()}
+
+
+def data_page(subject: Subject) -> dict[str, Any]:
+    network = subject.network
+    return {"inputs": network.layers[0], "outputs": network.layers[-1], "classes": network.takes_classes}
+
+
+def given_page(subject: Subject) -> dict[str, Any]:
+    """The reader of numbers in TOML, which a package shares with derive."""
+    source = (DERIVE / "system" / "given.py").read_text(encoding="utf-8")
+    return {"source": source.replace("from derive.system.command", "from .command").splitlines()}
 
 
 FORMATS: dict[str, Page] = {"derivation.md": MarkdownPage(), "derivation.tex": TexPage()}

@@ -1,4 +1,4 @@
-"""What goes into the holes of backward.py."""
+"""What goes into the holes of backward.py, and of steps.py, which has its lines."""
 
 from collections.abc import Container, Iterable
 from dataclasses import replace
@@ -8,7 +8,7 @@ from sympy import MatrixSymbol
 
 from derive.backends.torch import ONE, lines, rows_summands, spell
 from derive.calculus import Computed, hvp, input_grad, jvp, per_sample_grad
-from derive.packages.subject import Subject, classes_page, docstring_lines
+from derive.packages.subject import Subject, classes_page, docstring_lines, title_page
 from derive.packages.templates import tensor_checks
 from derive.packages.text import (
     constant_lines,
@@ -20,6 +20,7 @@ from derive.packages.text import (
     unpack_lines,
     written_lines,
 )
+from derive.paper import step_lines
 from derive.programs import all_in_parts, needed, readable
 
 
@@ -62,6 +63,23 @@ def backward_page(subject: Subject) -> dict[str, Any]:
         "penalties": penalties(subject),
         "checks": tensor_checks("jvp, hvp are derivatives, function.loss is for autograd"),
         **others,
+    }
+
+
+def steps_page(subject: Subject) -> dict[str, Any]:
+    """The lines of value_and_grad, each with the number of its step; parts of a long formula belong to it."""
+    steps = [
+        (line, subject.derived.labels[target])
+        for target, code in step_lines(subject.derived, subject.derivation).items()
+        for line in code
+    ]
+    body = [line for line, _ in steps]
+    return {
+        **title_page(subject),
+        "imports": imports(names(body)),
+        "constants": constant_lines(body),
+        "steps": [{"name": line.target, "meaning": line.meaning, "number": number} for line, number in steps],
+        "lines": function_lines(body, unpack(subject)),
     }
 
 

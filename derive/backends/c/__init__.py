@@ -1,7 +1,6 @@
 """Programs as C that needs no library."""
 
-from derive.backends.c.device import device_holes
-from derive.backends.c.network import CSweep, network_holes
+from derive.backends.c.network import CSweep, device_holes, network_holes
 from derive.backends.c.printer import Place
 from derive.backends.c.shared import each_value_once
 

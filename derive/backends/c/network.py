@@ -1,17 +1,19 @@
-"""A network's gradient as C: what goes into the holes of network.c and network.h."""
+"""A network's gradient as C: what goes into the holes of network.c, of network.h, and of device.h."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from sympy import MatrixSymbol
 
-from derive.backends.c.fits import DOUBLE, KEPT_DIGITS, SINGLE, constants
+from derive.backends.c.fits import DOUBLE, KEPT_DIGITS, SINGLE, Precision, constants
 from derive.backends.c.library import BITS, c_definitions
 from derive.backends.c.penalty import PenaltyPrinter
 from derive.backends.c.printer import CPrinter, Place
 from derive.programs import Equation, Program
 
+REAL_BYTES = 4  # of a number on a device
 LANES = 16  # rows in the widest vector
 FEW_ROWS, MANY_ROWS, CACHE = 128, 512, 49152  # rows at a time, at least and at most, and their entries
 POINT_ARGUMENT, ROW_ARGUMENTS = "const real *parameters", "const real *x_rows, const real *y_rows"
@@ -90,8 +92,8 @@ def network_holes(
     features = max(body.features for body in made.values())
     of_rows = f"totals[ENTRIES] += {printer.total(sweeps['gradient'].equations, 'work->part[ENTRIES]')};"
     source = {
-        "float_constants": [{"name": name, "value": value} for name, value in constants(SINGLE).items()],
-        "double_constants": [{"name": name, "value": value} for name, value in constants(DOUBLE).items()],
+        "float_constants": named_constants(SINGLE),
+        "double_constants": named_constants(DOUBLE),
         "functions": functions(printer),
         "bodies": [{**HEADS[name], "pointers": body.pointers, "lines": body.lines} for name, body in made.items()],
         "penalties": penalties,
@@ -111,11 +113,48 @@ def network_holes(
         ],
     }
     header = {
-        "entries": sum(printer.size(s.shape[0]) * printer.size(s.shape[1]) for s in program.parameters),
+        "entries": entry_number(printer),
         "block": min(MANY_ROWS, max(FEW_ROWS, CACHE // features // LANES * LANES)),
         "features": features,
     }
     return source, header
+
+
+def device_holes(sweep: CSweep, places: Mapping[str, Place], penalty: CSweep | None) -> dict[str, Any]:
+    """The holes of device.h, of the sweep of a gradient; `places` says where each parameter lies, by its name.
+
+    Raises ValueError where a formula has sin or cos, whose angles are turned back in double.
+    """
+    printer = CPrinter(sweep.program, places)
+    body = printer.body(sweep.equations, sweep.results, False)
+    penalties = [PenaltyPrinter(penalty.program, printer).loops(penalty.equations, penalty.results)] if penalty else []
+    printer.functions["sqrt"] = None  # of Adam
+    called = functions(printer, single=True)
+    if printer.functions.keys() & {"sin", "cos"}:
+        raise ValueError("--device: sin and cos are computed in double here; a network without them needs float alone")
+    entries = entry_number(printer)
+    sgd = REAL_BYTES * (2 * entries + 1 + body.features)
+    return {
+        "entries": entries,
+        "features": body.features,
+        "sgd_bytes": sgd,
+        "adam_bytes": sgd + REAL_BYTES * (2 * entries + 2),
+        "constants": named_constants(SINGLE),
+        "functions": called,
+        "pointers": body.pointers,
+        "lines": body.lines,
+        "penalties": penalties,
+        "loss": printer.total(sweep.equations, "sums[ENTRIES]"),
+    }
+
+
+def named_constants(precision: Precision) -> list[dict[str, str]]:
+    return [{"name": name, "value": value} for name, value in constants(precision).items()]
+
+
+def entry_number(printer: CPrinter) -> int:
+    """How many entries a flat vector has."""
+    return sum(prod(map(printer.size, symbol.shape)) for symbol in printer.program.parameters)
 
 
 def functions(printer: CPrinter, single: bool = False) -> list[str]:
@@ -125,8 +164,5 @@ def functions(printer: CPrinter, single: bool = False) -> list[str]:
         f"static const real {name} = {(SINGLE if single else DOUBLE).rounded(expr.evalf(KEPT_DIGITS))}; /* {expr} */"
         for expr, name in printer.numbers.items()
     )
-    return split_lines([BITS, *numbers, "", *c_definitions(set(printer.functions), single), *definitions])
-
-
-def split_lines(texts: Iterable[str]) -> list[str]:
+    texts = [BITS, *numbers, "", *c_definitions(set(printer.functions), single), *definitions]
     return [line for text in texts for line in text.splitlines()]

@@ -8,7 +8,7 @@ from sympy import MatrixSymbol
 
 from derive.backends.torch import ONE, lines, rows_summands, spell
 from derive.calculus import Computed, hvp, input_grad, jvp, per_sample_grad
-from derive.packages.subject import Subject, classes_page, docstring_lines, title_page
+from derive.packages.subject import Subject, classes_page, title_page
 from derive.packages.templates import tensor_checks
 from derive.packages.text import (
     constant_lines,
@@ -39,7 +39,7 @@ def backward_page(subject: Subject) -> dict[str, Any]:
     body = [*forward_lines, *loss_lines, *backward_lines]
     everything = [*body, *(line for function in others.values() for line in function["body"])]
     return {
-        "network": docstring_lines(network),
+        **title_page(subject),
         "imports": imports(names(everything)),
         "constants": constant_lines(everything),
         "spec": [line for field, value in network.spec().items() for line in spec_lines(field, value)],

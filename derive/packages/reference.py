@@ -5,7 +5,7 @@ from typing import Any
 from derive.backends import WIDTH, Source, call
 from derive.backends.torch import Line, TorchPrinter, lines, spell
 from derive.operations import Affine, NamedMatrix, Operation, Transposed
-from derive.packages.subject import Subject, docstring_lines, penalty_page, title_page
+from derive.packages.subject import Subject, penalty_page, title_page
 from derive.packages.text import imports, names, pieces
 from derive.problems import Network, no_least_value, targets
 from derive.programs import all_in_parts, readable
@@ -32,7 +32,7 @@ def reference_page(subject: Subject) -> dict[str, Any]:
     forward, body = [printer.line(equation) for equation in forward_equations], lines(program, loss_equations)
     penalty, penalty_lines = reference_penalty(subject)
     return {
-        "network": docstring_lines(network),
+        **title_page(subject),
         "layers": [
             {
                 "number": layer,

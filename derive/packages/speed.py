@@ -7,7 +7,7 @@ from typing import Any
 from derive.backends.fast import FlatBlock
 from derive.backends.torch import lines
 from derive.packages.native import FASTER, faster_from, holes_of_device
-from derive.packages.subject import Subject, classes_page, docstring_lines, penalty_page, title_page
+from derive.packages.subject import Subject, classes_page, penalty_page, title_page
 from derive.packages.templates import named_by_text
 from derive.packages.text import no_rows_lines
 
@@ -20,7 +20,7 @@ def fast_page(subject: Subject) -> dict[str, Any]:
     network, plan = subject.network, subject.plan
     refusal = no_rows_lines(lines(subject.of_rows.program, subject.of_rows.equations))
     return {
-        "network": docstring_lines(network),
+        **title_page(subject),
         **penalty_page(subject),
         **classes_page(subject),
         "layout": plan.layout,

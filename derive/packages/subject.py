@@ -74,14 +74,10 @@ def subject_of(network: Network) -> Subject:
     return Subject(network, derive(forward(network)))
 
 
-def docstring_lines(network: Network) -> list[str]:
-    """The network in words, as the lines of a docstring."""
-    words = f"The network: {network}.".replace("\\", "/").replace('"', "'")
-    return textwrap.wrap(words, WIDTH - 4, break_on_hyphens=False)
-
-
 def title_page(subject: Subject) -> dict[str, Any]:
-    return {"network": docstring_lines(subject.network)}
+    """The network in words, as the lines of a docstring."""
+    words = f"The network: {subject.network}.".replace("\\", "/").replace('"', "'")
+    return {"network": textwrap.wrap(words, WIDTH - 4, break_on_hyphens=False)}
 
 
 def classes_page(subject: Subject) -> dict[str, Any]:

@@ -117,8 +117,7 @@ class FormulaWriter:
             texts[-1] = over[-1].last(level)
         text = self.joined(texts, front)
         if under:
-            text = text or (rf"{front} \, \boldsymbol{{1}}" if front else r"\boldsymbol{1}")
-            text += "".join(rf" \oslash {piece.at(POWER_TEX)}" for piece in under)
+            text = (text or r"\boldsymbol{1}") + "".join(rf" \oslash {piece.at(POWER_TEX)}" for piece in under)
         return Piece(text, SCALED if one else PRODUCT_TEX)
 
     def side(self, parts: list[Piece], front: str) -> str:

@@ -170,7 +170,7 @@ class IndexWriter:
         """Whether a term is subtracted, and what: a number, the sums, their factors; a differential is the last."""
         negative = term.scale.could_extract_minus_sign()
         scale = -term.scale if negative else term.scale
-        number = [] if scale == 1 else [Piece(self.printer._print(scale), SUM_TEX if scale.is_Add else ATOM_TEX)]
+        number = [] if scale == 1 else [self.printer.piece(scale).at(PRODUCT_TEX)]
         factors = sorted(term.factors, key=lambda piece: piece.level == DIFFERENTIAL)
         if len(factors) == 1 and not number:
             level = PRODUCT_TEX if term.sums else SUM_TEX
@@ -178,8 +178,7 @@ class IndexWriter:
         product = [part.at(PRODUCT_TEX) for part in factors]
         if term.sums:
             product = [self.sums(term.sums) + (r" \, ".join(product) or "1")]
-        before = [part.at(PRODUCT_TEX) for part in number]
-        return negative, Piece(r" \, ".join([*before, *product]) or "1", PRODUCT_TEX)
+        return negative, Piece(r" \, ".join([*number, *product]) or "1", PRODUCT_TEX)
 
     def sums(self, indices: list[str]) -> str:
         """One sign of summation; a single index shows its range."""

@@ -221,9 +221,7 @@ class TexPrinter(LatexPrinter):
         sign = ""
         if scale.could_extract_minus_sign():
             sign, scale = "-", -scale
-        number = (
-            [] if scale == 1 else [Piece(self._print(scale), SUM_TEX if scale.is_Add else ATOM_TEX).at(PRODUCT_TEX)]
-        )
+        number = [] if scale == 1 else [self.piece(scale).at(PRODUCT_TEX)]
         matrices = [matrix for matrix in matrices if matrix != OneMatrix(1, 1)]
         if not matrices:
             return sign + self._print(scale)

@@ -48,12 +48,14 @@ def inputs_at(subject: Any, arrays: dict[str, Any]) -> dict[MatrixSymbol, ndarra
             hint = f"; {name}[:, None] is a column" if array.ndim == 1 else ""
             raise ValueError(f"{name}: expected 2 dimensions, got shape {array.shape}{hint}")
         for size, length in zip(symbol.shape, array.shape, strict=True):
-            wanted = sizes.setdefault(size, length) if size.is_Symbol else int(size)
-            if wanted != length:
-                raise ValueError(f"{name}: expected shape {tuple(symbol.shape)}, got {array.shape}")
+            if size.is_Symbol:
+                sizes.setdefault(size, length)
+        inputs[symbol] = array
+    for (name, symbol), array in zip(names.items(), inputs.values(), strict=True):
+        if tuple(size.xreplace(sizes) for size in symbol.shape) != array.shape:
+            raise ValueError(f"{name}: expected shape {tuple(symbol.shape)}, got {array.shape}")
         if isinstance(symbol, Symmetric) and not numpy.allclose(array, array.T, equal_nan=True):
             raise ValueError(f"{name}: expected a symmetric matrix")
-        inputs[symbol] = array
     return inputs
 
 

@@ -183,6 +183,11 @@ def test_numbers_beside_autograd_and_numpys():
     residual = given["A"] @ given["x"] - given["z"]
     assert value == pytest.approx((residual**2).sum().item())
     numpy.testing.assert_allclose(gradients["A"], 2 * residual @ given["x"].T)
+    wide = MatrixSymbol("B", n, 2 * n + 1)
+    squares = derivation(Trace(wide.T * wide), [wide], prove=False)
+    assert squares.numpy(B=numpy.ones((2, 5)))[0] == 10
+    with pytest.raises(ValueError, match=r"B: expected shape \(n, 2\*n \+ 1\), got \(2, 4\)"):
+        squares.numpy(B=numpy.ones((2, 4)))
     with pytest.raises(ValueError, match=r"x: no numbers are given for it; the inputs are A, x, z"):
         derived.numpy(A=1, z=1)
     with pytest.raises(ValueError, match=r"y: no input; the inputs are"):

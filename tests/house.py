@@ -5,10 +5,13 @@ which lie on derive/ itself, are above all rooms. What stands at the top of a mo
 """
 
 import ast
+import operator
+import re
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import sympy
@@ -202,6 +205,93 @@ def class_lengths(tree: ast.Module) -> list[tuple[int, int, int]]:
     return [(node.lineno, LONGEST_CLASS, (node.end_lineno or 0) - node.lineno + 1) for node in classes]
 
 
+def modules(trees: dict[str, ast.Module]) -> dict[str, str]:
+    """The modules of a tree and the files that they are."""
+    return {".".join(place.removesuffix(".py").split("/")): place for place in trees if "__init__" not in place}
+
+
+def in_a_cycle(trees: dict[str, ast.Module]) -> list[str]:
+    """The lines by which modules import each other, and those between them; a door stands for what lies behind it."""
+    paths = modules(trees)
+    lines: dict[str, dict[str, int]] = {}
+    for own, place in paths.items():
+        needs = {m: line for line, module, name in imported(trees[place]) for m in (module, f"{module}.{name}")}
+        doors = needs.keys() - {own.rpartition(".")[0], "derive"}
+        lines[own] = {other: needs[other] for other in paths if other in needs}
+        lines[own] |= {other: needs[door] for other in paths if (door := other.rpartition(".")[0]) in doors}
+    graph = {own: {*needs} for own, needs in lines.items()}
+    while ends := {own for own, needs in graph.items() if not needs} | (graph.keys() - set().union(*graph.values())):
+        graph = {own: needs - ends for own, needs in graph.items() if own not in ends}
+    return [
+        f"{paths[own]}:{min(lines[own][other] for other in needs)}: imports in a circle {', '.join(sorted(needs))}"
+        for own, needs in graph.items()
+    ]
+
+
+SLOPES = re.compile(r"(?:1|one) *- *(a|s|t|sigmoid|tanh)[0-9]*\b|2 *\* *\((p|z[0-9]) *- *y\)")
+OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
+ONES = {"1", "1.0", "one"}
+NO_SLOPES = {"atoms.py": "1 - c ** 2"}  # the square of the sine, by that of the cosine
+
+
+def as_formula(node: ast.AST, known: dict[str, ast.AST]) -> sympy.Expr:
+    """What is written, with a symbol for each part that is no sum, product or whole power, and no name of such."""
+    if isinstance(node, ast.Name) and node.id in known:
+        rest = {name: value for name, value in known.items() if name != node.id}
+        return as_formula(known[node.id], rest)
+    if isinstance(node, ast.BinOp) and type(node.op) in OPERATIONS:
+        return OPERATIONS[type(node.op)](as_formula(node.left, known), as_formula(node.right, known))
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow) and ast.unparse(node.right) in "23":
+        return as_formula(node.left, known) ** int(ast.unparse(node.right))
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return -as_formula(node.operand, known)
+    text = ast.unparse(node)
+    return sympy.Integer(1) if text in ONES else sympy.Integer(text) if text.isdigit() else sympy.Symbol(text)
+
+
+def is_typed_slope(node: ast.AST, known: dict[str, ast.AST]) -> bool:
+    """Whether it has the factors x and 1 - x, or 1 + x and 1 - x, whatever stands between and however it is written."""
+    formula = as_formula(node, known)
+    number, powers = sympy.factor_list(formula) if formula.free_symbols else (1, [])
+    factors = {factor for factor, _ in powers}
+    return number < 0 and any({x - 1, part} <= factors for x in formula.free_symbols for part in (x, x + 1))
+
+
+@cache
+def slopes_in(tree: ast.Module) -> list[tuple[int, str]]:
+    """Where slopes are typed, also over several lines of a function, by names that have one meaning there."""
+    found = {}
+    for scope in (tree, *(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))):
+        nodes = [*ast.walk(scope)]
+        bound = Counter(node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+        lines = [node for node in nodes if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)]
+        values = {line.targets[0].id: line.value for line in lines if isinstance(line.value, ast.BinOp | ast.UnaryOp)}
+        known = {name: value for name, value in values.items() if scope is not tree and bound[name] == 1}
+        for node in (node for node in nodes if isinstance(node, ast.BinOp)):
+            names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+            text = ast.unparse(node) if scope is tree or names & known.keys() else ""
+            if text and (SLOPES.search(text) or is_typed_slope(node, known)):
+                found[node.lineno, node.col_offset, text] = node.lineno, text
+    return [*found.values()]
+
+
+def typed_slopes(derive: Path) -> list[str]:
+    """Where a slope that SymPy finds stands in a template or in derive."""
+    slopes = [
+        (f"{path.parent.name}/{path.name}", text.count("\n", 0, match.start()) + 1, match[0])
+        for path in sorted((derive.parent / "templates").glob("*.j2"))
+        for text in [path.read_text(encoding="utf-8")]
+        for match in SLOPES.finditer(text)
+    ]
+    of_derive = ((place, *slope) for place, tree in parsed(derive).items() for slope in slopes_in(tree))
+    kept = ((place, line, text) for place, line, text in chain(slopes, of_derive))
+    return [
+        f"{place}:{line}: a slope typed by hand: {text}"
+        for place, line, text in kept
+        if text != NO_SLOPES.get(place.rpartition("/")[2])
+    ]
+
+
 def offences(derive: Path) -> list[str]:
     """The lines below a folder `derive` that import what they may not, are too many, name two things or read names.
 
@@ -227,7 +317,7 @@ def offences(derive: Path) -> list[str]:
         length = len((derive.parent / place).read_text(encoding="utf-8").splitlines())
         lengths = [(1, LONGEST_FILE, length), *class_lengths(tree)]
         found += [f"{place}:{line}: {n} lines, of {most} at most" for line, most, n in lengths if n > most]
-    return found + of_two_meanings(trees)
+    return found + of_two_meanings(trees) + in_a_cycle(trees) + typed_slopes(derive)
 
 
 def offence(trees: dict[str, ast.Module], own: str, module: str, name: str) -> str:

@@ -3,19 +3,16 @@ and tests that do not lean on each other."""
 
 import ast
 import itertools
-import operator
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 
 import jinja2.nodes as nodes
 import pytest
-import sympy
 import torch
 from jinja2 import meta
 
@@ -91,32 +88,6 @@ def imports(path: Path) -> set[str]:
     return {module for _, module, _ in found} | {f"{module}.{name}" for _, module, name in found if name}
 
 
-def modules(derive: Path) -> dict[str, Path]:
-    """The modules below a folder, by their names."""
-    paths = (path for path in derive.rglob("*.py") if path.name != "__init__.py")
-    return {".".join(path.relative_to(derive.parent).with_suffix("").parts): path for path in paths}
-
-
-def in_a_cycle(derive: Path) -> set[str]:
-    """The modules that import each other, and what lies between them; a door stands for what lies behind it."""
-    paths = modules(derive)
-    graph = {}
-    for name, path in paths.items():
-        needs = imports(path)
-        own = name.rpartition(".")[0]
-        graph[name] = {
-            other for other in paths if other in needs or (other.rpartition(".")[0] in needs - {own, "derive"})
-        }
-    while ends := {name for name, needs in graph.items() if not needs} | (set(graph) - set().union(*graph.values())):
-        graph = {name: needs - ends for name, needs in graph.items() if name not in ends}
-    return set(graph)
-
-
-def test_imports_of_derive_have_no_cycle():
-    assert len(modules(ROOT / "derive")) > 40
-    assert not in_a_cycle(ROOT / "derive")
-
-
 def test_rooms_import_from_below_and_by_their_doors():
     assert house.offences(ROOT / "derive") == []
 
@@ -148,7 +119,7 @@ def test_a_planted_import_is_named_with_its_place(derive_copy, line):
     path = derive_copy / "calculus" / "reverse.py"
     path.write_text(path.read_text(encoding="utf-8") + f"\n\ndef planted():\n    {line}\n", encoding="utf-8")
     place = f"derive/calculus/reverse.py:{len(path.read_text(encoding='utf-8').splitlines())}"
-    (found,) = house.offences(derive_copy)
+    found, *_ = house.offences(derive_copy)  # others may be that it makes a circle
     assert found.startswith(place) and PLANTED[line] in found
 
 
@@ -217,11 +188,16 @@ def test_where_names_are_torch_s_only_these_stand_twice(derive_copy):
 def test_a_planted_cycle_a_slope_and_a_file_outside_all_rooms_are_noticed(derive_copy):
     path = derive_copy / "calculus" / "theorem.py"
     path.write_text("from derive.calculus.reverse import derive\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
-    assert in_a_cycle(derive_copy) == {"derive.calculus.theorem", "derive.calculus.reverse"}
     (derive_copy / "calculus" / "typed.py").write_text(
         "def slope(g, a1):\n    return g * (1 - a1) * a1\n", encoding="utf-8"
     )
-    assert typed_slopes(derive_copy) == ["typed.py:2: g * (1 - a1) * a1"]
+    found = house.offences(derive_copy)
+    assert "derive/calculus/theorem.py:1: imports in a circle derive.calculus.reverse" in found
+    assert any(
+        re.match(r"derive/calculus/reverse.py:\d+: imports in a circle derive.calculus.theorem$", line)
+        for line in found
+    )
+    assert "derive/calculus/typed.py:2: a slope typed by hand: g * (1 - a1) * a1" in found
     (derive_copy / "attic").mkdir()
     (derive_copy / "attic" / "box.py").write_text("", encoding="utf-8")
     assert "derive/attic/box.py:1: lies in no room of tests/house.py" in house.offences(derive_copy)
@@ -306,53 +282,6 @@ def test_a_plain_run_leaves_the_reference_alone(tmp_path):
     subprocess.run([sys.executable, "-c", code, "--out", str(tmp_path)], cwd=ROOT, check=True, capture_output=True)
 
 
-SLOPES = re.compile(r"(?:1|one) *- *(a|s|t|sigmoid|tanh)[0-9]*\b|2 *\* *\((p|z[0-9]) *- *y\)")
-
-
-def as_formula(node: ast.AST) -> sympy.Expr:
-    """What is written, with a symbol for each part that is no sum, product or whole power."""
-    if isinstance(node, ast.BinOp) and type(node.op) in OPERATIONS:
-        return OPERATIONS[type(node.op)](as_formula(node.left), as_formula(node.right))
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow) and ast.unparse(node.right) in "23":
-        return as_formula(node.left) ** int(ast.unparse(node.right))
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return -as_formula(node.operand)
-    text = ast.unparse(node)
-    return sympy.Integer(1) if text in ONES else sympy.Integer(text) if text.isdigit() else sympy.Symbol(text)
-
-
-def is_typed_slope(node: ast.AST) -> bool:
-    """Whether it has the factors x and 1 - x, or 1 + x and 1 - x, whatever stands between and however it is written."""
-    formula = as_formula(node)
-    number, powers = sympy.factor_list(formula) if formula.free_symbols else (1, [])
-    factors = {factor for factor, _ in powers}
-    return number < 0 and any({x - 1, part} <= factors for x in formula.free_symbols for part in (x, x + 1))
-
-
-OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
-ONES = {"1", "1.0", "one"}
-NO_SLOPES = {"atoms.py": "1 - c ** 2"}  # the square of the sine, by that of the cosine
-
-
-def typed_slopes(derive: Path) -> list[str]:
-    """Where a slope that SymPy finds stands in a template or in derive, the first of each file."""
-    found = []
-    for path in TEMPLATES:
-        matches = itertools.islice(SLOPES.finditer(path.read_text(encoding="utf-8")), 1)
-        found += [f"{path.name}: {match[0]}" for match in matches]
-    for path in derive.rglob("*.py"):
-        slopes = slopes_in(house.tree_of(path.read_text(encoding="utf-8")))
-        others = (f"{path.name}:{line}: {text}" for line, text in slopes if text != NO_SLOPES.get(path.name))
-        found += itertools.islice(others, 1)
-    return found
-
-
-@cache
-def slopes_in(tree: ast.Module) -> list[tuple[int, str]]:
-    nodes = ((node, ast.unparse(node)) for node in ast.walk(tree) if isinstance(node, ast.BinOp))
-    return [(node.lineno, text) for node, text in nodes if SLOPES.search(text) or is_typed_slope(node)]
-
-
 @pytest.mark.parametrize(
     "typed",
     [
@@ -365,16 +294,25 @@ def slopes_in(tree: ast.Module) -> list[tuple[int, str]]:
         "g - g * h**2",
         "g * -(h - 1) * h",
         "(1 + h) * g * (1 - h)",
+        "g * left * act",
     ],
 )
 def test_a_slope_typed_with_any_names_would_be_noticed(tmp_path, typed):
-    (tmp_path / "typed.py").write_text(f"x = {typed}\ny = 1 - value, value * (1 - other), (1 - 2 * value) * value\n")
-    assert typed_slopes(tmp_path) == [f"typed.py:1: {ast.unparse(ast.parse(typed))}"]
+    (tmp_path / "derive").mkdir()
+    lines = (
+        "def of(g, act):",
+        "left = 1 - act",
+        f"x = {typed}",
+        "y = 1 - value, value * (1 - other), (1 - 2 * value) * value",
+    )
+    (tmp_path / "derive" / "typed.py").write_text("\n    ".join(lines))
+    wanted = f"derive/typed.py:3: a slope typed by hand: {ast.unparse(ast.parse(typed))}"
+    assert house.typed_slopes(tmp_path / "derive")[:1] == [wanted]
 
 
 def test_no_derivative_is_typed_by_hand():
-    assert typed_slopes(ROOT / "derive") == []
-    assert len(set(SLOPES.findall((ROOT / "generated" / "backward.py").read_text(encoding="utf-8")))) == 2
+    """`make lint` says it of templates and derive; what is emitted has slopes."""
+    assert len(set(house.SLOPES.findall((ROOT / "generated" / "backward.py").read_text(encoding="utf-8")))) == 2
 
 
 def test_every_room_is_installed():

@@ -217,7 +217,8 @@ def in_steps(over: list[Expr], under: list[Expr], fading: set[Expr]) -> tuple[li
     def grows(factor: Expr) -> bool:
         base, power = factor.as_base_exp()
         beside = factor not in fading and (base.is_Symbol or (bool(fading) and base.is_Add)) and len(over) > 1
-        return (beside and power.is_Integer and power > 1) or bool(factor.free_symbols & below)
+        divided = factor in fading and len(singles(under)) > 1
+        return ((beside or divided) and power.is_Integer and power > 1) or bool(factor.free_symbols & below)
 
     large = [factor for factor in over if grows(factor)]
     if len(over) == len(large) == 1 == len(singles(large)):
@@ -225,7 +226,8 @@ def in_steps(over: list[Expr], under: list[Expr], fading: set[Expr]) -> tuple[li
     rest = [factor for factor in over if factor not in large]
     if large and fading:
         rest.sort(key=lambda factor: factor not in fading)
-    return rest, singles(large), singles(under) if large or fading else under
+    cubes = any(factor.is_Pow and factor.exp.is_number and factor.exp > 2 for factor in under)
+    return rest, singles(large), singles(under) if large or fading or (over and cubes) else under
 
 
 def singles(factors: list[Expr]) -> list[Expr]:

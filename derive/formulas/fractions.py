@@ -107,6 +107,8 @@ def _one_fraction(expr: Expr) -> Expr:
     above, below = fraction(cancel(together(with_root)))
     if P.free_symbols:
         above, below = _rational_below(above, below, S, P)
+    if not P.free_symbols and _is_safer(expr, above, below, u):
+        return expr.xreplace({u: meaning})
     scale, factors = factor_list(below)
     powers = dict(factors)
     mixed = above.has(S) and cancel(above / S).has(S)
@@ -127,6 +129,23 @@ def _one_fraction(expr: Expr) -> Expr:
     elif root > 0:
         above *= P ** (root / Integer(2))
     return _factored(above / scale, powers, u).xreplace({u: meaning})
+
+
+def _is_safer(total: Expr, above: Expr, below: Expr, u: Symbol) -> bool:
+    """Whether a sum of which no parts cancel near 0 or far from it would have one large power over another."""
+    if not (total.is_Add and above.is_polynomial(u)):
+        return False
+    most, least = _ends(above, below, u)
+    if most < 0 or max(_degree(factor, u) for factor, _ in factor_list(above, u)[1] or [(above, 1)]) < 3:
+        return False
+    parts = [_ends(top, bottom, u) for top, bottom in map(fraction, map(together, total.args))]
+    return (most, least) == (max(most for most, _ in parts), min(least for _, least in parts))
+
+
+def _ends(above: Expr, below: Expr, u: Symbol) -> tuple[int, int]:
+    """As which powers of u a fraction grows far from 0 and near it."""
+    monomials = [[power for (power,) in Poly(part, u).monoms()] for part in (above, below)]
+    return max(monomials[0]) - max(monomials[1]), min(monomials[0]) - min(monomials[1])
 
 
 def _rational_below(above: Expr, below: Expr, S: Symbol, P: Expr) -> tuple[Expr, Expr]:

@@ -74,8 +74,8 @@ def _near(condition: Boolean) -> Expr:
 
 
 _d = p - y
-_log_p = Piecewise((log(p), log(p) > -100), (-100, True))
-_log_1_p = Piecewise((log(1 - p), log(1 - p) > -100), (-100, True))
+_log_p = Piecewise((-100, log(p) <= -100), (log(p), True))  # nan where p is
+_log_1_p = Piecewise((-100, log(1 - p) <= -100), (log(1 - p), True))
 
 LOSSES: dict[str, Loss] = {
     "mse_loss": Loss(_d**2, _in_torch("mse_loss")),
@@ -94,7 +94,7 @@ LOSSES: dict[str, Loss] = {
     "gaussian_nll_loss": Loss(
         _d**2 / 2, _in_torch("gaussian_nll_loss", "{p}, {y}, torch.ones_like({y})")
     ),  # variance 1
-    "kl_div": Loss(Piecewise((y * (log(y) - p), y > 0), (0, True)), _in_torch("kl_div"), distribution=True),
+    "kl_div": Loss(Piecewise((0, y <= 0), (y * (log(y) - p), True)), _in_torch("kl_div"), distribution=True),
 }
 
 REDUCTIONS = ("sum", "mean", "batchmean")  # torch.nn.functional's words; the last divides the sum by the rows

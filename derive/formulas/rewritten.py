@@ -1,12 +1,16 @@
-"""Functions that no target has a call for, written by those that one has."""
+"""Functions that no target has a call for, written by those that one has, and those that fade by what they fade as."""
 
 from collections.abc import Callable
 
 from sympy import (
     Expr,
+    Integer,
     Mod,
+    Mul,
     Ne,
     Piecewise,
+    Pow,
+    Wild,
     acos,
     acosh,
     acot,
@@ -33,6 +37,7 @@ from sympy import (
     floor,
     frac,
     gamma,
+    log,
     loggamma,
     pi,
     sec,
@@ -47,7 +52,10 @@ from sympy import (
     erfc as sympy_erfc,
 )
 
-from derive.formulas.stable import erfc
+from derive.formulas.functions import FUNCTIONS
+from derive.formulas.stable import erfc, expm1, log1p, logsigmoid
+
+SAME = -40  # log(1 + exp(u)) is exp(u) in float64, and exp(exp(u)) - 1
 
 
 def _gamma(u: Expr) -> Expr:
@@ -98,3 +106,39 @@ def rewritten(expr: Expr) -> Expr:
     for function, formula in REWRITTEN.items():
         expr = expr.replace(function, formula) if expr.has(function) else expr
     return expr
+
+
+def with_tails(formula: Expr) -> Expr:
+    """The formula with log(1 + exp(u)), exp(exp(u)) - 1 and their like as exp(u) far below 0, to the last bit.
+
+    Where they are below a line, a root or a log or beside an exp: of exp(u) all of these are finite and have a slope.
+    """
+
+    def in_factors(product: Expr) -> Expr:
+        return Mul(
+            *(_with_tail(base) ** power for base, power in (factor.as_base_exp() for factor in Mul.make_args(product)))
+        )
+
+    def is_below(part: Expr) -> bool:
+        return isinstance(part, Pow) and part.exp.is_number and not (part.exp.is_Integer and part.exp > 0)
+
+    def is_beside(part: Expr) -> bool:
+        return isinstance(part, Mul) and any(isinstance(factor, exp) for factor in part.args)
+
+    formula = formula.replace(is_below, lambda part: in_factors(part.base) ** part.exp).replace(is_beside, in_factors)
+    return formula.replace(log, lambda argument: log(in_factors(argument)))
+
+
+def _with_tail(part: Expr) -> Expr:
+    """exp(u) where it is that in float64, and itself elsewhere."""
+    u, sign = Wild("u"), Integer(1)
+    if isinstance(part, type(FUNCTIONS["softplus"])):
+        found = {u: part.args[0]}
+    elif isinstance(part, logsigmoid):
+        found, sign = {u: -part.args[0]}, Integer(-1)
+    else:
+        found = part.match(log(1 + exp(u))) or part.match(log1p(exp(u)))
+    for form, turned in ((1 - exp(-exp(u)), 1), (expm1(-exp(u)), -1), (expm1(exp(u)), 1), (exp(exp(u)) - 1, 1)):
+        if not found and (found := part.match(form)):
+            sign = Integer(turned)
+    return Piecewise((sign * exp(found[u]), found[u] < SAME), (part, True)) if found else part

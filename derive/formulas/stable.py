@@ -41,7 +41,7 @@ from derive.formulas.exponentials import (
 )
 from derive.formulas.fitted import in_output
 from derive.formulas.fractions import uncancelled
-from derive.formulas.tails import divided_by, log_of_tail, scaled_by
+from derive.formulas.tails import divided_by, log_of_tail, opposite_beside_exp, scaled_by
 
 z = Symbol("z", real=True)
 
@@ -240,6 +240,7 @@ def _root(base: Expr, power: Expr) -> Expr:
 def _in_one_exp(product: Mul) -> Expr:
     """Where exp(v), v made of exp, is a factor, others as exp inside it; the sigmoid of a small number, too."""
     product = product.replace(_is_small, lambda part: exp(part.args[0]) * sigmoid(-part.args[0]))
+    product = opposite_beside_exp(sigmoid, product)
     found = beside_exp_of_exp([(factor, _in_exp(factor)) for factor in product.args])
     with distribute(False):
         return _written(found) if found else product
@@ -268,8 +269,10 @@ def _as_one(total: Expr) -> Expr:
         for term in Add.make_args(total):
             factors = Mul.make_args(term)
             inside = [factor for factor in factors if factor.is_Rational or _is_of(factor, u)]
-            outside = Mul(*(factor for factor in factors if factor not in inside))
-            groups[outside] = groups.get(outside, Integer(0)) + Mul(*inside)
+            others = [factor for factor in factors if factor not in inside]
+            turned = [factor for factor in others if factor.is_Add and factor.could_extract_minus_sign()]
+            outside = Mul(*(-factor if factor in turned else factor for factor in others))
+            groups[outside] = groups.get(outside, Integer(0)) + (-1) ** len(turned) * Mul(*inside)
         found = {outside: _uncancelled_exp(inside) for outside, inside in groups.items()}
         if any(found[outside] != inside for outside, inside in groups.items()):
             with distribute(False):

@@ -1,6 +1,8 @@
-"""Products with erfc, which fades as exp(-u^2) does, and their logarithms, in forms that keep their digits there."""
+"""Products with erfc, which fades as exp(-u^2) does, or with sigmoid, in forms that keep their digits there."""
 
 from sympy import Add, Expr, Integer, Mul, exp, log, sqrt
+
+from derive.formulas.exponentials import times_in
 
 
 def scaled_by(erfc: type[Expr], erfcx: type[Expr], product: Expr) -> Expr:
@@ -41,3 +43,18 @@ def log_of_tail(erfc: type[Expr], log_ndtr: type[Expr], product: Expr) -> tuple[
         else:
             others *= factor
     return total, others
+
+
+def opposite_beside_exp(sigmoid: type[Expr], product: Expr) -> Expr:
+    """With all exp as one, and sigmoid(u) exp(-u), of which one is 0 where the other is infinite, as sigmoid(-u)."""
+    factors = Mul.make_args(product)
+    exponents = [factor.args[0] for factor in factors if isinstance(factor, exp)]
+    rest, exponent = [factor for factor in factors if not isinstance(factor, exp)], Add(*exponents)
+    for place, factor in enumerate(rest if exponents else ()):
+        base, power = factor.as_base_exp()
+        u = base.args[0] if isinstance(base, sigmoid) else Integer(0)
+        count = min(power, -times_in(u, exponent)) if u != 0 and not u.has(exp) else 0
+        if count > 0:
+            rest[place] = base ** (power - count) * sigmoid(-u) ** count
+            exponent += count * u
+    return Mul(*rest, exp(exponent)) if exponents else product

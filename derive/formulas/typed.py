@@ -36,6 +36,7 @@ from sympy import (
 
 from derive.formulas.functions import FUNCTIONS, clipped
 from derive.formulas.losses import OfRow, largest, logsumexp
+from derive.formulas.rewritten import with_tails
 from derive.formulas.stable import NamedFunction, erfc, expm1, log1p, opened, z
 
 MOST_LETTERS, MOST_NODES, DEEPEST, LARGEST_EXPONENT, LARGEST_NUMBER = 300, 200, 40, 64, 10**12
@@ -64,6 +65,13 @@ def comparison_of(method: str, a: Expr, b: Expr) -> Expr:
     return getattr(one, method)(other)
 
 
+def _chosen(a: Expr, b: Expr, first: str, other: str) -> Expr:
+    """The one of which the first holds; beside a number what may be nan comes last, so that nan it stays."""
+    if b.is_number:
+        return Piecewise((b, comparison_of(other, a, b)), (a, True))
+    return Piecewise((a, comparison_of(first, a, b)), (b, True))
+
+
 ELEMENTWISE: dict[str, Callable[..., Expr]] = {
     **{name: lambda u, row=row: row.xreplace({z: u}) for name, row in FUNCTIONS.items()},
     "abs": Abs,
@@ -77,8 +85,8 @@ ELEMENTWISE: dict[str, Callable[..., Expr]] = {
     "expm1": expm1,
     "log": log,
     "log1p": log1p,
-    "max": lambda a, b: Piecewise((a, comparison_of("__gt__", a, b)), (b, True)),
-    "min": lambda a, b: Piecewise((a, comparison_of("__lt__", a, b)), (b, True)),
+    "max": lambda a, b: _chosen(a, b, "__gt__", "__le__"),
+    "min": lambda a, b: _chosen(a, b, "__lt__", "__ge__"),
     "sign": sign,
     "sin": sin,
     "sinh": lambda u: (exp(u) - exp(-u)) / 2,
@@ -140,7 +148,7 @@ def parse(field: str, text: str, variables: tuple[Symbol, ...], coupled: bool = 
         raise ValueError(f"{field}: a formula of more than {MOST_NODES} parts")
     check_size(field, tree)
     try:
-        formula = folded(_Reader(field, variables, ROW_COUPLED if coupled else {}).read(tree, 0))
+        formula = folded(with_tails(_Reader(field, variables, ROW_COUPLED if coupled else {}).read(tree, 0)))
         slope = diff(formula, variables[0]).replace(DiracDelta, lambda *_: Integer(0))
         without_values = any(opened(part).has(zoo, nan, oo, -oo) for part in (formula, slope))
     except TypeError as error:  # SymPy's, where what is compared is not real

@@ -44,6 +44,8 @@ def exactly(number: Any) -> ArrayEntry:
     return meant(number) if isinstance(number, float) else sympy.sympify(number)
 
 
+ENDS = {"sqrt": 0, "asin": 1, "acos": 1, "acosh": 1}  # where functions have values and no slopes
+AT_AN_END: list[str] = []  # functions that were taken there
 NUMBERS: list[Callable[[Any], ArrayEntry]] = []
 
 
@@ -104,7 +106,13 @@ def of(name: str) -> Callable[[ArrayEntry], ArrayEntry]:
         formula = FUNCTIONS[name]
         return lambda u: mp.convert(compiled_for_decimals(name)(u)) if isinstance(u, mpf) else formula.xreplace({z: u})
     numerically, exact = getattr(mpmath, name), getattr(sympy, name)
-    return lambda entry: numerically(entry) if isinstance(entry, mpf) else exact(entry)
+
+    def function(entry: ArrayEntry) -> ArrayEntry:
+        if name in ENDS and abs(entry) == ENDS[name]:
+            AT_AN_END.append(name)
+        return numerically(entry) if isinstance(entry, mpf) else exact(entry)
+
+    return function
 
 
 @lru_cache

@@ -12,6 +12,7 @@ from sympy import Expr
 
 from derive.formulas import FUNCTIONS
 from derive.modules.entries import (
+    AT_AN_END,
     Array,
     ArrayEntry,
     ByDefinition,
@@ -48,6 +49,8 @@ def power(base: ArrayEntry, exponent: ArrayEntry) -> ArrayEntry:
     """A power; of a negative number only with a whole exponent."""
     if isinstance(base, mpf):
         whole = exponent == int(exponent)
+        if base == 0 and 0 < exponent < 1:
+            AT_AN_END.append("pow")
         return base ** (int(exponent) if whole else exponent) if whole or base >= 0 else mp.nan
     return base**exponent
 

@@ -8,7 +8,7 @@ import mpmath
 import numpy
 from mpmath import mpf
 
-from derive.modules.entries import Array, ArrayEntry, inner, of_data
+from derive.modules.entries import AT_AN_END, Array, ArrayEntry, inner, of_data
 from derive.modules.evaluate import run
 from derive.modules.refusal import Refused, Wrong
 from derive.modules.steps import Graph, Input
@@ -41,7 +41,9 @@ class ModulePoint:
         self.given = {name: self.entries(one, positive or one.positive) for name, one in inputs.items()}
         self.held: dict[str, Any] = {}  # what is detached does not move
         self.branches: dict[str, set[bool]] = {}
+        AT_AN_END.clear()
         self.values = self.at(self.given)
+        self.has_slopes = not AT_AN_END  # of tanh(1e9) - tanh(2e9), which is 0 to all digits, a root has none
         self.cotangents = {
             f"{COTANGENT_NAME}{place}": self.drawn(value.shape, False) for place, value in enumerate(self.values)
         }
@@ -105,6 +107,8 @@ class ModulePoint:
             raise Wrong(f"{what} has the shape {got.shape}, expected {wanted.shape}")
         for index in numpy.ndindex(*got.shape):
             if not is_finite(got[index]):
+                if kind == "gradient" and not self.has_slopes:
+                    raise Undefined("the end of where a function is defined")
                 raise Wrong(f"{what}{list(index)} is {mpmath.nstr(got[index], 5)}")
         scale = mpmath.fsum(map(abs, got.flat))
         if kind == "output":

@@ -101,8 +101,8 @@ def called(part: Expr) -> str:
 
 
 def is_whole_power(part: Expr) -> bool:
-    """A square or a higher power: its base gets a name, so that it can be multiplied one factor at a time."""
-    return part.is_Pow and part.exp.is_Integer and part.exp > 1
+    """A square or a higher power, or 1 over one: its base gets a name, so that it comes one factor at a time."""
+    return part.is_Pow and part.exp.is_Integer and abs(part.exp) > 1
 
 
 def has_entry(part: Expr) -> bool:

@@ -161,6 +161,13 @@ def test_the_gradient_of_a_product_is_that_of_autograd_where_entries_are_0():
         assert torch.equal(text.backward(torch.ones_like(y), text.forward(x.detach())[1])["x"], wanted)
 
 
+@pytest.mark.parametrize("function", [lambda s, t: t.sum() ** 0.5, lambda s, t: torch.acos(t).sum()])
+def test_a_text_is_not_called_wrong_where_the_module_has_no_slope(function):
+    """tanh is 1 or -1 far from 0 to all digits, and a root may be of 0 there."""
+    module = Of(lambda s, x: function(s, torch.tanh(x**9)))
+    assert "proved" in str(module_derivation(module, [r(2)]).prove())
+
+
 @pytest.mark.parametrize(
     ("name", "why"),
     [

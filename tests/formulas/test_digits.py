@@ -71,6 +71,12 @@ TYPED: dict[str, Callable] = {
     "mish(z) - z": lambda z: -2 * z / (1 + (1 + torch.exp(z)) ** 2),
     "sqrt(exp(z) + 1)": lambda z: torch.exp(functional.softplus(z) / 2),
     "1/(1 + exp(z))**0.3": lambda z: torch.exp(-0.3 * functional.softplus(z)),
+    "sqrt(softplus(z))": lambda z: torch.where(z < -80, torch.exp(z / 2), torch.sqrt(functional.softplus(z))),
+    "log(softplus(z))": lambda z: torch.where(z < -80, z, torch.log(functional.softplus(z))),
+    "softplus(z)*exp(-z/2)": lambda z: functional.softplus(z) * torch.exp(-z / 2),
+    "erfc(log1p(sigmoid(z)))": lambda z: torch.erfc(torch.log1p(torch.sigmoid(z))),
+    "cosh(gelu(z))": lambda z: torch.cosh(functional.gelu(z)),
+    "1/(1.7 + z**2) - z**2": lambda z: 1 / (1.7 + z**2) - z**2,
     "1/(exp(2*z) - 3)": lambda z: 1 / (torch.exp(2 * z) - 3),
 }
 REMOVABLE: dict[str, Callable] = {  # 0/0 at 0, and so near it that nothing of the second derivative is left

@@ -1,11 +1,14 @@
 """Values, slopes and curvatures far from 0: as right as their condition allows, by judges of many digits."""
 
+import math
+
 import mpmath
 import pytest
 import torch
 from sympy import HadamardProduct, MatrixSymbol, Trace, exp, sin
 
 from derive import derivation
+from derive.formulas import LOSSES
 from derive.matrix import log_softmax, logsumexp, softmax, total
 from derive.problems.network import Network
 
@@ -146,3 +149,14 @@ def test_the_curvature_of_a_mean_has_the_digits_of_that_of_a_sum(loss, emitted):
             for reduction in ("sum", "mean")
         )
         torch.testing.assert_close(mean.b1, total.b1, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("activation", ["identity", "sigmoid", "max(z, 0)", "min(3, z)", "clip(z, 0, 1)", "relu"])
+def test_no_loss_is_a_number_where_a_prediction_is_none(activation, emitted):
+    """Beside nan every comparison is false, and binary_cross_entropy was 100 there."""
+    of_all = [name for name in LOSSES if (name == "binary_cross_entropy") == (activation == "sigmoid")]
+    for loss in [*(of_all if activation in ("identity", "sigmoid") else []), "max(abs(p - y), 1)"]:
+        module = emitted(Network((1, 1), output_activation=activation, loss=loss))
+        one = torch.ones(1, 1)
+        value, _ = module.value_and_grad([one, one[0] * math.nan], one, one)
+        assert math.isnan(value), loss

@@ -92,8 +92,8 @@ def network_holes(
     features = max(body.features for body in made.values())
     of_rows = f"totals[ENTRIES] += {printer.total(sweeps['gradient'].equations, 'work->part[ENTRIES]')};"
     source = {
-        "float_constants": named_constants(SINGLE),
-        "double_constants": named_constants(DOUBLE),
+        "float_constants": defined_constants(SINGLE),
+        "double_constants": defined_constants(DOUBLE),
         "functions": functions(printer),
         "bodies": [{**HEADS[name], "pointers": body.pointers, "lines": body.lines} for name, body in made.items()],
         "penalties": penalties,
@@ -139,7 +139,7 @@ def device_holes(sweep: CSweep, places: Mapping[str, Place], penalty: CSweep | N
         "features": body.features,
         "sgd_bytes": sgd,
         "adam_bytes": sgd + REAL_BYTES * (2 * entries + 2),
-        "constants": named_constants(SINGLE),
+        "constants": defined_constants(SINGLE),
         "functions": called,
         "pointers": body.pointers,
         "lines": body.lines,
@@ -148,8 +148,8 @@ def device_holes(sweep: CSweep, places: Mapping[str, Place], penalty: CSweep | N
     }
 
 
-def named_constants(precision: Precision) -> list[dict[str, str]]:
-    return [{"name": name, "value": value} for name, value in constants(precision).items()]
+def defined_constants(precision: Precision) -> list[str]:
+    return [f"#define {name} {value}" for name, value in constants(precision).items()]
 
 
 def entry_number(printer: CPrinter) -> int:

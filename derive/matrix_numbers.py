@@ -10,7 +10,7 @@ from sympy import MatrixSymbol
 
 from derive.diagnosis import Diagnosis, ExpressionDoctor, by_name
 from derive.operations import evaluate
-from derive.packages import forward_text
+from derive.packages import dimension_lines, forward_text
 from derive.programs import Symmetric
 
 
@@ -36,6 +36,7 @@ def inputs_at(subject: Any, arrays: dict[str, Any]) -> dict[MatrixSymbol, ndarra
     """
     names = {str(given): symbol for symbol, given in subject.original.items()}
     check_names(names, arrays)
+    dimension_lines(subject.program)  # which raises where a size is unknown
     sizes: dict[Any, int] = {}
     inputs = {}
     for name, symbol in names.items():

@@ -10,13 +10,14 @@ from derive.packages.emit import (
     layer_source,
     render,
 )
-from derive.packages.expression import forward_text
+from derive.packages.expression import dimension_lines, forward_text
 from derive.packages.templates import page
 from derive.packages.text import imports
 
 __all__ = [
     "ON_DEMAND",
     "TARGETS",
+    "dimension_lines",
     "document_pages",
     "expression_pages",
     "expression_source",

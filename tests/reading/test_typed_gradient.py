@@ -188,6 +188,9 @@ def test_numbers_beside_autograd_and_numpys():
     assert squares.numpy(B=numpy.ones((2, 5)))[0] == 10
     with pytest.raises(ValueError, match=r"B: expected shape \(n, 2\*n \+ 1\), got \(2, 4\)"):
         squares.numpy(B=numpy.ones((2, 4)))
+    tall = MatrixSymbol("C", n + 1, 2)
+    with pytest.raises(ValueError, match=r"C: no input has n rows or columns"):
+        derivation(Trace(tall.T * tall), [tall], prove=False).numpy(C=numpy.ones((3, 2)))
     with pytest.raises(ValueError, match=r"x: no numbers are given for it; the inputs are A, x, z"):
         derived.numpy(A=1, z=1)
     with pytest.raises(ValueError, match=r"y: no input; the inputs are"):

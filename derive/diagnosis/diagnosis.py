@@ -81,10 +81,7 @@ class Diagnostician(Doctor):
             flipped = name in self.weights and (name in other_way or (turned and not as_ours))
             if name in self.weights and flipped is not turned:
                 transposed.add(name)
-                shape = array.values.shape
-                notes.append(
-                    f"{self.header(name)} is transposed: {dimensions(shape)} where it is {dimensions(shape[::-1])}"
-                )
+                notes.append(self.turned(name, array.values.shape))
             claims[name] = self.claim(name, array, flipped)
         layer = self.derivation.program.notation.layer
         claims = {name: claims[name] for name in sorted(claims, key=lambda name: (-layer(name), name))}

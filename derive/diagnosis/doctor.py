@@ -7,7 +7,7 @@ from numpy import ndarray
 
 from derive.backends.torch import TorchPrinter
 from derive.diagnosis.apart import told_apart
-from derive.diagnosis.report import Diagnosis, Explanation, GradientVerdict, WrongStep, relation_words
+from derive.diagnosis.report import Diagnosis, Explanation, GradientVerdict, WrongStep, dimensions, relation_words
 from derive.diagnosis.search import Point, Search, SlipTrial, SymbolValues
 from derive.operations import Numbers, Operation, Product, Reduction, Transposed
 
@@ -31,6 +31,9 @@ class Doctor:
     @abstractmethod
     def elsewhere(self) -> tuple[SymbolValues, SymbolValues]:
         """Data at which nothing is special, and all else that is given at such a point."""
+
+    def turned(self, name: str, shape: tuple[int, ...]) -> str:
+        return f"{self.header(name)} is transposed: {dimensions(shape)} where it is {dimensions(shape[::-1])}"
 
     def noise(self, eps: float) -> dict[str, float]:
         if eps not in self.moves:

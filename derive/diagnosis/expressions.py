@@ -196,9 +196,7 @@ class ExpressionDoctor(Doctor):
             expected = self.shape(name)
             if values.shape == expected[::-1] != expected:
                 transposed.add(name)
-                notes.append(
-                    f"{self.header(name)} is transposed: {dimensions(values.shape)} where it is {dimensions(expected)}"
-                )
+                notes.append(self.turned(name, values.shape))
                 values = values.T
             elif values.shape != expected:
                 raise ValueError(

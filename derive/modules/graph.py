@@ -103,8 +103,7 @@ class Module:
 
     def held(self) -> dict[str, Any]:
         """Parameters and buffers by their paths, tied ones once."""
-        holder = self.holder
-        return {} if holder is None else {**dict(holder.named_parameters()), **dict(holder.named_buffers())}
+        return all_held(self.holder, twice=False)
 
     def paths(self) -> dict[str, str]:
         """The paths of parameters and buffers by their names."""
@@ -274,7 +273,8 @@ def recorded(
     signature = program.graph_signature
     places = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     lifted = signature.inputs_to_lifted_tensor_constants
-    first = {id(tensor): path for path, tensor in reversed([*_paths(holder)])}
+    tensors = all_held(holder)
+    first = {id(tensor): path for path, tensor in reversed(tensors.items())}
     names = iter(example)
     inputs, constants, steps = {}, {}, []
     outputs: tuple[Ref, ...] = ()
@@ -285,8 +285,7 @@ def recorded(
             constants[node.name] = program.constants[lifted[node.name]].numpy()
         elif node.op == "placeholder" and node.name in places:
             path = places[node.name].removeprefix("of.")
-            tensor = dict(_paths(holder))[path]
-            inputs[node.name] = identifier(first[id(tensor)])
+            inputs[node.name] = identifier(first[id(tensors[path])])
         elif node.op == "placeholder":
             inputs[node.name] = next(names)
         elif node.op == "call_function":
@@ -297,11 +296,12 @@ def recorded(
     return Graph(inputs, constants, tuple(unrolled(steps, shapes)), outputs)
 
 
-def _paths(holder: "torch.nn.Module | None") -> Iterator[tuple[str, Any]]:
-    """Every path of a parameter or a buffer, also the second of one that is tied."""
-    if holder is not None:
-        yield from holder.named_parameters(remove_duplicate=False)
-        yield from holder.named_buffers(remove_duplicate=False)
+def all_held(holder: "torch.nn.Module | None", twice: bool = True) -> dict[str, Any]:
+    """Parameters and buffers by their paths, tied ones by each of theirs, or once."""
+    if holder is None:
+        return {}
+    buffers = dict(holder.named_buffers(remove_duplicate=not twice))
+    return {**dict(holder.named_parameters(remove_duplicate=not twice)), **buffers}
 
 
 def exported(function: Callable[..., Any], example: list[Any], holder: "torch.nn.Module | None", detached: bool) -> Any:

@@ -112,12 +112,11 @@ def arange(start: int, end: int, step: int = 1, dtype: str | None = None) -> Arr
     whole = numpy.arange(start, end, step)
     if whole.dtype != numpy.int64:
         raise Refused("of steps that are no whole numbers")
-    return floats(whole) if dtype == "float" else whole
+    return converted(whole, dtype)
 
 
 def eye(n: int, m: int | None = None, dtype: str | None = None) -> Array:
-    ones = numpy.eye(n, m, dtype=numpy.int64)
-    return floats(ones) if dtype in (None, "float") else ones
+    return converted(numpy.eye(n, m, dtype=numpy.int64), dtype or "float")
 
 
 def converted(x: Array, dtype: str | None = None) -> Array:

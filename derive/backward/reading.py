@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy
 
-from derive.backends import Literal, call
+from derive.backends import Index, Literal, call
 from derive.backward.formulas import entrywise
 from derive.backward.layers import LAYERS
 from derive.backward.losses import LOSS_HANDLERS
@@ -16,7 +16,7 @@ from derive.backward.maps import MAPS
 from derive.backward.places import PLACE_HANDLERS
 from derive.backward.products import PRODUCTS
 from derive.backward.tape import Size, Tape, TapeEquation, Value
-from derive.backward.written import authors_names, base_name, spelled
+from derive.backward.written import authors_names, base_name, is_made, literal, spelled
 from derive.modules import (
     ENTRYWISE_OPERATIONS,
     MEANINGLESS,
@@ -102,9 +102,8 @@ def constant_tensor(tape: Tape, name: str, data: numpy.ndarray) -> Value:
     kind = kind_of_data(data)
     like = tape.first.source
     dtype = {"float": f"{like.text}.dtype"}.get(kind, f"torch.{kind}")
-    code = call(
-        "torch.tensor", Literal(repr(data.tolist())), dtype=Literal(dtype), device=Literal(f"{like.text}.device")
-    )
+    numbers = literal(tape, data.tolist())
+    code = call("torch.tensor", numbers, dtype=Literal(dtype), device=Literal(f"{like.text}.device"))
     return tape.data(shape, code, "", kind)
 
 
@@ -133,8 +132,9 @@ def read(tape: Tape, step: Step, other: Step, known: Mapping[str, Any], names: M
         arguments = {
             key: at_both_sizes(argument, other.arguments[key], known) for key, argument in step.arguments.items()
         }
-        if name == "getitem":
-            return arguments["x"][arguments["place"]]
+        several: Any = arguments.get("x")
+        if name == "getitem" and not isinstance(several, Value):
+            return several[arguments["place"]]
         tape.wanted, tape.current = names[step.name], (step, arguments)
         tape.parts = {
             one.arguments["place"]: names[one.name]
@@ -142,8 +142,11 @@ def read(tape: Tape, step: Step, other: Step, known: Mapping[str, Any], names: M
             if one.operation == "getitem" and one.arguments["x"] == Ref(step.name)
         }
         tape.shapes = [tuple(map(Size, *pair)) for pair in zip(step.shapes, other.shapes, strict=True)]
+        if name == "getitem":
+            return tape.data(tape.shape, Index(several.source, (literal(tape, arguments["place"]),)), "", step.kind)
         values = tensor_arguments(arguments)
-        moves = any(value.moves for value in values) and step.kind in ("float", "") and not detaches(step)
+        moves = any(value.moves for value in values) and step.kind in ("float", "")
+        moves = moves and not detaches(step) and not is_made(step)
         if not moves and name not in HANDLERS:
             return tape.add(tape.shape, spelled(tape), values, None, "", kind=step.kind)
         result = handled(name or base_name(step), step, arguments)(tape)

@@ -9,7 +9,7 @@ from typing import Any
 
 from derive.backends import Attribute, Group, Infix, Literal, Minus, Source, call, dotted, method
 from derive.backward.tape import Size, Tape, Value
-from derive.modules import Ref, Step, row
+from derive.modules import Ref, Refused, Step, row
 
 INFIX = {
     **{"add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**", "matmul": "@", "mm": "@", "bmm": "@", "mv": "@"},
@@ -22,8 +22,9 @@ OF_FUNCTIONAL = {
     *("pad", "relu6", "selu", "silu", "softplus", "softsign", "tanhshrink", "threshold"),
 }
 RENAMED = {
+    "col2im": "nn.functional.fold",
+    "im2col": "nn.functional.unfold",
     "log_sigmoid": "nn.functional.logsigmoid",
-    "linalg_vector_norm": "linalg.vector_norm",
     "split_with_sizes": "split",
 }
 METHODS = {
@@ -31,9 +32,10 @@ METHODS = {
     *("repeat_interleave", "roll", "scatter_add", "select", "split", "split_with_sizes", "squeeze", "sum", "tril"),
     *("triu", "unbind", "unflatten", "unsqueeze"),
 }
-NAMED = {"alpha", "approximate", "correction", "rounding_mode"}
+NAMED = {"addcdiv.value", "addcmul.value", "alpha", "approximate", "correction", "rounding_mode"}
 MADE_OF_NOTHING = {"arange", "empty", "eye", "full", "ones", "scalar_tensor", "zeros"}  # of nothing that is there
-LIKE = {"full_like", "ones_like", "zeros_like"}
+UNSPELLED = {"copy", "max_pool2d_with_indices"}  # torch has no function of these names
+LIKE = {"empty_like", "full_like", "ones_like", "zeros_like"}
 KINDS = {"bool": "torch.bool", "int64": "torch.int64", "int32": "torch.int32"}
 UNWRITTEN = {
     *("copy", "cudnn_enable", "device", "dtype", "half_to_float", "implicit", "layout", "memory_format"),
@@ -46,6 +48,12 @@ def base_name(step: Step) -> str:
     return (row(step.operation) or step.operation.removeprefix("aten.")).partition(".")[0]
 
 
+def is_made(step: Step) -> bool:
+    """Whether it makes a tensor of numbers, which has at most the shape of another one."""
+    name = base_name(step)
+    return name in MADE_OF_NOTHING | LIKE or name.startswith("new_")
+
+
 def literal(t: Tape, argument: Any) -> Source:
     """An argument as Python writes it."""
     if isinstance(argument, Value):
@@ -53,7 +61,8 @@ def literal(t: Tape, argument: Any) -> Source:
     if isinstance(argument, tuple | list) and len(argument) == 1 and isinstance(argument[0], int):
         return Literal(str(argument[0]))
     if isinstance(argument, tuple | list):
-        return Group(tuple(literal(t, part) for part in argument))
+        brackets = "[]" if isinstance(argument, list) else "()"
+        return Group(tuple(literal(t, part) for part in argument), brackets)
     if isinstance(argument, Size):
         return t.size(argument)
     if isinstance(argument, float) and argument in (float("inf"), -float("inf")):
@@ -65,7 +74,9 @@ def spelled(t: Tape) -> Source:
     """The operation of the step that is read, as its author may have called it."""
     step, arguments = t.current
     name = base_name(step)
-    if name in MADE_OF_NOTHING | LIKE | {"new_full", "new_ones", "new_zeros"}:
+    if name in UNSPELLED:
+        raise Refused("torch has no function by which it could be written")
+    if is_made(step):
         return made_tensor(t, name, step, arguments)
     positional: list[Source] = []
     named: dict[str, Source] = {}
@@ -74,7 +85,7 @@ def spelled(t: Tape) -> Source:
         if key not in step.passed and not isinstance(argument, Value):
             gap = gap or key not in UNWRITTEN
         elif key not in UNWRITTEN:
-            if gap or named or isinstance(argument, bool) or key in NAMED:
+            if gap or named or isinstance(argument, bool) or {key, f"{name}.{key}"} & NAMED:
                 named[key] = literal(t, argument)
             else:
                 positional.append(literal(t, argument))
@@ -86,7 +97,7 @@ def spelled(t: Tape) -> Source:
         return Infix("-", positional[1], positional[0])
     if name == "neg":
         return Minus(positional[0])
-    called = RENAMED.get(name, name)
+    called = RENAMED.get(name, name.replace("linalg_", "linalg."))
     if name in METHODS:
         of, *rest = positional
         return method(of, called, *rest, **named)

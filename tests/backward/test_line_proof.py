@@ -32,7 +32,7 @@ QUICK = (
     *("margin of an angle", "prelu", "product of entries", "shown keys", "similarity", "tied", "transposed conv1d"),
     *("two outputs", "whole numbers as floats", "windows of an image"),
 )
-NUMERIC = ("largest of lines", "max pool")  # which is the largest is not decided with symbols
+NUMERIC = ("largest of lines", "max pool", "what is given alone")  # which is the largest is not decided with symbols
 SLIPPED = ("attention", "classes", "layer norm", "mean pool", "swiglu", "two outputs")
 
 

@@ -217,6 +217,10 @@ REFUSED = {
         r"aten\.conv_transpose1d.*at .*:\d+: output_padding=\(1,\), expected less than the stride",
     ),
     "an operation that is not known": (lambda s, x: torch.fft.fft(x).real, r"aten\.fft.*not known"),
+    "what torch has no function for": (
+        lambda s, x: x * torch.zeros_like(x).copy_(x.detach()),
+        r"aten\.copy.*no function",
+    ),
     "a slope that is not known": (lambda s, x: x.cumprod(1), r"aten\.cumprod.*at .*:\d+: its backward is not known"),
     "a norm": (lambda s, x: torch.linalg.vector_norm(x, 3), "p=3"),
 }

@@ -428,5 +428,16 @@ LAYERS = {  # what makes one, and its arguments
         ),
         lambda: [r(2, 3), i(2, 3) + 1, i(2, 3, below=2) > 0],
     ),
+    "what is given alone": (
+        lambda: Of(
+            lambda s, x, i: (
+                torch.addcmul(x, x, x, value=0.5) * i.sort(1).indices
+                + i.topk(2).values[:, :1] * x
+                + F.unfold(i[None, None].to(x.dtype), (1, 2)).sum() * x
+                + torch.softmax(x + torch.tensor([0.0, -math.inf, 0.0]), 1) / torch.full_like(x, 2)
+            )
+        ),
+        lambda: [r(2, 3), torch.tensor([[2, 0, 1], [4, 5, 3]])],
+    ),
     "windows of an image": (lambda: nn.Conv2d(2, 3, 3, padding="same"), lambda: [r(2, 2, 4, 5)]),
 }

@@ -6,12 +6,13 @@ from derive.calculus.derivations import Computed, hvp, input_grad, jvp, of_param
 from derive.calculus.hessians import coefficient
 from derive.calculus.named_slopes import with_slopes
 from derive.calculus.reverse import derive, reachable
-from derive.calculus.theorem import operation, pull_back, push_forward, rule
+from derive.calculus.theorem import between_jumps, operation, pull_back, push_forward, rule
 
 __all__ = [
     "ClosedForms",
     "Computed",
     "abbreviated",
+    "between_jumps",
     "coefficient",
     "derive",
     "hvp",

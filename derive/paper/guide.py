@@ -7,6 +7,7 @@ from sympy import Heaviside, KroneckerProduct, MatrixSymbol, Piecewise, diff, fa
 from sympy.matrices.expressions.slice import MatrixSlice
 
 from derive.backends.torch import spell
+from derive.calculus import between_jumps
 from derive.formulas import OfRow, logsumexp, p
 from derive.paper.blocks import WIDEST_CHANGE, Bullets, Paragraph, Section, Table, enumerated
 from derive.paper.breaking import width
@@ -149,7 +150,7 @@ def questions_section(network: Network, derivation: Derivation) -> Section:
 def factor_of_slope(network: Network) -> str:
     """Where a number in the last layer's error comes from, if it is of the slope of the loss in each entry."""
     formula = network.criterion().formula
-    slope = factor_terms(diff(formula, p))
+    slope = factor_terms(between_jumps(diff(formula, p)))
     number = abs(slope.as_coeff_Mul()[0])
     texts = [scalar_latex(expr) for expr in (formula, slope)]
     if number == 1 or formula.has(OfRow, Piecewise) or sum(map(width, texts)) > WIDEST_CHANGE:

@@ -1,9 +1,10 @@
 """The activations: their slopes from their definitions, and a figure of what they do to errors."""
 
 import numpy
-from sympy import Expr, Integer, MatrixExpr, MatrixSymbol, Symbol, diff
+from sympy import DiracDelta, Expr, Integer, MatrixExpr, MatrixSymbol, Symbol, diff
 from sympy.core.parameters import distribute
 
+from derive.calculus import between_jumps
 from derive.formulas import NamedFunction, opened
 from derive.operations import evaluate
 from derive.paper.blocks import Block, Chain, Paragraph, Picture, Section, broken_rows
@@ -36,9 +37,11 @@ def slope_sections(network: Network, derivation: Derivation) -> list[Section]:
             lines.append((r"\frac{da}{dz}", used, prose("slopes.nested")))
         else:
             definition = opened(formula)
-            slope = diff(definition, z)
+            derivative = diff(definition, z)
+            slope = between_jumps(derivative)
+            said = prose("slopes.jump" if derivative.has(DiracDelta) else "slopes.slope")
             lines += [("", definition, "its definition")] * (definition != formula)
-            lines.append((r"\frac{da}{dz}", slope, prose("slopes.slope")))
+            lines.append((r"\frac{da}{dz}", slope, said))
             lines += [("", used, prose("slopes.computed"))] * (used != slope)
             named = [{part.func for part in expr.atoms(NamedFunction)} for expr in (used, formula)]
             for function in sorted(named[0] - named[1], key=str):

@@ -18,6 +18,7 @@ from sympy import (
     HadamardPower,
     Integer,
     Lambda,
+    MatrixBase,
     MatrixExpr,
     MatrixSymbol,
     Max,
@@ -88,7 +89,8 @@ def smallest_undefined(subject: DerivedLoss) -> str:
         definition = Evaluation(decimals_of(point))
         for node in postorder_traversal(subject.loss):
             bound = node.free_symbols - subject.loss.free_symbols
-            if not isinstance(node, Expr) or isinstance(node, Lambda) or not node.args or bound:
+            blocks = isinstance(node, MatrixBase) and any(isinstance(part, MatrixExpr) for part in node.flat())
+            if not isinstance(node, Expr) or isinstance(node, Lambda) or not node.args or bound or blocks:
                 continue
             try:
                 is_matrix = isinstance(node, MatrixExpr)

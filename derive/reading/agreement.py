@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 from sympy import (
+    Add,
     Basic,
     Determinant,
     DiagonalMatrix,
@@ -13,14 +14,17 @@ from sympy import (
     HadamardProduct,
     Indexed,
     IndexedBase,
+    Integer,
     Inverse,
     MatAdd,
     MatMul,
     MatPow,
     MatrixBase,
     MatrixExpr,
+    OneMatrix,
     Symbol,
     Trace,
+    Transpose,
     preorder_traversal,
     sympify,
 )
@@ -55,6 +59,25 @@ def problems(node: Basic) -> Iterator[str]:
     if isinstance(node, SQUARE) and not same_shape(matrices[0].shape[:1], matrices[0].shape[1:]):
         hint = "; total(...) adds all entries" if isinstance(node, Trace) else ""
         yield f"{node}: {type(node).__name__} needs a square matrix, and {shape_words(matrices[0])}{hint}"
+    elif (
+        isinstance(node, Determinant | Inverse)
+        and sympify(highest_rank(matrices[0]) - matrices[0].shape[0]).is_negative
+    ):
+        rank = f"{matrices[0]} has at most rank {highest_rank(matrices[0])} of {matrices[0].shape[0]}"
+        yield f"{node}: {rank}, so that its determinant is 0 everywhere and it has no inverse"
+
+
+def highest_rank(matrix: MatrixExpr) -> Expr:
+    """What the rank is at most, by the shapes of what the matrix is made of."""
+    parts = [highest_rank(part) for part in matrix.args if isinstance(part, MatrixExpr | MatrixBase)]
+    bounds = [sympify(size) for size in matrix.shape]
+    if isinstance(matrix, MatMul | Transpose):
+        bounds += parts
+    elif isinstance(matrix, MatAdd):
+        bounds.append(Add(*parts))
+    elif isinstance(matrix, OneMatrix):
+        bounds.append(Integer(1))
+    return min((bound for bound in bounds if bound.is_Integer), default=bounds[0])
 
 
 def unreal(symbol: Basic) -> Iterator[str]:

@@ -249,6 +249,11 @@ def test_the_targets_of_the_worked_numbers_are_what_the_page_says_and_what_run_d
     assert ("distribution" in text) == bool(np.allclose(Y.sum(1), 1, atol=2e-4) and Y.shape[1] > 1)
 
 
+def test_a_slope_is_printed_as_it_is_computed_where_a_function_jumps():
+    network = Network((2, 2, 1), "sign(z)*log1p(abs(z))", loss="sign(p - y)*(p - y)**3")
+    assert "Dirac" not in render(network, ["derivation.md"])["derivation.md"]
+
+
 def test_the_entry_by_hand_can_be_looked_up():
     """Each factor stands in the numbers above, to fewer digits."""
     section = section_of(Network(), "numbers")

@@ -69,6 +69,8 @@ REFUSED = {
     "a product": (lambda: total(X * MatrixSymbol("Q", m, n)), "X is (n, d) and Q is (m, n); the first needs as many"),
     "a trace": (lambda: Trace(P), "Trace needs a square matrix, and P is (n, m); total(...) adds all entries"),
     "a determinant": (lambda: log(Determinant(P)), "Determinant needs a square matrix, and P is (n, m)"),
+    "a determinant that is 0": (lambda: log(Determinant(z * z.T)), "z*z.T has at most rank 1 of 3, so that its det"),
+    "an inverse of less rank": (lambda: Trace(A * (A * z * z.T + z * z.T * A).inv()), "at most rank 2 of 3, so that"),
     "two shapes": (lambda: Trace(A) + total(MatrixSymbol("A", 4, 3)), "A (3, 3) and A (4, 3); rename one"),
     "a number and a matrix": (lambda: Symbol("A") * Trace(A), "A (3, 3) and the number A; rename one"),
     "two sizes": (

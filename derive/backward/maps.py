@@ -308,7 +308,7 @@ def broadcast(t: Tape, tensors: Sequence[Value]) -> list[Value]:
 
 
 MAPS: dict[str, Handler] = {
-    **dict.fromkeys(("alias", "clone", "contiguous", "positive"), lambda t, x, **arguments: x),
+    **dict.fromkeys(("alias", "clone", "contiguous", "lift_fresh_copy", "positive"), lambda t, x, **arguments: x),
     **dict.fromkeys(("to", "_to_copy", "type_as"), to_kind),
     **dict.fromkeys(("view", "reshape", "reshape_as", "view_as"), view),
     **dict.fromkeys(

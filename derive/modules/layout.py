@@ -212,7 +212,7 @@ NEW_TENSORS: dict[str, ByDefinition] = {
 LAYOUT_OPERATIONS: dict[str, ByDefinition] = {
     **SHAPES,
     **NEW_TENSORS,
-    **dict.fromkeys(("alias", "clone", "contiguous", "detach", "positive"), lambda x: x),
+    **dict.fromkeys(("alias", "clone", "contiguous", "detach", "lift_fresh_copy", "positive"), lambda x: x),
     "_to_copy": converted,
     "broadcast_tensors": lambda tensors: numpy.broadcast_arrays(*tensors),
     "cat": together,

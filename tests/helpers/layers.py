@@ -265,6 +265,7 @@ LAYERS = {  # what makes one, and its arguments
                 x[i].sum(1)
                 + x.index_select(0, i[0])[:1]
                 + x.gather(0, i).sum()
+                + x[[1, 0, 1]]
                 + (x.scatter_add(0, i, x[: len(i)]) * x).narrow(0, 1, 2).sum()
             )
         ),

@@ -105,7 +105,7 @@ LAYOUT = (
         x + x.new_zeros(2, 3) + torch.ones(2, 3) + torch.zeros(2, 3) + torch.zeros_like(x) + torch.ones_like(x)
     ),
     lambda x, y, i: x * torch.arange(3) + torch.arange(1, 7, 2) + torch.arange(2, 5).double() + torch.eye(2, 3),
-    lambda x, y, i: torch.where(torch.eye(2, 3, dtype=torch.bool), x, y),
+    lambda x, y, i: torch.where(torch.eye(2, 3, dtype=torch.bool), x, y) + x[[1, 0]],
     lambda x, y, i: x @ torch.eye(3, dtype=torch.float64) + torch.scalar_tensor(2.0),
     lambda x, y, i: x.clone() + x.detach() + x.contiguous() + torch.flip(x, (0, 1)) + x.roll(1, 1) + x.roll(2),
     lambda x, y, i: x.diagonal() + y.diagonal(1),

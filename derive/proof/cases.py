@@ -10,7 +10,7 @@ from sympy import Expr, Integer, Symbol, diff, nan
 
 from derive.formulas import NamedFunction, opened, slope_of_function, z
 from derive.problems import Network
-from derive.proof.calls import divisor, results_of, running
+from derive.proof.calls import divisor, results_of, running, tensor
 from derive.proof.certificate import NotProved
 from derive.proof.contexts import naming
 from derive.proof.intermediates import Intermediates
@@ -133,18 +133,13 @@ class Case:
 
     def each(self, name: str, got: Tensor, expected: Tensor) -> Iterator[Claim]:
         """Entry by entry, once the shapes are known to be equal, and the entries to be SymPy's and not the source's."""
-        if type(got) is not Tensor or not all(isinstance(entry, Expr) for entry in got.entries.flat):
-            raise NotProved(f"{self.where}: {name} is no tensor of numbers")
-        if got.entries.shape != expected.entries.shape:
-            raise NotProved(f"{self.where}: {name} has the shape {got.entries.shape}, not {expected.entries.shape}")
-        for index, entry in numpy.ndenumerate(got.entries):
+        what = f"{self.where}: {name}"
+        for index, entry in numpy.ndenumerate(tensor(got, expected.entries.shape, what).entries):
+            if not isinstance(entry, Expr):
+                raise NotProved(f"{what} is no tensor of numbers")
             if entry.has(nan):
-                raise NotProved(f"{self.where}: {name} has an entry that nothing has set, or that is no number")
-            yield (
-                f"{name}[{', '.join(map(str, index))}]" if index else name,
-                entry,
-                expected.entries[index],
-            )
+                raise NotProved(f"{what} has an entry that nothing has set, or that is no number")
+            yield f"{name}[{', '.join(map(str, index))}]" if index else name, entry, expected.entries[index]
 
     def prediction(self, row: Sequence[Expr]) -> Sequence[Expr]:
         """The network's output for a row of inputs, by its definition."""

@@ -64,8 +64,8 @@ class Loss:
     distribution: bool = False
 
 
-def _in_torch(name: str, arguments: str = "{p}, {y}", options: str = "") -> str:
-    return f'torch.nn.functional.{name}({arguments}, reduction="{{reduction}}"{options})'
+def _in_torch(name: str, arguments: str = "{p}, {y}") -> str:
+    return f'torch.nn.functional.{name}({arguments}, reduction="{{reduction}}")'
 
 
 def _near(condition: Boolean) -> Expr:

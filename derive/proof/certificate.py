@@ -68,14 +68,8 @@ class Certificate:
 
     def json(self) -> str:
         """The same for machines."""
-        shown = [asdict(part) for part in self.shown]
-        fields = {
-            "exact": self.exact,
-            "shown": shown,
-            "sha256": self.sha256,
-            "unproved": self.unproved,
-            "digits": self.digits,
-        }
+        fields = {"exact": self.exact} | asdict(self)
+        del fields["subject"], fields["about"]
         return json.dumps(self.about | fields | {"versions": versions()}, indent=2)
 
 

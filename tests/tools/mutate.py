@@ -6,12 +6,15 @@
 
 First each test runs alone, to know which lines it executes, what programs it starts and how long it takes; that is
 remembered until the test or a module that is mutated changes. A mutant then meets the tests that can notice it, the
-quick and successful ones first, for BUDGET seconds; the first time that a test notices one, it has to pass without it.
+quick and successful ones first, for BUDGET seconds, in a fork that imports again what imports the module that is
+mutated; the first time that a test notices one, it has to pass without it.
 Seconds are those of the processor: what else runs on the machine changes no verdict.
 What was killed is remembered in build/mutants and not tried again; a survivor must have its reason in survivors.toml.
 """
 
 import argparse
+import ast
+import bisect
 import contextlib
 import hashlib
 import importlib.util
@@ -44,6 +47,7 @@ WORK = ROOT / "build" / "mutants"
 FOLDERS = ("derive", "generated")
 COMPARING_BYTES = "test_what_is_committed_is_what_is_derived"  # does not count where emitted modules are mutated
 BUDGET = 200  # seconds of tests that a mutant meets
+ROUNDS = (3, 20, BUDGET)  # those up to each in one process, file by file
 FILE = 200  # seconds of the tests of one file that are known, all of its functions before one with other arguments
 LONGEST = 60  # seconds that a test takes at most, for mutants to meet it
 IDLE = 10  # seconds by the clock to one of the processor, for each process that asks for it, until one hangs
@@ -51,7 +55,7 @@ MEMORY = 8 << 30  # bytes that it may take
 IMPORTS = 60  # seconds until the first test starts
 PROGRAM = re.compile(rf"\b({'|'.join(FOLDERS)})\b")
 SURVIVED, DIED = "", "died"
-PRELOADED = ("sympy", "mpmath", "torch.func", "torch.distributed", "derive.build")
+PRELOADED = ("sympy", "mpmath", "torch.func", "torch.distributed")
 
 
 def in_fork(work: Callable[..., Any], *arguments: Any) -> Any:
@@ -81,21 +85,72 @@ def end_after(seconds: float) -> None:
     signal.alarm(math.ceil(IDLE * seconds * (1 + os.getloadavg()[0] / (os.cpu_count() or 1))))
 
 
-def run_pytest(tree: Path, changed: tuple[str, ...], files: list[str], plugin: object) -> int:
-    """pytest in this process, a fork; it imports the tree's modules, of those before it only what is not changed."""
+def enter(tree: Path) -> None:
+    """Makes this process, a fork, import the tree's modules."""
     os.chdir(tree)
     sys.path[:] = [str(tree), *(entry for entry in sys.path if entry not in ("", str(ROOT)))]
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("tests", *changed)]:
-        del sys.modules[name]
+    forget({name for name in sys.modules if name.partition(".")[0] in ("tests", *FOLDERS)})
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+
+
+def forget(names: set[str]) -> None:
+    for name in names & sys.modules.keys():
+        del sys.modules[name]
+
+
+def run_pytest(files: list[str], plugin: object) -> int:
+    """pytest in this process, a fork."""
     null = os.open(os.devnull, os.O_RDWR)
     for standard in range(3):
         os.dup2(null, standard)
     left_out = [option for name in ("cacheprovider", "terminal", "xdist") for option in ("-p", f"no:{name}")]
-    options = ["-x", "-m", "not slow", f"--basetemp={tree}.tmp", "-o", "addopts=", *left_out]
+    options = ["-x", "-m", "not slow", f"--basetemp={Path.cwd()}.tmp", "-o", "addopts=", *left_out]
     return int(pytest.main([*options, *files], plugins=[plugin]))
+
+
+def module_names(path: str) -> tuple[str, str]:
+    """Of a source, its own and that of the package that it lies in."""
+    parts = path.removesuffix(".py").split("/")
+    package = parts[:-1]
+    return ".".join(package if parts[-1] == "__init__" else parts), ".".join(package)
+
+
+def importers() -> dict[str, set[str]]:
+    """Of each source, itself and the modules that import it, or one of these."""
+    direct: dict[str, set[str]] = {}
+    sources = {path: module_names(path) for folder in FOLDERS for path in under(folder)}
+    for path, (name, package) in sources.items():
+        for node in ast.walk(ast.parse((ROOT / path).read_bytes())):
+            found = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                start = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+                origin = ".".join([*start, *filter(None, [node.module])])
+                found = [origin, *(f"{origin}.{alias.name}" for alias in node.names)]
+            for imported in found:
+                direct.setdefault(imported, set()).add(name)
+    closure = {}
+    for path, (name, _) in sources.items():
+        closure[path], left = {name}, [name]
+        while left:
+            new = direct.get(left.pop(), set()) - closure[path]
+            closure[path] |= new
+            left += new
+    return closure
+
+
+def import_again(names: set[str]) -> None:
+    """What imports a module that has changed, as far as it can be imported; what remains is there for `import a.b`."""
+    here = [name for name in sys.modules if name in names]
+    forget(names)
+    for name in here:
+        with contextlib.suppress(BaseException):
+            importlib.import_module(name)
+    for name, module in list(sys.modules.items()):
+        package, _, last = name.rpartition(".")
+        if package in names and package in sys.modules and not hasattr(sys.modules[package], last):
+            setattr(sys.modules[package], last, module)
 
 
 class Alone:
@@ -144,7 +199,8 @@ class Alone:
 
 def observed(tree: Path, files: list[str], step: int, first: int) -> dict[str, dict[str, Any]]:
     plugin = Alone(tree, first, step)
-    run_pytest(tree, FOLDERS, files, plugin)
+    enter(tree)
+    run_pytest(files, plugin)
     return plugin.tests
 
 
@@ -169,11 +225,12 @@ class Meeting:
         self.failed = self.failed or (f"{report.nodeid} (import)" if report.failed else SURVIVED)
 
 
-def meet(tree: Path, changed: str, file: str, seconds: dict[str, float]) -> str:
-    """The test of a file that failed first, or SURVIVED, where a source of that folder is changed."""
+def meet(changed: set[str], files: list[str], seconds: dict[str, float]) -> str:
+    """The test of some files that failed first, or SURVIVED, where these modules are changed."""
     plugin = Meeting(seconds)
     end_after(IMPORTS)
-    status = run_pytest(tree, (changed,), [file], plugin)
+    import_again(changed)
+    status = run_pytest(files, plugin)
     return plugin.failed or (SURVIVED if status in (0, 5) else DIED)
 
 
@@ -189,9 +246,13 @@ def able(mutant: Mutant, tests: dict[str, dict[str, Any]]) -> list[str]:
 
     found = [name for name, test in tests.items() if meets(test)]
     if mutant.lines is None:
-        files = {name.partition("::")[0] for name in found}
-        found = [name for name in tests if name.partition("::")[0] in files]
+        files = {file_of(name) for name in found}
+        found = [name for name in tests if file_of(name) in files]
     return [name for name in found if folder == "derive" or COMPARING_BYTES not in name]
+
+
+def file_of(test: str) -> str:
+    return test.partition("::")[0]
 
 
 def judged(tree: Path, shares: list[list[Mutant]], tests: dict[str, dict[str, Any]], place: int) -> list[str]:
@@ -199,33 +260,41 @@ def judged(tree: Path, shares: list[list[Mutant]], tests: dict[str, dict[str, An
     kills: Counter[str] = Counter()
     sound: set[str] = set()
     verdicts = []
+    dependent = importers()
+    enter(tree)
+    for path in sorted({path for test in tests.values() for path in test["lines"]}):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module_names(path)[0])
     for done, mutant in enumerate(shares[place], 1):
         best = sorted(able(mutant, tests), key=lambda name: (0.1 + tests[name]["seconds"]) / (1 + kills[name]))
         if mutant.lines is None:  # many tests are able: first those whose name says what the line is about
             about = re.findall(r"\w{5,}", mutant.change.partition(" => ")[0])
             best.sort(key=lambda name, about=about: not set(about) & set(re.findall(r"\w{5,}", name)))
         until = itertools.accumulate(tests[name]["seconds"] for name in best)
-        files: dict[str, dict[str, float]] = {}
+        rounds: list[dict[str, dict[str, float]]] = [{} for _ in ROUNDS]  # of each, its files
         for name, sum_ in zip(best, until, strict=True):
             if sum_ <= BUDGET:
-                files.setdefault(name.partition("::")[0], {})[name] = tests[name]["seconds"]
+                files = rounds[bisect.bisect_left(ROUNDS, sum_)]
+                files.setdefault(file_of(name), {})[name] = tests[name]["seconds"]
         if mutant.lines is None:  # where no test is begun for want of time, the file may fail to import
-            files |= {file: {} for file in (name.partition("::")[0] for name in best) if file not in files}
-        folder = mutant.path.partition("/")[0]
+            met = {file for files in rounds for file in files}
+            rounds[-1] |= {file: {} for file in (file_of(name) for name in best) if file not in met}
+        changed = dependent[mutant.path]
         by = SURVIVED
-        while files and not by:
-            file, seconds = next(iter(files.items()))
+        while rounds and not by:
+            files = rounds[0]
+            seconds = {name: time for of_file in files.values() for name, time in of_file.items()}
             put(tree / mutant.path, mutant.text)
-            by = in_fork(meet, tree, folder, file, seconds)
+            by = in_fork(meet, changed, list(files), seconds) if files else SURVIVED
             put(tree / mutant.path, mutant.original)
-            if by in seconds and by not in sound and in_fork(meet, tree, folder, file, {by: seconds[by]}):
+            if by in seconds and by not in sound and in_fork(meet, changed, [file_of(by)], {by: seconds[by]}):
                 print(f"left out, for it fails without a mutant, too: {by}", file=sys.stderr, flush=True)
-                del tests[by], seconds[by]
+                del tests[by], files[file_of(by)][by]
                 by = SURVIVED
             elif by:
                 sound.add(by)
             else:
-                del files[file]
+                del rounds[0]
         verdicts.append(by)
         kills[verdicts[-1]] += 1
         if verdicts[-1] == SURVIVED:

@@ -63,6 +63,8 @@ class FastGradient:
         self._bound: list[tuple[torch.nn.Parameter, torch.Tensor, torch.Tensor]] = []
         self._watched = [self.flat_parameters, *self.parameters, self._results]
         self._watched_at: list[int] = []  # where their memory lies
+        flat, gradient = self._point[:size], self._results[:size]
+        self._own_parameters, self._own_gradient = (flat, *_views(flat)), _views(gradient)  # which nobody else has
         self._chunk, self._hvp_chunk = self._rows_at_once(36), self._rows_at_once(87)
         self._each_chunk = 2048 if self._point.is_cpu else self._hvp_chunk
         self._steps: OrderedDict[tuple[str, int], Callable] = OrderedDict()
@@ -239,16 +241,11 @@ class FastGradient:
         for parameter, mine, _ in self._bound:
             if parameter.data_ptr() != mine.data_ptr():
                 raise ValueError("the bound module has other parameters now, by a move or another bind; bind it again")
-        flat = self._point[: len(self.flat_parameters)]
-        for name, mine, ours in zip(
-            ("flat_parameters", *Parameters._fields),
-            (self.flat_parameters, *self.parameters),
-            (flat, *_views(flat)),
-            strict=True,
-        ):
+        names, given = ("flat_parameters", *Parameters._fields), (self.flat_parameters, *self.parameters)
+        for name, mine, ours in zip(names, given, self._own_parameters, strict=True):
             if mine.data_ptr() != ours.data_ptr():
                 raise ValueError(f"{name}: its .data is not what this object computes with; copy_ puts values there")
-        for mine, ours in zip(self.gradient, _views(self._results[:-1]), strict=True):
+        for mine, ours in zip(self.gradient, self._own_gradient, strict=True):
             if mine.data_ptr() != ours.data_ptr():
                 mine.data = ours
         start = self._results.data_ptr()

@@ -160,3 +160,13 @@ def test_no_loss_is_a_number_where_a_prediction_is_none(activation, emitted):
         one = torch.ones(1, 1)
         value, _ = module.value_and_grad([one, one[0] * math.nan], one, one)
         assert math.isnan(value), loss
+
+
+def test_what_fades_is_multiplied_before_its_factors_overflow(emitted):
+    """Of exp(-p) (p - y)^2, whose square alone is infinite in float32 from 1.8e19 on."""
+    network = Network((1, 1), loss="(p - y)**2 * exp(-p)")
+    parameters = [torch.tensor([[1.0]]), torch.tensor([0.0])]
+    x, y = torch.tensor([[1e25], [1e30]]), torch.zeros(2, 1)
+    fast = emitted(network, "fast").FastGradient(parameters)
+    for gradient in (fast.value_and_grad(x, y)[1], fast.hvp(x, y, parameters)):
+        assert [part.abs().sum() for part in gradient] == [0, 0]

@@ -178,7 +178,7 @@ class Rows(Layout):
         return word(self.activations.get(through.target, "")).pullback if through else None
 
     def has_kernel(self, equation: Equation) -> bool:
-        return self.slope(equation) is not None or word(self.activations.get(equation.target, "")).into is not None
+        return self.slope(equation) is not None
 
     def reads(self, equation: Equation) -> tuple[MatrixSymbol, ...]:
         """What the scheduled operation reads; a kernel of torch may read z where the formula has a, or a for z."""

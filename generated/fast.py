@@ -49,29 +49,42 @@ class FastGradient:
         given, *_ = _checked(parameters)
         size = sum(_SIZES)
         self._point = given[0].new_zeros(2 * size)  # parameters and a direction
-        self.flat_parameters, self._direction = self._point[:size], self._point[size:]
+        self._flat_parameters, self._direction = self._point[:size], self._point[size:]
         made = given[0].new_zeros(2 * size + 1)  # the gradient, the loss, and a product
         self._results, self._product, self._made = made[: size + 1], made[size + 1 :], _places(made)
         self.flat_gradient, self._loss = self._results[:size], self._results[size]
-        self.parameters, self.gradient = _views(self.flat_parameters), _views(self.flat_gradient)
-        self._parameter_blocks, self._gradient_blocks = _blocks(self.flat_parameters), _blocks(self.flat_gradient)
+        self._parameters, self.gradient = _views(self._flat_parameters), _views(self.flat_gradient)
+        self._lent = {"flat_parameters": self._point[:size], "parameters": _views(self._flat_parameters)}
+        self._is_lent, self._own_gradient = False, _views(self._results[:size])
+        self._parameter_blocks, self._gradient_blocks = _blocks(self._flat_parameters), _blocks(self.flat_gradient)
         self._direction_blocks, self._product_blocks = _blocks(self._direction), _blocks(self._product)
         self._direction_views, self._product_views = _views(self._direction), _views(self._product)
-        for parameter, value in zip(self.parameters, given, strict=True):
+        for parameter, value in zip(self._parameters, given, strict=True):
             parameter.copy_(value)
         self._dtype, self._device = given[0].dtype, given[0].device
         self._bound: list[tuple[torch.nn.Parameter, torch.Tensor, torch.Tensor]] = []
-        self._watched = [self.flat_parameters, *self.parameters, self._results]
-        self._watched_at: list[int] = []  # where their memory lies
-        flat, gradient = self._point[:size], self._results[:size]
-        self._own_parameters, self._own_gradient = (flat, *_views(flat)), _views(gradient)  # which nobody else has
+        self._watched = [(self._point, 0)]  # what has to lie where it lay, once that is known
         self._chunk, self._hvp_chunk = self._rows_at_once(36), self._rows_at_once(87)
         self._each_chunk = 2048 if self._point.is_cpu else self._hvp_chunk
         self._steps: OrderedDict[tuple[str, int], Callable] = OrderedDict()
         self._quick = torch.inference_mode()  # a call of torch costs less in it; only buffers are made there
 
+    @property
+    def parameters(self) -> Parameters:
+        return self._lend("parameters")
+
+    @property
+    def flat_parameters(self) -> torch.Tensor:
+        return self._lend("flat_parameters")
+
+    def _lend(self, name: str) -> torch.Tensor | Parameters:
+        """What somebody has may be exchanged, and is watched from then on."""
+        if not self._is_lent:
+            self._is_lent, self._watched = True, [(self._point, 0)]
+        return self._lent[name]
+
     def __setattr__(self, name: str, value: torch.Tensor) -> None:
-        if name in self.__dict__ and not name.startswith("_"):
+        if not name.startswith("_") and (name in self.__dict__ or name in self.__dict__.get("_lent", {})):
             raise AttributeError(f"{name}: stays what this object computes with; {name}.copy_(value) puts values there")
         self.__dict__[name] = value
 
@@ -221,11 +234,11 @@ class FastGradient:
             raise ValueError("module: this object is bound to another; FastGradient(module.parameters()) is for it")
         self._bound = []
         self._find_memory()
-        for mine, gradient, parameter in zip(self.parameters, self.gradient, theirs, strict=True):
+        for mine, gradient, parameter in zip(self._parameters, self.gradient, theirs, strict=True):
             mine.copy_(parameter.detach())
             parameter.data, parameter.grad = mine, gradient
             self._bound.append((parameter, mine, gradient))
-        self._watched = [self.flat_parameters, *self.parameters, self._results, *self.gradient, *theirs]
+        self._watched = [(self._point, 0)]
 
     def _attach(self) -> None:
         """Makes each .grad of a bound module the view of the gradient again."""
@@ -241,8 +254,9 @@ class FastGradient:
         for parameter, mine, _ in self._bound:
             if parameter.data_ptr() != mine.data_ptr():
                 raise ValueError("the bound module has other parameters now, by a move or another bind; bind it again")
-        names, given = ("flat_parameters", *Parameters._fields), (self.flat_parameters, *self.parameters)
-        for name, mine, ours in zip(names, given, self._own_parameters, strict=True):
+        lent = self._lent["flat_parameters"], *self._lent["parameters"]
+        names, own = ("flat_parameters", *Parameters._fields), (self._flat_parameters, *self._parameters)
+        for name, mine, ours in zip(names, lent, own, strict=True):
             if mine.data_ptr() != ours.data_ptr():
                 raise ValueError(f"{name}: its .data is not what this object computes with; copy_ puts values there")
         for mine, ours in zip(self.gradient, self._own_gradient, strict=True):
@@ -250,7 +264,10 @@ class FastGradient:
                 mine.data = ours
         start = self._results.data_ptr()
         self._made = range(start, start + len(self._made))
-        self._watched_at = [tensor.data_ptr() for tensor in self._watched]
+        watched = [self._point, self._results, *(lent if self._is_lent else ())]
+        for parameter, _, gradient in self._bound:
+            watched += parameter, gradient
+        self._watched = [(tensor, tensor.data_ptr()) for tensor in watched]
 
     def _add(self, x: torch.Tensor, y: torch.Tensor, N: int, beta: int) -> None:
         """Puts (beta 0) or adds (beta 1) loss and gradient of these rows, out of N in all, chunk by chunk."""
@@ -468,8 +485,10 @@ class FastGradient:
 
     def _data(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
         """The rows and their number, once they are known to be of the right kind and shape."""
-        if [tensor.data_ptr() for tensor in self._watched] != self._watched_at:
-            self._find_memory()
+        for tensor, place in self._watched:
+            if tensor.data_ptr() != place:
+                self._find_memory()
+                break
         try:
             N, inputs = x.shape
             if (
@@ -485,7 +504,7 @@ class FastGradient:
                 return x, y, N
         except (AttributeError, RuntimeError, TypeError, ValueError):
             pass
-        _, x, y = _checked(self.parameters, x=x, y=y)
+        _, x, y = _checked(self._parameters, x=x, y=y)
         for name, tensor in {"x": x, "y": y}.items():
             if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
                 raise ValueError(f"{name}: torch.func does not go through buffers; vmap goes through backward.py")

@@ -49,8 +49,8 @@ EDITS = {  # file, what of it, what is there, and what a slip leaves there
     "weights that are not copied": (
         "fast.py",
         "__init__",
-        r"zip\(self\.parameters, given",
-        "zip(given, self.parameters",
+        r"zip\(self\._parameters, given",
+        "zip(given, self._parameters",
     ),
     "a direction that is overwritten": (
         "fast.py",

@@ -1,0 +1,1 @@
+"""Lines with gaps, and what is wrong in lines that somebody has filled."""

@@ -1,0 +1,1 @@
+"""What a build writes, and what its check notices."""

@@ -1,0 +1,1 @@
+"""Terms of a network's layers and of its loss."""

@@ -1,0 +1,1 @@
+"""Nodes of programs, and the tables that have a row for each."""

@@ -284,10 +284,9 @@ def typed_slopes(derive: Path) -> list[str]:
         for match in SLOPES.finditer(text)
     ]
     of_derive = ((place, *slope) for place, tree in parsed(derive).items() for slope in slopes_in(tree))
-    kept = ((place, line, text) for place, line, text in chain(slopes, of_derive))
     return [
         f"{place}:{line}: a slope typed by hand: {text}"
-        for place, line, text in kept
+        for place, line, text in chain(slopes, of_derive)
         if text != NO_SLOPES.get(place.rpartition("/")[2])
     ]
 

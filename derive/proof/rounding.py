@@ -6,7 +6,6 @@ rounded, and with the same numbers exactly.
 """
 
 from collections.abc import Iterator
-from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +50,9 @@ def in_bits(numbers: Vector, scale: mpf) -> Vector:
         return [number * scale for number in numbers]
 
 
-def scaled_rows(network: Network, seed: int, of_weights: mpf, of_data: mpf) -> NetworkPoint:
+def scaled_point(network: Network, seed: int, of_weights: mpf, of_data: mpf) -> NetworkPoint:
     """A point with numbers of a float32, however large or small."""
-    point = copy(NetworkPoint(network, ROWS, seed))
+    point = NetworkPoint(network, ROWS, seed)
     point.parameters = in_bits(point.parameters, of_weights)
     point.direction = in_bits(point.direction, mpf(1))
     point.x, point.y = [in_bits(x, of_data) for x in point.x], [in_bits(y, mpf(1)) for y in point.y]
@@ -103,7 +102,7 @@ def check_rounding(network: Network, sources: dict[Path, str], derived: dict[Pat
     for of_weights, of_data in ((mpf(2) ** power for power in powers) for powers in POWERS):
         ours, theirs = dict[str, mpf](), dict[str, mpf]()
         for seed in range(SEEDS):
-            point = scaled_rows(network, seed, of_weights, of_data)
+            point = scaled_point(network, seed, of_weights, of_data)
             true = results_at(network, derived, point, True)
             own, others = (results_at(network, texts, point, False) for texts in (sources, derived))
             for name, entries in true.items():

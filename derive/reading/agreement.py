@@ -59,12 +59,11 @@ def problems(node: Basic) -> Iterator[str]:
     if isinstance(node, SQUARE) and not same_shape(matrices[0].shape[:1], matrices[0].shape[1:]):
         hint = "; total(...) adds all entries" if isinstance(node, Trace) else ""
         yield f"{node}: {type(node).__name__} needs a square matrix, and {shape_words(matrices[0])}{hint}"
-    elif (
-        isinstance(node, Determinant | Inverse)
-        and sympify(highest_rank(matrices[0]) - matrices[0].shape[0]).is_negative
-    ):
-        rank = f"{matrices[0]} has at most rank {highest_rank(matrices[0])} of {matrices[0].shape[0]}"
-        yield f"{node}: {rank}, so that its determinant is 0 everywhere and it has no inverse"
+    elif isinstance(node, Determinant | Inverse):
+        rank, rows = highest_rank(matrices[0]), matrices[0].shape[0]
+        if sympify(rank - rows).is_negative:
+            words = f"{matrices[0]} has at most rank {rank} of {rows}"
+            yield f"{node}: {words}, so that its determinant is 0 everywhere and it has no inverse"
 
 
 def highest_rank(matrix: MatrixExpr) -> Expr:

@@ -43,7 +43,7 @@ def hold_numbers(module: Module, text: Text) -> None:
 def at(graph: Graph, inputs: Mapping[str, Input], text: Text, seed: int) -> None:
     with lifted_by(decimal):
         point = point_with_value(graph, inputs, seed, (1,))
-        moved = {key: point.drawn(point.given[key].shape, False) for key in text.returned["backward"]}
+        moved = {key: point.direction(point.given[key].shape) for key in text.returned["backward"]}
         given = {**point.given, **point.cotangents, **{f"d_{key}": one for key, one in moved.items()}}
 
         def computed(given: dict[str, Any]) -> dict[str, Array]:

@@ -12,9 +12,7 @@ from derive.modules.refusal import Refused
 from derive.modules.steps import Graph
 
 SHOWN_DIGITS, LEAST_SHOWN = 30, 1e-9
-COARSE_TOLERANCE = (
-    0.01  # of the largest entry; the code may convert to bfloat16, and what is meant otherwise is far off
-)
+FINE_TOLERANCE, COARSE_TOLERANCE = 1e-6, 0.01  # of the largest entry; what converts, to bfloat16 say, may be far off
 
 
 def exact_entries(tensor: Any) -> Array:
@@ -32,18 +30,20 @@ def check(graph: Graph, tensors: Mapping[str, Any], wanted: tuple[Any, ...], who
             raise Refused(f"{whose}: {error}") from error
         except (ArithmeticError, TypeError, ValueError):
             return  # the example has no values, and another is tried
+    converts = any("float" in map(str, step.arguments.values()) for step in graph.steps)
+    tolerance = COARSE_TOLERANCE if converts else FINE_TOLERANCE
     for place, (got, value) in enumerate(zip(results, wanted, strict=True)):
         other = value.detach().double().numpy()
         try:
             here = numpy.asarray(got).astype(float)
         except TypeError:
             continue
-        if here.shape != other.shape or not close(here, other):
+        if here.shape != other.shape or not close(here, other, tolerance):
             line = graph.line(place)
             raise Refused(f"{whose}: torch computes something else than its operations are here{line and f', {line}'}")
 
 
-def close(here: numpy.ndarray, other: numpy.ndarray) -> bool:
+def close(here: numpy.ndarray, other: numpy.ndarray, tolerance: float, least: float = LEAST_SHOWN) -> bool:
     known = numpy.isfinite(here) & numpy.isfinite(other)
-    bound = COARSE_TOLERANCE * numpy.max(numpy.abs(other[known]), initial=LEAST_SHOWN)
+    bound = tolerance * numpy.max(numpy.abs(other[known]), initial=least)
     return bool(numpy.all(numpy.abs(here[known] - other[known]) <= bound))

@@ -83,7 +83,8 @@ def is_condition(value: Any) -> bool:
 
 def each(function: Callable[..., Any], *operands: Any) -> Array:
     """The function of each entry, or of those in the same place, repeated as torch repeats them."""
-    return numpy.asarray(numpy.frompyfunc(function, len(operands), 1)(*operands), dtype=object)
+    with numpy.errstate(invalid="ignore"):  # nan is a number here
+        return numpy.asarray(numpy.frompyfunc(function, len(operands), 1)(*operands), dtype=object)
 
 
 def floats(value: Any) -> Array:
@@ -132,6 +133,7 @@ def choice(holds: Any, value: Any, other: Any) -> Any:
     if isinstance(holds, bool | numpy.bool_) or holds in (sympy.true, sympy.false):
         BRANCHES_TAKEN.add(bool(holds))
         return value if holds else other
+    BRANCHES_TAKEN.update((True, False))
     return Piecewise((value, holds), (other, True))
 
 

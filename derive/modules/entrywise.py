@@ -51,16 +51,22 @@ def power(base: ArrayEntry, exponent: ArrayEntry) -> ArrayEntry:
         whole = exponent == int(exponent)
         if base == 0 and 0 < exponent < 1:
             AT_AN_END.append("pow")
+        if base == 0 > exponent:
+            return over_zero(lifted(1))
         return base ** (int(exponent) if whole else exponent) if whole or base >= 0 else mp.nan
     return base**exponent
 
 
 def division(x: Any, other: Any, rounding_mode: str | None = None) -> Array:
     if rounding_mode is None:
-        return each(lambda a, b: a / b if b != 0 or not isinstance(b, mpf) else over_zero(a), floats(x), floats(other))
+        return pair(ratio, x, other)
     if rounding_mode == "floor" and not is_float(x) and not is_float(other):
         return numpy.asarray(x) // other
     raise Refused(f"rounding_mode={rounding_mode!r}")
+
+
+def ratio(entry: ArrayEntry, other: ArrayEntry) -> ArrayEntry:
+    return entry / other if other != 0 or not isinstance(other, mpf) else over_zero(entry)
 
 
 def over_zero(entry: ArrayEntry) -> ArrayEntry:
@@ -166,9 +172,9 @@ FORMULAS: dict[str, Callable[[ArrayEntry], ArrayEntry]] = {
     "log1p": lambda u: log(1 + u),
     "log2": lambda u: log(u) / log(lifted(2)),
     "neg": lambda u: -u,
-    "reciprocal": lambda u: 1 / u,
+    "reciprocal": lambda u: ratio(lifted(1), u),
     "relu": lambda u: choice(u <= 0, lifted(0), u),
-    "rsqrt": lambda u: 1 / root_of(u),
+    "rsqrt": lambda u: ratio(lifted(1), root_of(u)),
     "sgn": sign,
     "sign": sign,
     "sqrt": root_of,

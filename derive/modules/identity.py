@@ -28,8 +28,17 @@ def has_largest(sums: Intermediates, value: Array) -> bool:
     return any(isinstance(part, Extreme) for entry in value.flat for part in sums.variables(entry))
 
 
-def is_identical(forward: Graph, backward: Graph, labels: list[tuple[str, str]], inputs: dict[str, Input]) -> bool:
-    """Whether every value and every gradient is shown to be that of the module; not if it is too much to be decided."""
+def is_identical(
+    forward: Graph,
+    backward: Graph,
+    labels: list[tuple[str, str]],
+    inputs: dict[str, Input],
+    branches: dict[str, set[bool]],
+) -> bool:
+    """Whether every value and every gradient is shown to be that of the module; not if it is too much to be decided.
+
+    To `branches` goes which of two each operation took.
+    """
     if any(map(detaches, forward.steps)):
         return False
     judge, computed = Judge(), 0
@@ -44,7 +53,7 @@ def is_identical(forward: Graph, backward: Graph, labels: list[tuple[str, str]],
     with lifted_by(exactly):
         try:
             given = symbols_of(inputs)
-            values = run(forward, given, name)
+            values = run(forward, given, name, branches=branches)
             if any(has_largest(judge.sums, value) for value in values):
                 return False
             cotangents = {
@@ -52,7 +61,7 @@ def is_identical(forward: Graph, backward: Graph, labels: list[tuple[str, str]],
             }
             pairs = zip(cotangents.values(), values, strict=True)
             loss = Add(*(g * f for one, other in pairs for g, f in zip(one.flat, other.flat, strict=True)))
-            results = run(backward, {**given, **cotangents}, name)
+            results = run(backward, {**given, **cotangents}, name, branches=branches)
             for (kind, of), got in zip(labels, results, strict=True):
                 for index in numpy.ndindex(*got.shape):
                     wanted: Expr = (

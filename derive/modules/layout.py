@@ -94,7 +94,7 @@ def filled(shape: Sequence[int], value: Any, kind: str | None) -> Array:
     """A tensor of one number; of floats unless it says something else."""
     if kind in (None, "float"):
         found = numpy.empty(tuple(shape), dtype=object)
-        found[...] = lifted(value)
+        found[...] = floats(value)
         return found
     return numpy.full(tuple(shape), value, dtype=bool if kind == "bool" else numpy.int64)
 

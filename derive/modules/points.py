@@ -12,7 +12,7 @@ from derive.modules.entries import AT_AN_END, Array, ArrayEntry, inner, of_data
 from derive.modules.evaluate import run
 from derive.modules.refusal import Refused, Wrong
 from derive.modules.steps import Graph, Input
-from derive.modules.written import COTANGENT_NAME
+from derive.modules.written import COTANGENT_NAME, said_of
 from derive.proof import differing_digits, step
 
 AGREEING = 45  # digits to which both must be the same
@@ -45,19 +45,23 @@ class ModulePoint:
         self.values = self.at(self.given)
         self.has_slopes = not AT_AN_END  # of tanh(1e9) - tanh(2e9), which is 0 to all digits, a root has none
         self.cotangents = {
-            f"{COTANGENT_NAME}{place}": self.drawn(value.shape, False) for place, value in enumerate(self.values)
+            f"{COTANGENT_NAME}{place}": self.direction(value.shape) for place, value in enumerate(self.values)
         }
         self.loss = self.paired(self.values)
         self.lost = (1 + abs(self.loss)) * mpf(10) ** -int(LOST * mpmath.mp.dps)
 
     def entries(self, one: Input, positive: bool) -> Array:
-        return self.drawn(one.shape, positive) if one.data is None else of_data(one.data)
+        return self.drawn(one.shape, positive, self.magnitudes) if one.data is None else of_data(one.data)
 
-    def drawn(self, shape: tuple[int, ...], positive: bool) -> Array:
+    def direction(self, shape: tuple[int, ...]) -> Array:
+        """Numbers of both signs, of which none is 0."""
+        return self.drawn(shape, False, [magnitude for magnitude in self.magnitudes if magnitude])
+
+    def drawn(self, shape: tuple[int, ...], positive: bool, magnitudes: Sequence[Any]) -> Array:
         """Numbers that float64 has, so that torch may be given them, from 1/20 to 1 times a magnitude."""
         found = numpy.empty(shape, dtype=object)
         for index in numpy.ndindex(*shape):
-            size = mpf(self.random.randrange(LARGE // 20, LARGE) | 1) / LARGE * self.random.choice(self.magnitudes)
+            size = mpf(self.random.randrange(LARGE // 20, LARGE) | 1) / LARGE * self.random.choice(magnitudes)
             found[index] = size if positive else size * self.random.choice((-1, 1))
         return found
 
@@ -95,6 +99,12 @@ class ModulePoint:
             raise Undefined("a kink")
         return (ahead - behind) / (2 * h)
 
+    def check_smooth(self) -> None:
+        """Raises Undefined on a kink."""
+        for name, one in self.inputs.items():
+            if one.data is None:
+                self.slope(name, self.direction(one.shape))
+
     def hold(self, label: tuple[str, str], got: Array, to: float = AGREEING) -> bool:
         """Whether a value or a gradient is more than 0 here, and so is told from another.
 
@@ -102,20 +112,21 @@ class ModulePoint:
         """
         kind, name = label
         wanted = self.values[int(name)] if kind == "output" else self.given[name]
-        what = f"the gradient for {name}" if kind == "gradient" else f"output {name} of forward"
+        what = said_of(kind, name)
         if got.shape != wanted.shape:
             raise Wrong(f"{what} has the shape {got.shape}, expected {wanted.shape}")
         for index in numpy.ndindex(*got.shape):
             if not is_finite(got[index]):
                 if kind == "gradient" and not self.has_slopes:
                     raise Undefined("the end of where a function is defined")
+                self.check_smooth()
                 raise Wrong(f"{what}{list(index)} is {mpmath.nstr(got[index], 5)}")
         scale = mpmath.fsum(map(abs, got.flat))
         if kind == "output":
             for index in numpy.ndindex(*got.shape):
                 compare(f"{what}{list(index)}", got[index], wanted[index], scale, to)
             return not agree(scale, mpf(0), scale, to, 0)
-        direction = self.drawn(got.shape, False)
+        direction = self.direction(got.shape)
         along = self.slope(name, direction)
         if not agree(inner(got.flat, direction.flat), along, scale, to, self.lost):
             for index in numpy.ndindex(*got.shape):

@@ -26,6 +26,15 @@ def least_sizes(module: Module) -> dict[Axis, int]:
     return chosen if runs(module, chosen) else {}
 
 
+def one_row(module: Module) -> dict[Axis, int]:
+    """1 in the place of the sizes of first axes that may be another with no other size, as batches are."""
+    chosen: dict[Axis, int] = {}
+    for axis in axes_of(module):
+        if axis[0] and axis[1] > 1 and runs(module, {axis: axis[1] + 1}) and runs(module, chosen | {axis: 1}):
+            chosen[axis] = 1
+    return chosen
+
+
 def different_sizes(module: Module) -> dict[Axis, int]:
     """What to put in the place of which size; empty where each is fixed.
 

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from math import log10, prod
+from random import Random
 from typing import Any
 
 import numpy
@@ -18,13 +19,13 @@ from derive.modules.graph import Module, rounding
 from derive.modules.identity import is_identical
 from derive.modules.points import AGREEING, OPAQUE, Different, ModulePoint, Nowhere, Undefined, point_with_value
 from derive.modules.refusal import Refused, Wrong
-from derive.modules.steps import Graph
-from derive.modules.written import CPU, OpaqueKernel, WrittenBackward
+from derive.modules.steps import Graph, Input
+from derive.modules.written import COTANGENT_NAME, CPU, OpaqueKernel, WrittenBackward
 from derive.proof import settled
 from derive.system import progress
 
-POINTS, FAR_POINTS = 2, 12
-SPREAD = (mpf(1) / 8, 1, 8), (1, 4, 32)  # so that all branches are taken, as that of softplus above 20
+POINTS, FAR_POINTS, TIED_POINTS = 2, 12, 4
+SPREAD = (mpf(1) / 8, 1, 8), (1, 4, 32), (0, 1, 4)  # so that all branches are taken, as that of softplus above 20
 OPAQUE_SPREAD = ((1, 8),)  # more would lose the digits that float64 has
 FEW_TIMES = 8  # times what autograd loses to rounding
 MOST_ENTRIES = 20_000  # of all tensors together
@@ -98,7 +99,7 @@ class Trial:
     def compare(self, point: ModulePoint) -> None:
         for where, taken in point.branches.items():
             self.branches.setdefault(where, set()).update(taken)
-        results, labels, to = self.results({**point.given, **point.cotangents})
+        results, labels, to = self.results(point)
         pairs = zip(labels, results, strict=True)
         for place, (label, got) in enumerate(progress(pairs, f"values and gradients, at {self.sizes}", len(labels))):
             try:
@@ -123,8 +124,9 @@ class Trial:
         lost = [float(abs(one - other).max() / abs(one).sum()) for one, other in pairs]
         return -log10(FEW_TIMES * max(rounding(self.kernel.precision), *lost))
 
-    def results(self, given: dict[str, Any]) -> tuple[list[Any], list[tuple[str, str]], float]:
+    def results(self, point: ModulePoint) -> tuple[list[Any], list[tuple[str, str]], float]:
         """What the backward gives, of each whether it is a value or a gradient, of what, and how many digits count."""
+        given = {**point.given, **point.cotangents}
         if self.backward is None:
             try:
                 return *self.written.numbers(given, self.kernel), self.digits(given)
@@ -133,6 +135,7 @@ class Trial:
         try:
             return run(self.backward, given, branches=self.branches), self.labels, AGREEING
         except (ZeroDivisionError, TypeError) as error:
+            point.check_smooth()
             raise Wrong(f"the backward has no value where the module has one: {error}, at {self.sizes}") from error
 
     def described(self, error: object, place: int) -> str:
@@ -140,9 +143,32 @@ class Trial:
         return f"{error}, at {self.sizes}{f', {line}' if line else ''}"
 
     def is_identical(self) -> bool:
-        """Whether all is shown to be identical, with a symbol for each entry."""
-        inputs = self.module.inputs()
-        return self.backward is not None and is_identical(self.forward, self.backward, self.labels, inputs)
+        """Whether all is shown to be identical, with a symbol for each entry; then branches are those of symbols."""
+        inputs, branches = self.module.inputs(), dict[str, set[bool]]()
+        exact = self.backward is not None and is_identical(self.forward, self.backward, self.labels, inputs, branches)
+        if exact:
+            self.branches.clear()
+            self.branches.update(branches)
+        return exact
+
+    def tied(self) -> set[tuple[str, str]]:
+        """Labels of gradients that are others than autograd's at small whole numbers, where branches may meet."""
+        found = set()
+        for seed in range(TIED_POINTS):
+            point = {name: whole_numbers(one, Random(f"{seed} {name}")) for name, one in self.module.inputs().items()}
+            sent = [whole_numbers(Input("", tuple(one.shape), None), Random(seed), 1) for one in self.module.outputs()]
+            given = point | {f"{COTANGENT_NAME}{place}": one for place, one in enumerate(sent)}
+            try:
+                ours, labels = self.written.numbers(given, CPU)
+                theirs = self.module.gradients(point, sent, "float64")
+            except (Wrong, RuntimeError, ValueError):
+                continue
+            for (kind, name), got in zip(labels, ours, strict=True):
+                other = theirs.get(name, numpy.zeros(got.shape))
+                here = numpy.where(numpy.isfinite(other), got.astype(float), other)
+                if kind == "gradient" and not numpy.allclose(here, other, equal_nan=True):
+                    found.add((kind, name))
+        return found
 
     def rounded(self) -> str:
         """A constant of which it is not known what it stands for."""
@@ -152,6 +178,14 @@ class Trial:
                     if isinstance(value, float) and is_rounded(value):
                         return f"{value!r}{f' at {step.line}' if step.line else ''}"
         return ""
+
+
+def whole_numbers(one: Input, random: Random, least: int = -1) -> numpy.ndarray:
+    """Whole numbers up to 2 where a tensor is of floats, else its data."""
+    if one.data is not None:
+        return one.data
+    drawn = [mpf(random.randint(max(least, int(one.positive)), 2)) for _ in range(prod(one.shape))]
+    return numpy.array(drawn, dtype=object).reshape(one.shape)
 
 
 def example_shapes(module: Module) -> str:

@@ -1,13 +1,14 @@
 """The audit of a backward, and what it says."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from derive.modules.graph import Module, rounding
-from derive.modules.points import AGREEING, OPAQUE
+from derive.modules.points import AGREEING, OPAQUE, Nowhere
 from derive.modules.refusal import Refused
-from derive.modules.sizes import different_sizes, least_sizes
+from derive.modules.sizes import different_sizes, least_sizes, one_row
 from derive.modules.trial import FAR_POINTS, FEW_TIMES, POINTS, Trial
 from derive.modules.written import OpaqueKernel, WrittenBackward
 from derive.proof import MOST_SYMBOLS
@@ -20,8 +21,8 @@ class Verdict:
     It is `exact` if each is identical to SymPy's derivative, with a symbol for each entry, at the sizes `exact_at`;
     else, and at all `sizes`, they are the same to 45 digits; of one with a `kernel` of its own to 8, of
     numbers in float64, or to what autograd loses to rounding, times 8, in another precision. `missing`
-    names what it gives no gradient for, `untaken` operations of which no point took the other branch, and `silent` what
-    was 0 at each point.
+    names what it gives no gradient for, `untaken` operations of which no point took the other branch, nor symbols,
+    `silent` what was 0 at each point, and `tied` what autograd has otherwise where branches meet.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Verdict:
     least: str
     untaken: tuple[str, ...]
     silent: tuple[str, ...]
+    tied: tuple[str, ...]
 
     @property
     def exact(self) -> bool:
@@ -50,8 +52,10 @@ class Verdict:
             count += f", in {self.kernel.precision} on {self.kernel.device}"
         digits = f"to {count}, at {POINTS} random points and along random lines through them"
         lines += [f"{digits}, at {sizes}" for sizes in self.sizes]
-        lines.append(f"and at up to {FAR_POINTS} points with numbers of many magnitudes, at {self.least}")
-        if self.untaken and not self.exact:
+        lines.append(f"and at up to {FAR_POINTS} points with numbers of many magnitudes and zeros, at {self.least}")
+        if self.tied:
+            lines.append(f"NOT as autograd has it where branches meet, at small whole numbers: {', '.join(self.tied)}")
+        if self.untaken:
             lines.append(f"NOT shown, as no point took it: the other branch of {', '.join(self.untaken)}")
         if self.silent and not self.exact:
             lines.append(f"NOT shown, as it is 0 at each point: {', '.join(self.silent)}")
@@ -104,14 +108,21 @@ def held(subject: Module, backward: Any, resize: bool, kernel: OpaqueKernel | No
     written = WrittenBackward(backward, subject)
     trials = [Trial.of(subject, written, kernel)]
     trials[0].hold()
+    if kernel is None:
+        written.check_elsewhere(subject)
     for sizes in filter(None, (different_sizes(subject), least_sizes(subject)) if resize else ()):
         trials.append(Trial.of(subject.resized(sizes), written, kernel))
         trials[-1].hold()
     least = min(trials, key=lambda trial: trial.symbols)
+    if resize and (sizes := one_row(subject)):
+        trial = Trial.of(subject.resized(sizes), written, kernel)
+        with suppress(Nowhere):
+            trial.hold()
+            trials.append(trial)
     least.hold_far()
     exact_at = least.sizes if least.symbols <= MOST_SYMBOLS and least.is_identical() else ""
     branches: dict[str, set[bool]] = {}
-    for where, taken in (pair for trial in trials for pair in trial.branches.items()):
+    for where, taken in (pair for trial in ([least] if exact_at else trials) for pair in trial.branches.items()):
         branches.setdefault(where, set()).update(taken)
     labels = {label: f"output {label[1]}" if label[0] == "output" else f"d{label[1]}" for label in written.labels}
     silent = tuple(said for label, said in labels.items() if not any(label in trial.told for trial in trials))
@@ -127,4 +138,5 @@ def held(subject: Module, backward: Any, resize: bool, kernel: OpaqueKernel | No
         least.sizes,
         tuple(where for where, taken in branches.items() if len(taken) == 1),
         silent,
+        tuple(labels[label] for label in (trials[0].tied() if kernel is None else ()) if label in labels),
     )

@@ -11,8 +11,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from derive.modules.agreement import check, exact_entries
-from derive.modules.graph import Module, computed, is_function_class, is_tensor, recorded, results, tensor_of
+from derive.modules.agreement import COARSE_TOLERANCE, check, close, exact_entries
+from derive.modules.graph import (
+    Module,
+    computed,
+    example_tensor,
+    in_float64,
+    is_function_class,
+    is_tensor,
+    recorded,
+    results,
+    tensor_of,
+)
 from derive.modules.refusal import Refused, Wrong
 from derive.modules.steps import Graph
 from derive.system import content
@@ -95,8 +105,7 @@ class WrittenBackward:
 
         Raises Wrong where it fails, and Refused where it does not give what is expected, or cannot be recorded.
         """
-        tensors = {f"{COTANGENT_NAME}{place}": output for place, output in enumerate(module.outputs())}
-        tensors |= {name: tensor for name, tensor in module.tensors().items() if name in self.order}
+        tensors = self.example(module)
         values = self.values(tensors)
         graph = recorded(self.of(tensors), tensors, detached=True)
         check(graph, tensors, values, self.name)
@@ -112,6 +121,42 @@ class WrittenBackward:
         found = self.values(wanted)
         return [exact_entries(tensor.double().cpu()) for tensor in found], list(self.labels)
 
+    def example(self, module: Module) -> dict[str, Any]:
+        """The tensors that it is called with."""
+        tensors = {
+            f"{COTANGENT_NAME}{place}": example_tensor(list(output.shape), None)
+            for place, output in enumerate(module.outputs())
+        }
+        return tensors | {name: tensor for name, tensor in module.tensors().items() if name in self.order}
+
+    def check_elsewhere(self, module: Module) -> None:
+        """Raises Wrong where surroundings that a recording does not show, and that change no gradient, change one."""
+        tensors = self.example(module)
+        wanted = dict(zip(self.labels, self.values(tensors), strict=True))
+        names = [name for kind, name in wanted if kind == "gradient"]
+        calls = [
+            ("where tensors are not contiguous and autograd follows them", lying_otherwise(tensors), names, 1),
+            ("in float32", in_float32(tensors), names, 1),
+        ]
+        if self.function:
+            calls += [("when it is called again", tensors, names, 2)]
+            calls += [(f"where only that for {name} is needed", tensors, [name], 1) for name in names]
+            calls += [(f"where that for {n} is not needed", tensors, [m for m in names if m != n], 1) for n in names]
+        sizes = (one.abs().nan_to_num(0, 0, 0).max() for one in wanted.values() if one.numel())
+        largest, none = max(1.0, *map(float, sizes)), set(self.none)
+        for where, given, needed, times in calls:
+            try:
+                with in_float64():
+                    found = self.called(given, needed, times)
+            except Exception:  # a call that fails gives no wrong number
+                continue
+            for (kind, name), value in zip(self.labels, found, strict=True):
+                here, other = (one.detach().double().numpy() for one in (value, wanted[kind, name]))
+                told = kind == "output" or name in needed
+                if told and (here.shape != other.shape or not close(here, other, COARSE_TOLERANCE, largest)):
+                    raise Wrong(f"{self.name}: {said_of(kind, name)} is another {where}")
+        self.none = none
+
     def of(self, names: Iterable[str]) -> Callable[..., tuple[Any, ...]]:
         """The call of it with tensors that have these names."""
         return lambda *given: self.called(dict(zip(names, given, strict=True)))
@@ -121,25 +166,39 @@ class WrittenBackward:
 
         Raises Wrong where it fails, and Refused where it does not give what is expected.
         """
+        copies: list[Any] = []
+
+        def call(*given: Any) -> tuple[Any, ...]:
+            copies.extend(given)
+            return self.of(tensors)(*given)
+
         try:
-            return computed(self.of(tensors), list(tensors.values()))
+            found = computed(call, list(tensors.values()))
         except (Refused, Wrong):
             raise
         except Exception as error:
             said = (str(error).splitlines() or [""])[0]
             raise Wrong(f"{self.name} fails: {type(error).__name__}: {said}{error_place(error)}") from error
+        for name, copy in zip(tensors, copies, strict=True):
+            if not copy.equal(tensors[name]):
+                raise Wrong(f"{self.name} writes into {name}, which is not its own")
+        return found
 
-    def called(self, tensors: Mapping[str, Any]) -> tuple[Any, ...]:
-        """The values of forward, if there is one, and the gradients."""
+    def called(
+        self, tensors: Mapping[str, Any], needed: Sequence[str] | None = None, times: int = 1
+    ) -> tuple[Any, ...]:
+        """The values of forward, if there is one, and the gradients, of a Function where some or all are needed."""
         cotangents = [tensors[f"{COTANGENT_NAME}{place}"] for place in range(self.cotangents)]
         arguments = [tensors.get(one.name, one.default) for one in self.takes]
         values: tuple[Any, ...] = ()
         if self.function:
-            context = Context(needs_input_grad=tuple(is_tensor(argument) for argument in arguments))
+            asked = [needed is None or one.name in needed for one in self.takes]
+            context = Context(needs_input_grad=tuple(map(all, zip(asked, map(is_tensor, arguments), strict=True))))
             output = self.function.forward(*([] if self.sets_up else [context]), *arguments)
             if self.sets_up:
                 self.function.setup_context(context, tuple(arguments), output)
-            values, given = results(output), self.function.backward(context, *cotangents)
+            values = results(output)
+            *_, given = (self.function.backward(context, *cotangents) for _ in range(times))
         elif self.saving:
             output = self.saving(*arguments)
             if isinstance(output, tuple | list) and len(output) == 2:
@@ -194,6 +253,20 @@ class WrittenBackward:
     def has_gradient(self, name: str) -> bool:
         """Whether it is a tensor of the module that no data are given for."""
         return name in self.known and self.known[name].data is None
+
+
+def lying_otherwise(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """The same numbers with the first axis as the innermost, of tensors that ask for a gradient."""
+    moved = {name: one.clone().mT.contiguous().mT if one.ndim > 1 else one.clone() for name, one in tensors.items()}
+    return {name: one.requires_grad_(one.is_floating_point()) for name, one in moved.items()}
+
+
+def in_float32(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: one.float() if one.is_floating_point() else one for name, one in tensors.items()}
+
+
+def said_of(kind: str, name: str) -> str:
+    return f"the gradient for {name}" if kind == "gradient" else f"output {name} of forward"
 
 
 def found(source: Any) -> tuple[str, Callable[..., Any] | None, Callable[..., Any], Any]:

@@ -11,7 +11,7 @@ from derive.problems.network import (
     parse_layers,
     parse_skip,
 )
-from derive.problems.package import ANEW, network_of, not_as_written, only_a_docstring, text_of
+from derive.problems.package import ANEW, network_of, not_as_written, only_a_docstring, shadowing, text_of
 from derive.problems.settings import settings
 from derive.problems.targets import targets
 
@@ -32,6 +32,7 @@ __all__ = [
     "parse_layers",
     "parse_skip",
     "settings",
+    "shadowing",
     "targets",
     "text_of",
     "typed_formulas",

@@ -4,6 +4,7 @@ import ast
 import codecs
 import importlib
 import io
+import sys
 import tokenize
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -67,6 +68,16 @@ def not_as_written(folder: Path, modules: Iterable[str]) -> Iterator[str]:
             )
 
 
+def shadowing(folder: Path, modules: Iterable[str]) -> Iterator[str]:
+    """A line for each module that a file beside the package would be imported in the place of."""
+    beside = str(folder.absolute().parent)
+    others = [place for place in sys.path if str(Path(place).absolute()) != beside]
+    for module in modules:
+        found = PathFinder.find_spec(module, [beside])
+        if found is not None and found.loader is not None and PathFinder.find_spec(module, others) is not None:
+            yield f"{found.origin}: Python would import it in the place of {module}; rename it"
+
+
 def only_a_docstring(source: str) -> bool:
     """Whether a module does nothing when it is imported, as the `__init__` of a package that is to be proved."""
     return all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in ast.parse(source).body)
@@ -82,12 +93,12 @@ def coding(path: Path) -> str:
 
 def stale(path: Path) -> Iterator[Path]:
     """The compiled files that Python, of this version or another, would run although the source says otherwise."""
-    known = []
+    known: list[Path] = []
     for level, optimization in enumerate(("", 1, 2)):
-        place = Path(cache_from_source(str(path), optimization=optimization))
-        if place.is_file() and not Compiled(place, level).is_of(path):
-            yield place
-        known.append(place)
+        chosen = Path(cache_from_source(str(path), optimization=optimization))  # PYTHONPYCACHEPREFIX moves it
+        places = dict.fromkeys((chosen, path.parent / "__pycache__" / chosen.name))
+        yield from (place for place in places if place.is_file() and not Compiled(place, level).is_of(path))
+        known += places
     for place in sorted((path.parent / "__pycache__").glob(f"{path.stem}.*.pyc")):
         with open(place, "rb") as file:
             flags = int.from_bytes(file.read(8)[4:], "little") & HASHED

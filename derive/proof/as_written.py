@@ -6,13 +6,14 @@ from itertools import zip_longest
 from pathlib import Path
 
 from derive.packages import ON_DEMAND, TARGETS
-from derive.problems import ANEW, not_as_written, only_a_docstring, text_of
+from derive.problems import ANEW, not_as_written, only_a_docstring, shadowing, text_of
 from derive.proof.calls import ARGUMENTS_OF, OF_PENALTY
 from derive.proof.certificate import NotProved
 from derive.proof.grammar import DERIVED_METHODS
 
 SOURCES = tuple(name for name in (*TARGETS, *ON_DEMAND) if name.endswith((".py", ".c", ".h")))
 AS_EMITTED = "word for word what is emitted, whose words tests hold, and not proved here"
+IMPORTED = ("torch", "numpy", "math", "collections", "itertools", "typing")  # by sources of the build
 OF_NO_BUILD = "not of the build, and nothing is shown of it"
 
 
@@ -42,7 +43,8 @@ def as_the_template(source: str) -> tuple[str, ...]:
 def check_imports(folder: Path) -> None:
     """Raises NotProved where Python would run anything but the sources that lie in the folder."""
     names = {path.name for path in folder.glob("*.py")} | {name for name in SOURCES if name.endswith(".py")}
-    for line in not_as_written(folder, sorted(stem for name in names if (stem := Path(name).stem).isidentifier())):
+    modules = sorted(stem for name in names if (stem := Path(name).stem).isidentifier())
+    for line in (*not_as_written(folder, modules), *shadowing(folder, IMPORTED)):
         raise NotProved(line)
     path = folder / "__init__.py"
     try:

@@ -16,7 +16,7 @@ import sympy
 from sympy import Expr, Float, Integer, nan
 
 from derive.backends import WORDS
-from derive.formulas import FUNCTIONS, NamedFunction, z
+from derive.formulas import FUNCTIONS, NamedFunction, opened, z
 from derive.proof.contexts import KEPT, LOGS, NAMINGS
 from derive.proof.numerical import decimal_product, numerically
 
@@ -264,7 +264,9 @@ def of_entries(function: Callable[[Expr], Expr]) -> Callable[[Tensor], Tensor]:
     has_name = isinstance(function, type) and issubclass(function, NamedFunction)
 
     def of_entry(entry: Expr) -> Expr:
-        return numerically(function(z))(entry) if has_name and isinstance(entry, Float) else real(function(entry))
+        if has_name and isinstance(entry, Float):
+            return numerically(function(z))(entry)
+        return real(opened(function(entry)) if entry == 0 else function(entry))
 
     return lambda tensor, /: each_entry(of_entry, tensor)
 
@@ -307,7 +309,7 @@ TENSOR_ARITHMETIC = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
     "mul": lambda a, b: real(a * b),
-    "truediv": lambda a, b: real(a / b),
+    "truediv": lambda a, b: nan if b.is_Number and b.is_zero else real(a / b),
     "pow": bounded_power,
 }
 for _name, _function in TENSOR_ARITHMETIC.items():

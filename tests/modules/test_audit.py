@@ -432,6 +432,77 @@ def test_a_branch_that_no_point_took_is_named():
     assert "NOT shown, as no point took it: the other branch of aten.where" in str(verdict)
 
 
+SURROUNDINGS = {  # what a backward does wrong with its context or its cotangent, and what is said
+    "where one is frozen": (
+        "where only that for x is needed|where that for weight is not needed",
+        lambda ctx, G: G if all(ctx.needs_input_grad) else 2 * G,
+    ),
+    "again": ("when it is called again", lambda ctx, G: ctx.calls * G),
+    "other strides": ("not contiguous", lambda ctx, G: G if ctx.x.is_contiguous() else 2 * G),
+    "float32": ("in float32", lambda ctx, G: G if G.dtype == torch.float64 else 2 * G),
+    "into the cotangent": ("writes into dL/dy0", lambda ctx, G: G.mul_(2).div(2)),
+    "into the data": ("writes into x", lambda ctx, G: (ctx.x.add_(1), G)[1]),
+}
+
+
+@pytest.mark.parametrize("where", ["", *SURROUNDINGS])
+def test_surroundings_change_no_gradient(where):
+    """What torch.export records is of one call; other calls of a Function must give the same numbers."""
+
+    class Product(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, weight):
+            ctx.x, ctx.weight, ctx.calls = x, weight, 0
+            return x @ weight.T
+
+        @staticmethod
+        def backward(ctx, G):
+            ctx.calls += 1
+            G = SURROUNDINGS[where][1](ctx, G) if where else G
+            of_x, of_weight = ctx.needs_input_grad
+            return G @ ctx.weight if of_x else None, G.T @ ctx.x if of_weight else None
+
+    example = (torch.rand(4, 3), torch.rand(2, 3))
+    if not where:
+        assert audit(lambda x, weight: x @ weight.T, example, Product).exact
+        return
+    with pytest.raises(Wrong, match=SURROUNDINGS[where][0]):
+        audit(lambda x, weight: x @ weight.T, example, Product)
+
+
+def test_a_slope_that_is_no_number_at_0_is_wrong_and_one_where_there_is_none_is_not():
+    audit(lambda x: x.abs(), (torch.rand(2, 3),), lambda G, x: G * x / x.abs())
+    audit(lambda x: torch.relu(x) ** 2, (torch.rand(2, 3),), lambda G, x: G * torch.where(x > 0, 2 * x * x / x, 0))
+    for layer, slope in (
+        (lambda x: x * x, lambda x: 2 * (x * x) / x),
+        (lambda x: x * x.abs(), lambda x: 2 * x**2 / x.abs()),
+    ):
+        with pytest.raises(Wrong, match="is nan"):
+            audit(layer, (torch.rand(2, 3),), lambda G, x, slope=slope: G * slope(x))
+
+
+def test_a_row_alone_is_tried():
+    def backward(G, x, weight):
+        return G @ weight.T, x.T @ G if len(x) > 1 else torch.outer(*x, *G).T
+
+    with pytest.raises(Wrong, match="at x 1x3"):
+        audit(lambda x, weight: x @ weight, (torch.rand(4, 3), torch.rand(3, 3)), backward)
+
+
+def test_where_branches_meet_and_what_data_decide_is_said():
+    right, other = (
+        str(audit(F.relu, (torch.rand(2, 3),), f))
+        for f in (lambda G, input: G * (input > 0), lambda G, input: G * (input >= 0))
+    )
+    assert "autograd" not in right and "NOT as autograd has it where branches meet" in other
+
+    def layer(x, mask):
+        return torch.where(mask, x.exp(), x)
+
+    hidden = audit(layer, (torch.rand(2, 3), torch.ones(2, 3, dtype=torch.bool)), lambda G, x, mask: G * x.exp())
+    assert hidden.exact and "NOT shown, as no point took it: the other branch of aten.where" in str(hidden)
+
+
 def test_a_recurrent_network_with_nested_outputs_is_audited():
     """Its states are made by the module itself, and have a cotangent each."""
 

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import py_compile
+import sys
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
@@ -115,6 +116,19 @@ def test_what_python_itself_compiles_is_no_reason_to_refuse(folder, capsys):
     assert prove.main([str(folder)]) == 0
     path.write_text(path.read_text()[:-1])
     assert build.main(["--check", "--layers", "1-1", "--out", str(folder)]) == 0, capsys.readouterr().out
+
+
+def test_a_torch_beside_the_package_is_refused(folder, capsys):
+    (folder.parent / "torch.py").write_text("")
+    assert prove.main([str(folder)]) == 1
+    assert "torch.py: Python would import it in the place of torch; rename it" in capsys.readouterr().err
+
+
+def test_what_is_compiled_is_looked_for_where_python_puts_it_by_itself(folder, capsys, monkeypatch, tmp_path):
+    compiled(folder, MODES.TIMESTAMP)
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path / "elsewhere"))
+    assert prove.main([str(folder)]) == 1
+    assert "pyc: Python would run it in the place of backward.py" in capsys.readouterr().err
 
 
 INITS = ["import torch\ntorch.square = abs\n", '"""A package."""\n__all__ = []\n', "=", None]

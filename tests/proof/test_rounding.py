@@ -18,8 +18,23 @@ LOSING = {
     "a large number": (PLAIN, "backward.py", "2 * (z2 - y)", "2 * (z2 + 1e9 - 1e9 - y)", "loses"),
     "a large number in one function": (PLAIN, "fast.py", "sub(z2, y, out", "sub(z2 + 1e9, y + 1e9, out", "loses"),
     "digits of large logits": (SOFTMAX, "backward.py", "u1 = z2 - max1", "u1 = z2 - max1 * 0", "loses"),
-    "the largest of a row left": (SOFTMAX, "fast.py", "copy_(amax(z2,", "copy_(amax(z2 - z2,", "overflows"),
-    "a power in between": (PLAIN, "backward.py", "2 * (z2 - y)", "2 * (z2 * 1e38 - y * 1e38) / 1e38", "overflows"),
+    "the largest of a row left": (SOFTMAX, "fast.py", "copy_(amax(z2,", "copy_(amax(z2 - z2,", "is no number"),
+    "a power in between": (PLAIN, "backward.py", "2 * (z2 - y)", "2 * (z2 * 1e38 - y * 1e38) / 1e38", "is no number"),
+    "two zeros where data are": (PLAIN, "fast.py", "addmm_(x_one,", "addmm_(x_one * x_one / x_one,", "is no number"),
+    "two zeros where targets are": (
+        PLAIN,
+        "backward.py",
+        "2 * (z2 - y)",
+        "2 * (z2 - y) ** 2 / (z2 - y)",
+        "is no number",
+    ),
+    "two zeros at 1": (
+        PLAIN,
+        "backward.py",
+        "delta1.T @ x",
+        "delta1.T @ ((x - 1) * (x - 1) / (x - 1) + 1)",
+        "is no number",
+    ),
 }
 HARMLESS = {
     "multiplied out": (PLAIN, "backward.py", "2 * (z2 - y)", "2 * z2 - 2 * y"),

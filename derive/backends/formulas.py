@@ -29,7 +29,7 @@ from sympy.logic.boolalg import BooleanFunction
 from derive.backends.source import PRODUCT, Infix, Literal, Minus, Name, Source, chained
 from derive.formulas import sigmoid
 from derive.operations import Operation
-from derive.programs import Program, factors, is_number, ordered_terms
+from derive.programs import Program, factors, is_number, subtracted
 
 MOST_READABLE = 10**6  # a fraction with a larger denominator is written as a decimal if that is as exact
 
@@ -120,9 +120,18 @@ class FormulaPrinter(ABC):
         return number_times(ratio, of)
 
     def add(self, expr: Add) -> Source:
-        first, *rest = ordered_terms(expr)
-        source = Name(self.one) if first == 1 and self.one != "1" and not is_number(expr) else self.formula(first)
-        for term in rest:
+        found, others = subtracted(expr)
+        parts = [self.scaled(number, self.sum_of(variables)) for number, variables in found.items()]
+        return self.sum_of(others, *parts)
+
+    def sum_of(self, terms: list[Expr], *before: Source) -> Source:
+        """The terms, one after the other, behind what comes before them."""
+        if not before:
+            first, *terms = terms
+            whole = first == 1 and self.one != "1" and not all(map(is_number, terms))
+            before = (Name(self.one) if whole else self.formula(first),)
+        source = chained("+", before)
+        for term in terms:
             negative = term.could_extract_minus_sign()
             source = Infix("-", source, self.formula(-term)) if negative else Infix("+", source, self.formula(term))
         return source

@@ -44,6 +44,7 @@ from derive.programs.notation import (
     greek,
     is_number,
     ordered_terms,
+    subtracted,
 )
 from derive.programs.parts import all_in_parts, has_entry, in_parts, part_of, readable
 from derive.programs.program import (
@@ -114,6 +115,7 @@ __all__ = [
     "scaled",
     "shifts",
     "substitute",
+    "subtracted",
     "symbol_for",
     "times",
     "transposed",

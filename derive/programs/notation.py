@@ -316,9 +316,25 @@ def is_number(expr: Expr) -> bool:
     return all(symbol.is_integer for symbol in expr.free_symbols)
 
 
+def subtracted(expr: Expr) -> tuple[dict[Expr, list[Expr]], list[Expr]]:
+    """What variables leave of each other, by the number that it is times, and the other terms: 3 (p - y) + 1.
+
+    Where p and y are near each other and far from 0, p + 1 - y and 3 p - 3 y would be rounded before they are.
+    """
+    terms = sorted(Add.make_args(expr), key=lambda t: (t.could_extract_minus_sign(), not t.is_number))
+    groups: dict[Expr, list[Expr]] = {}
+    for number, variable in (term.as_coeff_Mul() for term in terms):
+        if variable.is_Symbol and not is_number(variable):
+            groups.setdefault(abs(number), []).append(variable if number.is_positive else -variable)
+    found = {size: group for size, group in groups.items() if group[0].is_Symbol and not group[-1].is_Symbol}
+    apart = {size * variable for size, group in found.items() for variable in group}
+    return found, [term for term in terms if term not in apart]
+
+
 def ordered_terms(expr: Expr) -> list[Expr]:
-    """The terms of a sum in the order in which people write them: 1 - a, p - y."""
-    return sorted(Add.make_args(expr), key=lambda t: (t.could_extract_minus_sign(), not t.is_number))
+    """The terms of a sum in the order in which people write them: 1 - a, p - y + 1."""
+    found, others = subtracted(expr)
+    return [*(size * variable for size, group in found.items() for variable in group), *others]
 
 
 def factors(expr: Expr, notation: Notation) -> list[Expr]:

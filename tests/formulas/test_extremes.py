@@ -151,6 +151,38 @@ def test_the_curvature_of_a_mean_has_the_digits_of_that_of_a_sum(loss, emitted):
         torch.testing.assert_close(mean.b1, total.b1, rtol=1e-5, atol=0)
 
 
+OF_DIFFERENCES = [
+    "log(exp(p - y) + 2)",
+    "log(cosh(p - y))",
+    "tanh(3*(p - y))**2",
+    "max(0.9*(y - p), 0.1*(p - y))",
+    "0.3*(p - y + 1)**2",
+    "softplus(0.7*(p - y) - 1)",
+    "(softmax(3*(p - y)) - 0.2)**2",
+]
+
+
+@pytest.mark.parametrize("loss", OF_DIFFERENCES)
+def test_what_is_near_its_target_is_subtracted_from_it_first(loss, emitted):
+    """A loss of p - y has the digits that p - y has, wherever p and y are: theirs is exact here."""
+    network, size = Network((1, 2), loss=loss), 2.0**22
+    x, W, d = torch.zeros(1, 1), torch.zeros(2, 1), torch.tensor([0.5, -0.75])
+    names = ("backward", "fast", "native")[: 3 if loss == OF_DIFFERENCES[0] else 2]
+    modules = [emitted(network, name) for name in names]
+
+    def results(c: float) -> list[list[torch.Tensor]]:
+        given, y, along = [W, c + d], torch.full((1, 2), c), [W, torch.tensor([1.0, 0.25])]
+        found = [[modules[0].value_and_grad(given, x, y), modules[0].hvp(given, x, y, along)]]
+        for module, kind in zip(modules[1:], ("FastGradient", "NativeGradient"), strict=False):
+            own = getattr(module, kind)(given)
+            found.append([own.value_and_grad(x, y, copy=True), own.hvp(x, y, along)])
+        return [[loss, gradient.b1, product.b1] for (loss, gradient), product in found]
+
+    for far, near in zip(results(size), results(0.0), strict=True):
+        for got, want in zip(far, near, strict=True):
+            torch.testing.assert_close(got, want, rtol=1e-6, atol=0)
+
+
 @pytest.mark.parametrize("activation", ["identity", "sigmoid", "max(z, 0)", "min(3, z)", "clip(z, 0, 1)", "relu"])
 def test_no_loss_is_a_number_where_a_prediction_is_none(activation, emitted):
     """Beside nan every comparison is false, and binary_cross_entropy was 100 there."""

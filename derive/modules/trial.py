@@ -11,11 +11,11 @@ from typing import Any
 import numpy
 from mpmath import mpf
 
-from derive.modules.agreement import check
+from derive.modules.agreement import COARSE_TOLERANCE, check, close, exact_entries
 from derive.modules.constants import is_rounded
 from derive.modules.entries import decimal, lifted_by
 from derive.modules.evaluate import run
-from derive.modules.graph import Module, rounding
+from derive.modules.graph import Module, example_tensor, rounding
 from derive.modules.identity import is_identical
 from derive.modules.points import AGREEING, OPAQUE, Different, ModulePoint, Nowhere, Undefined, point_with_value
 from derive.modules.refusal import Refused, Wrong
@@ -28,6 +28,7 @@ POINTS, FAR_POINTS, TIED_POINTS = 2, 12, 4
 SPREAD = (mpf(1) / 8, 1, 8), (1, 4, 32), (0, 1, 4)  # so that all branches are taken, as that of softplus above 20
 OPAQUE_SPREAD = ((1, 8),)  # more would lose the digits that float64 has
 FEW_TIMES = 8  # times what autograd loses to rounding
+LEAST_GRADIENT = 1e-3  # what is far smaller than this beside cotangents of about 1 may be rounding
 MOST_ENTRIES = 20_000  # of all tensors together
 
 
@@ -157,18 +158,45 @@ class Trial:
         for seed in range(TIED_POINTS):
             point = {name: whole_numbers(one, Random(f"{seed} {name}")) for name, one in self.module.inputs().items()}
             sent = [whole_numbers(Input("", tuple(one.shape), None), Random(seed), 1) for one in self.module.outputs()]
-            given = point | {f"{COTANGENT_NAME}{place}": one for place, one in enumerate(sent)}
-            try:
-                ours, labels = self.written.numbers(given, CPU)
-                theirs = self.module.gradients(point, sent, "float64")
-            except (Wrong, RuntimeError, ValueError):
-                continue
-            for (kind, name), got in zip(labels, ours, strict=True):
-                other = theirs.get(name, numpy.zeros(got.shape))
-                here = numpy.where(numpy.isfinite(other), got.astype(float), other)
-                if kind == "gradient" and not numpy.allclose(here, other, equal_nan=True):
-                    found.add((kind, name))
+            for name, (ours, theirs) in self.beside_autograd(point, sent, "float64").items():
+                here = numpy.where(numpy.isfinite(theirs), ours, theirs)
+                if not numpy.allclose(here, theirs, equal_nan=True):
+                    found.add(("gradient", name))
         return found
+
+    def check_autograd(self) -> None:
+        """Raises Refused where autograd has another gradient than the derivative, which the backward gives.
+
+        So it is where the module has a backward or a hook of its own, or computes something else in float32.
+        """
+        sent = [exact_entries(example_tensor(list(one.shape), None)) for one in self.module.outputs()]
+        for sign, precision in ((1, "float64"), (-1, "float64"), (1, "float32")):
+            tensors = self.module.tensors().items()
+            point = {name: exact_entries(sign * one if one.is_floating_point() else one) for name, one in tensors}
+            pairs = self.beside_autograd(point, sent, precision)
+            least = max([LEAST_GRADIENT, *(float(abs(ours).max(initial=0)) for ours, _ in pairs.values())])
+            for name, (ours, theirs) in pairs.items():
+                if not close(ours, theirs, COARSE_TOLERANCE, least):
+                    raise Refused(
+                        f"the module: in {precision} autograd's gradient for {name} is not the derivative of what is "
+                        "recorded: a backward or a hook of its own, or a branch on the kind of a tensor"
+                    )
+
+    def beside_autograd(
+        self, point: dict[str, Any], sent: list[Any], precision: str
+    ) -> dict[str, tuple[numpy.ndarray, numpy.ndarray]]:
+        """Of each gradient what the backward gives in float64, and autograd in a precision; nothing where one fails."""
+        given = point | {f"{COTANGENT_NAME}{place}": one for place, one in enumerate(sent)}
+        try:
+            ours, labels = self.written.numbers(given, CPU)
+            theirs = self.module.gradients(point, sent, precision)
+        except (Wrong, RuntimeError, ValueError):
+            return {}
+        return {
+            name: (got.astype(float), theirs.get(name, numpy.zeros(got.shape)))
+            for (kind, name), got in zip(labels, ours, strict=True)
+            if kind == "gradient"
+        }
 
     def rounded(self) -> str:
         """A constant of which it is not known what it stands for."""

@@ -432,6 +432,46 @@ def test_a_branch_that_no_point_took_is_named():
     assert "NOT shown, as no point took it: the other branch of aten.where" in str(verdict)
 
 
+class Straight(torch.autograd.Function):
+    """Through a step as if it were none."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x * (x > 0)
+
+    @staticmethod
+    def backward(ctx, G):
+        return G
+
+
+class Hooked(nn.Linear):
+    def __init__(self):
+        super().__init__(3, 2)
+        self.register_full_backward_hook(lambda module, before, after: (2 * before[0],))
+
+
+OWN = {
+    "a backward": lambda input: Straight.apply(input),
+    "a hook": Hooked(),
+    "a precision": lambda input: input * (1 if input.dtype == torch.float64 else 2),
+}
+
+
+@pytest.mark.parametrize("what", OWN)
+def test_a_module_whose_gradient_is_not_its_derivative_is_refused(what):
+    """What is recorded says nothing of it."""
+
+    def straight(G, input):
+        return G * (input > 0)
+
+    def hooked(G, input, weight):
+        return G @ weight, G.T @ input
+
+    backward = {"a backward": straight, "a hook": hooked, "a precision": lambda G, input: 1 * G}[what]
+    with pytest.raises(Refused, match="is not the derivative of what is recorded: a backward or a hook"):
+        audit(OWN[what], (torch.rand(2, 3),), backward)
+
+
 SURROUNDINGS = {  # what a backward does wrong with its context or its cotangent, and what is said
     "where one is frozen": (
         "where only that for x is needed|where that for weight is not needed",

@@ -27,9 +27,7 @@ PROVED = ("backward.py", "fast.py")  # files whose functions are compared with t
 
 def twin_of(network: Network) -> Network:
     """A narrow one with the same lines: as many outputs, if few enough, where a mean over entries divides by them."""
-    widths = list(zip(network.layers, network.as_wide(), strict=True))
-    kept = widths[-1][1] if network.divided_by == "entries" else None
-    twin = replace(network, layers=tuple(width if layer == kept else min(width, NARROW) for width, layer in widths))
+    twin = network.with_widths_to(NARROW)
     if twin.entries <= MOST_PROVED:
         return twin
     return replace(network, layers=tuple(min(width, NARROW) for width in network.layers))

@@ -136,11 +136,12 @@ def relation_words(theirs: ndarray, ours: ndarray) -> str:
     largest = float(abs(ours).max())
     if largest > 0 and (off := float(abs(theirs - ours).max())) <= 1e-3 * largest:
         return f"theirs is ours but for {off / largest:.1g} of the largest entry: rounding, or difference quotients"
+    beside = bool(((ours == 0) & (theirs != 0)).any())
     if known.size and (ours.size == 1 or is_constant(known)):
-        return f"theirs is {known.flat[0]:.4g} times ours"
+        return f"theirs is {known.flat[0]:.4g} times ours{', and other than 0 where ours is 0' if beside else ''}"
     for axis, word in ((1, "row"), (0, "column")):
         lines = [line[numpy.isfinite(line)] for line in (ratio if axis else ratio.T)]
-        if theirs.shape[axis] > 1 and all(line.size and is_constant(line) for line in lines):
+        if not beside and theirs.shape[axis] > 1 and all(line.size and is_constant(line) for line in lines):
             factors = ", ".join(f"{line[0]:.4g}" for line in lines[:6])
             return f"each {word} is a number times ours: {factors}{', ...' if len(lines) > 6 else ''}"
     norms = float(numpy.linalg.norm(theirs)), float(numpy.linalg.norm(ours))

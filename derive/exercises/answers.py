@@ -8,30 +8,35 @@ operation.
 import ast
 import operator
 import re
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import takewhile
+from random import Random
 from typing import Any
 
 import numpy
 from numpy import ndarray
-from sympy import E, Expr, Float, Integer, MatrixSymbol, Rational, exp, log, pi, sqrt
+from sympy import E, Expr, Float, Integer, MatrixSymbol, Piecewise, Rational, exp, log, pi, sqrt
 
 from derive.backends.torch import ONE, lines, spell
 from derive.calculus import derive
 from derive.diagnosis import Diagnostician, drawn_point, relation_words
 from derive.exercises.sheet import BLANK
-from derive.exercises.spellings import BUILT_IN, CALLS, FUNCTIONS_OF
+from derive.exercises.spellings import BUILT_IN, CALLS, CONVERSIONS, FUNCTIONS_OF
+from derive.formulas import opened
 from derive.operations import evaluate
 from derive.problems import N, Network
 from derive.programs import Derivation, SymbolKind, readable
-from derive.proof import Judge, NotProved, Tensor, symbols, torch_stand_in
+from derive.proof import BOOL, Judge, NotProved, Tensor, symbols, torch_stand_in
 from derive.reading import forward
 
 LINE = re.compile(r"^\s*([A-Za-z_]\w*)\s*=(?!=)\s*([^#]*?)\s*(?:#.*)?$")
 NARROW_ANSWER, WIDE_ANSWER, ROWS_TRIED, LONGEST_ANSWER = 2, 12, (5, 7, 11, 13, 17), 2_000
+OF_TORCH = re.compile(r"torch(\.\w+)*")
 NO_SIGN = r"[\w)] +\w|\d[A-Za-z_(]|\)\w"  # between two factors
 SAME_TO, HIGHEST = 1e-9, 64
+SCALES_OF_ANSWER = Rational(1, 10**15), Rational(1, 16), Integer(4), Integer(32)
+DRAWN_OF_SCALE, ANSWER_PARTS, ANSWER_DIGITS = 12, 10_007, 80
 NO_SIGN_WORDS = "a * is missing between two factors, or a @ between matrices"
 READ = "arithmetic, @, .T, .sum(0) and functions of torch"
 PYTHON_OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
@@ -76,8 +81,7 @@ class Examiner:
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        small = replace(network, layers=tuple(min(width, NARROW_ANSWER) for width in network.layers))
-        wide = replace(network, layers=tuple(min(width, WIDE_ANSWER) for width in network.layers))
+        small, wide = map(network.with_widths_to, (NARROW_ANSWER, WIDE_ANSWER))
         rows = next(rows for rows in ROWS_TRIED if rows not in wide.layers)
         self.doctor = Diagnostician(wide, drawn_point(wide, rows))
         self.exact = KnownLines(small, None)
@@ -115,19 +119,23 @@ class Examiner:
             exact = without_row(self.exact.computed(text, name), wanted)
         except Unreadable as error:
             return str(error)
+        if not same_numbers(as_floats(got), as_floats(right)):
+            return self.slip(symbol, as_floats(got), as_floats(right))
         if exact.shape == wanted.shape and self.identical(exact, wanted, name):
             return ""
-        return self.slip(symbol, as_floats(got), as_floats(right))
+        return "is the same at random numbers, but not everywhere"
 
     def identical(self, got: Tensor, right: Tensor, name: str) -> bool:
-        """Whether each entry is, as the prover decides; not where it knows nothing of what is in it."""
+        """Whether each entry is, as the prover decides, else at numbers of many digits and where branches meet."""
         judge = Judge()
-        try:
-            for one, other in zip(got.entries.flat, right.entries.flat, strict=True):
-                judge.show(name, one, other, name)
-        except (NotProved, ValueError):
-            return False
-        return True
+
+        def same(one: Expr, other: Expr) -> bool:
+            try:
+                return judge.show(name, one, other, name) or same_at_points(one, other)
+            except (NotProved, ValueError):
+                return same_at_points(one, other)
+
+        return all(map(same, got.entries.flat, right.entries.flat))
 
     def slip(self, symbol: MatrixSymbol, got: ndarray, right: ndarray) -> str:
         """The slip that gives the same numbers, in words; else how the two differ."""
@@ -159,6 +167,9 @@ class KnownLines:
         for symbol in program.inputs:
             shape = tuple(int(size.xreplace({N: rows})) for size in program.shape(symbol))
             value = symbols(symbol.name, shape) if values is None else given(values[symbol], shape)
+            if values is None and symbol == program.data[1] and network.criterion().distribution:
+                first = value.entries[:, :-1]
+                value = Tensor(numpy.column_stack([first, 1 - first.sum(1)]))
             self.right[spell(program, symbol)] = value
         code = lines(program, self.derivation.equations, ONE)
         for equation, line in zip(self.derivation.equations, code, strict=True):
@@ -214,7 +225,7 @@ class Evaluator:
     def value(self, node: ast.expr) -> Any:
         match node:
             case ast.BinOp(left=left, op=op, right=right) if type(op) in PYTHON_OPERATORS:
-                one, other = self.of(left), self.of(right)
+                one, other = of_truth(self.of(left)), of_truth(self.of(right))
                 if isinstance(op, ast.Pow) and not (isinstance(other, Expr) and abs(other) <= HIGHEST):
                     raise Unreadable(f"{ast.unparse(node)[:60]}: powers up to {HIGHEST} are read here")
                 return PYTHON_OPERATORS[type(op)](one, other)
@@ -253,7 +264,9 @@ class Evaluator:
         path = FUNCTIONS_OF.get(path, path)
         if path == "math" and method in ("sqrt", "exp", "log"):
             return {"sqrt": sqrt, "exp": exp, "log": log}[method](*map(self.of, args))
-        of_torch = path == "torch" or path.startswith("torch.")
+        of_torch = bool(OF_TORCH.fullmatch(path))
+        if method in CONVERSIONS and not of_torch:
+            return of_truth(self.of(of))
         function: Any = CALLS.get(method)
         if function is None:
             function = self.torch
@@ -270,7 +283,8 @@ class Evaluator:
     def argument(self, node: ast.expr) -> Any:
         if isinstance(node, ast.Tuple | ast.List):
             return tuple(map(self.argument, node.elts))
-        return node.value if isinstance(node, ast.Constant) else self.of(node)
+        exact = isinstance(node, ast.Constant) and not isinstance(node.value, float)
+        return ast.literal_eval(node) if exact else self.of(node)
 
     def known(self) -> str:
         return ", ".join(name for name in self.names if name not in ("N", ONE))
@@ -294,6 +308,39 @@ def place_of(node: ast.expr) -> slice | None:
         case ast.Constant(value=None):
             return None
     raise Unreadable(f"{ast.unparse(node)[:60]} is not read as an index here; : and None are")
+
+
+def of_truth(value: Any) -> Any:
+    """1 and 0 for truth values, as torch computes with them."""
+    if not isinstance(value, Tensor) or value.dtype != BOOL:
+        return value
+    return Tensor(numpy.frompyfunc(lambda holds: Piecewise((1, holds), (0, True)), 1, 1)(value.entries))
+
+
+def same_at_points(one: Expr, other: Expr) -> bool:
+    """Whether the two are the same to many digits at numbers of many magnitudes, and where branches may meet."""
+    pair = [opened(expr) for expr in (one, other)]
+    for point in answer_points(sorted(set().union(*(expr.free_symbols for expr in pair)), key=str)):
+        got, wanted = (expr.xreplace(point).evalf(ANSWER_DIGITS) for expr in pair)
+        if wanted.is_finite and not abs(got - wanted) <= (1 + abs(wanted)) / Integer(10) ** (ANSWER_DIGITS // 2):
+            return False
+    return True
+
+
+def answer_points(unknown: list[Expr]) -> Iterator[dict[Expr, Expr]]:
+    """Numbers of many magnitudes, with each unknown 0 once, and whole ones."""
+    random = Random(0)
+
+    def drawn(scale: Rational) -> dict[Expr, Expr]:
+        return {
+            symbol: scale * Rational(random.randint(-ANSWER_PARTS, ANSWER_PARTS), ANSWER_PARTS) for symbol in unknown
+        }
+
+    for scale in SCALES_OF_ANSWER:
+        yield from (drawn(scale) for _ in range(DRAWN_OF_SCALE))
+    yield from ({**drawn(Integer(1)), symbol: Integer(0)} for symbol in unknown)
+    for _ in range(DRAWN_OF_SCALE):
+        yield {symbol: Integer(random.randint(-1, 1)) for symbol in unknown}
 
 
 def given(values: ndarray, shape: tuple[int, ...]) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy
 from numpy import ndarray
-from sympy import Expr, Integer
+from sympy import Abs, Expr, Integer, Piecewise, exp, log
 
 from derive.proof import Tensor
 
@@ -59,6 +59,19 @@ def summed_products(pattern: str, *tensors: Any) -> Tensor:
     return Tensor(numpy.einsum(pattern, *map(plain, factors), optimize=False))
 
 
+def exp_over_sum(tensor: Tensor, dim: int) -> Tensor:
+    powers = tensor.map(exp)
+    return powers / Tensor.sum(powers, int(dim), keepdim=True)
+
+
+def choice_of(condition: Tensor, *values: Any) -> Tensor:
+    """torch.where, of tensors and of numbers."""
+    choose = numpy.frompyfunc(lambda holds, one, other: Piecewise((one, holds), (other, True)), 3, 1)
+    return Tensor(
+        choose(condition.entries, *(value.entries if isinstance(value, Tensor) else value for value in values))
+    )
+
+
 def as_mean(tensor: Tensor, *axes: Any, **options: Any) -> Tensor:
     total = Tensor.sum(tensor, *axes, **options)
     return total / (tensor.entries.size // total.entries.size)
@@ -77,27 +90,34 @@ CALLS: dict[str, Callable[..., Any]] = {  # by function or by method
     "dot": operator.matmul,
     "einsum": summed_products,
     "linear": linear_of_torch,
+    "log_softmax": lambda tensor, dim: exp_over_sum(tensor, dim).map(log),
     "matmul": operator.matmul,
     "mean": as_mean,
     "mm": operator.matmul,
     "mul": operator.mul,
     "multiply": operator.mul,
     "neg": operator.neg,
+    "new_tensor": Tensor.new_tensor,
+    "numel": lambda tensor: Integer(tensor.numel()),
     "ones": full_of(1),
     "ones_like": lambda tensor: full_of(1)(tensor.shape),
     "permute": lambda tensor, *axes: on_entries(numpy.transpose)(tensor, axes),
     "pow": operator.pow,
     "size": lambda tensor, axis: Integer(tensor.shape[int(axis)]),
+    "softmax": exp_over_sum,
     "sub": operator.sub,
     "sum": Tensor.sum,
     "swapaxes": on_entries(numpy.swapaxes),
     "t": lambda tensor: tensor.T,
     "transpose": on_entries(numpy.swapaxes),
     "unsqueeze": on_entries(numpy.expand_dims),
+    "where": choice_of,
     "zeros": full_of(0),
     "zeros_like": lambda tensor: full_of(0)(tensor.shape),
 }
+CONVERSIONS = ("astype", "double", "float", "to", "type", "type_as")  # which change no number
 BUILT_IN: dict[str, Callable[..., Any]] = {
+    "abs": lambda tensor: tensor.map(Abs),
     "len": lambda tensor: Integer(len(tensor)),
     "sum": lambda tensor: Tensor.sum(tensor, 0),
 }

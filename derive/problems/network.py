@@ -143,6 +143,13 @@ class Network:
         widths = zip(self.layers, first, strict=True)
         return replace(self, layers=tuple(width if layer in kept else min(width, 2) for width, layer in widths))
 
+    def with_widths_to(self, most: int) -> "Network":
+        """With so many neurons in a layer at most; as many outputs as it has where a mean divides by them."""
+        first = self.as_wide()
+        kept = first[-1] if self.divided_by == "entries" else None
+        widths = zip(self.layers, first, strict=True)
+        return replace(self, layers=tuple(width if layer == kept else min(width, most) for width, layer in widths))
+
     def activation_of(self, layer: int) -> str:
         """The name or formula of a layer's activation; layers count from 1."""
         if layer == self.depth:

@@ -8,9 +8,10 @@ from derive.proof.judge import Judge
 from derive.proof.networks import TooWide, prove
 from derive.proof.precision import differing_digits, settled, step
 from derive.proof.stand_in import torch_stand_in
-from derive.proof.tensor import Tensor, symbol_entries, symbols
+from derive.proof.tensor import BOOL, Tensor, symbol_entries, symbols
 
 __all__ = [
+    "BOOL",
     "MOST_SYMBOLS",
     "Certificate",
     "Evidence",

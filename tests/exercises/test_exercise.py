@@ -14,6 +14,8 @@ NETWORKS = {
     "a formula": Network((2, 3, 1), "z*sigmoid(z)", loss="abs(p - y)**3"),
     "a penalty, a skip": Network((2, 4, 4, 1), "tanh", penalty="0.05*w**2", skip=((1, 2),)),
     "no biases": Network((3, 4, 2), "tanh", bias="none"),
+    "a mean over three outputs": Network((2, 2, 3), "softplus", reduction="mean"),
+    "two numbers": Network((2, 2), loss="max(0.3*(y - p), -0.7*(y - p))"),
 }
 WRONG = {  # ten slips in the lines of the default network: what stands there, and what has to be said of it
     "delta3": ("z3 - y", "the factor 2 is left out"),
@@ -85,6 +87,38 @@ def test_a_right_answer_is_right_however_it_is_written(name):
     examiner = Examiner(Network((2, 5, 4, 1)))
     for text in SPELLINGS[name]:
         assert {a.words for a in examiner.answers({name: text}) if a.name == name} == {""}, text
+
+
+BEYOND = {  # of a relu, a softmax and a mean over three outputs: what is right, and what is wrong
+    "delta1": (
+        (
+            "grad_a1 * (z1 > 0)",
+            "(a1 > 0).float() * grad_a1",
+            "grad_a1 * torch.sign(a1)",
+            "torch.where(a1 > 0, grad_a1, 0)",
+        ),
+        ("grad_a1 * (z1 >= 0)", "grad_a1 * (z1 > 1e-9)", "torch.relu(grad_a1)"),
+    ),
+    "delta2": (
+        ("2 * (z2 - y) / (3 * N)", "(z2 - y) / 1.5 / len(x)", "2 * abs(z2 - y) * torch.sign(z2 - y) / y.numel()"),
+        ("2 * (z2 - y) / (2 * N)", "(z2 - y) / 3", "4 * (z2 - y) / (3 * N * N)", "2 * (z2 - y) / (3 * N) + 1e-30"),
+    ),
+    "softmax": (
+        ("(torch.softmax(z2, 1) - y) / N", "(torch.exp(z2) / torch.exp(z2).sum(1, keepdim=True) - y) / N"),
+        ("(torch.softmax(z2, 0) - y) / N", "(torch.softmax(z2, 1) - y) / 2"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_what_is_right_at_the_sizes_of_the_proof_alone_is_wrong(name):
+    """And what has branches, or is of a row, is right in the words of torch."""
+    coupled = {"loss": "cross_entropy"} if name == "softmax" else {}
+    examiner = Examiner(Network((2, 3, 3), "relu", reduction="mean", **coupled))
+    name = "delta2" if coupled else name
+    for texts, right in zip(BEYOND["softmax" if coupled else name], (True, False), strict=True):
+        for text in texts:
+            assert {a.right for a in examiner.answers({name: text}) if a.name == name} == {right}, text
 
 
 @pytest.mark.parametrize("text", ["torch.log(y)", "torch.sqrt(y) - y"])

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 
 import mpmath
 import pytest
@@ -58,16 +59,18 @@ def check(network: Network, emitted) -> None:
         torch.manual_seed(seed)
         net = sequential(network, scale=1.5)
         x, y = torch.randn(rows, network.layers[0], dtype=torch.float64), targets(network, rows)
+        autograds = partial(gradient_at, network=network, net=net, x=x, y=y)
         given = [parameter.detach().clone() for parameter in net.parameters()]
         loss, gradients = emitted(network).value_and_grad(given, x, y)
         torch.testing.assert_close(loss, criterion(network, net(x), y).detach(), rtol=1e-13, atol=1e-14)
+        expected = autograds(given)
+        assert_agree(gradients, expected, noise=noises(autograds, given, expected))
 
-        def theirs(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-            torch.nn.utils.vector_to_parameters(torch.cat([tensor.flatten() for tensor in tensors]), net.parameters())
-            return autograd(network, net, x, y)
 
-        expected = theirs(given)
-        assert_agree(gradients, expected, noise=noises(theirs, given, expected))
+def gradient_at(given: list[torch.Tensor], network: Network, net: torch.nn.Module, x, y) -> list[torch.Tensor]:
+    """torch's own, at these parameters."""
+    torch.nn.utils.vector_to_parameters(torch.cat([tensor.flatten() for tensor in given]), net.parameters())
+    return autograd(network, net, x, y)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

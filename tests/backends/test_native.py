@@ -47,6 +47,7 @@ FORMULAS = [
     Network((2, 3, 1), "z / (1 + exp(-1.5 * z))", loss="(p - y)**4 / (1 + y**2)**0.3", reduction="mean"),
     Network((2, 3, 3, 2), ("sqrt(1 + z**2)", "cos(z) + z**3 / 3"), loss="log(1 + abs(p - y)) + erf(p)"),
     Network((2, 3, 3), "where(z > 0, z, exp(z) - 1)", loss="-y * log_softmax(2 * p)", reduction="mean"),
+    Network((2, 3), loss="y*logsumexp(p)*(logsumexp(p) - p)"),
     Network((2, 17, 2), "max(z, 0.1 * z)", loss="min((p - y)**2, 4)"),
     Network((2, 4, 1), "min(exp(z), 1) + max(z, 0)"),
     Network((2, 3, 1), penalty="log(1 + abs(w)) - 3*w + exp(w)"),

@@ -165,12 +165,7 @@ class CPrinter(CFormulas):
 
     def statements(self, target: str, operation: Operation) -> list[str]:
         match operation:
-            case Reduction(kind="sum", axis=1, of=of):
-                return [
-                    f"for (int r = 0; r < rows; r++) {target}[{EACH_ROW}] = 0;",
-                    *self.loop(target, EACH_ROW, "+=", of),
-                ]
-            case Reduction(kind=kind, axis=1, of=NamedMatrix(symbol=symbol) as of):
+            case Reduction(kind=kind, axis=1, of=NamedMatrix(symbol=symbol) as of) if kind != "sum":
                 self.functions[kind] = None
                 return [f"row_{kind}({self.width(of)}, rows, stride, {self.name(symbol)}, {target});"]
         products, others = self.split(operation)
@@ -180,9 +175,13 @@ class CPrinter(CFormulas):
             sizes = f"{self.width(operation)}, {width}, {row}, {column}, rows, stride"
             lines.append(f"multiply({sizes}, {matrix}, {start}, {int(bool(lines))}, {operand}, {target});")
             start = "NULL"
+        of_rows = [part for part in others if isinstance(part, Reduction)]
         for part in others:
-            if not (products and repeated_row(part)):
+            if part not in of_rows and not (products and repeated_row(part)):
                 lines += self.loop(target, ALL, "+=" if lines else "=", part)
+        for part in of_rows:
+            lines = lines or [f"for (int r = 0; r < rows; r++) {target}[{EACH_ROW}] = 0;"]
+            lines += self.loop(target, EACH_ROW, "+=", part.of)
         return lines
 
     def split(self, operation: Operation) -> tuple[list[tuple[str, int, int, str, int]], list[Operation]]:

@@ -1,6 +1,7 @@
 """The functions of a text, which also tell what they have computed."""
 
 import ast
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,12 @@ def instrumented(text: str, name: str, record: Callable[[str, Named], None]) -> 
             continue
         if len(found) != 1 or not isinstance(found[0].body[-1], ast.Return):
             raise Refused(f"{name}: expected one function {function} that returns at its end")
+        given = (part.targets for part in ast.walk(found[0]) if isinstance(part, ast.Assign))
+        assigned = Counter(one.id for targets in given for one in targets if isinstance(one, ast.Name))
+        if twice := [one for one, times in assigned.items() if times > 1]:
+            raise Refused(
+                f"{name}: {function} gives {twice[0]} a value twice; a name for each value tells what is wrong"
+            )
         call = ast.parse(f"{RECORD}({function!r}, locals())").body[0]
         found[0].body.insert(-1, ast.copy_location(call, found[0].body[-1]))
     namespace: Named = {"__name__": "layer", RECORD: lambda function, local: record(function, dict(local))}

@@ -158,6 +158,8 @@ class Lines:
             value = self.value(place)
             if not isinstance(value, numpy.ndarray) or not is_float(value):
                 continue
+            if has_largest(self.judge.sums, value):
+                raise Refused("the largest of the module's own numbers moves with them")
             held = name in self.detached and detaches(steps[place])
             if self.is_plain(value) and not held:
                 self.values[name] = value  # the entries of another one in another order
@@ -165,8 +167,6 @@ class Lines:
             self.entries += value.size
             if self.entries > MOST_VALUES:
                 raise Refused(f"more than {MOST_VALUES} entries; smaller sizes say as much")
-            if has_largest(self.judge.sums, value):
-                raise Refused("the largest of the module's own numbers moves with them")
             fresh = in_place(name, value, value)
             self.known[place] = self.values[name] = fresh
             self.definitions[name] = value

@@ -16,7 +16,7 @@ from sympy import Add, Expr, Symbol
 from derive.backward.instrumented import BACK
 from derive.backward.lines import ZERO, Lines, Text, in_place, same_arrays
 from derive.modules import Array, Module, Refused, Wrong, each, exactly, lifted_by
-from derive.proof import NotProved
+from derive.proof import NotProved, Undecided
 from derive.system import progress
 
 NameMaps = Mapping[str, Mapping[str, str]]
@@ -176,6 +176,8 @@ def prove_lines(module: Module, text: Text, forward: Mapping[str, str], names: N
                 Back(lines, function, names[function], function != "backward").prove()
             if "jvp" in text.returned:
                 Ahead(lines, names["jvp"]).prove()
+        except Undecided as error:
+            raise Refused(str(error)) from error
         except NotProved as error:
             raise Wrong(str(error)) from error
         except StopIteration:

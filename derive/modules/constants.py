@@ -27,9 +27,9 @@ def meant(number: float) -> Expr:
         return oo if number > 0 else -oo
     if not isfinite(number):
         raise ValueError("nan is no number")
-    if number == int(number):
-        return Integer(int(number))
-    printed = Rational(repr(number))
+    printed = Rational(repr(number))  # of 1e40, too, which is no power of 10 as a float
+    if printed.is_Integer:
+        return printed
     if len(repr(abs(number)).partition("e")[0].replace(".", "").strip("0")) <= PLAIN_DIGITS:
         return printed
     close = (exact for exact in candidates(number) if abs(float(exact) - number) <= ULPS * abs(number))

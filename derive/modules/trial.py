@@ -11,11 +11,11 @@ from typing import Any
 import numpy
 from mpmath import mpf
 
-from derive.modules.agreement import COARSE_TOLERANCE, check, close, exact_entries
+from derive.modules.agreement import COARSE_TOLERANCE, check, close
 from derive.modules.constants import is_rounded
 from derive.modules.entries import decimal, lifted_by
 from derive.modules.evaluate import run
-from derive.modules.graph import Module, example_tensor, rounding
+from derive.modules.graph import Module, rounding
 from derive.modules.identity import is_identical
 from derive.modules.points import AGREEING, OPAQUE, Different, ModulePoint, Nowhere, Undefined, point_with_value
 from derive.modules.refusal import Refused, Wrong
@@ -74,7 +74,9 @@ class Trial:
     def hold(self) -> None:
         """Raises Wrong with the first entry that is not the module's, and the line that computes it."""
         for seed in range(POINTS):
-            settled(partial(self.at, seed, (1,)), Wrong)
+            point, gradients = settled(partial(self.at, seed, (1,)), Wrong)
+            if self.backward is not None:
+                self.check_autograd(point, gradients)
 
     def hold_far(self) -> None:
         """The same at numbers of many magnitudes, where the module has values there."""
@@ -85,19 +87,19 @@ class Trial:
             with suppress(Nowhere):
                 settled(partial(self.at, seed, spread[seed % len(spread)]), Wrong)
 
-    def at(self, seed: int, magnitudes: Sequence[Any]) -> None:
-        """Raises Nowhere where the module has no finite values, or is not smooth, at numbers of these magnitudes."""
+    def at(self, seed: int, magnitudes: Sequence[Any]) -> tuple[ModulePoint, dict[str, numpy.ndarray]]:
+        """A point, and the gradients there, which are right.
+
+        Raises Nowhere where the module has no finite values, or is not smooth, at numbers of these magnitudes."""
         with lifted_by(decimal):
             for attempt in range(3):
                 point = point_with_value(self.forward, self.module.inputs(), seed + 100 * attempt, magnitudes)
-                try:
-                    self.compare(point)
-                except Undefined:
-                    continue
-                return
+                with suppress(Undefined):
+                    return point, self.compare(point)
         raise Nowhere("found no numbers at which the module is smooth")
 
-    def compare(self, point: ModulePoint) -> None:
+    def compare(self, point: ModulePoint) -> dict[str, numpy.ndarray]:
+        """The gradients at a point. Raises Wrong with the first value or gradient that is not the module's."""
         for where, taken in point.branches.items():
             self.branches.setdefault(where, set()).update(taken)
         results, labels, to = self.results(point)
@@ -113,6 +115,8 @@ class Trial:
                 raise Wrong(self.described(f"{error}{none}", place)) from error
             except Wrong as error:
                 raise Wrong(self.described(error, place)) from error
+        pairs = zip(labels, results, strict=True)
+        return {name: numpy.asarray(got).astype(float) for (kind, name), got in pairs if kind == "gradient"}
 
     def digits(self, given: dict[str, Any]) -> float:
         """To how many digits of its scale an opaque backward has to be right: autograd's own, but for a few bits."""
@@ -164,19 +168,19 @@ class Trial:
                     found.add(("gradient", name))
         return found
 
-    def check_autograd(self) -> None:
-        """Raises Refused where autograd has another gradient than the derivative, which the backward gives.
+    def check_autograd(self, point: ModulePoint, gradients: dict[str, numpy.ndarray]) -> None:
+        """Raises Refused where autograd has another gradient than these, which are the derivative.
 
         So it is where the module has a backward or a hook of its own, or computes something else in float32.
         """
-        sent = [exact_entries(example_tensor(list(one.shape), None)) for one in self.module.outputs()]
-        for sign, precision in ((1, "float64"), (-1, "float64"), (1, "float32")):
-            tensors = self.module.tensors().items()
-            point = {name: exact_entries(sign * one if one.is_floating_point() else one) for name, one in tensors}
-            pairs = self.beside_autograd(point, sent, precision)
-            least = max([LEAST_GRADIENT, *(float(abs(ours).max(initial=0)) for ours, _ in pairs.values())])
-            for name, (ours, theirs) in pairs.items():
-                if not close(ours, theirs, COARSE_TOLERANCE, least):
+        least = max([LEAST_GRADIENT, *(float(abs(one).max(initial=0)) for one in gradients.values())])
+        for precision in ("float64", "float32"):
+            try:
+                theirs = self.module.gradients(point.given, list(point.cotangents.values()), precision)
+            except (RuntimeError, ValueError):
+                continue
+            for name, ours in gradients.items():
+                if not close(ours, theirs.get(name, numpy.zeros(ours.shape)), COARSE_TOLERANCE, least):
                     raise Refused(
                         f"the module: in {precision} autograd's gradient for {name} is not the derivative of what is "
                         "recorded: a backward or a hook of its own, or a branch on the kind of a tensor"

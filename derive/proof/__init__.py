@@ -1,7 +1,7 @@
 """Shows that emitted source is the gradient: a torch that computes with symbols, definitions, and a judge."""
 
 from derive.proof.as_written import check_imports, texts_of_build
-from derive.proof.certificate import Certificate, Evidence, NotProved
+from derive.proof.certificate import Certificate, Evidence, NotProved, Undecided
 from derive.proof.expressions import MOST_SYMBOLS, certify
 from derive.proof.intermediates import Intermediates
 from derive.proof.judge import Judge
@@ -20,6 +20,7 @@ __all__ = [
     "NotProved",
     "Tensor",
     "TooWide",
+    "Undecided",
     "certify",
     "check_imports",
     "differing_digits",

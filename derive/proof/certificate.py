@@ -13,6 +13,10 @@ class NotProved(Exception):
     """An entry of which it is not shown that it is the derivative."""
 
 
+class Undecided(NotProved):
+    """An entry that is neither shown to be the derivative nor to be another number."""
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What was shown of some functions of a file: of which layers and numbers of rows, or at which sizes; how often.

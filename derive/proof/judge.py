@@ -13,7 +13,7 @@ from sympy import Abs, Expr, Integer, Max, Min, Rational, Symbol, sign
 from sympy.core.relational import Relational
 
 from derive.proof.algebra import algebras
-from derive.proof.certificate import NotProved
+from derive.proof.certificate import NotProved, Undecided
 from derive.proof.intermediates import Intermediates
 from derive.proof.polynomials import TooLarge
 from derive.proof.precision import differing_digits, settled
@@ -71,7 +71,7 @@ class Judge:
             if found is None or sum(more):
                 return False
         right = f"although it is right at {points} points to 20 digits" if points else "and no point says anything"
-        raise NotProved(f"{where}: {name} could not be proved, {right}")
+        raise Undecided(f"{where}: {name} could not be proved, {right}")
 
     def decided(self, left: Expr, right: Expr) -> bool:
         """Whether the two are identical over their names, and short enough for that to be found out soon."""

@@ -1,7 +1,7 @@
 """Each line of an emitted text is shown to compute what it must, and no slip in one is accepted."""
 
 import random
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import pytest
 import torch
@@ -73,6 +73,24 @@ def test_the_certificate_says_what_was_shown():
     assert "dfc1_weight" in numbers.functions and "x 3x2; x " in numbers.how
     assert rows.functions == ("backward_per_sample",) and rows.how.endswith("at 2 random points, at x 3x2")
     assert tangents.functions == ("jvp",) and "whose pairing with G is that of backward" in tangents.how
+
+
+def test_the_largest_as_an_output_is_checked_numerically():
+    """No value of the module is made of it, so that its symbol stands for itself."""
+    certificate = module_derivation(Of(lambda s, x: (x.sin().cumsum(1), x.sin().amax(1))), [r(2, 3)]).prove()
+    assert not certificate.exact and "moves with them" in str(certificate)
+
+
+def test_an_edited_text_that_is_not_decided_is_refused_and_one_that_names_two_values_alike():
+    derived = module_derivation(lambda x: x.sin(), [r(2, 3)])
+    before, line, after = derived.source().partition("    grad_x = ")
+    for text, said in (
+        (f"{before}{line}1 * {after}", ""),
+        (f"{before}    G = torch.clamp(G, max=1e9)\n{line}{after}", "could not be proved"),
+        (f"{before}    grad_x = 2 * G\n{line}{after}", "gives grad_x a value twice"),
+    ):
+        with pytest.raises(Refused, match=said) if said else nullcontext():
+            derived.prove(text)
 
 
 def test_what_cannot_be_decided_with_symbols_is_checked_numerically():

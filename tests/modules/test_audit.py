@@ -288,6 +288,7 @@ def test_constants_stand_for_what_was_rounded():
         return G * 3**-0.5 + G * 0.3333333333333333 + G * slope
 
     assert audit(layer, (torch.rand(2, 3),), backward).exact
+    assert audit(layer, (torch.rand(2, 3),), lambda G, x: backward(G, x) * 1e40 * 1e-40).exact
     with pytest.raises(Wrong):
         audit(layer, (torch.rand(2, 3),), lambda G, x: backward(G, x) + 1e-13 * G)
     with pytest.raises(Refused, match=r"it is not known what 0\.12345678901234561 at .* stands for"):

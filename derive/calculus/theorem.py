@@ -28,6 +28,7 @@ from sympy import (
     MatrixExpr,
     MatrixSymbol,
     OneMatrix,
+    Piecewise,
     Subs,
     Symbol,
     Trace,
@@ -44,6 +45,7 @@ from sympy import (
     solve,
     tanh,
 )
+from sympy.core.relational import Relational
 from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
@@ -172,7 +174,7 @@ def elementwise_pullback(equation: Equation, scalar: Expr, cotangent: MatrixExpr
         raise ValueError(f"{value.formula}: SymPy knows no derivative of it; write it with other functions")
     if not loses_as_output(equation):
         partial = partial.xreplace({value.formula: output})
-    partial = stable(rewritten(between_jumps(partial)))
+    partial = with_nan_kept(stable(rewritten(between_jumps(partial))))
     return weighted(cotangent, partial, {**value.operands, output: equation.target})
 
 
@@ -190,6 +192,22 @@ def between_jumps(derivative: Expr) -> Expr:
     """Where a function jumps (sign at 0) its slope counts as 0, as torch has it; where that is, is written shortly."""
     derivative = derivative.replace(DiracDelta, lambda *_: Integer(0))
     return derivative.replace(Heaviside, lambda u, *at_0: Heaviside(min(u, expand(u), key=Expr.count_ops), *at_0))
+
+
+def with_nan_kept(slope: Expr) -> Expr:
+    """Of two branches that comes last in which nan stays nan, as beside it no comparison holds; sign has 0 there."""
+
+    def turned(part: Piecewise) -> Expr:
+        (one, condition), (other, _) = part.args
+        kept, left = (
+            value.replace(sign, lambda _: Integer(1)).free_symbols & condition.free_symbols for value in (one, other)
+        )
+        return Piecewise((other, condition.negated), (one, True)) if left < kept else part
+
+    def of_one_comparison(part: Expr) -> bool:
+        return isinstance(part, Piecewise) and len(part.args) == 2 and isinstance(part.args[0].cond, Relational)
+
+    return slope.replace(of_one_comparison, turned)
 
 
 def row_pullback(equation: Equation, variable: MatrixSymbol, cotangent: MatrixExpr) -> MatrixExpr:

@@ -11,6 +11,7 @@ from derive import derivation
 from derive.formulas import LOSSES
 from derive.matrix import log_softmax, logsumexp, softmax, total
 from derive.problems.network import Network
+from tests.helpers.gate import criterion
 
 DTYPES = [torch.float32, torch.float64]
 SHIFTS = [0.0, 1e2, -1e4, 1e6, 2.0**23, -(2.0**23), 2.0**53, 1e30]  # of 2**53 + 1 and 1e30 + 1 nothing is left
@@ -192,6 +193,20 @@ def test_no_loss_is_a_number_where_a_prediction_is_none(activation, emitted):
         one = torch.ones(1, 1)
         value, _ = module.value_and_grad([one, one[0] * math.nan], one, one)
         assert math.isnan(value), loss
+
+
+HUBER = "where(abs(p - y) < 1, (p - y)**2/2, abs(p - y) - 0.5)"
+
+
+@pytest.mark.parametrize("loss", [*(name for name in LOSSES if name != "binary_cross_entropy"), HUBER])
+def test_the_slope_of_a_loss_is_no_number_where_torchs_is_none(loss, emitted):
+    """That of huber_loss was 0 beside nan, as the sign of nan is to torch."""
+    network, one, p = Network((1, 1), loss=loss), torch.ones(1, 1), torch.full((1, 1), math.nan, requires_grad=True)
+    criterion(Network((1, 1), loss="smooth_l1_loss" if loss == HUBER else loss), p, one).backward()
+    of_none = [one, one[0] * math.nan]
+    fast = emitted(network, "fast").FastGradient(of_none)
+    for gradient in (emitted(network).value_and_grad(of_none, one, one)[1], fast.value_and_grad(one, one)[1]):
+        assert math.isnan(gradient.b1) == math.isnan(p.grad), loss
 
 
 def test_what_fades_is_multiplied_before_its_factors_overflow(emitted):

@@ -94,8 +94,9 @@ class Doctor:
         two = ", and no two," if self.point.is_small else ""
         text = [f"No slip that is known{two} gives these numbers."]
         if good:
-            names, are = ", ".join(map(self.header, good)), "are" if len(good) > 1 else "is"
-            text.append(f"{names} {are} right, and so is what they need.")
+            names, several = ", ".join(map(self.header, good)), len(good) > 1
+            needed = "what they need" if several else "what it needs"
+            text.append(f"{names} {'are' if several else 'is'} right, and so, most likely, is {needed}.")
         text.append(self.first_wrong(search, good, bad))
         for name in bad:
             ours = self.point.right[self.point.gradients[name]]
@@ -113,7 +114,7 @@ class Doctor:
                     break
         names = "; ".join(", ".join(self.step_name(index)) for index in steps)
         if len(steps) == 1 and good:
-            return f"Seen from the end, {names}, is the first step that goes wrong: what it needs is right."
+            return f"Seen from the end, {names}, is the first step that goes wrong, if what it needs is right."
         forwards = "" if good else ", or in the forward pass"
         return f"Seen from the end, it goes wrong first in one of these steps{forwards}: {names}."
 

@@ -75,8 +75,8 @@ CASES = {
     "a mask of the gradient": (
         SOFTMAX,
         classifier(lambda z, y: softmax(z) - y, lambda z, g: g > 0),
-        "dLdw2, dLdb2 are right, and so is what they need.\nSeen from the end, it goes wrong first in one of these "
-        "steps: B5, dL/dA1; B6, dL/dZ1; B7, dL/dW1.\n",
+        "dLdw2, dLdb2 are right, and so, most likely, is what they need.\nSeen from the end, it goes wrong first in "
+        "one of these steps: B5, dL/dA1; B6, dL/dZ1; B7, dL/dW1.\n",
     ),
     "another delta": (
         SOFTMAX,

@@ -68,8 +68,7 @@ def sum_in(factors: list[MatrixExpr]) -> tuple[list[MatrixExpr], str, list[Matri
 
 
 def is_total(factors: list[MatrixExpr]) -> bool:
-    """Whether the trace of a product is the sum of all entries of what stands between its ones."""
+    """Whether the trace of a product is the sum of all entries of what is beside the ones at its end, or between."""
     inside = [factor for factor in factors if not isinstance(factor, OneMatrix)]
-    ends = [isinstance(end, OneMatrix) for end in (factors[0], factors[-1])] if len(factors) > 1 else [False]
-    alone = len(inside) == 1 and len(factors) == 1 + sum(side != 1 for side in inside[0].shape)
-    return any(ends) and (alone or (all(ends) and factors[0].shape[0] == 1))
+    ends = [isinstance(end, OneMatrix) for end in (factors[0], factors[-1])]
+    return len(factors) - len(inside) == sum(ends) > 0 < len(inside) and (not all(ends) or factors[0].shape[0] == 1)

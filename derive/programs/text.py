@@ -107,11 +107,11 @@ class TextPrinter(StrPrinter):
         """A factor, or with `strict` what divides."""
         return self.parenthesize(number, PRECEDENCE["Mul"], strict=not (strict and isinstance(number, Mul)))
 
-    def factors_of(self, factors: list[MatrixExpr], single: bool = False) -> str:
-        """A product of matrices, nothing for the identity of one entry; a `single` number is a total."""
+    def factors_of(self, factors: list[MatrixExpr]) -> str:
+        """A product of matrices, nothing for the identity of one entry."""
         left, word, inner, right = sum_in(factors)
         if word:
-            text = f"{'total' if single else word}({self._print(flat_product(Integer(1), inner))})"
+            text = f"{word}({self._print(flat_product(Integer(1), inner))})"
         else:
             text = "*".join(self.parenthesize(factor, PRECEDENCE["Mul"]) for factor in inner)
         return "*".join([*map(self._print, left), *filter(None, [text]), *map(self._print, right)])
@@ -138,7 +138,8 @@ class TextPrinter(StrPrinter):
     def _print_Trace(self, expr: Trace) -> str:
         scale, factors = flat(expr.arg)
         if is_total(factors):
-            text = self.factors_of(factors, single=True)
+            inner = [factor for factor in factors if not isinstance(factor, OneMatrix)]
+            text = f"total({self._print(flat_product(Integer(1), inner))})"
             return text if scale == 1 else f"{self.number(scale)}*{text}"
         return self._print(expr.arg) if tuple(expr.arg.shape) == (1, 1) else f"tr({self._print(expr.arg)})"
 
@@ -156,7 +157,7 @@ class TextPrinter(StrPrinter):
         if isinstance(part, MatAdd) and any(map(are_ones, part.args)):
             others = [term for term in part.args if not are_ones(term)]
             return f"({self.sum_of([*others, *(chain(term)[0] for term in part.args if are_ones(term))])})"
-        return self.parenthesize(part, level, strict=level == PRECEDENCE["Pow"])
+        return self.parenthesize(part, level, strict=isinstance(part, Transpose))
 
     def _print_HadamardPower(self, expr: HadamardPower) -> str:
         exponent = self.parenthesize(expr.exp, PRECEDENCE["Pow"], strict=True)

@@ -1,6 +1,7 @@
 """Closed forms as text: letter by letter as books print them."""
 
 import pytest
+import torch
 from sympy import (
     Abs,
     Determinant,
@@ -32,6 +33,8 @@ from derive.gradient import main
 from derive.matrix import apply, logsumexp, relu, row_sum, sigmoid, softmax, total
 from derive.programs import as_text
 from tests.helpers.cookbook import PROBLEMS
+from tests.helpers.read_text import part, worth
+from tests.helpers.reference import value
 
 m, n, k = symbols("m n k", integer=True, positive=True)
 s, delta = Symbol("s", real=True), Symbol("delta", positive=True)
@@ -133,8 +136,17 @@ FORMS = [
 
 
 @pytest.mark.parametrize(("loss", "variable", "text"), FORMS)
-def test_the_text_of_a_gradient_is_the_books(loss, variable, text):
-    assert as_text(gradient(loss, variable)) == text
+def test_the_text_of_a_gradient_is_the_books_and_is_worth_what_the_gradient_is(loss, variable, text):
+    form = gradient(loss, variable)
+    assert as_text(form) == text
+    sizes = {symbol: size for symbol, size in ((m, 4), (n, 3), (k, 2)) if form.has(symbol) or loss.has(symbol)}
+    generator, given = torch.Generator().manual_seed(0), dict(sizes)
+    for symbol in sorted((form.free_symbols | form.atoms(MatrixSymbol)) - sizes.keys(), key=str):
+        shape = [sizes[size] if size in sizes else int(size) for size in getattr(symbol, "shape", ())]
+        given[symbol] = torch.rand(shape, generator=generator, dtype=torch.float64)
+    found = worth(text, {symbol.name: part(number) for symbol, number in given.items()})
+    exact = torch.atleast_2d(torch.as_tensor(value(form, given)))
+    torch.testing.assert_close(found.of_size(len(exact)), exact)
 
 
 def test_most_published_gradients_are_printed_in_the_words_of_the_book():

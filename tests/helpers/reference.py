@@ -84,6 +84,8 @@ def operation(node, parts):
         RowLogSumExp: lambda a: torch.logsumexp(a, 1, keepdim=True),
         RowSoftmax: lambda a: torch.softmax(a, 1),
         sp.KroneckerProduct: lambda *p: kron(p),
+        sp.Heaviside: lambda a, *_: torch.heaviside(whole(a), torch.tensor(0.5, dtype=torch.float64)),
+        sp.polygamma: lambda _, a: torch.digamma(whole(a)),
         sp.Max: lambda *p: extremum(torch.maximum, p),
         sp.Min: lambda *p: extremum(torch.minimum, p),
         sp.StrictGreaterThan: lambda a, b: a > b,

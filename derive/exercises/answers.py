@@ -46,6 +46,8 @@ PYTHON_OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Div: operator.truediv,
     ast.MatMult: operator.matmul,
     ast.Pow: operator.pow,
+    ast.BitAnd: operator.and_,
+    ast.BitOr: operator.or_,
     ast.Lt: operator.lt,
     ast.LtE: operator.le,
     ast.Gt: operator.gt,
@@ -225,7 +227,9 @@ class Evaluator:
     def value(self, node: ast.expr) -> Any:
         match node:
             case ast.BinOp(left=left, op=op, right=right) if type(op) in PYTHON_OPERATORS:
-                one, other = of_truth(self.of(left)), of_truth(self.of(right))
+                one, other = self.of(left), self.of(right)
+                if not isinstance(op, ast.BitAnd | ast.BitOr):
+                    one, other = of_truth(one), of_truth(other)
                 if isinstance(op, ast.Pow) and not (isinstance(other, Expr) and abs(other) <= HIGHEST):
                     raise Unreadable(f"{ast.unparse(node)[:60]}: powers up to {HIGHEST} are read here")
                 return PYTHON_OPERATORS[type(op)](one, other)

@@ -15,6 +15,7 @@ NETWORKS = {
     "a penalty, a skip": Network((2, 4, 4, 1), "tanh", penalty="0.05*w**2", skip=((1, 2),)),
     "no biases": Network((3, 4, 2), "tanh", bias="none"),
     "a mean over three outputs": Network((2, 2, 3), "softplus", reduction="mean"),
+    "two bounds": Network((2, 2, 1), "hardtanh"),
     "two numbers": Network((2, 2), loss="max(0.3*(y - p), -0.7*(y - p))"),
 }
 WRONG = {  # ten slips in the lines of the default network: what stands there, and what has to be said of it

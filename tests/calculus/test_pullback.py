@@ -124,6 +124,7 @@ def test_a_layer_and_its_pullback_are_autograds(name):
     expected = reference(**leaves)
     wanted = torch.autograd.grad(expected, [leaves[str(v)] for v in derived.variables], G)
     torch.testing.assert_close(namespace["output"](**given), expected.detach())
+    assert f"of shape {matrix.shape};" in namespace["output"].__doc__
     _, mine = namespace["value_and_grad"](**given, G=G)
     torch.testing.assert_close(tuple(mine), wanted)
     names = [str(v) for v in derived.variables]

@@ -71,6 +71,7 @@ def test_no_bar_is_left_on_what_is_symmetric():
     assert (as_text(derived.gradients[x]), derived.hessian(x)) == ("2*S*x", 2 * S)
     lines = derivation(Trace((X * X.T - A).T * (X * X.T - A)), [X]).torch()
     assert lines.count("- A  #") == 1, "X X' is seen to be symmetric, and X X' - A computed once"
+    assert "_check_symmetric" not in lines and "_check_symmetric" in derived.torch()
 
 
 def test_the_proof_does_not_take_the_gradient_of_each_entry_by_itself():

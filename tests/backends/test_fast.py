@@ -319,3 +319,16 @@ def test_gradient_and_curvature_through_each_activation_are_those_of_the_readabl
         for g, r in pairs:
             size = torch.finfo(dtype).eps * 1e3 * rows**0.5
             torch.testing.assert_close(g, r, rtol=size, atol=size * max(1, r.abs().max()))
+
+
+@pytest.mark.parametrize("layers", [(1, 1, 1), (3, 7, 2), (3, 16, 1), (20, 60, 5)], ids=str)
+@pytest.mark.parametrize("activation", ["relu", "relu6", "hardtanh", "hardsigmoid"])
+def test_what_a_mask_leaves_out_is_0_also_of_what_is_nan(activation, layers, emitted):
+    network = Network(layers, activation)
+    W1, b1, W2, b2 = (parameter.detach() for parameter in sequential(network).parameters())
+    parameters, x = [W1, b1 - 10, W2, b2], torch.zeros(3, layers[0], dtype=torch.float64)
+    y = torch.full((3, layers[-1]), torch.nan, dtype=torch.float64)
+    direction = [torch.ones_like(value) for value in parameters]
+    fast, readable = emitted(network, "fast").FastGradient(parameters), emitted(network)
+    for found in fast.value_and_grad(x, y)[1], fast.hvp(x, y, direction), readable.hvp(parameters, x, y, direction):
+        assert not found.W1.any() and not found.b1.any() and found.W2.isnan().all()

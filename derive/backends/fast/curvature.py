@@ -11,7 +11,7 @@ from derive.backends.fast.rows import OnlyGradients, accumulated
 from derive.backends.fast.steps import Statement
 from derive.calculus import hvp, with_slopes
 from derive.operations import activations
-from derive.programs import Derivation, Equation, Role, needed
+from derive.programs import Derivation, Equation, Notation, Role, needed
 
 
 def curvature(derivation: Derivation) -> Derivation:
@@ -40,15 +40,27 @@ def curvature(derivation: Derivation) -> Derivation:
             yield equation
             yield from settled()
 
+    def read(tangent: Equation) -> tuple[MatrixSymbol, ...]:
+        """A mask that has no name is read off the value, where torch's kernel does."""
+        through = tangent.through
+        off_value = through and not has_slope(program.notation, tangent) and read_by_slope(through)
+        return (*tangent.uses, through.target) if through and off_value else tangent.uses
+
     def settled() -> Iterable[Equation]:
         for tangent in list(delayed):
-            if known.issuperset(tangent.uses):
+            if known.issuperset(read(tangent)):
                 delayed.remove(tangent)
                 known.add(tangent.target)
                 yield tangent
 
     forward, backward = tuple(beside(program.equations)), tuple(beside(named.backward))
     return Derivation(replace(program, inputs=inputs, equations=forward), backward, gradients)
+
+
+def has_slope(notation: Notation, equation: Equation) -> bool:
+    """Whether it is made of a slope that has a name, or the tangent of one."""
+    made_of = {*equation.uses, equation.through.target} if equation.through else equation.uses
+    return any(notation.role(symbol.name)[0] is Role.SLOPE for symbol in made_of)
 
 
 class Hessian(OnlyGradients):
@@ -64,8 +76,9 @@ class Hessian(OnlyGradients):
     def __init__(self, derivation: Derivation) -> None:
         super().__init__(curvature(derivation))
 
-    def slope(self, equation: Equation) -> None:
-        """A slope is an equation of its own here."""
+    def slope(self, equation: Equation) -> Kernel | None:
+        """Of a mask; any other slope is an equation of its own here."""
+        return None if has_slope(self.program.notation, equation) else super().slope(equation)
 
     def is_tangent(self, symbol: MatrixSymbol) -> bool:
         return self.program.notation.role(symbol.name)[0] is Role.TANGENT

@@ -175,7 +175,7 @@ class Rows(Layout):
         return kernel if g and is_zero_without(g, equation.value) else None
 
     def pullback_through(self, through: Equation | None) -> Kernel | None:
-        return word(self.activations.get(through.target, "")).pullback if through else None
+        return word(self.activations.get(origin(through).target, "")).pullback if through else None
 
     def has_kernel(self, equation: Equation) -> bool:
         return self.slope(equation) is not None
@@ -183,7 +183,8 @@ class Rows(Layout):
     def reads(self, equation: Equation) -> tuple[MatrixSymbol, ...]:
         """What the scheduled operation reads; a kernel of torch may read z where the formula has a, or a for z."""
         if (slope := self.slope(equation)) and (through := equation.through):
-            return self.cotangent(equation), through.target if slope.at_value else through.uses[0]
+            activation = origin(through)
+            return self.cotangent(equation), activation.target if slope.at_value else activation.uses[0]
         return equation.uses
 
     def pullback(self, equation: Equation, slope: Kernel) -> Statement:
@@ -252,6 +253,11 @@ class EachOfRows(Each):
 
     def bias_gradient(self, b: MatrixSymbol, Delta: MatrixSymbol) -> Iterable[Statement]:
         yield Statement(method(each_block(self.name(b)), "copy_", self.transposed(Delta)), (Delta,))
+
+
+def origin(through: Equation) -> Equation:
+    """The activation that a backward equation goes back through; the tangent of one goes through that equation."""
+    return through.through or through
 
 
 def accumulated(gradient: str, left: Source, right: Source, begins: bool = True) -> Source:

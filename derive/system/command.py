@@ -117,6 +117,7 @@ def finish(main: Callable[[], int]) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         status = 130 if Swallowed.came else status
     except KeyboardInterrupt:
+        Swallowed.ends = True
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         status = 130
     sys.exit(status)
@@ -139,6 +140,7 @@ class Swallowed:
 
     came = False
     unheard = False
+    ends = False  # the command does, and raises no other
 
     def __del__(self) -> None:
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
@@ -156,10 +158,11 @@ def come_again() -> None:
         time.sleep(0.05)
 
 
-def interrupt(*_: object) -> NoReturn:
+def interrupt(*_: object) -> None:
     """A handler of SIGINT."""
     Swallowed.came, Swallowed.unheard = True, False
-    raise KeyboardInterrupt(Swallowed())
+    if not Swallowed.ends:
+        raise KeyboardInterrupt(Swallowed())
 
 
 def quiet(hook: Callable[[Any], object]) -> Callable[[Any], object]:

@@ -101,6 +101,20 @@ def test_an_interrupt_that_is_swallowed_comes_again(way, module):
     assert ended(module, f"exec({body!r}, {{}})", subprocess.DEVNULL) == (130, "")
 
 
+def test_an_interrupt_that_comes_while_one_ends_the_command_is_none(module):
+    body = """
+import signal
+begin = signal.signal
+def once_more(number, handler):
+    if handler is signal.SIG_IGN:
+        signal.raise_signal(2)
+    return begin(number, handler)
+signal.signal = once_more
+signal.raise_signal(2)
+"""
+    assert ended(module, f"exec({body!r}, {{}})", subprocess.DEVNULL) == (130, "")
+
+
 def test_of_an_interrupt_that_somebody_keeps_the_status_tells(module):
     body = """
 import builtins, signal

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy
 from numpy import ndarray
-from sympy import E, Expr, Float, Integer, MatrixSymbol, Piecewise, Rational, exp, log, pi, sqrt
+from sympy import E, Expr, Float, Integer, MatrixSymbol, Rational, exp, log, pi, sqrt
 
 from derive.backends.torch import ONE, lines, spell
 from derive.calculus import derive
 from derive.diagnosis import Diagnostician, drawn_point, relation_words
 from derive.exercises.sheet import BLANK
-from derive.exercises.spellings import BUILT_IN, CALLS, CONVERSIONS, FUNCTIONS_OF
+from derive.exercises.spellings import BUILT_IN, CALLS, CONVERSIONS, FUNCTIONS_OF, choice_of
 from derive.formulas import opened
 from derive.operations import evaluate
 from derive.problems import N, Network
@@ -287,8 +287,9 @@ class Evaluator:
     def argument(self, node: ast.expr) -> Any:
         if isinstance(node, ast.Tuple | ast.List):
             return tuple(map(self.argument, node.elts))
-        exact = isinstance(node, ast.Constant) and not isinstance(node.value, float)
-        return ast.literal_eval(node) if exact else self.of(node)
+        if isinstance(node, ast.Constant) and not isinstance(node.value, float):
+            return node.value
+        return self.of(node)
 
     def known(self) -> str:
         return ", ".join(name for name in self.names if name not in ("N", ONE))
@@ -318,7 +319,7 @@ def of_truth(value: Any) -> Any:
     """1 and 0 for truth values, as torch computes with them."""
     if not isinstance(value, Tensor) or value.dtype != BOOL:
         return value
-    return Tensor(numpy.frompyfunc(lambda holds: Piecewise((1, holds), (0, True)), 1, 1)(value.entries))
+    return choice_of(value, 1, 0)
 
 
 def same_at_points(one: Expr, other: Expr) -> bool:

@@ -138,17 +138,17 @@ class Network:
 
     def narrowed(self) -> "Network":
         """The same network with hidden layers of at most 2 neurons, but those that are as wide as inputs or outputs."""
-        first = self.as_wide()
-        kept = {first[0], first[-1]}
-        widths = zip(self.layers, first, strict=True)
-        return replace(self, layers=tuple(width if layer in kept else min(width, 2) for width, layer in widths))
+        return self._with_widths_to(2, 0, self.depth)
 
     def with_widths_to(self, most: int) -> "Network":
         """With so many neurons in a layer at most; as many outputs as it has where a mean divides by them."""
+        return self._with_widths_to(most, *([self.depth] if self.divided_by == "entries" else []))
+
+    def _with_widths_to(self, most: int, *kept: int) -> "Network":
         first = self.as_wide()
-        kept = first[-1] if self.divided_by == "entries" else None
+        of_kept = {first[layer] for layer in kept}
         widths = zip(self.layers, first, strict=True)
-        return replace(self, layers=tuple(width if layer == kept else min(width, most) for width, layer in widths))
+        return replace(self, layers=tuple(width if layer in of_kept else min(width, most) for width, layer in widths))
 
     def activation_of(self, layer: int) -> str:
         """The name or formula of a layer's activation; layers count from 1."""

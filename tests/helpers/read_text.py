@@ -30,7 +30,7 @@ class Part:
         other = part(other)
         size = max(len(self.entries), len(other.entries))
         both = self.is_identity and (other.is_identity or other.is_number)
-        return Part(function(self.of_size(size), other.of_size(size)), both and size == 1)
+        return type(self)(function(self.of_size(size), other.of_size(size)), both and size == 1)
 
     def __add__(self, other):
         return self.with_(other, torch.add)
@@ -61,7 +61,7 @@ class Part:
         return Part(torch.linalg.matrix_power(self.entries, int(part(exponent).entries)))
 
     def __neg__(self):
-        return Part(-self.entries, self.is_identity)
+        return type(self)(-self.entries, self.is_identity)
 
     def __invert__(self):
         return Part(1 - self.entries)
@@ -87,26 +87,30 @@ class Part:
     def __getitem__(self, place):
         return Part(self.entries[place])
 
+    def beside(self, number) -> "Part":
+        """What stands in front of it, of the same kind."""
+        return type(self)(part(number).entries)
+
     def __radd__(self, number):
-        return part(number) + self
+        return self.beside(number) + self
 
     def __rsub__(self, number):
-        return part(number) - self
+        return self.beside(number) - self
 
     def __rmul__(self, number):
-        return part(number) * self
+        return self.beside(number) * self
 
     def __rtruediv__(self, number):
-        return part(number) / self
+        return self.beside(number) / self
 
     def __rmod__(self, number):
-        return part(number) % self
+        return self.beside(number) % self
 
     def __rfloordiv__(self, number):
-        return part(number) // self
+        return self.beside(number) // self
 
     def __rpow__(self, number):
-        return part(number) ** self
+        return self.beside(number) ** self
 
 
 class Each(Part):
@@ -116,35 +120,14 @@ class Each(Part):
 class Entries(Part):
     """What the letters of a formula stand for."""
 
-    def with_(self, other, function) -> Part:
-        return Entries(super().with_(other, function).entries)
-
     def __mul__(self, other):
         return self.with_(other, torch.mul)
 
     def __truediv__(self, other):
         return self.with_(other, torch.div)
 
-    def __rmul__(self, number):
-        return self * number
-
-    def __rtruediv__(self, number):
-        return Entries(part(number).entries) / self
-
     def __pow__(self, exponent):
         return self.with_(exponent, torch.pow)
-
-    def __rpow__(self, number):
-        return Entries(part(number).entries) ** self
-
-    def __neg__(self):
-        return Entries(-self.entries)
-
-    def __radd__(self, number):
-        return self + number
-
-    def __rsub__(self, number):
-        return -self + number
 
 
 def part(value) -> Part:

@@ -3,7 +3,7 @@
 from derive.formulas.compiled import compiled, in_mpmath, over_entries
 from derive.formulas.fractions import is_fraction
 from derive.formulas.functions import FUNCTIONS
-from derive.formulas.losses import LOSSES, REDUCTIONS, Loss, OfRow, apart, largest, logsumexp, p, w, y
+from derive.formulas.losses import LOSSES, REDUCTIONS, Loss, OfRow, apart, logsumexp, p, w, y
 from derive.formulas.rewritten import LOGARITHMS, rewritten
 from derive.formulas.stable import (
     AUXILIARY,
@@ -40,7 +40,6 @@ __all__ = [
     "in_mpmath",
     "in_powers_of",
     "is_fraction",
-    "largest",
     "log1p",
     "logsumexp",
     "opened",

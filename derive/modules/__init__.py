@@ -1,6 +1,6 @@
 """Torch modules: their graphs as torch.export records them, what each operation is by definition, and audits."""
 
-from derive.modules.entries import Array, decimal, each, exactly, inner, is_float, lifted_by, of_data
+from derive.modules.entries import Array, decimal, each, exactly, inner, is_float, lifted_by
 from derive.modules.entrywise import ENTRYWISE_OPERATIONS
 from derive.modules.evaluate import (
     MEANINGLESS,
@@ -61,7 +61,6 @@ __all__ = [
     "known_at_first",
     "lifted_by",
     "module_and_example",
-    "of_data",
     "per_axis",
     "point_with_value",
     "recorded",

@@ -32,7 +32,6 @@ from derive.programs.nodes import (
 from derive.programs.notation import (
     FUNCTION_SIGNS,
     GREEK,
-    LOSS,
     NETWORK,
     PLAIN,
     ROLE_TEX,
@@ -64,7 +63,6 @@ from derive.programs.text import as_text, bars, is_flipped
 __all__ = [
     "FUNCTION_SIGNS",
     "GREEK",
-    "LOSS",
     "NETWORK",
     "PLAIN",
     "ROLE_TEX",

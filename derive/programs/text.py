@@ -261,8 +261,6 @@ class EntriesPrinter(TextPrinter):
     def parenthesize(self, item: Expr, level: int, strict: bool = False) -> str:
         if item in self.operands:
             return TextPrinter().parenthesize(self.operands[item], level, strict)
-        if not self.has_matrix(item):
-            return super().parenthesize(item, level, strict)
         own = PRECEDENCE["Mul"] if item.is_Pow and item.exp.could_extract_minus_sign() else binding_with_roots(item)
         return in_brackets(self._print(item), own, level, strict)
 

@@ -8,7 +8,10 @@ from sympy import (
     DiagMatrix,
     HadamardProduct,
     Identity,
+    Integer,
     KroneckerProduct,
+    MatAdd,
+    MatPow,
     Matrix,
     MatrixSymbol,
     Max,
@@ -31,7 +34,7 @@ from sympy import (
 from derive import derivation, gradient
 from derive.gradient import main
 from derive.matrix import apply, logsumexp, relu, row_sum, sigmoid, softmax, total
-from derive.programs import as_text
+from derive.programs import as_text, flat_product, scaled
 from tests.helpers.cookbook import PROBLEMS
 from tests.helpers.read_text import part, worth
 from tests.helpers.reference import value
@@ -194,3 +197,20 @@ def test_a_name_stands_for_one_thing():
     text = repr(derivation(Trace(u.T * v) / sqrt(Trace(u.T * u) * Trace(v.T * v)), [x, y], prove=False))
     named = [line.split(" = ")[0].removeprefix("  where ").strip() for line in text.splitlines()[3:]]
     assert len(named) == len({*named}) > 3
+
+
+def test_neighbouring_powers_of_one_matrix_are_one_power():
+    for count, factors in {2: (X, X), 3: (X**2, X), 4: (X, X**3), 5: (X**2, X**3)}.items():
+        assert flat_product(Integer(1), list(factors)) == MatPow(X, count)
+    assert len(flat_product(Integer(1), [X, X.inv()]).args) == 2  # the identity where there is an inverse
+
+
+@pytest.mark.parametrize(
+    "matrix", [X, X + Y, X.applyfunc(tanh) + Y, X.applyfunc(tanh), X * Y, X.T, Identity(n)], ids=str
+)
+def test_a_number_times_a_matrix_keeps_its_kind_and_is_worth_so_much(matrix):
+    draw = torch.Generator().manual_seed(7)
+    given = {symbol: torch.randn(3, 3, generator=draw, dtype=torch.float64) for symbol in (X, Y)} | {n: 3}
+    times = scaled(Rational(5, 2), matrix)
+    torch.testing.assert_close(value(times, given), 2.5 * value(matrix, given))
+    assert isinstance(times, MatAdd) or not isinstance(matrix, MatAdd)

@@ -25,7 +25,7 @@ from derive.calculus.theorem import pull_back
 from derive.matrix import apply, logsumexp, softmax, total
 from derive.packages.emit import TARGETS, render, subject_of
 from derive.packages.templates import environment
-from derive.paper import worked
+from derive.paper import glossary, worked
 from derive.paper.blocks import Block, Boxed, Broken, Chain, Display, Paragraph, Section
 from derive.paper.formats import Page
 from derive.paper.formats.pages import HtmlPage, MarkdownPage, TexPage
@@ -314,6 +314,22 @@ def test_a_partial_derivative_has_a_slash_in_a_line_of_text():
     derived = subject_of(Network()).derivation
     written = [symbol_in_line(derived.program, equation.target) for equation in derived.backward]
     assert r"\partial L / \partial \boldsymbol{W}_{3}" in written
+
+
+COUPLED = ("cross_entropy", "square(logsumexp(p) - y)", "logsumexp(tanh(p))*y", "max(p)*y + softmax(p)")
+
+
+@pytest.mark.parametrize("loss", COUPLED)
+def test_each_symbol_has_a_letter_of_its_own_and_says_what_it_is_and_of_which_layer(loss):
+    rows = glossary(subject_of(Network((3, 4, 4, 2), "tanh", loss=loss, penalty="w**2")).derivation)
+    for told in ("tex", "meaning", "code"):
+        assert len({row[told] for row in rows}) == len(rows)
+    for row in rows:
+        letter = r"(?:L|\\boldsymbol\{(?:\w|\\Delta|\\mathrm\{exp\})\}(?:_\{\d\})?)"
+        assert re.fullmatch(rf"{letter}|\\frac\{{\\partial L\}}\{{\\partial {letter}\}}", row["tex"]), row
+        assert re.fullmatch(r"dL/d[A-Z]\d|dL/d[Wb]\d|[a-z][\w -]+(, [\w ./]+)?", row["meaning"]), row
+        layer = re.search(r"layer (\d)", row["meaning"])
+        assert not layer or (row["code"].endswith(layer[1]) and f"_{{{layer[1]}}}" in row["tex"])
 
 
 def test_a_closed_form_that_is_too_long_to_read_is_not_on_the_page():

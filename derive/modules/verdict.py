@@ -9,6 +9,7 @@ from derive.modules.graph import Module, rounding
 from derive.modules.points import AGREEING, OPAQUE, Nowhere
 from derive.modules.refusal import Refused
 from derive.modules.sizes import different_sizes, least_sizes, one_row
+from derive.modules.surroundings import check_surroundings
 from derive.modules.trial import FAR_POINTS, FEW_TIMES, POINTS, Trial
 from derive.modules.written import OpaqueKernel, WrittenBackward
 from derive.proof import MOST_SYMBOLS
@@ -108,8 +109,7 @@ def held(subject: Module, backward: Any, resize: bool, kernel: OpaqueKernel | No
     written = WrittenBackward(backward, subject)
     trials = [Trial.of(subject, written, kernel)]
     trials[0].hold()
-    if kernel is None:
-        written.check_elsewhere(subject)
+    check_surroundings(written, subject, kernel)
     for sizes in filter(None, (different_sizes(subject), least_sizes(subject)) if resize else ()):
         trials.append(Trial.of(subject.resized(sizes), written, kernel))
         trials[-1].hold()

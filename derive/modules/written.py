@@ -11,12 +11,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from derive.modules.agreement import COARSE_TOLERANCE, check, close, exact_entries
+from derive.modules.agreement import check, exact_entries
 from derive.modules.graph import (
     Module,
     computed,
     example_tensor,
-    in_float64,
     is_function_class,
     is_tensor,
     recorded,
@@ -129,34 +128,6 @@ class WrittenBackward:
         }
         return tensors | {name: tensor for name, tensor in module.tensors().items() if name in self.order}
 
-    def check_elsewhere(self, module: Module) -> None:
-        """Raises Wrong where surroundings that a recording does not show, and that change no gradient, change one."""
-        tensors = self.example(module)
-        wanted = dict(zip(self.labels, self.values(tensors), strict=True))
-        names = [name for kind, name in wanted if kind == "gradient"]
-        calls = [
-            ("where tensors are not contiguous and autograd follows them", lying_otherwise(tensors), names, 1),
-            ("in float32", in_float32(tensors), names, 1),
-        ]
-        if self.function:
-            calls += [("when it is called again", tensors, names, 2)]
-            calls += [(f"where only that for {name} is needed", tensors, [name], 1) for name in names]
-            calls += [(f"where that for {n} is not needed", tensors, [m for m in names if m != n], 1) for n in names]
-        sizes = (one.abs().nan_to_num(0, 0, 0).max() for one in wanted.values() if one.numel())
-        largest, none = max(1.0, *map(float, sizes)), set(self.none)
-        for where, given, needed, times in calls:
-            try:
-                with in_float64():
-                    found = self.called(given, needed, times)
-            except Exception:  # a call that fails gives no wrong number
-                continue
-            for (kind, name), value in zip(self.labels, found, strict=True):
-                here, other = (one.detach().double().numpy() for one in (value, wanted[kind, name]))
-                told = kind == "output" or name in needed
-                if told and (here.shape != other.shape or not close(here, other, COARSE_TOLERANCE, largest)):
-                    raise Wrong(f"{self.name}: {said_of(kind, name)} is another {where}")
-        self.none = none
-
     def of(self, names: Iterable[str]) -> Callable[..., tuple[Any, ...]]:
         """The call of it with tensors that have these names."""
         return lambda *given: self.called(dict(zip(names, given, strict=True)))
@@ -253,16 +224,6 @@ class WrittenBackward:
     def has_gradient(self, name: str) -> bool:
         """Whether it is a tensor of the module that no data are given for."""
         return name in self.known and self.known[name].data is None
-
-
-def lying_otherwise(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """The same numbers with the first axis as the innermost, of tensors that ask for a gradient."""
-    moved = {name: one.clone().mT.contiguous().mT if one.ndim > 1 else one.clone() for name, one in tensors.items()}
-    return {name: one.requires_grad_(one.is_floating_point()) for name, one in moved.items()}
-
-
-def in_float32(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: one.float() if one.is_floating_point() else one for name, one in tensors.items()}
 
 
 def said_of(kind: str, name: str) -> str:

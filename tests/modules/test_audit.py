@@ -164,6 +164,12 @@ def test_a_kernel_of_its_own_is_only_called():
         audit(layer, example, wrong, opaque=True)
     with pytest.raises(Wrong, match="fails: ZeroDivisionError"):
         audit(layer, example, lambda G, e, g: 1 / 0, opaque=True)
+
+    def along_memory(G, e, g):
+        return backward(*(one.as_strided(one.shape, (3, 1)) for one in (G.clone(), e, g)))
+
+    with pytest.raises(Wrong, match=r"is another where tensors are not contiguous$"):
+        audit(layer, example, along_memory, opaque=True)
     verdict = audit(layer, example, backward, opaque=True, precision="float32")
     assert "to 8 times what autograd loses to rounding, in float32 on cpu" in str(verdict)
     with pytest.raises(Wrong, match=r"the gradient for e\[0, 0\] is"):
@@ -480,6 +486,7 @@ SURROUNDINGS = {  # what a backward does wrong with its context or its cotangent
     ),
     "again": ("when it is called again", lambda ctx, G: ctx.calls * G),
     "other strides": ("not contiguous", lambda ctx, G: G if ctx.x.is_contiguous() else 2 * G),
+    "an expanded cotangent": ("one number, expanded", lambda ctx, G: 2 * G if G.stride(0) == 0 else G),
     "float32": ("in float32", lambda ctx, G: G if G.dtype == torch.float64 else 2 * G),
     "into the cotangent": ("writes into dL/dy0", lambda ctx, G: G.mul_(2).div(2)),
     "into the data": ("writes into x", lambda ctx, G: (ctx.x.add_(1), G)[1]),

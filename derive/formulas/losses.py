@@ -7,7 +7,6 @@ logsumexp(p), the log of the sum of exp over the row, and largest(p), its larges
 from dataclasses import dataclass
 
 from sympy import Abs, Add, Expr, Function, Piecewise, Rational, Symbol, exp, log
-from sympy.logic.boolalg import Boolean
 
 from derive.formulas.stable import logsigmoid
 
@@ -68,12 +67,8 @@ def _in_torch(name: str, arguments: str = "{p}, {y}") -> str:
     return f'torch.nn.functional.{name}({arguments}, reduction="{{reduction}}")'
 
 
-def _near(condition: Boolean) -> Expr:
-    """Squared where the two are near, else their distance."""
-    return Piecewise((_d**2 / 2, condition), (Abs(_d) - Rational(1, 2), True))
-
-
 _d = p - y
+_near = Piecewise((_d**2 / 2, Abs(_d) < 1), (Abs(_d) - Rational(1, 2), True))
 _log_p = Piecewise((-100, log(p) <= -100), (log(p), True))  # nan where p is
 _log_1_p = Piecewise((-100, log(1 - p) <= -100), (log(1 - p), True))
 
@@ -81,8 +76,8 @@ LOSSES: dict[str, Loss] = {
     "mse_loss": Loss(_d**2, _in_torch("mse_loss")),
     "squared_error": Loss(_d**2),  # the assignment's, without 1/N
     "l1_loss": Loss(Abs(_d), _in_torch("l1_loss")),
-    "smooth_l1_loss": Loss(_near(Abs(_d) < 1), _in_torch("smooth_l1_loss")),
-    "huber_loss": Loss(_near(Abs(_d) <= 1), _in_torch("huber_loss")),
+    "smooth_l1_loss": Loss(_near, _in_torch("smooth_l1_loss")),
+    "huber_loss": Loss(_near, _in_torch("huber_loss")),
     "binary_cross_entropy_with_logits": Loss(
         -y * logsigmoid(p) - (1 - y) * logsigmoid(-p), _in_torch("binary_cross_entropy_with_logits")
     ),

@@ -111,6 +111,24 @@ def test_each_row_with_a_kink_is_tested_at_it():
     assert with_branches == set(KINKS)
 
 
+@pytest.mark.parametrize("kind", ["elu", "celu", "softsign", "huber_loss", "smooth_l1_loss"])
+def test_the_curvature_at_a_kink_of_a_slope_is_torchs(kind, emitted):
+    network = Network((1, 1), loss=kind) if kind in LOSSES else Network((1, 1), output_activation=kind)
+    for kink in (-1.0, 0.0, 1.0):
+        given = [torch.ones(1, 1).double(), torch.full((1,), kink).double()]
+        x, y = torch.zeros(1, 1).double(), torch.full((1, 1), 0.0 if kind in LOSSES else 0.25).double()
+        direction = [*map(torch.ones_like, given)]
+
+        def autograds(W, b, x=x, y=y):
+            z = torch.nn.functional.linear(x, W, b)
+            return criterion(network, z if kind in LOSSES else getattr(torch.nn.functional, kind)(z), y)
+
+        _, expected = torch.autograd.functional.hvp(autograds, tuple(given), tuple(direction))
+        fast = emitted(network, "fast").FastGradient(given)
+        for got in (emitted(network).hvp(given, x, y, direction), fast.hvp(x, y, direction)):
+            torch.testing.assert_close(tuple(got), expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("activation", [name for name in FUNCTIONS if name != "identity"])
 def test_each_slope_is_as_right_as_torchs_where_it_is_saturated(activation, dtype, emitted):

@@ -54,7 +54,7 @@ def weights_and_points(options: argparse.Namespace, network: Network) -> tuple[d
         found |= table_points(options)
     if missing := [name for name in (*shapes, "x", "y") if name not in found]:
         rows = len(found.get("x", found.get("y", ()))) or options.points
-        found = {**drawn_by_run(options, shapes, rows, missing), **found}
+        found = {**drawn_by_run(options, shapes, rows, missing, found.get("x")), **found}
     return {name: numpy.array(value, numpy.float64) for name, value in found.items()}, given.layout == "in x out"
 
 
@@ -82,8 +82,10 @@ def module_of(options: argparse.Namespace, name: str) -> Any:
         sys.path.remove(str(folder.parent))
 
 
-def drawn_by_run(options: argparse.Namespace, shapes: dict[str, Any], rows: int, missing: list[str]) -> dict[str, Any]:
-    """What the package's `run` draws from the seed.
+def drawn_by_run(
+    options: argparse.Namespace, shapes: dict[str, Any], rows: int, missing: list[str], own: Any
+) -> dict[str, Any]:
+    """What the package's `run` draws from the seed, targets for a person's own x where that is given.
 
     Raises ValueError where it cannot be imported.
     """
@@ -95,6 +97,7 @@ def drawn_by_run(options: argparse.Namespace, shapes: dict[str, Any], rows: int,
     try:
         run = module_of(options, "run")
         parameters, x, y = run.sample(options.seed, rows, run.DTYPES[options.dtype])
+        y = y if own is None else run.targets_of(x.new_tensor(own))
     except (ImportError, AttributeError, TypeError, SyntaxError) as error:
         what = f"{', '.join(missing)}: drawn by {package}.run, which cannot be used ({error})"
         raise ValueError(f"{what}; --numbers takes all of them") from None

@@ -42,6 +42,7 @@ class Diagnostician(Doctor):
             width = int(symbol.shape[1].xreplace(program.sizes))
             values[symbol] = numpy.asarray(inputs[name], numpy.float64).reshape(-1, width)
         point = Point(derivation, values, lambda right: Slips(network, derivation, right))
+        point.by_column[self.places["w", 1]] = abs(values[named["x"]]).max(0)
         super().__init__(point, TorchPrinter(program, ONE))
 
     def header(self, name: str) -> str:

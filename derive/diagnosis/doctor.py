@@ -83,7 +83,7 @@ class Doctor:
         if unsummed:
             return "not added up over the points" + ("" if good else ", and differs")
         if good:
-            exact = (claim.allowed <= search.noise[name] * abs(right).max()).all()
+            exact = (claim.allowed <= search.noise[name] * self.point.sizes(name, right)).all()
             return "equal" if exact else f"equal to the {decimals} decimal{'s' * (decimals != 1)} that are written"
         return "differs"
 

@@ -134,16 +134,20 @@ def relation_words(theirs: ndarray, ours: ndarray) -> str:
         ratio = theirs / ours
     known = ratio[numpy.isfinite(ratio) & (ours != 0)]
     largest = float(abs(ours).max())
-    if largest > 0 and (off := float(abs(theirs - ours).max())) <= 1e-3 * largest:
-        return f"theirs is ours but for {off / largest:.1g} of the largest entry: rounding, or difference quotients"
     beside = bool(((ours == 0) & (theirs != 0)).any())
-    if known.size and (ours.size == 1 or is_constant(known)):
-        return f"theirs is {known.flat[0]:.4g} times ours{', and other than 0 where ours is 0' if beside else ''}"
+    by_line = ""
     for axis, word in ((1, "row"), (0, "column")):
         lines = [line[numpy.isfinite(line)] for line in (ratio if axis else ratio.T)]
-        if not beside and theirs.shape[axis] > 1 and all(line.size and is_constant(line) for line in lines):
+        constant = not beside and theirs.shape[axis] > 1 and all(line.size and is_constant(line) for line in lines)
+        if constant and not by_line and any(abs(line[0] - 1) > 1e-2 for line in lines):
             factors = ", ".join(f"{line[0]:.4g}" for line in lines[:6])
-            return f"each {word} is a number times ours: {factors}{', ...' if len(lines) > 6 else ''}"
+            by_line = f"each {word} is a number times ours: {factors}{', ...' if len(lines) > 6 else ''}"
+    if not by_line and largest > 0 and (off := float(abs(theirs - ours).max())) <= 1e-3 * largest:
+        return f"theirs is ours but for {off / largest:.1g} of the largest entry: rounding, or difference quotients"
+    if known.size and (ours.size == 1 or is_constant(known)):
+        return f"theirs is {known.flat[0]:.4g} times ours{', and other than 0 where ours is 0' if beside else ''}"
+    if by_line:
+        return by_line
     norms = float(numpy.linalg.norm(theirs)), float(numpy.linalg.norm(ours))
     if not all(map(math.isfinite, norms)) or not all(norms):
         return f"theirs has norm {norms[0]:.4g}, ours {norms[1]:.4g}"

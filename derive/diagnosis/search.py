@@ -73,6 +73,7 @@ class Point:
         self.reads = [frozenset(values_in(operation)) for operation in self.operations]
         self.gradients = dict(zip((s.name for s in derivation.gradients), derivation.gradients.values(), strict=True))
         self.numbers = Numbers(self.right)
+        self.by_column: dict[str, ndarray] = {}  # of gradients each column of which something known multiplies
 
     def at(self, inputs: SymbolValues) -> "Point":
         """The same at other numbers, those that are not given as they are."""
@@ -130,6 +131,16 @@ class Point:
                 numbers.values[target] = self.right[target]
         return changed
 
+    def sizes(self, name: str, value: ndarray) -> ndarray:
+        """For each entry of a gradient the largest, but for what multiplies their columns."""
+        largest = abs(value).max(initial=0)
+        if name not in self.by_column:
+            return largest
+        with numpy.errstate(all="ignore"):
+            without = abs(self.right[self.gradients[name]]) / self.by_column[name]
+        by_column = numpy.nan_to_num(without, posinf=0.0).max(initial=0) * self.by_column[name]
+        return numpy.maximum(abs(value), numpy.minimum(largest, by_column))
+
     def noise(self, eps: float) -> dict[str, float]:
         """By which share of its largest entry each gradient moves where the inputs are rounded to so many digits."""
         draw = numpy.random.default_rng(0)
@@ -173,7 +184,7 @@ class Search:
         claim = self.claims[name]
         if value.shape != claim.values.shape:
             return False
-        allowed = claim.allowed + self.noise[name] * abs(value).max(initial=0)
+        allowed = claim.allowed + self.noise[name] * self.point.sizes(name, value)
         return bool((abs(value - claim.values) <= allowed).all())
 
     def fits(self, name: str, trial: SlipTrial) -> bool:

@@ -94,6 +94,9 @@ def test_points_may_stand_in_a_table_for_both_commands(here, capsys):
     assert capsys.readouterr().out.count("all gradients agree") == 2
     assert diagnose.main([package, "my_autograd.dat", "--points", "2", "--dtype", "float64"]) == 1
     (here / "own.toml").write_text("x = [[1, 2]]")
+    assert run.main(["--numbers", "own.toml", "--force"]) == 0
+    assert run.main(["--numbers", "own.toml", "--against", "my_autograd.dat"]) == 0
+    assert diagnose.main([package, "my_autograd.dat", "--numbers", "own.toml"]) == 0, capsys.readouterr().out
     for flags, said in (
         (["--data", "points.csv", "--numbers", "own.toml"], "x: in own.toml, and points are in points.csv"),
         (["--data", "none.csv"], "none.csv: No such file"),

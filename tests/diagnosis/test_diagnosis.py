@@ -258,6 +258,21 @@ def test_a_penalty_that_is_left_out_or_not_halved_is_called_by_its_name():
         assert not named or (named in str(doctor.of_arrays(one)) and "B" in doctor.of_arrays(one).summary)
 
 
+@pytest.mark.parametrize("penalty", ["", "0.05*w**2"])
+def test_the_column_of_an_input_that_is_small_beside_others_is_looked_at_too(penalty):
+    network = Network((3, 4, 2), activation="tanh", penalty=penalty)
+    own = inputs(network)
+    own["x"] *= 1e7, 1e-2, 0 if penalty else 1
+    own["W1"][:, 0] *= 1e-7
+    doctor = Diagnostician(network, own)
+    right = {name: g.astype(numpy.float32) for name, g in ByHand(network, set())(own, own["x"], own["y"]).items()}
+    assert doctor.of_arrays(right).agrees
+    right["W1"][:, 1] *= 3
+    diagnosis = doctor.of_arrays(right)
+    assert [verdict.name for verdict in diagnosis.verdicts if not verdict.right] == ["dLdw1"]
+    assert penalty or "dLdw1: each column is a number times ours: 1, 3, 1" in str(diagnosis)
+
+
 def test_a_large_network_is_diagnosed_one_slip_at_a_time():
     network = Network((300, 200, 200, 1), activation="tanh")
     doctor = Diagnostician(network, inputs(network))

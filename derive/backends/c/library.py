@@ -13,8 +13,8 @@ BITS = """\
 /* numbers and their bits */
 
 #include <float.h>
-#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(_M_FP_FAST)
-#error "sums have to be computed as they stand: leave out -ffast-math, -Ofast and what they stand for"
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(_M_FP_FAST) || __FINITE_MATH_ONLY__
+#error "sums, nan and infinity have to be computed as they stand: leave out -ffast-math, -Ofast and what they stand for"
 #elif FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
 #error "numbers have to be rounded as real is: add -msse2 -mfpmath=sse, or what this processor has"
 #elif defined(__clang__)

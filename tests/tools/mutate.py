@@ -46,6 +46,7 @@ ROOT = Path(__file__).parents[2]
 WORK = ROOT / "build" / "mutants"
 FOLDERS = ("derive", "generated")
 COMPARING_BYTES = "test_what_is_committed_is_what_is_derived"  # does not count where emitted modules are mutated
+NEAR = 5  # times sooner a test is met that lies in the room of the same name
 FIRST = 30  # mutants that it counts as having noticed before, for it is quick and sees all that is emitted
 BUDGET = 200  # seconds of tests that a mutant meets
 ROUNDS = (3, 20, BUDGET)  # those up to each in one process, file by file
@@ -180,8 +181,9 @@ class Alone:
 
     def observe(self, item: pytest.Item) -> dict[str, Any]:
         end_after(LONGEST)
-        commands: list[str] = []  # of those that Python runs and that name no folder, each may use all
-        sys.addaudithook(lambda event, given: commands.append(str(given[1])) if event == "subprocess.Popen" else None)
+        commands: list[str] = []  # of those that Python runs and that name no folder, each may use all, and so a fork
+        started = {"subprocess.Popen": lambda given: str(given[1]), "os.fork": lambda _: sys.executable}
+        sys.addaudithook(lambda event, given: commands.append(started[event](given)) if event in started else None)
         include = [f"{self.tree}/{folder}/*" for folder in FOLDERS]
         tracer = coverage.Coverage(data_file=None, config_file=False, include=include)
         before = sum(os.times()[:4])
@@ -267,7 +269,9 @@ def judged(tree: Path, shares: list[list[Mutant]], tests: dict[str, dict[str, An
         with contextlib.suppress(ImportError):
             importlib.import_module(module_names(path)[0])
     for done, mutant in enumerate(shares[place], 1):
-        best = sorted(able(mutant, tests), key=lambda name: (0.1 + tests[name]["seconds"]) / (1 + kills[name]))
+        near = f"tests/{mutant.path.split('/')[1]}/"
+        costs = {name: (0.1 + tests[name]["seconds"]) / (1 + kills[name]) for name in able(mutant, tests)}
+        best = sorted(costs, key=lambda name, near=near, costs=costs: costs[name] / NEAR ** name.startswith(near))
         if mutant.lines is None:  # many tests are able: first those whose name says what the line is about
             about = re.findall(r"\w{5,}", mutant.change.partition(" => ")[0])
             best.sort(key=lambda name, about=about: not set(about) & set(re.findall(r"\w{5,}", name)))

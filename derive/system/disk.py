@@ -159,5 +159,10 @@ def swap(staging: Path, folder: Path) -> None:
         return
     if rename and ctypes.get_errno() not in UNSUPPORTED:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(folder))
+    names = {path.name for path in staging.iterdir()}
     for path in staging.iterdir():
-        path.replace(folder / path.name)
+        if path.is_symlink() or not path.is_dir():  # a folder that stays is where it is
+            path.replace(folder / path.name)
+    for path in folder.iterdir():
+        if path.name not in names and path.is_file():
+            path.unlink()

@@ -83,6 +83,26 @@ def test_a_build_killed_at_any_step_leaves_one_whole_package(package):
     assert state(package) == either[1]
 
 
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_package_is_replaced_in_one_step_or_file_by_file(exchange, package, monkeypatch):
+    """By a path relative to the current folder; macOS and some file systems cannot exchange two folders."""
+    monkeypatch.chdir(package.parent)
+    write_package(Path("package"), {**OLD, "sheet.tex": OLD["derivation.tex"]})
+    if not exchange:
+        monkeypatch.setattr(disk.ctypes, "CDLL", lambda *_, **__: object())
+    either, before = states(package), package.stat().st_ino
+    write_package(Path("package"), NEW)
+    assert state(package) == {name: text for name, text in either[1].items() if name != "sheet.tex"}
+    assert os.listdir(package.parent) == ["package"] and (package.stat().st_ino != before) == exchange
+
+
+def test_a_module_that_cannot_be_imported_is_not_written(package):
+    before = state(package)
+    with pytest.raises(ValueError, match=r"^backward\.py:2: no Python: .*; templates/backward\.py\.j2 writes it$"):
+        write_package(package, {**NEW, "backward.py": "x = 1\nx = = 2\n"})
+    assert state(package) == before
+
+
 @pytest.mark.slow
 def test_a_real_build_killed_here_and_there_leaves_one_whole_package(package):
     old, new = (render(network) for network in (Network((2, 3, 1)), Network((3, 2, 2), "tanh")))

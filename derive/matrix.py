@@ -1,9 +1,11 @@
 """Words for what SymPy has none for, to write losses with: totals, row sums, formulas of several matrices, softmax."""
 
 from collections.abc import Callable
+from itertools import count
 
 from sympy import (
     DiagonalOf,
+    Dummy,
     Expr,
     Function,
     Lambda,
@@ -19,7 +21,7 @@ from sympy import (
 )
 
 from derive.formulas import FUNCTIONS
-from derive.programs import Elementwise, RowLogSumExp, RowSoftmax
+from derive.programs import Elementwise, RowLogSumExp, RowSoftmax, unused
 
 
 def total(matrix: MatrixExpr) -> Expr:
@@ -49,14 +51,17 @@ def apply(function: Callable[..., Expr], *matrices: MatrixExpr) -> MatrixExpr:
         raise TypeError("apply: expected a function, and at least one matrix")
     for matrix in matrices:
         check_matrix("apply", matrix)
-    variables = tuple(Symbol(f"u{number}", real=True) for number in range(len(matrices)))
+    letters = [Dummy(real=True) for _ in matrices]
     try:
-        formula = function(*variables)
+        formula = function(*letters)
     except TypeError as error:
         raise TypeError(f"apply: the function fails on symbols; sympy.exp, not numpy's or torch's: {error}") from error
     if not isinstance(formula, Expr | int | float):
         raise TypeError(f"apply: expected a function that gives a SymPy expression, got {type(formula).__name__}")
-    return Elementwise(Lambda(variables, sympify(formula)), *matrices)
+    formula = sympify(formula)
+    names = unused((f"u{number}" for number in count()), formula.free_symbols)
+    variables = {letter: Symbol(name, real=True) for letter, name in zip(letters, names, strict=False)}
+    return Elementwise(Lambda(tuple(variables.values()), formula.xreplace(variables)), *matrices)
 
 
 def relu(matrix: MatrixExpr | Expr) -> MatrixExpr | Expr:

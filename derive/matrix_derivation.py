@@ -8,6 +8,7 @@ that is not singular; log det is nan where the determinant is negative, as in to
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -35,7 +36,7 @@ from derive.matrix_numbers import at_arrays, beside_autograd, diagnosed
 from derive.packages import expression_pages, expression_source
 from derive.paper import Section, derivation_latex, expression_document
 from derive.paper.formats import MarkdownPage
-from derive.programs import Derivation, Program, as_text
+from derive.programs import Derivation, Program, as_text, entry, unused
 from derive.proof import Certificate, NotProved, certify
 from derive.reading import Reader, rolled
 from derive.system import OutOfTime, limited, typeset, write_package
@@ -101,7 +102,13 @@ class MatrixDerivation:
 
     def document(self, pictured: bool = True) -> list[Section]:
         """The derivation to read, whatever the format; without the picture where it has no file beside it."""
-        return expression_document(self.derivation, self.closed_forms.values, pictured, self.about)
+        own = {
+            given: symbol if isinstance(given, MatrixSymbol) else entry(symbol) for given, symbol in self.inputs.items()
+        }
+        closed = {
+            symbol: self.closed_forms[symbol].xreplace({**own, **self.sizes}) for symbol in self.closed_forms.values
+        }
+        return expression_document(self.derivation, closed, pictured, self.about)
 
     @cached_property
     def title(self) -> str:
@@ -161,10 +168,10 @@ class MatrixDerivation:
         known = [(spelled(symbol.name), self.closed_forms[symbol]) for symbol in self.closed_forms.values]
         taken = {symbol.name for form in (self.loss, *self.gradients.values()) for symbol in form.free_symbols}
         forms, named = abbreviated(self.gradients.values(), known, taken)
-        lines = [
-            f"  d/d{v} = {as_text(form)}{absent.get(v, '')}" for v, form in zip(self.variables, forms, strict=True)
-        ]
-        where = [f"  {'' if n else 'where '}{one.symbol} = {as_text(one.meaning)}" for n, one in enumerate(named)]
+        texts = [as_text(form, self.inputs) for form in (*forms, *(one.meaning for one in named))]
+        lines = [f"  d/d{v} = {text}{absent.get(v, '')}" for v, text in zip(self.variables, texts, strict=False)]
+        meanings = zip(named, texts[len(lines) :], strict=True)
+        where = [f"  {'' if n else 'where '}{one.symbol} = {text}" for n, (one, text) in enumerate(meanings)]
         return "\n".join([f"the gradient of {self.title}", *lines, *where])
 
     def _repr_latex_(self) -> str:
@@ -209,9 +216,9 @@ class MatrixDerivation:
         variable = self.variables[0] if variable is None else variable
         if not isinstance(variable, MatrixSymbol) or variable.shape[1] != 1:
             raise ValueError(f"hessian: expected a column, got {variable}; for a matrix there is hvp(direction)")
-        taken = {symbol.name for symbol in (*self.original, *self.original.values(), *self.sizes)}
-        names = ("v", "w", *(f"direction{number}" for number in range(len(taken))))
-        v = MatrixSymbol(next(name for name in names if name not in taken), *variable.shape)
+        names = ("vw"[n : n + 1] or f"direction{n}" for n in count())
+        taken = *self.original, *self.original.values(), *self.sizes
+        v = MatrixSymbol(next(unused(names, taken)), *variable.shape)
         along = MatrixDerivation(self.loss, [variable], self.symmetric).hvp(v)
         along.prove()
         return coefficient(along.gradients[variable], v)

@@ -6,13 +6,14 @@ what the pullback's products with them are linear in G with.
 
 from collections.abc import Iterable
 from functools import cached_property
+from itertools import count
 
 from sympy import MatrixExpr, MatrixSymbol, Symbol, Trace, sympify
 
 from derive.matrix import check_matrix
 from derive.matrix_derivation import MatrixDerivation, checked_variables, slope_along
 from derive.packages import layer_source
-from derive.programs import Program, as_text
+from derive.programs import Program, as_text, unused
 from derive.reading import Reader
 
 
@@ -97,6 +98,6 @@ def check_shape(name: str, matrix: MatrixExpr) -> None:
 
 def free_symbol(stem: str, *matrices: MatrixExpr) -> MatrixSymbol:
     """A MatrixSymbol of the shape of the first, with a name that none has in it."""
-    taken = {symbol.name for matrix in matrices for symbol in sympify(matrix).free_symbols if hasattr(symbol, "name")}
-    names = (stem, *(f"{stem}{number}" for number in range(1, len(taken) + 2)))
-    return MatrixSymbol(next(name for name in names if name not in taken), *matrices[0].shape)
+    taken = {symbol for matrix in matrices for symbol in sympify(matrix).free_symbols}
+    name = next(unused((f"{stem}{number or ''}" for number in count()), taken))
+    return MatrixSymbol(name, *matrices[0].shape)

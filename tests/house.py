@@ -69,7 +69,7 @@ AS_TYPED = {  # the functions that read the name that a person gave
     "derive/paper/latex.py": {"_print_Symbol"},
     "derive/problems/names.py": {"canonical"},
     "derive/problems/package.py": {"__init__"},
-    "derive/programs/notation.py": {"stem"},
+    "derive/programs/notation.py": {"parted"},
     "derive/reading/names.py": {"name"},
 }
 OF_TORCH = {  # where functions may have the names that torch or SymPy gives them, and are then these functions

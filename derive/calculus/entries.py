@@ -1,5 +1,8 @@
 """A formula over the entries of matrices as a matrix expression, in the form in which books have it."""
 
+from collections.abc import Iterable, Iterator
+from itertools import count
+
 from sympy import (
     Abs,
     Add,
@@ -36,7 +39,7 @@ from derive.calculus.alike import key, length, turned
 from derive.calculus.ones import entry_by_entry
 from derive.calculus.simplified import added, multiplied
 from derive.formulas import NamedFunction, sigmoid, z
-from derive.programs import Elementwise, RowLogSumExp, RowSoftmax, chain, flat_product, ordered_terms
+from derive.programs import Elementwise, RowLogSumExp, RowSoftmax, chain, flat_product, ordered_terms, unused
 
 LONGEST_EXPANDED = 40  # symbols and numbers of a formula that is multiplied out
 
@@ -90,11 +93,13 @@ class Entries:
             return inner.applyfunc(Lambda(t, outer))
         return self.kept(formula, inside)
 
+    def variables(self, names: Iterable[str]) -> Iterator[Symbol]:
+        """Those whose names no number in the formula has."""
+        taken = {symbol for value in self.scalars.values() for symbol in value.free_symbols}
+        return (Symbol(name, real=True) for name in unused(names, taken))
+
     def variable(self) -> Symbol:
-        """A name that no number in the formula has."""
-        taken = {symbol.name for value in self.scalars.values() for symbol in value.free_symbols}
-        names = ("t", "u", "w", *(f"t{number}" for number in range(len(taken))))
-        return Symbol(next(name for name in names if name not in taken), real=True)
+        return next(self.variables("tuw"[n : n + 1] or f"t{n}" for n in count()))
 
     def kept(self, formula: Expr, inside: list[Symbol]) -> MatrixExpr:
         """A function of one sum of the matrices, where it is that, else of each of them."""
@@ -105,9 +110,9 @@ class Entries:
                 t, matrix = self.variable(), self.of(total)
                 if isinstance(matrix, MatrixExpr) and not isinstance(matrix, Elementwise):
                     return matrix.applyfunc(Lambda(t, held.xreplace({**self.scalars, d: t})))
-        variables = [Symbol(f"u{number}", real=True) for number in range(len(inside))]
-        body = formula.xreplace({**self.scalars, **dict(zip(inside, variables, strict=True))})
-        return Elementwise(Lambda(tuple(variables), body), *(self.matrices[u] for u in inside))
+        variables = dict(zip(inside, self.variables(f"u{number}" for number in count()), strict=False))
+        body = formula.xreplace({**self.scalars, **variables})
+        return Elementwise(Lambda(tuple(variables.values()), body), *(self.matrices[u] for u in inside))
 
     def applied(self, formula: Expr, u: Symbol) -> MatrixExpr:
         if isinstance(formula, Pow) and formula.base == u and formula.exp.is_Integer:

@@ -137,7 +137,7 @@ def push_forward(equation: Equation, tangents: dict[MatrixSymbol, MatrixSymbol])
                     along = elementwise_pullback(equation, scalar, moved_view(operand, symbol, tangent))
                     contributions.append(along)
         else:
-            G = MatrixSymbol("G", *value.shape)
+            G = MatrixSymbol("sent back", *value.shape)  # which is the name of no input
             scalar = isinstance(value, Scalar)
             pulled = scalar_pullback(equation, symbol, G) if scalar else matrix_pullback(value, symbol, G)
             linear = Equation(MatrixSymbol("pulled back", *pulled.shape), pulled, equation.rule, equation.meaning)
@@ -155,7 +155,7 @@ def moved_view(view: MatrixExpr, symbol: MatrixSymbol, tangent: MatrixSymbol) ->
 
 def formula_pushforward(value: Elementwise, tangents: dict[MatrixSymbol, MatrixSymbol]) -> MatrixExpr:
     """The directional derivative of a formula that has no name of its own."""
-    unnamed = Equation(MatrixSymbol("formula", *value.shape), value, "", "")
+    unnamed = Equation(MatrixSymbol("no name", *value.shape), value, "", "")
     moving = {symbol: tangent for symbol, tangent in tangents.items() if symbol in unnamed.uses}
     moved = push_forward(unnamed, moving)
     formula, operands = formula_of(moved)

@@ -165,7 +165,7 @@ class FormulaWriter:
     def condition(self, condition: Expr) -> str:
         condition = to_nnf(condition, simplify=False)
         if isinstance(condition, Relational):
-            return self.piece(condition).tex
+            return self.relation(condition).tex
         if not isinstance(condition, And | Or):
             raise ValueError(f"no LaTeX is known for {type(condition).__name__}: {condition}")
         joint = r" \text{ and } " if isinstance(condition, And) else r" \text{ or } "

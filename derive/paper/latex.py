@@ -11,6 +11,7 @@ from sympy import (
     Basic,
     BlockMatrix,
     Dummy,
+    E,
     Expr,
     Integer,
     Inverse,
@@ -22,6 +23,7 @@ from sympy import (
     MatrixSymbol,
     Mul,
     OneMatrix,
+    Piecewise,
     Rational,
     Symbol,
     Transpose,
@@ -130,6 +132,8 @@ class TexPrinter(LatexPrinter):
 
     def _print(self, expr: Basic, **options: Any) -> str:
         form = CALLS_IN_TEX.get(type(expr).__name__)
+        if expr == E:
+            return r"\exp(1)"
         return form % self._print(expr.args[0]) if form else super()._print(expr, **options)
 
     def _print_Basic(self, expr: Basic) -> str:
@@ -198,7 +202,13 @@ class TexPrinter(LatexPrinter):
         text = FormulaWriter(self, {}, matrix=False).call(expr).tex
         return text if exp is None else f"{text}^{{{exp}}}"
 
-    _print_ExpBase = _print_Function
+    _print_ExpBase = _print_log = _print_Heaviside = _print_polygamma = _print_Function
+
+    def _print_Abs(self, expr: Expr) -> str:
+        return FormulaWriter(self, {}, matrix=False).modulus(expr).tex
+
+    def _print_Piecewise(self, expr: Piecewise) -> str:
+        return FormulaWriter(self, {}, matrix=False, in_line=self.in_line).cases(expr).tex
 
     def _print_MatrixSymbol(self, expr: MatrixSymbol) -> str:
         return symbol_latex(self.notation, expr)

@@ -211,7 +211,7 @@ def differential(equation: Equation, variable: MatrixSymbol, variation: MatrixSy
     """The change of an equation's value for a change of one symbol in it; None where none is known."""
     number = equation.value.number if isinstance(equation.value, Scalar) else None
     if isinstance(number, Trace):
-        inner = Equation(MatrixSymbol("inside", *number.arg.shape), number.arg, "", "")
+        inner = Equation(MatrixSymbol("of the trace", *number.arg.shape), number.arg, "", "")
         change = differential(inner, variable, variation)
         return None if change is None else Scalar(Trace(change))
     if isinstance(number, MatrixElement):

@@ -1,11 +1,13 @@
 """The activations: their slopes from their definitions, and a figure of what they do to errors."""
 
+import math
+
 import numpy
 from sympy import DiracDelta, Expr, Integer, MatrixExpr, MatrixSymbol, Symbol, diff
 from sympy.core.parameters import distribute
 
 from derive.calculus import between_jumps
-from derive.formulas import NamedFunction, opened
+from derive.formulas import FUNCTIONS, NamedFunction, opened
 from derive.operations import evaluate
 from derive.paper.blocks import Block, Chain, Paragraph, Picture, Section, broken_rows
 from derive.paper.latex import rounded_latex, scalar_latex
@@ -15,6 +17,7 @@ from derive.problems import Network
 from derive.programs import Derivation, Elementwise, Equation, Role, SymbolKind, entry, formula_of
 
 FARTHEST, STEPS_ASIDE = 6, 24  # of the z at which an activation is drawn, and in how many steps to both sides
+VANISHED = 60.0  # where slopes that vanish are next to nothing
 
 
 def slope_sections(network: Network, derivation: Derivation) -> list[Section]:
@@ -76,19 +79,21 @@ def saturation(derivation: Derivation, equation: Equation, name: str) -> tuple[l
     if not isinstance(error, MatrixSymbol):
         return [], []
     step = Equation(derivation.program.notation.made(Role.SLOPE, equation.target), sent, "", "")
-    z = [FARTHEST * count / STEPS_ASIDE for count in range(-STEPS_ASIDE, STEPS_ASIDE + 1)]
-    column = numpy.array(z).reshape(-1, 1)
-    try:
+
+    def at(z: list[float]) -> list[list[float]]:
+        column = numpy.array(z).reshape(-1, 1)
         values = evaluate((equation, step), {Z: column, error: numpy.ones_like(column)})
+        return [[float(value) for value in values[symbol][:, 0]] for symbol in (equation.target, step.target)]
+
+    z = [FARTHEST * count / STEPS_ASIDE for count in range(-STEPS_ASIDE, STEPS_ASIDE + 1)]
+    try:
+        a, slopes = at(z)
     except ValueError:
         return [], []
-    a, slopes = ([float(value) for value in values[symbol][:, 0]] for symbol in (equation.target, step.target))
     touching = [
         Touching(x, y, slope, prose("slopes.reading", z=f"{x:g}", a=f"{y:.4g}", slope=f"{slope:.3g}"))
         for x, y, slope in zip(z, a, slopes, strict=True)
     ]
-    most, ends = max(map(abs, slopes)), [abs(slopes[0]), abs(slopes[-1])]
-    kind = "saturates" if max(ends) < most / 10 else "half" if min(ends) < most / 10 else ""
     figure = plot(
         "slopes",
         prose("slopes.figure", name=name),
@@ -98,10 +103,21 @@ def saturation(derivation: Derivation, equation: Equation, name: str) -> tuple[l
         STEPS_ASIDE + 4,
         prose("slopes.slider"),
     )
+    if name not in FUNCTIONS:  # of which it is not known whether such a slope stays small
+        return [Picture(figure)], []
+    most, ends = max(map(abs, slopes)), [abs(slopes[0]), abs(slopes[-1])]
+    vanish = [abs(slope) < most / 1000 for slope in at([-VANISHED, VANISHED])[1]]
+    kind = "saturates" if all(vanish) else "half" if any(vanish) else ""
     if not kind:
         return [Picture(figure)], []
-    words = prose(f"slopes.{kind}", name=name, most=f"{most:.3g}", end=FARTHEST, there=rounded_latex(max(ends), 2))
+    words = prose(f"slopes.{kind}", name=name, most=f"{most:.3g}", end=FARTHEST, there=rounded_up(max(ends)))
     return [Picture(figure)], [Paragraph(words)]
+
+
+def rounded_up(value: float) -> str:
+    """No less than the value, with two digits."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1) if value else 1
+    return rounded_latex(math.ceil(value / unit) * unit, 2)
 
 
 def is_nested(formula: Expr) -> bool:

@@ -88,12 +88,14 @@ def for_distributions(program: Program, shares: Shares, left: str = "", so: str 
 
 def shares_of(derivation: Derivation) -> list[Shares]:
     columns = [e for e in derivation.program.equations if isinstance(e.value, RowLogSumExp)]
-    return [shares for column in columns if (shares := shares_in(derivation, column))]
+    numbers = [*range(1, len(columns) + 1)] if len(columns) > 1 else [None] * len(columns)
+    found = (shares_in(derivation, *pair) for pair in zip(columns, numbers, strict=True))
+    return [shares for shares in found if shares]
 
 
-def shares_in(derivation: Derivation, column: Equation) -> Shares | None:
+def shares_in(derivation: Derivation, column: Equation, number: int | None) -> Shares | None:
     program, Z, M = derivation.program, column.value.args[0], column.target
-    P, wide = MatrixSymbol(program.notation.numbered("P"), *Z.shape), repeated(M, Z.shape)
+    P, wide = MatrixSymbol(program.notation.numbered("P", number), *Z.shape), repeated(M, Z.shape)
     if P.name in {symbol.name for symbol in (*program.inputs, *(e.target for e in derivation.equations))}:
         return None
     share = exp(entry(Z) - entry(wide))

@@ -196,12 +196,15 @@ def by_hand(
         losses.append(evaluate(program.equations, {**inputs, weights: moved})[program.output].item())
     slope = (losses[0] - losses[1]) / (2 * NUDGE)
     result, slope_text = (significant_latex(array([[number]]), shown) for number in (gradient[j, k], slope))
+    power = math.floor(math.log10(abs(slope))) if slope else 0
+    above, below = (f"{loss:.{shown + 5 - min(power, 0)}f}" for loss in losses)
+    below = f"({below})" if losses[1] < 0 else below
     left_hand = writer_of(program, step).symbol(step.target.name, f"{j + 1}", f"{k + 1}")
     return [
         Paragraph(prose("numbers.hand", step=derivation.labels[step.target])),
         Chain((*broken_rows(left_hand, " + ".join(products), "", ""), Row("", result, "", ""))),
         Paragraph(prose("numbers.quotient", nudge=NUDGE)),
-        Display(rf"\frac{{{losses[0]:.{shown + 5}f} - {losses[1]:.{shown + 5}f}}}{{2 \cdot {NUDGE}}} = {slope_text}"),
+        Display(rf"\frac{{{above} - {below}}}{{2 \cdot {NUDGE}}} = {slope_text}"),
         Paragraph(prose("numbers.autograd")),
     ]
 

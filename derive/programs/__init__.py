@@ -44,6 +44,7 @@ from derive.programs.notation import (
     is_number,
     ordered_terms,
     subtracted,
+    unused,
 )
 from derive.programs.parts import all_in_parts, has_entry, in_parts, part_of, readable
 from derive.programs.program import (
@@ -117,5 +118,6 @@ __all__ = [
     "symbol_for",
     "times",
     "transposed",
+    "unused",
     "weighted",
 ]

@@ -5,6 +5,7 @@ a network; `PLAIN` that of a matrix expression, whose names belong to the person
 """
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from itertools import chain, count, islice, product
@@ -12,7 +13,7 @@ from string import ascii_lowercase
 from typing import ClassVar
 from unicodedata import lookup
 
-from sympy import Add, Expr, MatrixSymbol, Mul, Pow, Symbol
+from sympy import Add, Basic, Expr, MatrixSymbol, Mul, Pow, Symbol
 
 
 class SymbolKind(Enum):
@@ -196,26 +197,28 @@ class Notation:
         if role is not None:
             return (MADE_IN_LINE if in_line else ROLE_TEX)[role].format(self.latex(other, in_line, bold))
         letters, index = self.sign(name)
+        if letters == LOSS and not bold and name in self.taken:
+            letters = rf"\mathrm{{{LOSS}}}"
         return (rf"\boldsymbol{{{letters}}}" if bold else letters) + (f"_{{{index}}}" if index else "")
 
     def sign(self, name: str) -> tuple[str, str]:
         """The letters of a symbol in LaTeX, without bold, and its index."""
         stem, index = self.stem(name)
-        if stem in GREEK:
+        if stem in GREEK and stem != "pi":
             return rf"\{stem}", index
         return stem if len(stem) == 1 else rf"\mathrm{{{stem}}}".replace("_", r"\_"), index
 
     def stem(self, name: str) -> tuple[str, str]:
         """What a symbol is called on pages, a letter, a Greek letter's name or a word, and its index.
 
-        Raises ValueError for a name that is no plain identifier: in LaTeX it could be a command.
+        All of the name is a word where another input, or an identity, would be called the same.
         """
-        if name == OUTPUT and self.taken.isdisjoint((OUTPUT, LOSS)):
+        if name == OUTPUT and OUTPUT not in self.taken:
             return LOSS, ""
-        match = re.fullmatch(r"([A-Za-z][A-Za-z0-9_]*?)_?(\d*)", name, re.ASCII)
-        if match is None:
-            raise ValueError(f"{name!r}: a name on a page must be letters, digits and underscores, as W1")
-        return ("lambda" if match[1] in LAMBDAS else match[1]), match[2]
+        stem, index = parted(name)
+        others = {part for other in self.taken if other != name for part in (parted(other), (other, ""))}
+        clash = (stem == "I" and index) or (f"{stem}{index}" != name and (stem, index) in others)
+        return (name, "") if clash else (stem, index)
 
     def meaning(self, name: str) -> str:
         """What a symbol is, and what is said of it beside."""
@@ -307,8 +310,25 @@ class NetworkNotation(Notation):
         return row.family.letter, row.written("", relative)
 
 
+def parted(name: str) -> tuple[str, str]:
+    """The letters of a name and the number behind them.
+
+    Raises ValueError for a name that is no plain identifier: in LaTeX it could be a command.
+    """
+    match = re.fullmatch(r"([A-Za-z][A-Za-z0-9_]*?)_?(\d*)", name, re.ASCII)
+    if match is None:
+        raise ValueError(f"{name!r}: a name on a page must be letters, digits and underscores, as W1")
+    return ("lambda" if match[1] in LAMBDAS else match[1]), match[2]
+
+
 PLAIN = Notation()
 NETWORK = NetworkNotation()
+
+
+def unused(names: Iterable[str], taken: Iterable[Basic]) -> Iterator[str]:
+    """Those of the names that none of these symbols has."""
+    found = {getattr(symbol, "name", None) for symbol in taken}
+    return (name for name in names if name not in found)
 
 
 def is_number(expr: Expr) -> bool:

@@ -1,9 +1,11 @@
 """Matrix expressions as text to read: functions of entries by their names, sums by their words, .* entry by entry."""
 
 from collections.abc import Iterable
+from itertools import count
 
 from sympy import (
     Add,
+    Basic,
     DiagMatrix,
     DiagonalMatrix,
     DiagonalOf,
@@ -46,10 +48,21 @@ from sympy.printing.str import StrPrinter
 from derive.programs.coefficients import flat, is_total, rational, sum_in, with_fewer_signs, with_root_below
 from derive.programs.forms import chain, flat_product, transposed
 from derive.programs.nodes import Elementwise, RowSoftmax
+from derive.programs.notation import unused
 
 
 class TextPrinter(StrPrinter):
-    """Prints as SymPy does, but for what SymPy has no short word for."""
+    """Prints as SymPy does, but for what SymPy has no short word for; the identity by a name that no matrix has."""
+
+    def __init__(self, identity: str) -> None:
+        super().__init__()
+        self.identity = identity
+
+    def _print_Identity(self, expr: Identity) -> str:
+        return self.identity
+
+    def _print_Exp1(self, expr: Expr) -> str:
+        return "exp(1)"
 
     def _print_OneMatrix(self, expr: OneMatrix) -> str:
         return f"ones({self._print(expr.shape[0])}, {self._print(expr.shape[1])})"
@@ -99,7 +112,7 @@ class TextPrinter(StrPrinter):
         above, below = fraction(rest, exact=True)
         above, whole = with_root_below(above, Integer(number.q))
         parts = [str(number.p)] * (number.p != 1) + [self.number(above)] * (above != 1)
-        text = "*".join([*parts, *filter(None, [self.factors_of(factors)])]) or ("I" if factors else "1")
+        text = "*".join([*parts, *filter(None, [self.factors_of(factors)])]) or (self.identity if factors else "1")
         below = Mul(whole, below, evaluate=not below.is_Add or whole == 1)
         return sign, text if below == 1 else f"{text}/{self.number(below, strict=True)}"
 
@@ -167,7 +180,7 @@ class TextPrinter(StrPrinter):
         return f"diag({self._print(expr.args[0])})"
 
     def _print_DiagonalMatrix(self, expr: DiagonalMatrix) -> str:
-        return f"I .* {self.parenthesize(expr.arg, PRECEDENCE['Mul'], strict=True)}"
+        return f"{self.identity} .* {self.parenthesize(expr.arg, PRECEDENCE['Mul'], strict=True)}"
 
     def _print_DiagonalOf(self, expr: DiagonalOf) -> str:
         return f"diagonal({self._print(expr.arg)})"
@@ -200,10 +213,14 @@ class TextPrinter(StrPrinter):
         """
         mask = condition_of(formula)
         if mask is not None and is_short_in_full(mask, operands):
-            return f"({EntriesPrinter(operands).doprint(mask)})"
+            return f"({EntriesPrinter(operands, self.identity).doprint(mask)})"
         if is_short_in_full(formula, operands):
-            return EntriesPrinter(operands).doprint(formula)
-        names = {letter: Symbol("t") if isinstance(letter, Dummy) else letter for letter in operands}
+            return EntriesPrinter(operands, self.identity).doprint(formula)
+        names: dict[Expr, Symbol] = {}
+        for letter in operands:
+            own, others = "t" if isinstance(letter, Dummy) else letter.name, formula.free_symbols.difference(operands)
+            name = next(unused((f"t{n}" if n else own for n in count()), {*others, *names.values()}))
+            names[letter] = Symbol(name, **letter.assumptions0)
         letters = ", ".join(map(str, names.values()))
         body = self._print(formula.xreplace(names))
         return f"apply({letters} -> {body}, {', '.join(map(self._print, operands.values()))})"
@@ -212,8 +229,8 @@ class TextPrinter(StrPrinter):
 class EntriesPrinter(TextPrinter):
     """A formula over entries, with matrices in the place of its letters: numbers are added to every entry."""
 
-    def __init__(self, operands: dict[Expr, Expr]) -> None:
-        super().__init__()
+    def __init__(self, operands: dict[Expr, Expr], identity: str) -> None:
+        super().__init__(identity)
         self.operands = operands
 
     def has_matrix(self, formula: Expr) -> bool:
@@ -223,7 +240,7 @@ class EntriesPrinter(TextPrinter):
         return self._print_Symbol(expr)
 
     def _print_Symbol(self, expr: Symbol) -> str:
-        return TextPrinter()._print(self.operands[expr]) if expr in self.operands else str(expr)
+        return TextPrinter(self.identity)._print(self.operands[expr]) if expr in self.operands else str(expr)
 
     def _print_Function(self, expr: Expr) -> str:
         return f"{expr.func.__name__}({', '.join(map(self._print, expr.args))})"
@@ -260,7 +277,7 @@ class EntriesPrinter(TextPrinter):
 
     def parenthesize(self, item: Expr, level: int, strict: bool = False) -> str:
         if item in self.operands:
-            return TextPrinter().parenthesize(self.operands[item], level, strict)
+            return TextPrinter(self.identity).parenthesize(self.operands[item], level, strict)
         own = PRECEDENCE["Mul"] if item.is_Pow and item.exp.could_extract_minus_sign() else binding_with_roots(item)
         return in_brackets(self._print(item), own, level, strict)
 
@@ -376,5 +393,6 @@ def bars(matrix: MatrixExpr) -> int:
     return sum(isinstance(part, Transpose) for part in preorder_traversal(matrix))
 
 
-def as_text(expr: Expr) -> str:
-    return TextPrinter().doprint(expr)
+def as_text(expr: Expr, beside: Iterable[Basic] = ()) -> str:
+    """The expression as text; `beside` are symbols that stand near it."""
+    return TextPrinter(next(unused(("I", "eye"), [*expr.free_symbols, *beside]), "identity")).doprint(expr)

@@ -103,7 +103,7 @@ def is_written_out(expr: Basic) -> bool:
 def numbered_places(entry: MatrixElement) -> Iterator[tuple[int, tuple[int, int]]]:
     """Which of its two places are numbers along more than one row or column, and the length and the number of each."""
     for side, (place, size) in enumerate(zip((entry.i, entry.j), entry.parent.shape, strict=True)):
-        if sympify(place).is_Integer and size.is_Integer and size > 1:
+        if sympify(place).is_Integer and sympify(size).is_Integer and size > 1:
             yield side, (int(size), int(place))
 
 

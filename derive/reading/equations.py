@@ -82,9 +82,11 @@ class Equations(Names):
 
     def fresh(self, stem: str) -> str:
         """A name that no symbol has, in code or on a page: the stem, or with a number."""
-        taken = {PLAIN.latex(s.name) for s in (*self.original, *self.known.values(), *self.sizes.values())}
+        pages = Notation(frozenset(symbol.name for symbol in self.original))
+        taken = {pages.latex(s.name, bold=False) for s in (*self.original, *self.known.values(), *self.sizes.values())}
         numbers = [*[None][: len(stem) - 1], *range(1, len(taken) + 2)]
-        return next(name for n in numbers if PLAIN.latex(name := self.notation.numbered(stem, n)) not in taken)
+        names = (self.notation.numbered(stem, n) for n in numbers)
+        return next(name for name in names if pages.latex(name, bold=False) not in taken)
 
     def number(self, value: Expr) -> Expr:
         """A trace, determinant or entry as an equation of its own."""

@@ -522,6 +522,19 @@ def test_a_name_of_an_input_is_just_a_name(word):
             close(mine, by_autograd(loss, variable, given))
 
 
+def test_a_number_may_be_called_as_the_letters_of_a_formula():
+    (u0, u1), (named, y) = symbols("u0 u1", real=True), (MatrixSymbol(name, 2, 3) for name in "Ay")
+    loss = total(apply(lambda u, t: u0 * u + exp(u1 * u * t) / (1 + u0 * u**2 + t**2), named, y))
+    derived = derivation(loss, [named, u0])
+    given = {s: torch.rand(s.shape if s in (named, y) else (), dtype=torch.float64) for s in (u0, u1, named, y)}
+    leaves = {s: tensor.clone().requires_grad_() for s, tensor in given.items()}
+    a, b, first, second = (leaves[s] for s in (named, y, u0, u1))
+    expected = (first * a + torch.exp(second * a * b) / (1 + first * a**2 + b**2)).sum()
+    for variable, wanted in zip((named, u0), torch.autograd.grad(expected, [a, first]), strict=True):
+        close(getattr(computed(derived, **{s.name: tensor for s, tensor in given.items()})[1], variable.name), wanted)
+        close(torch.as_tensor(value(derived.gradients[variable], given)), wanted)
+
+
 @pytest.mark.parametrize("word", ["exp1", "exp_z", "sigmoid2", "sigmoid_"])
 def test_an_input_that_is_called_as_a_part_of_a_network_is_computed_as_any_other(word):
     """Values of exp that a formula is made of are multiplied first; that is no matter of what an input is called."""

@@ -38,10 +38,12 @@ class Reading:
             if re.fullmatch(r"B\d+", section.anchor):
                 self.read_step(section)
         for section in sections:
-            if section.anchor in ("result", "together", "closed-forms"):
+            if section.anchor in ("result", "softmax", "together", "closed-forms"):
                 for left, right in equations_of(section, (Chain, Boxed, Broken), self.holds):
-                    if left == r"\boldsymbol{P}":  # a name that only sums up
-                        self.values["P"] = compute(right, self.values)
+                    if left.startswith(r"\frac{\partial P"):
+                        continue
+                    if left.startswith(r"\boldsymbol{P}"):  # a name that only sums up
+                        self.values.setdefault(name(left)[0], compute(right, self.values))
                     self.same(compute(left, self.values), compute(right, self.values), f"{left} = {right}")
             if re.fullmatch(r"R\d+", section.anchor):
                 self.read_rule(section)

@@ -190,7 +190,7 @@ WORDS = {
     "diag": of_matrix(lambda a: torch.diag(a.flatten())),
     "KroneckerProduct": lambda *parts: functools.reduce(of_matrix(torch.kron), parts),
     "Matrix": blocks,
-    "I": Part(1, is_identity=True),
+    **dict.fromkeys(("I", "eye"), Part(1, is_identity=True)),
     "True": 1,
 }
 

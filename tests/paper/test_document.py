@@ -203,7 +203,8 @@ def test_every_printed_digit_is_autograds(network):
     (_, products), (_, total) = equations_in(by_hand)
     digits = len(total.partition(".")[2])
     assert f"{compute(products, {}):.{digits}f}" == total == f"{largest:.{digits}f}"
-    assert quotient.endswith(f"= {total}")
+    assert quotient.endswith(f"= {total}") and "- -" not in quotient
+    assert f"{compute(quotient.partition(' = ')[0], {}):.{digits}f}" == total
 
 
 def printed_numbers(tex: str) -> tuple[list[str], int]:

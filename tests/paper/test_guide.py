@@ -200,3 +200,26 @@ def test_the_page_says_which_widths_are_equal(skip, words):
         text = " ".join(t for b in section.blocks for t in (getattr(b, "text", ""), *getattr(b, "items", ())))
         assert all(word in text for word in words)
         assert ("also added" in text) == bool(skip)
+
+
+SLOPES = {
+    "sigmoid": torch.sigmoid,
+    "softsign": torch.nn.functional.softsign,
+    "leaky_relu": torch.nn.functional.leaky_relu,
+    "silu": torch.nn.functional.silu,
+    "sin(z/4)": lambda z: torch.sin(z / 4),
+    "tanh(9*z - 1)": lambda z: torch.tanh(9 * z - 1),
+}
+
+
+@pytest.mark.parametrize("name", SLOPES)
+def test_what_is_said_of_a_slope_holds_far_from_0(name):
+    z = torch.linspace(-200, 200, 400_001, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(SLOPES[name](z).sum(), z)
+    size, far = slope.abs(), z.abs() >= 6
+    text = words_of(section_of(Network((2, 3, 1), name), "slopes"))
+    said = re.search(r"at most ([\d.]+), and no more than \$([\d.]+)\$ from \$z = 6\$ on", text)
+    one_side = "On one side the slope" in text
+    assert (said is not None, one_side) == (name in ("sigmoid", "softsign"), name == "silu")
+    assert said is None or (size.max() <= float(said[1]) and size[far].max() <= float(said[2]))
+    assert not one_side or size[z < -20].max() < 1e-6

@@ -43,6 +43,7 @@ S, x, t, s = MatrixSymbol("S", n, n), MatrixSymbol("x", n, 1), MatrixSymbol("t",
 four_by_three = MatrixSymbol("X", 4, 3)
 NAMES = ("diff_X", "dot_X", "grad_W", "W", "Delta3", "M", "M_1", "value", "lambda", "ctx", "G", "F", "V", "L", "i", "k")
 NAMED = [MatrixSymbol(name, n, n) for name in NAMES]
+HALF, UNDER = Rational(1, 2), [MatrixSymbol(name, n, n) for name in ("W1", "W_1", "W_1_")]
 value = MatrixSymbol("value", n, n)
 ones = BlockMatrix([[S, OneMatrix(n, 1)], [OneMatrix(k, n), OneMatrix(k, 1)]])
 EXPRESSIONS = {
@@ -63,11 +64,16 @@ EXPRESSIONS = {
     "bias": (total((X * S + OneMatrix(m, 1) * t).applyfunc(tanh)), [X, S, t]),
     "quadratic form": (x.T * S.inv() * x, [x, S]),
     "cubes of distances": (total(apply(lambda u, w: Abs(u - w) ** 3, A, B)), [A, B]),
-    "branches": (total(apply(lambda u: Piecewise((u**2, u < Rational(1, 2)), (exp(u), True)), A * S)), [A, S]),
-    "larger of two": (total(apply(lambda u: Max(u, Rational(1, 2)), A * S)), [A, S]),
+    "branches": (total(apply(lambda u: Piecewise((u**2, u < HALF), (exp(u), True)), A * S)), [A, S]),
+    "larger of two": (total(apply(lambda u: Max(u, HALF), A * S)), [A, S]),
     "inverse of a product": (Trace((X.T * X).inv() * S), [X, S]),
     "diagonal": (Trace(S * DiagMatrix(x) * S.T), [x, S]),
     "an input called value": (Trace(value.T * S * value), [value]),
+    "a matrix called G": (total(HadamardPower(NAMED[10] * X.T * X, 2)), [NAMED[10], X]),
+    "names that differ in a line below": (s**2 * Trace(UNDER[0] * UNDER[1] * UNDER[2]), UNDER),
+    "branches beside a matrix": (Piecewise((s**2 * S[0, 0], s > HALF / 9), (S[0, 0], True)) * Trace(S), [s, S]),
+    "larger of two numbers": (Max(s, HALF / 9) * total(X), [s, X]),
+    "two softmaxes": (total(softmax(X)[0:1, 0:2] * softmax(S)[0:2, 0:1]), [X, S]),
     "entries": (S[0, 1] * total(X) ** 2 / S[1, 1], [S, X]),
     "names": (
         total(HadamardPower(NAMED[0] * NAMED[2] * NAMED[3], 2))

@@ -2,7 +2,21 @@
 
 import pytest
 import torch
-from sympy import HadamardPower, MatMul, MatPow, MatrixSymbol, OneMatrix, Symbol, Trace
+from sympy import (
+    Determinant,
+    Dummy,
+    HadamardPower,
+    Identity,
+    Lambda,
+    MatMul,
+    MatPow,
+    MatrixSymbol,
+    OneMatrix,
+    Piecewise,
+    Symbol,
+    Trace,
+    exp,
+)
 
 from derive.programs import as_text
 from tests.helpers.expressions import Draw, draw_inputs
@@ -44,7 +58,8 @@ def test_the_text_of_any_expression_is_worth_what_it_is(first):
 
 
 x, A, B, S = (MatrixSymbol(name, *shape) for name, shape in zip("xABS", ((3, 1), (2, 3), (3, 2), (3, 3)), strict=True))
-ones = OneMatrix
+ones, eye, image = OneMatrix, Identity(3), MatrixSymbol("I", 3, 3)
+t, d = Symbol("t", real=True), Dummy(real=True)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +76,13 @@ ones = OneMatrix
         (Trace(HadamardPower(S.T, 2)), "tr(S.T.^2)"),
         (Trace(HadamardPower(S.inv(), 2)), "tr((S**(-1)).^2)"),
         (Trace(MatPow(HadamardPower(S, 2), 3)), "tr((S.^2)**3)"),
+        (Trace((t * eye + image) ** 2), "tr((t*eye + I)**2)"),
+        (Determinant(eye + image.T * image), "det(I.T*I + eye)"),
+        (
+            Trace(S.applyfunc(Lambda(d, Piecewise((t * d, d > t), (d, True))))),
+            "tr(apply(t1 -> Piecewise((t*t1, t < t1), (t1, True)), S))",
+        ),
+        (exp(1) * t, "exp(1)*t"),
     ],
 )
 def test_sums_of_entries_and_powers_of_them(loss, text):

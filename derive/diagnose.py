@@ -120,9 +120,10 @@ def table(doctor: Diagnostician, folder: Path, turned: bool) -> int:
             statuses.append(2)
             continue
         right = sum(verdict.right for verdict in diagnosis.verdicts)
-        verdict = "agrees" if diagnosis.agrees else "differs"
-        rows.writerow((path.name, verdict, right, len(diagnosis.verdicts), diagnosis.summary))
-        statuses.append(0 if diagnosis.agrees else 1)
+        verdict = "differs" if not diagnosis.agrees else "incomplete" if diagnosis.missing else "agrees"
+        count = len(diagnosis.verdicts) + len(diagnosis.missing)
+        rows.writerow((path.name, verdict, right, count, diagnosis.summary))
+        statuses.append(0 if verdict == "agrees" else 1)
     return max(statuses)
 
 

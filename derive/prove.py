@@ -22,7 +22,7 @@ from derive.proof import Certificate, NotProved, TooWide, check_imports, prove, 
 
 SECONDS_OF_PROOF = 3600  # seconds of work; what is emitted takes minutes at most
 NARROW = 3  # units of a layer of a twin, at most
-PROVED = ("backward.py", "fast.py")  # files whose functions are compared with the twin's
+PROVED = "backward.py"  # whose functions are compared with the twin's: lines of other files have widths in them
 
 
 def twin_of(network: Network) -> Network:
@@ -34,7 +34,7 @@ def twin_of(network: Network) -> Network:
 
 
 def prove_twin(folder: Path, network: Network, seconds: float) -> tuple[Certificate, str]:
-    """The certificate of the twin, and in words what the package shares with it.
+    """The certificate of the twin, which says whose it is, and in words what the package shares with it.
 
     Raises NotProved where the package is not what is derived for its network, or shares nothing.
     """
@@ -50,15 +50,15 @@ def prove_twin(folder: Path, network: Network, seconds: float) -> tuple[Certific
         narrow = render(twin)
         write_package(package, narrow)
         certificate = prove(package, seconds)
-    shared = {name: in_common(files[name], narrow[name]) for name in PROVED if name in files}
-    same = [f"{name}: {', '.join(found)}" for name, found in shared.items() if found]
+    same = in_common(files[PROVED], narrow[PROVED])
     if not same:
         raise NotProved(f"{folder}: no function is the same as in the narrow {'-'.join(map(str, twin.layers))}")
-    sizes = "-".join(map(str, twin.layers))
-    return certificate, (
+    of = {"package": folder.resolve().name, "network": network.spec(), "same": {PROVED: same}}
+    return replace(certificate, about={**certificate.about, "twin_of": of}), (
         f"{one_line(str(folder))}: {network}: {network.entries} weights and biases are more than the {MOST_PROVED} "
-        "that can be compared one by one. It is word for word what is derived, and these functions are, to the letter, "
-        f"those of the narrow twin {sizes}, which is proved below. {'; '.join(same)}."
+        f"that can be compared one by one. It is word for word what is derived, and these functions of {PROVED} are, "
+        f"to the letter, those of the narrow twin {'-'.join(map(str, twin.layers))}, which is proved below: "
+        f"{', '.join(same)}. Lines of the other files have widths in them, and are proved of the twin's alone."
     )
 
 

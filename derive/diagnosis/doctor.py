@@ -64,7 +64,8 @@ class Doctor:
         )
         if not found and not all(search.right.values()):
             notes += self.where(search)
-        return Diagnosis(verdicts, tuple(map(self.explained, groups)), tuple(notes), apart)
+        missing = tuple(self.header(name) for name in self.point.gradients if name not in search.right)
+        return Diagnosis(verdicts, tuple(map(self.explained, groups)), tuple(notes), apart, missing)
 
     def rows_fit(self, search: Search, name: str, trial: SlipTrial) -> bool:
         """Whether the numbers of each row are what the slip, or no slip, makes of that row."""

@@ -55,23 +55,32 @@ class Explanation:
 class Diagnosis:
     """What was found: a verdict a gradient, the slips that give the numbers, and where there are none, what is known.
 
-    Of several explanations each gives all of the numbers; `apart` is a point, in TOML, at which they differ.
+    Of several explanations each gives all of the numbers; `apart` is a point, in TOML, at which they differ. Of what is
+    `missing` nothing was given.
     """
 
     verdicts: tuple[GradientVerdict, ...]
     explanations: tuple[Explanation, ...] = ()
     notes: tuple[str, ...] = ()
     apart: str = ""
+    missing: tuple[str, ...] = ()
 
     @property
     def agrees(self) -> bool:
+        """Whether what is there does."""
         return all(verdict.right for verdict in self.verdicts)
+
+    @property
+    def agreement(self) -> str:
+        """In words, where what is there agrees."""
+        missing = f"{', '.join(self.missing)} {'are' if len(self.missing) > 1 else 'is'} missing"
+        return f"what is there agrees; {missing}" if self.missing else "all gradients agree"
 
     @property
     def summary(self) -> str:
         """In a line."""
         if self.agrees:
-            return "all gradients agree"
+            return self.agreement
         if self.explanations:
             ways = (" and ".join(words_in_a_line(e)) for e in self.explanations[:MOST_SHOWN])
             return " or ".join(dict.fromkeys(ways))
@@ -82,7 +91,7 @@ class Diagnosis:
         widths = [max(len(v.name) for v in self.verdicts), max(len(dimensions(v.shape)) for v in self.verdicts)]
         text = [f"{v.name:<{widths[0]}}  {dimensions(v.shape):<{widths[1]}}  {v.words}" for v in self.verdicts]
         if self.agrees:
-            return "\n".join([*text, *self.notes, "all gradients agree"])
+            return "\n".join([*text, *self.notes, self.agreement])
         count = len(self.explanations)
         if count == 1:
             text += ["", str(self.explanations[0]), "It gives all of these numbers, to each digit that is written."]

@@ -248,6 +248,7 @@ def test_a_folder_is_a_table(tmp_path, capsys):
     for name, slips in {"a": [], "b": [("transposed", 2)], "c": [("slope twice", 2)]}.items():
         (tmp_path / f"{name}.dat").write_text(dat.format_dat(gradients(*slips)))
     (tmp_path / "d.dat").write_text("dLdw1 [1, oops]")
+    (tmp_path / "e.dat").write_text((tmp_path / "a.dat").read_text().partition("dLdb3")[0])
     (tmp_path / "notes.txt").write_text("not read")
     status, out, err = diagnosed(capsys, tmp_path, "--table")
     assert (status, err) == (2, "")
@@ -258,7 +259,9 @@ def test_a_folder_is_a_table(tmp_path, capsys):
         ["b.dat", "differs", "5", "6"],
         ["c.dat", "differs", "2", "6"],
         ["d.dat", "unreadable", "", ""],
+        ["e.dat", "incomplete", "3", "6"],
     ]
+    assert rows[5][4] == "what is there agrees; dLdb1, dLdb2, dLdb3 are missing"
     assert rows[2][4] == "B6 it is transposed" and rows[3][4] == "B5 the slope of sigmoid is multiplied twice"
     assert "oops" in rows[4][4]
     (tmp_path / "d.dat").unlink()

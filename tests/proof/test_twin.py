@@ -1,5 +1,6 @@
 """Of a network that is too wide for its proof a narrow twin is proved, and what the two share is said."""
 
+import json
 import re
 
 import pytest
@@ -23,9 +24,19 @@ def test_the_twin_is_proved_and_what_is_shared_is_named(package, capsys):
     assert prove.main([str(package)]) == 0
     said = capsys.readouterr().out
     assert "21 weights and biases are more than the 15" in said
-    assert re.search(r"backward\.py: [^;]*value_and_grad[^;]*; fast\.py: [^.]*value_and_grad", said)
+    assert re.search(
+        r"functions of backward\.py are, [^:]*: forward, value_and_grad, .*hvp.*\. Lines of the other", said
+    )
     assert "proved: the package twin, 2-3-1, tanh" in said
     assert "network.c" not in said.partition("proved: the package")[0]
+
+
+def test_for_machines_too_it_is_the_certificate_of_a_twin(package, capsys):
+    assert prove.main([str(package), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["network"]["layers"] == [2, 3, 1]
+    assert found["twin_of"]["network"]["layers"] == [2, 5, 1] and found["twin_of"]["package"] == "wide"
+    assert "hvp" in found["twin_of"]["same"]["backward.py"]
 
 
 EDITS = {

@@ -70,8 +70,8 @@ def difference_quotients(
 
     `largest` is max |a - d| / (|a| + |d|), as CS231n has it, `in norm` ||a - d|| / (||a|| + ||d||), which decides.
     Also a line for each kink, an entry whose slopes from left and right differ, and which is left out of both; and
-    whether all agree, but for those that are noise, as their quotients move with the nudge. Raises ValueError where
-    there are more than 200,000 entries.
+    whether all agree, but for those that are noise, as their quotients move with the nudge or are less than the loss is
+    rounded by. Raises ValueError where there are more than 200,000 entries.
     """
     entries = sum(p.numel() for p in parameters)
     if entries > MOST_ENTRIES:
@@ -91,12 +91,13 @@ def difference_quotients(
         norm = float(difference.norm() / (a.norm() + d.norm() + tiny))
         largest = (difference / (a.abs() + d.abs()).clamp_min(tiny)).amax() if len(a) else 0.0
         rounding = 64 * torch.finfo(a.dtype).eps * (1 + abs(float(loss))) / NUDGE * len(a) ** 0.5
-        verdict = "ok" if norm <= SHARP or float(difference.norm()) <= rounding else "WRONG"
+        off, seen = float(difference.norm()), NOISE * float(d.norm())
+        verdict = "ok" if norm <= SHARP or off <= min(rounding, seen) else "WRONG"
         if verdict == "WRONG":
             again = quotients_of(name, parameters, x, y, loss, 4 * NUDGE).quotients[smooth]
             noise = float((again - d).norm())
-            if float(difference.norm()) <= 4 * noise:
-                verdict = "ok" if noise <= NOISE * float(d.norm()) else "noise"
+            if off <= max(rounding, 4 * noise):
+                verdict = "ok" if noise <= seen and off <= 4 * noise else "noise"
         agree = agree and verdict != "WRONG"
         numbers = (f"{float(n):.3g}" for n in (difference.amax() if len(a) else 0.0, largest, norm))
         rows.append((f"dLd{name.lower()}", str(gradient.numel()), *numbers, verdict))

@@ -321,6 +321,25 @@ def test_difference_quotients_notice_a_wrong_gradient_and_name_kinks(emitted, mo
     assert "--difference: 13 weights and biases, at most 3" in capsys.readouterr().err
 
 
+def test_gradients_that_are_less_than_rounding_of_the_loss_are_noise(emitted, monkeypatch, here, capsys):
+    run, show, backward = (emitted(Network((2, 3, 1), "tanh"), name) for name in ("run", "show", "backward"))
+    right, (parameters, x, y) = backward.value_and_grad, run.sample(4, 5, torch.float64)
+    for small, verdicts in ((1e-3, ("ok", "WRONG")), (1e-10, ("noise", "noise"))):
+        parameters.W2[:] = small
+        for times, verdict in zip((1, 3), verdicts, strict=True):
+
+            def wrong(*arguments, times=times):
+                loss, gradient = right(*arguments)
+                return loss, gradient._replace(W1=gradient.W1 * times)
+
+            monkeypatch.setattr(show, "value_and_grad", wrong)
+            assert show.difference_quotients("out x in", parameters, x, y)[0][1][-1] == verdict
+    weights = emitted(Network((2, 3, 1), "tanh"), "weights")
+    weights.save(here / "w.pt", parameters)
+    assert run.main(["--weights", "w.pt", "--dtype", "float64", "--difference", "--force"]) == 0
+    assert "difference quotients agree, but for what is noise\n" in capsys.readouterr().out
+
+
 def test_everything_is_shown_and_not_shortened(emitted, here, capsys):
     run = emitted(Network(), "run")
     assert run.main(["--print", "--points", "200", "--force"]) == 0

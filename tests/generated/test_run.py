@@ -144,6 +144,7 @@ def test_what_noise_allows_is_said_where_it_is_half_of_the_digits(dtype):
     for off, move, verdict in cases:
         table, agree = run.compare({"a": r + r.dtype.type(off)}, {"a": r}, None, {"a": r}, {"a": 0 * r + move})
         assert (table.split()[-1], agree) == (verdict, verdict != "WRONG")
+        assert run.but_for_noise(table) == ", but for what is noise" * (verdict == "noise")
     drawn = 3, 50, dtype, (), "cpu", 50
     for own, g in zip(reference.noise(*drawn), reference.gradients(*drawn), strict=True):
         assert own.shape == g.shape and eps / 4 < own.max() / g.abs().max() < 64 * eps

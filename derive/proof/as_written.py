@@ -1,6 +1,7 @@
 """What of a package is as it was written, so that what is proved is what Python runs."""
 
 import ast
+import sys
 from collections.abc import Callable, Container, Iterator
 from itertools import zip_longest
 from pathlib import Path
@@ -13,7 +14,7 @@ from derive.proof.grammar import DERIVED_METHODS
 
 SOURCES = tuple(name for name in (*TARGETS, *ON_DEMAND) if name.endswith((".py", ".c", ".h")))
 AS_EMITTED = "word for word what is emitted, whose words tests hold, and not proved here"
-IMPORTED = ("torch", "numpy", "math", "collections", "itertools", "typing")  # by sources of the build
+IMPORTED = ("torch", "numpy", *sorted(sys.stdlib_module_names))  # by sources of the build, and by what they import
 OF_NO_BUILD = "not of the build, and nothing is shown of it"
 
 

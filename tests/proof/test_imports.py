@@ -118,10 +118,11 @@ def test_what_python_itself_compiles_is_no_reason_to_refuse(folder, capsys):
     assert build.main(["--check", "--layers", "1-1", "--out", str(folder)]) == 0, capsys.readouterr().out
 
 
-def test_a_torch_beside_the_package_is_refused(folder, capsys):
-    (folder.parent / "torch.py").write_text("")
+@pytest.mark.parametrize("name", ["torch", "functools", "ctypes"])
+def test_what_torch_or_a_module_of_the_standard_library_is_called_is_refused_beside_the_package(name, folder, capsys):
+    (folder.parent / f"{name}.py").write_text("")
     assert prove.main([str(folder)]) == 1
-    assert "torch.py: Python would import it in the place of torch; rename it" in capsys.readouterr().err
+    assert f"{name}.py: Python would import it in the place of {name}; rename it" in capsys.readouterr().err
 
 
 def test_what_is_compiled_is_looked_for_where_python_puts_it_by_itself(folder, capsys, monkeypatch, tmp_path):

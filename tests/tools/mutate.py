@@ -239,15 +239,16 @@ def meet(changed: set[str], files: list[str], seconds: dict[str, float]) -> str:
 
 def able(mutant: Mutant, tests: dict[str, dict[str, Any]]) -> list[str]:
     """The tests that execute a line of the mutant or start a program of its folder, and where it lies outside of
-    functions, all that are beside such a test.
+    functions, all that are beside such a test; and that which compares what is emitted, some of it word for word.
     """
     folder = mutant.path.partition("/")[0]
 
-    def meets(test: dict[str, Any]) -> bool:
+    def meets(name: str, test: dict[str, Any]) -> bool:
         lines = test["lines"].get(mutant.path, [])
-        return folder in test["starts"] or not set(lines).isdisjoint(mutant.lines or lines)
+        ran = not set(lines).isdisjoint(mutant.lines or lines)
+        return ran or folder in test["starts"] or COMPARING_BYTES in name
 
-    found = [name for name, test in tests.items() if meets(test)]
+    found = [name for name, test in tests.items() if meets(name, test)]
     if mutant.lines is None:
         files = {file_of(name) for name in found}
         found = [name for name in tests if file_of(name) in files]

@@ -45,9 +45,9 @@ from tests.tools.mutants import Mutant, mutants
 ROOT = Path(__file__).parents[2]
 WORK = ROOT / "build" / "mutants"
 FOLDERS = ("derive", "generated")
-COMPARING_BYTES = "test_what_is_committed_is_what_is_derived"  # does not count where emitted modules are mutated
+READING = ("test_what_is_committed_is_what_is_derived", "test_rooms_import_from_below_and_by_their_doors")  # sources
 NEAR = 5  # times sooner a test is met that lies in the room of the same name
-FIRST = 30  # mutants that it counts as having noticed before, for it is quick and sees all that is emitted
+FIRST = 30  # mutants that those of READING count as having noticed before, for they are quick and see much
 BUDGET = 200  # seconds of tests that a mutant meets
 ROUNDS = (3, 20, BUDGET)  # those up to each in one process, file by file
 FILE = 200  # seconds of the tests of one file that are known, all of its functions before one with other arguments
@@ -239,20 +239,29 @@ def meet(changed: set[str], files: list[str], seconds: dict[str, float]) -> str:
 
 def able(mutant: Mutant, tests: dict[str, dict[str, Any]]) -> list[str]:
     """The tests that execute a line of the mutant or start a program of its folder, and where it lies outside of
-    functions, all that are beside such a test; and that which compares what is emitted, some of it word for word.
+    functions, all that are beside such a test; of derive/ those, too, that read its sources.
     """
     folder = mutant.path.partition("/")[0]
 
     def meets(name: str, test: dict[str, Any]) -> bool:
         lines = test["lines"].get(mutant.path, [])
-        ran = not set(lines).isdisjoint(mutant.lines or lines)
-        return ran or folder in test["starts"] or COMPARING_BYTES in name
+        return folder in test["starts"] or not set(lines).isdisjoint(mutant.lines or lines) or reads(name)
 
     found = [name for name, test in tests.items() if meets(name, test)]
     if mutant.lines is None:
         files = {file_of(name) for name in found}
         found = [name for name in tests if file_of(name) in files]
-    return [name for name in found if folder == "derive" or COMPARING_BYTES not in name]
+    return [name for name in found if folder == "derive" or not reads(name)]
+
+
+def reads(test: str) -> bool:
+    """Whether it is one of READING."""
+    return any(name in test for name in READING)
+
+
+def words_of(text: str) -> list[str]:
+    """The longer ones, of a test those behind its file."""
+    return re.findall(r"\w{5,}", text.rpartition("::")[2])
 
 
 def file_of(test: str) -> str:
@@ -261,7 +270,7 @@ def file_of(test: str) -> str:
 
 def judged(tree: Path, shares: list[list[Mutant]], tests: dict[str, dict[str, Any]], place: int) -> list[str]:
     """Who killed each mutant of a share."""
-    kills = Counter({name: FIRST for name in tests if COMPARING_BYTES in name})
+    kills = Counter(dict.fromkeys(filter(reads, tests), FIRST))
     sound: set[str] = set()
     verdicts = []
     dependent = importers()
@@ -273,9 +282,9 @@ def judged(tree: Path, shares: list[list[Mutant]], tests: dict[str, dict[str, An
         near = f"tests/{mutant.path.split('/')[1]}/"
         costs = {name: (0.1 + tests[name]["seconds"]) / (1 + kills[name]) for name in able(mutant, tests)}
         best = sorted(costs, key=lambda name, near=near, costs=costs: costs[name] / NEAR ** name.startswith(near))
-        if mutant.lines is None:  # many tests are able: first those whose name says what the line is about
-            about = re.findall(r"\w{5,}", mutant.change.partition(" => ")[0])
-            best.sort(key=lambda name, about=about: not set(about) & set(re.findall(r"\w{5,}", name)))
+        if mutant.lines is None:  # many tests are able: first those near, or whose name says what the line is about
+            about = set(words_of(mutant.change.partition(" => ")[0]))
+            best.sort(key=lambda n, near=near, about=about: not (n.startswith(near) or about & set(words_of(n))))
         until = itertools.accumulate(tests[name]["seconds"] for name in best)
         rounds: list[dict[str, dict[str, float]]] = [{} for _ in ROUNDS]  # of each, its files
         for name, sum_ in zip(best, until, strict=True):

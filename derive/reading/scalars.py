@@ -98,6 +98,8 @@ def element(read: Reader, parent: sympy.MatrixExpr, i: sympy.Expr, j: sympy.Expr
     if read.shape(parent) == (1, 1):
         return read.scalar(parent)
     i, j = (sympy.sympify(index).xreplace(read.sizes) for index in (i, j))
+    if i.is_negative or j.is_negative:
+        raise read.refuse(parent[i, j], "entries are counted from 0 on, and the last of n is n - 1")
     matrix = read.matrix(parent)
     if isinstance(matrix, sympy.OneMatrix | sympy.ZeroMatrix):
         return sympy.Integer(isinstance(matrix, sympy.OneMatrix))

@@ -177,6 +177,8 @@ def of_entry(read: Reader, node: MatrixElement, indices: Indices) -> Expr:
                 raise read.refuse(node, INDICES_TAKEN)
         if ends[0].is_negative or (ends[1] != size and (ends[1] - size).is_nonnegative):
             raise read.refuse(node, f"the index runs from {ends[0]} to {ends[1] - 1}, and the last one is {size - 1}")
+        if (ends[1] - ends[0]).is_nonpositive:
+            raise read.refuse(node, f"a sum from {ends[0]} to {ends[1] - 1} has no terms")
         place.append(along[0] if along else None)
         if ends != (0, size):
             cut[axis] = (*ends, Integer(1))

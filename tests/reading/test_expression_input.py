@@ -53,6 +53,8 @@ R = X * W
 ROW = "X*W + c: X*W is (n, h) and c is (1, h); OneMatrix(n, 1)*c adds the row to every row"
 
 REFUSED = {
+    "no terms": (lambda: Sum(z[i, 0], (i, 2, 0)), "a sum from 2 to 0 has no terms"),
+    "an entry before the first": (lambda: z[-1, 0] ** 2, "entries are counted from 0 on, and the last of n is n - 1"),
     "a row": (lambda: total(HadamardPower(R + c, 2)), ROW),
     "a row in logsumexp": (lambda: total(logsumexp(R + c)), ROW),
     "a row in a function": (lambda: total((R + c).applyfunc(tanh)), ROW),

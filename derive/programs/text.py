@@ -34,6 +34,7 @@ from sympy import (
     Symbol,
     Trace,
     Transpose,
+    ZeroMatrix,
     exp,
     fraction,
     preorder_traversal,
@@ -60,9 +61,6 @@ class TextPrinter(StrPrinter):
 
     def _print_Identity(self, expr: Identity) -> str:
         return self.identity
-
-    def _print_Exp1(self, expr: Expr) -> str:
-        return "exp(1)"
 
     def _print_OneMatrix(self, expr: OneMatrix) -> str:
         return f"ones({self._print(expr.shape[0])}, {self._print(expr.shape[1])})"
@@ -135,7 +133,12 @@ class TextPrinter(StrPrinter):
         return f"{self.parenthesize(expr.arg, PRECEDENCE['Pow'])}.T"
 
     def _print_MatrixBase(self, expr: MatrixBase) -> str:
-        return f"Matrix({self._print(expr.tolist())})"
+        rows = ", ".join(f"[{', '.join(map(self.block, row))}]" for row in expr.tolist())
+        return f"Matrix([{rows}])"
+
+    def block(self, part: Expr) -> str:
+        zeros = isinstance(part, ZeroMatrix) and part.shape != (1, 1)
+        return f"zeros({', '.join(map(self._print, part.shape))})" if zeros else self._print(part)
 
     _print_ImmutableDenseMatrix = _print_ImmutableMatrix = _print_MatrixBase
 
@@ -222,8 +225,8 @@ class TextPrinter(StrPrinter):
             name = next(unused((f"t{n}" if n else own for n in count()), {*others, *names.values()}))
             names[letter] = Symbol(name, **letter.assumptions0)
         letters = ", ".join(map(str, names.values()))
-        body = self._print(formula.xreplace(names))
-        return f"apply({letters} -> {body}, {', '.join(map(self._print, operands.values()))})"
+        matrices = ", ".join(map(self._print, operands.values()))
+        return f"apply({letters} -> {self._print(formula.xreplace(names))}, {matrices})"
 
 
 class EntriesPrinter(TextPrinter):
@@ -316,7 +319,7 @@ def binding(item: Expr) -> int:
         if word and scale == 1 and not left and not right:
             return PRECEDENCE["Atom"]
         return PRECEDENCE["Add" if chain(item)[0].could_extract_minus_sign() else "Mul"]
-    if isinstance(item, MatAdd):
+    if isinstance(item, MatAdd | DiagonalMatrix):
         return PRECEDENCE["Add"]
     if isinstance(item, HadamardPower):
         return PRECEDENCE["Pow"]
@@ -393,6 +396,5 @@ def bars(matrix: MatrixExpr) -> int:
     return sum(isinstance(part, Transpose) for part in preorder_traversal(matrix))
 
 
-def as_text(expr: Expr, beside: Iterable[Basic] = ()) -> str:
-    """The expression as text; `beside` are symbols that stand near it."""
+def as_text(expr: Expr, beside: Iterable[Basic] = ()) -> str:  # among these symbols
     return TextPrinter(next(unused(("I", "eye"), [*expr.free_symbols, *beside]), "identity")).doprint(expr)

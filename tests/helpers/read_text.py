@@ -178,6 +178,7 @@ WORDS = {
     "Piecewise": piecewise,
     "apply": lambda function, *parts: Part(part(function(*(Entries(one.entries) for one in parts))).entries),
     "ones": lambda *shape: Part(torch.ones(*(int(part(size).entries) for size in shape))),
+    "zeros": lambda *shape: Part(torch.zeros(*(int(part(size).entries) for size in shape))),
     "tr": of_matrix(torch.trace),
     "det": of_matrix(torch.linalg.det),
     "total": of_matrix(torch.sum),

@@ -3,7 +3,9 @@
 import pytest
 import torch
 from sympy import (
+    BlockMatrix,
     Determinant,
+    DiagonalMatrix,
     Dummy,
     HadamardPower,
     Identity,
@@ -15,7 +17,7 @@ from sympy import (
     Piecewise,
     Symbol,
     Trace,
-    exp,
+    ZeroMatrix,
 )
 
 from derive.programs import as_text
@@ -82,7 +84,11 @@ t, d = Symbol("t", real=True), Dummy(real=True)
             Trace(S.applyfunc(Lambda(d, Piecewise((t * d, d > t), (d, True))))),
             "tr(apply(t1 -> Piecewise((t*t1, t < t1), (t1, True)), S))",
         ),
-        (exp(1) * t, "exp(1)*t"),
+        (Trace(MatMul(S, DiagonalMatrix(image), ones(3, 3))), "total(S*(eye .* I))"),
+        (
+            Trace(BlockMatrix([[ZeroMatrix(1, 2), x[:1, :]], [B[:2, :], x[1:, :]]])),
+            "tr(Matrix([[zeros(1, 2), x[:1, :]], [B[:2, :], x[1:, :]]]))",
+        ),
     ],
 )
 def test_sums_of_entries_and_powers_of_them(loss, text):

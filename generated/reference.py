@@ -76,17 +76,13 @@ def sizes(seed: int, points: int, *drawn, data: tuple[torch.Tensor, torch.Tensor
 def noise(*drawn, data: tuple[torch.Tensor, torch.Tensor] | None = None) -> list[torch.Tensor]:
     """For each gradient of these arguments, how far entries move where weights and points do, at most, in 4 tries.
 
-    Of W1 this is no more for the column of an input than that input, which multiplies it, is beside the others.
+    Of W1 those of a column are looked at by themselves: inputs, which are exact, multiply them.
     """
     right = gradients(*drawn, data=data)
     tries = [gradients(*drawn, moved=seed, data=data) for seed in range(4)]
     moves = [torch.stack([o - r for o in others]).abs().amax(0) for r, *others in zip(right, *tries, strict=True)]
-    found = [torch.full_like(move, float(move.max())) for move in moves]
-    if data is not None:
-        inputs = data[0].abs().amax(0).double().to(found[0].device)
-        by_input = ((moves[0] / inputs).nan_to_num(0.0, 0.0).max() * inputs).to(found[0].dtype)
-        found[0] = by_input.clamp_min(torch.finfo(by_input.dtype).tiny).minimum(found[0])
-    return found
+    first = moves[0].amax(0).clamp_min(torch.finfo(moves[0].dtype).tiny)
+    return [first.expand_as(moves[0]), *(torch.full_like(move, float(move.max())) for move in moves[1:])]
 
 
 def _points(

@@ -152,10 +152,11 @@ def test_what_noise_allows_is_said_where_it_is_half_of_the_digits(dtype):
         assert torch.equal(one, other)
 
 
-def test_noise_of_the_column_of_an_input_is_beside_that_input():
-    parameters, x, y = run.sample(3, 50, torch.float32)
+@pytest.mark.parametrize("points", [1, 50])
+def test_noise_of_the_column_of_an_input_is_beside_that_input(points):
+    parameters, x, y = run.sample(3, points, torch.float32)
     parameters.W1[:, 0] *= 1e-7
-    drawn, x = (3, 50, torch.float32, parameters, "cpu", 50), x * torch.tensor([1e7, 1e-2])
+    drawn, x = (3, points, torch.float32, parameters, "cpu", points), x * torch.tensor([1e7, 1e-2])
     noise, right = (of(*drawn, data=(x, y))[0] for of in (reference.noise, reference.gradients))
     assert (noise < 1e-5 * right.abs().amax(0)).all()
     x[:, 1] = 0

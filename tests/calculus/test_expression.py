@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -596,3 +597,15 @@ def test_the_sweep_keeps_what_each_use_of_a_symbol_sends_back_and_what_has_no_na
     assert all(value.atoms(MatrixSymbol) <= {*named.values()} for value in unnamed)
     alone = {equation.target for equation in d.program.equations if equation.uses == (y,)}
     assert alone and not d.cotangents.keys() & alone  # the loss does not move with x through them
+
+
+def test_pages_are_saved_over_what_others_wrote_by_force_alone_and_with_a_pdf_if_asked(tmp_path, monkeypatch):
+    d = derivation(Trace(X.T * X), [X], prove=False)
+    (tmp_path / "gradient.py").write_text("of a person's own")
+    with pytest.raises(FileExistsError, match=r"gradient\.py: not written by derive\.build; .* or add --force"):
+        d.save(tmp_path)
+    d.save(tmp_path, force=True)
+    assert {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()} == d.pages
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(FileNotFoundError, match="needs pdflatex"):
+        d.save(tmp_path, pdf=True)

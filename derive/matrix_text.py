@@ -68,8 +68,11 @@ class TextNode:
         return self.shape is None or all(side.root().size == 1 for side in self.shape)
 
 
-BINARY = {"+": 1, "-": 1, "*": 2, "@": 2, "/": 2, ".*": 2, "./": 2, "^": 4, "**": 4, ".^": 4}  # how tightly they bind
-MINUS_BINDS = 3
+MINUS_BINDS, POWER_BINDS = 3, 4
+BINARY = {  # how tightly they bind
+    **{"+": 1, "-": 1, "*": 2, "@": 2, "/": 2, ".*": 2, "./": 2},
+    **dict.fromkeys(("^", "**", ".^"), POWER_BINDS),
+}
 
 
 def parsed(text: str, shapes: dict[str, tuple[TypedSize, ...]]) -> tuple[Expr, dict[str, Expr]]:
@@ -161,13 +164,16 @@ class TextReader:
         while self.tokens and BINARY.get(self.tokens[0], -1) >= max(least, 1):
             operator = self.take()
             level = BINARY[operator]
-            if level == 4:
-                negative = bool(self.tokens) and self.tokens[0] == "-"
-                right = self.read(MINUS_BINDS if negative else 4, depth + 1)
-            else:
-                right = self.read(level + 1, depth + 1)
+            right = self.exponent(depth + 1) if level == POWER_BINDS else self.read(level + 1, depth + 1)
             left = binary({"**": "^", "@": "*"}.get(operator, operator), left, right)
         return left
+
+    def exponent(self, depth: int) -> TextNode:
+        sign = self.take() if self.tokens[:1] in (["-"], ["+"]) else ""
+        node = self.one(depth)
+        if self.tokens and BINARY.get(self.tokens[0]) == POWER_BINDS:
+            raise ValueError("a^b^c is (a^b)^c to some and a^(b^c) to others: brackets say which")
+        return TextNode("negative", node.shape, [node]) if sign == "-" else node
 
     def one(self, depth: int) -> TextNode:
         token = self.take()

@@ -77,6 +77,7 @@ REFUSED = {
     "lam*w'*w": "it is a matrix .* of it is a number; --shape lam= makes lam a number, and then it is one$",
     "log(1 + exp(-y*w'*x))": "--shape y= makes y a number",
     "sum(A.^A)": "\\.\\^ needs a number as the exponent; exp\\(B.\\*log\\(A\\)\\) is A.\\^B",
+    **dict.fromkeys(("sum(x.^2^3)", "tr(S^2.^2)", "c^-2^2", "sum(S**2**2)"), "brackets say which"),
     "x^2": "of a column or a row; .\\^ is",
     "tr(A)*B": "it is a matrix",
     "tr(A'*A) + c*tr(B)": "--shape c= makes c a number, and then it is one$",

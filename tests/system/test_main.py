@@ -53,7 +53,11 @@ def test_the_help_of_a_command_says_what_it_does_and_an_example_stands_alone(com
         front.main([command, "--help"])
     shown = [" ".join(part.split()) for part in capsys.readouterr().out.split("\n\n")]
     said = [" ".join(part.split()) for part in sys.modules[f"derive.{command}"].__doc__.split("\n\n")]
-    assert ended.value.code == 0 and said == shown[1 : 1 + len(said)]
+    assert (
+        ended.value.code == 0
+        and shown[0].startswith(f"usage: python -m derive.{command} [-h]")
+        and said == shown[1 : 1 + len(said)]
+    )
 
 
 def test_a_command_gets_what_follows_its_name(capsys):

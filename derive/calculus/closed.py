@@ -113,7 +113,8 @@ class ClosedForms:
             return ZeroMatrix(*(size.xreplace(self.sizes) for size in value.shape))
         if isinstance(value, BlockSum):
             matrix, factor = self.of(value.matrix), self.of(value.factor)
-            if isinstance(matrix, Identity) and value.inner:  # which is what the derivative of tr(A) tr(B) has
+            square = factor.shape[0] == factor.shape[1]
+            if isinstance(matrix, Identity) and value.inner and square:  # what the derivative of tr(A) tr(B) has
                 return multiplied(trace_of(factor), [Identity(value.shape[0].xreplace(self.sizes))])
             return BlockSum(matrix, factor, value.inner)
         if isinstance(value, MatrixSlice):

@@ -59,6 +59,7 @@ EXPRESSIONS = {
     "blocks": (total(HadamardPower(BlockMatrix([[X, T], [A, C]]) * ones, 3)), [X, S, T]),
     "slice": (total(HadamardPower(X[0:2, 1:2], 3)), [X]),
     "Kronecker square": (Trace(KroneckerProduct(S, S) * KroneckerProduct(S, S)), [S]),
+    "Kronecker of a row and a column": (Trace(KroneckerProduct(x.T, x)), [x]),
     "Kronecker, both factors": (total(KroneckerProduct(X, T).applyfunc(sin)), [X, T]),
     "numbers": (s**2 * total(X.applyfunc(exp)) + sin(s) * Trace(S), [s, X, S]),
     "bias": (total((X * S + OneMatrix(m, 1) * t).applyfunc(tanh)), [X, S, t]),

@@ -256,7 +256,9 @@ class TexPrinter(LatexPrinter):
         """A row that is broadcast comes last, as a bias does."""
         first, *rest = sorted(expr.args, key=lambda term: term.has(OneMatrix))
         return self._print(first) + "".join(
-            f" - {self._print(scaled(Integer(-1), term))}" if has_minus(term) else f" + {self._print(term)}"
+            f" - {self.piece(scaled(Integer(-1), term)).at(PRODUCT_TEX)}"
+            if has_minus(term)
+            else f" + {self._print(term)}"
             for term in rest
         )
 

@@ -12,6 +12,8 @@ from sympy import (
     HadamardPower,
     HadamardProduct,
     KroneckerProduct,
+    MatAdd,
+    MatMul,
     MatrixSymbol,
     Max,
     OneMatrix,
@@ -30,6 +32,7 @@ from derive.matrix import apply, log_softmax, logsumexp, softmax, total
 from derive.matrix_derivation import MatrixDerivation
 from derive.packages.emit import subject_of
 from derive.paper import Boxed, Broken, Chain, Paragraph
+from derive.paper.latex import latex
 from derive.problems.network import Network
 from tests.helpers.cookbook import PROBLEMS
 from tests.helpers.follow import reading_of
@@ -118,6 +121,13 @@ def test_every_line_of_a_networks_derivation_holds(network):
     reading.of(subject.document)
     same = sum(1 + len(section.others) for section in subject.document if section.others)
     assert reading.lines > 4 * (len(subject.derived.equations) - same)
+
+
+def test_a_sum_that_is_taken_away_is_in_brackets():
+    """As H times a direction has it, of least squares in two factors."""
+    values = {letter: np.random.default_rng(n).normal(size=(2, 2)) for n, letter in enumerate("BQX")}
+    tex = latex(None, MatAdd(2 * B, MatMul(-1, MatAdd(Q, 2 * X))))
+    np.testing.assert_allclose(compute(tex, values), 2 * values["B"] - (values["Q"] + 2 * values["X"]))
 
 
 @pytest.mark.parametrize(

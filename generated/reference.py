@@ -40,13 +40,14 @@ def gradients(
     moved: int | None = None,
     data: tuple[torch.Tensor, torch.Tensor] | None = None,
     absolute: bool = False,
+    exact: bool = False,
 ) -> list[torch.Tensor]:
     """dL/dw and dL/db by autograd, in the order of Net.parameters(), for weights and points drawn from the seed.
 
     `weights`, where given, take the place of the drawn ones. With `rows`, so many points are taken at a time, and what
     autograd gives for them is added in float64. With `moved`, a seed, entries of weights and points are moved first, by
     a unit in the last place. `data`, x and y, takes the place of drawn points. With `absolute`, it is the sizes of what
-    `rows` of them give that are added.
+    `rows` of them give that are added; if `exact`, all is computed in float64, from the same numbers.
     """
     rows = rows or points
     moves = None if moved is None else torch.Generator().manual_seed(moved)
@@ -56,7 +57,7 @@ def gradients(
         if weights:
             net.load_state_dict(dict(zip(net.state_dict(), weights, strict=True)))
         net.load_state_dict({name: _moved(value, moves) for name, value in net.state_dict().items()})
-        net.to(device)
+        net.to(device, torch.float64 if exact else dtype)
         if rows >= points and not absolute:
             return _gradients(net, *_points(data, 0, points, dtype, moves, device))
         totals = [torch.zeros_like(parameter, dtype=torch.float64) for parameter in net.parameters()]
@@ -74,13 +75,15 @@ def sizes(seed: int, points: int, *drawn, data: tuple[torch.Tensor, torch.Tensor
 
 
 def noise(*drawn, data: tuple[torch.Tensor, torch.Tensor] | None = None) -> list[torch.Tensor]:
-    """For each gradient of these arguments, how far entries move where weights and points do, at most, in 4 tries.
+    """For each gradient of these arguments, how far entries move, at most, where weights and points do, in 4 tries, or
+    where all is computed in float64.
 
     Of W1 those of a column are looked at by themselves: inputs, which are exact, multiply them.
     """
     right = gradients(*drawn, data=data)
-    tries = [gradients(*drawn, moved=seed, data=data) for seed in range(4)]
-    moves = [torch.stack([o - r for o in others]).abs().amax(0) for r, *others in zip(right, *tries, strict=True)]
+    tries = [*(gradients(*drawn, moved=seed, data=data) for seed in range(4)), gradients(*drawn, data=data, exact=True)]
+    pairs = zip(right, *tries, strict=True)
+    moves = [torch.stack([(o - r).to(r.dtype) for o in others]).abs().amax(0) for r, *others in pairs]
     first = moves[0].amax(0).clamp_min(torch.finfo(moves[0].dtype).tiny)
     return [first.expand_as(moves[0]), *(torch.full_like(move, float(move.max())) for move in moves[1:])]
 
@@ -110,6 +113,7 @@ def _moved(tensor: torch.Tensor, moves: torch.Generator | None) -> torch.Tensor:
 
 def _gradients(net: Net, x: torch.Tensor, y: torch.Tensor) -> list[torch.Tensor]:
     """By autograd, over these points."""
+    x, y = (part.to(net.fc1.weight.dtype) for part in (x, y))
     loss = torch.nn.functional.mse_loss(net(x), y, reduction="sum")
     net.zero_grad()
     loss.backward()

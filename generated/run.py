@@ -4,8 +4,9 @@
 With --compare, autograd's gradients go into torch_autograd.dat; both files are read back and compared: a gradient is ok
 where error/allowed, the largest |mine - autograd's| of an entry over 16 eps of this entry, is at most 1. If one is not,
 16 eps are of what the points, in up to 256 groups, add to the entry, so that sums which cancel count as what they are
-made of, and 16 times that by which entries of autograd's gradient themselves move where weights and points move by a
-unit in the last place is no error. Where so much is no error that half of the digits are lost, the verdict is noise.
+made of, and 16 times that by which entries of autograd's gradient themselves move in float64, or where weights and
+points move by a unit in the last place, is no error. Where so much is no error that half of the digits are lost, the
+verdict is noise.
 More points than a block are drawn and used block by block, so that memory does not grow; under torchrun, each process
 takes its share of the blocks. What computes them is in backends.py, and --backend chooses; the points of one block are
 computed by backward.py, whose bits are those of autograd for the default network.
@@ -286,7 +287,7 @@ def main(argv: list[str] | None = None) -> int:
     table, agree = compare(*read, decimals, *allowed)
     print(f"loss {loss.item():.9g}, {origin}, {options.dtype}\n{table}")
     if len(allowed) > 1:
-        print(f"not counted: {GATE} times what autograd's own gradient moves by if weights and points move by an ulp")
+        print(f"not counted: {GATE} times what autograd's own moves by in float64, or if numbers move by an ulp")
     print(f"all gradients agree{but_for_noise(table)}" if agree else "NOT all gradients agree")
     return 0 if agree and right else 1
 

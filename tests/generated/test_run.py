@@ -152,6 +152,14 @@ def test_what_noise_allows_is_said_where_it_is_half_of_the_digits(dtype):
         assert torch.equal(one, other)
 
 
+def test_what_autograd_loses_by_itself_is_noise(emitted, tmp_path, capsys):
+    """In float32 its tanhshrink has three digits there, of which moves of an ulp show nothing."""
+    package = emitted(Network((2, 3, 2), "tanhshrink", loss="poisson_nll_loss"), "run")
+    flags = ["--seed", "0", "--backend", "fast", "--compare", "--out", str(tmp_path)]
+    assert package.main(flags) == 0
+    assert "dLdb1     3      differ" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("points", [1, 50])
 def test_noise_of_the_column_of_an_input_is_beside_that_input(points):
     parameters, x, y = run.sample(3, points, torch.float32)

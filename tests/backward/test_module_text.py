@@ -272,7 +272,11 @@ def test_the_command_writes_checks_and_refuses(tmp_path, capsys):
     command = [f"{file}:net", "--input", "x: 2x2", "--out", str(folder)]
     command[2] = "2x2"
     assert main(command) == 0
-    assert capsys.readouterr().out.startswith("proved: net\n")
+    out = capsys.readouterr().out
+    assert out.startswith("proved: net\n")
+    assert set(
+        re.search(rf"^wrote (.+) and certificate\.json to {re.escape(str(folder))}$", out, re.M)[1].split(", ")
+    ) == {path.name for path in folder.iterdir() if path.name != "certificate.json"}
     assert {path.name for path in folder.iterdir()} == {
         *(
             "certificate.json",

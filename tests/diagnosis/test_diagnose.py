@@ -309,7 +309,7 @@ MISSING = {
     "no file": (["theirs.dat"], "theirs.dat: No such file or directory"),
     "a folder that is none": (["theirs.dat", "--table"], "theirs.dat: No such file or directory"),
     "no point": (["theirs.dat", "--points", "0"], "--points: expected a whole number from 1 to 100000, got 0"),
-    "an odd seed": (["theirs.dat", "--seed", "-1"], "--seed: expected a whole number from 0"),
+    "an odd seed": (["theirs.dat", "--seed", "-1"], f"--seed: expected a whole number from 0 to {2**63 - 1}, got -1"),
 }
 
 

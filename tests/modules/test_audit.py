@@ -416,6 +416,8 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert "WRONG: the gradient for bias[0] is" in capsys.readouterr().err
     assert command.main(["layers_of_mine.py:loss", "loss.py", "--input", "x: 4x3", "--input", "labels: 4 of 3"]) == 0
     assert capsys.readouterr().out.startswith("proved: loss.py: dx\n")
+    assert command.main([norm, "right.py", "--input", "input: 2x1x3", "--opaque"]) == 0
+    assert "to 8 digits, in float64" in capsys.readouterr().out
     for arguments, said in (
         ([norm, "none.py", "--input", "2x1x3"], "none.py: No such file"),
         ([norm, "broken.py", "--input", "2x1x3"], "broken.py: SyntaxError"),

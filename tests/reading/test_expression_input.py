@@ -40,7 +40,7 @@ from sympy.matrices.expressions.factorizations import LofCholesky, SofSVD
 from sympy.matrices.expressions.matexpr import MatrixElement
 
 from derive import derivation, gradient
-from derive.matrix import apply, log_softmax, logsumexp, softmax, total
+from derive.matrix import apply, diagonal, log_softmax, logsumexp, softmax, total
 from tests.helpers.expressions import by_autograd, computed, draw_inputs
 from tests.helpers.programs import ROOT
 
@@ -123,6 +123,7 @@ def test_what_is_no_expression_of_sympy_is_no_loss(loss):
 
 NO_MATRICES = {
     "a number": (lambda: total(s), "total: expected a matrix expression, got Symbol"),
+    "a list of numbers": (lambda: diagonal([1, 2]), "diagonal: expected a matrix expression, got list"),
     "a function of a matrix": (lambda: total(sympy.sin(A)), "got sin; X.applyfunc(sin) is sin of each entry"),
     "several variables": (lambda: gradient(Trace(A), [A]), "expected one, got [A]; derivation(loss, variables)"),
     "an array": (lambda: softmax(numpy.eye(3)), "got ndarray; sympy.Matrix(...) of it is one"),

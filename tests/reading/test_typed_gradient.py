@@ -6,7 +6,7 @@ import re
 import numpy
 import pytest
 import torch
-from sympy import Determinant, HadamardProduct, MatrixSymbol, Max, Rational, Symbol, Trace, exp, log, sqrt, symbols
+from sympy import Determinant, HadamardProduct, MatrixSymbol, Max, Rational, Symbol, Trace, exp, log, pi, sqrt, symbols
 
 from derive import derivation, matrix_text
 from derive.gradient import main
@@ -34,6 +34,7 @@ TEXTS = {
     "sum(kron(x'*w, A)) + kron(2, c)": Trace(x.T * w) * total(A) + 2 * c,
     "sqrt(x'*x + 1e-3)*exp(c)": sqrt(Trace(x.T * x) + Rational(1, 1000)) * exp(c),
     "mean(A) + sum(X)/m": total(A) / (m * n) + total(X) / m,
+    "pi*x'*x": pi * Trace(x.T * x),
     "sum(max(A, X)) + sum(max(c, x))": total(apply(Max, A, X)) + total(apply(lambda t: Max(c, t), x)),
 }
 

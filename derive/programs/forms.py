@@ -162,7 +162,7 @@ def tidy(g: Expr, partial: Expr) -> Expr:
     below = {part: Dummy() for part in partial.atoms(Pow) if part.base.is_Add and not part.exp.is_positive}
     content, primitive = partial.xreplace(below).as_content_primitive()
     primitive = primitive.xreplace({held: part for part, held in below.items()})
-    whole = content.is_Integer and 1 not in (content, primitive)
+    whole = content.is_Integer and 1 not in (content, primitive) and primitive.as_coeff_Mul()[0] != -1
     return g * Mul(content, primitive, evaluate=False) if whole else g * partial
 
 

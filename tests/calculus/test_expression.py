@@ -609,3 +609,7 @@ def test_pages_are_saved_over_what_others_wrote_by_force_alone_and_with_a_pdf_if
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(FileNotFoundError, match="needs pdflatex"):
         d.save(tmp_path, pdf=True)
+
+
+def test_a_minus_stands_in_front_of_the_number():
+    assert "    grad_s1 = -2 * s1  # ()\n" in derivation(total(sigmoid(W)) - total(W) ** 2, [W], prove=False).torch()

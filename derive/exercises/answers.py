@@ -150,9 +150,6 @@ class Examiner:
                 continue
             if made.size == got.size and same_numbers(made.reshape(got.shape), got):
                 return change.words
-        square = got.ndim == 2 and got.shape[0] == got.shape[1] and same_numbers(got.T, right)
-        if square:
-            return "it is transposed"
         two = (array.reshape(1, -1) if array.ndim < 2 else array for array in (got, right))
         return f"differs: {relation_words(*two)}"
 

@@ -51,7 +51,9 @@ def verdicts(network, lines: dict[str, str]) -> dict[str, tuple[bool, str]]:
 
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 def test_what_is_emitted_is_right_and_gaps_are_named(network):
-    solved, sheet = (filled_lines(exercise_sheet(network, solved=solved)) for solved in (True, False))
+    sheets = [exercise_sheet(network, solved=solved) for solved in (True, False)]
+    assert all(text.endswith("\n```\n") for text in sheets)
+    solved, sheet = map(filled_lines, sheets)
     assert all(right for right, _ in verdicts(network, solved).values())
     asked = {name for name, text in sheet.items() if BLANK in text}
     found = verdicts(network, sheet)
@@ -97,6 +99,7 @@ BEYOND = {  # of a relu, a softmax and a mean over three outputs: what is right,
             "(a1 > 0).float() * grad_a1",
             "grad_a1 * torch.sign(a1)",
             "torch.where(a1 > 0, grad_a1, 0)",
+            "torch.where(z1 > 0, grad_a1, torch.zeros_like(z1))",
         ),
         ("grad_a1 * (z1 >= 0)", "grad_a1 * (z1 > 1e-9)", "torch.relu(grad_a1)"),
     ),

@@ -224,9 +224,8 @@ class TextPrinter(StrPrinter):
             own, others = "t" if isinstance(letter, Dummy) else letter.name, formula.free_symbols.difference(operands)
             name = next(unused((f"t{n}" if n else own for n in count()), {*others, *names.values()}))
             names[letter] = Symbol(name, **letter.assumptions0)
-        letters = ", ".join(map(str, names.values()))
-        matrices = ", ".join(map(self._print, operands.values()))
-        return f"apply({letters} -> {self._print(formula.xreplace(names))}, {matrices})"
+        letters, matrices = map(str, names.values()), map(self._print, operands.values())
+        return f"apply({', '.join(letters)} -> {self._print(formula.xreplace(names))}, {', '.join(matrices)})"
 
 
 class EntriesPrinter(TextPrinter):
@@ -396,5 +395,6 @@ def bars(matrix: MatrixExpr) -> int:
     return sum(isinstance(part, Transpose) for part in preorder_traversal(matrix))
 
 
-def as_text(expr: Expr, beside: Iterable[Basic] = ()) -> str:  # among these symbols
+def as_text(expr: Expr, beside: Iterable[Basic] = ()) -> str:
+    """The expression, in which the identity has a name that neither a symbol in it nor one of those beside it has."""
     return TextPrinter(next(unused(("I", "eye"), [*expr.free_symbols, *beside]), "identity")).doprint(expr)

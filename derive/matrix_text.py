@@ -6,18 +6,13 @@ shapes have for a size is that number.
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from operator import add, mul, neg, sub, truediv
 from typing import Any
 
 from sympy import (
     Expr,
-    HadamardPower,
-    HadamardProduct,
     Identity,
     Integer,
-    KroneckerProduct,
     MatrixExpr,
     MatrixSymbol,
     OneMatrix,
@@ -31,8 +26,15 @@ from sympy import (
 from sympy.matrices.exceptions import NonInvertibleMatrixError
 
 from derive.formulas import ELEMENTWISE, check_count
-from derive.matrix import apply
-from derive.matrix_words import MATRIX_FUNCTIONS, NO_SUCH_SIGN, NOT_TYPED, instead
+from derive.matrix_words import (
+    MADE_OF_MATRICES,
+    MADE_OF_NUMBERS,
+    MATRIX_FUNCTIONS,
+    NO_SUCH_SIGN,
+    NOT_TYPED,
+    entry_by_entry_of,
+    instead,
+)
 
 TYPED_NUMBER = r"\d+(?:\.(?![/^]|\*(?!\*))\d*)?(?:[eE][-+]?\d+)?"  # in 2./x the point is of what comes behind it
 TEXT_TOKEN = re.compile(rf"\s*(?:({TYPED_NUMBER})|([A-Za-z]\w*)|(\.\*|\./|\.\^|\*\*|\.T\b|[-+*/^@'(),]))")
@@ -226,18 +228,21 @@ class TextReader:
         if name == "kron" and len(arguments) == 2:
             if any(argument.single for argument in arguments):
                 return binary("*", *arguments)
-            return TextNode("kron", (Dimension(), Dimension()), arguments)
+            shape = tuple(map(product_of_sizes, *(argument.shape for argument in arguments)))
+            return TextNode("kron", shape, arguments)
         if name in MATRIX_FUNCTIONS and len(arguments) == 1 and first.shape is not None:
             kind, _ = MATRIX_FUNCTIONS[name]
-            if "square" in kind:
-                unify(first.shape[0], first.shape[1], f"{name} needs a square matrix")
-            one = Dimension(1)
             rows, columns = first.shape
+            vector = kind == "diagonal" and 1 in (rows.root().size, columns.root().size)
+            if "square" in kind or (kind == "diagonal" and not vector):
+                unify(rows, columns, f"{name} needs a square matrix")
+            one = Dimension(1)
+            side = columns if rows.root().size == 1 else rows
             shape = {
                 "column": (rows, one),
                 "row": (one, columns),
                 "turned": (columns, rows),
-                "diagonal": (rows, rows) if columns.root().size == 1 else (rows, one),
+                "diagonal": (side, side if vector else one),
             }.get(kind, first.shape)
             return TextNode("matrix function", None if kind.startswith("number") else shape, [first], name)
         if name in ELEMENTWISE and name != "where":
@@ -259,6 +264,14 @@ def unify(left: Dimension, right: Dimension, why: str) -> None:
         raise ValueError(f"{why}: {left.size} and {right.size} do not agree")
     left.size = left.size if left.size is not None else right.size
     right.same = left
+
+
+def product_of_sizes(left: Dimension, right: Dimension) -> Dimension:
+    """The product of two sizes, as far as they are known."""
+    one, other = left.root().size, right.root().size
+    if 1 in (one, other):
+        return right if one == 1 else left
+    return Dimension(one * other if isinstance(one, int) and isinstance(other, int) else None)
 
 
 def binary(operator: str, left: TextNode, right: TextNode) -> TextNode:
@@ -324,11 +337,16 @@ class Maker:
     def symbol(self, name: str, shape: TypedShape | None) -> Expr:
         return Symbol(name, real=True) if shape is None else MatrixSymbol(name, *map(self.size, shape))
 
-    def size(self, dimension: Dimension) -> Expr:
+    def size(self, dimension: Dimension, of: str = "") -> Expr:
+        """A number of rows or columns; of what is no name it has to agree with something."""
         found = dimension.root()
         if isinstance(found.size, int):
             return Integer(found.size)
         if found.size is None:
+            if of:
+                raise ValueError(
+                    f"{of}: its size follows from nothing here; sum, row_sum and column_sum do without ones"
+                )
             free = (letter for letter in SIZE_LETTERS if letter not in self.taken)
             found.size = next(free, f"size{len(self.taken)}")
         self.taken.add(found.size)
@@ -347,30 +365,17 @@ class Maker:
         if node.kind == "size":
             return symbols(node.value, integer=True, positive=True)
         if node.kind == "identity":
-            return Identity(self.size(node.shape[0]))
+            return Identity(self.size(node.shape[0], "I"))
         if node.kind in ("ones", "zeros"):
             constant = OneMatrix if node.kind == "ones" else ZeroMatrix
-            return constant(*map(self.size, node.shape))
+            return constant(*(self.size(side, node.kind) for side in node.shape))
         if node.kind == "matrix function":
             inner = self.made(node.children[0])
             return MATRIX_FUNCTIONS[node.value][1](inner if isinstance(inner, MatrixExpr) else inner * Identity(1))
         values = [self.of(child) for child in node.children]
-        if node.kind == "product":
+        if node.kind in ("product", "kron"):
             values = [self.made(child) for child in node.children]
         return made_of(node, values)
-
-
-MADE_OF_NUMBERS: dict[str, Callable[..., Expr]] = {
-    **{"negative": neg, "+": add, "-": sub, "product": mul, "scaled": mul, "over": truediv, "power": pow},
-    **{"transpose": lambda number: number, "kron": KroneckerProduct, "entry power": pow, ".*": mul, "./": truediv},
-}
-MADE_OF_MATRICES = {
-    **MADE_OF_NUMBERS,
-    "transpose": lambda X: X.T,
-    "entry power": HadamardPower,
-    ".*": HadamardProduct,
-    "./": lambda X, Y: HadamardProduct(X, HadamardPower(Y, -1)),
-}
 
 
 def made_of(node: TextNode, values: list[Expr]) -> Expr:
@@ -378,16 +383,3 @@ def made_of(node: TextNode, values: list[Expr]) -> Expr:
         return entry_by_entry_of(ELEMENTWISE[node.value], values)
     made = MADE_OF_MATRICES if isinstance(values[0], MatrixExpr) else MADE_OF_NUMBERS
     return made[node.kind](*values)
-
-
-def entry_by_entry_of(function: Callable[..., Expr], values: list[Expr]) -> Expr:
-    """A function of numbers, and of the entries of those values that are matrices."""
-
-    def formula(*entries: Expr) -> Expr:
-        left = iter(entries)
-        return function(*(next(left) if isinstance(value, MatrixExpr) else value for value in values))
-
-    matrices = [value for value in values if isinstance(value, MatrixExpr)]
-    if len(matrices) == 1:
-        return matrices[0].applyfunc(formula)
-    return apply(formula, *matrices) if matrices else formula()

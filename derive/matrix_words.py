@@ -1,12 +1,25 @@
-"""The functions that typed text has, and what to write for those that it has not."""
+"""The functions and operators that typed text has, and what to write for those that it has not."""
 
 from collections.abc import Callable
 from difflib import get_close_matches
+from operator import add, mul, neg, sub, truediv
 
-from sympy import Abs, Determinant, DiagMatrix, Expr, Trace, log, sqrt
+from sympy import (
+    Abs,
+    Determinant,
+    DiagMatrix,
+    Expr,
+    HadamardPower,
+    HadamardProduct,
+    KroneckerProduct,
+    MatrixExpr,
+    Trace,
+    log,
+    sqrt,
+)
 
 from derive.formulas import ELEMENTWISE
-from derive.matrix import column_sum, diagonal, log_softmax, logsumexp, row_sum, softmax, total
+from derive.matrix import apply, column_sum, diagonal, log_softmax, logsumexp, row_sum, softmax, total
 
 NO_SUCH_SIGN = "an expression is tr(A'*X), say"
 MATRIX_FUNCTIONS: dict[str, tuple[str, Callable[..., Expr]]] = {  # what comes out, and how
@@ -64,3 +77,36 @@ def instead(name: str, count: int) -> str:
     there = f"there are {', '.join([*MATRIX_FUNCTIONS, 'kron'])}, and entry by entry exp, log, tanh, relu and others"
     meant = OTHER_WORDS.get(name.lower()) or (f"did you mean {near[0]}?" if near else there)
     return f"no such function of {count} argument{'s' * (count > 1)}; {meant}"
+
+
+def kronecker_product(left: MatrixExpr, right: MatrixExpr) -> MatrixExpr:
+    """Numbers stand in front: of a product of matrices SymPy takes them out itself, and fails."""
+    (a, left), (b, right) = left.as_coeff_mmul(), right.as_coeff_mmul()
+    return a * b * KroneckerProduct(left, right)
+
+
+def entry_by_entry_of(function: Callable[..., Expr], values: list[Expr]) -> Expr:
+    """A function of numbers, and of the entries of those values that are matrices."""
+
+    def formula(*entries: Expr) -> Expr:
+        left = iter(entries)
+        return function(*(next(left) if isinstance(value, MatrixExpr) else value for value in values))
+
+    matrices = [value for value in values if isinstance(value, MatrixExpr)]
+    if len(matrices) == 1:
+        return matrices[0].applyfunc(formula)
+    return apply(formula, *matrices) if matrices else formula()
+
+
+MADE_OF_NUMBERS: dict[str, Callable[..., Expr]] = {
+    **{"negative": neg, "+": add, "-": sub, "product": mul, "scaled": mul, "over": truediv, "power": pow},
+    **{"transpose": lambda number: number, "kron": mul, "entry power": pow, ".*": mul, "./": truediv},
+}
+MADE_OF_MATRICES = {
+    **MADE_OF_NUMBERS,
+    "transpose": lambda X: X.T,
+    "kron": lambda X, Y: kronecker_product(X, Y) if isinstance(Y, MatrixExpr) else X * Y,
+    "entry power": HadamardPower,
+    ".*": HadamardProduct,
+    "./": lambda X, Y: HadamardProduct(X, HadamardPower(Y, -1)),
+}

@@ -10,7 +10,7 @@ from sympy import Expr, Lambda, Piecewise, Symbol, lambdify
 from sympy.core.function import Application
 
 from derive.formulas.functions import FUNCTIONS
-from derive.formulas.stable import NamedFunction, erfcx, in_powers_of, log_ndtr, z
+from derive.formulas.stable import NamedFunction, erfcx, in_powers_of, log_ndtr, stable, z
 
 OF_MATH: dict[str, Callable[..., Any]] = {
     **{name: numpy.vectorize(getattr(math, name), otypes=[float]) for name in ("erf", "erfc")},
@@ -47,10 +47,12 @@ def over_entries(formula: Lambda) -> Callable[..., numpy.ndarray]:
 
 @cache
 def kernels(module: str) -> dict[str, Callable[..., Any]]:
-    """The named functions as Python functions, by their definitions."""
+    """The named functions as Python functions, by their definitions, from which equals are not subtracted."""
     known = dict(OF_MATH) if module == "numpy" else {}
     tails = (erfcx(z), log_ndtr(z)) if module == "mpmath" else ()  # elsewhere a definition loses their digits
     for row in (*FUNCTIONS.values(), *tails):
         if isinstance(row, NamedFunction) and type(row).__name__ not in known:
-            known[type(row).__name__] = lambdify(z, row.definition, [dict(known), module])
+            safe = stable(row.definition)
+            definition = row.definition if safe.has(type(row)) else safe
+            known[type(row).__name__] = lambdify(z, definition, [dict(known), module])
     return known

@@ -9,7 +9,6 @@ from sympy import (
     DiagMatrix,
     DiagonalMatrix,
     DiagonalOf,
-    Dummy,
     Eq,
     Expr,
     HadamardPower,
@@ -164,9 +163,10 @@ class TextPrinter(StrPrinter):
 
     def _print_HadamardProduct(self, expr: HadamardProduct) -> str:
         """Symbols first, and what divides last; ones in a sum as the number 1."""
-        below = {part: reciprocal_of(part) for part in expr.args if reciprocal_of(part) is not None}
-        above = sorted((part for part in expr.args if part not in below), key=rank) or [below.popitem()[0]]
-        return " ./ ".join([" .* ".join(map(self.factor, above)), *map(self.factor, below.values())])
+        below = list(map(reciprocal_of, expr.args))
+        below = below if None in below else [*below[:-1], None]
+        above = sorted((part for part, of in zip(expr.args, below, strict=True) if of is None), key=rank)
+        return " ./ ".join([" .* ".join(map(self.factor, above)), *map(self.factor, filter(None, below))])
 
     def factor(self, part: MatrixExpr, level: int = PRECEDENCE["Mul"]) -> str:
         """What is multiplied entry by entry, or at another level a base; ones in a sum as a number."""
@@ -219,11 +219,8 @@ class TextPrinter(StrPrinter):
             return f"({EntriesPrinter(operands, self.identity).doprint(mask)})"
         if is_short_in_full(formula, operands):
             return EntriesPrinter(operands, self.identity).doprint(formula)
-        names: dict[Expr, Symbol] = {}
-        for letter in operands:
-            own, others = "t" if isinstance(letter, Dummy) else letter.name, formula.free_symbols.difference(operands)
-            name = next(unused((f"t{n}" if n else own for n in count()), {*others, *names.values()}))
-            names[letter] = Symbol(name, **letter.assumptions0)
+        own = unused((f"t{n or ''}" for n in count()), formula.free_symbols.difference(operands))
+        names = {letter: Symbol(name, **letter.assumptions0) for letter, name in zip(operands, own, strict=False)}
         letters, matrices = map(str, names.values()), map(self._print, operands.values())
         return f"apply({', '.join(letters)} -> {self._print(formula.xreplace(names))}, {', '.join(matrices)})"
 

@@ -5,7 +5,22 @@ import re
 
 import torch
 
-FUNCTIONS = ["sqrt", "exp", "log", "sin", "cos", "tan", "tanh", "sinh", "cosh", "sign", "digamma", "sigmoid", "erf"]
+FUNCTIONS = [
+    "sqrt",
+    "exp",
+    "log",
+    "sin",
+    "cos",
+    "tan",
+    "tanh",
+    "sinh",
+    "cosh",
+    "sign",
+    "digamma",
+    "sigmoid",
+    "erf",
+    "log1p",
+]
 DOTTED = {" .* ": " % ", " ./ ": " // "}
 
 
@@ -175,6 +190,8 @@ WORDS = {
     "Max": of_entries(lambda *parts: torch.stack(parts).max(0).values),
     "Min": of_entries(lambda *parts: torch.stack(parts).min(0).values),
     "Ne": of_entries(lambda u, v: 1.0 * (u != v)),
+    "Eq": of_entries(lambda u, v: 1.0 * (u == v)),
+    **{name: of_entries(getattr(torch.nn.functional, name)) for name in ("logsigmoid", "relu")},
     "Piecewise": piecewise,
     "apply": lambda function, *parts: Part(part(function(*(Entries(one.entries) for one in parts))).entries),
     "ones": lambda *shape: Part(torch.ones(*(int(part(size).entries) for size in shape))),

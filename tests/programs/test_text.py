@@ -1,5 +1,7 @@
 """Expressions as text: what is read is what they are worth."""
 
+import re
+
 import pytest
 import torch
 from sympy import (
@@ -8,6 +10,7 @@ from sympy import (
     DiagonalMatrix,
     Dummy,
     HadamardPower,
+    HadamardProduct,
     Identity,
     Lambda,
     MatMul,
@@ -20,8 +23,10 @@ from sympy import (
     ZeroMatrix,
 )
 
+from derive import derivation
+from derive.matrix import apply, total
 from derive.programs import as_text
-from tests.helpers.expressions import Draw, draw_inputs
+from tests.helpers.expressions import Draw, by_autograd, draw_inputs
 from tests.helpers.read_text import part, worth
 from tests.helpers.reference import value
 
@@ -94,3 +99,28 @@ t, d = Symbol("t", real=True), Dummy(real=True)
 def test_sums_of_entries_and_powers_of_them(loss, text):
     assert as_text(loss) == text
     assert_worth(text, loss)
+
+
+over = HadamardPower(B, -1)
+largest = apply(lambda u, v: Piecewise((u, u > v), (v, True)), A, B.T)
+GRADIENTS = {
+    "a quotient, squared": Trace(HadamardProduct(B, HadamardPower(S[:, :2], -1)).T * B),
+    "what divides twice": total(HadamardProduct(A.T, over, over)),
+    "the norm of a quotient": Trace(HadamardProduct(A.T, over).T * HadamardProduct(A.T, over)),
+    "a larger one of a transpose": Trace(largest * S * largest.T),
+    **{f"drawn, {number}": drawn(number) for number in range(1000, 1040)},
+}
+
+
+@pytest.mark.parametrize("loss", GRADIENTS.values(), ids=GRADIENTS)
+def test_the_text_of_a_gradient_is_worth_what_it_is(loss):
+    given = draw_inputs(sorted(loss.atoms(MatrixSymbol) | loss.free_symbols, key=str), 0)
+    given = {symbol: tensor.abs() + 0.1 for symbol, tensor in given.items()}
+    named = {symbol.name: part(tensor) for symbol, tensor in given.items()}
+    _, *wanted = by_autograd(loss, given)
+    for gradient, right in zip(derivation(loss, given, prove=False).gradients.values(), wanted, strict=True):
+        text = as_text(gradient)
+        if not re.search("BlockSum|Arange|Sum[(]", text):
+            found = part(worth(text, named))
+            found = found.of_size(len(right)) if right.ndim else found.entries.reshape(())
+            assert torch.allclose(found.expand(right.shape), right, rtol=1e-7, atol=1e-9, equal_nan=True), text

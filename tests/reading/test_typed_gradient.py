@@ -6,7 +6,21 @@ import re
 import numpy
 import pytest
 import torch
-from sympy import Determinant, HadamardProduct, MatrixSymbol, Max, Rational, Symbol, Trace, exp, log, pi, sqrt, symbols
+from sympy import (
+    Determinant,
+    DiagMatrix,
+    HadamardProduct,
+    MatrixSymbol,
+    Max,
+    Rational,
+    Symbol,
+    Trace,
+    exp,
+    log,
+    pi,
+    sqrt,
+    symbols,
+)
 
 from derive import derivation, matrix_text
 from derive.gradient import main
@@ -34,6 +48,9 @@ TEXTS = {
     "sum(kron(x'*w, A)) + kron(2, c)": Trace(x.T * w) * total(A) + 2 * c,
     "sqrt(x'*x + 1e-3)*exp(c)": sqrt(Trace(x.T * x) + Rational(1, 1000)) * exp(c),
     "mean(A) + sum(X)/m": total(A) / (m * n) + total(X) / m,
+    "sum(diag(x')*S) + w'*diag(S)": total(DiagMatrix(x) * S) + Trace(S * DiagMatrix(w)),
+    "kron(x', w')*kron(w, x) + kron(2*x, w)'*kron(x, w)": Trace(x.T * w) ** 2 + 2 * Trace(x.T * x) * Trace(w.T * w),
+    "norm(kron(x*w', 2*z'*A*x))^2": 4 * Trace(x.T * x) * Trace(w.T * w) * Trace(z.T * A * x) ** 2,
     "pi*x'*x": pi * Trace(x.T * x),
     "sum(max(A, X)) + sum(max(c, x))": total(apply(Max, A, X)) + total(apply(lambda t: Max(c, t), x)),
 }
@@ -79,6 +96,8 @@ REFUSED = {
     "log(1 + exp(-y*w'*x))": "--shape y= makes y a number",
     "sum(A.^A)": "\\.\\^ needs a number as the exponent; exp\\(B.\\*log\\(A\\)\\) is A.\\^B",
     **dict.fromkeys(("sum(x.^2^3)", "tr(S^2.^2)", "c^-2^2", "sum(S**2**2)"), "brackets say which"),
+    "sum(x'*ones)*x'*x": "ones: its size follows from nothing here",
+    "tr(I)*x'*x": "I: its size follows from nothing here",
     "x^2": "of a column or a row; .\\^ is",
     "tr(A)*B": "it is a matrix",
     "tr(A'*A) + c*tr(B)": "--shape c= makes c a number, and then it is one$",

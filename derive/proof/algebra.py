@@ -6,7 +6,7 @@ difference is zero or it is not.
 
 from collections.abc import Iterable
 from functools import lru_cache
-from math import lcm
+from math import lcm, prod
 
 from sympy import (
     Abs,
@@ -138,32 +138,41 @@ class Algebra(Atoms):
         raise ValueError(f"the proof knows no power with the exponent {expr.exp}")
 
     def _branches(self, expr: Piecewise) -> Expr:
+        branches = [self.polynomial(branch) for branch, _ in expr.args]
+        lengths = [*map(terms_in, branches)]
         value, otherwise = Integer(0), Integer(1)
-        for branch, condition in expr.args:
-            indicator = self._indicator(condition)
-            value += otherwise * indicator * self.polynomial(branch)
+        for place, (branch, (_, condition)) in enumerate(zip(branches, expr.args, strict=True)):
+            indicator = self._indicator(condition, lengths[place] > sum(lengths[place + 1 :]))
+            value += otherwise * indicator * branch
             otherwise *= 1 - indicator
         return value
 
-    def _indicator(self, condition: Boolean) -> Expr:
-        """1 where the condition holds, else 0; every comparison is with u <= 0, where no root is that has a slope."""
+    def _indicator(self, condition: Boolean, much: bool) -> Expr:
+        """1 where the condition holds, else 0, an atom rather than 1 minus one if much is multiplied with it.
+
+        Every comparison is with u <= 0 or u > 0, where no root is that has a slope.
+        """
         if condition in (true, false):
             return Integer(1) if condition == true else Integer(0)
         if isinstance(condition, And):
-            return Mul(*map(self._indicator, condition.args))
+            return Mul(*(self._indicator(part, much) for part in condition.args))
         if isinstance(condition, Or):
-            return 1 - Mul(*(1 - self._indicator(part) for part in condition.args))
+            return 1 - Mul(*(1 - self._indicator(part, much) for part in condition.args))
         if isinstance(condition, BooleanFunction):
-            return self._indicator(to_nnf(condition, simplify=False))
+            return self._indicator(to_nnf(condition, simplify=False), much)
         if isinstance(condition, Gt | Lt | Ne):
-            return 1 - self._indicator(condition.negated)
+            return 1 - self._indicator(condition.negated, not much)
         if isinstance(condition, Eq):
             u = monomials_summed(self.polynomial(condition.lhs - condition.rhs)).as_content_primitive()[1]
             return self._either("zero", monomials_summed(-u) if u.could_extract_minus_sign() else u)
         if not isinstance(condition, Le | Ge):
             raise ValueError(f"the proof knows no condition {condition}")
         u = monomials_summed(self.polynomial(condition.lts - condition.gts))
-        return Integer(0) if self._is_root(u) else self._either("nonpositive", u.as_content_primitive()[1])
+        if self._is_root(u):
+            return Integer(0)
+        u = u.as_content_primitive()[1]
+        side = self.sides.setdefault(u, "nonpositive" if much else "positive")
+        return self._either(side, u) if side == "nonpositive" else 1 - self._either(side, u)
 
     def _is_root(self, u: Expr) -> bool:
         """Whether it is a positive number times roots, and reciprocals of them."""
@@ -212,6 +221,16 @@ class Algebra(Atoms):
 def algebras() -> tuple[Algebra, Algebra, Algebra]:
     """All that there are, the quickest to decide first; the second opens nothing and knows no more of any atom."""
     return Algebra(logistic=True), Algebra(), Algebra(open_functions=True)
+
+
+@lru_cache(maxsize=10_000)
+def terms_in(polynomial: Expr) -> int:
+    """About how many monomials it has when it is written out; of high powers, that they are many."""
+    if polynomial.is_Pow:
+        return terms_in(polynomial.base) ** min(int(polynomial.exp), 9)
+    if polynomial.is_Add:
+        return sum(map(terms_in, polynomial.args))
+    return prod(map(terms_in, polynomial.args)) if polynomial.is_Mul else 1
 
 
 @lru_cache(maxsize=10_000)

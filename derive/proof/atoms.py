@@ -26,7 +26,7 @@ from derive.formulas import sigmoid
 from derive.proof.factors import factored
 from derive.proof.polynomials import monomials_summed
 
-CONDITION_ATOMS = "nonpositive", "zero"
+CONDITION_ATOMS = "nonpositive", "positive", "zero"
 MOST_CONDITIONS = 3  # in what a function is taken of, as branch by branch it is another
 LARGEST_MULTIPLE = 12  # of an angle
 
@@ -43,6 +43,7 @@ class Atoms:
         self.atoms: dict[object, Symbol] = {}
         self.keys: dict[Symbol, Any] = {}
         self.powers: dict[Symbol, tuple[int, Expr]] = {}
+        self.sides: dict[Expr, str] = {}  # of what is compared with 0, which of the two conditions is an atom
         self.roots: set[Symbol] = set()
         self.positive: set[Symbol] = set()  # or 0
         self.units: dict[Expr, dict[int, Symbol]] = {}

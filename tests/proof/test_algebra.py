@@ -1,12 +1,13 @@
 """What the algebra finds identical: logs and roots of products, halves of angles, branches inside functions."""
 
 import pytest
-from sympy import Abs, Piecewise, Rational, cos, diff, exp, log, sign, sin, sqrt, symbols, tanh
+from sympy import Abs, Piecewise, Rational, Rel, cos, diff, exp, log, sign, sin, sqrt, symbols, tanh
 
 from derive.formulas import opened, parse, sigmoid, stable, y, z
 from derive.proof import NotProved
 from derive.proof.algebra import algebras
 from derive.proof.judge import Judge
+from derive.proof.polynomials import monomials_summed
 from derive.system import limited
 
 LETTERS = symbols("a:6", real=True)
@@ -60,6 +61,15 @@ def test_what_is_the_same_is_found_so(name):
 @pytest.mark.parametrize("name", DIFFERENT)
 def test_what_differs_anywhere_is_not(name):
     assert not identical(*DIFFERENT[name])
+
+
+@pytest.mark.parametrize("relation", ["<", "<=", ">", ">="])
+def test_the_longer_branch_is_written_out_once(relation):
+    long = sum(LETTERS)
+    for branches in ((long, y), (y, long)):
+        algebra = algebras()[0]
+        written = Piecewise((branches[0], Rel(z, 1, relation)), (branches[1], True))
+        assert len(monomials_summed(algebra.polynomial(written)).args) == len(LETTERS) + 2
 
 
 def test_what_the_algebra_does_not_know_is_compared_at_more_points_and_in_its_branches():

@@ -2,7 +2,7 @@
 
 To add one, add a row to DEFINITIONS where torch has a function for it, which lines then call, else to FUNCTIONS, and
 lines have its formula. A kink is policy: the condition of the branch says which slope holds there, and it
-is torch's; where the slope has the kink, it says which curvature.
+is torch's; where the slope has the kink, which curvature, and it is torch's, too.
 """
 
 from sympy import Abs, Expr, Piecewise, Rational, erf, exp, pi, sin, sqrt, tanh
@@ -19,9 +19,9 @@ _SELU_SCALE, _SELU_BELOW = Rational("1.0507009873554805"), Rational("1.758099340
 DEFINITIONS: dict[str, Expr] = {
     "relu": Piecewise((0, z <= 0), (z, True)),
     "leaky_relu": Piecewise((z, z > 0), (z / 100, True)),
-    "elu": Piecewise((z, z > 0), (exp(z) - 1, True)),
+    "elu": Piecewise((z, z >= 0), (exp(z) - 1, True)),
     "selu": Piecewise((_SELU_SCALE * z, z > 0), (_SELU_BELOW * (exp(z) - 1), True)),
-    "celu": Piecewise((z, z > 0), (exp(z) - 1, True)),
+    "celu": Piecewise((z, z >= 0), (exp(z) - 1, True)),
     "softplus": Piecewise((z, z > 20), (-logsigmoid(-z), True)),  # linear above 20, as torch has it
     "silu": z * sigmoid(z),
     "gelu": z * (1 + erf(z / sqrt(2))) / 2,

@@ -111,7 +111,7 @@ def test_each_row_with_a_kink_is_tested_at_it():
     assert with_branches == set(KINKS)
 
 
-@pytest.mark.parametrize("kind", ["softsign", "huber_loss", "smooth_l1_loss"])
+@pytest.mark.parametrize("kind", ["elu", "celu", "softsign", "huber_loss", "smooth_l1_loss"])
 def test_the_curvature_at_a_kink_of_a_slope_is_torchs(kind, emitted):
     network = Network((1, 1), loss=kind) if kind in LOSSES else Network((1, 1), output_activation=kind)
     for kink in (-1.0, 0.0, 1.0):

@@ -30,12 +30,13 @@ def derive(program: Program) -> Derivation:
     loss sees of it. A parameter that the loss does not reach has the gradient zero.
     """
     active, same, sums = reachable(program, program.parameters), alike(program), sums_of(program)
-    first_use = {symbol: equation for equation in reversed(program.equations) for symbol in equation.varies_with}
+    sending = senders(program)
+    first_use = {symbol: equation for equation in sending for symbol in equation.varies_with}
     ways: dict[MatrixSymbol, list[tuple[Equation, MatrixExpr]]] = {symbol: [] for symbol in active}
     cotangents: dict[MatrixSymbol, MatrixExpr] = {program.output: OneMatrix(1, 1)}
     backward: list[Equation] = []
 
-    for equation in reversed(program.equations):
+    for equation in sending:
         used = [symbol for symbol in equation.varies_with if symbol in active]
         for symbol in used:
             sent = pull_back(equation, symbol, cotangents[equation.target])
@@ -97,6 +98,16 @@ def reachable(program: Program, start: Iterable[MatrixSymbol]) -> set[MatrixSymb
         if active.intersection(equation.varies_with):
             active.add(equation.target)
     return active
+
+
+def senders(program: Program) -> list[Equation]:
+    """The equations that a derivative of the output goes through, from the last to the first."""
+    varied, sending = {program.output}, []
+    for equation in reversed(program.equations):
+        if equation.target in varied:
+            varied.update(equation.varies_with)
+            sending.append(equation)
+    return sending
 
 
 def alike(program: Program) -> dict[MatrixSymbol, MatrixSymbol]:

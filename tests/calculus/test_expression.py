@@ -314,6 +314,7 @@ def test_a_function_refuses_a_second_derivative():
         Trace(x.T * (X + x * x.T).inv() * x),
         exp(-Trace(x.T * x) / 2),
         total(softmax((X * x).T) * x),
+        x.T * relu(X * relu(X.T * x)),
     ],
 )
 def test_hvp_and_hessian(loss):

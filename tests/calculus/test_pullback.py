@@ -12,6 +12,7 @@ from sympy import (
     MatrixSymbol,
     OneMatrix,
     Rational,
+    Symbol,
     Trace,
     exp,
     sqrt,
@@ -24,6 +25,7 @@ from derive.matrix import apply, column_sum, row_sum, softmax
 from tests.helpers.expressions import computed
 
 n, d, h = symbols("n d h", integer=True, positive=True)
+t = Symbol("t", real=True)
 X, W, V = MatrixSymbol("X", n, d), MatrixSymbol("W", d, h), MatrixSymbol("V", d, h)
 Q, K, M, U = MatrixSymbol("Q", n, d), MatrixSymbol("K", n, d), MatrixSymbol("M", n, n), MatrixSymbol("U", n, d)
 g, b = MatrixSymbol("g", 1, d), MatrixSymbol("b", 1, d)
@@ -93,6 +95,7 @@ LAYERS = {  # the matrix, its variables, and torch's own
             * torch.tanh(sigma(X @ Wr + H @ Ur) * C + sigma(X @ Wz + H @ Uz) * torch.tanh(X @ Wn + H @ Un))
         ),
     ),
+    "a number times": (t * X + exp(t) * U, [X, t], lambda X, t, U: t * X + torch.exp(t) * U),
     "product": (X * W, [X, W], lambda X, W: X @ W),
     "transpose": ((X * W).T, [X, W], lambda X, W: (X @ W).T),
     "itself": (X, [X], lambda X: X.clone()),
@@ -109,7 +112,9 @@ def test_the_backward_of_a_norm_is_as_short_as_by_hand(name):
 def numbers(symbols_of, seed):
     draw = torch.Generator().manual_seed(seed)
     given = sorted(symbols_of, key=str)
-    shapes = {s.name: [1 if size == 1 else int(size.xreplace(SIZES)) for size in s.shape] for s in given}
+    shapes = {
+        s.name: [1 if size == 1 else int(size.xreplace(SIZES)) for size in getattr(s, "shape", ())] for s in given
+    }
     return {name: torch.randn(shape, generator=draw, dtype=torch.float64) for name, shape in shapes.items()}
 
 
@@ -155,6 +160,8 @@ def test_a_layer_takes_leading_dimensions_and_is_an_operator_of_torch(name):
     leaves = {key: tensor.requires_grad_() for key, tensor in wide.items()}
     found, expected = namespace["layer"](**leaves), by_loops(reference, leaves)
     torch.testing.assert_close(found, expected)
+    with pytest.raises(ValueError, match=r"^expected at least one matrix, got leading dimensions \(0,"):
+        namespace["layer"](**{key: tensor[:0] if tensor.ndim > 2 else tensor for key, tensor in wide.items()})
     moving, G = [leaves[str(v)] for v in variables], torch.randn(expected.shape, generator=draw).to(expected)
     torch.testing.assert_close(torch.autograd.grad(found, moving, G), torch.autograd.grad(expected, moving, G))
 

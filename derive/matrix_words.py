@@ -12,6 +12,7 @@ from sympy import (
     HadamardPower,
     HadamardProduct,
     KroneckerProduct,
+    MatMul,
     MatrixExpr,
     Trace,
     log,
@@ -20,6 +21,7 @@ from sympy import (
 
 from derive.formulas import ELEMENTWISE
 from derive.matrix import apply, column_sum, diagonal, log_softmax, logsumexp, row_sum, softmax, total
+from derive.programs import flat
 
 NO_SUCH_SIGN = "an expression is tr(A'*X), say"
 MATRIX_FUNCTIONS: dict[str, tuple[str, Callable[..., Expr]]] = {  # what comes out, and how
@@ -81,8 +83,8 @@ def instead(name: str, count: int) -> str:
 
 def kronecker_product(left: MatrixExpr, right: MatrixExpr) -> MatrixExpr:
     """Numbers stand in front: of a product of matrices SymPy takes them out itself, and fails."""
-    (a, left), (b, right) = left.as_coeff_mmul(), right.as_coeff_mmul()
-    return a * b * KroneckerProduct(left, right)
+    (a, lefts), (b, rights) = flat(left), flat(right)
+    return a * b * KroneckerProduct(MatMul(*lefts).doit(deep=False), MatMul(*rights).doit(deep=False))
 
 
 def entry_by_entry_of(function: Callable[..., Expr], values: list[Expr]) -> Expr:

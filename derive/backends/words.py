@@ -147,14 +147,13 @@ WORDS = (
     *(
         Word(TORCH + name, lines=OF_MATRICES)
         for name in (
-            *("cat", "einsum", "kron", "linalg.det", "linalg.inv", "linalg.matrix_power", "linalg.slogdet"),
+            *("cat", "einsum", "linalg.det", "linalg.inv", "linalg.matrix_power", "linalg.slogdet"),
             *("linalg.solve", "logdet", "nn.functional.pad", "trace"),
         )
     ),
     Word(TORCH + "eye", lines=OF_MATRICES, shaped=True),
     *(Word(name, shaped=True) for name in ("expand", "new_ones", "new_zeros")),
     *(Word(name) for name in ("new_tensor", "sum", "unsqueeze")),
-    Word("contiguous", lines=OF_MATRICES),
     Word("reshape", lines=OF_MATRICES, shaped=True),
     *(Word(name, lines=ON_BUFFERS) for name in ("add_", "addcmul_", "addmm_", "clone", "copy_", "fill_", "mul_")),
     *(Word(name, lines=ON_BUFFERS, shaped=True) for name in ("new_empty", "view")),

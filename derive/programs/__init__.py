@@ -1,5 +1,6 @@
 """Straight-line programs of matrices: symbols, nodes, equations, and how they are put together and named."""
 
+from derive.programs.coefficients import flat
 from derive.programs.forms import (
     add,
     atom,
@@ -98,6 +99,7 @@ __all__ = [
     "elementwise",
     "entry",
     "factors",
+    "flat",
     "flat_product",
     "formula_of",
     "greek",

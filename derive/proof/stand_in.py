@@ -158,12 +158,6 @@ def largest_of_row(*row: Expr) -> Expr:
     return sympy.Symbol(f"amax{largest_of_row.cache_info().misses}", real=True)
 
 
-def kron(left: Tensor, right: Tensor, /) -> Tensor:
-    if not all(tensor.entries.flags.c_contiguous for tensor in (left, right)):
-        raise RefusedByTorch("kron: expected contiguous factors")
-    return Tensor(numpy.kron(values(left), values(right)))
-
-
 def cat(tensors: tuple[Tensor, ...], dim: int, /) -> Tensor:
     return Tensor(numpy.concatenate(list(map(values, tensors)), axis=dim))
 
@@ -173,10 +167,12 @@ def pad(tensor: Tensor, around: tuple[int, int, int, int], /) -> Tensor:
     return Tensor(numpy.pad(values(tensor), ((top, bottom), (left, right)), constant_values=Integer(0)))
 
 
-def einsum(pattern: str, blocks: Tensor, factor: Tensor, /) -> Tensor:
-    """The two contractions with a factor of a Kronecker product."""
+def einsum(pattern: str, left: Tensor, right: Tensor, /) -> Tensor:
+    """The blocks of a Kronecker product, and the two contractions of blocks with a factor."""
+    if pattern == "ij,kl->ikjl":
+        return Tensor(numpy.tensordot(values(left), values(right), 0).swapaxes(1, 2))
     axes = {"ikjl,kl->ij": (1, 3), "kilj,kl->ij": (0, 2)}[pattern]
-    return Tensor(numpy.tensordot(values(blocks), values(factor), (axes, (0, 1))))
+    return Tensor(numpy.tensordot(values(left), values(right), (axes, (0, 1))))
 
 
 def eye(size: int, /, *, dtype: str, device: str) -> Tensor:

@@ -144,9 +144,6 @@ class Tensor:
 
     # copies and new memory
 
-    def contiguous(self) -> "Tensor":
-        return self if self.entries.flags.c_contiguous else self._view(self.entries.copy())
-
     def clone(self) -> "Tensor":
         return self._view(self.entries.copy(order="K"))
 

@@ -18,6 +18,7 @@ from sympy import (
     HadamardProduct,
     Heaviside,
     Identity,
+    KroneckerProduct,
     Lambda,
     MatrixSymbol,
     Max,
@@ -469,6 +470,16 @@ def test_sizes_of_one():
         derived = derivation(loss, [variable])
         given = tensors(derived)
         close(emitted(derived, given)[1][0], by_autograd(loss, variable, given))
+
+
+@pytest.mark.parametrize(("left", "right"), [(A, X), (A.T, b.T), (b, A), (relu(A), b)], ids=str)
+def test_a_kronecker_product_takes_matrices_however_they_lie_in_memory(left, right):
+    loss = Trace(KroneckerProduct(left, right) * KroneckerProduct(left, right).T)
+    derived = derivation(loss, loss.atoms(MatrixSymbol))
+    given = tensors(derived)
+    found = emitted(derived, {symbol: tensor.T.contiguous().T for symbol, tensor in given.items()})[1]
+    for variable, slope in zip(derived.variables, found, strict=True):
+        close(slope, by_autograd(loss, variable, given))
 
 
 def test_symbolic_size_in_the_loss():

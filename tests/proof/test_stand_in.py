@@ -48,7 +48,7 @@ r = n.view(1, 1); r = a.new_ones((2, 2)); r = a.new_zeros(2, 3); r = a.new_ones(
 r = a.new_ones(3) * 2; r = a.new_tensor([[1, 2.5]]); r = a.new_tensor(0.1); r = a.new_tensor([[n, 2]]); r = a.numel()
 r = len(a); r = a.shape; r = a.ndim; r = a.element_size(); r = big.split(3); r = big.split(2, 1)
 r = big.split_with_sizes([1, 3]); r = big.split_with_sizes((2, 4), -1); r = a.stride(); r = a.clone(); r.zero_()
-r = a.T.contiguous(); r.zero_(); r = a.contiguous(); r.add_(1); r = a.detach(); r.mul_(b); r = a; r += b; r = a
+r = a.detach(); r.mul_(b); r = a; r += b; r = a
 r -= 1; r = a.T; r *= 2; r = a[0]; r /= 4; r = big[1:3]; r.copy_(big[0]); r = a; r += r; r = a.clone().fill_(2)
 a.fill_(n); v.copy_(n); a.zero_(); a[1].copy_(v); a.add_(v); a.sub_(v); a.div_(2); a.mul_(n); a.addmm_(s, b.clone())
 a.addmm_(s, b.clone(), beta=0); a.addmm_(s, b.clone(), beta=2, alpha=1 / 4)
@@ -64,8 +64,9 @@ r = t.where(~(a < 1) | (b >= 2), a, b); r = t.where(n < 1, n, 2); r = t.where(a 
 r = t.where(v > 0, 1, a); r = a == b; r = a != b; r = a < v; r = a >= 0; r = a <= n; r = t.zeros_like(a)
 r = t.square(a); r = t.sqrt(p); r = one - a; r = one + a; r = t.clamp(k, 0, 5); r = t.clamp(k, min=0, max=5)
 r = t.clamp(k, max=5, min=0); r = t.clamp(k, min=1); r = t.clamp(k, max=1); r = t.clamp(k, 5, 0); r = t.maximum(a, b)
-r = t.minimum(a, b); r = t.atan2(a, b); r = t.atan2(a, v); r = t.trace(s); r = t.trace(a @ b.T); r = t.kron(s, u)
-r = t.kron(s, u.T.contiguous()); r = t.cat((a, b), 1); r = t.cat((a, b), 0); r = t.logsumexp(a, 1, keepdim=True)
+r = t.minimum(a, b); r = t.atan2(a, b); r = t.atan2(a, v); r = t.trace(s); r = t.trace(a @ b.T)
+r = t.einsum("ij,kl->ikjl", s, a.T).reshape(6, 4); r = t.cat((a, b), 1); r = t.cat((a, b), 0)
+r = t.logsumexp(a, 1, keepdim=True)
 r = t.logsumexp(a, (0, 1)); r = t.amax(a, 1, keepdim=True); r = t.amax(a, (0, 1)); r = t.amax(b, 0)
 r = t.logsumexp(a, 0); r = t.einsum("ikjl,kl->ij", big.reshape(2, 2, 3, 2), s)
 r = t.einsum("kilj,kl->ij", big.reshape(2, 2, 2, 3), s); r = t.eye(3, dtype=a.dtype, device=a.device)
@@ -85,7 +86,7 @@ r = a + None; r = (a > 0) + 1; r = (a > 0).sum(); r = (a > 0) * a; r = t.where(a
 r = t.where(a > 0, 1, 1 / 100); r = t.where(a > 0, 1, 2); r = t.where(True, a, b); r = a & b; r = ~a; r = a > (b > 0)
 r = one / 3 * a; r = one * 3; r = one + one; r = -one; r = one.sum() / 3 * a; r = one**2; r = t.exp(one); r = one / 3
 a.copy_(one); r = one.expand(3) / 3; r = t.maximum(a, 0); r = t.minimum(1, a); r = t.atan2(a, 1)
-r = t.mm(a, v, out=v); r = t.trace(v); r = t.kron(s.T, u); r = t.mm(s, b, out=b)
+r = t.mm(a, v, out=v); r = t.trace(v); r = t.einsum("ij,kl->ijkl", s, u); r = t.mm(s, b, out=b)
 r = t.mm(s, u); r = t.mul(a, b); a.addmm_(s, a); s.addmm_(s, s); t.mm(s, u, out=p); v.copy_(a)
 v.add_(a); r = v; r += a; r = n; r += v; r = big[:3]; r.copy_(big[1:]); r = big.view(-1)[1:]
 r.add_(big.view(-1)[:-1]); r = v.expand(2, 3); r += 1; r = a.T.view(-1); r = a.T.reshape(6); r = a.view(4)

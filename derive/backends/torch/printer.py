@@ -234,8 +234,9 @@ class TorchPrinter(TorchFormulas):
                 return call(NUMBER_CALLS[kind], self.of(of))
             case Entry(of=of, row=row, column=column):
                 return Index(self.of(of), self.sizes((row, column)))
-            case Kronecker(left=left, right=right):
-                return call("torch.kron", self.laid_out(left), self.laid_out(right))
+            case Kronecker(left=left, right=right, shape=shape):
+                blocks = call("torch.einsum", Literal('"ij,kl->ikjl"'), self.of(left), self.of(right))
+                return method(blocks, "reshape", *self.sizes(shape))
             case Contraction():
                 return self.contraction(operation)
             case Slice(of=of, rows=rows, columns=columns):
@@ -319,11 +320,6 @@ class TorchPrinter(TorchFormulas):
         if len(parts) > 2 and parts[-1].shape[1] == 1 and parts[0].shape[0] != 1:
             return Infix("@", self.of(parts[0]), self.product(parts[1:]))
         return chained("@", map(self.of, parts))
-
-    def laid_out(self, operation: Operation) -> Source:
-        """torch.kron wants its factors row by row in memory."""
-        source = self.of(operation)
-        return method(source, "contiguous") if isinstance(operation, Transposed) else source
 
     def contraction(self, contraction: Contraction) -> Source:
         (m, n), (p, q) = contraction.factor.shape, contraction.shape

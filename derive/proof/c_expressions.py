@@ -151,7 +151,7 @@ class Expressions:
         if any(isinstance(part, Pointer | list) or part is None for part in (left, right)):
             raise NotProved(f"network.c: {sign} of no numbers")
         whole = isinstance(left, int) and isinstance(right, int)
-        if whole and sign in ("/", "%") and (left < 0 or right <= 0):
+        if (sign in ("==", "!=") and not whole) or (whole and sign in ("/", "%") and (left < 0 or right <= 0)):
             return self.refuse(f"{left} {sign} {right}")
         if sign == "/":
             return left // right if whole else sympy.sympify(left) / right
@@ -159,8 +159,6 @@ class Expressions:
             if whole:
                 return bool(left and right) if sign == "&&" else bool(left or right)
             return (sympy.And if sign == "&&" else sympy.Or)(left, right)
-        if sign in ("==", "!=") and not whole:
-            return (sympy.Eq if sign == "==" else sympy.Ne)(left, right)
         return C_OPERATORS[sign](left, right)
 
     def unary(self) -> Any:

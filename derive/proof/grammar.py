@@ -217,7 +217,7 @@ class RightSides:
             case ast.Tuple(elts=parts) | ast.List(elts=parts):
                 for part in parts:
                     self.argument(part, is_size)
-            case ast.Attribute(value=ast.Name() as name, attr="shape" | "dtype" | "device"):
+            case ast.Attribute(value=ast.Name() as name, attr="dtype" | "device"):
                 self.value(name)
             case ast.Name(id=name) if is_size and name in self.sizes:
                 pass

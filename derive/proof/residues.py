@@ -1,6 +1,5 @@
 """Expressions modulo a prime, at random points: what differs there is not identical, and the rest is worth a proof."""
 
-from math import gcd
 from random import Random
 
 from sympy import (
@@ -123,12 +122,10 @@ class Residues:
         return self._draw((function, arguments))
 
     def _root(self, base: int, degree: int) -> int:
-        """A root; where there is none, or several that cannot be told apart, the same for the same number."""
+        """A square root; other roots, and where there is none, the same for the same number."""
         if degree == 2:
             found = pow(base, (PRIME + 1) // 4, PRIME)
             return found if found * found % PRIME == base else self._draw((Pow, base, degree))
-        if gcd(degree, PRIME - 1) == 1:
-            return pow(base, pow(degree, -1, PRIME - 1), PRIME)
         return self._draw((Pow, base, degree))
 
     def _draw(self, key: object) -> int:

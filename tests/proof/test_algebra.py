@@ -5,7 +5,7 @@ from sympy import Abs, Piecewise, Rational, Rel, cos, diff, exp, log, sign, sin,
 
 from derive.formulas import opened, parse, sigmoid, stable, y, z
 from derive.proof import NotProved
-from derive.proof.algebra import algebras
+from derive.proof.algebra import algebras, with_sigmoids
 from derive.proof.judge import Judge
 from derive.proof.polynomials import monomials_summed
 from derive.system import limited
@@ -61,6 +61,11 @@ def test_what_is_the_same_is_found_so(name):
 @pytest.mark.parametrize("name", DIFFERENT)
 def test_what_differs_anywhere_is_not(name):
     assert not identical(*DIFFERENT[name])
+
+
+def test_quotients_of_exp_are_sigmoids():
+    assert with_sigmoids(y * exp(z) / (1 + exp(z))) == y * sigmoid(z)
+    assert with_sigmoids(exp(z) / (1 + exp(z)) ** 3 + 1 / (1 + exp(-y))) == sigmoid(z) * sigmoid(-z) ** 2 + sigmoid(y)
 
 
 @pytest.mark.parametrize("relation", ["<", "<=", ">", ">="])

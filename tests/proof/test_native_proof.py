@@ -154,6 +154,15 @@ def test_a_mutant_is_rejected(network, change, tmp_path):
         shown(network, tmp_path, source.replace(before, after))
 
 
+def test_where_restrict_is_written_two_pointers_do_not_reach_one_number(tmp_path):
+    network = Network((1, 1, 1))  # where all is right if it is computed in order
+    source = package_of(network)["network.c"]
+    places = [f"real *const {name} = matrices + {place} * stride" for name, place in (("grad_a1", 6), ("grad_a1", 5))]
+    assert places[0] in source and "real *const delta2 = matrices + 5 * stride" in source
+    with pytest.raises(NotProved, match="in and out are restrict, and both reach"):
+        shown(network, tmp_path, source.replace(*places))
+
+
 @pytest.mark.parametrize("mutant", UNREACHED)
 def test_what_a_run_does_not_reach_is_as_it_is_emitted(mutant, tmp_path):
     (before, after), package = UNREACHED[mutant], package_of(SMALL)
@@ -210,11 +219,15 @@ OF_DEVICES = {
         "state->square_weight += (1 - keep)",
     ),
 }
+OF_FUNCTIONS = {
+    "another function": ("z >= 0 ? z : expm1_of(z)", "z >= 0 ? z : expm1_of(2 * z)"),
+    "a comparison that emitted code has not": ("z >= 0 ? z : expm1_of(z)", "z != 0 ? z : expm1_of(z)"),
+}
 
 
-@pytest.fixture(scope="module")
-def device() -> dict[str, str]:
-    return render(SMALL, ["backward.py", "fast.py", DEVICE])
+@cache
+def device_of(network: Network) -> dict[str, str]:
+    return render(network, ["backward.py", "fast.py", DEVICE])
 
 
 def stepped(network: Network, package: dict[str, str], folder, device: str):
@@ -222,17 +235,25 @@ def stepped(network: Network, package: dict[str, str], folder, device: str):
     return found
 
 
-@pytest.mark.parametrize("mutant", OF_DEVICES)
-def test_a_mutant_of_a_step_is_rejected(mutant, device, tmp_path):
-    before, after = OF_DEVICES[mutant]
+@pytest.mark.parametrize(
+    ("network", "change"),
+    [
+        pytest.param(network, change, id=name)
+        for network, table in ((SMALL, OF_DEVICES), (PENALIZED, OF_FUNCTIONS))
+        for name, change in table.items()
+    ],
+)
+def test_a_mutant_of_a_step_is_rejected(network, change, tmp_path):
+    before, after = change
+    device = device_of(network)
     assert before in device[DEVICE]
     with pytest.raises(NotProved, match=r"device\.h|network\.c"):
-        stepped(SMALL, device, tmp_path, device[DEVICE].replace(before, after))
+        stepped(network, device, tmp_path, device[DEVICE].replace(before, after))
 
 
 @pytest.mark.parametrize("network", [SMALL, Network((2, 2, 2), "gelu", loss="cross_entropy"), PENALIZED], ids=str)
 def test_a_step_of_a_device_is_proved(network, tmp_path):
-    package = render(network, ["backward.py", "fast.py", DEVICE])
+    package = device_of(network)
     found = stepped(network, package, tmp_path, package[DEVICE])
     assert (found.functions, found.checked) == (
         ("sgd_step", "adam_step"),
@@ -240,9 +261,9 @@ def test_a_step_of_a_device_is_proved(network, tmp_path):
     ) and found.entries >= 2 + 2 * network.entries
 
 
-def test_a_device_is_word_for_word_what_is_emitted(device, tmp_path):
+def test_a_device_is_word_for_word_what_is_emitted(tmp_path):
     (tmp_path / "__init__.py").touch()
-    for name, text in device.items():
+    for name, text in device_of(SMALL).items():
         (tmp_path / name).write_text(text.replace("keep = 0.9f", "keep = 0.8f"))
     with pytest.raises(NotProved, match=r"device\.h:\d+: not as it is emitted: "):
         prove(tmp_path)

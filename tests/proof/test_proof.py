@@ -65,6 +65,7 @@ def emit(folder: Path, network: Network) -> Path:
 @pytest.mark.parametrize("network", [n for n in NETWORKS if n.entries < 40], ids=str)
 def test_what_is_emitted_is_proved(network, tmp_path):
     certificate = prove(emit(tmp_path / "package", network))
+    assert (certificate.about["package"], certificate.about["network"]) == ("package", network.spec())
     counts = {(shown.file, shown.functions[:2]): shown.entries for shown in certificate.shown if shown.entries}
     assert counts["backward.py", ("value_and_grad",)] == 2 * (network.entries + 1)
     assert counts["fast.py", ("value_and_grad", "per_sample_grad")] == 5 * (2 * network.entries + 1)

@@ -298,3 +298,10 @@ def test_what_is_lent_is_not_written_into():
 def test_numbers_of_a_tensor_are_pythons_own(name):
     value = getattr(symbols("x", (2, 3)), name)
     assert all(type(part) in (int, str) for part in (value if isinstance(value, tuple) else [value]))
+
+
+@pytest.mark.parametrize("name", ["det", "inv", "slogdet"])
+def test_of_whole_numbers_all_is_exact(name):
+    found = MATRICES[f"torch.linalg.{name}"](Tensor([[sympy.Integer(3), sympy.Integer(1)], [sympy.Integer(1)] * 2]))
+    for tensor in found if isinstance(found, tuple) else [found]:
+        assert not any(entry.has(sympy.Float) for entry in tensor.entries.flat)

@@ -32,6 +32,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +255,12 @@ def able(mutant: Mutant, tests: dict[str, dict[str, Any]]) -> list[str]:
     return [name for name in found if folder == "derive" or not reads(name)]
 
 
+def as_executed(mutant: Mutant, tests: dict[str, dict[str, Any]]) -> Mutant:
+    """As one outside of functions where no test executes its lines: then they are if at all when it is imported."""
+    executed = {line for test in tests.values() for line in test["lines"].get(mutant.path, [])}
+    return mutant if mutant.lines and not executed.isdisjoint(mutant.lines) else replace(mutant, lines=None)
+
+
 def reads(test: str) -> bool:
     """Whether it is one of READING."""
     return any(name in test for name in READING)
@@ -278,7 +285,7 @@ def judged(tree: Path, shares: list[list[Mutant]], tests: dict[str, dict[str, An
     for path in sorted({path for test in tests.values() for path in test["lines"]}):
         with contextlib.suppress(ImportError):
             importlib.import_module(module_names(path)[0])
-    for done, mutant in enumerate(shares[place], 1):
+    for done, mutant in enumerate([as_executed(mutant, tests) for mutant in shares[place]], 1):
         near = f"tests/{mutant.path.split('/')[1]}/"
         costs = {name: (0.1 + tests[name]["seconds"]) / (1 + kills[name]) for name in able(mutant, tests)}
         best = sorted(costs, key=lambda name, near=near, costs=costs: costs[name] / NEAR ** name.startswith(near))

@@ -2,10 +2,10 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from derive.backward.emit import Texts, layer_files
@@ -15,9 +15,20 @@ from derive.backward.page import pages
 from derive.backward.proof import prove_lines
 from derive.backward.reading import Reading, reading
 from derive.backward.rows import swept_by_row
-from derive.backward.sweep import Sweep, swept, tangent_lines
+from derive.backward.sweep import swept, tangent_lines
 from derive.backward.tape import Value
-from derive.modules import Module, Refused, Wrong, audit, different_sizes, example_shapes, telling_sizes
+from derive.modules import (
+    Module,
+    Refused,
+    Wrong,
+    audit,
+    different_sizes,
+    example_shapes,
+    gives_autograds,
+    least_sizes,
+    one_row,
+    telling_sizes,
+)
 from derive.proof import Certificate, Evidence, Undecided
 from derive.system import write_package
 
@@ -38,29 +49,32 @@ class ModuleDerivation:
         self.subject, self.example = module, tuple(example)
         self.name = name or getattr(module, "__name__", type(module).__name__)
         self.module = Module(module, example)
-        self.resized = telling_sizes(self.module)
 
     @cached_property
     def reading(self) -> Reading:
-        """The equations; of one size alone where some sizes are none that the text could compute at others."""
-        if self.resized:
-            try:
-                return reading(self.module, self.module.resized(self.resized))
-            except Refused:
-                pass
+        """The equations; of one size alone where what is written of them is not the module's at others."""
+        told = list(telling_sizes(self.module))
+        sizes = (*told, least_sizes(self.module), one_row(self.module))
+        others = [self.module.resized(one) for one in sizes if one]
+        with suppress(Refused):
+            for other in others[: len(told)]:
+                found = reading(self.module, other)
+                passes = both_passes(self.plain(found)[1])
+                if all(gives_autograds(one, passes) for one in others):
+                    return found
         return reading(self.module, None)
 
-    @cached_property
-    def sweep(self) -> Sweep:
-        return swept(self.reading)
+    def plain(self, reading: Reading) -> tuple[Texts, str]:
+        """What the functions but that of rows are made of, and their text."""
+        texts = Texts(swept(reading), tangent_lines(reading))
+        return texts, layer_files(reading, texts, self.name, self.paths, (LAYER,))[LAYER]
 
     @cached_property
     def texts(self) -> Texts:
         """What all functions of the text are made of."""
-        plain = Texts(self.sweep, tangent_lines(self.reading))
-        text = layer_files(self.reading, plain, self.name, self.paths, (LAYER,))[LAYER]
+        plain, text = self.plain(self.reading)
         try:
-            return replace(plain, by_row=swept_by_row(self.reading, self.sweep, text, self.module))
+            return replace(plain, by_row=swept_by_row(self.reading, plain.sweep, text, self.module))
         except Refused as error:
             return replace(plain, without=str(error))
 
@@ -119,13 +133,7 @@ class ModuleDerivation:
 
     def of_numbers(self, text: str) -> list[Evidence]:
         """As a whole, on numbers of many digits, by differences of what the module computes."""
-        namespace = ModuleType("layer")
-        try:
-            exec(compile(text, LAYER, "exec"), namespace.__dict__)
-            given: tuple[Callable[..., Any], Callable[..., Any]] = (namespace.forward, namespace.backward)
-        except Exception as error:
-            raise Wrong(f"{LAYER}: {type(error).__name__}: {error}") from error
-        verdict = audit(self.subject, self.example, given, other_sizes=self.reading.resized)
+        verdict = audit(self.subject, self.example, both_passes(text), other_sizes=self.reading.resized is not None)
         if verdict.missing:
             raise Wrong(f"{LAYER}: backward gives no gradient for {', '.join(verdict.missing)}")
         recorded_text = of_text(text, LAYER, self.module)
@@ -133,6 +141,7 @@ class ModuleDerivation:
         how = f"to 45 digits what differences of the module's outputs give, at {'; '.join(verdict.sizes)}"
         untaken = f"; no point took the other branch of {', '.join(verdict.untaken)}" if verdict.untaken else ""
         untaken += f"; 0 at each point: {', '.join(verdict.silent)}" if verdict.silent else ""
+        untaken += f"; not as autograd has it where branches meet: {', '.join(verdict.tied)}" if verdict.tied else ""
         beside = [
             Evidence(LAYER, (function,), f"{held}, at {example_shapes(self.module)}")
             for function, held in HELD_ON_NUMBERS.items()
@@ -150,11 +159,21 @@ class ModuleDerivation:
         return certificate
 
 
+def both_passes(text: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """forward and backward. Raises Wrong where the text fails."""
+    namespace: dict[str, Any] = {"__name__": "layer"}
+    try:
+        exec(compile(text, LAYER, "exec"), namespace)
+        return namespace["forward"], namespace["backward"]
+    except Exception as error:
+        raise Wrong(f"{LAYER}: {type(error).__name__}: {error}") from error
+
+
 def module_derivation(module: Any, example: Sequence[Any]) -> ModuleDerivation:
     """The backward of a module, or of a function of tensors, as text; `example` has its arguments, as for `audit`.
 
     Raises Refused, a ValueError, with the operation and its line, where its backward is not known here.
     """
     found = ModuleDerivation(module, example)
-    _ = found.sweep
+    _ = found.texts
     return found

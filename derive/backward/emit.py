@@ -142,7 +142,8 @@ def layer_page(reading: Reading, texts: Texts, title: str, paths: dict[str, str]
         "without": ["", *wrap(f"{texts.without}.", WIDTH)] if texts.without else [],
         "imports": imports(used_ahead | used_back),
         "paths": [{"name": one.name, "path": paths[one.name]} for one in tape.inputs if one.name in paths],
-        "inputs": [value_row(tape, value) for value in tape.inputs],
+        "inputs": [input_row(tape, value) for value in tape.inputs],
+        "check": check_lines(tape.inputs),
         "moving": [value_row(tape, value) for value in moving],
         "saved": [value_row(tape, value) for value in kept],
         "forward": [*used_sizes(reading, used, tape.inputs), *forward],
@@ -197,6 +198,19 @@ def unpacked(kept: list[Value]) -> list[str]:
 
 def value_row(tape: Tape, value: Value) -> dict[str, str]:
     return {"name": value.name, "shape": shape_text(tape, value.shape)}
+
+
+def input_row(tape: Tape, value: Value) -> dict[str, str]:
+    """With the sizes as numbers and names."""
+    sizes = tuple(tape.size(size).text if size.known is None else size.known for size in value.shape)
+    return {**value_row(tape, value), "sizes": repr(sizes).replace("'", '"')}
+
+
+def check_lines(inputs: Iterable[Value]) -> list[str]:
+    names = ", ".join(value.name for value in inputs)
+    line = f"_check({names})"
+    more = wrap(names, WIDTH - 4, initial_indent="    ", subsequent_indent="    ")
+    return [line] if len(line) <= WIDTH - 4 else ["_check(", *more, ")"]
 
 
 def annotation(reading: Reading) -> str:

@@ -42,7 +42,7 @@ def loss_of_pairs(name: str, t: Tape, x: Value, target: Value, reduction: int = 
 class Classes:
     """The classes of rows along an axis: their places, which rows are ignored, their weights, and the sum of these.
 
-    By default no row is ignored, and each weighs 1.
+    A row of class -100 is ignored by default, as torch ignores it, where somebody gives the classes; each weighs 1.
     """
 
     axis: int
@@ -58,7 +58,7 @@ def classes_of(t: Tape, x: Value, target: Value, weight: Value | None, ignore_in
         raise Refused("weights of classes that are to have a gradient, which torch does not give; register a buffer")
     known, ignored, weights, zero = target, None, None, Literal("0")
     total: Source | None = None
-    if "ignore_index" in t.current[0].passed:
+    if "ignore_index" in t.current[0].passed or any(one.kind == "int64" for one in t.inputs):
         hit = Infix("==", target.source, Literal(str(ignore_index)))
         ignored = t.data(target.shape, hit, "_ignored", "bool").source
         known = t.data(target.shape, method(target.source, "masked_fill", ignored, zero), "_known", "int64")

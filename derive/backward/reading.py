@@ -38,6 +38,10 @@ HANDLERS: dict[str, Callable[..., Any]] = {
     **LAYERS,
     **LOSS_HANDLERS,
 }
+CHANGING = {  # operations that may take numbers that change with the sizes
+    *("expand", "layer_norm", "repeat", "repeat_interleave.self_int", "reshape", "rms_norm", "select", "slice"),
+    *("split", "split_with_sizes", "unflatten", "upsample_nearest1d", "upsample_nearest2d", "view"),
+}
 MOST_CONSTANT = 64  # entries of a tensor that is written out
 
 
@@ -45,13 +49,13 @@ MOST_CONSTANT = 64  # entries of a tensor that is written out
 class Reading:
     """The equations, what comes out, and the value of each step by the name that the graph has for it.
 
-    `resized` says whether they hold at other sizes, too.
+    `resized` is the module at the other sizes at which they hold, too.
     """
 
     tape: Tape
     outputs: tuple[Value, ...]
     values: Mapping[str, Any]
-    resized: bool
+    resized: Module | None
 
     @property
     def equations(self) -> list[TapeEquation]:
@@ -66,7 +70,7 @@ def reading(module: Module, other: Module | None) -> Reading:
     graph = module.graph()
     beside = graph if other is None else other.graph()
     if [s.operation for s in graph.steps] != [s.operation for s in beside.steps]:
-        beside, other = graph, None
+        raise Refused("other operations at other sizes")
     tape = Tape()
     known: dict[str, Any] = {}
     inputs, there = module.inputs(), (module if other is None else other).inputs()
@@ -86,7 +90,7 @@ def reading(module: Module, other: Module | None) -> Reading:
         if not is_passed_over(step):
             known[step.name] = read(tape, step, second, known, names, graph)
     outputs = tuple(known[output.name] for output in graph.outputs)
-    return Reading(tape, outputs, known, other is not None)
+    return Reading(tape, outputs, known, other)
 
 
 def kind_of_data(data: numpy.ndarray) -> str:
@@ -120,6 +124,10 @@ def at_both_sizes(argument: Any, other: Any, known: Mapping[str, Any]) -> Any:
     return argument
 
 
+def has_size(argument: Any) -> bool:
+    return any(map(has_size, argument)) if isinstance(argument, tuple) else isinstance(argument, Size)
+
+
 def read(tape: Tape, step: Step, other: Step, known: Mapping[str, Any], names: Mapping[str, str], graph: Graph) -> Any:
     """The value of a step, or its values.
 
@@ -135,6 +143,8 @@ def read(tape: Tape, step: Step, other: Step, known: Mapping[str, Any], names: M
         several: Any = arguments.get("x")
         if name == "getitem" and not isinstance(several, Value):
             return several[arguments["place"]]
+        if name in HANDLERS.keys() - CHANGING and any(map(has_size, arguments.values())):
+            raise Refused("a number that changes with the sizes")
         tape.wanted, tape.current = names[step.name], (step, arguments)
         tape.parts = {
             one.arguments["place"]: names[one.name]

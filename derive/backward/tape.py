@@ -15,7 +15,9 @@ from typing import Any
 from derive.backends import Attribute, Group, Index, Infix, Literal, Name, Source, call, chained, method, plus
 from derive.modules import Refused, Step
 
-RESERVED = re.compile(r"F|G\d*|math|torch|saved|row|zip|forward|backward|backward_per_sample|jvp|PARAMETERS")
+RESERVED = re.compile(
+    r"F|G\d*|math|torch|saved|row|zip|forward|backward|backward_per_sample|jvp|PARAMETERS|SHAPES|_check"
+)
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from derive.modules.layout import ENDLESS
 from derive.modules.named import add_module, module_and_example
 from derive.modules.points import AGREEING, Different, ModulePoint, point_with_value
 from derive.modules.refusal import DROPOUT, Refused, Wrong
-from derive.modules.sizes import different_sizes, telling_sizes
+from derive.modules.sizes import different_sizes, least_sizes, one_row, telling_sizes
 from derive.modules.steps import Graph, Input, Ref, Step
-from derive.modules.trial import example_shapes
+from derive.modules.trial import example_shapes, gives_autograds
 from derive.modules.verdict import Verdict, audit
 from derive.modules.windows import per_axis
 from derive.modules.written import COTANGENT_NAME
@@ -54,13 +54,16 @@ __all__ = [
     "each",
     "exactly",
     "example_shapes",
+    "gives_autograds",
     "has_largest",
     "inner",
     "is_float",
     "is_passed_over",
     "known_at_first",
+    "least_sizes",
     "lifted_by",
     "module_and_example",
+    "one_row",
     "per_axis",
     "point_with_value",
     "recorded",

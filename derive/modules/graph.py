@@ -3,7 +3,6 @@
 This is the one file of derive/ that imports torch, and only when it is called.
 """
 
-import inspect
 import logging
 import sys
 import warnings
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from derive.modules.refusal import Refused
-from derive.modules.steps import Graph, Input, Ref, Step, identifier
+from derive.modules.steps import Graph, Input, Ref, Step, argument_names, identifier
 from derive.modules.unrolled import unrolled
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 Axis = tuple[bool, int]  # whether it is the first of its tensor, and its size
 OWN = str(Path(__file__).parent.parent)
-DRAWN_BUFFERS = ("running_mean", "running_var")  # buffers that begin at 0 and 1, so that what forgets them would pass
+RUNNING = ("running_mean", "running_var")  # buffers that begin at 0 and 1, so that what forgets them would pass
 
 
 class Module:
@@ -56,6 +55,7 @@ class Module:
                     leaves.append(key)
                 else:
                     leaves.append((part,))
+        self._graph: Graph | None = None
         self._leaves, self._tree = leaves, _pytree.tree_flatten(tuple(example))[1]
 
     def __call__(self, *tensors: Any) -> Any:
@@ -74,13 +74,12 @@ class Module:
 
         other = object.__new__(Module)
         other.__dict__ |= self.__dict__
-        other.example = {}
+        other.example, other._graph = {}, None
         for name, tensor in self.example.items():
-            shape = [sizes.get((axis == 0, size), size) for axis, size in enumerate(tensor.shape)]
-            grown = torch.zeros(shape, dtype=tensor.dtype)
-            for index in numpy.ndindex(*shape):
-                grown[index] = tensor[tuple(i % n for i, n in zip(index, tensor.shape, strict=True))]
-            other.example[name] = grown
+            for axis, size in enumerate(tensor.shape):
+                if (new := sizes.get((axis == 0, size), size)) != size:
+                    tensor = tensor.index_select(axis, torch.arange(new) % size)
+            other.example[name] = tensor
         return other
 
     def inputs(self) -> dict[str, Input]:
@@ -96,7 +95,7 @@ class Module:
             if name in found:
                 raise Refused(f"{name} is the name of an argument and of a parameter")
             shape, trained = tuple(parameter.shape), parameter.requires_grad
-            drawn = isinstance(parameter, torch.nn.Parameter) or path.rpartition(".")[2] in DRAWN_BUFFERS
+            drawn = isinstance(parameter, torch.nn.Parameter) or path.endswith(RUNNING)
             data = None if drawn else parameter.detach().numpy()
             found[name] = Input(name, shape, data, path.endswith("running_var"), trained)
         return found
@@ -116,24 +115,27 @@ class Module:
 
     def graph(self) -> Graph:
         """What torch.export records. Raises Refused where it does not."""
-        return recorded(self, self.example, self.holder)
+        if self._graph is None:
+            self._graph = recorded(self, self.example, self.holder)
+        return self._graph
 
     def tensors(self) -> dict[str, Any]:
         """An example of each tensor."""
         return {**self.example, **{identifier(path): tensor.detach() for path, tensor in self.held().items()}}
 
     def gradients(self, point: Mapping[str, Any], cotangents: Sequence[Any], precision: str) -> dict[str, Any]:
-        """What autograd gives in this precision, of numbers for all tensors, in float64."""
+        """What autograd gives in this precision, of numbers for all tensors but running statistics, in float64."""
         import torch
 
         given = {name: tensor_of(one, precision) for name, one in point.items()}
-        moving = {name: one.requires_grad_() for name, one in given.items() if one.is_floating_point()}
+        running = {identifier(path) for path in self.held() if path.endswith(RUNNING)}
+        moving = {n: one.requires_grad_() for n, one in given.items() if one.is_floating_point() and n not in running}
         arguments = self.arguments(given)
         held = {path: given[identifier(path)] for path in self.held()}
         called = torch.func.functional_call(self.holder, held, arguments) if self.holder else self.function(*arguments)
         sent = [tensor_of(one, precision) for one in cotangents]
-        found = torch.autograd.grad(results(called), list(moving.values()), sent, allow_unused=True)
-        return {name: one.double().numpy() for name, one in zip(moving, found, strict=True) if one is not None}
+        found = torch.autograd.grad(results(called), list(moving.values()), sent, materialize_grads=True)
+        return {name: one.double().numpy() for name, one in zip(moving, found, strict=True)}
 
     def outputs(self) -> tuple[Any, ...]:
         """What torch computes of the example.
@@ -156,7 +158,7 @@ def any_of(module: "torch.nn.Module") -> "torch.nn.Module":
         for parameter in drawn.parameters():
             parameter.uniform_(-1, 1, generator=generator)
         for path, buffer in drawn.named_buffers():
-            if path.rpartition(".")[2] in DRAWN_BUFFERS:
+            if path.endswith(RUNNING):
                 buffer.uniform_(0.5, 1.5, generator=generator)
     return drawn
 
@@ -215,12 +217,6 @@ def is_module(value: Any) -> bool:
     import torch
 
     return isinstance(value, torch.nn.Module)
-
-
-def argument_names(module: Any) -> list[str]:
-    """The names of the arguments of a module, or of a function."""
-    named = inspect.signature(getattr(module, "forward", module)).parameters
-    return [name for name, one in named.items() if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
 
 
 def example_tensor(shape: list[int], below: int | None) -> "torch.Tensor":

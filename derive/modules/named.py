@@ -11,8 +11,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from derive.modules.graph import argument_names, example_tensor, is_module
+from derive.modules.graph import example_tensor, is_module
 from derive.modules.refusal import Refused
+from derive.modules.steps import argument_names
 
 MODULE = (
     "package.file:name, or file.py:name, of a module, a function of tensors, or what makes a module without arguments"
@@ -52,6 +53,8 @@ def named_module(text: str) -> Any:
         raise Refused(f"{file} has no {name}") from None
     if is_module(found) or not callable(found):
         return found if is_module(found) else refuse(text)
+    if inspect.isbuiltin(found):
+        return found
     needed = [one for one in inspect.signature(found).parameters.values() if one.default is one.empty]
     needed = [one for one in needed if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
     if isinstance(found, type) and needed:

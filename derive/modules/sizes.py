@@ -5,6 +5,8 @@ from itertools import combinations, count, permutations
 
 from derive.modules.graph import Axis, Module
 
+PRIMES = (3, 5, 7, 11, 13), (17, 7, 13, 5, 11)
+
 
 def runs(module: Module, sizes: Mapping[Axis, int]) -> bool:
     try:
@@ -57,19 +59,25 @@ def different_sizes(module: Module) -> dict[Axis, int]:
     return chosen
 
 
-def telling_sizes(module: Module) -> dict[Axis, int]:
-    """Sizes like `different_sizes`, such that products of two tell as well which sizes they are of, where that runs."""
+def telling_sizes(module: Module) -> Iterator[dict[Axis, int]]:
+    """Sizes like `different_sizes`, such that products of two tell as well which sizes they are of, where that runs.
+
+    Others follow, as what is computed of one size may look like a product of others.
+    """
     chosen = different_sizes(module)
     new = sorted(set(chosen.values()))
     old = [next(axis[1] for axis, size in chosen.items() if size == one) for one in new]
-    for primes in permutations((3, 5, 7, 11, 13), min(len(new), 5)):
-        products = zip(combinations(old, 2), combinations(primes, 2), strict=True)
-        known = any(size in primes for size in {size for _, size in axes_of(module)})
-        if not known and all(a * b != c * d for (a, b), (c, d) in products):
-            other = {axis: primes[new.index(size)] for axis, size in chosen.items()}
-            if len(new) <= len(primes) and runs(module, other):
-                return other
-    return chosen
+    for some in PRIMES if 0 < len(new) <= len(PRIMES[0]) else ():
+        for primes in permutations(some, len(new)):
+            products = zip(combinations(old, 2), combinations(primes, 2), strict=True)
+            known = any(size in primes for size in {size for _, size in axes_of(module)})
+            if not known and all(a * b != c * d for (a, b), (c, d) in products):
+                other = {axis: primes[new.index(size)] for axis, size in chosen.items()}
+                if runs(module, other):
+                    yield other
+                    break
+    if chosen:
+        yield chosen
 
 
 def groups(module: Module, axes: Sequence[Axis]) -> Iterator[list[Axis]]:

@@ -1,5 +1,6 @@
 """Graphs of operations of torch, one a step, without torch."""
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -68,3 +69,10 @@ def identifier(path: str) -> str:
     """A path as a name: layers.0.weight is layers_0_weight, and 0.weight is _0_weight."""
     name = path.replace(".", "_")
     return name if name.isidentifier() else f"_{name}"
+
+
+def argument_names(module: Any) -> list[str]:
+    """The names of the arguments of a module, or of a function; one of torch's own has none."""
+    called = getattr(module, "forward", module)
+    named = {} if inspect.isbuiltin(called) else inspect.signature(called).parameters
+    return [name for name, one in named.items() if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy
 from mpmath import mpf
 
-from derive.modules.agreement import COARSE_TOLERANCE, check, close
+from derive.modules.agreement import COARSE_TOLERANCE, FINE_TOLERANCE, check, close
 from derive.modules.constants import is_rounded
 from derive.modules.entries import decimal, lifted_by
 from derive.modules.evaluate import run
@@ -179,8 +179,8 @@ class Trial:
                 theirs = self.module.gradients(point.given, list(point.cotangents.values()), precision)
             except (RuntimeError, ValueError):
                 continue
-            for name, ours in gradients.items():
-                if not close(ours, theirs.get(name, numpy.zeros(ours.shape)), COARSE_TOLERANCE, least):
+            for name in gradients.keys() & theirs.keys():
+                if not close(gradients[name], theirs[name], COARSE_TOLERANCE, least):
                     raise Refused(
                         f"the module: in {precision} autograd's gradient for {name} is not the derivative of what is "
                         "recorded: a backward or a hook of its own, or a branch on the kind of a tensor"
@@ -197,9 +197,9 @@ class Trial:
         except (Wrong, RuntimeError, ValueError):
             return {}
         return {
-            name: (got.astype(float), theirs.get(name, numpy.zeros(got.shape)))
+            name: (got.astype(float), theirs[name])
             for (kind, name), got in zip(labels, ours, strict=True)
-            if kind == "gradient"
+            if kind == "gradient" and name in theirs
         }
 
     def rounded(self) -> str:
@@ -210,6 +210,29 @@ class Trial:
                     if isinstance(value, float) and is_rounded(value):
                         return f"{value!r}{f' at {step.line}' if step.line else ''}"
         return ""
+
+
+def gives_autograds(module: Module, backward: Any) -> bool:
+    """Whether a backward gives, of random numbers and but for rounding, the gradients that autograd gives."""
+    random = Random(0)
+
+    def drawn(shape: Sequence[int]) -> numpy.ndarray:
+        return numpy.array([random.uniform(0.1, 0.9) for _ in range(prod(shape))]).reshape(shape)
+
+    point = {name: drawn(one.shape) if one.data is None else one.data for name, one in module.inputs().items()}
+    sent = [drawn(one.shape) for one in module.outputs()]
+    try:
+        theirs = module.gradients(point, sent, "float64")
+    except (RuntimeError, ValueError):
+        return True  # autograd says nothing
+    try:
+        given = point | {f"{COTANGENT_NAME}{place}": one for place, one in enumerate(sent)}
+        ours, labels = WrittenBackward(backward, module).numbers(given, CPU)
+    except Wrong:
+        return False
+    found = {name: one.astype(float) for (kind, name), one in zip(labels, ours, strict=True) if kind == "gradient"}
+    pairs = [(found[name], theirs[name]) for name in found.keys() & theirs.keys()]
+    return all(one.shape == other.shape and close(one, other, FINE_TOLERANCE) for one, other in pairs)
 
 
 def whole_numbers(one: Input, random: Random, least: int = -1) -> numpy.ndarray:

@@ -69,15 +69,65 @@ def test_gradients_are_autograds_at_the_given_sizes_and_at_others(name):
     text = loaded(derived.source())
     agree(derived.module, text)
     if derived.reading.resized:
-        agree(derived.module.resized(derived.resized), text)
+        agree(derived.reading.resized, text)
 
 
 def test_one_text_serves_all_sizes():
     """What modules of other widths give differs in the sizes of weights alone."""
     texts = [module_derivation(GPTBlock(d, 2 * d), [r(2, 3, d)]).source() for d in (4, 6)]
-    small, large = (text.splitlines() for text in texts)
+    small, large = (text.partition("def forward")[2].splitlines() for text in texts)
     different = [pair for pair in zip(small, large, strict=True) if pair[0].split("#")[0] != pair[1].split("#")[0]]
     assert len(different) <= 25 and len(small) == len(large)
+
+
+SIZED = {  # functions, their examples, and arguments of other sizes
+    "pooling that looks like three images": (lambda x: F.max_pool2d(x, 2, 1, 0, 2), [r(1, 2, 5, 6)], [r(2, 3, 8, 9)]),
+    "means of what is pooled": (
+        lambda x: F.avg_pool2d(F.max_pool2d(x, 2), 2).mean((1, 2, 3)),
+        [r(2, 2, 4, 4)],
+        [r(1, 3, 8, 5)],
+    ),
+    "a window of all": (lambda x: F.avg_pool2d(x, x.shape[2:]), [r(2, 3, 4, 4)], [r(2, 3, 2, 5)]),
+    "a border up to a size": (lambda x: F.pad(x, (0, 8 - x.shape[1])), [r(4, 4)], [r(3, 5)]),
+    "half of the rows": (lambda x: x[: len(x) // 2].sum() / len(x), [r(4, 4)], [r(6, 4)]),
+    "the last three": (lambda x: x[:, -3:].sum(1), [r(2, 4)], [r(2, 2)]),
+    "an axis that is gone where it is 1": (lambda x: (x * x).squeeze(0).mean(0), [r(1, 4)], [r(2, 4)]),
+    "batches of one size": (lambda a, b: a.sum() * b.mean(), [r(3, 3), r(3, 3)], [r(2, 3), r(4, 3)]),
+    "a kernel that is given": (lambda x, w: F.conv1d(x, w), [r(2, 3, 7), r(4, 3, 2)], [r(2, 3, 7), r(4, 3, 3)]),
+    "the root of a width": (lambda q, k: q @ k.mT / q.shape[1] ** 0.5, [r(3, 4), r(5, 4)], [r(3, 3), r(5, 3)]),
+}
+
+
+@pytest.mark.parametrize("what", SIZED)
+def test_at_sizes_that_it_is_not_for_a_text_is_right_or_refuses(what):
+    function, example, given = SIZED[what]
+    derived = module_derivation(function, example)
+    text = loaded(derived.source())
+    agree(derived.module, text)
+    try:
+        text.forward(*given)
+    except ValueError as error:
+        assert re.fullmatch(r"\w+: expected the shape \(.*\), got \(.*\)", str(error))
+    else:
+        agree(Module(function, given), text)
+    assert str(derived.prove()).startswith(("proved", "checked"))
+
+
+def test_a_row_of_class_minus_100_is_ignored_as_torch_ignores_it():
+    classes = torch.tensor([0, -100, 2])
+    for options in ({}, {"reduction": "none"}, {"label_smoothing": 0.1}):
+        derived = module_derivation(Of(lambda s, x, y, o=options: F.cross_entropy(x, y, **o)), [r(3, 4), classes])
+        agree(derived.module, loaded(derived.source()))
+
+
+def test_the_certificate_says_where_autograd_has_another_slope_where_branches_meet():
+    assert "branches meet: dx" in str(module_derivation(lambda x: x.clamp(min=0), [r(2, 3)]).prove())
+    assert "branches meet" not in str(module_derivation(lambda x: x.relu(), [r(2, 3)]).prove())
+
+
+def test_a_function_of_torch_itself_is_a_module(capsys):
+    assert main(["torch.nn.functional:gelu", "--input", "2x3"]) == 0
+    assert "proved: gelu" in capsys.readouterr().err
 
 
 def test_layer_norm_goes_back_as_it_is_published():

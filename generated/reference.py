@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 GROUPS = 256
+OTHER = {torch.float32: torch.float64, torch.float64: torch.float32}
 
 
 class Net(nn.Module):
@@ -40,14 +41,14 @@ def gradients(
     moved: int | None = None,
     data: tuple[torch.Tensor, torch.Tensor] | None = None,
     absolute: bool = False,
-    exact: bool = False,
+    other: bool = False,
 ) -> list[torch.Tensor]:
     """dL/dw and dL/db by autograd, in the order of Net.parameters(), for weights and points drawn from the seed.
 
     `weights`, where given, take the place of the drawn ones. With `rows`, so many points are taken at a time, and what
     autograd gives for them is added in float64. With `moved`, a seed, entries of weights and points are moved first, by
     a unit in the last place. `data`, x and y, takes the place of drawn points. With `absolute`, it is the sizes of what
-    `rows` of them give that are added; if `exact`, all is computed in float64, from the same numbers.
+    `rows` of them give that are added; with `other`, all is computed in the other dtype, from the same numbers.
     """
     rows = rows or points
     moves = None if moved is None else torch.Generator().manual_seed(moved)
@@ -57,7 +58,7 @@ def gradients(
         if weights:
             net.load_state_dict(dict(zip(net.state_dict(), weights, strict=True)))
         net.load_state_dict({name: _moved(value, moves) for name, value in net.state_dict().items()})
-        net.to(device, torch.float64 if exact else dtype)
+        net.to(device, OTHER[dtype] if other else dtype)
         if rows >= points and not absolute:
             return _gradients(net, *_points(data, 0, points, dtype, moves, device))
         totals = [torch.zeros_like(parameter, dtype=torch.float64) for parameter in net.parameters()]
@@ -75,15 +76,20 @@ def sizes(seed: int, points: int, *drawn, data: tuple[torch.Tensor, torch.Tensor
 
 
 def noise(*drawn, data: tuple[torch.Tensor, torch.Tensor] | None = None) -> list[torch.Tensor]:
-    """For each gradient of these arguments, how far entries move, at most, where weights and points do, in 4 tries, or
-    where all is computed in float64.
+    """For each gradient of these arguments, how far entries move, at most, where weights and points do, in 4 tries, and
+    what rounding adds to them: that of float32 is seen in float64, and that of float64 is so much less than that.
 
     Of W1 those of a column are looked at by themselves: inputs, which are exact, multiply them.
     """
     right = gradients(*drawn, data=data)
-    tries = [*(gradients(*drawn, moved=seed, data=data) for seed in range(4)), gradients(*drawn, data=data, exact=True)]
-    pairs = zip(right, *tries, strict=True)
-    moves = [torch.stack([(o - r).to(r.dtype) for o in others]).abs().amax(0) for r, *others in pairs]
+    less = torch.finfo(right[0].dtype).eps / torch.finfo(torch.float32).eps
+    tries = [(1, gradients(*drawn, moved=seed, data=data)) for seed in range(4)]
+    tries.append((less, gradients(*drawn, data=data, other=True)))
+    moves = [torch.zeros_like(gradient) for gradient in right]
+    for share, found in tries:
+        for move, one, gradient in zip(moves, found, right, strict=True):
+            by = share * (one.double() - gradient.double()).abs()
+            torch.maximum(move, by.to(move.dtype).nan_to_num(0, 0, 0), out=move)
     first = moves[0].amax(0).clamp_min(torch.finfo(moves[0].dtype).tiny)
     return [first.expand_as(moves[0]), *(torch.full_like(move, float(move.max())) for move in moves[1:])]
 

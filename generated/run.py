@@ -287,7 +287,7 @@ def main(argv: list[str] | None = None) -> int:
     table, agree = compare(*read, decimals, *allowed)
     print(f"loss {loss.item():.9g}, {origin}, {options.dtype}\n{table}")
     if len(allowed) > 1:
-        print(f"not counted: {GATE} times what autograd's own moves by in float64, or if numbers move by an ulp")
+        print(f"not counted: {GATE} times what autograd's own is rounded by, or moves by if numbers move by an ulp")
     print(f"all gradients agree{but_for_noise(table)}" if agree else "NOT all gradients agree")
     return 0 if agree and right else 1
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy
 
-from derive.modules.entries import Array, ByDefinition, floats, is_float, lifted
+from derive.modules.entries import Array, ByDefinition, choice, each, floats, is_float, lifted
 from derive.modules.refusal import Refused
 
 ENDLESS = 2**60  # where a slice ends that has no end
@@ -132,6 +132,8 @@ def whole(index: Array) -> Array:
     """Places, which must be known."""
     if is_float(index):
         raise Refused("places that are no whole numbers")
+    if index.dtype == object:
+        raise Refused("places that truth values say which are not known")
     return index
 
 
@@ -163,6 +165,15 @@ def written(x: Array, src: Array, at: tuple[Any, ...]) -> Array:
     result = (floats(x) if is_float(src) else x).copy()
     result[at] = src if src.ndim else src.item()  # an array would become an entry itself
     return result
+
+
+def index_put(x: Array, indices: Sequence[Array | None], values: Array, accumulate: bool = False) -> Array:
+    """Values in these places, or one number where truth values say so, which may depend on symbols."""
+    holds = indices[0]
+    open_one = holds is not None and holds.dtype == object and holds.shape == x.shape and values.ndim == 0
+    if open_one and is_float(x) and not accumulate:
+        return each(choice, holds, floats(values), x)
+    return added_at(x, indexed(indices), values) if accumulate else written(x, values, indexed(indices))
 
 
 SHAPES: dict[str, ByDefinition] = {
@@ -231,9 +242,7 @@ LAYOUT_OPERATIONS: dict[str, ByDefinition] = {
         floats(x), at_axis(x, dim, whole(index)), floats(source) * lifted(alpha)
     ),
     "index_copy": lambda x, dim, index, source: written(x, source, at_axis(x, dim, whole(index))),
-    "index_put": lambda x, indices, values, accumulate=False: (
-        added_at(x, indexed(indices), values) if accumulate else written(x, values, indexed(indices))
-    ),
+    "index_put": index_put,
     "index_select": lambda x, dim, index: numpy.take(x, whole(index), axis=dim),
     "narrow": lambda x, dim, start, length: part(x, dim, start, start + length),
     "one_hot": lambda x, num_classes: (x[..., None] == numpy.arange(num_classes)).astype(numpy.int64),

@@ -30,6 +30,9 @@ def check_surroundings(written: WrittenBackward, module: Module, kernel: OpaqueK
     check_call(written, f"where tensors are not contiguous{followed}", otherwise, names, wanted)
     if written.function:
         check_call(written, "when it is called again", tensors, names, wanted, times=2)
+        for place, (name, one) in enumerate(cotangents.items()):
+            silent = tensors | {name: one.new_zeros(one.shape)}
+            check_call(written, f"where {name} is None", silent, names, by_label(written, silent), without=place)
         for name in names:
             others = [other for other in names if other != name]
             check_call(written, f"where only that for {name} is needed", tensors, [name], wanted)
@@ -49,11 +52,12 @@ def check_call(
     needed: Sequence[str],
     wanted: ByLabel,
     times: int = 1,
+    without: int | None = None,
 ) -> None:
     """Raises Wrong where a call gives something else than is wanted; one that fails gives no number."""
     try:
         with in_float64():
-            found = written.called(tensors, needed, times)
+            found = written.called(tensors, needed, times, without)
     except Exception:
         return
     sizes = (one.abs().nan_to_num(0, 0, 0).max() for one in wanted.values() if one.numel())

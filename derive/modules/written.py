@@ -45,6 +45,7 @@ class Context(SimpleNamespace):
     """What a torch.autograd.Function keeps from forward for backward."""
 
     saved_tensors: tuple[Any, ...] = ()
+    materializes = True  # zeros where no cotangent is sent
 
     def save_for_backward(self, *tensors: Any) -> None:
         self.saved_tensors = tensors
@@ -53,7 +54,7 @@ class Context(SimpleNamespace):
         pass
 
     def set_materialize_grads(self, value: bool) -> None:
-        pass
+        self.materializes = value
 
     def mark_dirty(self, *tensors: Any) -> None:
         raise Refused("a forward that writes into what it is given")
@@ -96,8 +97,9 @@ class WrittenBackward:
 
     @property
     def sets_up(self) -> bool:
-        """Whether a Function has its forward without a context."""
-        return "setup_context" in vars(self.function)
+        """Whether a Function, or one that it is made from, has its forward without a context."""
+        made_from = (one for one in self.function.__mro__ if is_function_class(one))
+        return any("setup_context" in vars(one) for one in made_from)
 
     def graph(self, module: Module) -> tuple[Graph, list[tuple[str, str]]]:
         """Its graph at the sizes of a module's example; of each output whether it is a value or a gradient, of what.
@@ -156,9 +158,16 @@ class WrittenBackward:
         return found
 
     def called(
-        self, tensors: Mapping[str, Any], needed: Sequence[str] | None = None, times: int = 1
+        self,
+        tensors: Mapping[str, Any],
+        needed: Sequence[str] | None = None,
+        times: int = 1,
+        without: int | None = None,
     ) -> tuple[Any, ...]:
-        """The values of forward, if there is one, and the gradients, of a Function where some or all are needed."""
+        """The values of forward, if there is one, and the gradients, of a Function where some or all are needed.
+
+        One that asks for no zeros is given None for the cotangent that it is called without.
+        """
         cotangents = [tensors[f"{COTANGENT_NAME}{place}"] for place in range(self.cotangents)]
         arguments = [tensors.get(one.name, one.default) for one in self.takes]
         values: tuple[Any, ...] = ()
@@ -169,7 +178,9 @@ class WrittenBackward:
             if self.sets_up:
                 self.function.setup_context(context, tuple(arguments), output)
             values = results(output)
-            *_, given = (self.function.backward(context, *cotangents) for _ in range(times))
+            none = () if context.materializes else (without,)
+            sent = [None if place in none else one for place, one in enumerate(cotangents)]
+            *_, given = (self.function.backward(context, *sent) for _ in range(times))
         elif self.saving:
             output = self.saving(*arguments)
             if isinstance(output, tuple | list) and len(output) == 2:

@@ -481,6 +481,21 @@ def test_a_module_whose_gradient_is_not_its_derivative_is_refused(what):
         audit(OWN[what], (torch.rand(2, 3),), backward)
 
 
+def test_autograd_is_asked_of_a_module_with_running_statistics_too():
+    class Normed(nn.BatchNorm1d):
+        def forward(self, input):
+            return Straight.apply(super().forward(input))
+
+    def backward(G, input, weight, bias, running_mean, running_var):
+        rstd = (running_var + 1e-5) ** -0.5
+        xhat = (input - running_mean) * rstd
+        G = G * (xhat * weight + bias > 0)
+        return {"input": G * weight * rstd, "weight": (G * xhat).sum(0), "bias": G.sum(0)}
+
+    with pytest.raises(Refused, match="a backward or a hook"):
+        audit(Normed(2).eval(), (torch.rand(3, 2),), backward)
+
+
 SURROUNDINGS = {  # what a backward does wrong with its context or its cotangent, and what is said
     "where one is frozen": (
         "where only that for x is needed|where that for weight is not needed",
@@ -518,6 +533,60 @@ def test_surroundings_change_no_gradient(where):
         return
     with pytest.raises(Wrong, match=SURROUNDINGS[where][0]):
         audit(lambda x, weight: x @ weight.T, example, Product)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_cotangent_may_be_none_where_no_zeros_are_asked_for(right):
+    class Pair(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.set_materialize_grads(False)
+            return x + 0, 2 * x
+
+        @staticmethod
+        def backward(ctx, first, second):
+            if first is None:
+                return (2 if right else 3) * second
+            return first if second is None else first + 2 * second
+
+    def pair(x):
+        return x + 0, 2 * x
+
+    if right:
+        assert audit(pair, (torch.rand(3),), Pair).exact
+        return
+    with pytest.raises(Wrong, match=r"another where dL/dy0 is None"):
+        audit(pair, (torch.rand(3),), Pair)
+
+
+def test_a_function_made_from_one_that_sets_up_its_context_is_called_as_torch_calls_it():
+    class Sets(torch.autograd.Function):
+        @staticmethod
+        def forward(x):
+            return x * x
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.save_for_backward(*inputs)
+
+    class Square(Sets):
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx, G):
+            return 2 * ctx.saved_tensors[0] * G
+
+    assert audit(lambda x: x * x, (torch.rand(3),), Square).exact
+
+
+def test_what_is_set_where_truth_values_say_so_is_proved():
+    def backward(G, x):
+        found = G.clone()
+        found[x <= 0] = 0
+        return found
+
+    assert audit(lambda x: x.relu(), (torch.rand(2, 3),), backward).exact
+    with pytest.raises(Wrong):
+        audit(lambda x: x.relu(), (torch.rand(2, 3),), lambda G, x: G.clone().index_put((x > 0,), G.new_zeros(())))
 
 
 def test_a_slope_that_is_no_number_at_0_is_wrong_and_one_where_there_is_none_is_not():

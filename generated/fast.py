@@ -41,7 +41,8 @@ class FastGradient:
 
     `parameters` as in backward.py; they are copied. float32 or float64, on one device.
     `parameters` and `gradient` are views of `flat_parameters` and `flat_gradient`: change the first in place and read
-    the second. Raises ValueError or TypeError that names the argument, what was expected and what was given.
+    the second; their order is that of `_BLOCKS`, not of torch's parameters_to_vector.
+    Raises ValueError or TypeError that names the argument, what was expected and what was given.
     Neither the data nor `out` may lie in what a call overwrites.
     """
 
@@ -284,7 +285,9 @@ class FastGradient:
             step = self._steps[key] = make(n)
             if len(self._steps) > _CACHED:
                 self._steps.popitem(last=False)
-        return step
+        if self._dtype is torch.float64 or not torch.is_autocast_enabled(self._device.type):
+            return step
+        return torch.autocast(self._device.type, enabled=False)(step)  # which would round what is multiplied
 
     def _make_rows(self, n: int) -> Callable[..., None]:
         """For n of N rows: puts (beta 0) or adds (beta 1) their part."""

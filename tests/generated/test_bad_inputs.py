@@ -182,11 +182,19 @@ def test_a_module_of_an_expression_refuses_what_the_modules_of_networks_refuse()
         namespace["value_and_grad"](A=a.double(), b=2)
 
 
-def test_fast_computes_under_autocast_what_it_computes_without(arguments):
-    parameters, x, y = arguments.values()
-    want = [part.clone() for part in fast.FastGradient(parameters).value_and_grad(x, y)[1]]
+@pytest.mark.parametrize("network", [Network(), Network((2, 4, 4, 1), "gelu", skip=((1, 2),))], ids=str)
+def test_fast_computes_under_autocast_what_it_computes_without(network, emitted):
+    parameters = [one.detach() for one in sequential(network, torch.float32).parameters()]
+    x, y = torch.randn(6, 2), torch.randn(6, 1)
+
+    def results():
+        of = emitted(network, "fast").FastGradient(parameters)
+        each = of.per_sample_grad(x, y)
+        return [part.clone() for part in (*of.value_and_grad(x, y)[1], *each, *of.hvp(x, y, parameters))]
+
+    want = results()
     with torch.autocast("cpu", torch.bfloat16):
-        assert all(map(torch.equal, fast.FastGradient(parameters).value_and_grad(x, y)[1], want))
+        assert all(map(torch.equal, results(), want))
 
 
 def test_another_default_device_at_the_import_does_not_matter():

@@ -134,7 +134,7 @@ def questions_section(network: Network, derivation: Derivation) -> Section:
     if any(isinstance(equation.value, RowLogSumExp) for equation in program.equations):
         where.append(prose("answers.softmax"))
     divided_by = network.divided_by
-    scale = [factor_of_slope(network) or prose("answers.stays", last=last)]
+    scale = [factor_of_slope(network) or prose("answers.stays", sent=sent_by_loss(network))]
     scale += [prose("answers.mean", what=divided_by) if divided_by else prose("answers.sum")]
     if divided_by == "entries" and network.criterion().formula.has(logsumexp):
         scale.append(prose("answers.cross_entropy"))
@@ -147,8 +147,14 @@ def questions_section(network: Network, derivation: Derivation) -> Section:
     return Section("What readers ask", "questions", (Bullets(tuple(asked)),))
 
 
+def sent_by_loss(network: Network) -> str:
+    """What the slope of the loss stands in: the last layer's error, or what comes before its activation's slope."""
+    of_output = network.output_activation != "identity"
+    return (r"\partial L / \partial \boldsymbol{A}" if of_output else r"\boldsymbol{\Delta}") + f"_{{{network.depth}}}"
+
+
 def factor_of_slope(network: Network) -> str:
-    """Where a number in the last layer's error comes from, if it is of the slope of the loss in each entry."""
+    """Where a number in what the loss sends back comes from, if it is of the slope of the loss in each entry."""
     formula = network.criterion().formula
     slope = factor_terms(between_jumps(diff(formula, p)))
     number = abs(slope.as_coeff_Mul()[0])
@@ -157,7 +163,7 @@ def factor_of_slope(network: Network) -> str:
         return ""
     half = f" {prose('answers.half')}" if number == 2 else ""
     sign, (loss, slope_text) = f"${scalar_latex(number)}$", texts
-    return prose("answers.factor", number=sign, last=network.depth, loss=loss, slope=slope_text, half=half)
+    return prose("answers.factor", number=sign, sent=sent_by_loss(network), loss=loss, slope=slope_text, half=half)
 
 
 QUESTIONS = (

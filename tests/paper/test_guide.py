@@ -139,6 +139,15 @@ def test_what_readers_ask_is_answered_for_the_network(network):
     assert "no slope enters" not in text
 
 
+@pytest.mark.parametrize("output", ["identity", "tanh", "sigmoid"])
+def test_the_number_of_the_loss_stands_where_readers_are_told(output):
+    network = Network((2, 3, 2), "tanh", output, loss="squared_error")
+    place = re.search(r"The \$2\$ in \$(.*?)\$ is the slope", words_of(section_of(network, "questions")))[1]
+    rows = [row for b in section_of(network, "result").blocks for row in getattr(b, "rows", ())]
+    (right,) = {row.right for row in rows if row.left in (place, place.replace(" / ", "}{").join((r"\frac{", "}")))}
+    assert right.startswith("2")
+
+
 def test_nothing_is_said_to_be_computed_once_that_is_computed_twice():
     network = Network((2, 3, 3, 1), activation="z*sigmoid(z)", loss="abs(p - y)**3")
     source = render(network, ["backward.py"])["backward.py"]

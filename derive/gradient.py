@@ -42,6 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         symmetric = chosen("--symmetric", options.symmetric, symbols) if options.symmetric else []
         with watched():
             derived = derivation(loss, variables, not options.no_proof, options.seconds, symmetric, options.expression)
+            result = repr(derived)
         if options.out:
             derived.save(options.out, options.force)
     except NotProved as error:
@@ -51,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         return failed("python -m derive.gradient", error)
     for warning in lost_digits_of(derived.program) if options.no_proof else derived.prove().digits:
         print(f"python -m derive.gradient: warning: {one_line(warning)}", file=sys.stderr)
-    print(f"{derived!r}\n")
+    print(f"{result}\n")
     if options.out:
         print(f"wrote {', '.join(derived.pages)} to {options.out}")
     else:

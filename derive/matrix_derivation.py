@@ -30,7 +30,7 @@ from sympy import (
 )
 from sympy.matrices import MatrixBase
 
-from derive.calculus import ClosedForms, abbreviated, coefficient, derive
+from derive.calculus import ClosedForms, abbreviated, check_letters, coefficient, derive
 from derive.diagnosis import Diagnosis
 from derive.matrix_numbers import at_arrays, beside_autograd, diagnosed
 from derive.packages import expression_pages, expression_source
@@ -307,6 +307,7 @@ def scalar_loss(loss: Expr) -> Expr:
         str(loss)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"loss: SymPy itself cannot write it, {type(error).__name__}: {error}") from None
+    check_letters(loss)
     if isinstance(loss, MatrixExpr | MatrixBase):
         if tuple(loss.shape) != (1, 1):
             raise ValueError(

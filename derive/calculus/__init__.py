@@ -1,7 +1,7 @@
 """The one theorem, the sweep back and the sweep forward, what they make of a loss, and closed forms."""
 
 from derive.calculus.abbreviated import abbreviated
-from derive.calculus.closed import ClosedForms
+from derive.calculus.closed import ClosedForms, check_letters
 from derive.calculus.derivations import Computed, hvp, input_grad, jvp, of_parameters_alone, per_sample_grad
 from derive.calculus.hessians import coefficient
 from derive.calculus.named_slopes import with_slopes
@@ -13,6 +13,7 @@ __all__ = [
     "Computed",
     "abbreviated",
     "between_jumps",
+    "check_letters",
     "coefficient",
     "derive",
     "hvp",

@@ -1,6 +1,7 @@
 """Closed forms: a derivation's equations put into one another and written in SymPy's own words, as textbooks do."""
 
 from sympy import (
+    ITE,
     Abs,
     Basic,
     BlockMatrix,
@@ -11,6 +12,7 @@ from sympy import (
     Integer,
     Inverse,
     KroneckerProduct,
+    Lambda,
     MatAdd,
     MatMul,
     MatPow,
@@ -84,8 +86,10 @@ class ClosedForms:
         return number * symbol
 
     def __getitem__(self, symbol: MatrixSymbol) -> Expr:
-        """The closed form of a symbol, in what was given."""
-        return self.values[symbol].xreplace(self.given)
+        """The closed form of a symbol, in what was given; ValueError where SymPy cannot hold it."""
+        form = self.values[symbol].xreplace(self.given)
+        check_letters(form)
+        return form
 
     def of(self, value: Expr) -> Expr:
         """One value with its symbols replaced by what they are."""
@@ -165,6 +169,19 @@ class ClosedForms:
             result = result.xreplace({u: -value if u in turned_round else value for u, value in scalars.items()})
             return result if (rows, columns) == (1, 1) else flat_product(result, [OneMatrix(rows, columns)])
         return Entries(scalars, matrices, (rows, columns)).written(formula)
+
+
+def check_letters(expr: Expr) -> None:
+    """Raises ValueError where a letter of a formula stands outside of it.
+
+    Of a condition on a number with branches SymPy makes conditions, out of the function of a matrix that has them.
+    """
+    bound = {letter for formula in expr.atoms(Lambda) for letter in formula.variables} if expr.has(ITE) else set()
+    if any(isinstance(symbol, Dummy) or symbol in bound for symbol in expr.free_symbols):
+        raise ValueError(
+            "a number that has branches inside is compared, which SymPy takes apart: relu(B) stays whole where "
+            "max(0, B) does not"
+        )
 
 
 def inverted(matrix: MatrixExpr) -> MatrixExpr:

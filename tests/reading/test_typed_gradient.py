@@ -98,6 +98,10 @@ REFUSED = {
     **dict.fromkeys(("sum(x.^2^3)", "tr(S^2.^2)", "c^-2^2", "sum(S**2**2)"), "brackets say which"),
     "sum(x'*ones)*x'*x": "ones: its size follows from nothing here",
     "tr(I)*x'*x": "I: its size follows from nothing here",
+    **dict.fromkeys(
+        ("max(1, sum(max(0, A)))", "sum(max(A, norm(max(A, X))))", "relu(norm(max(A, 0)) - 1)"),
+        "a number that has branches inside is compared",
+    ),
     "x^2": "of a column or a row; .\\^ is",
     "tr(A)*B": "it is a matrix",
     "tr(A'*A) + c*tr(B)": "--shape c= makes c a number, and then it is one$",

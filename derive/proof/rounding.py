@@ -27,12 +27,13 @@ ROUNDED_DIGITS = 7  # for which mpmath takes a few bits more
 ROWS, SEEDS = 3, 3
 ROUNDED_AT = (  # of weights, data and targets; at 0, and at whole numbers, is where a quotient may be of two zeros
     *((1, 1, 1), (2**10, 1, 1), (1, 2**10, 1), (1, mpf(2) ** -20, 1)),
+    *((mpf(2) ** -20, 1, mpf(2) ** -20), (1, 1, mpf(2) ** 60)),
     *((0, 1, 1), (1, 0, 1), (0, 1, 0), (None, None, None)),
 )
 TIMES, LAST_PLACES = 16, 64  # what the derived lines lose, and in units of the last place, that edited ones may lose
 NO_WORSE = (
     f"rounded to {MANTISSA} bits, edited lines lose {TIMES} times what derived ones do, or {LAST_PLACES} units of "
-    "the last place, at most, at points of four magnitudes, with zeros, and with whole numbers"
+    "the last place, at most, at points of six magnitudes, with zeros, and with whole numbers"
 )
 OF_FAST = ("value_and_grad", "per_sample_grad", "hvp")
 Results = dict[str, list[Expr]]

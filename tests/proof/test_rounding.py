@@ -17,6 +17,14 @@ PLAIN, SOFTMAX = Network((2, 3, 1)), Network((2, 3, 3), loss="cross_entropy")
 LOSING = {
     "a large number": (PLAIN, "backward.py", "2 * (z2 - y)", "2 * (z2 + 1e9 - 1e9 - y)", "loses"),
     "a large number in one function": (PLAIN, "fast.py", "sub(z2, y, out", "sub(z2 + 1e9, y + 1e9, out", "loses"),
+    "digits of small gradients": (PLAIN, "backward.py", "delta1 @ W1", "delta1 @ W1 + 1 - 1", "loses"),
+    "a power in between where targets are large": (
+        PLAIN,
+        "fast.py",
+        "sub(z2, y, out",
+        "sub(z2 * 1e30 / 1e30, y * 1e30 / 1e30, out",
+        "is no number",
+    ),
     "digits of large logits": (SOFTMAX, "backward.py", "u1 = z2 - max1", "u1 = z2 - max1 * 0", "loses"),
     "the largest of a row left": (SOFTMAX, "fast.py", "copy_(amax(z2,", "copy_(amax(z2 - z2,", "is no number"),
     "a power in between": (PLAIN, "backward.py", "2 * (z2 - y)", "2 * (z2 * 1e38 - y * 1e38) / 1e38", "is no number"),

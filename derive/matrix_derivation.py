@@ -144,11 +144,11 @@ class MatrixDerivation:
         pages = expression_pages(self.derivation, self.headline, self.document())
         return {"gradient.py": self.torch(function=self.for_autograd), **pages}
 
-    def numpy(self, **arrays: Any) -> tuple[float, dict[str, Any]]:
+    def numpy(self, /, **arrays: Any) -> tuple[float, dict[str, Any]]:
         """The value and each variable's gradient at arrays of numbers, computed by numpy."""
         return at_arrays(self, arrays)
 
-    def compare(self, **tensors: Any) -> dict[str, float]:
+    def compare(self, /, **tensors: Any) -> dict[str, float]:
         """How far the emitted value and gradients are from autograd's at these tensors, relative to their size."""
         return beside_autograd(self, tensors)
 

@@ -261,10 +261,8 @@ class EntriesPrinter(TextPrinter):
         number, rest = expr.as_independent(*self.operands, as_Add=False)
         parts = Mul.make_args(rest)
         below = [part for part in parts if part.is_Pow and part.exp.could_extract_minus_sign()]
-        above = sorted(
-            set(parts).difference(below),
-            key=lambda part: (not is_symbol(self.operands.get(part, part)), parts.index(part)),
-        )
+        rest = (part for part in parts if part not in below)
+        above = sorted(rest, key=lambda part: not is_symbol(self.operands.get(part, part)))
         sign, number = ("-", -number) if number.could_extract_minus_sign() else ("", number)
         level = PRECEDENCE["Mul"]
         texts = [self.parenthesize(part, level, strict=len(parts) == 1) for part in above] or ["1"]

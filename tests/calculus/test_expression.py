@@ -517,7 +517,7 @@ def test_log_det_of_a_negative_determinant_is_nan_as_in_torch():
 
 
 @pytest.mark.parametrize(
-    "word", ["grad_W", "dot_W", "diff_W", "Delta3", "M", "M1", "value", "loss", "gradients", "result"]
+    "word", ["grad_W", "dot_W", "diff_W", "Delta3", "M", "M1", "value", "loss", "gradients", "result", "self"]
 )
 def test_a_name_of_an_input_is_just_a_name(word):
     """In code it is the argument's, beside the local names of what is computed."""
@@ -525,6 +525,7 @@ def test_a_name_of_an_input_is_just_a_name(word):
     loss = total((W * named).applyfunc(exp)) + total(HadamardProduct(W * named, W))
     derived = derivation(loss, [W, named], prove=False)
     given = {W: torch.randn(4, 3, dtype=torch.float64), named: torch.randn(3, 3, dtype=torch.float64)}
+    assert max(derived.compare(**{str(symbol): tensor for symbol, tensor in given.items()}).values()) < 1e-12
     for function in ("value_and_grad", "loss"):
         namespace = {}
         exec(derived.torch(function=True), namespace)

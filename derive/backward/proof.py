@@ -91,7 +91,7 @@ class Back:
             symbol = value[index]
             if not isinstance(symbol, Symbol):
                 continue
-            here = row if row is not None or not self.each else next(iter(self.rows_of(symbol)), 0)
+            here = next(iter(self.rows_of(symbol)), 0) if row is None else row
             terms = [g for of, g in self.ends.get(symbol, ()) if here in (None, of)]
             for user, place in lines.users.get(symbol, ()):
                 if cotangent := self.cotangent(user, place, here):

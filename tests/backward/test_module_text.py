@@ -62,14 +62,48 @@ def agree_by_row(module: Module, mine: dict[str, torch.Tensor], cotangents: list
             torch.testing.assert_close(gradient, wanted, rtol=CLOSE, atol=CLOSE, msg=lambda m, n=name: f"{n}: {m}")
 
 
+def hold_shapes(module: Module, text: ModuleType, source: str) -> None:
+    """What stands behind a line is the shape of what it makes."""
+    _, cotangents, _, tensors = truth(module)
+    names = text.forward.__code__.co_varnames[: text.forward.__code__.co_argcount]
+    sizes = {letter: n for name in names for letter, n in zip(text.SHAPES[name], tensors[name].shape, strict=True)}
+    ahead = locals_of(text.forward, *(tensors[name] for name in names))
+    for function, found in (("forward", ahead), ("backward", locals_of(text.backward, *cotangents, ahead["saved"]))):
+        body = source.partition(f"\ndef {function}(")[2].partition("\ndef ")[0]
+        for made, shape in re.findall(r"^ {4}(\w+(?:, \w+)*) = .*  # (\((?:[^()]|\([^()]*\))*\))", body, re.M):
+            said = eval(shape, {}, ahead | found | sizes)
+            for name in made.split(", "):
+                real = getattr(found[name], "shape", said)
+                assert len(said) == len(real) and all(n in (m, ...) for n, m in zip(said, real, strict=True)), made
+
+
+def locals_of(function, *arguments) -> dict[str, torch.Tensor]:
+    """The variables of a function where it returns."""
+    found = {}
+
+    def keep(frame, event, _):
+        if event == "return" and frame.f_code is function.__code__:
+            found.update(frame.f_locals)
+
+    sys.setprofile(keep)
+    try:
+        function(*arguments)
+    finally:
+        sys.setprofile(None)
+    return found
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_gradients_are_autograds_at_the_given_sizes_and_at_others(name):
     make, example = LAYERS[name]
     derived = module_derivation(make(), example())
-    text = loaded(derived.source())
+    source = derived.source()
+    text = loaded(source)
     agree(derived.module, text)
+    hold_shapes(derived.module, text, source)
     if derived.reading.resized:
         agree(derived.reading.resized, text)
+        hold_shapes(derived.reading.resized, text, source)
 
 
 def test_one_text_serves_all_sizes():

@@ -375,7 +375,12 @@ class Maker:
         values = [self.of(child) for child in node.children]
         if node.kind in ("product", "kron"):
             values = [self.made(child) for child in node.children]
-        return made_of(node, values)
+        made = made_of(node, values)
+        if node.kind == "kron" and isinstance(made, MatrixExpr):
+            for side, size in zip(node.shape, made.shape, strict=True):
+                if side.root().size is not None and self.size(side) != size:
+                    raise ValueError(f"kron: {side.root().size} rows or columns are needed, and it has {size}")
+        return made
 
 
 def made_of(node: TextNode, values: list[Expr]) -> Expr:

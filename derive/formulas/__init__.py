@@ -20,7 +20,7 @@ from derive.formulas.stable import (
     stable,
     z,
 )
-from derive.formulas.typed import ELEMENTWISE, check_count, parse, shortened
+from derive.formulas.typed import ELEMENTWISE, absolute, check_count, parse, shortened
 
 __all__ = [
     "AUXILIARY",
@@ -32,6 +32,7 @@ __all__ = [
     "Loss",
     "NamedFunction",
     "OfRow",
+    "absolute",
     "apart",
     "check_count",
     "compiled",

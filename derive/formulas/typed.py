@@ -72,9 +72,17 @@ def _chosen(a: Expr, b: Expr, first: str, other: str) -> Expr:
     return Piecewise((a, comparison_of(first, a, b)), (b, True))
 
 
+def absolute(u: Expr) -> Expr:
+    """Abs, or as its branches where it is of what is not real everywhere, as log(p): SymPy's slope is then complex."""
+    if u.is_extended_real or not all(letter.is_extended_real for letter in u.free_symbols):
+        return Abs(u)
+    below, at = (comparison_of(sign_of, u, Integer(0)) for sign_of in ("__lt__", "__le__"))
+    return Piecewise((-u, below), (0, at), (u, True))
+
+
 ELEMENTWISE: dict[str, Callable[..., Expr]] = {
     **{name: lambda u, row=row: row.xreplace({z: u}) for name, row in FUNCTIONS.items()},
-    "abs": Abs,
+    "abs": absolute,
     "clamp": clipped,
     "clip": clipped,
     "cos": cos,

@@ -46,7 +46,7 @@ def lost_digits_of(program: Program) -> list[str]:
         moving = [v for u, v in names.items() if not formula.is_polynomial(u)]
         formula = formula.xreplace(names).xreplace(dict.fromkeys(formula.free_symbols - {*names}, ANY_SIZE))
         ways = ((v, *(other for other in names.values() if other != v)) for v in moving)
-        with suppress(NotImplementedError, NameError):  # of a function that mpmath has not
+        with suppress(NotImplementedError, NameError, ValueError):  # of what mpmath has no function for
             if worst := max((each for way in ways for each in lost(formula, way, RESULTS[:2])), default=(0.0, ""))[1]:
                 found.append(f"{equation.target} = {as_text(equation.value)} {worst}")
     return found

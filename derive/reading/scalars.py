@@ -10,7 +10,7 @@ from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
-from derive.formulas import rewritten, root
+from derive.formulas import absolute, rewritten, root
 from derive.programs import PLAIN, Arange, BlockSum, Elementwise, RowLogSumExp, RowMax, RowSoftmax, entry
 from derive.reading.determinants import logarithm
 from derive.reading.matrices import solved, split_product
@@ -24,6 +24,8 @@ ONE_INSIDE = (sympy.Transpose, Adjoint, sympy.DiagMatrix, sympy.DiagonalMatrix, 
 
 def any_other(read: Reader, node: sympy.Basic) -> sympy.Expr:
     """A function of numbers, as that function of what they are read as; or a number itself."""
+    if isinstance(node, sympy.Abs):
+        return absolute(read.scalar(node.args[0]))
     if node.args:
         return rooted(read, rewritten(node.func(*map(read.scalar, node.args))))
     if not isinstance(node, sympy.Expr | Boolean):

@@ -290,3 +290,12 @@ def test_the_slope_of_a_power_of_a_distance_is_one_term(power):
     slope = stable(diff(Abs(-u) ** power, Symbol("Z", real=True)))
     assert not slope.is_Add and not slope.has(sign)
     assert simplify(slope + power * u ** (power - 2) * Abs(u)) == 0
+
+
+def test_the_distance_of_logarithms_is_a_loss(emitted):
+    network = Network((2, 3, 1), "tanh", "softplus", loss="abs(log(p) - log(y))")
+    net = sequential(network)
+    parameters, x = list(net.parameters()), torch.randn(5, 2, dtype=torch.float64)
+    y = torch.rand(5, 1, dtype=torch.float64) + 0.1
+    want = torch.autograd.grad((net(x).log() - y.log()).abs().sum(), parameters)
+    torch.testing.assert_close(tuple(emitted(network).value_and_grad(parameters, x, y)[1]), want)

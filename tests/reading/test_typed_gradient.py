@@ -144,6 +144,24 @@ def test_what_is_no_expression_is_refused_in_one_line(text, capsys, tmp_path, mo
     assert os.listdir() == []
 
 
+@pytest.mark.parametrize(
+    "text", ["sum(abs(log(x) - w))", "sum(abs(sqrt(x) + c*w))", "abs(log(c) - 1)*x'*x", "abs(norm(x) - 1)"]
+)
+def test_an_absolute_value_is_of_numbers_that_are_real(text):
+    """SymPy takes the slope of Abs(log(x)) over the complex numbers, with arg and im in it."""
+    loss, names = matrix_text.parsed(text, {"c": ()} if "c" in text else {})
+    derived, namespace = derivation(loss, [*names.values()]), {}
+    exec(derived.torch(), namespace)
+    draw, leaves = torch.Generator().manual_seed(0), {}
+    for name in names:
+        shape = () if name == "c" else (3, 1)
+        leaves[name] = torch.rand(shape, generator=draw, dtype=torch.float64).add(0.2).requires_grad_()
+    _, found = namespace["value_and_grad"](**leaves)
+    functions = {name: getattr(torch, name) for name in ("sum", "abs", "log", "sqrt", "norm")}
+    wanted = torch.autograd.grad(eval(text.replace("'*", ".T@"), functions, leaves).sum(), list(leaves.values()))
+    torch.testing.assert_close(tuple(found), wanted)
+
+
 def test_an_expression_may_begin_with_minus_and_have_sizes_of_shapes(capsys):
     assert main(["-sum(log(A*x))/m", "--in", "x", "--shape", "A=m,n", "--no-proof"]) == 0
     assert "  d/dx = -A.T*(A*x).^(-1)/m\n" in capsys.readouterr().out

@@ -128,16 +128,24 @@ class Examiner:
         return "is the same at random numbers, but not everywhere"
 
     def identical(self, got: Tensor, right: Tensor, name: str) -> bool:
-        """Whether each entry is, as the prover decides, else at numbers of many digits and where branches meet."""
-        judge = Judge()
+        """Whether each entry is, as the prover decides, else at numbers of many digits and where branches meet.
 
-        def same(one: Expr, other: Expr) -> bool:
+        A pre-activation is a number of its own, or what it is of the layer before, where a line writes that out.
+        """
+        judge, written_out = Judge(), self.exact.written_out
+
+        def proved(one: Expr, other: Expr) -> bool:
             try:
-                return judge.show(name, one, other, name) or same_at_points(one, other)
+                return judge.show(name, one, other, name)
             except (NotProved, ValueError):
-                return same_at_points(one, other)
+                return False
 
-        return all(map(same, got.entries.flat, right.entries.flat))
+        return all(
+            proved(one, other)
+            or same_at_points(one, other)
+            or proved(one.xreplace(written_out), other.xreplace(written_out))
+            for one, other in zip(got.entries.flat, right.entries.flat, strict=True)
+        )
 
     def slip(self, symbol: MatrixSymbol, got: ndarray, right: ndarray) -> str:
         """The slip that gives the same numbers, in words; else how the two differ."""
@@ -170,12 +178,16 @@ class KnownLines:
                 first = value.entries[:, :-1]
                 value = Tensor(numpy.column_stack([first, 1 - first.sum(1)]))
             self.right[spell(program, symbol)] = value
+        self.written_out: dict[Expr, Expr] = {}  # what pre-activations are of data and weights
         code = lines(program, self.derivation.equations, ONE)
         for equation, line in zip(self.derivation.equations, code, strict=True):
             value = self.computed(line.value.text, line.target)
             kind = program.notation.kind(equation.target.name)
             if kind is SymbolKind.PRE_ACTIVATION and values is None:
-                value = symbols(line.target, value.shape)
+                fresh = symbols(line.target, value.shape)
+                found = [entry.xreplace(self.written_out) for entry in value.entries.flat]
+                self.written_out |= dict(zip(fresh.entries.flat, found, strict=True))
+                value = fresh
             self.right[line.target] = value
 
     def sized(self, shape: tuple[int, ...]) -> str:

@@ -99,12 +99,21 @@ BEYOND = {  # of a relu, a softmax and a mean over three outputs: what is right,
             "(a1 > 0).float() * grad_a1",
             "grad_a1 * torch.sign(a1)",
             "torch.where(a1 > 0, grad_a1, 0)",
+            "grad_a1 * (x @ W1.T + b1 > 0)",
             "torch.where(z1 > 0, grad_a1, torch.zeros_like(z1))",
         ),
-        ("grad_a1 * (z1 >= 0)", "grad_a1 * (z1 > 1e-9)", "torch.relu(grad_a1)"),
+        (
+            *("grad_a1 * (z1 >= 0)", "grad_a1 * (z1 > 1e-9)", "torch.relu(grad_a1)"),
+            "grad_a1 * (x @ W1.T + b1 >= 0)",
+        ),
     ),
     "delta2": (
-        ("2 * (z2 - y) / (3 * N)", "(z2 - y) / 1.5 / len(x)", "2 * abs(z2 - y) * torch.sign(z2 - y) / y.numel()"),
+        (
+            "2 * (a1 @ W2.T + b2 - y) / (3 * N)",
+            "2 * (z2 - y) / (3 * N)",
+            "(z2 - y) / 1.5 / len(x)",
+            "2 * abs(z2 - y) * torch.sign(z2 - y) / y.numel()",
+        ),
         ("2 * (z2 - y) / (2 * N)", "(z2 - y) / 3", "4 * (z2 - y) / (3 * N * N)", "2 * (z2 - y) / (3 * N) + 1e-30"),
     ),
     "softmax": (

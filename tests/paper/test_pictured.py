@@ -93,6 +93,20 @@ def test_every_number_is_torchs(network, shown):
     assert float(lower) < loss
 
 
+def test_what_enters_a_unit_stands_above_its_activation_and_its_bias_below():
+    labels = [part for part in picture(*CASES["their numbers"]).parts if isinstance(part, Label)]
+    W, b, x = (torch.tensor(OWN.values[name], dtype=torch.float64) for name in ("W1", "b1", "x"))
+    z = functional.linear(x[0], W, b)
+
+    def beside(unit: Label, text: str, up: int) -> bool:
+        return any(o.text == text and o.x == unit.x and 0 < up * (o.y - unit.y) < 30 for o in labels)
+
+    for entering, activation, bias in zip(z, z.tanh(), b, strict=True):
+        above, inside, below = (short_decimal(n.item()).replace("-", "\u2212") for n in (entering, activation, bias))
+        units = [label for label in labels if label.text == inside]
+        assert any(beside(unit, above, 1) and beside(unit, below, -1) for unit in units)
+
+
 @cases
 def test_nothing_lies_over_a_number_of_an_edge(network, shown):
     figure = picture(network, shown)

@@ -1,6 +1,7 @@
 """The figures of curves: tangents have the slopes that differences find, and stay between the axes."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -51,6 +52,7 @@ def test_the_slope_that_is_read_is_that_of_the_curve(network):
 def test_each_format_draws_curves_and_readings():
     figure = figures(Network())["weight"]
     assert svg(figure).count('class="reading"') == 1
+    assert svg(figure).count("<path") == svg(replace(figure, readings=())).count("<path") + 1 > 2
     drawn = TexPage().picture(Picture(figure))
     assert drawn.count(r"\qbezier") == len(figure.parts[-1].points) - 1 + 1
     page = HtmlPage().picture(Picture(figure))

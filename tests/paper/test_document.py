@@ -26,7 +26,7 @@ from derive.matrix import apply, logsumexp, softmax, total
 from derive.packages.emit import TARGETS, render, subject_of
 from derive.packages.templates import environment
 from derive.paper import glossary, worked
-from derive.paper.blocks import Block, Boxed, Broken, Chain, Display, Paragraph, Section
+from derive.paper.blocks import Block, Boxed, Broken, Chain, Display, Paragraph, Section, Table
 from derive.paper.formats import Page
 from derive.paper.formats.pages import HtmlPage, MarkdownPage, TexPage
 from derive.paper.latex import latex, symbol_in_line
@@ -337,7 +337,12 @@ def test_a_closed_form_that_is_too_long_to_read_is_not_on_the_page():
     X, W, V = MatrixSymbol("X", 4, 3), MatrixSymbol("W", 3, 3), MatrixSymbol("V", 3, 2)
     loss = total(apply(lambda u: u**2, softmax(apply(tanh, X * W) * V))) * log(Determinant(W))
     anchors = {section.anchor for section in derivation(loss, [W], prove=False).document()}
-    assert "B1" in anchors and anchors.isdisjoint({"together", "closed-forms"})
+    assert {"result", "notation", "B1"} <= anchors and anchors.isdisjoint({"together", "closed-forms"})
+
+
+def test_a_table_that_is_longer_than_a_page_is_broken():
+    short, long = (TexPage().table(Table(("sign", "meaning"), (("a", "b"),) * n, (0.3, 0.7))) for n in (30, 31))
+    assert r"\begin{tabular}" in short and r"\begin{longtable}" in long and r"\hline" + "\n\\endhead" in long
 
 
 def test_a_deeper_network_has_no_more_to_read():

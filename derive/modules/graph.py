@@ -23,7 +23,7 @@ from derive.modules.unrolled import unrolled
 if TYPE_CHECKING:
     import torch
 
-Axis = tuple[bool, int]  # whether it is the first of its tensor, and its size
+Axis = tuple[bool | str, int]  # whether it is the first of its tensor, and its size; or an argument, and which of its
 OWN = str(Path(__file__).parent.parent)
 RUNNING = ("running_mean", "running_var")  # buffers that begin at 0 and 1, so that what forgets them would pass
 
@@ -77,7 +77,7 @@ class Module:
         other.example, other._graph = {}, None
         for name, tensor in self.example.items():
             for axis, size in enumerate(tensor.shape):
-                if (new := sizes.get((axis == 0, size), size)) != size:
+                if (new := sizes.get((name, axis), sizes.get((axis == 0, size), size))) != size:
                     tensor = tensor.index_select(axis, torch.arange(new) % size)
             other.example[name] = tensor
         return other

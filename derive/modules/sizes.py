@@ -37,6 +37,17 @@ def one_row(module: Module) -> dict[Axis, int]:
     return chosen
 
 
+def own_sizes(module: Module) -> dict[Axis, int]:
+    """Other sizes for axes of arguments that may have one alone, though others have the same in the example."""
+    axes = {(name, axis): n for name, one in module.example.items() for axis, n in enumerate(one.shape) if n > 1}
+    chosen: dict[Axis, int] = {}
+    for axis, size in axes.items():
+        new = next(n for n in count(2) if n not in (*axes.values(), *chosen.values()))
+        if [*axes.values()].count(size) > 1 and runs(module, chosen | {axis: new}):
+            chosen[axis] = new
+    return chosen
+
+
 def different_sizes(module: Module) -> dict[Axis, int]:
     """What to put in the place of which size; empty where each is fixed.
 

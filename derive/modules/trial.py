@@ -58,7 +58,7 @@ class Trial:
         try:
             backward, labels = written.graph(module)
         except Wrong as error:
-            raise Wrong(f"{error}, at {example_shapes(module)}") from error
+            raise type(error)(f"{error}, at {example_shapes(module)}") from error
         return cls(module, forward, backward, labels, written)
 
     @property
@@ -136,7 +136,7 @@ class Trial:
             try:
                 return *self.written.numbers(given, self.kernel), self.digits(given)
             except Wrong as error:
-                raise Wrong(f"{error}, at {self.sizes}") from error
+                raise type(error)(f"{error}, at {self.sizes}") from error
         try:
             return run(self.backward, given, branches=self.branches), self.labels, AGREEING
         except (ZeroDivisionError, TypeError) as error:

@@ -7,8 +7,8 @@ from typing import Any
 
 from derive.modules.graph import Module, rounding
 from derive.modules.points import AGREEING, OPAQUE, Nowhere
-from derive.modules.refusal import Refused
-from derive.modules.sizes import different_sizes, least_sizes, one_row
+from derive.modules.refusal import Failed, Refused
+from derive.modules.sizes import different_sizes, least_sizes, one_row, own_sizes
 from derive.modules.surroundings import check_surroundings
 from derive.modules.trial import FAR_POINTS, FEW_TIMES, POINTS, Trial
 from derive.modules.written import OpaqueKernel, WrittenBackward
@@ -114,11 +114,13 @@ def held(subject: Module, backward: Any, resize: bool, kernel: OpaqueKernel | No
         trials.append(Trial.of(subject.resized(sizes), written, kernel))
         trials[-1].hold()
     least = min(trials, key=lambda trial: trial.symbols)
-    if resize and (sizes := one_row(subject)):
-        trial = Trial.of(subject.resized(sizes), written, kernel)
-        with suppress(Nowhere):
-            trial.hold()
-            trials.append(trial)
+    more = ((one_row(subject), (Nowhere,)), (own_sizes(subject), (Refused, Failed))) if resize else ()
+    for sizes, passed_over in more:
+        with suppress(*passed_over):
+            if sizes:
+                trial = Trial.of(subject.resized(sizes), written, kernel)
+                trial.hold()
+                trials.append(trial)
     least.hold_far()
     exact_at = least.sizes if least.symbols <= MOST_SYMBOLS and least.is_identical() else ""
     branches: dict[str, set[bool]] = {}

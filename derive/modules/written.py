@@ -22,7 +22,7 @@ from derive.modules.graph import (
     results,
     tensor_of,
 )
-from derive.modules.refusal import Refused, Wrong
+from derive.modules.refusal import Failed, Refused, Wrong
 from derive.modules.steps import Graph
 from derive.system import content
 
@@ -151,7 +151,7 @@ class WrittenBackward:
             raise
         except Exception as error:
             said = (str(error).splitlines() or [""])[0]
-            raise Wrong(f"{self.name} fails: {type(error).__name__}: {said}{error_place(error)}") from error
+            raise Failed(f"{self.name} fails: {type(error).__name__}: {said}{error_place(error)}") from error
         for name, copy in zip(tensors, copies, strict=True):
             if not copy.equal(tensors[name]):
                 raise Wrong(f"{self.name} writes into {name}, which is not its own")

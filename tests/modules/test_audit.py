@@ -182,6 +182,64 @@ def test_a_kernel_of_its_own_is_only_called():
         audit(layer, example, backward, opaque=True, precision="int32")
 
 
+class JoinedHalves(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, a, b):
+        return torch.cat([a, b], 1)
+
+    @staticmethod
+    def backward(ctx, G):
+        return G.chunk(2, 1)
+
+
+class Joined(JoinedHalves):
+    @staticmethod
+    def forward(ctx, a, b):
+        ctx.width = a.shape[1]
+        return torch.cat([a, b], 1)
+
+    @staticmethod
+    def backward(ctx, G):
+        return G[:, : ctx.width], G[:, ctx.width :]
+
+
+class JoinedAlike(JoinedHalves):
+    @staticmethod
+    def forward(ctx, a, b):
+        assert a.shape == b.shape
+        return torch.cat([a, b], 1)
+
+
+def test_sizes_that_are_alike_by_chance_are_tried_apart():
+    """What raises at such sizes gives no number, and is not held there."""
+
+    def attention(q, k, v):
+        return torch.softmax(q @ k.mT / math.sqrt(q.shape[-1]), -1) @ v
+
+    def backward(G, q, k, v, width=None):
+        scale = 1 / math.sqrt((q if width is None else width(v)).shape[-1])
+        P = torch.softmax(q @ k.mT * scale, -1)
+        gP = G @ v.mT
+        gS = scale * P * (gP - (gP * P).sum(-1, keepdim=True))
+        return {"q": gS @ k, "k": gS.mT @ q, "v": P.mT @ G}
+
+    given = [torch.rand(2, 3, 4)] * 3
+    assert audit(attention, given, backward).exact
+    with pytest.raises(Wrong, match=r"at q 2x\dx4, k 2x3x4, v 2x3x[^4]"):
+        audit(attention, given, lambda G, q, k, v: backward(G, q, k, v, lambda v: v))
+
+    def joined(a, b):
+        return torch.cat([a, b], 1)
+
+    given = [torch.rand(3, 4)] * 2
+    assert any(
+        a.split()[1] != b.split()[1] for a, b in (said.split(", ") for said in audit(joined, given, Joined).sizes)
+    )
+    assert audit(joined, given, JoinedAlike).exact
+    with pytest.raises(Wrong, match="the gradient for a has the shape"):
+        audit(joined, given, JoinedHalves)
+
+
 def test_it_may_be_held_at_the_given_sizes_alone():
     """Pooling drops a row of an odd image, and this backward knows even ones only."""
 

@@ -51,30 +51,37 @@ class ModuleDerivation:
         self.module = Module(module, example)
 
     @cached_property
-    def reading(self) -> Reading:
-        """The equations; of one size alone where what is written of them is not the module's at others."""
+    def plain(self) -> tuple[Reading, Texts, str]:
+        """The equations, what the functions but that of rows are made of, and their text.
+
+        They are of one size alone where what is written is not the module's at others.
+        """
         told = list(telling_sizes(self.module))
         sizes = (*told, least_sizes(self.module), one_row(self.module))
         others = [self.module.resized(one) for one in sizes if one]
         with suppress(Refused):
             for other in others[: len(told)]:
-                found = reading(self.module, other)
-                passes = both_passes(self.plain(found)[1])
+                found = self.written(other)
+                passes = both_passes(found[2])
                 if all(gives_autograds(one, passes) for one in others):
                     return found
-        return reading(self.module, None)
+        return self.written(None)
 
-    def plain(self, reading: Reading) -> tuple[Texts, str]:
-        """What the functions but that of rows are made of, and their text."""
-        texts = Texts(swept(reading), tangent_lines(reading))
-        return texts, layer_files(reading, texts, self.name, self.paths, (LAYER,))[LAYER]
+    def written(self, other: Module | None) -> tuple[Reading, Texts, str]:
+        read = reading(self.module, other)
+        texts = Texts(swept(read), tangent_lines(read))
+        return read, texts, layer_files(read, texts, self.name, self.paths, (LAYER,))[LAYER]
+
+    @property
+    def reading(self) -> Reading:
+        return self.plain[0]
 
     @cached_property
     def texts(self) -> Texts:
         """What all functions of the text are made of."""
-        plain, text = self.plain(self.reading)
+        read, plain, text = self.plain
         try:
-            return replace(plain, by_row=swept_by_row(self.reading, plain.sweep, text, self.module))
+            return replace(plain, by_row=swept_by_row(read, plain.sweep, text, self.module))
         except Refused as error:
             return replace(plain, without=str(error))
 

@@ -255,10 +255,13 @@ def able(mutant: Mutant, tests: dict[str, dict[str, Any]]) -> list[str]:
     return [name for name in found if folder == "derive" or not reads(name)]
 
 
-def as_executed(mutant: Mutant, tests: dict[str, dict[str, Any]]) -> Mutant:
-    """As one outside of functions where no test executes its lines: then they are if at all when it is imported."""
-    executed = {line for test in tests.values() for line in test["lines"].get(mutant.path, [])}
-    return mutant if mutant.lines and not executed.isdisjoint(mutant.lines) else replace(mutant, lines=None)
+def as_executed(found: list[Mutant], tests: dict[str, dict[str, Any]]) -> list[Mutant]:
+    """Those whose lines no test executes as outside of functions: then they are if at all when they are imported."""
+    executed: dict[str, set[int]] = {mutant.path: set() for mutant in found}
+    for test in tests.values():
+        for path in executed.keys() & test["lines"].keys():
+            executed[path].update(test["lines"][path])
+    return [m if m.lines and not executed[m.path].isdisjoint(m.lines) else replace(m, lines=None) for m in found]
 
 
 def reads(test: str) -> bool:
@@ -285,7 +288,7 @@ def judged(tree: Path, shares: list[list[Mutant]], tests: dict[str, dict[str, An
     for path in sorted({path for test in tests.values() for path in test["lines"]}):
         with contextlib.suppress(ImportError):
             importlib.import_module(module_names(path)[0])
-    for done, mutant in enumerate([as_executed(mutant, tests) for mutant in shares[place]], 1):
+    for done, mutant in enumerate(as_executed(shares[place], tests), 1):
         near = f"tests/{mutant.path.split('/')[1]}/"
         costs = {name: (0.1 + tests[name]["seconds"]) / (1 + kills[name]) for name in able(mutant, tests)}
         best = sorted(costs, key=lambda name, near=near, costs=costs: costs[name] / NEAR ** name.startswith(near))

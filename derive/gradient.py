@@ -37,9 +37,10 @@ def main(argv: list[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
     options = parser.parse_args([f" {text}" if re.match("-[^-h]|-h.", text) else text for text in given])
     try:
-        loss, symbols = parsed(options.expression, shape_flags(options.shape))
-        variables = chosen("--in", options.variables, symbols) if options.variables else [*symbols.values()]
-        symmetric = chosen("--symmetric", options.symmetric, symbols) if options.symmetric else []
+        symmetric_names = names_of(options.symmetric) if options.symmetric else []
+        loss, symbols = parsed(options.expression, shape_flags(options.shape), symmetric_names)
+        variables = chosen("--in", names_of(options.variables), symbols) if options.variables else [*symbols.values()]
+        symmetric = chosen("--symmetric", symmetric_names, symbols)
         with watched():
             derived = derivation(loss, variables, not options.no_proof, options.seconds, symmetric, options.expression)
             result = repr(derived)
@@ -82,12 +83,16 @@ def shape_flags(texts: Sequence[str]) -> dict[str, tuple[TypedSize, ...]]:
     return shapes
 
 
-def chosen(option: str, names: str, symbols: dict[str, Any]) -> list[Any]:
+def names_of(typed: str) -> list[str]:
+    return [name.strip() for name in typed.split(",")]
+
+
+def chosen(option: str, names: Sequence[str], symbols: dict[str, Any]) -> list[Any]:
     """The symbols of these names."""
-    for name in names.split(","):
-        if name.strip() not in symbols:
-            raise ValueError(f"{option}: {name.strip()!r} is not in the expression; there are {', '.join(symbols)}")
-    return [symbols[name.strip()] for name in names.split(",")]
+    for name in names:
+        if name not in symbols:
+            raise ValueError(f"{option}: {name!r} is not in the expression; there are {', '.join(symbols)}")
+    return [symbols[name] for name in names]
 
 
 class Callable(ModuleType):

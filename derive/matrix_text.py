@@ -6,6 +6,7 @@ shapes have for a size is that number.
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,8 +78,10 @@ BINARY = {  # how tightly they bind
 }
 
 
-def parsed(text: str, shapes: dict[str, tuple[TypedSize, ...]]) -> tuple[Expr, dict[str, Expr]]:
-    """The expression, and each name in it as the symbol that it is.
+def parsed(
+    text: str, shapes: dict[str, tuple[TypedSize, ...]], square: Collection[str] = ()
+) -> tuple[Expr, dict[str, Expr]]:
+    """The expression, and each name in it as the symbol that it is, a matrix of `square` with as many columns as rows.
 
     Raises ValueError that says where the text is not allowed, or which shapes do not agree.
     """
@@ -88,7 +91,7 @@ def parsed(text: str, shapes: dict[str, tuple[TypedSize, ...]]) -> tuple[Expr, d
             f"expected an expression of at most {LONGEST_TEXT} plain characters; {other}' is the transpose, ^ a power"
         )
     try:
-        return read_whole(text, shapes)
+        return read_whole(TextReader(text, shapes, square))
     except ValueError as error:
         names = dict.fromkeys(re.findall(r"\b[a-z]\w*\b(?! *\()", text))
         numbers = [name for name in names if shapes.get(name) is None and is_number_with(name, text, shapes)]
@@ -101,14 +104,13 @@ def parsed(text: str, shapes: dict[str, tuple[TypedSize, ...]]) -> tuple[Expr, d
 def is_number_with(name: str, text: str, shapes: dict[str, tuple[TypedSize, ...]]) -> bool:
     """Whether the text is a number once this name is one."""
     try:
-        read_whole(text, {**shapes, name: ()})
+        read_whole(TextReader(text, {**shapes, name: ()}))
     except ValueError:
         return False
     return True
 
 
-def read_whole(text: str, shapes: dict[str, tuple[TypedSize, ...]]) -> tuple[Expr, dict[str, Expr]]:
-    reader = TextReader(text, shapes)
+def read_whole(reader: "TextReader") -> tuple[Expr, dict[str, Expr]]:
     if not reader.tokens:
         raise ValueError("expected an expression, as tr(A'*X)")
     node = reader.read(0, 0)
@@ -118,7 +120,7 @@ def read_whole(text: str, shapes: dict[str, tuple[TypedSize, ...]]) -> tuple[Exp
     loss = made.of(node)
     if isinstance(loss, MatrixExpr):
         raise ValueError(f"it is a matrix {loss.shape}; tr(...), sum(...) or norm(...)^2 of it is a number")
-    unknown = sorted(shapes.keys() - reader.names.keys() - reader.sizes)
+    unknown = sorted(reader.shapes.keys() - reader.names.keys() - reader.sizes)
     if unknown:
         raise ValueError(f"{unknown[0]}: a shape is given for it, but it is not in the expression")
     return loss, made.symbols
@@ -127,7 +129,7 @@ def read_whole(text: str, shapes: dict[str, tuple[TypedSize, ...]]) -> tuple[Exp
 class TextReader:
     """Reads tokens into nodes, from the left, what binds more tightly first."""
 
-    def __init__(self, text: str, shapes: dict[str, tuple[TypedSize, ...]]) -> None:
+    def __init__(self, text: str, shapes: dict[str, tuple[TypedSize, ...]], square: Collection[str] = ()) -> None:
         self.tokens: list[str] = []
         place = 0
         while text[place:].strip():
@@ -137,7 +139,7 @@ class TextReader:
                 raise ValueError(f"not allowed here: {rest[:20]}; {NOT_TYPED.get(rest[0], NO_SUCH_SIGN)}")
             self.tokens.append(match[0].strip())
             place = match.end()
-        self.shapes = shapes
+        self.shapes, self.square = shapes, square
         self.sizes = {size for shape in shapes.values() for size in shape if isinstance(size, str)}
         self.names: dict[str, TypedShape | None] = {}
 
@@ -213,7 +215,9 @@ class TextReader:
             elif name in ("ones", "zeros"):
                 return TextNode(name, (Dimension(), Dimension()))
             else:
-                shape = (Dimension(), Dimension() if name[0].isupper() else Dimension(1))
+                rows = Dimension()
+                matrix = rows if name in self.square else Dimension()
+                shape = (rows, matrix if name[0].isupper() else Dimension(1))
             self.names[name] = shape
         return TextNode("name", self.names[name], value=name)
 

@@ -126,3 +126,10 @@ def test_typed_text_saved_and_diagnosed(tmp_path, capsys):
     assert main([text, "--symmetric", "T"]) == 2 and "--symmetric: 'T' is not in the" in capsys.readouterr().err
     derived = derivation(log(Determinant(S)), [S], prove=False, symmetric=[S])
     assert "not taken for one variable" in str(derived.diagnose(lambda S: numpy.linalg.inv(S)))
+
+
+@pytest.mark.parametrize("text", ["norm(S)^2", "tr(A*S)", "sum(A .* S)"])
+def test_a_symmetric_matrix_is_square_without_a_shape(text, capsys):
+    assert main([text, "--symmetric", "S"]) == 0
+    assert "d/dS = " in capsys.readouterr().out
+    assert main([text, "--symmetric", "S", "--shape", "S=3,2"]) == 2 and "(3, 2)" in capsys.readouterr().err

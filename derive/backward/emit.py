@@ -136,14 +136,25 @@ def layer_page(reading: Reading, texts: Texts, title: str, paths: dict[str, str]
     used = names_in(one.code for one in reading.equations)
     used_ahead = used | names_in(line.code for line in texts.tangents)
     forward, ahead = forward_lines(reading), forward_lines(reading, texts.tangents)
-    back = [back_page(reading, sweep, name, kept) for name, sweep in texts.backs.items()]
+    cotangents = dict(zip(texts.sweep.cotangents, reading.outputs, strict=True))
+    sent = cotangents | {value.name: value for value in kept}
+    taken, tangents = {one.name: one for one in tape.inputs}, {tangent(one).name: one for one in moving}
+    tables = [
+        ("SHAPES", "of what forward takes", taken),
+        ("TANGENTS", "of what jvp takes besides", tangents),
+        ("BACK", "of what backward takes", sent),
+    ]
+    check_back = check_lines("BACK", sent)
+    back = [back_page(reading, sweep, name, kept, check_back) for name, sweep in texts.backs.items()]
     return {
         "title": title,
         "without": ["", *wrap(f"{texts.without}.", WIDTH)] if texts.without else [],
         "imports": imports(used_ahead | used_back),
         "paths": [{"name": one.name, "path": paths[one.name]} for one in tape.inputs if one.name in paths],
-        "inputs": [input_row(tape, value) for value in tape.inputs],
-        "check": check_lines(tape.inputs),
+        "inputs": [value_row(tape, value) for value in tape.inputs],
+        "tables": [shape_table(tape, *row) for row in tables],
+        "check": check_lines("SHAPES", taken),
+        "check_ahead": check_lines("SHAPES | TANGENTS", [*taken, *tangents]),
         "moving": [value_row(tape, value) for value in moving],
         "saved": [value_row(tape, value) for value in kept],
         "forward": [*used_sizes(reading, used, tape.inputs), *forward],
@@ -158,9 +169,9 @@ def layer_page(reading: Reading, texts: Texts, title: str, paths: dict[str, str]
     }
 
 
-def back_page(reading: Reading, sweep: Sweep, name: str, kept: list[Value]) -> dict[str, Any]:
+def back_page(reading: Reading, sweep: Sweep, name: str, kept: list[Value], check: list[str]) -> dict[str, Any]:
     """One function that goes back."""
-    lines = [*unpacked(kept), *used_sizes(reading, sweep.used, kept), *backward_lines(reading, sweep)]
+    lines = [*unpacked(kept), *check, *used_sizes(reading, sweep.used, kept), *backward_lines(reading, sweep)]
     gradients = [
         {"name": value.name, "shape": gradient_shape(reading, sweep, value), "source": sweep.gradients[value].text}
         for value in reading.tape.inputs
@@ -200,14 +211,18 @@ def value_row(tape: Tape, value: Value) -> dict[str, str]:
     return {"name": value.name, "shape": shape_text(tape, value.shape)}
 
 
-def input_row(tape: Tape, value: Value) -> dict[str, str]:
-    """With the sizes as numbers and names."""
-    sizes = tuple(tape.size(size).text if size.known is None else size.known for size in value.shape)
-    return {**value_row(tape, value), "sizes": repr(sizes).replace("'", '"')}
+def shape_table(tape: Tape, name: str, about: str, values: dict[str, Value]) -> dict[str, Any]:
+    """The shapes of these by name, with sizes as numbers and names."""
+
+    def row(name: str, value: Value) -> dict[str, str]:
+        sizes = tuple(tape.size(size).text if size.known is None else size.known for size in value.shape)
+        return {"name": name, "sizes": repr(sizes).replace("'", '"')}
+
+    return {"name": name, "about": about, "rows": [row(*one) for one in values.items()]}
 
 
-def check_lines(inputs: Iterable[Value]) -> list[str]:
-    names = ", ".join(value.name for value in inputs)
+def check_lines(shapes: str, values: Iterable[str]) -> list[str]:
+    names = ", ".join([shapes, *values])
     line = f"_check({names})"
     more = wrap(names, WIDTH - 4, initial_indent="    ", subsequent_indent="    ")
     return [line] if len(line) <= WIDTH - 4 else ["_check(", *more, ")"]

@@ -16,7 +16,7 @@ from derive.backends import Attribute, Group, Index, Infix, Literal, Name, Sourc
 from derive.modules import Refused, Step
 
 RESERVED = re.compile(
-    r"F|G\d*|math|torch|saved|row|zip|forward|backward|backward_per_sample|jvp|PARAMETERS|SHAPES|_check"
+    r"F|G\d*|math|torch|saved|row|zip|forward|backward|backward_per_sample|jvp|PARAMETERS|SHAPES|TANGENTS|BACK|_check"
 )
 
 

@@ -147,6 +147,29 @@ def test_at_sizes_that_it_is_not_for_a_text_is_right_or_refuses(what):
     assert str(derived.prove()).startswith(("proved", "checked"))
 
 
+def test_a_cotangent_or_a_tangent_of_another_shape_is_refused_though_torch_would_repeat_it():
+    derived = module_derivation(lambda x, w, b: (F.linear(x, w, b), x.exp()), [r(3, 4), r(2, 4), r(2)])
+    text = loaded(derived.source())
+    x, w, b = r(5, 4), r(2, 4), r(2)
+    saved = text.forward(x, w, b)[1]
+    for back in text.backward, text.backward_per_sample:
+        back(r(5, 2), r(5, 4), saved)
+        for shapes in (
+            ((2,), (5, 4)),
+            ((), (5, 4)),
+            ((5, 1), (5, 4)),
+            ((1, 2), (5, 4)),
+            ((5, 2), (4,)),
+            ((5, 2), (1, 4)),
+        ):
+            with pytest.raises(ValueError, match=r"\w+: expected the shape \(.*\), got \(.*\)"):
+                back(*map(torch.zeros, shapes), saved)
+    text.jvp(x, w, b, x, w, b)
+    for wrong in ((x[:1], w, b), (x, w[:1], b), (x, w, b[:1]), (x, w, b[0])):
+        with pytest.raises(ValueError, match=r"d_\w: expected the shape"):
+            text.jvp(x, w, b, *wrong)
+
+
 def test_a_row_of_class_minus_100_is_ignored_as_torch_ignores_it():
     classes = torch.tensor([0, -100, 2])
     for options in ({}, {"reduction": "none"}, {"label_smoothing": 0.1}):

@@ -37,7 +37,7 @@ from derive.matrix_words import (
     instead,
 )
 
-TYPED_NUMBER = r"\d+(?:\.(?![/^]|\*(?!\*))\d*)?(?:[eE][-+]?\d+)?"  # in 2./x the point is of what comes behind it
+TYPED_NUMBER = r"(?:\d+(?:\.(?![/^]|\*(?!\*))\d*)?|\.\d+)(?:[eE][-+]?\d+)?"  # in 2./x the point is of what comes behind
 TEXT_TOKEN = re.compile(rf"\s*(?:({TYPED_NUMBER})|([A-Za-z]\w*)|(\.\*|\./|\.\^|\*\*|\.T\b|[-+*/^@'(),]))")
 LONGEST_TEXT, DEEPEST_TEXT = 2000, 60
 SIZE_LETTERS = "nmkpqrlhgcdefabstuvwxyzij"
@@ -137,7 +137,7 @@ class TextReader:
             if match is None:
                 rest = text[place:].strip()
                 raise ValueError(f"not allowed here: {rest[:20]}; {NOT_TYPED.get(rest[0], NO_SUCH_SIGN)}")
-            self.tokens.append(match[0].strip())
+            self.tokens.append("0" * bool(match[1] and match[1][0] == ".") + match[0].strip())
             place = match.end()
         self.shapes, self.square = shapes, square
         self.sizes = {size for shape in shapes.values() for size in shape if isinstance(size, str)}

@@ -170,12 +170,18 @@ def elementwise_pullback(equation: Equation, scalar: Expr, cotangent: MatrixExpr
     value, output = equation.value, entry(equation.target)
     steps = {part: Dummy(real=True) for part in value.formula.atoms(floor, ceiling, sign)}
     partial = diff(value.formula.xreplace(steps), scalar).xreplace({step: part for part, step in steps.items()})
+    partial = partial.replace(has_any_power, lambda product: powsimp(product, combine="exp"))
     if partial.has(Derivative, Subs):
         raise ValueError(f"{value.formula}: SymPy knows no derivative of it; write it with other functions")
     if not loses_as_output(equation):
         partial = partial.xreplace({value.formula: output})
     partial = with_nan_kept(stable(rewritten(between_jumps(partial))))
     return weighted(cotangent, partial, {**value.operands, output: equation.target})
+
+
+def has_any_power(product: Expr) -> bool:
+    """Whether an exponent in it is no number: z^p p/z is p z^(p - 1), and has a value at 0."""
+    return product.is_Mul and any(factor.is_Pow and factor.exp.free_symbols for factor in product.args)
 
 
 def loses_as_output(equation: Equation) -> bool:

@@ -10,7 +10,7 @@ from sympy.printing.latex import LatexPrinter
 
 from derive.formulas import in_powers_of, over, root
 from derive.paper.breaking import width
-from derive.programs import FUNCTION_SIGNS, factors, ordered_terms
+from derive.programs import factors, ordered_terms
 
 SUM_TEX, PRODUCT_TEX, DIFFERENTIAL, SCALED, FRACTION, POWER_TEX, ATOM_TEX = range(7)
 RELATION_SIGNS = {"<": "<", "<=": r"\le", ">": ">", ">=": r"\ge", "==": "=", "!=": r"\ne"}
@@ -141,7 +141,7 @@ class FormulaWriter:
 
     def call(self, expr: Expr) -> Piece:
         name = type(expr).__name__
-        called = FUNCTION_SIGNS.get(name) or rf"\mathrm{{{escape_math(name)}}}"
+        called = self.printer.notation.function_sign(name) or rf"\mathrm{{{escape_math(name)}}}"
         return Piece(f"{called}({', '.join(self.piece(argument).tex for argument in expr.args)})", ATOM_TEX)
 
     def modulus(self, expr: Abs) -> Piece:

@@ -91,7 +91,7 @@ class IndexWriter:
             return ROLE_TEX[role].format(self.symbol(other, row, column))
         letters, number = self.notation.sign(name)
         below = ";".join(part for part in (number, ",".join(present(row, column))) if part)
-        return f"{letters}_{{{below}}}" if below else letters
+        return f"{letters}_{{{below}}}" if below else self.notation.latex(name, bold=False)
 
     def terms(self, operation: Operation, row: str, column: str) -> list[Term]:
         """A sum of products.
@@ -163,7 +163,7 @@ class IndexWriter:
         """The terms as text, each with its sign."""
         (negative, first), *others = [self.signed(term) for term in terms]
         text = ("-" if negative else "") + first.tex
-        text += "".join(f" {'-' if minus else '+'} {piece.tex}" for minus, piece in others)
+        text += "".join(f" {'-' if minus else '+'} {piece.tex}" for minus, piece in others).replace("+ -", "- ")
         return Piece(text, SUM_TEX if negative or others or terms[0].sums else first.level)
 
     def signed(self, term: Term) -> tuple[bool, Piece]:
@@ -173,7 +173,7 @@ class IndexWriter:
         number = [] if scale == 1 else [self.printer.piece(scale).at(PRODUCT_TEX)]
         factors = sorted(term.factors, key=lambda piece: piece.level == DIFFERENTIAL)
         if len(factors) == 1 and not number:
-            level = PRODUCT_TEX if term.sums else SUM_TEX
+            level = PRODUCT_TEX if term.sums or negative else SUM_TEX
             return negative, Piece(self.sums(term.sums) + factors[0].at(level), factors[0].level)
         product = [part.at(PRODUCT_TEX) for part in factors]
         if term.sums:

@@ -51,6 +51,7 @@ from derive.paper.formulas import (
 )
 from derive.programs import (
     PLAIN,
+    UPRIGHT,
     BlockSum,
     Derivation,
     Elementwise,
@@ -107,7 +108,7 @@ class TexPrinter(LatexPrinter):
     """Any SymPy matrix expression as LaTeX. Brackets come out plain; `latex` gives them their sizes."""
 
     def __init__(self, notation: Notation, in_line: bool = False) -> None:
-        super().__init__()
+        super().__init__({"mul_symbol": r" \, "})
         self.notation, self.in_line = notation, in_line
 
     def piece(self, expr: Expr) -> Piece:
@@ -142,7 +143,9 @@ class TexPrinter(LatexPrinter):
     def _print_Symbol(self, expr: Symbol) -> str:
         """A number of the user's as its 1 x 1 matrix is written; sizes as SymPy has them."""
         own = not expr.is_integer and expr.name.isidentifier() and expr.name[0].isalpha() and expr.name.isascii()
-        return symbol_latex(self.notation, MatrixSymbol(expr.name, 1, 1)) if own else super()._print_Symbol(expr)
+        if own:
+            return symbol_latex(self.notation, MatrixSymbol(expr.name, 1, 1))
+        return rf"\mathrm{{{expr.name}}}" if expr.name in UPRIGHT else super()._print_Symbol(expr)
 
     def _print_Elementwise(self, expr: Elementwise | ElementwiseApplyFunction) -> str:
         return self.piece(expr).tex

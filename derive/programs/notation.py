@@ -106,6 +106,7 @@ MADE_IN_LINE = {**ROLE_TEX, Role.COTANGENT: r"\partial L / \partial {0}", Role.F
 
 
 OUTPUT, LOSS = "value", "L"  # what an expression computes in code, and on pages
+UPRIGHT = (LOSS, "d")  # a number of this name, on pages, whose loss and whose differentials are slanted
 
 
 @dataclass(frozen=True)
@@ -197,9 +198,14 @@ class Notation:
         if role is not None:
             return (MADE_IN_LINE if in_line else ROLE_TEX)[role].format(self.latex(other, in_line, bold))
         letters, index = self.sign(name)
-        if letters == LOSS and not bold and name in self.taken:
-            letters = rf"\mathrm{{{LOSS}}}"
+        if letters in UPRIGHT and not (bold or index) and name in self.taken:
+            letters = rf"\mathrm{{{letters}}}"
         return (rf"\boldsymbol{{{letters}}}" if bold else letters) + (f"_{{{index}}}" if index else "")
+
+    def function_sign(self, function: str) -> str | None:
+        """A function's sign, if it has one that no input has."""
+        sign = FUNCTION_SIGNS.get(function)
+        return None if sign in {self.sign(name)[0] for name in self.taken} else sign
 
     def sign(self, name: str) -> tuple[str, str]:
         """The letters of a symbol in LaTeX, without bold, and its index."""

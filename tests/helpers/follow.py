@@ -125,7 +125,9 @@ class Reading:
     def read_entries(self, section: Section) -> None:
         """Each entry that is written out, at the last place of the matrix."""
         for block in section.blocks:
-            match = re.fullmatch(r"One entry: \$\\displaystyle (.*?) = (.*)\$\.", getattr(block, "text", ""))
+            match = re.fullmatch(
+                r"(?:One entry|In entries): \$\\displaystyle (.*?) = (.*)\$\.", getattr(block, "text", "")
+            )
             if match:
                 symbol, indices = name(match[1])
                 sides = [side for side in self.values[symbol].shape if side > 1 or len(indices) > 1] or [1]

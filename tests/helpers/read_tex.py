@@ -2,7 +2,8 @@
 
 Knows nothing of SymPy or of derive: matrices multiply where they stand side by side, \\odot goes entry by entry, a
 sum runs over the indices under its sign. What could be misread is refused: an index that no sum or left side brings, or
-that is bound twice, or is called like a size or a matrix; anything but the end of a product behind a d.
+that is bound twice, or is called like a size or a matrix; anything but the end of a product behind a d, and a d of
+nothing. A letter that a number has is no function.
 """
 
 import math
@@ -20,6 +21,7 @@ FUNCTIONS = {
     r"\sigma": lambda z: 1 / (1 + numpy.exp(-z)),
     r"\tanh": numpy.tanh,
     r"\exp": numpy.exp,
+    "sigmoid": lambda z: 1 / (1 + numpy.exp(-z)),
     "f": numpy.sin,
     "f'": numpy.cos,
     r"\log": numpy.log,
@@ -185,7 +187,7 @@ class Reader:
         self.scope -= set(indices)
         if limit is not None:  # an index may be in nothing that is added
             self.ranges.setdefault(indices[0], int(limit({})))
-        ranges = [self.ranges[index] for index in indices]
+        ranges = [self.ranges.pop(index) for index in indices]
         if limit is not None:
             assert ranges == [limit({})], f"{below} runs to {ranges}"
         return lambda at: sum(
@@ -239,7 +241,7 @@ class Reader:
         """A function and its arguments; None where none comes."""
         start = self.at
         word = self.word()
-        if word not in FUNCTIONS or not self.found("("):
+        if word not in FUNCTIONS or word.removeprefix("\\") in self.values or not self.found("("):
             self.at = start
             return None
         arguments = [self.condition()]
@@ -307,6 +309,7 @@ class Reader:
         if bold:
             self.next()
             self.expect("{")
+        assert bold or self.peek() != "d", f"d of what? {self.tokens}"
         letters = self.word().removeprefix("\\")
         if bold:
             self.expect("}")

@@ -28,7 +28,7 @@ from sympy import (
     tanh,
 )
 
-from derive.matrix import apply, log_softmax, logsumexp, softmax, total
+from derive.matrix import apply, log_softmax, logsumexp, sigmoid, softmax, total
 from derive.matrix_derivation import MatrixDerivation
 from derive.packages.emit import subject_of
 from derive.paper import Boxed, Broken, Chain, Paragraph
@@ -43,6 +43,7 @@ A, B, Q, X = (MatrixSymbol(letter, m, n) for letter in "ABQX")
 C, T = (MatrixSymbol(letter, m, k) for letter in "CT")
 K, V = (MatrixSymbol(letter, k, n) for letter in "KV")
 S, x, t, s = MatrixSymbol("S", n, n), MatrixSymbol("x", n, 1), MatrixSymbol("t", 1, n), Symbol("s", real=True)
+p, d, sigma = symbols("p d sigma", positive=True)
 four_by_three = MatrixSymbol("X", 4, 3)
 NAMES = ("diff_X", "dot_X", "grad_W", "W", "Delta3", "M", "M_1", "value", "lambda", "ctx", "G", "F", "V", "L", "i", "k")
 NAMED = [MatrixSymbol(name, n, n) for name in NAMES]
@@ -78,6 +79,8 @@ EXPRESSIONS = {
     "branches beside a matrix": (Piecewise((s**2 * S[0, 0], s > HALF / 9), (S[0, 0], True)) * Trace(S), [s, S]),
     "larger of two numbers": (Max(s, HALF / 9) * total(X), [s, X]),
     "two softmaxes": (total(softmax(X)[0:1, 0:2] * softmax(S)[0:2, 0:1]), [X, S]),
+    "powers whose exponent is a number": (total(HadamardPower(X.applyfunc(Abs), p)) ** (1 / p), [X, p]),
+    "numbers called d and sigma": (d**2 * total(apply(lambda u: d * sigmoid(sigma * u), x)) + sigma * d, [x, d, sigma]),
     "entries": (S[0, 1] * total(X) ** 2 / S[1, 1], [S, X]),
     "names": (
         total(HadamardPower(NAMED[0] * NAMED[2] * NAMED[3], 2))
@@ -140,6 +143,9 @@ def test_a_sum_that_is_taken_away_is_in_brackets():
         (r"d\boldsymbol{A} \boldsymbol{B}^{\top}", "behind it"),
         (r"d\boldsymbol{A} \odot \boldsymbol{B}", "behind it"),
         (r"\boldsymbol{C}", "introduced nowhere"),
+        (r"m + -m", "nothing to multiply"),
+        (r"d \, m", "introduced nowhere"),
+        (r"\langle d, m \rangle", "d of what"),
         (r"\boldsymbol{A}^{\top}^{\top}", "a power of what"),
         (r"\langle \boldsymbol{A}, \boldsymbol{b} \rangle", "inner product"),
     ],

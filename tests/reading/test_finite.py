@@ -4,6 +4,7 @@ import mpmath
 import pytest
 import torch
 from sympy import (
+    Abs,
     HadamardPower,
     HadamardProduct,
     MatrixSymbol,
@@ -91,6 +92,11 @@ LOSSES = {  # the loss, the variable, where, and what it is in torch
         total(HadamardProduct(softmax(X), softmax(X).applyfunc(log))),
         LOGITS,
         lambda X: (torch.softmax(X, 1) * torch.log_softmax(X, 1)).sum(),
+    ),
+    "powers with an exponent that is a symbol": (
+        total(HadamardPower(x.applyfunc(Abs), 2 * a)) + total(HadamardPower(x, a + Rational(3, 10))),
+        PROBABILITIES,
+        lambda x: (x.abs() ** 1.4).sum() + (x**1.0).sum(),
     ),
     "mean with the weights of a softmax": (
         total(HadamardProduct(x, x.applyfunc(exp))) / total(x.applyfunc(exp)),

@@ -46,6 +46,7 @@ TEXTS = {
     "sum(1./w) + 2.*x'*x - sum(3.5.*w.^2.)": total(w.applyfunc(lambda t: 1 / t - 7 * t**2 / 2)) + 2 * Trace(x.T * x),
     "logdet(x'*ones + w'*ones)": log(total(x) + total(w)),
     "sum(kron(x'*w, A)) + kron(2, c)": Trace(x.T * w) * total(A) + 2 * c,
+    ".5*sum(x.^.5) + c.^-.5/.2e1": total(x.applyfunc(sqrt)) / 2 + 1 / (2 * sqrt(c)),
     "sqrt(x'*x + 1e-3)*exp(c)": sqrt(Trace(x.T * x) + Rational(1, 1000)) * exp(c),
     "mean(A) + sum(X)/m": total(A) / (m * n) + total(X) / m,
     "sum(diag(x')*S) + w'*diag(S)": total(DiagMatrix(x) * S) + Trace(S * DiagMatrix(w)),

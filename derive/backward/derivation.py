@@ -25,6 +25,7 @@ from derive.modules import (
     different_sizes,
     example_shapes,
     gives_autograds,
+    large_sizes,
     least_sizes,
     one_row,
     telling_sizes,
@@ -57,7 +58,7 @@ class ModuleDerivation:
         They are of one size alone where what is written is not the module's at others.
         """
         told = list(telling_sizes(self.module))
-        sizes = (*told, least_sizes(self.module), one_row(self.module))
+        sizes = (*told, least_sizes(self.module), one_row(self.module), *large_sizes(self.module))
         others = [self.module.resized(one) for one in sizes if one]
         with suppress(Refused):
             for other in others[: len(told)]:

@@ -19,7 +19,7 @@ from derive.modules.layout import ENDLESS
 from derive.modules.named import add_module, module_and_example
 from derive.modules.points import AGREEING, Different, ModulePoint, point_with_value
 from derive.modules.refusal import DROPOUT, Refused, Wrong
-from derive.modules.sizes import different_sizes, least_sizes, one_row, telling_sizes
+from derive.modules.sizes import different_sizes, large_sizes, least_sizes, one_row, telling_sizes
 from derive.modules.steps import Graph, Input, Ref, Step
 from derive.modules.trial import example_shapes, gives_autograds
 from derive.modules.verdict import Verdict, audit
@@ -60,6 +60,7 @@ __all__ = [
     "is_float",
     "is_passed_over",
     "known_at_first",
+    "large_sizes",
     "least_sizes",
     "lifted_by",
     "module_and_example",

@@ -6,6 +6,10 @@ from itertools import combinations, count, permutations
 from derive.modules.graph import Axis, Module
 
 PRIMES = (3, 5, 7, 11, 13), (17, 7, 13, 5, 11)
+LARGE_SIZES, MOST_AT_LARGE = (
+    (1031, 131),
+    10_000,
+)  # sizes, of which one is large enough, and entries of all arguments then
 
 
 def runs(module: Module, sizes: Mapping[Axis, int]) -> bool:
@@ -89,6 +93,16 @@ def telling_sizes(module: Module) -> Iterator[dict[Axis, int]]:
                     break
     if chosen:
         yield chosen
+
+
+def large_sizes(module: Module) -> Iterator[dict[Axis, int]]:
+    """A large size in the place of one after the other: what takes the first 64 of fewer is recorded as taking all."""
+    for group in groups(module, axes_of(module)):
+        for chosen in (dict.fromkeys(group, size) for size in LARGE_SIZES):
+            entries = sum(one.numel() for one in module.resized(chosen).example.values())
+            if entries <= MOST_AT_LARGE and runs(module, chosen):
+                yield chosen
+                break
 
 
 def groups(module: Module, axes: Sequence[Axis]) -> Iterator[list[Axis]]:

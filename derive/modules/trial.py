@@ -214,25 +214,22 @@ class Trial:
 
 def gives_autograds(module: Module, backward: Any) -> bool:
     """Whether a backward gives, of random numbers and but for rounding, the gradients that autograd gives."""
-    random = Random(0)
-
-    def drawn(shape: Sequence[int]) -> numpy.ndarray:
-        return numpy.array([random.uniform(0.1, 0.9) for _ in range(prod(shape))]).reshape(shape)
-
+    drawn = partial(numpy.random.default_rng(0).uniform, 0.1, 0.9)
     point = {name: drawn(one.shape) if one.data is None else one.data for name, one in module.inputs().items()}
     sent = [drawn(one.shape) for one in module.outputs()]
     try:
         theirs = module.gradients(point, sent, "float64")
     except (RuntimeError, ValueError):
         return True  # autograd says nothing
+    written = WrittenBackward(backward, module)
     try:
-        given = point | {f"{COTANGENT_NAME}{place}": one for place, one in enumerate(sent)}
-        ours, labels = WrittenBackward(backward, module).numbers(given, CPU)
+        ours = written.tensors(point | {f"{COTANGENT_NAME}{place}": one for place, one in enumerate(sent)})
     except Wrong:
         return False
-    found = {name: one.astype(float) for (kind, name), one in zip(labels, ours, strict=True) if kind == "gradient"}
-    pairs = [(found[name], theirs[name]) for name in found.keys() & theirs.keys()]
-    return all(one.shape == other.shape and close(one, other, FINE_TOLERANCE) for one, other in pairs)
+    pairs = zip(written.labels, ours, strict=True)
+    found = {name: one.detach().numpy() for (kind, name), one in pairs if kind == "gradient"}
+    held = [(found[name], theirs[name]) for name in found.keys() & theirs.keys()]
+    return all(one.shape == other.shape and close(one, other, FINE_TOLERANCE) for one, other in held)
 
 
 def whole_numbers(one: Input, random: Random, least: int = -1) -> numpy.ndarray:

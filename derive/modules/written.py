@@ -117,10 +117,14 @@ class WrittenBackward:
 
         Raises Wrong where it fails, and Refused where it does not give what is expected.
         """
+        found = self.tensors(point, kernel)
+        return [exact_entries(tensor.double().cpu()) for tensor in found], list(self.labels)
+
+    def tensors(self, point: Mapping[str, Any], kernel: OpaqueKernel = CPU) -> tuple[Any, ...]:
+        """The same as torch gives it."""
         taken = {name: one for name, one in point.items() if name in self.order or name not in self.known}
         wanted = {name: tensor_of(one, kernel.precision, kernel.device) for name, one in taken.items()}
-        found = self.values(wanted)
-        return [exact_entries(tensor.double().cpu()) for tensor in found], list(self.labels)
+        return self.values(wanted)
 
     def example(self, module: Module) -> dict[str, Any]:
         """The tensors that it is called with."""

@@ -128,6 +128,8 @@ SIZED = {  # functions, their examples, and arguments of other sizes
     "an axis that is gone where it is 1": (lambda x: (x * x).squeeze(0).mean(0), [r(1, 4)], [r(2, 4)]),
     "batches of one size": (lambda a, b: a.sum() * b.mean(), [r(3, 3), r(3, 3)], [r(2, 3), r(4, 3)]),
     "a kernel that is given": (lambda x, w: F.conv1d(x, w), [r(2, 3, 7), r(4, 3, 2)], [r(2, 3, 7), r(4, 3, 3)]),
+    "the first of many": (lambda x: (x[:, :64] ** 2).sum(1), [r(3, 8)], [r(3, 70)]),
+    "rows up to a number": (lambda x: F.softmax(x[:512], 0), [r(3, 8)], [r(600, 8)]),
     "the root of a width": (lambda q, k: q @ k.mT / q.shape[1] ** 0.5, [r(3, 4), r(5, 4)], [r(3, 3), r(5, 3)]),
 }
 

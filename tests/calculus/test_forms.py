@@ -135,6 +135,9 @@ FORMS = [
     (-total(apply(lambda y, p: y * log(p) + (1 - y) * log(1 - p), y, x)), x, "(1 - y) ./ (1 - x) - (y ./ x)"),
     (total(x.applyfunc(loggamma)), x, "digamma(x)"),
     (log(Determinant((X + Y) / 2)), X, "(X + Y).T**(-1)"),
+    (OneMatrix(1, n) * HadamardProduct(S, x * OneMatrix(1, n)) * r.T, r, "x.T*S"),
+    (s * Trace(A * x * u.T), s, "u.T*A*x"),
+    (s * Abs(Determinant(X)), X, "s*sign(det(X))*det(X)*X.T**(-1)"),
 ]  # fmt: skip
 
 

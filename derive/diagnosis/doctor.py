@@ -126,7 +126,8 @@ class Doctor:
 
     def explained(self, group: list[SlipTrial]) -> Explanation:
         slips, same = group[0].slips, tuple(tuple(slip.kind for slip in trial.slips) for trial in group[1:])
-        steps = tuple(tuple(self.step(index, operation) for index, operation in slip.changes) for slip in slips)
+        made = group[0].changes  # with both where two slips are in one equation
+        steps = tuple(tuple(self.step(index, made[index]) for index, _ in slip.changes) for slip in slips)
         return Explanation(tuple(slip.kind for slip in slips), tuple(slip.words for slip in slips), steps, same)
 
     def step(self, index: int, operation: Operation) -> WrongStep:

@@ -57,14 +57,25 @@ def written_arrays(path: Path) -> list[Written]:
 def with_decimals(arrays: list[Written]) -> list[Written]:
     """With the file's decimals where an array shows fewer than three: 0.5 and 0. stand for all digits that others have.
 
-    Whole numbers alone are exact.
+    Where 0.0187 stands beside 0.001234, each may have four digits. Whole numbers alone are exact.
     """
     most = max((array.decimals for array in arrays), default=0)
-    unit = 10.0**-most if most else 0.0
+    if not most:
+        return [replace(one, units=numpy.zeros_like(one.units)) for one in arrays]
+    digits = max(array.significant for array in arrays)
     return [
-        one if one.decimals >= min(3, most) > 0 else replace(one, units=numpy.minimum(one.units, unit))
+        replace(one, units=numpy.maximum(one.units, last_of(one.significant, one.values)))
+        if one.decimals >= min(3, most)
+        else replace(one, units=numpy.maximum(numpy.minimum(one.units, 10.0**-most), last_of(digits, one.values)))
         for one in arrays
     ]
+
+
+def last_of(digits: int, values: ndarray) -> ndarray:
+    """One unit of the last of so many significant digits of each number."""
+    with numpy.errstate(divide="ignore"):
+        place = numpy.floor(numpy.log10(abs(values))) + 1 - digits
+    return numpy.where(numpy.isfinite(place), 10.0**place, 0.0)
 
 
 class Misread(ValueError):

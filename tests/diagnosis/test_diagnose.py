@@ -11,7 +11,7 @@ import torch
 
 from derive import build, diagnose
 from derive.diagnosis import Misread, named
-from derive.diagnosis.written import arrays, parameter_place, without_wrappers
+from derive.diagnosis.written import arrays, parameter_place, with_decimals, without_wrappers
 from derive.problems import Network
 from derive.system import given_numbers
 from generated import dat, run
@@ -169,6 +169,17 @@ def test_zeros_and_numbers_alone_have_the_digits_of_the_others(tmp_path, capsys)
         file.write_text(f"{text[0]}dLdb3\n{wrong}{text[1][text[1].index(']') + 1 :]}")
         status, out, _ = diagnosed(capsys, file)
         assert status == 1 and "dLdb3  1      differs" in out
+
+
+@pytest.mark.parametrize("digits", range(3, 10))
+def test_of_numbers_with_so_many_significant_digits_each_has_its_own_unit(digits):
+    """Zeros at the end, as of 0.0187 beside 0.001234, are not written."""
+    draw = numpy.random.default_rng(digits)
+    numbers = draw.normal(size=(20, 8)) * 10.0 ** draw.uniform(-3, 1, (20, 1))
+    text = "".join(f"dLdw{n} {[f'{v:.{digits}g}' for v in row]}\n" for n, row in enumerate(numbers)).replace("'", "")
+    for row, read in zip(numbers, with_decimals(list(arrays(text))), strict=True):
+        assert (abs(row - read.values) <= read.units / 2 * (1 + 1e-9)).all()
+        assert (read.units <= 10.0 ** (2 - digits) * abs(row).max()).all()
 
 
 def test_infinity_and_nan_agree_with_nothing(tmp_path, capsys):

@@ -112,6 +112,14 @@ def test_of_two_slips_both_are_named():
     assert diagnosis.summary == "B4 it is divided by the number of points and B6 the slope of sigmoid is left out"
 
 
+def test_of_two_slips_in_one_equation_the_line_has_both():
+    network = NETWORKS[4]
+    both = gradients(network, ("delta: the sign is the other", 2), ("delta: it is divided by the number of points", 2))
+    (explanation,) = doctor_of(network).of_arrays(both).explanations
+    lines = {step.wrong for steps in explanation.steps for step in steps}
+    assert len(explanation.words) == 2 and lines == {"grad_a2 = -(a2 - y) / N"}
+
+
 PAIRS = 2
 
 

@@ -1,4 +1,4 @@
-"""What holds of tensors for a while: by what names they write, what may not be cut, and where it is written into."""
+"""What holds of tensors for a while: by what names they write, numbers beside them, what may not be cut, and logs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -8,6 +8,7 @@ import numpy
 from sympy import Expr
 
 NAMINGS: list[Callable[[Expr], Expr]] = []
+BESIDE: list[Callable[[Expr], Expr]] = []
 KEPT: list[int] = []
 LOGS: list[list[numpy.ndarray]] = []
 Held = TypeVar("Held")
@@ -25,6 +26,11 @@ def holding(stack: list[Held], value: Held) -> Iterator[Held]:
 def naming(name: Callable[[Expr], Expr]) -> AbstractContextManager[object]:
     """Tensors write what operators compute by the names that this gives."""
     return holding(NAMINGS, name)
+
+
+def taking(number: Callable[[Expr], Expr]) -> AbstractContextManager[object]:
+    """Tensors take the numbers beside them as this gives them."""
+    return holding(BESIDE, number)
 
 
 def uncut(rows: int) -> AbstractContextManager[object]:

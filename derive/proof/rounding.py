@@ -16,7 +16,7 @@ from sympy import Expr, Float, Integer, nan
 from derive.problems import ANEW, Network
 from derive.proof.calls import RowsOfPoint, functions_of, make_decimal, running
 from derive.proof.certificate import Evidence, NotProved
-from derive.proof.contexts import naming
+from derive.proof.contexts import naming, taking
 from derive.proof.points import NetworkPoint, Vector
 from derive.proof.precision import PRECISIONS
 from derive.proof.source import run_source
@@ -73,16 +73,17 @@ def results_at(network: Network, sources: dict[Path, str], point: NetworkPoint, 
     found: Results = {}
     (path, source), *others = sources.items()
     with mp.workdps(PRECISIONS[0] if exact else ROUNDED_DIGITS), running(str(path)):
-        backward = run_source(source, str(path))
+        backward = run_source(source, str(path), rounds=not exact)
         rows = RowsOfPoint(network, point, range(ROWS))
         given = {"x": rows.x, "y": rows.y, "direction": rows.direction}
-        with naming(with_digits if exact else rounded), numpy.errstate(all="ignore"):
+        held = with_digits if exact else rounded
+        with naming(held), taking(held), numpy.errstate(all="ignore"):
             make_decimal(backward)
             for name, arguments in functions_of(network).items():
                 result = backward[name](rows.parameters, *(given[argument] for argument in arguments))
                 found[f"{path}: {name}"] = flat_entries(result)
             for beside, text in others:
-                namespace = run_source(text, str(beside), {"backward": backward})
+                namespace = run_source(text, str(beside), {"backward": backward}, rounds=not exact)
                 make_decimal(namespace)
                 fast = namespace["FastGradient"](rows.parameters)
                 for name in OF_FAST:

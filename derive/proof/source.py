@@ -7,7 +7,7 @@ from importlib import import_module
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from sympy import Integer, Rational
+from sympy import Float, Integer, Rational
 
 from derive.proof.stand_in import MATH, module, torch_stand_in
 
@@ -23,11 +23,14 @@ OF_SIZES = {  # functions and methods among whose arguments are sizes, axes or o
 }
 
 
-def run_source(source: str, filename: str, beside: dict[str, dict[str, Any]] | None = None) -> dict[str, Any]:
+def run_source(
+    source: str, filename: str, beside: dict[str, dict[str, Any]] | None = None, rounds: bool = False
+) -> dict[str, Any]:
     """The namespace of emitted source, run with symbolic tensors; `beside` has those of its package's other modules.
 
-    Only what `grammar.check_grammar` has let pass is safe to run. Raises ImportError where it imports anything but
-    these, torch, math and the typing modules.
+    Numbers are what they say; where it `rounds`, sums of decimals are rounded as Python rounds them. Only what
+    `grammar.check_grammar` has let pass is safe to run. Raises ImportError where it imports anything but these, torch,
+    math and the typing modules.
     """
     stand_ins = {"torch": torch_stand_in(), "math": module(MATH | {"math.prod": math.prod})}
     stand_ins["torch.autograd"] = SimpleNamespace(forward_ad=SimpleNamespace(_current_level=-1))
@@ -43,7 +46,7 @@ def run_source(source: str, filename: str, beside: dict[str, dict[str, Any]] | N
 
     tree = ast.fix_missing_locations(Exact().visit(ast.parse(source, filename)))
     builtins = {name: getattr(import_module("builtins"), name) for name in BUILTINS} | {"__import__": limited_import}
-    namespace = {"__builtins__": builtins, "__name__": "emitted", "_exact": as_said}
+    namespace = {"__builtins__": builtins, "__name__": "emitted", "_exact": as_held if rounds else as_said}
     exec(compile(tree, filename, "exec"), namespace)
     return namespace
 
@@ -59,6 +62,11 @@ def as_said(value: Any) -> Any:
     if isinstance(value, float):
         return Rational(repr(value))
     return Integer(value) if type(value) is int else value
+
+
+def as_held(value: Any) -> Any:
+    """A number as Python has it."""
+    return Float(value, precision=53) if isinstance(value, float) else as_said(value)
 
 
 class Exact(ast.NodeTransformer):

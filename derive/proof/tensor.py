@@ -17,7 +17,7 @@ from sympy import Expr, Float, Integer, nan
 
 from derive.backends import WORDS
 from derive.formulas import FUNCTIONS, NamedFunction, opened, z
-from derive.proof.contexts import KEPT, LOGS, NAMINGS
+from derive.proof.contexts import BESIDE, KEPT, LOGS, NAMINGS
 from derive.proof.numerical import decimal_product, numerically
 
 FLOAT, DEFAULT, BOOL = "float64", "float32", "bool"  # DEFAULT: made without a dtype, so rounded
@@ -220,7 +220,7 @@ def exact_number(value: Any) -> Expr:
     exact = Integer(value) if is_whole(value) else value
     if not isinstance(exact, Expr) or exact.is_extended_real is False:
         raise RefusedByTorch(f"{value!r} is no exact number")
-    return exact
+    return BESIDE[-1](exact) if BESIDE else exact
 
 
 def values(tensor: Any) -> numpy.ndarray:

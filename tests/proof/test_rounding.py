@@ -17,6 +17,9 @@ PLAIN, SOFTMAX = Network((2, 3, 1)), Network((2, 3, 3), loss="cross_entropy")
 LOSING = {
     "a large number": (PLAIN, "backward.py", "2 * (z2 - y)", "2 * (z2 + 1e9 - 1e9 - y)", "loses"),
     "a large number in one function": (PLAIN, "fast.py", "sub(z2, y, out", "sub(z2 + 1e9, y + 1e9, out", "loses"),
+    "a number that Python adds": (PLAIN, "fast.py", "sub(z2, y, out", "sub(z2 * (1e16 + 1 - 1e16), y, out", "loses"),
+    "a tenth": (PLAIN, "backward.py", "delta1 @ W1", "delta1 @ W1 + (x * 0.1 - x / 10) * 1e8", "loses"),
+    "a number that no float32 is": (PLAIN, "backward.py", "2 * (z2 - y)", "2 * (z2 - y) / 1e39 * 1e39", "is no number"),
     "digits of small gradients": (PLAIN, "backward.py", "delta1 @ W1", "delta1 @ W1 + 1 - 1", "loses"),
     "a power in between where targets are large": (
         PLAIN,
@@ -45,6 +48,7 @@ LOSING = {
     ),
 }
 HARMLESS = {
+    "numbers that Python adds": (PLAIN, "backward.py", "2 * (z2 - y)", "(0.1 + 0.3) * 5 * (z2 - y)"),
     "multiplied out": (PLAIN, "backward.py", "2 * (z2 - y)", "2 * z2 - 2 * y"),
     "in another order": (PLAIN, "backward.py", "= grad_a1 * (one - a1) * a1", "= a1 * (one - a1) * grad_a1"),
 }

@@ -38,7 +38,7 @@ from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 from derive.calculus.alike import key, length, turned
 from derive.calculus.ones import entry_by_entry
 from derive.calculus.simplified import added, multiplied
-from derive.formulas import NamedFunction, sigmoid, z
+from derive.formulas import sigmoid, z
 from derive.programs import Elementwise, RowLogSumExp, RowSoftmax, chain, flat_product, ordered_terms, unused
 
 LONGEST_EXPANDED = 40  # symbols and numbers of a formula that is multiplied out
@@ -118,8 +118,6 @@ class Entries:
         if isinstance(formula, Pow) and formula.base == u and formula.exp.is_Integer:
             same = isinstance(self.matrices[u], Identity) and formula.exp.is_positive
             return self.matrices[u] if same else HadamardPower(self.matrices[u], formula.exp)
-        if isinstance(formula, NamedFunction) and formula.args == (u,):
-            return self.matrices[u].applyfunc(formula.func)
         matrix, t = self.matrices[u], self.variable()
         slope = formula.diff(u) if formula.is_polynomial(u) else u
         if not slope.has(u) and formula == slope * u:

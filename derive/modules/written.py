@@ -213,6 +213,8 @@ class WrittenBackward:
         if is_tensor(given):
             given = (given,)
         if isinstance(given, tuple | list):
+            while self.function and len(given) > len(self.order) and given[-1] is None:  # as torch takes more of them
+                given = given[:-1]
             smooth = [name for name in self.order if self.has_gradient(name)]
             names = smooth if len(given) == len(smooth) else self.order
             if len(given) != len(names):

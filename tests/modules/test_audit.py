@@ -617,6 +617,27 @@ def test_a_cotangent_may_be_none_where_no_zeros_are_asked_for(right):
         audit(pair, (torch.rand(3),), Pair)
 
 
+@pytest.mark.parametrize("more", [(), (None,), (None, None), (torch.ones(3),)])
+def test_none_behind_the_last_gradient_is_nothing_as_it_is_to_torch(more):
+    class Double(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return 2 * x
+
+        @staticmethod
+        def backward(ctx, G):
+            return 2 * G, *more
+
+    def run():
+        return audit(lambda x: 2 * x, (torch.rand(3),), Double)
+
+    if any(one is not None for one in more):
+        with pytest.raises(Refused, match="2 gradients, expected 1: x"):
+            run()
+    else:
+        assert run().exact
+
+
 def test_a_function_made_from_one_that_sets_up_its_context_is_called_as_torch_calls_it():
     class Sets(torch.autograd.Function):
         @staticmethod

@@ -131,18 +131,36 @@ def push_forward(equation: Equation, tangents: dict[MatrixSymbol, MatrixSymbol])
             partial, moving = row_partial(equation), value.args[0].xreplace({symbol: tangent})
             moved = elementwise(partial.formula * entry(moving), {**partial.operands, entry(moving): moving})
             contributions.append(MatMul(moved, OneMatrix(moving.shape[1], 1)))
-        elif isinstance(value, Elementwise):
-            for scalar, operand in value.operands.items():
-                if operand.has(symbol):
-                    along = elementwise_pullback(equation, scalar, moved_view(operand, symbol, tangent))
-                    contributions.append(along)
-        else:
+        elif not isinstance(value, Elementwise):
             G = MatrixSymbol("sent back", *value.shape)  # which is the name of no input
             scalar = isinstance(value, Scalar)
             pulled = scalar_pullback(equation, symbol, G) if scalar else matrix_pullback(value, symbol, G)
             linear = Equation(MatrixSymbol("pulled back", *pulled.shape), pulled, equation.rule, equation.meaning)
             contributions.append(pull_back(linear, G, tangent))
+    if isinstance(value, Elementwise):
+        contributions = moved_operands(equation, tangents)
     return add(contributions, equation.shape)
+
+
+def moved_operands(equation: Equation, tangents: dict[MatrixSymbol, MatrixSymbol]) -> list[MatrixExpr]:
+    """Each tangent times its slope; of two with opposite slopes, as of u - m, the difference, which may be 0."""
+    operands, found = equation.value.operands.items(), []
+    views = {u: moved_view(of, s, d) for s, d in tangents.items() for u, of in operands if of.has(s)}
+    slopes = {u: slope_of(equation, u) for u in views}
+    output = {entry(equation.target): equation.value.formula}
+    for u in views:
+        if u not in slopes:
+            continue
+        slope, view = slopes.pop(u), views[u]
+        opposite = [m for m, other in slopes.items() if expand((slope + other).xreplace(output)) == 0]
+        if opposite and not slope.is_number:
+            m = opposite[0]
+            ways = [(slope, view, views[m]), (slopes.pop(m), views[m], view)]
+            slope, *sides = min(ways, key=lambda way: way[0].could_extract_minus_sign())
+            one, other = map(entry, sides)
+            view = elementwise(one - other, dict(zip((one, other), sides, strict=True)))
+        found.append(weighted_slope(equation, slope, view))
+    return found
 
 
 def moved_view(view: MatrixExpr, symbol: MatrixSymbol, tangent: MatrixSymbol) -> MatrixExpr:
@@ -165,8 +183,17 @@ def formula_pushforward(value: Elementwise, tangents: dict[MatrixSymbol, MatrixS
 def elementwise_pullback(equation: Equation, scalar: Expr, cotangent: MatrixExpr) -> MatrixExpr:
     """Cotangent times partial derivative, entry by entry (MN 9.14), the output written as itself.
 
-    The same product with a tangent is what comes through forwards. Raises ValueError where SymPy knows no derivative.
+    The same product with a tangent is what comes through forwards.
     """
+    return weighted_slope(equation, slope_of(equation, scalar), cotangent)
+
+
+def weighted_slope(equation: Equation, slope: Expr, cotangent: MatrixExpr) -> MatrixExpr:
+    return weighted(cotangent, slope, {**equation.value.operands, entry(equation.target): equation.target})
+
+
+def slope_of(equation: Equation, scalar: Expr) -> Expr:
+    """The partial derivative of its formula; raises ValueError where SymPy knows none."""
     value, output = equation.value, entry(equation.target)
     steps = {part: Dummy(real=True) for part in value.formula.atoms(floor, ceiling, sign)}
     partial = diff(value.formula.xreplace(steps), scalar).xreplace({step: part for part, step in steps.items()})
@@ -175,8 +202,7 @@ def elementwise_pullback(equation: Equation, scalar: Expr, cotangent: MatrixExpr
         raise ValueError(f"{value.formula}: SymPy knows no derivative of it; write it with other functions")
     if not loses_as_output(equation):
         partial = partial.xreplace({value.formula: output})
-    partial = with_nan_kept(stable(rewritten(between_jumps(partial))))
-    return weighted(cotangent, partial, {**value.operands, output: equation.target})
+    return with_nan_kept(stable(rewritten(between_jumps(partial))))
 
 
 def has_any_power(product: Expr) -> bool:

@@ -377,7 +377,7 @@ def factors(expr: Expr, notation: Notation) -> list[Expr]:
             return 0
         if isinstance(base, Symbol) and notation.is_cotangent(base.name):
             return 1
-        if isinstance(base, Symbol) and notation.function(base.name) == "sigmoid":
+        if isinstance(base, Symbol) and notation.function(base.name) in ("sigmoid", "exp"):
             return 2  # which may be 0 where a product of the others would be beyond all numbers
         return 3 if isinstance(base, Add if along else Symbol) else 4
 

@@ -4,9 +4,10 @@ Every transcendental value, condition, root and reciprocal becomes a symbol; wha
 difference is zero or it is not.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from math import lcm, prod
+from typing import Any
 
 from sympy import (
     Abs,
@@ -175,10 +176,13 @@ class Algebra(Atoms):
         return self._either(side, u) if side == "nonpositive" else 1 - self._either(side, u)
 
     def _is_root(self, u: Expr) -> bool:
-        """Whether it is a positive number times roots, and reciprocals of them."""
+        """Whether it is a positive number times roots, and reciprocals of them, that are 0 nowhere but at points."""
         number, rest = u.as_coeff_Mul()
         bases = [self.reciprocals.get(base, base) for base in rest.as_powers_dict()]
-        return bool(number > 0) and rest != 1 and all(base in self.roots for base in bases)
+        if not number > 0 or rest == 1 or not all(base in self.roots for base in bases):
+            return False
+        inside = set().union(*(self.powers[base][1].free_symbols for base in bases))
+        return not any(has_branches(key) for key in self.keys_in(inside))
 
     def _either(self, what: str, u: Expr) -> Symbol:
         """A symbol that is 0 or 1."""
@@ -188,18 +192,20 @@ class Algebra(Atoms):
 
     def branches(self, expr: Expr) -> set[object]:
         """The conditions and sizes that the expression is made of, whatever the values of its branches."""
-        found: set[object] = set()
-        left, seen = set(self.polynomial(expr).free_symbols), set()
+        symbols = self.polynomial(expr).free_symbols
+        return {key for key in self.keys_in(symbols) if key[0] in (*CONDITION_ATOMS, Abs)}
+
+    def keys_in(self, symbols: set[Symbol]) -> Iterator[tuple[Any, ...]]:
+        """What the atoms stand for, and those that they are made of, where that has parts."""
+        left, seen = set(symbols), set[Symbol]()
         while left:
             symbol = left.pop()
             seen.add(symbol)
             key = self.keys.get(symbol)
-            parts = key if isinstance(key, tuple) else ()
-            if parts and parts[0] in (*CONDITION_ATOMS, Abs):
-                found.add(key)
-            inside = [one for part in parts for one in (part if isinstance(part, tuple) else (part,))]
-            left |= set().union(*(one.free_symbols for one in inside if isinstance(one, Expr))) - seen
-        return found
+            if isinstance(key, tuple) and key:
+                yield key
+                inside = [one for part in key for one in (part if isinstance(part, tuple) else (part,))]
+                left |= set().union(*(one.free_symbols for one in inside if isinstance(one, Expr))) - seen
 
     def is_zero(self, difference: Expr, most: int | None = None) -> bool:
         """Whether the polynomial over atoms vanishes, given what the atoms are to each other."""
@@ -221,6 +227,14 @@ class Algebra(Atoms):
 def algebras() -> tuple[Algebra, Algebra, Algebra]:
     """All that there are, the quickest to decide first; the second opens nothing and knows no more of any atom."""
     return Algebra(logistic=True), Algebra(), Algebra(open_functions=True)
+
+
+def has_branches(key: tuple[Any, ...]) -> bool:
+    """Whether an atom is a condition, or of a function that is defined in cases."""
+    kind = key[0]
+    return kind in CONDITION_ATOMS or (
+        isinstance(kind, type) and issubclass(kind, NamedFunction) and kind.definition.has(Piecewise)
+    )
 
 
 @lru_cache(maxsize=10_000)

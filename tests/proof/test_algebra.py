@@ -3,7 +3,7 @@
 import pytest
 from sympy import Abs, Piecewise, Rational, Rel, cos, diff, exp, log, sign, sin, sqrt, symbols, tanh
 
-from derive.formulas import opened, parse, sigmoid, stable, y, z
+from derive.formulas import FUNCTIONS, opened, parse, sigmoid, stable, y, z
 from derive.proof import NotProved
 from derive.proof.algebra import algebras, with_sigmoids
 from derive.proof.judge import Judge
@@ -36,6 +36,7 @@ DIFFERENT = {
     "another multiple": (sin(2 * z), 2 * sin(z)),
     "another kink": (Piecewise((z, z > 0), (0, True)), Piecewise((z, z >= 0), (0, True))),
     "another threshold": (Piecewise((z, z > 20), (0, True)), Piecewise((z, z > 21), (0, True))),
+    "what a root is 0 on": (z, Piecewise((z, sqrt(FUNCTIONS["relu"].subs(z, z + 1)) > 0), (2 * z, True))),
     "the slope at a kink": (sign(z), Piecewise((1, z > 0), (-1, True))),
 }
 

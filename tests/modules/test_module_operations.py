@@ -140,6 +140,7 @@ SUMS = (
     lambda x, y, i: x.cumsum(1) + x.amax(0) + x.amin(1, keepdim=True) + x.max() + x.min(),
     lambda x, y, i: x.max(1).values + x.max(1).indices + x.min(1).values * x.min(1).indices,
     lambda x, y, i: x.argmax() + x.argmax(0) * x + x.argmin(1, keepdim=True),
+    lambda x, y, i: (x > y).double().argmax(1) + (x > y).double().min(1).indices,  # the first of those that are equal
     lambda x, y, i: x.softmax(0) + torch.log_softmax(x, 1) + x.logsumexp(1, keepdim=True) + x.logsumexp((0, 1)),
     lambda x, y, i: x.norm() + x.norm(dim=1, keepdim=True) + torch.linalg.vector_norm(y, dim=0),
     lambda x, y, i: x @ y.T + torch.mm(x, y.mT) + torch.addmm(x @ x.T, x, y.T, beta=2, alpha=0.5),

@@ -4,7 +4,7 @@ import math
 import random
 from dataclasses import dataclass, field, replace
 
-from numpy import array, ndarray, ndindex
+from numpy import array, ndarray, ndindex, where
 from sympy import Integer, MatrixSymbol
 
 from derive.operations import NamedMatrix, Numbers, Product, Sum, Transposed, evaluate, lower
@@ -20,6 +20,7 @@ Drawn = dict[MatrixSymbol, ndarray]
 SAMPLES, SAMPLES_OF_DEEP, SEED, DECIMALS, MOST_DECIMALS, NUDGE = 3, 1, 127, 4, 10, 0.001
 MOST_INPUTS_DRAWN = 80  # entries of an expression's inputs
 DRAWS = 20  # of which the first with finite values is taken
+LEFT_BY_ROUNDING = 1e-12  # of the largest number; what is less is left where others cancel
 LEAST_POWER = -3  # of the largest entry of a matrix, so that decimals show it without a row of zeros
 WIDEST = 4  # units of a layer that fit beside each other, with all their numbers
 WIDEST_OF_DEEP, DEEP = 2, 4  # the same where there are so many layers, whose numbers would fill pages
@@ -115,10 +116,13 @@ def expression_numbers(derivation: Derivation) -> list[Section]:
         except ValueError:
             continue
         names = {**dict.fromkeys(inputs, "drawn"), **derivation.labels}
-        text = {s: significant_latex(values[s], 2 if s in inputs else DECIMALS) for s in names}
+        least = LEFT_BY_ROUNDING * max(abs(value).max() for value in values.values())
+        kept = {s: where(abs(values[s]) < least, 0.0, values[s]) for s in names}
+        text = {s: significant_latex(kept[s], 2 if s in inputs else DECIMALS) for s in names}
         rows = tuple(Row(symbol_in_line(program, s), text[s], why, "") for s, why in names.items())
         small = enumerated([f"${size} = {number}$" for size, number in sizes.items()], "and") if sizes else ""
         note = prose("numbers.expression", seed=seed, sizes=prose("numbers.sizes", sizes=small) if sizes else "")
+        note += " " + prose("numbers.rounded") if any((kept[s] != values[s]).any() for s in names) else ""
         return [Section("Worked numbers", "numbers", (Paragraph(note), Values(rows)))]
     return []
 

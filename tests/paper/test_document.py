@@ -16,7 +16,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from sympy import Determinant, MatrixSymbol, Symbol, Trace, log, tanh
+from sympy import Determinant, MatrixSymbol, OneMatrix, Symbol, Trace, log, tanh
 from sympy import exp as sympy_exp
 from sympy import sin as sympy_sin
 
@@ -26,7 +26,7 @@ from derive.matrix import apply, logsumexp, softmax, total
 from derive.packages.emit import TARGETS, render, subject_of
 from derive.packages.templates import environment
 from derive.paper import glossary, worked
-from derive.paper.blocks import Block, Boxed, Broken, Chain, Display, Paragraph, Section, Table
+from derive.paper.blocks import Block, Boxed, Broken, Chain, Display, Paragraph, Section, Table, Values
 from derive.paper.formats import Page
 from derive.paper.formats.pages import HtmlPage, MarkdownPage, TexPage
 from derive.paper.latex import latex, symbol_in_line
@@ -473,6 +473,15 @@ def test_lines_lead_from_the_last_step_to_the_closed_form(expression):
     for left, lines in led.items():
         assert lines[0] == steps[left] != lines[-1] == boxed[left]
     assert all(steps[left] == boxed[left] for left in boxed.keys() - led)
+
+
+def test_a_gradient_that_is_0_is_printed_as_0():
+    """Whatever A is, the rows of softmax add up to 1, and entries less the mean of their row to 0."""
+    X, ones = MatrixSymbol("X", m, n), OneMatrix(n, n)
+    for loss, place in ((total(softmax(A).T * softmax(X)), -1), (Trace((X - X * ones / n).T * (X - X * ones / n)), -2)):
+        section = next(s for s in derivation(loss, [X], prove=False).document() if s.anchor == "numbers")
+        row = next(b for b in section.blocks if isinstance(b, Values)).rows[place]
+        assert set(re.findall(r"\d\S*", row.right)) == {"0"}
 
 
 def test_any_derivation_has_a_body_in_each_format():

@@ -126,6 +126,14 @@ def test_every_line_of_a_networks_derivation_holds(network):
     assert reading.lines > 4 * (len(subject.derived.equations) - same)
 
 
+def test_no_number_is_called_as_an_entry_of_a_column_is():
+    for letter in "xs":
+        column = MatrixSymbol(letter, n, 1)
+        whole = MatrixDerivation(Trace(S) ** 2 + Trace(column.T * column) ** 2, [S, column])
+        signs = [latex(whole.program, equation.target) for equation in whole.program.equations[:-1]]
+        assert len(signs) == 2 and not any(sign.startswith(letter) for sign in signs)
+
+
 def test_a_sum_that_is_taken_away_is_in_brackets():
     """As H times a direction has it, of least squares in two factors."""
     values = {letter: np.random.default_rng(n).normal(size=(2, 2)) for n, letter in enumerate("BQX")}

@@ -193,8 +193,7 @@ class TexPrinter(LatexPrinter):
         return r" \otimes ".join(self.piece(part).at(POWER_TEX) for part in expr.args)
 
     def _print_BlockSum(self, expr: BlockSum) -> str:
-        name = "overblocks" if expr.inner else "inblocks"
-        return rf"\mathrm{{{name}}}({self._print(expr.matrix)}, {self._print(expr.factor)})"
+        return rf"\mathrm{{{expr.word}}}({self._print(expr.matrix)}, {self._print(expr.factor)})"
 
     def _print_Scalar(self, expr: MatrixExpr) -> str:
         """A number as a 1 x 1 matrix."""

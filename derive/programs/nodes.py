@@ -132,6 +132,13 @@ class BlockSum(Node):
         return bool(self.args[2])
 
     @property
+    def word(self) -> str:
+        return "overblocks" if self.inner else "inblocks"
+
+    def _sympystr(self, printer: Any) -> str:
+        return f"{self.word}({printer._print(self.matrix)}, {printer._print(self.factor)})"
+
+    @property
     def shape(self) -> tuple[Expr, Expr]:
         (m, n), (p, q) = self.matrix.shape, self.factor.shape
         return m / p, n / q
@@ -154,6 +161,9 @@ class Arange(Node):
     @property
     def shape(self) -> tuple[Expr, Expr]:
         return self.args[0], Integer(1)
+
+    def _sympystr(self, printer: Any) -> str:
+        return f"arange({printer._print(self.args[0])})"
 
     def _entry(self, i: Expr, j: Expr, **kwargs: Any) -> Expr:
         return i

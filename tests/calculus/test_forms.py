@@ -167,6 +167,13 @@ def test_a_result_says_what_it_is_the_gradient_of_as_it_was_written():
     ]
 
 
+def test_sums_over_blocks_have_the_words_of_the_page():
+    B = MatrixSymbol("B", m * n, m * n)
+    loss = Trace(KroneckerProduct(P, S) * B)
+    assert as_text(gradient(loss, S, prove=False)) == "overblocks(B.T, P)"
+    assert as_text(gradient(loss, P, prove=False)) == "inblocks(B.T, S)"
+
+
 def test_a_softmax_stays_whole_in_the_loss():
     assert as_text(Trace(S.T * softmax(X))) == "tr(S.T*softmax(X))"
 

@@ -89,9 +89,9 @@ class IndexWriter:
         role, other = self.notation.role(name)
         if role is not None:
             return ROLE_TEX[role].format(self.symbol(other, row, column))
-        letters, number = self.notation.sign(name)
+        letters, number = self.notation.thin(name)
         below = ";".join(part for part in (number, ",".join(present(row, column))) if part)
-        return f"{letters}_{{{below}}}" if below else self.notation.latex(name, bold=False)
+        return f"{letters}_{{{below}}}" if below else letters
 
     def terms(self, operation: Operation, row: str, column: str) -> list[Term]:
         """A sum of products.

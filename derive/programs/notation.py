@@ -106,7 +106,7 @@ MADE_IN_LINE = {**ROLE_TEX, Role.COTANGENT: r"\partial L / \partial {0}", Role.F
 
 
 OUTPUT, LOSS = "value", "L"  # what an expression computes in code, and on pages
-UPRIGHT = (LOSS, "d")  # a number of this name, on pages, whose loss and whose differentials are slanted
+UPRIGHT = (LOSS, "d")  # numbers and entries of this name, on pages, whose loss and whose differentials are slanted
 
 
 @dataclass(frozen=True)
@@ -197,10 +197,13 @@ class Notation:
         role, other = self.role(name)
         if role is not None:
             return (MADE_IN_LINE if in_line else ROLE_TEX)[role].format(self.latex(other, in_line, bold))
-        letters, index = self.sign(name)
-        if letters in UPRIGHT and not (bold or index) and name in self.taken:
-            letters = rf"\mathrm{{{letters}}}"
+        letters, index = self.sign(name) if bold else self.thin(name)
         return (rf"\boldsymbol{{{letters}}}" if bold else letters) + (f"_{{{index}}}" if index else "")
+
+    def thin(self, name: str) -> tuple[str, str]:
+        """The letters and the index of a number, or of the entries of a matrix."""
+        letters, index = self.sign(name)
+        return rf"\mathrm{{{letters}}}" if letters in UPRIGHT and name in self.taken else letters, index
 
     def function_sign(self, function: str) -> str | None:
         """A function's sign, if it has one that no input has."""

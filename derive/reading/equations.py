@@ -74,16 +74,17 @@ class Equations(Names):
                 return Transpose(self.known[comparable(flipped)])
             if bars_of_operands(flipped) < bars_of_operands(value):
                 return Transpose(self.define(flipped))
-        symbol = symbol_for(self.fresh(stem or (self.letter_of_numbers() if single else self.notation.unnamed)), value)
+        stem = self.letter_of_number(stem or "s") if single else stem or self.notation.unnamed
+        symbol = symbol_for(self.fresh(stem), value)
         if single:
             self.numbers[entry(symbol)] = symbol
         self.assign(symbol, value, rule or ("entry by entry" if isinstance(value, Elementwise) else "definition"))
         return symbol
 
-    def letter_of_numbers(self) -> str:
-        """s, or if somebody's entries are s_i another letter, as s_1 is a number."""
+    def letter_of_number(self, stem: str) -> str:
+        """The stem, or if somebody's entries are s_i another letter, as s_1 is a number."""
         theirs = {PLAIN.stem(symbol.name)[0] for symbol in self.original}
-        return next((letter for letter in "strc" if letter not in theirs), "s")
+        return next((letter for letter in (stem, *"strc") if letter not in theirs), stem)
 
     def fresh(self, stem: str) -> str:
         """A name that no symbol has, in code or on a page: the stem, or with a number."""

@@ -26,15 +26,16 @@ def factored(expr: Expr, reciprocals: dict[Symbol, Expr], positive: set[Symbol])
 
     Where it is long, those that all of its terms have.
     """
-    if not is_short(expr):
-        return common_factors(expr, positive)
+    given = expr
+    if not is_short(given):
+        return common_factors(given, positive)
     while below := expr.free_symbols & reciprocals.keys():
         expr = expr.xreplace({symbol: 1 / reciprocals[symbol] for symbol in below})
         if not is_short(expr):
             break
     above, below = fraction(together(expr))
     if not (is_short(above) and is_short(below)):
-        return common_factors(expr, positive)
+        return common_factors(given, positive)
     number, powers = Integer(1), dict[Expr, int]()
     for part, sign in ((above, 1), (below, -1)):
         content, found = factor_list(part)

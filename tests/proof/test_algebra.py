@@ -17,7 +17,9 @@ FORMULAS = [
     *("abs(z)*z", "sqrt(softplus(z))", "log(softplus(z) + sigmoid(z))", "(exp(z) + 1)**(1/3)", "sqrt(sigmoid(z))"),
     *("sqrt(sigmoid(z)*(1 - sigmoid(z)))", "log(exp(z) + exp(2*z) + exp(-z))", "(z**2 + 1)**(1/3)", "sqrt(erfc(z))"),
 ]
+LONG = 1 / (1 + sum(LETTERS)) + 1 / (1 + exp(z))
 SAME = {
+    "a log of a long sum of quotients": (log(2 * LONG), log(2) + log(LONG)),
     "a log of a product": (log(sigmoid(z) * (1 + z**2)), log(sigmoid(z)) + log(1 + z**2)),
     "a root of a quotient": (sqrt(exp(z) / (1 + exp(z))), exp(z / 2) / sqrt(1 + exp(z))),
     "a quarter of an exponent": (sqrt(sqrt(exp(z))), exp(z / 4)),

@@ -130,9 +130,10 @@ class Diagnostician(Doctor):
 
 
 def is_float32(array: Written) -> bool:
-    """Whether numbers may have been computed in float32: few digits, or just those that a float32 has."""
-    with numpy.errstate(over="ignore"):
-        return array.significant <= MOST_FLOAT32 or bool((array.values.astype(numpy.float32) == array.values).all())
+    """Whether numbers may have been computed in float32: few digits, or a float32's as far as they are written."""
+    with numpy.errstate(over="ignore", invalid="ignore"):
+        off = abs(array.values.astype(numpy.float32) - array.values)
+    return array.significant <= MOST_FLOAT32 or bool((off <= 0.51 * array.units).all())
 
 
 def drawn_point(network: Network, rows: int, seed: int = 127) -> dict[str, ndarray]:

@@ -11,6 +11,8 @@ from derive.diagnosis.report import Diagnosis, Explanation, GradientVerdict, Wro
 from derive.diagnosis.search import Point, Search, SlipTrial, SymbolValues
 from derive.operations import Numbers, Operation, Product, Reduction, Transposed
 
+TOO_NOISY = 0.01  # of the largest entry of a gradient: what rounding moves by more is said to be seen so far only
+
 
 class Doctor:
     """Knows the gradients at a point; `printer` spells its equations as the reader's code has them."""
@@ -85,6 +87,9 @@ class Doctor:
             return "not added up over the points" + ("" if good else ", and differs")
         if good:
             exact = (claim.allowed <= search.noise[name] * self.point.sizes(name, right)).all()
+            noise = search.noise[name]
+            if noise > TOO_NOISY:
+                return f"equal as far as rounding shows it, which may move it by {noise:.1g} of its largest entry"
             return "equal" if exact else f"equal to the {decimals} decimal{'s' * (decimals != 1)} that are written"
         return "differs"
 

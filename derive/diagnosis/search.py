@@ -18,7 +18,7 @@ from derive.programs import Derivation
 SymbolValues = dict[MatrixSymbol, ndarray]
 Wanted = Callable[[MatrixSymbol, ndarray], bool]
 LEAST_MOVED = 1e-12  # of the largest entry: a slip that moves nothing by more is none at this point
-NOISE = 16  # units in the last place by which somebody's own rounding may move a gradient
+NOISE, NOISE_ON_THE_WAY = 16, 4  # times what a unit in the last place of the inputs, or of all values, moves
 MOST_STEPS = 20  # of an update, of so many digits, that are tried
 MOST_KEPT = 200_000  # entries of a network's values at its points
 MOST_PAIRS = 50_000
@@ -142,20 +142,28 @@ class Point:
         return numpy.maximum(abs(value), numpy.minimum(largest, by_column))
 
     def noise(self, eps: float) -> dict[str, float]:
-        """By which share of its largest entry each gradient moves where the inputs are rounded to so many digits."""
-        draw = numpy.random.default_rng(0)
-        most = dict.fromkeys(self.gradients, NOISE * eps)
-        for _ in range(4):
+        """By which share of its largest entry each gradient moves where numbers are rounded to so many digits.
+
+        What is less than any number of so many digits is 0 there.
+        """
+        draw, kind = numpy.random.default_rng(0), numpy.float64 if eps == numpy.finfo(float).eps else numpy.float32
+        least, most = numpy.finfo(kind).tiny, dict.fromkeys(self.gradients, NOISE * eps)
+
+        def rounded(value: ndarray) -> ndarray:
+            mantissa, exponent = numpy.frexp(value)
+            return numpy.where(abs(value) < least, 0.0, numpy.ldexp(numpy.round(mantissa / eps) * eps, exponent))
+
+        for times, on_the_way in ((NOISE, None), (NOISE_ON_THE_WAY, rounded)) * 4:
             moved = {s: a * (1 + eps * draw.integers(-1, 2, a.shape)) for s, a in self.inputs.items()}
             try:
-                values = evaluate(self.derivation.equations, moved)
+                values = evaluate(self.derivation.equations, moved, rounded=on_the_way)
             except ValueError:
                 continue
             for name, symbol in self.gradients.items():
                 largest = abs(self.right[symbol]).max()
                 if largest > 0:
                     moves = abs(values[symbol] - self.right[symbol]).max() / largest
-                    most[name] = max(most[name], NOISE * float(moves))
+                    most[name] = max(most[name], times * float(moves))
         return most
 
 

@@ -48,11 +48,15 @@ OF_SQUARE: dict[str, Callable[[ndarray], float]] = {
 
 
 def evaluate(
-    equations: Iterable[Equation], inputs: dict[MatrixSymbol, ndarray], finite: bool = True
+    equations: Iterable[Equation],
+    inputs: dict[MatrixSymbol, ndarray],
+    finite: bool = True,
+    rounded: Callable[[ndarray], ndarray] | None = None,
 ) -> dict[MatrixSymbol, ndarray]:
     """The value of each symbol, inputs included, one equation after the other; each an array of its two dimensions.
 
-    Raises ValueError that names the first symbol without a real and finite value, unless that is allowed.
+    What is computed may be `rounded` before it is used. Raises ValueError that names the first symbol without a real
+    and finite value, unless that is allowed.
     """
     numbers = Numbers(inputs)
     for equation in equations:
@@ -64,7 +68,7 @@ def evaluate(
             value = numpy.array([[numpy.nan]])
         if finite and not numpy.isfinite(value).all():
             raise ValueError(f"{equation.target} has no real and finite value")
-        numbers.values[equation.target] = value
+        numbers.values[equation.target] = rounded(value) if rounded else value
     return numbers.values
 
 

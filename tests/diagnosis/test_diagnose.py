@@ -11,6 +11,7 @@ import torch
 
 from derive import build, diagnose
 from derive.diagnosis import Misread, named
+from derive.diagnosis.diagnosis import is_float32
 from derive.diagnosis.written import arrays, parameter_place, with_decimals, without_wrappers
 from derive.problems import Network
 from derive.system import given_numbers
@@ -180,6 +181,14 @@ def test_of_numbers_with_so_many_significant_digits_each_has_its_own_unit(digits
     for row, read in zip(numbers, with_decimals(list(arrays(text))), strict=True):
         assert (abs(row - read.values) <= read.units / 2 * (1 + 1e-9)).all()
         assert (read.units <= 10.0 ** (2 - digits) * abs(row).max()).all()
+
+
+@pytest.mark.parametrize("dtype", [numpy.float32, numpy.float64])
+def test_numbers_of_float32_are_known_however_many_decimals_are_written(dtype):
+    for decimals, size in ((4, 1e5), (4, 1e7), (8, 1e3), (12, 1)):
+        numbers = (numpy.random.default_rng(0).uniform(1, 9, 30) * size).astype(dtype)
+        (read,) = with_decimals(list(arrays(f"dLdw1 [{' '.join(f'{float(v):.{decimals}f}' for v in numbers)}]")))
+        assert is_float32(read) is (dtype is numpy.float32)
 
 
 def test_infinity_and_nan_agree_with_nothing(tmp_path, capsys):

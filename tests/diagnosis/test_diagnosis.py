@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy
 import pytest
+import torch
 
 from derive.diagnosis import Diagnostician, Written, diagnose
 from derive.problems import Network
@@ -279,6 +280,27 @@ def test_the_column_of_an_input_that_is_small_beside_others_is_looked_at_too(pen
     diagnosis = doctor.of_arrays(right)
     assert [verdict.name for verdict in diagnosis.verdicts if not verdict.right] == ["dLdw1"]
     assert penalty or "dLdw1: each column is a number times ours: 1, 3, 1" in str(diagnosis)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
+@pytest.mark.parametrize("scale", [-200, -30, 12, 30])
+def test_what_a_saturated_layer_loses_to_rounding_is_no_slip(activation, dtype, scale):
+    network = Network((2, 3, 2), activation=activation)
+    own = {n: torch.tensor(value, dtype=dtype) for n, value in inputs(network).items()}
+    own["x"], own["W1"] = own["x"] * scale, abs(own["W1"])
+    parameters = [own[name].requires_grad_() for name in network.shapes]
+    W1, b1, W2, b2 = parameters
+    hidden = getattr(torch, activation)(own["x"] @ W1.T + b1)
+    torch.square(hidden @ W2.T + b2 - own["y"]).sum().backward()
+    doctor = Diagnostician(network, {n: value.detach().double().numpy() for n, value in own.items()})
+    right = {n: part.grad.double().numpy() for n, part in zip(network.shapes, parameters, strict=True)}
+    diagnosis = doctor.of_arrays(right)
+    assert diagnosis.agrees
+    shown = "as far as rounding shows it" in str(diagnosis)
+    assert shown or (activation, dtype, scale) != ("tanh", torch.float32, -200)
+    for name in ("W2", "b2"):
+        assert not doctor.of_arrays({**right, name: right[name] * 1.001}).agrees
 
 
 def test_a_large_network_is_diagnosed_one_slip_at_a_time():

@@ -127,6 +127,8 @@ class TexPrinter(LatexPrinter):
             level = level_of(self.notation, expr)
         elif isinstance(expr, OneMatrix):
             level = POWER_TEX if is_row(expr) else ATOM_TEX
+        elif isinstance(expr, MatMul) and has_minus(expr):
+            level = SUM_TEX
         else:
             level = next((level for kinds, level in TEX_LEVELS.items() if isinstance(expr, kinds)), ATOM_TEX)
         return Piece(self._print(expr), level)

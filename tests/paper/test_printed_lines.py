@@ -42,6 +42,7 @@ m, n, k = symbols("m n k", integer=True, positive=True)
 A, B, Q, X = (MatrixSymbol(letter, m, n) for letter in "ABQX")
 C, T = (MatrixSymbol(letter, m, k) for letter in "CT")
 K, V = (MatrixSymbol(letter, k, n) for letter in "KV")
+W = MatrixSymbol("W", n, n)
 S, x, t, s = MatrixSymbol("S", n, n), MatrixSymbol("x", n, 1), MatrixSymbol("t", 1, n), Symbol("s", real=True)
 p, d, sigma = symbols("p d sigma", positive=True)
 four_by_three = MatrixSymbol("X", 4, 3)
@@ -70,6 +71,7 @@ EXPRESSIONS = {
     "quadratic form": (x.T * S.inv() * x, [x, S]),
     "cubes of distances": (total(apply(lambda u, w: Abs(u - w) ** 3, A, B)), [A, B]),
     "branches": (total(apply(lambda u: Piecewise((u**2, u < HALF), (exp(u), True)), A * S)), [A, S]),
+    "larger of two, turned": (Trace(S - apply(lambda u: Max(u, HALF), W - S.T)), [S]),
     "larger of two": (total(apply(lambda u: Max(u, HALF), A * S)), [A, S]),
     "inverse of a product": (Trace((X.T * X).inv() * S), [X, S]),
     "diagonal": (Trace(S * DiagMatrix(x) * S.T), [x, S]),

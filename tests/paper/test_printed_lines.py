@@ -71,7 +71,10 @@ EXPRESSIONS = {
     "quadratic form": (x.T * S.inv() * x, [x, S]),
     "cubes of distances": (total(apply(lambda u, w: Abs(u - w) ** 3, A, B)), [A, B]),
     "branches": (total(apply(lambda u: Piecewise((u**2, u < HALF), (exp(u), True)), A * S)), [A, S]),
-    "larger of two, turned": (Trace(S - apply(lambda u: Max(u, HALF), W - S.T)), [S]),
+    "larger of two, turned": (
+        Trace(S - apply(lambda u: Piecewise((HALF, u <= HALF), (u, True)), W.T - S.T)),
+        [S],
+    ),
     "larger of two": (total(apply(lambda u: Max(u, HALF), A * S)), [A, S]),
     "inverse of a product": (Trace((X.T * X).inv() * S), [X, S]),
     "diagonal": (Trace(S * DiagMatrix(x) * S.T), [x, S]),

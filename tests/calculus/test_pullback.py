@@ -208,6 +208,7 @@ def test_the_pullback_of_a_product_is_that_of_the_book():
         (lambda: pushforward(X * W, [X, W], [X]), "expected a direction for each of X, W"),
         (lambda: pushforward(X * W, [X], [W]), "pushforward: the direction for X has shape"),
         (lambda: pullback(X * Identity(d), "X"), "expected MatrixSymbols"),
+        (lambda: pullback(Symbol("c", complex=True) * X, [X]), "c: expected a real number"),
     ],
 )
 def test_what_is_no_pullback_is_named(call, words):

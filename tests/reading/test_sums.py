@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from sympy import KroneckerDelta, MatrixSymbol, Rational, Sum, exp, sin, sqrt, symbols
+from sympy import KroneckerDelta, MatrixSymbol, Rational, Sum, Trace, exp, log, sin, sqrt, symbols
 
 from derive import derivation
 from tests.helpers.expressions import computed
@@ -67,6 +67,7 @@ SUMS = {
         lambda A, x, **_: torch.diag(A) @ x[:, 0],
     ),
     "delta of a row": (Sum(KroneckerDelta(i, 2) * x[i, 0] ** 2, (i, 0, n - 1)), lambda x, **_: x[2, 0] ** 2),
+    "no determinant of a wide matrix": (log(9 + B[0, 0] * x[0, 0]), lambda B, x, **_: torch.log(9 + B[0, 0] * x[0, 0])),
     "of nothing but numbers": (
         Sum(Rational(1, 2) ** i * x[i, 0], (i, 0, n - 1)),
         lambda x, **_: 0.5 ** torch.arange(len(x), dtype=x.dtype) @ x[:, 0],
@@ -99,8 +100,9 @@ def test_a_sum_over_indices_has_the_gradient_that_autograd_finds(name):
         Sum(x[n - 1 - i, 0] * x[i, 0], (i, 0, n - 1)),
         Sum(x[2 * i, 0], (i, 0, 1)),
         Sum(Sum(sin(X[i, d] * X[k, d]), over_d), over_i, over_k),
+        Sum(Trace(i * A) * x[i, 0], (i, 0, n - 1)),
     ],
-    ids=["backwards", "every second", "three indices"],
+    ids=["backwards", "every second", "three indices", "a trace that an index is in"],
 )
 def test_what_no_product_of_matrices_is_is_refused(loss):
     with pytest.raises(ValueError, match=r"it stands at .*; (an index of an entry|write it with matrices)"):

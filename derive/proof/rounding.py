@@ -36,7 +36,7 @@ NO_WORSE = (
     "the last place, at most, at points of six magnitudes, with zeros, and with whole numbers"
 )
 OF_FAST = ("value_and_grad", "per_sample_grad", "hvp")
-Results = dict[str, list[Expr]]
+Results = dict[tuple[str, int], list[Expr]]
 
 
 def rounded(entry: Expr) -> Expr:
@@ -69,8 +69,12 @@ def scaled_point(network: Network, seed: int, scales: Sequence[mpf | None]) -> N
 
 
 def results_at(network: Network, sources: dict[Path, str], point: NetworkPoint, exact: bool) -> Results:
-    """What each function gives at a point, entry by entry, by the file and its name."""
+    """What each function gives at a point, entry by entry, by the file, its name, and the place of each tensor."""
     found: Results = {}
+
+    def keep(name: str, result: Any) -> None:
+        found.update({(name, place): list(one.entries.flat) for place, one in enumerate(tensors_in(result))})
+
     (path, source), *others = sources.items()
     with mp.workdps(PRECISIONS[0] if exact else ROUNDED_DIGITS), running(str(path)):
         backward = run_source(source, str(path), rounds=not exact)
@@ -81,21 +85,19 @@ def results_at(network: Network, sources: dict[Path, str], point: NetworkPoint, 
             make_decimal(backward)
             for name, arguments in functions_of(network).items():
                 result = backward[name](rows.parameters, *(given[argument] for argument in arguments))
-                found[f"{path}: {name}"] = flat_entries(result)
+                keep(f"{path}: {name}", result)
             for beside, text in others:
                 namespace = run_source(text, str(beside), {"backward": backward}, rounds=not exact)
                 make_decimal(namespace)
                 fast = namespace["FastGradient"](rows.parameters)
                 for name in OF_FAST:
                     direction = (rows.direction,) if name == "hvp" else ()
-                    found[f"{beside}: {name}"] = flat_entries(getattr(fast, name)(rows.x, rows.y, *direction))
+                    keep(f"{beside}: {name}", getattr(fast, name)(rows.x, rows.y, *direction))
     return found
 
 
-def flat_entries(result: Any) -> list[Expr]:
-    return (
-        list(result.entries.flat) if isinstance(result, Tensor) else [e for part in result for e in flat_entries(part)]
-    )
+def tensors_in(result: Any) -> list[Tensor]:
+    return [result] if isinstance(result, Tensor) else [one for part in result for one in tensors_in(part)]
 
 
 def loss_of_digits(got: list[Expr], true: list[Expr]) -> mpf | None:
@@ -110,23 +112,23 @@ def loss_of_digits(got: list[Expr], true: list[Expr]) -> mpf | None:
 def check_rounding(network: Network, sources: dict[Path, str], derived: dict[Path, str]) -> Iterator[Evidence]:
     """Raises NotProved where sources lose more than what is derived in their place."""
     for scales in ROUNDED_AT:
-        ours, theirs = dict[str, mpf](), dict[str, mpf]()
+        ours, theirs = dict[tuple[str, int], mpf](), dict[tuple[str, int], mpf]()
         for seed in range(SEEDS):
             point = scaled_point(network, seed, scales)
             true = results_at(network, derived, point, True)
             own, others = (results_at(network, texts, point, False) for texts in (sources, derived))
-            for name, entries in true.items():
-                allowed = loss_of_digits(others[name], entries)
+            for key, entries in true.items():
+                allowed = loss_of_digits(others[key], entries)
                 if allowed is None:
                     continue
-                lost = loss_of_digits(own[name], entries)
+                lost = loss_of_digits(own[key], entries)
                 if lost is None:
-                    raise NotProved(f"{name}: is no number in float32 where the line that is derived is one; {ANEW}")
-                ours[name], theirs[name] = max(lost, ours.get(name, lost)), max(allowed, theirs.get(name, allowed))
-        for name, lost in ours.items():
-            if lost > TIMES * theirs[name] + LAST_PLACES * mpf(2) ** -MANTISSA:
-                shares = f"{mp.nstr(lost, 2)} of its largest entry, as derived {mp.nstr(theirs[name], 2)}"
-                raise NotProved(f"{name}: loses to rounding in float32 {shares}; {ANEW}")
+                    raise NotProved(f"{key[0]}: is no number in float32 where the line that is derived is one; {ANEW}")
+                ours[key], theirs[key] = max(lost, ours.get(key, lost)), max(allowed, theirs.get(key, allowed))
+        for key, lost in ours.items():
+            if lost > TIMES * theirs[key] + LAST_PLACES * mpf(2) ** -MANTISSA:
+                shares = f"{mp.nstr(lost, 2)} of a tensor's largest entry, as derived {mp.nstr(theirs[key], 2)}"
+                raise NotProved(f"{key[0]}: loses to rounding in float32 {shares}; {ANEW}")
     for path in sources:
         functions = functions_of(network) if path.name == "backward.py" else OF_FAST
         yield Evidence(path.name, tuple(functions), NO_WORSE, network.layers, (ROWS,))

@@ -21,6 +21,7 @@ LOSING = {
     "a tenth": (PLAIN, "backward.py", "delta1 @ W1", "delta1 @ W1 + (x * 0.1 - x / 10) * 1e8", "loses"),
     "a number that no float32 is": (PLAIN, "backward.py", "2 * (z2 - y)", "2 * (z2 - y) / 1e39 * 1e39", "is no number"),
     "digits of small gradients": (PLAIN, "backward.py", "delta1 @ W1", "delta1 @ W1 + 1 - 1", "loses"),
+    "digits of one layer": (PLAIN, "backward.py", "delta1.sum(0)", "delta1.sum(0) + 1 - 1", "loses"),
     "a power in between where targets are large": (
         PLAIN,
         "fast.py",
@@ -44,7 +45,7 @@ LOSING = {
         "backward.py",
         "delta1.T @ x",
         "delta1.T @ ((x - 1) * (x - 1) / (x - 1) + 1)",
-        "is no number",
+        "loses",
     ),
 }
 HARMLESS = {

@@ -4,7 +4,8 @@ import math
 import random
 from dataclasses import dataclass, field, replace
 
-from numpy import array, ndarray, ndindex, where
+from numpy import array, finfo, maximum, ndarray, ndindex, where
+from numpy.random import default_rng
 from sympy import Integer, MatrixSymbol
 
 from derive.operations import NamedMatrix, Numbers, Product, Sum, Transposed, evaluate, lower
@@ -20,7 +21,7 @@ Drawn = dict[MatrixSymbol, ndarray]
 SAMPLES, SAMPLES_OF_DEEP, SEED, DECIMALS, MOST_DECIMALS, NUDGE = 3, 1, 127, 4, 10, 0.001
 MOST_INPUTS_DRAWN = 80  # entries of an expression's inputs
 DRAWS = 20  # of which the first with finite values is taken
-LEFT_BY_ROUNDING = 1e-12  # of the largest number; what is less is left where others cancel
+LEFT_BY_ROUNDING, NUDGES = 1e-12, 8  # of the largest number, and how often numbers are moved in their last place
 LEAST_POWER = -3  # of the largest entry of a matrix, so that decimals show it without a row of zeros
 WIDEST = 4  # units of a layer that fit beside each other, with all their numbers
 WIDEST_OF_DEEP, DEEP = 2, 4  # the same where there are so many layers, whose numbers would fill pages
@@ -116,8 +117,7 @@ def expression_numbers(derivation: Derivation) -> list[Section]:
         except ValueError:
             continue
         names = {**dict.fromkeys(inputs, "drawn"), **derivation.labels}
-        least = LEFT_BY_ROUNDING * max(abs(value).max() for value in values.values())
-        kept = {s: where(abs(values[s]) < least, 0.0, values[s]) for s in names}
+        kept = without_rounding(derivation, inputs, values)
         text = {s: significant_latex(kept[s], 2 if s in inputs else DECIMALS) for s in names}
         rows = tuple(Row(symbol_in_line(program, s), text[s], why, "") for s, why in names.items())
         small = enumerated([f"${size} = {number}$" for size, number in sizes.items()], "and") if sizes else ""
@@ -125,6 +125,21 @@ def expression_numbers(derivation: Derivation) -> list[Section]:
         note += " " + prose("numbers.rounded") if any((kept[s] != values[s]).any() for s in names) else ""
         return [Section("Worked numbers", "numbers", (Paragraph(note), Values(rows)))]
     return []
+
+
+def without_rounding(derivation: Derivation, inputs: Drawn, values: Drawn) -> Drawn:
+    """With 0 for numbers that are small and move by as much as they are where all others move in their last place."""
+    draw = default_rng(SEED)
+    least = LEFT_BY_ROUNDING * max(abs(value).max() for value in values.values())
+
+    def moved(value: ndarray) -> ndarray:
+        return value * (1 + finfo(float).eps * draw.integers(-1, 2, value.shape))
+
+    off = {s: 0 * value for s, value in values.items()}
+    for _ in range(NUDGES):
+        there = evaluate(derivation.equations, {s: moved(a) for s, a in inputs.items()}, False, moved)
+        off = {s: maximum(one, abs(there[s] - values[s])) for s, one in off.items()}
+    return {s: where((abs(v) < least) & (abs(v) < NUDGES * off[s]), 0.0, v) for s, v in values.items()}
 
 
 def network_shown(network: Network, own: Given) -> Network:

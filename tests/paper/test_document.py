@@ -475,13 +475,24 @@ def test_lines_lead_from_the_last_step_to_the_closed_form(expression):
     assert all(steps[left] == boxed[left] for left in boxed.keys() - led)
 
 
+def worked_rows(loss, *variables):
+    section = next(s for s in derivation(loss, variables, prove=False).document() if s.anchor == "numbers")
+    return next(b for b in section.blocks if isinstance(b, Values)).rows
+
+
 def test_a_gradient_that_is_0_is_printed_as_0():
     """Whatever A is, the rows of softmax add up to 1, and entries less the mean of their row to 0."""
     X, ones = MatrixSymbol("X", m, n), OneMatrix(n, n)
     for loss, place in ((total(softmax(A).T * softmax(X)), -1), (Trace((X - X * ones / n).T * (X - X * ones / n)), -2)):
-        section = next(s for s in derivation(loss, [X], prove=False).document() if s.anchor == "numbers")
-        row = next(b for b in section.blocks if isinstance(b, Values)).rows[place]
-        assert set(re.findall(r"\d\S*", row.right)) == {"0"}
+        assert set(re.findall(r"\d\S*", worked_rows(loss, X)[place].right)) == {"0"}
+
+
+def test_a_number_that_is_small_beside_others_is_printed_as_it_is():
+    small, large = MatrixSymbol("u", n, 1), MatrixSymbol("v", n, 1)
+    losses = (Trace(small.T * small) + c * Trace(large.T * large) for c in (1, 10**15))
+    alone, beside = ({row.left: row.right for row in worked_rows(loss, small, large)} for loss in losses)
+    shown = [left for left in alone if "{u}" in left]
+    assert len(shown) == 2 and all(alone[left] == beside[left] and alone[left].count(".") == 2 for left in shown)
 
 
 def test_any_derivation_has_a_body_in_each_format():

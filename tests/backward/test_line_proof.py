@@ -139,7 +139,7 @@ def accepted(name: str, texts: list[str]) -> list[str]:
         output, saved = module.forward(*(tensors[name] for name in names))
         gradients = module.backward(*cotangents, saved)
         each = module.backward_per_sample(*cotangents, saved) if "backward_per_sample" in text else {}
-        moved = module.jvp(*(tensors[name] for name in names), *(one.exp() for one in gradients.values()))
+        moved = module.jvp(*(tensors[name] for name in names), *(tensors[name].exp() for name in gradients))
         return [*results(output), *gradients.values(), *each.values(), *results(moved)]
 
     right = numbers(derived.source())

@@ -123,22 +123,22 @@ def push_forward(equation: Equation, tangents: dict[MatrixSymbol, MatrixSymbol])
             moving = {symbol: tangent for symbol, tangent in tangents.items() if term.has(symbol)}
             contributions.append(push_forward(replace(equation, value=term), moving))
         return add(contributions, equation.shape)
+    if isinstance(value, Elementwise):
+        return add(moved_operands(equation, tangents), equation.shape)
     inner = [part for part in MatMul.make_args(value) if isinstance(part, Elementwise)]
-    if inner and not isinstance(value, Elementwise):
+    if inner:
         return value.xreplace({inner[0]: formula_pushforward(inner[0], tangents)})
     for symbol, tangent in tangents.items():
         if isinstance(value, RowLogSumExp):
             partial, moving = row_partial(equation), value.args[0].xreplace({symbol: tangent})
             moved = elementwise(partial.formula * entry(moving), {**partial.operands, entry(moving): moving})
             contributions.append(MatMul(moved, OneMatrix(moving.shape[1], 1)))
-        elif not isinstance(value, Elementwise):
+        else:
             G = MatrixSymbol("sent back", *value.shape)  # which is the name of no input
             scalar = isinstance(value, Scalar)
             pulled = scalar_pullback(equation, symbol, G) if scalar else matrix_pullback(value, symbol, G)
             linear = Equation(MatrixSymbol("pulled back", *pulled.shape), pulled, equation.rule, equation.meaning)
             contributions.append(pull_back(linear, G, tangent))
-    if isinstance(value, Elementwise):
-        contributions = moved_operands(equation, tangents)
     return add(contributions, equation.shape)
 
 

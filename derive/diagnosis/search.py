@@ -12,7 +12,7 @@ from numpy import ndarray
 from sympy import MatrixSymbol, Rational
 
 from derive.diagnosis.changes import Change, Slip, exchanged, values_in
-from derive.operations import NamedMatrix, Numbers, Operation, Scaled, Sum, evaluate
+from derive.operations import NamedMatrix, Numbers, Operation, Scaled, Sum, evaluate, in_last_place
 from derive.programs import Derivation
 
 SymbolValues = dict[MatrixSymbol, ndarray]
@@ -154,7 +154,7 @@ class Point:
             return numpy.where(abs(value) < least, 0.0, numpy.ldexp(numpy.round(mantissa / eps) * eps, exponent))
 
         for times, on_the_way in ((NOISE, None), (NOISE_ON_THE_WAY, rounded)) * 4:
-            moved = {s: a * (1 + eps * draw.integers(-1, 2, a.shape)) for s, a in self.inputs.items()}
+            moved = {s: in_last_place(a, draw, eps) for s, a in self.inputs.items()}
             try:
                 values = evaluate(self.derivation.equations, moved, rounded=on_the_way)
             except ValueError:

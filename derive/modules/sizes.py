@@ -6,10 +6,8 @@ from itertools import combinations, count, permutations
 from derive.modules.graph import Axis, Module
 
 PRIMES = (3, 5, 7, 11, 13), (17, 7, 13, 5, 11)
-LARGE_SIZES, MOST_AT_LARGE = (
-    (1031, 131),
-    10_000,
-)  # sizes, of which one is large enough, and entries of all arguments then
+LARGE_SIZES = 1031, 131  # of which the first is taken with which the arguments have no more entries than these
+MOST_AT_LARGE = 10_000
 
 
 def runs(module: Module, sizes: Mapping[Axis, int]) -> bool:

@@ -1,7 +1,7 @@
 """What an equation computes: one representation that code, numbers and pages read."""
 
 from derive.operations.lower import lower
-from derive.operations.numbers import Numbers, evaluate
+from derive.operations.numbers import Numbers, evaluate, in_last_place
 from derive.operations.operations import (
     Affine,
     Blocks,
@@ -71,6 +71,7 @@ __all__ = [
     "difference",
     "entrywise_product",
     "evaluate",
+    "in_last_place",
     "is_plain",
     "is_zero_without",
     "lower",

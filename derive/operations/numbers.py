@@ -32,6 +32,7 @@ from derive.operations.operations import (
 )
 from derive.programs import Equation
 
+LAST_PLACE = float(numpy.finfo(float).eps)
 FILLED: dict[str, Callable[..., ndarray]] = {"ones": numpy.ones, "zeros": numpy.zeros}
 REDUCED: dict[str, Callable[..., ndarray]] = {
     "sum": numpy.sum,
@@ -70,6 +71,11 @@ def evaluate(
             raise ValueError(f"{equation.target} has no real and finite value")
         numbers.values[equation.target] = rounded(value) if rounded else value
     return numbers.values
+
+
+def in_last_place(value: ndarray, draw: numpy.random.Generator, eps: float = LAST_PLACE) -> ndarray:
+    """Each number as it is, or moved by a unit in the last of so many places."""
+    return value * (1 + eps * draw.integers(-1, 2, value.shape))
 
 
 class Numbers:

@@ -163,7 +163,7 @@ class IndexWriter:
         """The terms as text, each with its sign."""
         (negative, first), *others = [self.signed(term) for term in terms]
         text = ("-" if negative else "") + first.tex
-        text += "".join(f" {'-' if minus else '+'} {piece.tex}" for minus, piece in others).replace("+ -", "- ")
+        text += "".join(f" {'-' if minus else '+'} {piece.tex}" for minus, piece in others)
         return Piece(text, SUM_TEX if negative or others or terms[0].sums else first.level)
 
     def signed(self, term: Term) -> tuple[bool, Piece]:
@@ -173,8 +173,10 @@ class IndexWriter:
         number = [] if scale == 1 else [self.printer.piece(scale).at(PRODUCT_TEX)]
         factors = sorted(term.factors, key=lambda piece: piece.level == DIFFERENTIAL)
         if len(factors) == 1 and not number:
-            level = PRODUCT_TEX if term.sums or negative else SUM_TEX
-            return negative, Piece(self.sums(term.sums) + factors[0].at(level), factors[0].level)
+            text = factors[0].at(PRODUCT_TEX if term.sums or negative else SUM_TEX)
+            if text.startswith("-"):
+                return True, Piece(text[1:], factors[0].level)
+            return negative, Piece(self.sums(term.sums) + text, factors[0].level)
         product = [part.at(PRODUCT_TEX) for part in factors]
         if term.sums:
             product = [self.sums(term.sums) + (r" \, ".join(product) or "1")]

@@ -3,12 +3,13 @@
 import math
 import random
 from dataclasses import dataclass, field, replace
+from functools import partial
 
-from numpy import array, finfo, maximum, ndarray, ndindex, where
+from numpy import array, maximum, ndarray, ndindex, where
 from numpy.random import default_rng
 from sympy import Integer, MatrixSymbol
 
-from derive.operations import NamedMatrix, Numbers, Product, Sum, Transposed, evaluate, lower
+from derive.operations import NamedMatrix, Numbers, Product, Sum, Transposed, evaluate, in_last_place, lower
 from derive.paper.blocks import Block, Chain, Display, Listing, Paragraph, Row, Section, Values, broken_rows, enumerated
 from derive.paper.indices import writer_of
 from derive.paper.latex import latex, rounded_latex, symbol_in_line
@@ -132,9 +133,7 @@ def without_rounding(derivation: Derivation, inputs: Drawn, values: Drawn) -> Dr
     draw = default_rng(SEED)
     least = LEFT_BY_ROUNDING * max(abs(value).max() for value in values.values())
 
-    def moved(value: ndarray) -> ndarray:
-        return value * (1 + finfo(float).eps * draw.integers(-1, 2, value.shape))
-
+    moved = partial(in_last_place, draw=draw)
     off = {s: 0 * value for s, value in values.items()}
     for _ in range(NUDGES):
         there = evaluate(derivation.equations, {s: moved(a) for s, a in inputs.items()}, False, moved)

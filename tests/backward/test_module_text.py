@@ -93,13 +93,8 @@ def locals_of(function, *arguments) -> dict[str, torch.Tensor]:
     return found
 
 
-OF_ONE_SIZE = {
-    "gru in both directions",
-    "hidden keys",
-    "layout",
-    "lstm",
-    "shown keys",
-}  # cell by cell, or by their data
+# cell by cell, or by their data
+OF_ONE_SIZE = {"gru in both directions", "hidden keys", "layout", "lstm", "shown keys"}
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -44,8 +44,8 @@ LOSING = {
         PLAIN,
         "backward.py",
         "delta1.T @ x",
-        "delta1.T @ ((x - 1) * (x - 1) / (x - 1) + 1)",
-        "loses",
+        "delta1.T @ (x * (x - 1) / (x - 1))",
+        "is no number",
     ),
 }
 HARMLESS = {
